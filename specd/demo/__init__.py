@@ -1,0 +1,1 @@
+"""``specd demo``: a sandbox home, real small models, a stand-in server, the real daemon."""

@@ -1,0 +1,35 @@
+"""One installed model, as specd speaks of it in every layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+ModelFormat: TypeAlias = Literal["mlx", "gguf", "other"]
+ModelKind: TypeAlias = Literal["llm", "vlm", "embedding", "adapter", "mmproj", "incomplete"]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One installed model.
+
+    ``path`` is the folder of an MLX model and the file of a GGUF one. ``identifier`` is what LM
+    Studio writes where it names a model in a config (``publisher/repo`` for MLX,
+    ``publisher/repo/file.gguf`` for GGUF); ``key`` is the app's short key, usually the lower-cased
+    repo name. ``size_bytes`` counts the weights. ``vocab_size`` is config.json's (or GGUF's) logit
+    width. ``problem`` says why the model cannot be used, in words, when ``kind`` is "incomplete".
+    """
+
+    key: str
+    identifier: str
+    publisher: str
+    repo: str
+    path: Path
+    format: ModelFormat
+    kind: ModelKind
+    architecture: str
+    vocab_size: int | None
+    quantization: str | None
+    size_bytes: int
+    problem: str | None = None

@@ -1,0 +1,55 @@
+"""Where specd keeps its own things.
+
+``$SPECD_CONFIG`` and ``$SPECD_STATE_DIR`` win; else the platform's directories (platformdirs). With
+``$SPECD_STATE_DIR`` set, everything specd keeps lies under it, so several can run side by side.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def config_file() -> Path:
+    """The path of specd.toml, whether or not it exists."""
+    named = os.environ.get("SPECD_CONFIG")
+    if named:
+        return Path(named).expanduser().absolute()
+    from platformdirs import user_config_path  # noqa: PLC0415 - `specd status` need not pay for it
+
+    return user_config_path("specd", appauthor=False) / "specd.toml"
+
+
+def state_dir() -> Path:
+    """The directory of everything specd keeps, whether or not it exists."""
+    named = os.environ.get("SPECD_STATE_DIR")
+    if named:
+        return Path(named).expanduser().absolute()
+    from platformdirs import user_state_path  # noqa: PLC0415 - `specd status` need not pay for it
+
+    return user_state_path("specd", appauthor=False)
+
+
+def socket_path(state: Path) -> Path:
+    """The daemon's Unix socket: ``<state>/run/specd.sock``."""
+    return state / "run" / "specd.sock"
+
+
+def log_path(state: Path) -> Path:
+    """The current log file; rotated ones stand beside it with a number appended."""
+    return state / "logs" / "specd.log"
+
+
+def history_path(state: Path) -> Path:
+    """The benchmark history (SQLite)."""
+    return state / "history.db"
+
+
+def journal_dir(state: Path) -> Path:
+    """What specd wrote into LM Studio's files, and what stood there before."""
+    return state / "journal"
+
+
+def tokenizer_cache_dir(state: Path) -> Path:
+    """Cached fingerprints and verdicts; safe to delete."""
+    return state / "tokenizers"

@@ -1,0 +1,57 @@
+"""The verdict on a pair of models, and what it is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+VerdictKind: TypeAlias = Literal[
+    "identical", "compatible", "incompatible", "unsupported", "unknown"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """An id that means different things: its text (or byte spelling) in the main and in the draft.
+
+    ``None`` stands for an id the model does not have.
+    """
+
+    id: int
+    main: str | None
+    draft: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A token the main has and the draft lacks; it costs acceptance, never correctness."""
+
+    id: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What specd says of drafting for ``main`` with ``draft`` (both as the caller named them).
+
+    ``reasons`` are sentences for a person, the deciding one first. ``differences`` holds the first
+    few; ``difference_count`` all. ``advice`` never decides. ``others`` maps a rule's name
+    ("mlx-engine", "llama.cpp", "lm-studio-cache") to what it would say and where it is wrong.
+    ``validated`` says what was proven with MLX, empty when nothing was yet.
+    """
+
+    main: str
+    draft: str
+    kind: VerdictKind
+    reasons: tuple[str, ...]
+    differences: tuple[Difference, ...] = ()
+    difference_count: int = 0
+    missing_in_draft: tuple[Missing, ...] = ()
+    advice: tuple[str, ...] = ()
+    others: dict[str, str] = field(default_factory=dict)
+    validated: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """Whether specd may configure the pair."""
+        return self.kind in ("identical", "compatible")
