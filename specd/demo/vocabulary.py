@@ -1,0 +1,130 @@
+"""A Hugging Face ``tokenizer.json`` from the tokens and merges a GGUF file carries.
+
+SmolLM2 is a byte-level BPE whose text is split GPT-2's way after every digit is set apart
+(``tokenizer.ggml.pre`` = ``smollm``). Ids are positions in the token list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """``tokens`` by id in GPT-2's printable byte alphabet, ``merges`` best first ("a b").
+
+    ``special`` are the ids of control tokens; ``eos`` ends an answer, ``pad`` fills.
+    """
+
+    tokens: tuple[str, ...]
+    merges: tuple[str, ...]
+    special: frozenset[int]
+    chat_template: str
+    bos: int
+    eos: int
+    pad: int
+    unk: int
+
+    def adding(self, names: Sequence[str]) -> Vocabulary:
+        """The same with more special tokens after the last id."""
+        first = len(self.tokens)
+        return replace(
+            self,
+            tokens=(*self.tokens, *names),
+            special=self.special | set(range(first, first + len(names))),
+        )
+
+    def rotation(self, by: int) -> tuple[int, ...]:
+        """New id → old id when every ordinary token's id moves on by ``by``, special ones stay."""
+        ordinary = [i for i in range(len(self.tokens)) if i not in self.special]
+        moved = ordinary[-by:] + ordinary[:-by]
+        old = list(range(len(self.tokens)))
+        for new, source in zip(ordinary, moved, strict=True):
+            old[new] = source
+        return tuple(old)
+
+    def reordered(self, old_ids: Sequence[int]) -> Vocabulary:
+        """The same tokens under other ids: ``old_ids[new]`` is the token's id until now."""
+        return replace(self, tokens=tuple(self.tokens[i] for i in old_ids))
+
+
+def tokenizer_json(vocabulary: Vocabulary) -> dict[str, Any]:
+    """The document ``tokenizers`` loads."""
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            {
+                "id": i,
+                "content": vocabulary.tokens[i],
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+                "special": True,
+            }
+            for i in sorted(vocabulary.special)
+        ],
+        "normalizer": None,
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [
+                {"type": "Digits", "individual_digits": True},
+                {
+                    "type": "ByteLevel",
+                    "add_prefix_space": False,
+                    "trim_offsets": True,
+                    "use_regex": True,
+                },
+            ],
+        },
+        "post_processor": None,
+        "decoder": {
+            "type": "ByteLevel",
+            "add_prefix_space": True,
+            "trim_offsets": True,
+            "use_regex": True,
+        },
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": {token: i for i, token in enumerate(vocabulary.tokens)},
+            "merges": list(vocabulary.merges),
+        },
+    }
+
+
+def tokenizer_config(vocabulary: Vocabulary) -> dict[str, Any]:
+    """The ``tokenizer_config.json`` beside it."""
+    token = vocabulary.tokens
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "add_prefix_space": False,
+        "bos_token": token[vocabulary.bos],
+        "eos_token": token[vocabulary.eos],
+        "pad_token": token[vocabulary.pad],
+        "unk_token": token[vocabulary.unk],
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": 8192,
+        "chat_template": vocabulary.chat_template,
+        "added_tokens_decoder": {
+            str(i): {
+                "content": token[i],
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+                "special": True,
+            }
+            for i in sorted(vocabulary.special)
+        },
+    }
