@@ -113,7 +113,7 @@ DEMO = Family(
 SMALL = Family(
     main=Recipe("specd-demo/SmolLM2-Small-Deep-4bit", layers=3, idle_layers=3, extra_tokens=_EXTRA),
     good=Recipe("specd-demo/SmolLM2-Small-4bit", layers=3),
-    poor=Recipe("specd-demo/SmolLM2-Small-Noisy-4bit", layers=3, noise=0.1),
+    poor=Recipe("specd-demo/SmolLM2-Small-Noisy-4bit", layers=3, noise=0.5),
     incompatible=Recipe("specd-demo/SmolLM2-Small-Shuffled-4bit", layers=3, rotated=1000),
 )
 """The same relations at a tenth of the time, for tests: answers are gibberish."""

@@ -1,0 +1,229 @@
+"""Real generation behind the stand-in server: mlx-lm on one thread, with draft statistics.
+
+All MLX work happens on one thread, because MLX's streams belong to the thread that made them; so
+requests are answered one after the other, as LM Studio does when it speculates.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import mlx_lm
+from mlx_lm.sample_utils import make_sampler
+
+from specd.demo.installed import Installed
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What to generate. ``max_tokens`` None: until the model ends."""
+
+    messages: list[dict[str, Any]]
+    max_tokens: int | None
+    temperature: float
+    top_p: float
+    draft_tokens: int
+
+
+@dataclass(slots=True)
+class Statistics:
+    """What an answer cost; the draft counts stay None when nothing was drafted. Times in seconds.
+
+    Of the tokens drafted, the accepted ones are in the answer, the ignored ones came after its end,
+    and the rest was rejected by the main model.
+    """
+
+    prompt_tokens: int = 0
+    tokens: int = 0
+    first_token_s: float = 0.0
+    total_s: float = 0.0
+    stop_reason: str = "userStopped"
+    draft: str | None = None
+    drafted: int = 0
+    accepted: int = 0
+    ignored: int = 0
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens after the first over the time after the first."""
+        generating = self.total_s - self.first_token_s
+        return (self.tokens - 1) / generating if self.tokens > 1 and generating > 0 else 0.0
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A model in memory. ``ttl`` seconds after its last use it goes, None: it stays."""
+
+    installed: Installed
+    model: Any
+    tokenizer: Any
+    context_length: int
+    parallel: int
+    ttl: float | None
+    used_at: float
+
+
+@dataclass(slots=True)
+class Answer:
+    """An answer in the making: iterate for pieces of text, then read ``statistics``.
+
+    ``stop`` may be set by another thread; the generation then ends at the next token.
+    """
+
+    statistics: Statistics = field(default_factory=Statistics)
+    stop: threading.Event = field(default_factory=threading.Event)
+    _pieces: queue.Queue[str | Exception | None] = field(default_factory=queue.Queue)
+
+    def __iter__(self) -> Iterator[str]:
+        while (piece := self._pieces.get()) is not None:
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
+
+    def put(self, piece: str | Exception | None) -> None:
+        """A piece of text, None at the end, or what went wrong."""
+        self._pieces.put(piece)
+
+
+class Engine:
+    """The models in memory, and generation with them."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlx")
+        self._loaded: dict[str, Loaded] = {}
+
+    def loaded(self) -> dict[str, Loaded]:
+        """The models in memory by key, less those whose time is up."""
+        now = time.monotonic()
+        for key, entry in list(self._loaded.items()):
+            if entry.ttl is not None and now - entry.used_at > entry.ttl:
+                self._loaded.pop(key, None)
+        return dict(self._loaded)
+
+    def load(
+        self,
+        installed: Installed,
+        *,
+        context_length: int | None = None,
+        parallel: int = 1,
+        ttl: float | None = None,
+    ) -> Loaded:
+        """Bring a model into memory; one that is there already is returned as it is.
+
+        Raises:
+            ValueError, OSError: mlx-lm cannot load it.
+        """
+        return self._thread.submit(self._load, installed, context_length, parallel, ttl).result()
+
+    def unload(self, key: str) -> bool:
+        """Whether there was something to unload."""
+        return self._loaded.pop(key, None) is not None
+
+    def answer(self, main: Loaded, draft: Loaded | None, question: Question) -> Answer:
+        """Start generating; returns at once."""
+        answer = Answer()
+        self._thread.submit(_generate, main, draft, question, answer)
+        return answer
+
+    def _load(
+        self, installed: Installed, context_length: int | None, parallel: int, ttl: float | None
+    ) -> Loaded:
+        entry = self._loaded.get(installed.key)
+        if entry is None:
+            if installed.format != "mlx":
+                raise ValueError(f"no engine for {installed.format} models here")
+            model, tokenizer = mlx_lm.load(str(installed.path))[:2]
+            entry = Loaded(
+                installed=installed,
+                model=model,
+                tokenizer=tokenizer,
+                context_length=min(context_length or 4096, installed.context_length),
+                parallel=parallel,
+                ttl=ttl,
+                used_at=time.monotonic(),
+            )
+            self._loaded[installed.key] = entry
+        entry.used_at = time.monotonic()
+        return entry
+
+
+_STOP_REASONS = {"stop": "eosFound", "length": "maxPredictedTokensReached"}
+
+
+@dataclass(slots=True)
+class _Rounds:
+    """Counts what mlx-lm drafted, which it does not say, from which tokens were drafted.
+
+    A round is the drafted tokens that the main agrees with, then one of the main's own. ``left``
+    are those drafted in this round that have not been seen in the answer.
+    """
+
+    limit: int
+    draft_tokens: int
+    left: int = 0
+    _open: bool = False
+
+    def count(self, figures: Statistics, *, from_draft: bool) -> None:
+        """See the next token of the answer; ``figures`` does not yet count it."""
+        if not self._open:
+            self.left = min(self.limit - figures.tokens, self.draft_tokens)
+            figures.drafted += self.left
+        if from_draft:
+            figures.accepted += 1
+            self.left -= 1
+        else:
+            self.left = 0
+        self._open = from_draft
+
+
+def _generate(main: Loaded, draft: Loaded | None, question: Question, answer: Answer) -> None:
+    try:
+        _generate_pieces(main, draft, question, answer)
+    except Exception as failure:  # noqa: BLE001 - it is handed to the thread that asked
+        answer.put(failure)
+    answer.put(None)
+
+
+def _generate_pieces(
+    main: Loaded, draft: Loaded | None, question: Question, answer: Answer
+) -> None:
+    prompt = main.tokenizer.apply_chat_template(question.messages, add_generation_prompt=True)
+    room = main.context_length - len(prompt)
+    limit = min(question.max_tokens or room, room)
+    if limit < 1:
+        raise ValueError(
+            f"the prompt has {len(prompt)} tokens and the context length is {main.context_length}"
+        )
+    speculation: dict[str, Any] = {}
+    if draft is not None:
+        speculation = {"draft_model": draft.model, "num_draft_tokens": question.draft_tokens}
+    sampler = make_sampler(temp=question.temperature, top_p=question.top_p)
+    figures = answer.statistics
+    figures.prompt_tokens = len(prompt)
+    figures.draft = draft.installed.key if draft else None
+    rounds = _Rounds(limit, question.draft_tokens) if draft else None
+    began = time.perf_counter()
+    for response in mlx_lm.stream_generate(
+        main.model, main.tokenizer, prompt, max_tokens=limit, sampler=sampler, **speculation
+    ):
+        if rounds:
+            rounds.count(figures, from_draft=response.from_draft)
+        figures.tokens += 1
+        figures.total_s = time.perf_counter() - began
+        figures.first_token_s = figures.first_token_s or figures.total_s
+        answer.put(response.text)
+        if response.finish_reason:
+            figures.stop_reason = _STOP_REASONS[response.finish_reason]
+        if answer.stop.is_set():
+            break
+    if rounds and figures.stop_reason == "eosFound":
+        figures.ignored = rounds.left
+    for used in (main, draft):
+        if used is not None:
+            used.used_at = time.monotonic()

@@ -1,0 +1,110 @@
+"""What the stand-in offers: the models under a home's models directory.
+
+Written from what LM Studio's server answers, not from ``specd.lmstudio``: the stand-in is the other
+side of that interface, and the two are to check one another.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """One model. ``key`` is what requests name; ``path`` the MLX folder or the GGUF file."""
+
+    key: str
+    publisher: str
+    repo: str
+    path: Path
+    format: str
+    kind: str
+    architecture: str
+    quantization: str
+    bits: float
+    context_length: int
+    vocab_size: int
+    size_bytes: int
+    vision: bool
+
+    @property
+    def identifier(self) -> str:
+        """How per-model configs name it."""
+        tail = f"/{self.path.name}" if self.format == "gguf" else ""
+        return f"{self.publisher}/{self.repo}{tail}"
+
+
+def models_directory(home: Path) -> Path:
+    """``downloadsFolder`` of settings.json where it names one, else ``models`` under the home."""
+    named = read_object(home / "settings.json").get("downloadsFolder")
+    return Path(named) if isinstance(named, str) and named else home / "models"
+
+
+def installed(home: Path) -> list[Installed]:
+    """Every model that is complete, by publisher and repo."""
+    found: list[Installed] = []
+    for repo in sorted(models_directory(home).glob("*/*/")):
+        config = read_object(repo / "config.json")
+        if config and any(repo.glob("*.safetensors")):
+            found.append(_mlx(repo, config))
+        found.extend(_gguf(repo, file) for file in sorted(repo.glob("*.gguf")))
+    return found
+
+
+def named(name: str, models: list[Installed]) -> Installed | None:
+    """The model a request means: by key or identifier, whatever the case."""
+    for model in models:
+        if name.lower() in (model.key, model.identifier.lower()):
+            return model
+    return None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in ``path``; empty when there is none that can be read."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _mlx(repo: Path, config: dict[str, Any]) -> Installed:
+    vision = "vision_config" in config
+    text = config.get("text_config", config)
+    bits = config.get("quantization", {}).get("bits")
+    return Installed(
+        key=repo.name.lower(),
+        publisher=repo.parent.name,
+        repo=repo.name,
+        path=repo,
+        format="mlx",
+        kind="vlm" if vision else "llm",
+        architecture=str(config.get("model_type", "unknown")),
+        quantization=f"{bits}bit" if bits else "fp16",
+        bits=float(bits or 16),
+        context_length=int(text.get("max_position_embeddings", 4096)),
+        vocab_size=int(text.get("vocab_size", 0)),
+        size_bytes=sum(file.stat().st_size for file in repo.glob("*.safetensors")),
+        vision=vision,
+    )
+
+
+def _gguf(repo: Path, file: Path) -> Installed:
+    return Installed(
+        key=file.stem.lower(),
+        publisher=repo.parent.name,
+        repo=repo.name,
+        path=file,
+        format="gguf",
+        kind="llm",
+        architecture="unknown",
+        quantization=file.stem.rpartition("-")[2],
+        bits=4.0,
+        context_length=4096,
+        vocab_size=0,
+        size_bytes=file.stat().st_size,
+        vision=False,
+    )

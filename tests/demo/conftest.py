@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from specd.demo.models import SMALL, Recipe, ensure
+from specd.demo.serving import standin
+
+
+def lay_out(home: Path, *recipes: Recipe) -> None:
+    """Models as links into the cache, under the home's models directory."""
+    for recipe in recipes:
+        link = home / "models" / recipe.identifier
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(ensure(recipe))
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A home with the small models, and the URL of a stand-in that serves it."""
+    home = tmp_path_factory.mktemp("served")
+    lay_out(home, *SMALL)
+    broken = home / "models" / "someone" / "Narrow-4bit"
+    broken.mkdir(parents=True)
+    config = {"model_type": "llama", "vocab_size": 1000}
+    (broken / "config.json").write_text(json.dumps(config))
+    (broken / "model.safetensors").write_bytes(b"")
+    with standin(home, home / "standin.log") as url:
+        yield home, url
