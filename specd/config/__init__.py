@@ -1,0 +1,32 @@
+"""specd.toml: what the user wants.
+
+``schema`` holds the validated models, ``reading`` finds the user's file and lays it over a
+machine-wide policy, ``problems`` puts what is wrong into words with file, line and key, ``edit``
+writes without touching the user's comments. Only ``schema`` and ``reading`` are imported at start:
+the daemon reads its configuration before anything else, and errors and edits are rare.
+"""
+
+from specd.config.reading import ConfigError, Loaded, Problem, load, managed_file, read
+from specd.config.schema import (
+    Agent,
+    Benchmark,
+    LmStudio,
+    Pair,
+    SpecdConfig,
+    Speculation,
+)
+
+__all__ = [
+    "Agent",
+    "Benchmark",
+    "ConfigError",
+    "LmStudio",
+    "Loaded",
+    "Pair",
+    "Problem",
+    "SpecdConfig",
+    "Speculation",
+    "load",
+    "managed_file",
+    "read",
+]

@@ -1,0 +1,107 @@
+"""Cron expressions: what they may say, and which weekdays they mean.
+
+Checked here rather than by the scheduler, which takes longer to import than specd.toml takes to
+read, counts weekdays from Monday where everybody's crontab counts from Sunday, and joins the two
+day fields with "and" where crontab(5) joins them with "or".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+EXAMPLE = '"30 4 * * *" (every night at half past four)'
+
+WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    name: str
+    least: int
+    most: int
+    names: tuple[str, ...] = ()
+
+    def number(self, word: str) -> int:
+        """The number ``word`` stands for; names count up from the field's least value."""
+        if word.lower() in self.names:
+            return self.least + self.names.index(word.lower())
+        if not word.isascii() or not word.isdigit() or not self.least <= int(word) <= self.most:
+            named = f" or {self.names[0]}-{self.names[-1]}" if self.names else ""
+            raise ValueError(
+                f"its {self.name} must be {self.least}-{self.most}{named}, not {word!r}"
+            )
+        return int(word)
+
+
+FIELDS = (
+    _Field("minute", 0, 59),
+    _Field("hour", 0, 23),
+    _Field("day of the month", 1, 31),
+    _Field("month", 1, 12, MONTHS),
+    _Field("weekday", 0, 7, WEEKDAYS),
+)
+
+_PART = re.compile(r"(?:\*|([^-/]+)(?:-([^-/]+))?)(?:/(\d+))?")
+
+
+def check(expression: str) -> None:
+    """Refuse what is no cron expression of five fields.
+
+    Raises:
+        ValueError: with what is wrong, in words.
+    """
+    _values(expression)
+
+
+def normal(expression: str) -> str:
+    """The same times with every number spelled out and weekdays by name.
+
+    >>> normal("0 4 * * 1-5")
+    '0 4 * * mon,tue,wed,thu,fri'
+
+    Raises:
+        ValueError: it is no cron expression.
+    """
+    *numbers, weekdays = _values(expression)
+    words = [_spell(field, values) for field, values in zip(FIELDS, numbers, strict=False)]
+    days = sorted({day % 7 for day in weekdays})
+    words.append("*" if len(days) == 7 else ",".join(WEEKDAYS[day] for day in days))
+    return " ".join(words)
+
+
+def _values(expression: str) -> list[set[int]]:
+    words = expression.split()
+    if len(words) != len(FIELDS):
+        raise ValueError(
+            f"must have five fields (minute, hour, day, month, weekday) such as {EXAMPLE}; "
+            f"it has {len(words)}"
+        )
+    values = [_field(field, word) for field, word in zip(FIELDS, words, strict=True)]
+    if words[2] != "*" and words[4] != "*":
+        raise ValueError("must name a day of the month or a weekday, not both")
+    return values
+
+
+def _field(field: _Field, word: str) -> set[int]:
+    found: set[int] = set()
+    for part in word.split(","):
+        match = _PART.fullmatch(part)
+        if match is None:
+            raise ValueError(f"its {field.name} cannot be {word!r}; an example is {EXAMPLE}")
+        first, last, step = match.groups()
+        start = field.least if first is None else field.number(first)
+        end = field.most if first is None or (step and last is None) else start
+        if last is not None:
+            end = field.number(last)
+        if end < start or (step is not None and int(step) == 0):
+            raise ValueError(f"its {field.name} {part!r} stands for no time at all")
+        found.update(range(start, end + 1, int(step or 1)))
+    return found
+
+
+def _spell(field: _Field, values: set[int]) -> str:
+    if len(values) == field.most - field.least + 1:
+        return "*"
+    return ",".join(str(value) for value in sorted(values))

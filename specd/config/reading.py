@@ -1,0 +1,251 @@
+"""Read specd.toml, over a machine-wide policy where there is one.
+
+A missing file is no fault: everything has a default. What is wrong is raised with every problem at
+once, each with its line and key. An administrator (MDM, Ansible, nix) may lay a second specd.toml
+under the user's, and lock keys of it::
+
+    [benchmark]
+    only_on_ac = true
+
+    [policy]
+    locked = ["benchmark.only_on_ac", "agent"]
+
+The user's values win, except for locked keys and sections.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from pydantic import ValidationError
+
+from specd.config.schema import SpecdConfig
+
+MAX_BYTES = 1 << 20
+"""Nobody writes a megabyte of settings; a log file named by mistake is not read into memory."""
+
+Origin: TypeAlias = Literal["default", "managed", "locked", "user"]
+Document: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong: the line (from 1) or None, the dotted key or "", what is wrong in words."""
+
+    line: int | None
+    key: str
+    message: str
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; ``problems`` lists all that is wrong with ``path``."""
+
+    def __init__(self, path: Path, problems: tuple[Problem, ...]) -> None:
+        super().__init__(path, problems)
+        self.path = path
+        self.problems = problems
+
+    def lines(self) -> list[str]:
+        """One line per problem: ``file:line: key: message``."""
+        return [
+            ": ".join(
+                part
+                for part in (
+                    f"{self.path}:{problem.line}" if problem.line else str(self.path),
+                    problem.key,
+                    problem.message,
+                )
+                if part
+            )
+            for problem in self.problems
+        ]
+
+    def __str__(self) -> str:
+        return "; ".join(self.lines())
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What is in force and where it came from.
+
+    ``origins`` maps each dotted key ("pair" as a whole) to who decided it; ``overruled`` names the
+    user's keys that a locked policy replaced; ``exists`` says whether the user has a file at all.
+    """
+
+    config: SpecdConfig
+    path: Path
+    exists: bool
+    managed: Path | None
+    origins: Mapping[str, Origin]
+    overruled: tuple[str, ...]
+
+
+def managed_file() -> Path:
+    """Where the machine-wide policy lies, whether or not there is one."""
+    named = os.environ.get("SPECD_MANAGED_CONFIG")
+    if named:
+        return Path(named).expanduser().absolute()
+    if sys.platform == "darwin":
+        return Path("/Library/Application Support/specd/specd.toml")
+    return Path("/etc/specd/specd.toml")
+
+
+def load(path: Path) -> SpecdConfig:
+    """The configuration in force: ``path`` over the machine-wide policy; defaults where neither is.
+
+    Raises:
+        ConfigError: one of the two cannot be read, parsed or validated.
+    """
+    return read(path).config
+
+
+def read(path: Path) -> Loaded:
+    """As ``load``, with where each value came from.
+
+    Raises:
+        ConfigError: one of the two cannot be read, parsed or validated.
+    """
+    policy = managed_file()
+    below, locked = _policy(policy)
+    text = content(path)
+    own = {} if text is None else parse(path, text)
+    config = validate(path, own, text or "")
+    if below is not None:
+        # Both are valid by themselves, so what is merged of them is.
+        config = _build(_merge(below, own, locked))
+    return Loaded(
+        config=config,
+        path=path,
+        exists=text is not None,
+        managed=policy if below is not None else None,
+        origins={key: _origin(key, own, below or {}, locked) for key in keys()},
+        overruled=tuple(key for key in keys() if _has(own, key) and _locks(locked, key)),
+    )
+
+
+def keys() -> tuple[str, ...]:
+    """Every dotted key of specd.toml; "pair" stands for the list of pairs."""
+    return tuple(
+        name if name == "pair" else f"{name}.{key}"
+        for name, section in SpecdConfig.model_fields.items()
+        for key in (["pair"] if name == "pair" else type(section.default).model_fields)
+    )
+
+
+def content(path: Path) -> str | None:
+    """The text of ``path``, None when there is no file.
+
+    Raises:
+        ConfigError: it cannot be read, or is not a text file of a sensible size.
+    """
+    try:
+        # Non-blocking, so that a pipe in its place cannot stop the daemon.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error)) from error
+    try:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            kind = "a directory" if stat.S_ISDIR(facts.st_mode) else "no regular file"
+            raise _unreadable(path, f"it is {kind}")
+        if facts.st_size > MAX_BYTES:
+            raise _unreadable(path, f"it holds more than {MAX_BYTES >> 10} KiB")
+        raw = b"".join(iter(lambda: os.read(descriptor, 1 << 16), b""))
+    finally:
+        os.close(descriptor)
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigError(path, (Problem(line, "", "this line is not UTF-8 text"),)) from error
+
+
+def parse(path: Path, text: str) -> Document:
+    """The TOML document of ``text``; ``path`` is named in errors.
+
+    Raises:
+        ConfigError: it is not TOML.
+    """
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        from specd.config import problems  # noqa: PLC0415 - nothing is wrong, as a rule
+
+        raise ConfigError(path, (problems.of_syntax(error, text),)) from None
+
+
+def validate(path: Path, document: Document, text: str) -> SpecdConfig:
+    """The configuration that ``document``, parsed from ``text``, asks for.
+
+    Raises:
+        ConfigError: with every key that is wrong.
+    """
+    try:
+        return _build(document)
+    except ValidationError as error:
+        from specd.config import problems  # noqa: PLC0415 - nothing is wrong, as a rule
+
+        raise ConfigError(path, problems.of_values(error, text)) from None
+
+
+def _build(document: Document) -> SpecdConfig:
+    pairs = document.get("pair")
+    if isinstance(pairs, list):
+        document = {**document, "pair": tuple(pairs)}  # strict models take tuples for tuples
+    return SpecdConfig.model_validate(document)
+
+
+def _policy(path: Path) -> tuple[Document | None, frozenset[str]]:
+    text = content(path)
+    if text is None:
+        return None, frozenset()
+    document = parse(path, text)
+    policy = document.pop("policy", {})
+    validate(path, document, text)
+    from specd.config import problems  # noqa: PLC0415 - few machines have a policy
+
+    return document, problems.locked_keys(path, policy, text)
+
+
+def _merge(below: Document, own: Document, locked: frozenset[str]) -> Document:
+    merged: Document = {}
+    for key in keys():
+        source = own if _has(own, key) and not _locks(locked, key) else below
+        if not _has(source, key):
+            continue
+        section, _, name = key.partition(".")
+        if name:
+            merged.setdefault(section, {})[name] = source[section][name]
+        else:
+            merged[section] = source[section]
+    return merged
+
+
+def _has(document: Document, key: str) -> bool:
+    section, _, name = key.partition(".")
+    return section in document and (not name or name in document[section])
+
+
+def _locks(locked: frozenset[str], key: str) -> bool:
+    return key in locked or key.partition(".")[0] in locked
+
+
+def _origin(key: str, own: Document, below: Document, locked: frozenset[str]) -> Origin:
+    if _locks(locked, key):
+        return "locked"
+    if _has(own, key):
+        return "user"
+    return "managed" if _has(below, key) else "default"
+
+
+def _unreadable(path: Path, why: str) -> ConfigError:
+    return ConfigError(path, (Problem(None, "", f"cannot be read: {why}"),))

@@ -1,0 +1,151 @@
+"""The models of specd.toml. Each key's description is also its comment in a new specd.toml.
+
+Every key has a default, so an empty file is a valid one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from specd.config import cron
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def _home(value: str) -> str:
+    if value == "auto" or value.startswith(("/", "~")):
+        return value
+    raise ValueError('must be "auto" or a full path, starting with / or ~')
+
+
+def _server(value: str) -> str:
+    if value == "auto":
+        return value
+    try:
+        url = urlsplit(value)
+        usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError('must be "auto" or a URL such as "http://localhost:1234"')
+    return value
+
+
+def _variable(value: str) -> str:
+    # The value is not repeated: whoever errs here has most likely pasted the token itself.
+    if value and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise ValueError(
+            "must be the name of an environment variable that holds the token, not the token itself"
+        )
+    return value
+
+
+def _dotted(value: str) -> str:
+    if value and not all(value.split(".")):
+        raise ValueError('must be names joined by single dots, or "" to leave the key out')
+    return value
+
+
+def _schedule(value: str) -> str:
+    if value:
+        cron.check(value)
+    return value
+
+
+class LmStudio(_Section):
+    """Where LM Studio is."""
+
+    home: Annotated[str, AfterValidator(_home)] = Field(
+        default="auto", description="LM Studio's home directory, or a full path"
+    )
+    server: Annotated[str, AfterValidator(_server)] = Field(
+        default="auto", description="or a URL such as http://localhost:1234"
+    )
+    token_env: Annotated[str, AfterValidator(_variable)] = Field(
+        default="LM_API_TOKEN",
+        description="the environment variable with the server's token",
+    )
+
+
+class Speculation(_Section):
+    """What LM Studio's settings are to say."""
+
+    enabled: bool = Field(default=True, description="false takes specd's drafts out again")
+    visualize: bool = Field(default=True, description="colour the drafted tokens in LM Studio")
+    ui_level: Literal["keep"] | Annotated[int, Field(ge=0, le=10)] = Field(
+        default="keep",
+        description="or a number: raise the interface level to it",
+    )
+    settings_key: Annotated[str, AfterValidator(_dotted)] = Field(
+        default="speculativeDecoding",
+        description='kept true in settings.json; "" leaves it out',
+    )
+
+
+class Pair(_Section):
+    """One wanted pair: a main model and its draft, each named as the user would."""
+
+    main: str = Field(min_length=1, description="the main model, as LM Studio lists it")
+    draft: str = Field(
+        default="auto",
+        min_length=1,
+        description="auto: the fastest that is proven compatible",
+    )
+    draft_tokens: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
+        default="auto", description="drafted at a time; auto: the measured best"
+    )
+
+
+class Benchmark(_Section):
+    """When and how to measure."""
+
+    schedule: Annotated[str, AfterValidator(_schedule)] = Field(
+        default="30 4 * * *", description='when, as cron in local time; "" never'
+    )
+    engine: Literal["auto", "mlx", "server"] = Field(
+        default="auto",
+        description="server where the main model is loaded, else mlx",
+    )
+    min_speedup: Annotated[float, Field(ge=1.0, le=10.0)] = Field(
+        default=1.05, description="a draft must be this much faster to be chosen"
+    )
+    on_slower: Literal["warn", "disable"] = Field(
+        default="warn", description="disable: take out a draft that slows down"
+    )
+    only_when_idle: bool = Field(default=True, description="wait until nobody uses the machine")
+    only_on_ac: bool = Field(default=True, description="wait until it is not on battery")
+    observe_conversations: bool = Field(
+        default=True,
+        description="read speeds kept with chats, never their text",
+    )
+    max_minutes: Annotated[int, Field(ge=1, le=240)] = Field(
+        default=10, description="how long one benchmark may take"
+    )
+
+
+class Agent(_Section):
+    """The daemon's own habits."""
+
+    resync_seconds: Annotated[int, Field(ge=1, le=86400)] = Field(
+        default=300, description="look at everything again, event or not"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="the least that is written to the log"
+    )
+    notify: bool = Field(default=False, description="tell the desktop when a condition turns false")
+
+
+class SpecdConfig(_Section):
+    """The whole of specd.toml; every key is optional."""
+
+    lmstudio: LmStudio = LmStudio()
+    speculation: Speculation = Speculation()
+    pair: tuple[Pair, ...] = ()
+    benchmark: Benchmark = Benchmark()
+    agent: Agent = Agent()
