@@ -24,6 +24,12 @@ class Command(Protocol):
         """Do it; returns the exit code."""
 
 
+def _demo() -> Command:
+    from specd.cli import demo
+
+    return demo
+
+
 def _run() -> Command:
     from specd.cli import run
 
@@ -31,6 +37,7 @@ def _run() -> Command:
 
 
 COMMANDS: dict[str, Callable[[], Command]] = {
+    "demo": _demo,
     "run": _run,
 }
 

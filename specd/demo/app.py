@@ -1,4 +1,4 @@
-"""LM Studio's part in the story: it saves its settings, and means no harm.
+"""LM Studio's part in the story: what its files mean, and how it saves them, meaning no harm.
 
 The app keeps its settings in memory and writes the whole file whenever one of them changes, so what
 others wrote in between is gone. Depending on version and file it truncates and writes in place, or
@@ -32,3 +32,43 @@ def delete_and_save(path: Path, document: dict[str, Any]) -> None:
     """Remove and write anew, as an update of the app does."""
     path.unlink(missing_ok=True)
     save_in_place(path, document)
+
+
+def switched_on(settings: dict[str, Any]) -> bool:
+    """Whether the app's settings say that speculation is wanted and shown."""
+    return (
+        settings.get("configPresetInclusiveness", {}).get("speculativeDecoding") is True
+        and settings.get("chat", {}).get("visualizeSpeculativeDecoding") is True
+    )
+
+
+def switch_off(settings: dict[str, Any]) -> None:
+    """What a person's click, or an update, does."""
+    settings["configPresetInclusiveness"]["speculativeDecoding"] = False
+    settings["chat"]["visualizeSpeculativeDecoding"] = False
+
+
+def forget(settings: dict[str, Any]) -> None:
+    """As ``switch_off``, by a version of the app that does not know the first key."""
+    del settings["configPresetInclusiveness"]
+    settings["chat"]["visualizeSpeculativeDecoding"] = False
+
+
+def draft_of(defaults: dict[str, Any]) -> str | None:
+    """The draft a model's default config names."""
+    for entry in defaults.get("operation", {}).get("fields", []):
+        if entry["key"] == "llm.prediction.speculativeDecoding.draftModel":
+            return str(entry["value"])
+    return None
+
+
+def drop_draft(defaults: dict[str, Any]) -> None:
+    """What choosing no draft, or switching presets, does."""
+    fields = defaults["operation"]["fields"]
+    fields[:] = [entry for entry in fields if "speculativeDecoding" not in entry["key"]]
+
+
+SPECDS_SETTINGS = frozenset(
+    {"chat.visualizeSpeculativeDecoding", "configPresetInclusiveness.speculativeDecoding"}
+)
+"""The values in settings.json that the demo's specd.toml asks for."""

@@ -1,0 +1,111 @@
+"""The real daemon and the real command line, pointed at a sandbox."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from specd import places
+from specd.demo.sandbox import Sandbox
+
+Value = TypeVar("Value")
+
+_STOP_S = 10.0
+
+
+class NotHeldError(Exception):
+    """Something the demo promises did not happen; the message says what."""
+
+
+class Daemon:
+    """A running ``specd run`` and commands beside it."""
+
+    def __init__(self, sandbox: Sandbox, process: subprocess.Popen[bytes]) -> None:
+        self._sandbox = sandbox
+        self._process = process
+
+    def status(self) -> dict[str, Any] | None:
+        """``specd status --json``; None while it does not answer yet.
+
+        Raises:
+            NotHeldError: the daemon has ended.
+        """
+        if self._process.poll() is not None:
+            raise NotHeldError(f"specd run ended with {self._process.returncode}")
+        code, text = specd(self._sandbox, "status", "--json")
+        return json.loads(text) if code in (0, 1) else None
+
+    def condition(self, kind: str) -> dict[str, Any] | None:
+        """One condition of ``status``, None while there is no such yet."""
+        status = self.status() or {"conditions": []}
+        return next((each for each in status["conditions"] if each["type"] == kind), None)
+
+    def stop(self) -> int:
+        """End it with SIGTERM; its exit code."""
+        self._process.terminate()
+        try:
+            return self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+
+@contextmanager
+def running(sandbox: Sandbox) -> Iterator[Daemon]:
+    """``specd run`` while the context lasts. What it prints goes to ``daemon.out`` beside it."""
+    with (
+        (sandbox.root / "daemon.out").open("ab") as output,
+        subprocess.Popen(
+            [sys.executable, "-m", "specd", "run", "--config", str(sandbox.config)],
+            env=os.environ | sandbox.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        ) as process,
+    ):
+        daemon = Daemon(sandbox, process)
+        try:
+            yield daemon
+        finally:
+            daemon.stop()
+
+
+def specd(sandbox: Sandbox, *words: str) -> tuple[int, str]:
+    """A command as a person types it: exit code and what it printed."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "specd", *words],
+        env=os.environ | sandbox.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return ended.returncode, ended.stdout or ended.stderr
+
+
+def until(look: Callable[[], Value], what: str, *, seconds: float, pause_s: float) -> Value:
+    """Look again and again until something is seen, and return it.
+
+    Raises:
+        NotHeldError: nothing was seen in ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    while not (seen := look()):
+        if time.monotonic() > deadline:
+            raise NotHeldError(f"{what}: not within {seconds:.0f} s")
+        time.sleep(pause_s)
+    return seen
+
+
+def log_tail(sandbox: Sandbox, lines: int = 15) -> str:
+    """The end of the daemon's log, for when something went wrong."""
+    parts = [sandbox.root / "daemon.out", places.log_path(sandbox.state)]
+    text = "".join(part.read_text(errors="replace") for part in parts if part.exists())
+    return "\n".join(text.splitlines()[-lines:])

@@ -1,0 +1,261 @@
+"""The story ``specd demo`` tells: the real daemon, real models, an app that forgets its settings.
+
+Every step is a promise of specd's, checked as it is told; the first that does not hold ends the
+story, and the exit code says so. Nothing outside the sandbox is read or written but the cache of
+built models.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from rich.console import Console
+
+from specd.demo import app
+from specd.demo.daemon import Daemon, NotHeldError, log_tail, running, specd, until
+from specd.demo.models import DEMO, Recipe
+from specd.demo.narrator import Narrator, Step
+from specd.demo.sandbox import Sandbox, lay_out
+from specd.demo.serving import StandInError, standin
+
+_START_S = 60.0
+_RESTORE_S = 10.0
+_COMPARE_S = 90.0
+_POLL_S = 0.0005
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Something the app does to a file that undoes what the user wanted."""
+
+    what: str
+    path: Path
+    save: app.Save
+    change: Callable[[dict[str, Any]], None]
+    restored: Callable[[dict[str, Any]], bool]
+
+
+def tell(*, keep: bool, as_json: bool) -> int:
+    """Tell it; exit code 0 when every promise held, 1 when not.
+
+    Raises:
+        WeightsMissing: the models cannot be built.
+    """
+    console = Console(stderr=as_json, highlight=False)
+    narrator = Narrator(console)
+    began = time.monotonic()
+    root = Path(tempfile.mkdtemp(prefix="specd-demo-"))
+    sandbox = Sandbox(root, DEMO)
+    try:
+        _story(narrator, sandbox)
+        held = True
+    except (NotHeldError, StandInError) as problem:
+        held = False
+        console.print(f"[red]Not held:[/] {problem}")
+        console.print(log_tail(sandbox), markup=False)
+    seconds = round(time.monotonic() - began, 1)
+    if keep:
+        _tell_where(console, sandbox)
+    else:
+        shutil.rmtree(root, ignore_errors=True)
+    if as_json:
+        steps = [asdict(step) for step in narrator.steps]
+        kept = str(root) if keep else None
+        print(json.dumps({"ok": held, "seconds": seconds, "kept": kept, "steps": steps}, indent=2))
+    elif held:
+        console.print(f"\nAll held, in {seconds:.0f} s.")
+    return 0 if held else 1
+
+
+def _story(narrator: Narrator, sandbox: Sandbox) -> None:
+    with ExitStack() as stack:
+        with narrator.step("Models built from SmolLM2-135M, in a sandbox home") as step:
+            lay_out(sandbox.root, sandbox.family)
+            before = _read(sandbox.settings)
+            step.says = str(sandbox.home)
+        with narrator.step("LM Studio's API, over real generation") as step:
+            url = stack.enter_context(standin(sandbox.home, sandbox.root / "server.log"))
+            step.says = url
+        with narrator.step("specd run: settings applied") as step:
+            daemon = stack.enter_context(running(sandbox))
+            _first_reconcile(step, sandbox)
+        with narrator.step("specd check: may a draft speak for the main model?") as step:
+            _verdicts(step, sandbox)
+        for verdict in step.facts["verdicts"]:
+            narrator.note(f"{verdict['verdict']:<13} {verdict['draft']}: {verdict['reasons'][0]}")
+        with narrator.step("The pair stands in the main model's own config") as step:
+            _configured(step, sandbox, daemon)
+        with narrator.step("The app forgets, specd restores") as step:
+            drifts = _drifts(sandbox)
+            restores = [_restore(drift) for drift in drifts]
+            step.facts["restored_ms"] = dict(zip([d.what for d in drifts], restores, strict=True))
+            step.says = f"{len(restores)} times, slowest {max(restores):.0f} ms"
+        for what, milliseconds in step.facts["restored_ms"].items():
+            narrator.note(f"{milliseconds:6.1f} ms  {what}")
+        with narrator.step("Everything else in settings.json is as the app left it") as step:
+            _untouched(step, sandbox, before)
+        with narrator.step("Asked over the API, the model really speculates") as step:
+            _speculates(step, sandbox, url)
+
+
+def _first_reconcile(step: Step, sandbox: Sandbox) -> None:
+    until(
+        lambda: app.switched_on(_read(sandbox.settings)),
+        "settings.json holds what specd.toml wants",
+        seconds=_START_S,
+        pause_s=_POLL_S,
+    )
+    step.says = "speculation on, drafted tokens shown"
+
+
+def _verdicts(step: Step, sandbox: Sandbox) -> None:
+    family = sandbox.family
+    expected = {
+        family.good: ("identical", "compatible"),
+        family.poor: ("identical", "compatible"),
+        family.incompatible: ("incompatible",),
+    }
+    found: list[dict[str, Any]] = []
+    step.facts["verdicts"] = found
+    for draft, verdicts in expected.items():
+        code, text = specd(sandbox, "check", _key(family.main), _key(draft), "--json")
+        if code not in (0, 1):
+            raise NotHeldError(f"specd check: {text}")
+        verdict = json.loads(text)
+        found.append(verdict)
+        if verdict["verdict"] not in verdicts or code != (verdict["verdict"] == "incompatible"):
+            raise NotHeldError(f"{_key(draft)} came out {verdict['verdict']}, exit code {code}")
+    lacking = len(found[0]["missing_in_draft"])
+    if lacking != len(family.main.extra_tokens):
+        raise NotHeldError(f"the good draft lacks {lacking} tokens of the main's")
+    step.says = f"{len(found)} pairs judged by every token they know"
+
+
+def _configured(step: Step, sandbox: Sandbox, daemon: Daemon) -> None:
+    def stands() -> bool:
+        condition = daemon.condition("PairsConfigured")
+        return condition is not None and condition["status"] == "true"
+
+    until(stands, "the pair is configured", seconds=_COMPARE_S, pause_s=0.2)
+    draft = app.draft_of(_read(sandbox.main_defaults))
+    if draft not in (sandbox.family.good.identifier, sandbox.family.poor.identifier):
+        raise NotHeldError(f"the draft in the main's config is {draft!r}")
+    step.says = f"{draft}, picked by specd"
+
+
+def _drifts(sandbox: Sandbox) -> list[Drift]:
+    settings, defaults = sandbox.settings, sandbox.main_defaults
+    draft = app.draft_of(_read(defaults))
+
+    def same_draft(document: dict[str, Any]) -> bool:
+        return app.draft_of(document) == draft
+
+    return [
+        Drift(f"{what}, {how}", path, save, change, restored)
+        for what, path, change, restored in (
+            ("settings.json switched off", settings, app.switch_off, app.switched_on),
+            ("the main model's draft removed", defaults, app.drop_draft, same_draft),
+        )
+        for how, save in (
+            ("written in place", app.save_in_place),
+            ("written by rename", app.save_by_rename),
+        )
+    ] + [
+        Drift(
+            "settings.json deleted and written without the key",
+            settings,
+            app.delete_and_save,
+            app.forget,
+            app.switched_on,
+        )
+    ]
+
+
+def _restore(drift: Drift) -> float:
+    """Let the app save, and say after how many milliseconds the file was right again."""
+    document = _read(drift.path)
+    drift.change(document)
+    drift.save(drift.path, document)
+    saved = time.perf_counter()
+    until(
+        lambda: drift.restored(_read(drift.path)),
+        f"restored after: {drift.what}",
+        seconds=_RESTORE_S,
+        pause_s=_POLL_S,
+    )
+    return round((time.perf_counter() - saved) * 1000, 1)
+
+
+def _untouched(step: Step, sandbox: Sandbox, before: dict[str, Any]) -> None:
+    then, now = (_leaves(document) for document in (before, _read(sandbox.settings)))
+    changed = {key for key in then.keys() | now.keys() if then.get(key) != now.get(key)}
+    if changed != app.SPECDS_SETTINGS:
+        raise NotHeldError(f"changed in settings.json: {', '.join(sorted(changed))}")
+    step.says = f"{len(now) - len(changed)} values untouched, {len(changed)} are specd's"
+
+
+def _speculates(step: Step, sandbox: Sandbox, url: str) -> None:
+    question = {
+        "model": _key(sandbox.family.main),
+        "messages": [{"role": "user", "content": "Explain SQL injection in one sentence."}],
+        "max_tokens": 24,
+        "temperature": 0,
+    }
+    drafted = _ask(url, question)
+    stats = drafted["stats"]
+    if not stats.get("accepted_draft_tokens_count"):
+        raise NotHeldError(f"no draft token was accepted: {stats}")
+    step.facts["stats"] = stats
+    accepted, total = stats["accepted_draft_tokens_count"], stats["total_draft_tokens_count"]
+    step.says = f"{accepted} of {total} drafted tokens accepted"
+
+
+def _ask(url: str, question: dict[str, Any]) -> dict[str, Any]:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=_COMPARE_S)
+    connection.request("POST", "/api/v0/chat/completions", json.dumps(question))
+    response = connection.getresponse()
+    answer: dict[str, Any] = json.loads(response.read())
+    connection.close()
+    if response.status != http.client.OK:
+        raise NotHeldError(f"the server answers {response.status}: {answer}")
+    return answer
+
+
+def _key(recipe: Recipe) -> str:
+    return recipe.identifier.rpartition("/")[2].lower()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The object in ``path``; empty while it is being written."""
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _leaves(document: Any, path: str = "") -> dict[str, Any]:
+    """Every single value by its dotted path; lists count as one."""
+    if not isinstance(document, dict):
+        return {path: document}
+    found: dict[str, Any] = {}
+    for key, value in document.items():
+        found |= _leaves(value, f"{path}.{key}".lstrip("."))
+    return found
+
+
+def _tell_where(console: Console, sandbox: Sandbox) -> None:
+    console.print(f"\nKept in {sandbox.root}. To look around:", markup=False)
+    for name, value in sandbox.environment.items():
+        console.print(f"  export {name}={value}", markup=False)
+    console.print("  specd run &\n  specd status")
