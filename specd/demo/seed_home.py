@@ -1,0 +1,168 @@
+"""The home specd was first wanted for: a Qwen3 main model and a Qwen2.5 draft, among others.
+
+Its models have the right names, sizes and relations and no weights: sparse files with honest
+safetensors headers. Their tokenizers are small ones of Qwen's construction, unless real ones are
+handed in: Qwen3 adds four tokens to what Qwen2.5 has, and the logits of all are 151,936 wide.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from specd.demo.vocabulary import Vocabulary, byte_alphabet, tokenizer_config, tokenizer_json
+
+MAIN = "mlx-community/Josiefied-Qwen3-8B-abliterated-v1-4bit"
+DRAFT = "mlx-community/Josiefied-Qwen2.5-0.5B-abliterated"
+
+_WIDTH = 151_936
+_QWEN2_5 = [
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|object_ref_start|>",
+    "<|object_ref_end|>",
+    "<|box_start|>",
+    "<|box_end|>",
+    "<|quad_start|>",
+    "<|quad_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+    "<tool_call>",
+    "</tool_call>",
+    "<|fim_prefix|>",
+    "<|fim_middle|>",
+    "<|fim_suffix|>",
+    "<|fim_pad|>",
+    "<|repo_name|>",
+    "<|file_sep|>",
+]
+_QWEN3 = ["<tool_response>", "</tool_response>", "<think>", "</think>"]
+_CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What config.json says of a model, and the size of its weights in bytes."""
+
+    model_type: str
+    hidden: int
+    layers: int
+    size: int
+    bits: int
+
+
+_MODELS = {
+    MAIN: _Shape("qwen3", 4096, 36, 4_620_000_000, 4),
+    DRAFT: _Shape("qwen2", 896, 24, 293_990_000, 4),
+    "mlx-community/Josiefied-Qwen2.5-3B-abliterated": _Shape("qwen2", 2048, 36, 1_740_000_000, 4),
+    "mlx-community/Qwen3-4B-4bit": _Shape("qwen3", 2560, 36, 2_260_000_000, 4),
+    "mlx-community/Josiefied-Qwen3-1.7B-abliterated-v1-4bit": _Shape(
+        "qwen3", 2048, 28, 968_000_000, 4
+    ),
+}
+
+
+def seed_home(home: Path, tokenizers: Mapping[str, Path] | None = None) -> None:
+    """Lay it out in ``home``, which must not hold one yet.
+
+    ``tokenizers`` maps a model type ("qwen2", "qwen3") to a folder whose tokenizer.json and
+    tokenizer_config.json are used instead of small ones.
+    """
+    for identifier, shape in _MODELS.items():
+        _model(home / "models" / identifier, shape, (tokenizers or {}).get(shape.model_type))
+    settings = (files("specd.demo") / "home" / "settings.json").read_text(encoding="utf-8")
+    _put(home / "settings.json", settings.replace("<home>", json.dumps(str(home))[1:-1]))
+    internal = home / ".internal"
+    server = (files("specd.demo") / "home" / "http-server-config.json").read_text(encoding="utf-8")
+    _put(internal / "http-server-config.json", server)
+    context = {"key": "llm.load.contextLength", "value": 40960}
+    defaults = {"preset": "", "operation": {"fields": []}, "load": {"fields": [context]}}
+    _put_json(internal / "user-concrete-model-default-config" / f"{MAIN}.json", defaults)
+    drafts = [identifier for identifier in _MODELS if identifier != MAIN]
+    _put_json(internal / "draft-model-compatibility-cache.json", {MAIN: drafts})
+
+
+def _model(folder: Path, shape: _Shape, tokenizer: Path | None) -> None:
+    vocabulary = _vocabulary(shape.model_type)
+    if tokenizer is None:
+        _put_json(folder / "tokenizer.json", tokenizer_json(vocabulary))
+        _put_json(folder / "tokenizer_config.json", tokenizer_config(vocabulary))
+        eos = vocabulary.eos
+    else:
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            _put(folder / name, (tokenizer / name).read_text(encoding="utf-8"))
+        eos = 151_645  # <|im_end|>
+    config: dict[str, Any] = {
+        "architectures": [f"{shape.model_type.capitalize()}ForCausalLM"],
+        "model_type": shape.model_type,
+        "hidden_size": shape.hidden,
+        "num_hidden_layers": shape.layers,
+        "max_position_embeddings": 40960,
+        "tie_word_embeddings": True,
+        "vocab_size": _WIDTH,
+        "eos_token_id": eos,
+        "quantization": {"group_size": 64, "bits": shape.bits},
+    }
+    _put_json(folder / "config.json", config)
+    _weights(folder / "model.safetensors", shape)
+
+
+def _vocabulary(model_type: str) -> Vocabulary:
+    words = ("in", "th", "the", "Ġthe")
+    ordinary = (*byte_alphabet(), *words)
+    special = (*_QWEN2_5, *(_QWEN3 if model_type == "qwen3" else ()))
+    first = len(ordinary)
+    end = first + special.index("<|im_end|>")
+    return Vocabulary(
+        tokens=(*ordinary, *special),
+        merges=("i n", "t h", "th e", "Ġ the"),
+        special=frozenset(range(first, first + len(special))),
+        chat_template=_CHAT_TEMPLATE,
+        bos=first,
+        eos=end,
+        pad=first,
+        unk=first,
+    )
+
+
+def _weights(path: Path, shape: _Shape) -> None:
+    """A safetensors file of the right size and nothing in it: its zeros take no room on disk."""
+    embedding = _WIDTH * 4 * (shape.hidden // 8)
+    header = json.dumps(
+        {
+            "__metadata__": {"format": "mlx"},
+            "model.embed_tokens.weight": {
+                "dtype": "U32",
+                "shape": [_WIDTH, shape.hidden // 8],
+                "data_offsets": [0, embedding],
+            },
+            "model.norm.weight": {
+                "dtype": "U8",
+                "shape": [shape.size - embedding],
+                "data_offsets": [embedding, shape.size],
+            },
+        }
+    ).encode()
+    with path.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + shape.size)
+
+
+def _put_json(path: Path, document: object) -> None:
+    _put(path, json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+
+
+def _put(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
