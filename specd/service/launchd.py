@@ -1,0 +1,193 @@
+"""The launchd agent: ``~/Library/LaunchAgents/local.specd.plist``.
+
+Sources: launchd.plist(5) and launchctl(1). The agent is loaded into the user's graphical session
+(``gui/UID``), or into ``user/UID`` where there is none, as over ssh.
+"""
+
+from __future__ import annotations
+
+import os
+import plistlib
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from specd.service import unit_file
+from specd.service.command import Ran, ServiceError, call
+from specd.service.program import Program
+
+LABEL = "local.specd"
+TEMPLATE = "specd.plist"
+
+GONE_S = 25.0
+"""How long an agent may take to end; its ExitTimeOut is 20 seconds, then launchd kills it."""
+
+BUSY = (5, 37)
+"""launchctl's exit codes while the last instance is still being torn down."""
+
+
+def file() -> Path:
+    """Where the agent's property list lies, whether or not it is there."""
+    return Path.home() / "Library" / "LaunchAgents" / f"{LABEL}.plist"
+
+
+def text(program: Program) -> bytes:
+    """The property list for ``program``: the template with this machine's values put in."""
+    agent = _filled(
+        plistlib.loads(_template()),
+        {"@PYTHON@": str(program.python), "@LOGS@": str(program.logs)},
+    )
+    if program.environment:
+        agent["EnvironmentVariables"] = program.environment
+    else:
+        del agent["EnvironmentVariables"]
+    return plistlib.dumps(agent, sort_keys=False)
+
+
+def install(program: Program) -> list[str]:
+    """Write the agent and start it afresh; returns what was done.
+
+    Raises:
+        ServiceError: a file cannot be written, or launchctl refuses.
+    """
+    # launchd creates the log files, not their directory.
+    program.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    written = unit_file.put(file(), text(program))
+    if written and _loaded():
+        _unload()
+    _load()
+    _launchctl("kickstart", "-k", _target()).or_fail("see `specd doctor`")
+    return [f"{'wrote' if written else 'kept'} {file()}", f"loaded {_target()}"]
+
+
+def uninstall() -> list[str]:
+    """Stop and unload the agent, and remove its property list; returns what was done.
+
+    Raises:
+        ServiceError: launchctl refuses, or the file cannot be removed.
+    """
+    done: list[str] = []
+    if _loaded():
+        _unload()
+        done.append(f"unloaded {_target()}")
+    if unit_file.take_away(file()):
+        done.append(f"removed {file()}")
+    return done
+
+
+def start() -> None:
+    """Load the agent, which starts it; nothing when it runs.
+
+    Raises:
+        ServiceError: it is not installed, or launchctl refuses.
+    """
+    _installed()
+    if pid() is None:
+        _load()
+        _launchctl("kickstart", _target()).or_fail("see `specd doctor`")
+
+
+def stop() -> None:
+    """Unload the agent until it is started or the user logs in again.
+
+    Raises:
+        ServiceError: launchctl refuses, or the agent does not end.
+    """
+    _installed()
+    if _loaded():
+        _unload()
+
+
+def restart() -> None:
+    """Stop and start the agent.
+
+    Raises:
+        ServiceError: it is not installed, or launchctl refuses.
+    """
+    _installed()
+    _load()
+    _launchctl("kickstart", "-k", _target()).or_fail("see `specd doctor`")
+
+
+def pid() -> int | None:
+    """The daemon's process, None when launchd runs none."""
+    found = re.search(r"^\s*pid = (\d+)$", _launchctl("print", _target()).said, re.MULTILINE)
+    return int(found[1]) if found else None
+
+
+def detail() -> str:
+    """How the agent stands, in one line."""
+    told = _launchctl("print", _target())
+    if told.code != 0:
+        return f"not loaded in {_domain()}"
+    state = re.search(r"^\s*state = (.+)$", told.said, re.MULTILINE)
+    code = re.search(r"^\s*last exit code = (.+)$", told.said, re.MULTILINE)
+    words = [f"{_target()} is {state[1] if state else 'loaded'}"]
+    if code and code[1] not in ("0", "(never exited)"):
+        words.append(f"it last ended with {code[1]}")
+    return ", ".join(words)
+
+
+def _launchctl(*words: str) -> Ran:
+    return call(["launchctl", *words])
+
+
+def _domain() -> str:
+    graphical = f"gui/{os.getuid()}"
+    return graphical if _launchctl("print", graphical).code == 0 else f"user/{os.getuid()}"
+
+
+def _target() -> str:
+    return f"{_domain()}/{LABEL}"
+
+
+def _loaded() -> bool:
+    return _launchctl("print", _target()).code == 0
+
+
+def _load() -> None:
+    if _loaded():
+        return
+    # An agent that was once disabled cannot be bootstrapped before it is enabled.
+    _launchctl("enable", _target()).or_fail("see `specd doctor`")
+    end = time.monotonic() + GONE_S
+    while True:
+        told = _launchctl("bootstrap", _domain(), str(file()))
+        if told.code not in BUSY or time.monotonic() > end:
+            told.or_fail(f"check {file()} with `plutil -lint`, or log out and in again")
+            return
+        time.sleep(0.2)
+
+
+def _unload() -> None:
+    told = _launchctl("bootout", _target())
+    end = time.monotonic() + GONE_S
+    while _loaded():  # bootout returns before the agent has ended
+        if time.monotonic() > end:
+            said = told.said or "launchctl said nothing"
+            raise ServiceError(f"{_target()} did not end within {GONE_S:g} s: {said}")
+        time.sleep(0.1)
+
+
+def _installed() -> None:
+    if not file().is_file():
+        raise ServiceError("specd is not installed as a service; `specd install` does that")
+
+
+def _template() -> bytes:
+    # The wheel carries the template inside the package, a checkout beside it.
+    inside = Path(__file__).with_name("launchd_template") / TEMPLATE
+    beside = Path(__file__).parents[2] / "launchd" / TEMPLATE
+    return (inside if inside.is_file() else beside).read_bytes()
+
+
+def _filled(value: Any, words: dict[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _filled(inner, words) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_filled(inner, words) for inner in value]
+    if isinstance(value, str):
+        for mark, word in words.items():
+            value = value.replace(mark, word)
+    return value

@@ -1,0 +1,192 @@
+"""The systemd user unit: ``~/.config/systemd/user/specd.service``.
+
+Sources: systemd.service(5), systemd.exec(5), systemd.resource-control(5), systemd.syntax(7).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from specd.service import unit_file
+from specd.service.command import Ran, ServiceError, call
+from specd.service.program import Program
+
+UNIT = "specd.service"
+
+NO_NAMESPACE = "226"
+"""systemd's exit status when the kernel does not let a user's service have its own view of the
+disk, as in many containers and on hardened kernels."""
+
+HEAD = """\
+[Unit]
+Description=specd keeps speculative decoding in LM Studio applied, proven and measured
+StartLimitIntervalSec=300
+StartLimitBurst=5
+
+[Service]
+Type=notify
+ExecStart={start}
+{environment}Restart=on-failure
+RestartSec=5
+# Another specd holds the state directory: trying again would not help.
+RestartPreventExitStatus=2
+TimeoutStartSec=60
+TimeoutStopSec=20
+UMask=0077
+# The daemon needs 48 MB at most; the rest is for benchmarks, which run the user's models. When one
+# of those needs too much, it alone is ended.
+MemoryMax=75%
+OOMPolicy=continue
+NoNewPrivileges=yes
+LockPersonality=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+SystemCallArchitectures=native
+"""
+
+SANDBOX = """\
+# Nothing on the disk can be written but what stands here.
+ProtectSystem=strict
+PrivateTmp=yes
+ReadWritePaths={writes}
+ReadOnlyPaths={leaves}
+"""
+
+TAIL = """
+[Install]
+WantedBy=default.target
+"""
+
+
+def file() -> Path:
+    """Where the unit lies, whether or not it is there."""
+    named = os.environ.get("XDG_CONFIG_HOME", "")
+    config = Path(named) if named.startswith("/") else Path.home() / ".config"
+    return config / "systemd" / "user" / UNIT
+
+
+def text(program: Program, *, sandboxed: bool = True) -> bytes:
+    """The unit for ``program``; ``sandboxed`` forbids it to write anywhere else."""
+    # Variables are expanded in arguments, but not in the program's own path.
+    start = f"{_quoted(str(program.python))} -P -m specd run"
+    settings = [f"{name}={value}" for name, value in program.environment.items()]
+    unit = HEAD.format(
+        start=start,
+        environment="".join(f"Environment={_quoted(setting)}\n" for setting in settings),
+    )
+    if sandboxed:
+        # The minus: what is not there (yet) is no reason not to start.
+        unit += SANDBOX.format(
+            writes=" ".join(_quoted(f"-{path}") for path in program.writes),
+            leaves=" ".join(_quoted(f"-{path}") for path in program.leaves),
+        )
+    return (unit + TAIL).encode()
+
+
+def install(program: Program) -> list[str]:
+    """Write the unit, enable it and start it afresh; returns what was done.
+
+    Raises:
+        ServiceError: the unit cannot be written, or systemctl refuses.
+    """
+    # What is to be writable has to exist when the service starts.
+    program.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    done = [_put(text(program))]
+    _systemctl("daemon-reload").or_fail(_NO_BUS)
+    _systemctl("enable", UNIT).or_fail(_NO_BUS)
+    started = _systemctl("restart", UNIT)
+    if started.code != 0 and _property("ExecMainStatus") == NO_NAMESPACE:
+        why = "without the sandbox: this kernel gives a user's service none"
+        done = [f"{_put(text(program, sandboxed=False))} ({why})"]
+        _systemctl("daemon-reload").or_fail(_NO_BUS)
+        started = _systemctl("restart", UNIT)
+    started.or_fail(f"see `journalctl --user -u {UNIT}` and `specd doctor`")
+    return [*done, f"enabled and started {UNIT}"]
+
+
+def uninstall() -> list[str]:
+    """Stop and disable the unit, and remove it; returns what was done.
+
+    Raises:
+        ServiceError: systemctl refuses, or the unit cannot be removed.
+    """
+    if not file().is_file():
+        return []
+    _systemctl("disable", "--now", UNIT).or_fail(_NO_BUS)
+    unit_file.take_away(file())
+    _systemctl("daemon-reload").or_fail(_NO_BUS)
+    _systemctl("reset-failed", UNIT)  # fails when there is nothing to reset
+    return [f"stopped and disabled {UNIT}", f"removed {file()}"]
+
+
+def start() -> None:
+    """Start the unit; nothing when it runs.
+
+    Raises:
+        ServiceError: it is not installed, or systemctl refuses.
+    """
+    _order("start")
+
+
+def stop() -> None:
+    """Stop the unit until it is started or the user logs in again.
+
+    Raises:
+        ServiceError: it is not installed, or systemctl refuses.
+    """
+    _order("stop")
+
+
+def restart() -> None:
+    """Stop and start the unit.
+
+    Raises:
+        ServiceError: it is not installed, or systemctl refuses.
+    """
+    _order("restart")
+
+
+def pid() -> int | None:
+    """The daemon's process, None when systemd runs none."""
+    found = _property("MainPID")
+    return int(found) if found.isdigit() and found != "0" else None
+
+
+def detail() -> str:
+    """How the unit stands, in one line."""
+    told = _systemctl("is-active", UNIT)
+    enabled = _systemctl("is-enabled", UNIT)
+    return f"{UNIT} is {told.said or 'unknown'}, {enabled.said or 'not enabled'}"
+
+
+_NO_BUS = (
+    "is your systemd user session reachable? log in directly rather than with su, "
+    "or run `loginctl enable-linger` once"
+)
+
+
+def _systemctl(*words: str) -> Ran:
+    return call(["systemctl", "--user", *words])
+
+
+def _order(verb: str) -> None:
+    if not file().is_file():
+        raise ServiceError("specd is not installed as a service; `specd install` does that")
+    _systemctl(verb, UNIT).or_fail(f"see `journalctl --user -u {UNIT}` and `specd doctor`")
+
+
+def _property(name: str) -> str:
+    return _systemctl("show", "--property", name, "--value", UNIT).said
+
+
+def _put(content: bytes) -> str:
+    return f"{'wrote' if unit_file.put(file(), content) else 'kept'} {file()}"
+
+
+def _quoted(word: str) -> str:
+    """A word as systemd reads it back: quotes, backslashes and specifiers escaped."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    escaped = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in escaped)
+    return f'"{escaped}"'

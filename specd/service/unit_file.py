@@ -1,0 +1,52 @@
+"""Put a service's file in place: whole or not at all, and only when it differs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from specd.service.command import ServiceError
+
+
+def put(path: Path, content: bytes) -> bool:
+    """Make ``path`` hold ``content`` (mode 0644); returns whether it had to be written.
+
+    Raises:
+        ServiceError: it cannot be written.
+    """
+    try:
+        if path.is_file() and path.read_bytes() == content:
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                os.fchmod(file.fileno(), 0o644)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)  # noqa: PTH105 - the temporary's path is a str
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)  # noqa: PTH108 - the temporary's path is a str
+            raise
+    except OSError as error:
+        raise ServiceError(f"{path} cannot be written: {error.strerror or error}") from error
+    return True
+
+
+def take_away(path: Path) -> bool:
+    """Remove ``path``; returns whether it was there.
+
+    Raises:
+        ServiceError: it cannot be removed.
+    """
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise ServiceError(f"{path} cannot be removed: {error.strerror or error}") from error
+    return True

@@ -1,0 +1,148 @@
+"""The systemd unit: what it says, that systemd reads it, and how systemctl is called."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from specd.service import systemd
+from specd.service.command import ServiceError
+from specd.service.program import Program
+
+State = Callable[[], dict[str, Any]]
+
+
+def values(unit: bytes, key: str) -> list[str]:
+    rows = unit.decode().splitlines()
+    return [row.partition("=")[2] for row in rows if row.startswith(f"{key}=")]
+
+
+def changing_calls(standin: State) -> list[list[str]]:
+    asking = ("show", "is-active", "is-enabled")
+    return [call[1:] for call in standin()["calls"] if call[1] not in asking]
+
+
+def test_the_unit_says_how_specd_is_to_run(program: Program) -> None:
+    unit = systemd.text(program)
+    assert values(unit, "Type") == ["notify"]
+    assert values(unit, "Restart") == ["on-failure"]
+    assert values(unit, "NoNewPrivileges") == ["yes"]
+    assert values(unit, "ProtectSystem") == ["strict"]
+    assert values(unit, "MemoryMax") == ["75%"]
+    assert values(unit, "WantedBy") == ["default.target"]
+
+
+def test_only_what_specd_writes_can_be_written(program: Program) -> None:
+    [writes] = values(systemd.text(program), "ReadWritePaths")
+    [leaves] = values(systemd.text(program), "ReadOnlyPaths")
+    assert writes.count('"-') == len(program.writes)
+    assert leaves.endswith('models"')
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+def test_systemd_itself_finds_nothing_wrong(program: Program, tmp_path: Path) -> None:
+    # The interpreter has to exist for systemd to be content, odd name and all.
+    program.python.parent.mkdir()
+    program.python.symlink_to(sys.executable)
+    unit = tmp_path / "specd.service"
+    unit.write_bytes(systemd.text(program))
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", "--user", "--man=no", unit],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"},
+    )
+    mine = [row for row in checked.stderr.splitlines() if "specd" in row]
+    assert checked.returncode == 0, checked.stderr
+    assert mine == []
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+def test_systemd_itself_would_notice_a_mistake(program: Program, tmp_path: Path) -> None:
+    unit = tmp_path / "specd.service"
+    unit.write_bytes(
+        systemd.text(program).replace(b'"\nEnv', b"\nEnv").replace(b"=notify", b"=notfy")
+    )
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", "--user", "--man=no", unit],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"},
+    )
+    assert "notfy" in checked.stderr
+
+
+@given(st.text(st.characters(exclude_characters="\0\n", exclude_categories=["Cs"]), min_size=1))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_path_breaks_out_of_its_place_in_the_unit(name: str) -> None:
+    program = Program(Path("/") / name, {"X": name}, Path("/logs"), (Path("/w") / name,), ())
+    rows = systemd.text(program).decode().split("\n")
+    plain = Program(Path("/p"), {"X": "p"}, Path("/logs"), (Path("/w/p"),), ())
+    expected = systemd.text(plain).decode().split("\n")
+    assert [row.partition("=")[0] for row in rows] == [row.partition("=")[0] for row in expected]
+
+
+def test_install_writes_enables_and_starts(program: Program, standin: State) -> None:
+    assert systemd.install(program) == [
+        f"wrote {systemd.file()}",
+        "enabled and started specd.service",
+    ]
+    assert systemd.file() == Path.home() / ".config/systemd/user/specd.service"
+    assert changing_calls(standin) == [
+        ["daemon-reload"],
+        ["enable", "specd.service"],
+        ["restart", "specd.service"],
+    ]
+    assert systemd.pid() is not None
+    assert systemd.detail() == "specd.service is active, enabled"
+    assert systemd.install(program)[0] == f"kept {systemd.file()}"
+
+
+def test_where_the_kernel_gives_no_sandbox_specd_runs_without_and_says_so(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STANDIN_NO_NAMESPACE", "1")
+    said = systemd.install(program)
+    assert "without the sandbox" in said[0]
+    assert b"ProtectSystem" not in systemd.file().read_bytes()
+    assert systemd.pid() is not None
+
+
+def test_stop_start_restart_and_uninstall(program: Program, standin: State) -> None:
+    systemd.install(program)
+    systemd.stop()
+    assert systemd.pid() is None
+    systemd.start()
+    systemd.restart()
+    assert systemd.pid() is not None
+    assert systemd.uninstall() == [
+        "stopped and disabled specd.service",
+        f"removed {systemd.file()}",
+    ]
+    assert standin()["enabled"] is False
+    assert systemd.pid() is None
+    assert systemd.uninstall() == []
+
+
+def test_verbs_without_an_installed_unit_say_so(user: Path) -> None:
+    for verb in (systemd.start, systemd.stop, systemd.restart):
+        with pytest.raises(ServiceError, match="`specd install`"):
+            verb()
+
+
+def test_a_session_without_systemd_is_told_what_to_do(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STANDIN_NO_BUS", "1")
+    with pytest.raises(ServiceError, match=r"Failed to connect to bus.*enable-linger"):
+        systemd.install(program)
