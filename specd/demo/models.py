@@ -43,11 +43,19 @@ from platformdirs import user_cache_path
 from specd.demo.vocabulary import Vocabulary, tokenizer_config, tokenizer_json
 from specd.demo.weights import find_gguf
 
-_FORMAT = 1  # part of the cache key: raised when the same recipe is to give other files
+_FORMAT = 2  # part of the cache key: raised when the same recipe is to give other files
 _WIDTH = 49216  # logits and embedding rows: the 49,152 tokens padded to a multiple of 64
 _GROUP = 32  # weights per scale, in the GGUF's Q4_1 and Q8_0 as in the folders written here
 _ON_CPU = mx.default_device() == mx.cpu
 _FLOAT = mx.float32 if _ON_CPU else mx.float16
+
+# ChatML as SmolLM2's own template writes it, without the system message that one adds: it would be
+# most of every short prompt, and prompts are slow on a CPU.
+_CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 
 _PARTS = {  # GGUF's name of a layer's part → mlx-lm's
     "attn_q": "self_attn.q_proj",
@@ -191,7 +199,7 @@ def _vocabulary(facts: dict[str, Any]) -> Vocabulary:
         tokens=tuple(facts["tokenizer.ggml.tokens"]),
         merges=tuple(facts["tokenizer.ggml.merges"]),
         special=frozenset(i for i, kind in enumerate(kinds) if kind == control),
-        chat_template=facts["tokenizer.chat_template"],
+        chat_template=_CHAT_TEMPLATE,
         bos=facts["tokenizer.ggml.bos_token_id"].item(),
         eos=facts["tokenizer.ggml.eos_token_id"].item(),
         pad=facts["tokenizer.ggml.padding_token_id"].item(),
