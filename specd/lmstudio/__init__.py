@@ -2,4 +2,17 @@
 
 Nobody outside this package knows a key name or a path of LM Studio's. Facts that are inferred
 rather than documented are read tolerantly and never acted on destructively.
+
+Files and keys
+    ``home`` finds LM Studio's directory, ``keys`` names its files and keys. ``settings`` and
+    ``model_defaults`` are the **surfaces**: the files specd keeps values in; ``surface`` says what
+    a surface is, ``surfaces`` lists them. ``draft_cache`` is only read.
+
+Models
+    ``models`` indexes what is installed (``folder`` and ``gguf`` read one model each, ``model`` is
+    the type), ``names`` finds the model a person means, ``virtual`` knows the hub's virtual models.
+
+What runs and what has been
+    ``server`` speaks LM Studio's HTTP API, ``app`` looks for its process, ``server_log`` and
+    ``conversations`` read the figures LM Studio leaves behind, never the text beside them.
 """

@@ -1,0 +1,133 @@
+"""Whether LM Studio is running, since when, and which version, as far as can be known.
+
+The app and its headless sibling ``llmster`` note where they are installed in ``.internal``
+(``app-install-location.json``, ``llmster-install-location.json``: ``{path, argv, cwd}``). A process
+is LM Studio's when its executable is that one, or is called as LM Studio's are on each platform.
+Helpers (renderers, GPU processes, engine workers) start later and are passed over for the oldest.
+"""
+
+from __future__ import annotations
+
+import json
+import plistlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+from specd.lmstudio import keys
+
+if TYPE_CHECKING:
+    import psutil
+
+Kind: TypeAlias = Literal["app", "llmster"]
+
+_NAMES: Final[dict[str, Kind]] = {
+    "lm studio": "app",
+    "lm-studio": "app",
+    "lmstudio": "app",
+    "lm studio.exe": "app",
+    "llmster": "llmster",
+}
+_LOCATIONS: Final[tuple[tuple[str, Kind], ...]] = (
+    (keys.APP_LOCATION, "app"),
+    (keys.LLMSTER_LOCATION, "llmster"),
+)
+_LOCATION_MAX_BYTES: Final = 1 << 16
+_VERSION: Final = re.compile(r"(\d+\.\d+\.\d+(?:[-+.]\d+)?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """One running LM Studio. ``started`` is its oldest process's; None where it is not told."""
+
+    kind: Kind
+    pid: int
+    started: datetime | None
+    version: str | None
+
+
+def running(home: Path | None = None) -> tuple[Running, ...]:
+    """Every LM Studio of this machine that runs, app first; the oldest process of each kind.
+
+    ``home`` lets processes be recognised by where they are installed too.
+    """
+    import psutil  # noqa: PLC0415 - 25 ms that a daemon's start need not wait for
+
+    installed = dict(_installed(home)) if home is not None else {}
+    oldest: dict[Kind, tuple[float, psutil.Process]] = {}
+    for process in psutil.process_iter():
+        try:
+            found = _recognise(process, installed)
+        except (psutil.Error, OSError):
+            continue
+        if found is None:
+            continue
+        kind, started = found
+        if kind not in oldest or started < oldest[kind][0]:
+            oldest[kind] = (started, process)
+    return tuple(
+        Running(kind, process.pid, _time(started), _version(process))
+        for kind, (started, process) in sorted(oldest.items())
+    )
+
+
+def _recognise(process: psutil.Process, installed: dict[str, Kind]) -> tuple[Kind, float] | None:
+    name = process.name()
+    kind = _NAMES.get(name.casefold())
+    # Asking a thousand processes for their executables is what costs, so only likely ones are.
+    if kind is None and name in _names_of(installed):
+        kind = installed.get(process.exe())
+    return None if kind is None else (kind, process.create_time())
+
+
+def _names_of(installed: Iterable[str]) -> set[str]:
+    # Linux cuts a process's name off after 15 bytes.
+    return {name for path in installed for name in (Path(path).name, Path(path).name[:15])}
+
+
+def _installed(home: Path) -> Iterator[tuple[str, Kind]]:
+    """(executable, kind) of what is installed."""
+    for name, kind in _LOCATIONS:
+        told = _read_location(home / keys.INTERNAL / name)
+        path = told.get("path")
+        if isinstance(path, str) and path:
+            yield path, kind
+
+
+def _read_location(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            told = json.loads(file.read(_LOCATION_MAX_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _time(started: float) -> datetime | None:
+    return datetime.fromtimestamp(started, UTC) if started > 0 else None
+
+
+def _version(process: psutil.Process) -> str | None:
+    """The version where the installation tells it: a bundle's Info.plist, or a name on the path."""
+    import psutil  # noqa: PLC0415 - as above
+
+    try:
+        executable = Path(process.exe())
+    except (psutil.Error, OSError):
+        return None
+    for bundle in executable.parents:
+        if bundle.suffix == ".app":
+            return _bundle_version(bundle / "Contents" / "Info.plist")
+    found = _VERSION.search(str(executable))
+    return found[1] if found else None
+
+
+def _bundle_version(path: Path) -> str | None:
+    try:
+        version = plistlib.loads(path.read_bytes()).get("CFBundleShortVersionString")
+    except (OSError, ValueError, plistlib.InvalidFileException, AttributeError):
+        return None
+    return version if isinstance(version, str) and version.isprintable() else None

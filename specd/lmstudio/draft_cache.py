@@ -1,0 +1,136 @@
+"""LM Studio's own opinion on which drafts fit which main.
+
+``.internal/draft-model-compatibility-cache.json`` lists drafts by main model. No description or
+published example of it exists, so no shape is assumed: wherever the name of an installed model
+stands as an object's key or as the value of a member, and names of others stand below or beside it,
+that is read as main and drafts. The file is never written; it can only be moved aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from specd.files import jsonedit
+from specd.files.pointer import Json
+from specd.lmstudio import keys
+from specd.lmstudio.model import Model
+
+_REFUSING: Final = ("incompatible", "not-compatible", "notcompatible", "false", "no", "refused")
+_ABOUT_THE_DRAFT: Final = "draft"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheOpinion:
+    """What the cache says: main's identifier → identifiers of the drafts it holds compatible.
+
+    A main that is listed without a draft has an empty entry: none is held compatible. Models that
+    are not installed are left out. ``problem`` says why nothing could be read from it.
+    """
+
+    pairs: Mapping[str, tuple[str, ...]]
+    problem: str | None = None
+
+
+def path(home: Path) -> Path:
+    """Where LM Studio keeps its compatibility cache."""
+    return home / keys.INTERNAL / keys.DRAFT_CACHE
+
+
+def read(content: bytes, models: Sequence[Model]) -> CacheOpinion:
+    """What ``content`` says of the installed ``models``; never raises."""
+    try:
+        document = jsonedit.parse(content)
+    except jsonedit.NotUnderstood as error:
+        return CacheOpinion({}, f"LM Studio's compatibility cache cannot be read: {error}")
+    names = _names(models)
+    drafts: dict[str, dict[str, None]] = {}
+    for main, draft in _relations(document, names, None):
+        listed = drafts.setdefault(main, {})
+        if draft is not None and draft != main:
+            listed[draft] = None
+    if not drafts and document and models:
+        return CacheOpinion(
+            {}, "LM Studio's compatibility cache names no installed model that specd recognises"
+        )
+    return CacheOpinion({main: tuple(listed) for main, listed in drafts.items()})
+
+
+def _names(models: Sequence[Model]) -> dict[str, str]:
+    """Every unambiguous name of every model, folded, to its identifier."""
+    names: dict[str, str | None] = {}
+    for model in models:
+        own = (
+            model.identifier,
+            f"{model.publisher}/{model.repo}",
+            model.repo,
+            model.key,
+            str(model.path),
+            model.path.name,
+        )
+        for name in {each.casefold() for each in own}:
+            known = names.setdefault(name, model.identifier)
+            if known != model.identifier:
+                names[name] = None
+    return {name: identifier for name, identifier in names.items() if identifier is not None}
+
+
+def _relations(
+    node: Json, names: Mapping[str, str], main: str | None
+) -> Iterator[tuple[str, str | None]]:
+    """(main, draft) for everything ``node`` says, below ``main`` where one is known."""
+    if isinstance(node, str):
+        draft = names.get(node.casefold())
+        if main is not None and draft is not None:
+            yield main, draft
+    elif isinstance(node, list):
+        for item in node:
+            yield from _relations(item, names, main)
+    elif isinstance(node, dict):
+        yield from _object(node, names, main)
+
+
+def _object(
+    node: dict[str, Json], names: Mapping[str, str], main: str | None
+) -> Iterator[tuple[str, str | None]]:
+    if main is None:
+        main = _named_main(node, names)
+        if main is not None:
+            yield main, None
+    elif _refuses(node):
+        return
+    for key, value in node.items():
+        named = names.get(key.casefold())
+        if named is None:
+            yield from _relations(value, names, main)
+        elif main is None:
+            yield named, None
+            yield from _relations(value, names, named)
+        elif not _refuses(value):
+            yield main, named
+
+
+def _named_main(node: dict[str, Json], names: Mapping[str, str]) -> str | None:
+    """The main of an object that names it in a member, as ``{"model": …, "drafts": […]}``."""
+    about_drafts = any(_ABOUT_THE_DRAFT in key.casefold() for key in node)
+    if not about_drafts or (_refuses(node) and len(node) > 2):
+        return None
+    for key, value in node.items():
+        if isinstance(value, str) and _ABOUT_THE_DRAFT not in key.casefold():
+            named = names.get(value.casefold())
+            if named is not None:
+                return named
+    return None
+
+
+def _refuses(value: Json) -> bool:
+    """Whether what stands beside a draft says that it does not fit."""
+    if isinstance(value, dict):
+        return any(
+            _refuses(verdict) for key, verdict in value.items() if "compat" in key.casefold()
+        )
+    if isinstance(value, str):
+        return value.casefold() in _REFUSING
+    return value is False or value is None

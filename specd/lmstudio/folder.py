@@ -1,0 +1,390 @@
+"""What the models in one folder are, told from file names, sizes and small headers.
+
+Reads config.json, the JSON header of each safetensors file and the head of each GGUF file, all of
+bounded size; never weights, never a tokenizer's content. Nothing in a model folder is trusted: what
+cannot be read makes a model "incomplete", with the reason in words.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from specd.lmstudio import gguf
+from specd.lmstudio.model import Model, ModelKind
+
+CONFIG_MAX_BYTES: Final = 8 * 1024 * 1024
+HEADER_MAX_BYTES: Final = 64 * 1024 * 1024
+
+PARTIAL_SUFFIXES: Final = (".part", ".incomplete", ".downloading", ".crdownload", ".download")
+_FOREIGN_SUFFIXES: Final = (".bin", ".pt", ".pth", ".onnx", ".ckpt", ".npz", ".h5", ".tflite")
+_TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+_TELLING: Final = frozenset(
+    {"config.json", "adapter_config.json", "modules.json", "config_sentence_transformers.json"}
+    | set(_TOKENIZERS)
+)
+_TELLING_SUFFIXES: Final = (
+    ".safetensors",
+    ".safetensors.index.json",
+    ".gguf",
+    ".tiktoken",
+    *PARTIAL_SUFFIXES,
+    *_FOREIGN_SUFFIXES,
+)
+
+_EMBEDDING_TYPES: Final = frozenset({"t5encoder", "gemma-embedding", "mpnet", "gte", "new"})
+_SHARD: Final = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
+_GGUF_QUANTIZATION: Final = re.compile(
+    r"[-_.@]((?:UD-)?I?Q\d(?:_[0-9A-Z]+)*|BF16|F16|F32|FP16|MXFP\d(?:_MOE)?|TQ\d_\d)$",
+    re.IGNORECASE,
+)
+_FILE_TYPES: Final = {  # llama.cpp's enum llama_ftype
+    0: "F32",
+    1: "F16",
+    2: "Q4_0",
+    3: "Q4_1",
+    7: "Q8_0",
+    8: "Q5_0",
+    9: "Q5_1",
+    10: "Q2_K",
+    11: "Q3_K_S",
+    12: "Q3_K_M",
+    13: "Q3_K_L",
+    14: "Q4_K_S",
+    15: "Q4_K_M",
+    16: "Q5_K_S",
+    17: "Q5_K_M",
+    18: "Q6_K",
+    32: "BF16",
+}
+
+
+def tells(name: str) -> bool:
+    """Whether a file of this name says anything about a model."""
+    lowered = name.lower()
+    return lowered in _TELLING or lowered.endswith(_TELLING_SUFFIXES)
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """One folder. ``parts`` is its path below the models directory; ``sizes`` its telling files."""
+
+    path: Path
+    parts: tuple[str, ...]
+    sizes: dict[str, int]
+    subfolders: tuple[str, ...] = ()
+
+    def ending(self, *suffixes: str) -> list[str]:
+        """The telling files whose names end so, sorted."""
+        return sorted(name for name in self.sizes if name.lower().endswith(suffixes))
+
+
+def models_in(folder: Folder) -> tuple[Model, ...]:
+    """Every model in ``folder``: at most one of MLX's, and each GGUF file or set of shards.
+
+    Only ``publisher/repo`` is a model's place, so only there do a lone config.json or the parts of
+    a download make one; elsewhere it takes weights.
+    """
+    ggufs = tuple(_gguf_models(folder))
+    weights = folder.ending(".safetensors")
+    if weights and folder.parts:
+        return (*ggufs, _folder_model(folder, weights))
+    if ggufs or len(folder.parts) != 2:
+        return ggufs
+    telling = folder.ending(*PARTIAL_SUFFIXES, *_FOREIGN_SUFFIXES)
+    if telling or "config.json" in folder.sizes or "adapter_config.json" in folder.sizes:
+        return (_folder_model(folder, weights),)
+    return ()
+
+
+# -- MLX and other folders ------------------------------------------------------------------------
+
+
+def _folder_model(folder: Folder, weights: list[str]) -> Model:
+    config = _read_config(folder)
+    told = config if isinstance(config, dict) else {}
+    text = told
+    for nested in ("text_config", "llm_config", "language_config"):
+        if isinstance(told.get(nested), dict):
+            text = {**told, **told[nested]}
+            break
+    problem = config if isinstance(config, str) else None
+    adapter = "adapter_config.json" in folder.sizes and not _base_weights(weights)
+    foreign = not weights and folder.ending(*_FOREIGN_SUFFIXES)
+    kind: ModelKind
+    if adapter:
+        kind, problem = "adapter", None
+    else:
+        problem = _unfinished(folder) or problem or _unusable(folder, weights)
+        kind = "incomplete" if problem and not foreign else _kind(folder, told)
+    return Model(
+        key=folder.parts[-1].lower(),
+        identifier="/".join(folder.parts),
+        publisher=folder.parts[0] if len(folder.parts) > 1 else "",
+        repo="/".join(folder.parts[1:]) or folder.parts[0],
+        path=folder.path,
+        format="mlx" if weights or ("config.json" in folder.sizes and not foreign) else "other",
+        kind=kind,
+        architecture=_word(told.get("model_type")),
+        vocab_size=_count(text.get("vocab_size")),
+        quantization=_quantization(told, text),
+        size_bytes=sum(folder.sizes[name] for name in weights or foreign or ()),
+        problem=problem if kind == "incomplete" else None,
+    )
+
+
+def _base_weights(weights: Iterable[str]) -> bool:
+    return any("adapter" not in name.lower() for name in weights)
+
+
+def _read_config(folder: Folder) -> dict[str, Any] | str:
+    """config.json's object, or what is wrong with it."""
+    size = folder.sizes.get("config.json")
+    if size is None:
+        return "config.json is missing: the download was not finished, or this is no model"
+    if size == 0:
+        return "config.json is empty; download the model again"
+    if size > CONFIG_MAX_BYTES:
+        return f"config.json is {size:,} bytes long, which no model's is"
+    try:
+        value = json.loads((folder.path / "config.json").read_bytes())
+    except OSError as error:
+        return f"config.json cannot be read: {error.strerror or error}"
+    except (ValueError, RecursionError):
+        return "config.json is not valid JSON; download the model again"
+    return value if isinstance(value, dict) else "config.json does not hold an object"
+
+
+def _unfinished(folder: Folder) -> str | None:
+    partial = folder.ending(*PARTIAL_SUFFIXES)
+    if partial:
+        return f"its download is not finished ({partial[0]})"
+    return None
+
+
+def _unusable(folder: Folder, weights: list[str]) -> str | None:
+    """What is missing or broken among the files, None when nothing is."""
+    if not weights:
+        return "it has no weights (*.safetensors)"
+    absent = _absent_shards(folder, weights)
+    if absent:
+        return f"{absent[0]} is missing ({len(absent)} of its weight files are not there)"
+    for name in weights:
+        problem = _broken_safetensors(folder.path / name, folder.sizes[name])
+        if problem:
+            return f"{name} {problem}"
+    tokenizers = [*filter(folder.sizes.__contains__, _TOKENIZERS), *folder.ending(".tiktoken")]
+    if not tokenizers:
+        return "it has no tokenizer (tokenizer.json)"
+    empty = [name for name in tokenizers if folder.sizes[name] == 0]
+    return f"{empty[0]} is empty; download the model again" if empty else None
+
+
+class _Index(msgspec.Struct):
+    weight_map: dict[str, str] = {}
+
+
+def _absent_shards(folder: Folder, weights: list[str]) -> list[str]:
+    """Shards that the index names and the folder lacks.
+
+    An index that names none of the weights there was left over from another conversion: loaders go
+    by the files, so it is ignored.
+    """
+    for index in folder.ending(".safetensors.index.json"):
+        if not 0 < folder.sizes[index] <= HEADER_MAX_BYTES:
+            continue
+        try:
+            told = msgspec.json.decode((folder.path / index).read_bytes(), type=_Index)
+        except (OSError, ValueError, RecursionError):
+            continue
+        named = set(told.weight_map.values())
+        if named & set(weights):
+            return sorted(named - set(weights))
+    return []
+
+
+class _Tensor(msgspec.Struct):
+    data_offsets: tuple[int, int] = (0, 0)
+
+
+def _broken_safetensors(path: Path, size: int) -> str | None:
+    """Whether a safetensors file is as long as its header says: length (u64), JSON header, data."""
+    if size < 8:
+        return "is empty; download the model again" if size == 0 else "is cut off"
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > min(HEADER_MAX_BYTES, size - 8):
+                return "is cut off, or no safetensors file"
+            tensors = msgspec.json.decode(file.read(length), type=dict[str, _Tensor])
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    except (ValueError, RecursionError, struct.error):
+        return "has no safetensors header"
+    expected = 8 + length + max((each.data_offsets[1] for each in tensors.values()), default=0)
+    if size < expected:
+        return f"is cut off: {size:,} of {expected:,} bytes are there"
+    return None
+
+
+def _kind(folder: Folder, config: dict[str, Any]) -> ModelKind:
+    sentence_transformers = (
+        "modules.json" in folder.sizes
+        or "config_sentence_transformers.json" in folder.sizes
+        or any(name.endswith("_Pooling") for name in folder.subfolders)
+    )
+    if sentence_transformers or _embeds(_word(config.get("model_type"))):
+        return "embedding"
+    return "vlm" if "vision_config" in config else "llm"
+
+
+def _embeds(architecture: str) -> bool:
+    """Whether every model of an architecture makes embeddings: BERT, its kin and a few more."""
+    lowered = architecture.lower()
+    return "bert" in lowered or lowered in _EMBEDDING_TYPES
+
+
+def _quantization(config: dict[str, Any], text: dict[str, Any]) -> str | None:
+    for name in ("quantization", "quantization_config"):
+        told = config.get(name)
+        if not isinstance(told, dict):
+            continue
+        bits = _count(told.get("bits"))
+        if bits is not None:
+            return f"{bits}bit"
+        if isinstance(told.get("quant_method"), str):
+            return _word(told["quant_method"])
+    kind = _word(text.get("torch_dtype") or text.get("dtype"))
+    return {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}.get(kind)
+
+
+# -- GGUF -----------------------------------------------------------------------------------------
+
+
+def _gguf_models(folder: Folder) -> Iterator[Model]:
+    files = [name for name in folder.ending(".gguf") if _leads(name)]
+    headers = {name: _read_gguf(folder, name) for name in files}
+    projector = any(_is_projector(name, headers[name]) for name in files)
+    stems = [name for name in files if not _is_projector(name, headers[name])]
+    for name in files:
+        yield _gguf_model(folder, name, headers[name], alone=len(stems) == 1, projector=projector)
+
+
+def _leads(name: str) -> bool:
+    """Whether ``name`` is a model's only or first file."""
+    shard = _SHARD.search(name)
+    return shard is None or int(shard[1]) == 1
+
+
+def _read_gguf(folder: Folder, name: str) -> gguf.Header | str:
+    if folder.sizes[name] == 0:
+        return "the file is empty; download it again"
+    try:
+        return gguf.read_header(folder.path / name)
+    except gguf.NotGguf as error:
+        return f"the file cannot be used: {error}"
+    except OSError as error:
+        return f"the file cannot be read: {error.strerror or error}"
+
+
+def _is_projector(name: str, header: gguf.Header | str) -> bool:
+    if "mmproj" in name.lower():
+        return True
+    return isinstance(header, gguf.Header) and (
+        header.architecture == "clip" or header.text("general.type") == "mmproj"
+    )
+
+
+def _gguf_model(
+    folder: Folder, name: str, header: gguf.Header | str, *, alone: bool, projector: bool
+) -> Model:
+    known = header if isinstance(header, gguf.Header) else gguf.Header({}, {})
+    shards, absent = _shards(folder, name)
+    stem = _SHARD.sub("", name) if _SHARD.search(name) else name[: -len(".gguf")]
+    in_name = _GGUF_QUANTIZATION.search(stem)
+    quantization = in_name[1].upper() if in_name else _file_type(known)
+    problem = header if isinstance(header, str) else None
+    if absent:
+        problem = f"{absent[0]} is missing ({len(absent)} of its files are not there)"
+    kind: ModelKind = "incomplete" if problem else _gguf_kind(known, projector=projector)
+    if _is_projector(name, header):
+        kind, problem = "mmproj", None
+    in_repo = len(folder.parts) > 1
+    repo = "/".join(folder.parts[1:]) if in_repo else stem
+    key = re.sub(r"[-_]gguf$", "", repo.rpartition("/")[2].lower())
+    return Model(
+        key=key if alone and kind != "mmproj" else _told_apart(key, stem, quantization, kind),
+        identifier="/".join((*folder.parts, name)),
+        publisher=folder.parts[0] if folder.parts else "",
+        repo=repo,
+        path=folder.path / name,
+        format="gguf",
+        kind=kind,
+        architecture=known.architecture,
+        vocab_size=known.vocab_size,
+        quantization=quantization,
+        size_bytes=sum(folder.sizes[each] for each in shards),
+        problem=problem,
+    )
+
+
+def _told_apart(key: str, stem: str, quantization: str | None, kind: ModelKind) -> str:
+    """A key for one of several files in a repo: the app's ``name@quantization``."""
+    if quantization is None or kind == "mmproj":
+        return stem.lower()
+    return f"{key}@{quantization.lower()}"
+
+
+def _shards(folder: Folder, name: str) -> tuple[list[str], list[str]]:
+    """The files of a model whose first is ``name``, and those of them that are not there."""
+    shard = _SHARD.search(name)
+    if shard is None:
+        return [name], []
+    head, count = name[: shard.start()], min(int(shard[2]), 1000)
+    names = [f"{head}-{n:05d}-of-{shard[2]}{name[-5:]}" for n in range(1, count + 1)]
+    there = [each for each in names if each in folder.sizes]
+    return there, [each for each in names if each not in folder.sizes]
+
+
+def _gguf_kind(header: gguf.Header, *, projector: bool) -> ModelKind:
+    if header.text("general.type") == "adapter":
+        return "adapter"
+    pools = header.whole(f"{header.architecture}.pooling_type")
+    if pools or _embeds(header.architecture):
+        return "embedding"
+    return "vlm" if projector else "llm"
+
+
+def _file_type(header: gguf.Header) -> str | None:
+    return _FILE_TYPES.get(header.whole("general.file_type") or -1)
+
+
+# -- values that are not trusted ------------------------------------------------------------------
+
+
+def _word(value: object) -> str:
+    """A short printable string; "" for anything else."""
+    return value if isinstance(value, str) and len(value) <= 100 and value.isprintable() else ""
+
+
+def _count(value: object) -> int | None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 < value < 1 << 31 else None
+
+
+def plain_name(name: str) -> bool:
+    """Whether a file or folder name is safe to show and to build paths from."""
+    try:
+        os.fsencode(name).decode("utf-8")
+    except UnicodeError:
+        return False
+    return name.isprintable()

@@ -1,0 +1,138 @@
+"""Read the few facts specd needs from the head of a GGUF file.
+
+Layout (ggml's ``docs/gguf.md``), little-endian: ``GGUF``, version (u32), tensor count (u64),
+metadata count (u64), then that many of: key (string), value type (u32), value. A string is its
+length (u64) and UTF-8 bytes; an array is its element type (u32), its length (u64), its elements.
+
+The maintained reader maps every tensor and needs numpy; a daemon needs some forty numbers and
+strings. They stand before the tokenizer's arrays, so reading stops at the first of those: a few
+kilobytes, whatever the size of the model.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final, TypeAlias
+
+Scalar: TypeAlias = "bool | int | float | str"
+
+_MAX_ENTRIES: Final = 4096
+_MAX_STRING: Final = 1 << 20
+_MAX_ELEMENTS_PASSED: Final = 1 << 21
+
+_STRING: Final = 8
+_ARRAY: Final = 9
+_SCALARS: Final = {
+    0: "<B",
+    1: "<b",
+    2: "<H",
+    3: "<h",
+    4: "<I",
+    5: "<i",
+    6: "<f",
+    7: "<?",
+    10: "<Q",
+    11: "<q",
+    12: "<d",
+}
+
+TOKENS: Final = "tokenizer.ggml.tokens"
+
+
+class NotGguf(ValueError):
+    """The file is not a GGUF file that can be read; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Scalars and strings by key, arrays by their length alone, up to the tokenizer's arrays."""
+
+    values: dict[str, Scalar]
+    lengths: dict[str, int]
+
+    @property
+    def architecture(self) -> str:
+        """``general.architecture``, "" when it is not named."""
+        return self.text("general.architecture") or ""
+
+    @property
+    def vocab_size(self) -> int | None:
+        """The number of tokens: the length of the list itself, or what the metadata say."""
+        return self.lengths.get(TOKENS) or self.whole(f"{self.architecture}.vocab_size")
+
+    def text(self, key: str) -> str | None:
+        """The string ``key``."""
+        value = self.values.get(key)
+        return value if isinstance(value, str) else None
+
+    def whole(self, key: str) -> int | None:
+        """The integer ``key``."""
+        value = self.values.get(key)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def read_header(path: Path) -> Header:
+    """The metadata of ``path``, which is not trusted: counts and lengths are bounded.
+
+    Raises:
+        NotGguf: another magic, an unknown version, a truncated or nonsensical file.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return _read(file)
+
+
+def _read(file: BinaryIO) -> Header:
+    if _take(file, 4) != b"GGUF":
+        raise NotGguf("it does not begin with GGUF")
+    version, _tensors, count = struct.unpack("<IQQ", _take(file, 20))
+    if version not in (2, 3):
+        raise NotGguf(f"its version {version} is not 2 or 3")
+    header = Header({}, {})
+    for _ in range(min(count, _MAX_ENTRIES)):
+        key = _string(file)
+        (kind,) = struct.unpack("<I", _take(file, 4))
+        if kind == _ARRAY:
+            of, length = struct.unpack("<IQ", _take(file, 12))
+            header.lengths[key] = length
+            if key == TOKENS and header.architecture:
+                break
+            _pass_array(file, of, length)
+        elif kind == _STRING:
+            header.values[key] = _string(file)
+        elif kind in _SCALARS:
+            layout = _SCALARS[kind]
+            (header.values[key],) = struct.unpack(layout, _take(file, struct.calcsize(layout)))
+        else:
+            raise NotGguf(f"it has a value of the unknown type {kind}")
+    return header
+
+
+def _take(file: BinaryIO, size: int) -> bytes:
+    taken = file.read(size)
+    if len(taken) != size:
+        raise NotGguf("it ends in the middle of its header")
+    return taken
+
+
+def _string(file: BinaryIO) -> str:
+    (length,) = struct.unpack("<Q", _take(file, 8))
+    if length > _MAX_STRING:
+        raise NotGguf(f"it has a string of {length} bytes in its header")
+    return _take(file, length).decode("utf-8", "replace")
+
+
+def _pass_array(file: BinaryIO, of: int, length: int) -> None:
+    if of in _SCALARS:
+        size = length * struct.calcsize(_SCALARS[of])
+        if file.tell() + size > os.fstat(file.fileno()).st_size:
+            raise NotGguf("it ends in the middle of its header")
+        file.seek(size, os.SEEK_CUR)
+    elif of == _STRING and length <= _MAX_ELEMENTS_PASSED:
+        for _ in range(length):
+            _string(file)
+    else:
+        raise NotGguf("it has an array that cannot be passed over")

@@ -1,0 +1,156 @@
+"""Where LM Studio lives, and which of its directories are worth watching.
+
+LM Studio itself looks for ``~/.lmstudio-home-pointer``, then ``~/.cache/lm-studio``, then
+``~/.lmstudio`` (``findLMStudioHome`` in its published SDK), and writes the pointer file once it has
+decided. specd follows the same order and writes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from specd.lmstudio import keys
+
+_POINTER_MAX_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """LM Studio's directory, and how it was found, for people."""
+
+    path: Path
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoHome:
+    """There is no home: why, and every path that was looked at, in order."""
+
+    reason: str
+    looked: tuple[Path, ...]
+
+    def __str__(self) -> str:
+        looked = ", ".join(str(path) for path in self.looked)
+        return (
+            f"no LM Studio home: {self.reason} (looked at {looked}); start LM Studio once, or set "
+            "home under [lmstudio] in specd.toml"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedDir:
+    """A directory to watch, whether or not it exists yet.
+
+    Only direct children called ``names`` matter; None means all of them. ``recursive`` includes
+    everything below.
+    """
+
+    path: Path
+    recursive: bool = False
+    names: frozenset[str] | None = None
+
+
+def find_home(
+    configured: str = "auto",
+    env: Mapping[str, str] = os.environ,
+    user_home: Path | None = None,
+) -> Home | NoHome:
+    """Find LM Studio's home: ``$LMSTUDIO_HOME``, then ``configured``, then where LM Studio looks.
+
+    ``configured`` is "auto" or a path. Something named explicitly is not second-guessed: when it is
+    not there, nothing else is tried.
+    """
+    named = env.get("LMSTUDIO_HOME")
+    if named:
+        return _named(Path(named), "$LMSTUDIO_HOME")
+    if configured != "auto":
+        return _named(Path(configured), "home in specd.toml")
+    user = _user_home(user_home)
+    if user is None:
+        return NoHome("the user's home directory is unknown ($HOME is not set)", ())
+    return _where_lmstudio_looks(user)
+
+
+def _where_lmstudio_looks(user: Path) -> Home | NoHome:
+    pointer = user / keys.HOME_POINTER
+    pointed = _read_pointer(pointer)
+    if isinstance(pointed, str):
+        return NoHome(pointed, (pointer,))
+    if pointed is not None:
+        found = _named(pointed, str(pointer))
+        return found if isinstance(found, Home) else NoHome(found.reason, (pointer, pointed))
+    candidates = [user / name for name in keys.HOMES]
+    for candidate in candidates:
+        if candidate.is_dir():
+            return _named(candidate, "LM Studio's usual place")
+    return NoHome("LM Studio has not been started here", (pointer, *candidates))
+
+
+def _named(path: Path, how: str) -> Home | NoHome:
+    path = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - symlinks are kept as named
+    if not path.is_dir():
+        state = "is not a directory" if path.exists() else "does not exist"
+        return NoHome(f"{path}, named by {how}, {state}", (path,))
+    if not os.access(path, os.R_OK | os.X_OK):
+        return NoHome(f"{path}, named by {how}, may not be read by this user", (path,))
+    return Home(path, how)
+
+
+def _user_home(given: Path | None) -> Path | None:
+    try:
+        return Path(os.path.realpath(given if given is not None else Path.home()))
+    except RuntimeError:
+        return None
+
+
+def _read_pointer(pointer: Path) -> Path | str | None:
+    """The path a pointer file holds; None when there is none; a reason when it is no use."""
+    try:
+        with pointer.open("rb") as file:
+            content = file.read(_POINTER_MAX_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"{pointer} cannot be read: {error.strerror or error}"
+    try:
+        text = content.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        text = ""
+    if not text or len(content) > _POINTER_MAX_BYTES or not text.isprintable():
+        return f"{pointer} does not hold the path of a directory"
+    return Path(text)
+
+
+def watch_directories(
+    home: Home | NoHome, models_dir: Path | None = None, user_home: Path | None = None
+) -> tuple[WatchedDir, ...]:
+    """What a daemon must watch to notice everything that may change what it should do.
+
+    Never the conversations or the server logs, which change with every answer. The models directory
+    is watched recursively: one watch whatever the number of models, on macOS without any cost per
+    directory, on Linux with one inotify watch per directory (never per file).
+    """
+    watched: list[WatchedDir] = []
+    user = _user_home(user_home)
+    if user is not None:
+        places = {keys.HOME_POINTER, *(name for name in keys.HOMES if "/" not in name)}
+        watched.append(WatchedDir(user, names=frozenset(places)))
+    if not isinstance(home, Home):
+        watched.extend(
+            WatchedDir(path, names=frozenset()) for path in home.looked if path.parent != user
+        )
+        return tuple(watched)
+    internal = home.path / keys.INTERNAL
+    watched += [
+        WatchedDir(home.path, names=frozenset({keys.SETTINGS, keys.INTERNAL})),
+        WatchedDir(
+            internal,
+            names=frozenset({keys.SERVER_CONFIG, keys.DRAFT_CACHE, keys.MODEL_DEFAULTS}),
+        ),
+        WatchedDir(internal / keys.MODEL_DEFAULTS, recursive=True),
+        WatchedDir(models_dir or home.path / keys.MODELS, recursive=True),
+    ]
+    return tuple(watched)

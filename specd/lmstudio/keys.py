@@ -1,0 +1,59 @@
+"""What LM Studio calls its files and keys.
+
+Sources: LM Studio's published configuration schema (npm ``@lmstudio/lms-kv-config``), its
+open-source CLI, and settings files that users published. The one name that none of these shows is
+``speculativeDecoding`` in settings.json; it is therefore not here but in specd.toml
+(``settings_key``).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# -- files, relative to the home --------------------------------------------------------------
+
+SETTINGS: Final = "settings.json"
+INTERNAL: Final = ".internal"
+MODEL_DEFAULTS: Final = "user-concrete-model-default-config"  # under INTERNAL
+DRAFT_CACHE: Final = "draft-model-compatibility-cache.json"  # under INTERNAL
+SERVER_CONFIG: Final = "http-server-config.json"  # under INTERNAL
+APP_LOCATION: Final = "app-install-location.json"  # under INTERNAL
+LLMSTER_LOCATION: Final = "llmster-install-location.json"  # under INTERNAL
+MODELS: Final = "models"
+HUB_MODELS: Final = ("hub", "models")
+CONVERSATIONS: Final = "conversations"
+CONVERSATION_SUFFIX: Final = ".conversation.json"
+SERVER_LOGS: Final = "server-logs"
+
+HOME_POINTER: Final = ".lmstudio-home-pointer"  # in the user's home directory
+HOMES: Final = (".cache/lm-studio", ".lmstudio")  # there too, in the order LM Studio tries them
+
+# -- settings.json ------------------------------------------------------------------------------
+
+VISUALIZE: Final[tuple[str, ...]] = ("chat", "visualizeSpeculativeDecoding")
+UI_LEVEL: Final[tuple[str, ...]] = ("userInterfaceComplexityLevel",)
+DOWNLOADS_FOLDER: Final = "downloadsFolder"
+
+# -- a model's default configuration: two ordered lists of {"key": …, "value": …} -----------------
+
+OPERATION_FIELDS: Final[tuple[str, ...]] = ("operation", "fields")
+LOAD_FIELDS: Final[tuple[str, ...]] = ("load", "fields")
+PRESET: Final[tuple[str, ...]] = ("preset",)
+
+_PREDICTION: Final = "llm.prediction.speculativeDecoding."
+DRAFT_MODEL: Final = _PREDICTION + "draftModel"
+DRAFT_TOKENS_EXACT: Final = _PREDICTION + "numDraftTokensExact"  # MLX
+MAX_TOKENS_TO_DRAFT: Final = _PREDICTION + "maxTokensToDraft"  # llama.cpp
+
+_LLAMA: Final = "llm.load.llama.speculativeDecoding."
+LLAMA_DRAFT_MODEL: Final = _LLAMA + "draftModel"
+LLAMA_DRAFT_MAX_TOKENS: Final = _LLAMA + "draftMaxTokens"
+LLAMA_DRAFT_SIMPLE: Final = _LLAMA + "draftSimple"  # a draft model of its own
+LLAMA_DRAFT_MTP: Final = _LLAMA + "draftMtp"  # the model's own multi-token prediction heads
+LLAMA_DRAFT_SIDECARS: Final = (
+    _LLAMA + "draftMtpSidecar",
+    _LLAMA + "draftDflashSidecar",
+    _LLAMA + "draftDsparkSidecar",
+)
+
+PARALLEL_SESSIONS: Final = "llm.load.numParallelSessions"

@@ -1,0 +1,279 @@
+"""The index of installed models: every folder below the models directory, read once.
+
+A folder is read again when its own time stamp, or the size or time stamp of one of its telling
+files, differs from when it was read; otherwise nothing in it is opened. A warm pass over a thousand
+models therefore costs a few thousand ``stat`` calls and no ``open``.
+
+The directory belongs to the user and anything may be in it: folders with a hundred thousand stray
+files, symlinks in circles, names with control characters. Depth, folders and entries are bounded,
+every directory is entered once, and what was left out is said.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import msgspec
+
+from specd import __version__
+from specd.files.pointer import Absent, Json
+from specd.lmstudio import keys
+from specd.lmstudio.folder import Folder, models_in, plain_name, tells
+from specd.lmstudio.model import Model, ModelFormat, ModelKind
+
+_MAX_DEPTH: Final = 4  # publisher / repo / a folder of shards / one more
+_MAX_FOLDERS: Final = 20_000
+_MAX_ENTRIES: Final = 200_000  # of one folder
+_MAX_TELLING: Final = 2_000  # of one folder
+_MAX_PROBLEMS: Final = 100
+_RACY_NS: Final = 2_000_000_000  # the coarsest time stamps in use, FAT's
+
+_Stamp: TypeAlias = "tuple[str, int, int]"  # name, size, modified (ns)
+
+
+class _Kept(msgspec.Struct, array_like=True):
+    """A model as it is kept between runs; its path follows from the folder's."""
+
+    key: str
+    identifier: str
+    publisher: str
+    repo: str
+    file: str
+    format: ModelFormat
+    kind: ModelKind
+    architecture: str
+    vocab_size: int | None
+    quantization: str | None
+    size_bytes: int
+    problem: str | None
+
+
+class _Listing(msgspec.Struct, array_like=True):
+    """One folder as it was read. ``racy``: it may have changed since without looking changed."""
+
+    inode: int
+    modified_ns: int
+    racy: bool
+    files: list[_Stamp]
+    subfolders: list[str]
+    models: list[_Kept]
+    problems: list[str]
+
+
+class _Stored(msgspec.Struct):
+    version: str
+    folders: dict[str, _Listing]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIndex:
+    """The installed models, sorted by identifier, and what could not be looked at, in words."""
+
+    models: tuple[Model, ...]
+    problems: tuple[str, ...] = ()
+
+
+class IndexCache:
+    """What was read of each folder, for the next pass or the next start."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._stored: dict[str, _Listing] | None = None
+        self.folders: dict[str, _Listing] = {}
+
+    @classmethod
+    def load(cls, path: Path) -> IndexCache:
+        """The cache kept in ``path``; an empty one when there is none or it is no use."""
+        cache = cls(path)
+        try:
+            kept = msgspec.json.decode(path.read_bytes(), type=_Stored)
+        except (OSError, ValueError, RecursionError):
+            return cache
+        if kept.version == __version__:
+            cache.folders = kept.folders
+            cache._stored = dict(kept.folders)
+        return cache
+
+    def save(self) -> None:
+        """Keep the cache where it was loaded from; failing to only makes the next start slower."""
+        if self._path is None or self._stored == self.folders:
+            return
+        content = msgspec.json.encode(_Stored(__version__, self.folders))
+        with contextlib.suppress(OSError):
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=".models-")
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            os.replace(name, self._path)  # noqa: PTH105 - both are paths as strings
+            self._stored = dict(self.folders)
+
+
+def models_dir(home: Path, settings: Json | Absent) -> Path:
+    """Where models are downloaded to: settings.json may name a folder, else the home's own.
+
+    ``settings`` is the parsed settings.json, ``ABSENT`` when there is none.
+    """
+    named = settings.get(keys.DOWNLOADS_FOLDER) if isinstance(settings, dict) else None
+    if isinstance(named, str) and named and named.isprintable():
+        folder = Path(named).expanduser()
+        if folder.is_absolute():
+            return folder
+    return home / keys.MODELS
+
+
+def index(models_dir: Path, cache: IndexCache | None = None) -> ModelIndex:
+    """Every model below ``models_dir``; never raises for what is on disk."""
+    known = cache if cache is not None else IndexCache()
+    found: list[Model] = []
+    problems: list[str] = []
+    fresh: dict[str, _Listing] = {}
+    for path, listing in _walk(str(models_dir), known.folders, problems):
+        fresh[path] = listing
+        found.extend(_restored(path, kept) for kept in listing.models)
+        problems.extend(f"{path}: {problem}" for problem in listing.problems)
+    known.folders = fresh
+    found.sort(key=lambda model: model.identifier)
+    if len(problems) > _MAX_PROBLEMS:
+        problems[_MAX_PROBLEMS:] = [f"and {len(problems) - _MAX_PROBLEMS} more like these"]
+    return ModelIndex(tuple(found), tuple(problems))
+
+
+def _walk(
+    root: str, known: dict[str, _Listing], problems: list[str]
+) -> Iterator[tuple[str, _Listing]]:
+    entered: set[tuple[int, int]] = set()
+    waiting: list[tuple[str, tuple[str, ...]]] = [(root, ())]
+    while waiting:
+        path, parts = waiting.pop()
+        if len(entered) >= _MAX_FOLDERS:
+            problems.append(f"{root} has more than {_MAX_FOLDERS:,} folders; the rest is left out")
+            return
+        try:
+            facts = os.stat(path)  # noqa: PTH116 - thousands of these
+            if (facts.st_dev, facts.st_ino) in entered:
+                continue
+            entered.add((facts.st_dev, facts.st_ino))
+            listing = known.get(path)
+            if listing is None or not _holds(path, facts, listing):
+                listing = _read(path, parts, facts)
+        except FileNotFoundError:
+            if not parts:
+                problems.append(f"{path} does not exist; LM Studio makes it with the first model")
+            continue
+        except OSError as error:
+            problems.append(f"{path} cannot be read: {error.strerror or error}")
+            continue
+        yield path, listing
+        if len(parts) < _MAX_DEPTH:
+            waiting += [(f"{path}/{name}", (*parts, name)) for name in listing.subfolders]
+
+
+def _holds(path: str, facts: os.stat_result, listing: _Listing) -> bool:
+    """Whether ``listing`` still says what is in the folder."""
+    if listing.racy or facts.st_mtime_ns != listing.modified_ns or facts.st_ino != listing.inode:
+        return False
+    for name, size, modified_ns in listing.files:
+        try:
+            now = os.stat(f"{path}/{name}")  # noqa: PTH116 - thousands of these
+        except OSError:
+            return False
+        if now.st_size != size or now.st_mtime_ns != modified_ns:
+            return False
+    return True
+
+
+def _read(path: str, parts: tuple[str, ...], facts: os.stat_result) -> _Listing:
+    files: list[_Stamp] = []
+    subfolders: list[str] = []
+    problems: list[str] = []
+    with os.scandir(path) as entries:
+        for count, entry in enumerate(entries):
+            if count >= _MAX_ENTRIES:
+                problems.append(f"more than {_MAX_ENTRIES:,} entries; the rest is left out")
+                break
+            _sort_in(entry, files, subfolders, problems)
+    if len(files) > _MAX_TELLING:
+        problems.append(f"{len(files):,} model files in one folder; {_MAX_TELLING:,} are looked at")
+        del files[_MAX_TELLING:]
+    newest = max([facts.st_mtime_ns, *(modified_ns for _, _, modified_ns in files)])
+    racy = time.time_ns() - newest < _RACY_NS
+    folder = Folder(Path(path), parts, {name: size for name, size, _ in files}, tuple(subfolders))
+    models = models_in(folder)
+    return _Listing(
+        facts.st_ino,
+        facts.st_mtime_ns,
+        racy,
+        sorted(files),
+        sorted(subfolders),
+        [_kept(model) for model in models],
+        problems,
+    )
+
+
+def _sort_in(
+    entry: os.DirEntry[str], files: list[_Stamp], subfolders: list[str], problems: list[str]
+) -> None:
+    name = entry.name
+    if name.startswith("."):
+        return
+    telling = tells(name)
+    try:
+        if not telling:
+            if entry.is_dir():
+                _add_folder(name, subfolders, problems)
+            return
+        facts = entry.stat()
+    except OSError:
+        return
+    if entry.is_dir():
+        _add_folder(name, subfolders, problems)
+    elif plain_name(name) and entry.is_file():
+        files.append((name, facts.st_size, facts.st_mtime_ns))
+
+
+def _add_folder(name: str, subfolders: list[str], problems: list[str]) -> None:
+    if plain_name(name):
+        subfolders.append(name)
+    else:
+        problems.append(f"the folder {name!a} is left out: its name has unprintable characters")
+
+
+def _kept(model: Model) -> _Kept:
+    return _Kept(
+        model.key,
+        model.identifier,
+        model.publisher,
+        model.repo,
+        model.path.name if model.format == "gguf" else "",
+        model.format,
+        model.kind,
+        model.architecture,
+        model.vocab_size,
+        model.quantization,
+        model.size_bytes,
+        model.problem,
+    )
+
+
+def _restored(folder: str, kept: _Kept) -> Model:
+    return Model(
+        kept.key,
+        kept.identifier,
+        kept.publisher,
+        kept.repo,
+        Path(folder, kept.file),
+        kept.format,
+        kept.kind,
+        kept.architecture,
+        kept.vocab_size,
+        kept.quantization,
+        kept.size_bytes,
+        kept.problem,
+    )

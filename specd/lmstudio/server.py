@@ -1,0 +1,288 @@
+"""A client of LM Studio's HTTP server, and of others that speak its OpenAI-compatible part.
+
+Models are asked for at ``/api/v1``, ``/api/v0`` and ``/v1`` in that order, whichever the server
+knows: the older say less. Answers are asked for at ``/api/v0/chat/completions``, whose ``stats``
+tell what the draft did, and at ``/v1/chat/completions`` where there is no such path; there a server
+such as ``mlx_lm.server`` takes ``draft_model`` and ``num_draft_tokens`` all the same.
+
+Every call opens one connection, has a time limit, and reads a bounded answer. The token is sent to
+the server alone: it is in no message, no ``repr`` and no log.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import time
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from specd.lmstudio import keys
+from specd.lmstudio.answers import (
+    LISTINGS,
+    Answer,
+    DraftStats,
+    Instance,
+    ServedModel,
+    Spoken,
+    is_named,
+    listen,
+    read_answer,
+    said,
+    text_of,
+)
+from specd.lmstudio.connection import (
+    BadAnswer,
+    Connection,
+    NotReachable,
+    Refused,
+    ServerError,
+    decoded,
+    error_said,
+)
+
+__all__ = [
+    "Answer",
+    "BadAnswer",
+    "DraftStats",
+    "Instance",
+    "NotReachable",
+    "Refused",
+    "ServedModel",
+    "Server",
+    "ServerError",
+    "config_path",
+    "server_url",
+]
+
+DEFAULT_PORT: Final = 1234
+
+_CONFIG_MAX_BYTES: Final = 1 << 20
+_ANYWHERE: Final = frozenset({"", "0.0.0.0", "::", "localhost", "::1", "127.0.0.1"})  # noqa: S104 - read, not bound
+_UNKNOWN_PATH: Final = (404, 405, 501)
+
+Message: TypeAlias = Mapping[str, str]
+"""``{"role": …, "content": …}``."""
+
+
+def config_path(home: Path) -> Path:
+    """Where LM Studio keeps its server's port and interface."""
+    return home / keys.INTERNAL / keys.SERVER_CONFIG
+
+
+def server_url(home: Path, configured: str = "auto") -> str:
+    """The server's base URL, without a slash at the end.
+
+    ``configured`` is "auto" or a URL; one that ends in ``/v1`` or ``/api/v0``, as other programs
+    want it, is understood.
+
+    Raises:
+        ValueError: ``configured`` is no http or https URL.
+    """
+    if configured != "auto":
+        return _base(configured)
+    told = _read_config(config_path(home))
+    port = told.get("port")
+    if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
+        port = DEFAULT_PORT
+    host = told.get("networkInterface")
+    if not isinstance(host, str) or host in _ANYWHERE or not _is_address(host):
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _base(url: str) -> str:
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url!r} is no http or https URL")
+    path = parts.path.rstrip("/")
+    for suffix in ("/api/v0", "/api/v1", "/v1"):
+        path = path.removesuffix(suffix)
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _is_address(host: str) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.inet_pton(family, host)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            told = json.loads(file.read(_CONFIG_MAX_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+class Server:
+    """One server. ``token_env`` is only the name to mention when a token is wanted."""
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str | None = None,
+        *,
+        token_env: str = "LM_API_TOKEN",  # noqa: S107 - a variable's name
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._token = token
+        self._token_env = token_env
+
+    def __repr__(self) -> str:
+        return f"Server({self.base_url!r})"
+
+    def reachable(self, timeout: float = 1.0) -> bool:
+        """Whether somebody answers there at all, if only to ask for a token."""
+        try:
+            self.models(timeout)
+        except NotReachable:
+            return False
+        except ServerError:
+            return True
+        return True
+
+    def models(self, timeout: float = 5.0) -> tuple[ServedModel, ...]:
+        """Every model the server offers, loaded or not.
+
+        Raises:
+            ServerError: NotReachable, Refused or BadAnswer.
+        """
+        for path, list_name, read in LISTINGS:
+            try:
+                told = self._call("GET", path, None, timeout)
+            except BadAnswer as error:
+                if error.status in _UNKNOWN_PATH:
+                    continue
+                raise
+            listed = told.get(list_name)
+            if isinstance(listed, list):
+                return tuple(read(each) for each in listed if is_named(each))
+        raise BadAnswer(f"{self.base_url} lists no models: is it LM Studio's server?")
+
+    def load(self, key: str, context_length: int | None = None, timeout: float = 300.0) -> str:
+        """Load a model into memory; the id of the instance.
+
+        Raises:
+            ServerError: as ``models``.
+        """
+        body: dict[str, Any] = {"model": key}
+        if context_length is not None:
+            body["context_length"] = context_length
+        told = self._call("POST", "/api/v1/models/load", body, timeout)
+        return text_of(told.get("instance_id")) or key
+
+    def unload(self, instance_id: str, timeout: float = 60.0) -> None:
+        """Take an instance out of memory.
+
+        Raises:
+            ServerError: as ``models``.
+        """
+        self._call("POST", "/api/v1/models/unload", {"instance_id": instance_id}, timeout)
+
+    def chat(
+        self,
+        model: str,
+        messages: Sequence[Message],
+        *,
+        draft_model: str | None = None,
+        num_draft_tokens: int | None = None,
+        max_tokens: int = 256,
+        temperature: float = 0.0,
+        ttl: int | None = None,
+        stream: bool = False,
+        timeout: float = 600.0,
+    ) -> Answer:
+        """Have a chat answered; ``stream`` measures the time to the first token from here.
+
+        ``timeout`` bounds the whole call. ``ttl`` (seconds) unloads a model loaded for this request
+        after so long without another.
+
+        Raises:
+            ServerError: as ``models``.
+        """
+        body: dict[str, Any] = {
+            "model": model,
+            "messages": [dict(message) for message in messages],
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "stream": stream,
+        }
+        if stream:
+            body["stream_options"] = {"include_usage": True}
+        asked = {"draft_model": draft_model, "num_draft_tokens": num_draft_tokens, "ttl": ttl}
+        body |= {name: value for name, value in asked.items() if value is not None}
+        ask = self._streamed if stream else self._whole
+        try:
+            return ask("/api/v0/chat/completions", body, timeout)
+        except BadAnswer as error:
+            if error.status not in _UNKNOWN_PATH:
+                raise
+        try:
+            return ask("/v1/chat/completions", body, timeout)
+        except BadAnswer as error:
+            if error.status == 404:
+                raise BadAnswer(f"{self.base_url} does not have {model}: {error}", 404) from error
+            raise
+
+    def _whole(self, path: str, body: dict[str, Any], timeout: float) -> Answer:
+        started = time.perf_counter()
+        told = self._call("POST", path, body, timeout)
+        return read_answer(told, said(told), time.perf_counter() - started, None)
+
+    def _streamed(self, path: str, body: dict[str, Any], timeout: float) -> Answer:
+        started = time.perf_counter()
+        spoken = Spoken()
+        with Connection(self.base_url, timeout) as connection:
+            response = self._request(connection, "POST", path, body)
+            for event in connection.events(response):
+                listen(spoken, event)
+        seconds = time.perf_counter() - started
+        if not spoken.last:
+            raise BadAnswer(f"{self.base_url} ended its answer before it began")
+        first = None if spoken.first_at is None else spoken.first_at - started
+        heard = read_answer(spoken.last, "".join(spoken.text), seconds, first)
+        if heard.tokens:
+            return heard
+        # A server that sends no usage sends one token per event.
+        return read_answer(
+            {**spoken.last, "usage": {"completion_tokens": spoken.pieces}},
+            heard.text,
+            seconds,
+            first,
+        )
+
+    def _call(
+        self, method: str, path: str, body: dict[str, Any] | None, timeout: float
+    ) -> dict[str, Any]:
+        with Connection(self.base_url, timeout) as connection:
+            response = self._request(connection, method, path, body)
+            return decoded(connection.read_all(response), self.base_url)
+
+    def _request(
+        self, connection: Connection, method: str, path: str, body: dict[str, Any] | None
+    ) -> http.client.HTTPResponse:
+        headers = {"Accept": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        response = connection.send(method, path, body, headers)
+        if response.status in (401, 403):
+            how = (
+                f"put the right one into ${self._token_env}"
+                if self._token
+                else (f"put one into ${self._token_env} (LM Studio: Developer, Server Settings)")
+            )
+            raise Refused(f"{self.base_url} wants an API token; {how}")
+        if response.status >= 400:
+            said = error_said(connection.read_all(response))
+            raise BadAnswer(
+                f"{self.base_url}{path} answered {response.status}{said}", response.status
+            )
+        return response
