@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hmac
+import http
 import json
 import os
 import shutil
@@ -285,9 +286,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> dict[str, Any]:
         length = int(self.headers.get("Content-Length", "0"))
-        if length > _LARGEST_BODY:
-            self.close_connection = True
-            raise RefusedError(413, "The request is too large")
+        if not 0 <= length <= _LARGEST_BODY:
+            raise RefusedError(413, f"A request may have {_LARGEST_BODY} bytes")
         value = json.loads(self.rfile.read(length))
         if not isinstance(value, dict):
             raise RefusedError(400, "The body must be a JSON object")
@@ -298,6 +298,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json; charset=utf-8")
         self.send_header("Content-Length", str(len(content)))
+        if status != http.HTTPStatus.OK:  # the body may not have been read
+            self.send_header("Connection", "close")
+            self.close_connection = True
         self.end_headers()
         self.wfile.write(content)
 
