@@ -7,6 +7,7 @@ side of that interface, and the two are to check one another.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,16 +93,20 @@ def _mlx(repo: Path, config: dict[str, Any]) -> Installed:
     )
 
 
+_QUANTIZATION = re.compile(r"[-.]((?:i?q|b?f)\d\w*)$", re.IGNORECASE)
+
+
 def _gguf(repo: Path, file: Path) -> Installed:
+    quantization = _QUANTIZATION.search(file.stem)
     return Installed(
-        key=file.stem.lower(),
+        key=_QUANTIZATION.sub("", file.stem).lower(),
         publisher=repo.parent.name,
         repo=repo.name,
         path=file,
         format="gguf",
-        kind="llm",
+        kind="embeddings" if "embed" in file.stem else "llm",
         architecture="unknown",
-        quantization=file.stem.rpartition("-")[2],
+        quantization=quantization.group(1) if quantization else "unknown",
         bits=4.0,
         context_length=4096,
         vocab_size=0,

@@ -184,7 +184,7 @@ def _v1(model: Installed, loaded: Loaded | None) -> dict[str, Any]:
         {"context_length": loaded.context_length, "parallel": loaded.parallel} if loaded else {}
     )
     return {
-        "type": "llm",
+        "type": "embedding" if model.kind == "embeddings" else "llm",
         "publisher": model.publisher,
         "key": model.key,
         "display_name": model.repo,
