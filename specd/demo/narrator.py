@@ -58,3 +58,10 @@ class Narrator:
     def note(self, text: str) -> None:
         """An indented line below the last step."""
         self.console.print(f"           {escape(text)}", highlight=False)
+
+    def show(self, text: str) -> None:
+        """A screen of somebody else's, set apart."""
+        self.console.print()
+        for line in text.rstrip().splitlines():
+            self.console.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
+        self.console.print()

@@ -23,7 +23,7 @@ from rich.console import Console
 
 from specd.demo import app
 from specd.demo.daemon import Daemon, NotHeldError, log_tail, running, specd, until
-from specd.demo.models import DEMO, Recipe
+from specd.demo.models import DEMO, Family, Recipe
 from specd.demo.narrator import Narrator, Step
 from specd.demo.sandbox import Sandbox, lay_out
 from specd.demo.serving import StandInError, standin
@@ -45,8 +45,8 @@ class Drift:
     restored: Callable[[dict[str, Any]], bool]
 
 
-def tell(*, keep: bool, as_json: bool) -> int:
-    """Tell it; exit code 0 when every promise held, 1 when not.
+def tell(*, keep: bool, as_json: bool, family: Family = DEMO) -> int:
+    """Tell it of ``family``; exit code 0 when every promise held, 1 when not.
 
     Raises:
         WeightsMissing: the models cannot be built.
@@ -55,7 +55,7 @@ def tell(*, keep: bool, as_json: bool) -> int:
     narrator = Narrator(console)
     began = time.monotonic()
     root = Path(tempfile.mkdtemp(prefix="specd-demo-"))
-    sandbox = Sandbox(root, DEMO)
+    sandbox = Sandbox(root, family)
     try:
         _story(narrator, sandbox)
         held = True
@@ -106,6 +106,13 @@ def _story(narrator: Narrator, sandbox: Sandbox) -> None:
             _untouched(step, sandbox, before)
         with narrator.step("Asked over the API, the model really speculates") as step:
             _speculates(step, sandbox, url)
+        with narrator.step("specd status") as step:
+            _conditions(step, daemon)
+        narrator.show(specd(sandbox, "status")[1])
+        with narrator.step("Stopped, with nothing left behind") as step:
+            if (code := daemon.stop()) != 0:
+                raise NotHeldError(f"specd run ended with {code}")
+            step.says = "exit code 0"
 
 
 def _first_reconcile(step: Step, sandbox: Sandbox) -> None:
@@ -218,6 +225,32 @@ def _speculates(step: Step, sandbox: Sandbox, url: str) -> None:
     step.facts["stats"] = stats
     accepted, total = stats["accepted_draft_tokens_count"], stats["total_draft_tokens_count"]
     step.says = f"{accepted} of {total} drafted tokens accepted"
+
+
+_MUST_HOLD = (
+    "ConfigValid",
+    "HomeFound",
+    "SettingsApplied",
+    "PairsConfigured",
+    "TokenizersCompatible",
+    "EngineWillSpeculate",
+    "ServerReachable",
+    "Uncontended",
+)
+
+
+def _conditions(step: Step, daemon: Daemon) -> None:
+    """What must be true is, and LM Studio's wrong cache was noticed."""
+
+    def all_hold() -> dict[str, Any] | None:
+        status = daemon.status() or {"conditions": []}
+        said = {each["type"]: each["status"] for each in status["conditions"]}
+        return status if all(said.get(kind) == "true" for kind in _MUST_HOLD) else None
+
+    step.facts["status"] = until(
+        all_hold, f"true: {', '.join(_MUST_HOLD)}", seconds=_START_S, pause_s=0.2
+    )
+    step.says = f"{len(_MUST_HOLD)} conditions that must be true are"
 
 
 def _ask(url: str, question: dict[str, Any]) -> dict[str, Any]:

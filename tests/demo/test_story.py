@@ -1,0 +1,30 @@
+"""The story holds, told of the small models; ``make demo`` tells it of the real ones."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from specd.demo.models import SMALL
+from specd.demo.story import tell
+
+pytestmark = pytest.mark.mlx
+
+
+def test_every_promise_holds_and_is_on_record(capsys: pytest.CaptureFixture[str]) -> None:
+    code = tell(keep=False, as_json=True, family=SMALL)
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    story = json.loads(printed.out)
+    assert story["ok"] is True
+    assert all(step["ok"] for step in story["steps"])
+    facts = {name: fact for step in story["steps"] for name, fact in step["facts"].items()}
+    assert max(facts["restored_ms"].values()) < 2000
+    assert [each["verdict"] for each in facts["verdicts"]] == [
+        "compatible",
+        "compatible",
+        "incompatible",
+    ]
+    assert len(facts["verdicts"][0]["missing_in_draft"]) == 4
+    assert facts["stats"]["accepted_draft_tokens_count"] > 0
