@@ -1,0 +1,38 @@
+"""See that the daemon, which a service manager has just started, answers."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from specd import places
+from specd.cli import ask
+
+PATIENCE_S = 30.0
+
+
+def wait_and_tell() -> int:
+    """Wait until the daemon answers and say so; exit code 1 when it does not."""
+    problem = wait()
+    if problem is not None:
+        log = places.log_path(places.state_dir())
+        print(f"specd: it was started, but does not answer: {problem}", file=sys.stderr)
+        print(f"specd: see {log} and `specd doctor`", file=sys.stderr)
+        return 1
+    status = ask.ask("GET", "/v1/status")
+    print(f"specd {status['version']} runs (process {status['pid']}); `specd status` shows more")
+    return 0
+
+
+def wait(patience: float = PATIENCE_S) -> ask.CannotAsk | None:
+    """None as soon as the daemon answers; the last problem when it does not in time (seconds)."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            ask.ask("GET", "/v1/status")
+        except ask.CannotAsk as problem:
+            if time.monotonic() > end:
+                return problem
+        else:
+            return None
+        time.sleep(0.05)

@@ -1,0 +1,189 @@
+"""``specd config``: show, check and change specd.toml."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from specd import config, places
+from specd.cli.paint import paint, safe, wants_colour
+from specd.files.swap import SwapError, update
+
+DONE, INVALID, BAD_INPUT = 0, 1, 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of ``specd config``."""
+    made = argparse.ArgumentParser(
+        prog="specd config",
+        description="Show, check and change specd.toml, which says what specd keeps applied.",
+        epilog="examples: specd config set benchmark.schedule '0 3 * * *'; "
+        "specd config set pair.qwen3-8b.draft_tokens 4; "
+        "exit code: 0 done, 1 specd.toml is not valid, 2 bad input",
+    )
+    made.add_argument("--config", type=Path, metavar="FILE", help="use this specd.toml")
+    verbs = made.add_subparsers(dest="verb", required=True, metavar="VERB")
+    init = verbs.add_parser("init", help="write a new specd.toml in which every key is explained")
+    init.add_argument("--print", action="store_true", help="print it instead of writing it")
+    show = verbs.add_parser("show", help="show what is in force and who decided it")
+    show.add_argument("--json", action="store_true", help="print JSON")
+    check = verbs.add_parser("validate", help="check specd.toml, with line and key of each mistake")
+    check.add_argument("--json", action="store_true", help="print JSON")
+    verbs.add_parser("path", help="print where specd.toml is")
+    change = verbs.add_parser("set", help="change one value and keep every comment")
+    change.add_argument("key", metavar="KEY", help="such as agent.notify or pair.MAIN.draft_tokens")
+    change.add_argument("value", metavar="VALUE", help="such as true, 4 or auto")
+    return made
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what the verb says; exit code 1 when specd.toml is not valid."""
+    path = args.config.expanduser().absolute() if args.config else places.config_file()
+    verbs: dict[str, Callable[[], int]] = {
+        "init": lambda: _init(path, only_print=args.print),
+        "show": lambda: _show(path, as_json=args.json),
+        "validate": lambda: _validate(path, as_json=args.json),
+        "path": lambda: _path(path),
+        "set": lambda: _set(path, args.key, args.value),
+    }
+    try:
+        return verbs[args.verb]()
+    except config.ConfigError as error:
+        for line in error.lines():
+            print(f"specd: {safe(line)}", file=sys.stderr)
+        return INVALID
+    except (OSError, SwapError) as error:
+        print(f"specd: {path} cannot be written: {error}", file=sys.stderr)
+        return BAD_INPUT
+
+
+def _init(path: Path, *, only_print: bool) -> int:
+    from specd.config import edit  # noqa: PLC0415 - most verbs write nothing
+
+    text = edit.new_text()
+    if only_print:
+        print(text, end="")
+        return DONE
+    if path.exists() or path.is_symlink():
+        print(
+            f"specd: {path} is there already; `specd config show` shows it, "
+            "`specd config init --print` what a new one would hold",
+            file=sys.stderr,
+        )
+        return BAD_INPUT
+    path.parent.mkdir(parents=True, exist_ok=True)
+    update(
+        path,
+        lambda there: text.encode() if there is None else None,
+        before_write=_nothing_to_keep,
+    )
+    print(f"wrote {path}")
+    return DONE
+
+
+def _show(path: Path, *, as_json: bool) -> int:
+    loaded = config.read(path)
+    if as_json:
+        shown = {
+            "path": str(path),
+            "exists": loaded.exists,
+            "managed": str(loaded.managed) if loaded.managed else None,
+            "config": loaded.config.model_dump(mode="json"),
+            "origins": dict(loaded.origins),
+            "overruled": list(loaded.overruled),
+        }
+        print(json.dumps(shown, indent=2, ensure_ascii=False))
+        return DONE
+    colour = wants_colour()
+    there = "" if loaded.exists else " (not there: every default counts)"
+    print(paint(f"# {path}{there}", "grey", colour=colour))
+    if loaded.managed:
+        print(paint(f"# over {loaded.managed}", "grey", colour=colour))
+    for line in _rows(loaded):
+        print(line if not colour else _tinted(line))
+    for key in loaded.overruled:
+        print(f"specd: {key} in {path} is overruled: {loaded.managed} locks it", file=sys.stderr)
+    return DONE
+
+
+def _rows(loaded: config.Loaded) -> list[str]:
+    from specd.config import edit  # noqa: PLC0415 - most verbs spell no TOML
+
+    rows: list[str] = []
+    for section, held in loaded.config.model_dump().items():
+        if section == "pair":
+            for pair in held:
+                rows += ["", f"[[pair]]  # {loaded.origins['pair']}"]
+                rows += [f"{key} = {edit.toml(value)}" for key, value in pair.items()]
+            continue
+        rows += ["", f"[{section}]"]
+        for key, value in held.items():
+            row = f"{key} = {edit.toml(value)}"
+            rows.append(f"{row:<40}  # {loaded.origins[f'{section}.{key}']}")
+    return rows
+
+
+def _tinted(line: str) -> str:
+    what, mark, origin = line.partition("  # ")
+    if not mark:
+        return paint(what, "bold", colour=what.startswith("["))
+    ink = paint(f"{mark}{origin}", "grey" if origin == "default" else "green", colour=True)
+    return f"{what}{ink}"
+
+
+def _validate(path: Path, *, as_json: bool) -> int:
+    try:
+        loaded = config.read(path)
+    except config.ConfigError as error:
+        if not as_json:
+            raise
+        problems = [
+            {"file": str(error.path), "line": each.line, "key": each.key, "message": each.message}
+            for each in error.problems
+        ]
+        print(json.dumps({"valid": False, "problems": problems}, indent=2, ensure_ascii=False))
+        return INVALID
+    if as_json:
+        print(json.dumps({"valid": True, "problems": []}, indent=2))
+    elif loaded.exists:
+        print(f"{path} is valid")
+    else:
+        print(f"there is no {path}: every default counts; `specd config init` writes one")
+    return DONE
+
+
+def _path(path: Path) -> int:
+    print(path)
+    return DONE
+
+
+def _set(path: Path, key: str, value: str) -> int:
+    from specd.config import edit  # noqa: PLC0415 - most verbs change nothing
+
+    text = config.reading.content(path)
+    try:
+        changed = edit.set_value(text if text is not None else edit.new_text(), key, value)
+    except edit.BadKey as error:
+        print(f"specd: {safe(str(error))}", file=sys.stderr)
+        return BAD_INPUT
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def transform(there: bytes | None) -> bytes:
+        # Somebody may have saved it in between: start from what is there now.
+        before = edit.new_text() if there is None else there.decode("utf-8")
+        return edit.set_value(before, key, value).encode()
+
+    update(path, transform, before_write=_nothing_to_keep)
+    unchanged = text is not None and changed == text
+    print(f"{path}: {key} = {value}{' (as it was)' if unchanged else ''}")
+    overruled = [each for each in config.read(path).overruled if each == key]
+    for each in overruled:
+        print(f"specd: {each} has no effect: the machine's policy locks it", file=sys.stderr)
+    return DONE
+
+
+def _nothing_to_keep(_path: Path, _before: bytes | None, _after: bytes) -> None:
+    """The user's own file, changed at the user's own word: the journal is for other people's."""

@@ -1,0 +1,274 @@
+"""The daemon's log files as entries: parsed, found by time, read from the end, followed.
+
+The log is ``specd.log`` and its rotated predecessors ``specd.log.1`` (newer) … ``specd.log.N``.
+Reading starts at the end, or at a place found by bisection: the size of a log costs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+BLOCK = 1 << 16
+LONGEST_LINE = 1 << 20
+POLL_S = 0.1
+
+LEVELS = ("debug", "info", "warning", "error")
+
+_LINE = re.compile(
+    r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d))"
+    r" (?P<level>[A-Z]+) +(?P<rest>.*)"
+)
+_FIELD = r'[A-Za-z_][\w.-]*=(?:"(?:[^"\\]|\\.)*"|[^\s"]\S*)'
+_CONTEXT = re.compile(rf"  (?P<fields>{_FIELD}(?: {_FIELD})*)$")
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:e[+-]?\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line. ``level`` is lower case; ``text`` is the line as it stands.
+
+    Lines that are no log lines (a traceback, say) have no ``time`` and no ``level``.
+    """
+
+    text: str
+    time: datetime | None = None
+    level: str = ""
+    message: str = ""
+
+    def as_json(self) -> dict[str, object]:
+        """The same shape as the events on the socket."""
+        if self.time is None:
+            return {"time": None, "level": None, "message": self.text}
+        match = _CONTEXT.search(self.message)
+        fields = _fields(match["fields"]) if match else {}
+        message = self.message[: match.start()] if match else self.message
+        return {
+            "time": self.time.isoformat(timespec="milliseconds"),
+            "level": self.level,
+            "message": message,
+            **fields,
+        }
+
+    def at_least(self, level: str) -> bool:
+        """Whether it is as grave as ``level``; what has no level always is."""
+        if self.level not in LEVELS:
+            return True
+        return LEVELS.index(self.level) >= LEVELS.index(level)
+
+
+def parse(text: str) -> Entry:
+    """The entry of one line, without its newline."""
+    match = _LINE.fullmatch(text)
+    if match is None:
+        return Entry(text)
+    try:
+        moment = datetime.fromisoformat(match["time"])
+    except ValueError:
+        return Entry(text)
+    return Entry(text, moment, match["level"].lower(), match["rest"])
+
+
+def files(log: Path) -> list[Path]:
+    """The log's files that are there, oldest first."""
+    numbered: list[tuple[int, Path]] = []
+    if log.is_file():
+        numbered.append((0, log))
+    for path in log.parent.glob(f"{log.name}.*"):
+        number = path.name.removeprefix(f"{log.name}.")
+        if number.isdigit():
+            numbered.append((int(number), path))
+    return [path for _, path in sorted(numbered, reverse=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The end of the log at some moment: what is before it has been written, what follows has not.
+
+    ``file`` is the current log, None when there is none yet.
+    """
+
+    file: IO[bytes] | None
+    offset: int
+
+
+def mark(log: Path) -> Mark:
+    """The end of the log as of now."""
+    try:
+        file = log.open("rb")
+    except FileNotFoundError:
+        return Mark(None, 0)
+    return Mark(file, file.seek(0, os.SEEK_END))
+
+
+def last(log: Path, count: int, level: str, since: datetime | None, until: Mark) -> list[Entry]:
+    """The last ``count`` entries before ``until`` of at least ``level`` and not before ``since``.
+
+    Oldest first.
+    """
+    found: list[Entry] = []
+    if count == 0:
+        return found
+    for path in reversed(files(log)):
+        for text in _backwards(path, until.offset if path == log else None):
+            entry = parse(text)
+            if since is not None and entry.time is not None and entry.time < since:
+                return found[::-1]
+            if entry.at_least(level):
+                found.append(entry)
+            if len(found) >= count:
+                return found[::-1]
+    return found[::-1]
+
+
+def after(log: Path, level: str, since: datetime, until: Mark) -> Iterator[Entry]:
+    """Every entry of at least ``level`` from ``since`` to ``until``, oldest first."""
+    for path in files(log):
+        with path.open("rb") as file:
+            file.seek(_offset_of(file, since))
+            end = until.offset if path == log else None
+            yield from _at_least(_lines(file, end), level)
+
+
+def follow(log: Path, level: str, since: Mark) -> Iterator[Entry]:
+    """Entries of at least ``level`` as they are written after ``since``, for ever.
+
+    Goes on across rotations, however many files were begun between two looks.
+    """
+    file = since.file or _open(log)
+    file.seek(since.offset)
+    half = b""
+    while True:
+        while chunk := file.read(BLOCK):
+            *rows, half = (half + chunk).split(b"\n")
+            yield from _at_least((_decoded(row) for row in rows), level)
+        for newer in _newer(log, file):
+            file.close()
+            file, half = newer, b""
+            if newer.name != str(log):
+                yield from _at_least(_lines(newer), level)
+        time.sleep(POLL_S)
+
+
+def _open(log: Path) -> IO[bytes]:
+    while True:
+        try:
+            return log.open("rb")
+        except FileNotFoundError:
+            time.sleep(POLL_S)
+
+
+def _newer(log: Path, file: IO[bytes]) -> list[IO[bytes]]:
+    """The files that have taken the place of ``file``, oldest first; none while it is current."""
+    mine = os.fstat(file.fileno())
+    try:
+        now = log.stat()
+    except FileNotFoundError:
+        return []  # between the two steps of a rotation
+    if (now.st_dev, now.st_ino) == (mine.st_dev, mine.st_ino):
+        if now.st_size < file.tell():
+            file.seek(0)  # emptied in place
+        return []
+    newer: list[IO[bytes]] = []
+    for path in reversed(files(log)):
+        opened = path.open("rb")
+        facts = os.fstat(opened.fileno())
+        if (facts.st_dev, facts.st_ino) == (mine.st_dev, mine.st_ino):
+            opened.close()
+            break
+        newer.append(opened)
+    return newer[::-1]
+
+
+def _at_least(rows: Iterator[str], level: str) -> Iterator[Entry]:
+    for row in rows:
+        entry = parse(row)
+        if entry.at_least(level):
+            yield entry
+
+
+def _lines(file: IO[bytes], end: int | None = None) -> Iterator[str]:
+    while (end is None or file.tell() < end) and (row := file.readline(LONGEST_LINE)):
+        yield _decoded(row.rstrip(b"\n"))
+
+
+def _backwards(path: Path, end: int | None) -> Iterator[str]:
+    with path.open("rb") as file:
+        position = file.seek(0, os.SEEK_END) if end is None else end
+        tail = b""
+        first = True
+        while position > 0:
+            size = min(BLOCK, position)
+            position -= size
+            file.seek(position)
+            head, *rows = (file.read(size) + tail).split(b"\n")
+            if first and rows and not rows[-1]:
+                rows.pop()  # what stands behind the last newline
+            first = False
+            for row in reversed(rows):
+                yield _decoded(row)
+            tail = head
+            if len(tail) > LONGEST_LINE:
+                yield _decoded(tail)
+                tail = b""
+        if not first:
+            yield _decoded(tail)
+
+
+def _offset_of(file: IO[bytes], since: datetime) -> int:
+    """Where the first line not before ``since`` begins, by bisection: lines are in order."""
+    low, high = 0, file.seek(0, os.SEEK_END)
+    while low < high:
+        middle = (low + high) // 2
+        start, moment = _dated_line(file, middle, high)
+        if moment is None or moment >= since:
+            high = middle
+        else:
+            low = start + 1
+    start, _ = _dated_line(file, low, file.seek(0, os.SEEK_END))
+    return start
+
+
+def _dated_line(file: IO[bytes], position: int, end: int) -> tuple[int, datetime | None]:
+    """The first line with a time that begins at or after ``position``: where, and its time."""
+    file.seek(max(0, position - 1))
+    if position > 0:
+        file.readline()
+    while True:
+        start = file.tell()
+        row = file.readline(LONGEST_LINE)
+        if not row or start >= end:
+            return end, None
+        moment = parse(_decoded(row.rstrip(b"\n"))).time
+        if moment is not None:
+            return start, moment
+
+
+def _decoded(row: bytes) -> str:
+    return row.decode("utf-8", "backslashreplace")
+
+
+def _fields(text: str) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for field in re.findall(_FIELD, text):
+        key, _, value = field.partition("=")
+        found[key] = _value(value)
+    return found
+
+
+def _value(word: str) -> object:
+    if word in ("true", "false"):
+        return word == "true"
+    if word.startswith('"') or _NUMBER.fullmatch(word):
+        try:
+            return json.loads(word)
+        except ValueError:
+            return word
+    return word

@@ -1,0 +1,112 @@
+"""``specd logs``: what specd did and why, one line per decision."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import re
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from specd import places
+from specd.cli import logbook
+from specd.cli.logbook import Entry
+from specd.cli.paint import Ink, paint, safe, wants_colour
+
+USUAL = 50
+
+_INKS: dict[str, Ink] = {"debug": "grey", "warning": "yellow", "error": "red"}
+_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of ``specd logs``."""
+    made = argparse.ArgumentParser(
+        prog="specd logs",
+        description="Show what specd did and why, one line per decision.",
+        epilog="examples: specd logs -f; specd logs --since 1h --level warning; "
+        "specd logs --since 2026-11-24T08:00 --json; exit code: 1 when there is no log yet",
+    )
+    made.add_argument("-f", "--follow", action="store_true", help="go on showing what is added")
+    made.add_argument(
+        "-n", "--lines", type=_count, metavar="N", help=f"the last N lines (usually {USUAL})"
+    )
+    made.add_argument(
+        "--since",
+        type=_moment,
+        metavar="WHEN",
+        help="only from then on: 90s, 15m, 1h, 2d, today, 08:30, 2026-11-24 or a full time",
+    )
+    made.add_argument(
+        "--level", choices=logbook.LEVELS, default="debug", help="only lines as grave as this"
+    )
+    made.add_argument("--utc", action="store_true", help="show times in UTC, not as written")
+    made.add_argument("--json", action="store_true", help="one JSON object per line")
+    return made
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what was asked for; exit code 1 when there is no log."""
+    log = places.log_path(places.state_dir())
+    if not logbook.files(log) and not args.follow:
+        print(f"specd: there is no log yet ({log}); is specd running?", file=sys.stderr)
+        return 1
+    now = logbook.mark(log)
+    if args.lines is None and args.since is not None:
+        before: Iterable[Entry] = logbook.after(log, args.level, args.since, now)
+    else:
+        count = USUAL if args.lines is None else args.lines
+        before = logbook.last(log, count, args.level, args.since, now)
+    coming = logbook.follow(log, args.level, now) if args.follow else ()
+    try:
+        for entry in itertools.chain(before, coming):
+            print(_shown(entry, args), flush=args.follow)
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+def _shown(entry: Entry, args: argparse.Namespace) -> str:
+    if args.json:
+        found = entry.as_json()
+        if args.utc and entry.time is not None:
+            found["time"] = _utc(entry.time)
+        return json.dumps(found, ensure_ascii=False)
+    text = safe(entry.text)
+    if entry.time is not None and args.utc:
+        text = f"{_utc(entry.time)} {text.partition(' ')[2]}"
+    ink = _INKS.get(entry.level)
+    return paint(text, ink, colour=wants_colour()) if ink else text
+
+
+def _utc(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _count(word: str) -> int:
+    if not word.isdigit():
+        raise argparse.ArgumentTypeError(f"must be a number of lines, not {word!r}")
+    return int(word)
+
+
+def _moment(word: str) -> datetime:
+    now = datetime.now().astimezone()
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    if word in ("today", "yesterday"):
+        return midnight - timedelta(days=word == "yesterday")
+    if re.fullmatch(r"(?:\d+(?:s|min|m|h|d|w))+", word):
+        parts = re.findall(r"(\d+)(s|min|m|h|d|w)", word)
+        passed = timedelta(seconds=sum(int(number) * _UNITS[unit] for number, unit in parts))
+        return now - min(passed, timedelta(days=36500))
+    clock = re.fullmatch(r"(\d\d?):(\d\d)", word)
+    try:
+        if clock:
+            return midnight.replace(hour=int(clock[1]), minute=int(clock[2]))
+        moment = datetime.fromisoformat(word)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be such as 90s, 15m, 1h, 2d, today, 08:30 or 2026-11-24, not {word!r}"
+        ) from None
+    return moment if moment.tzinfo else moment.astimezone()

@@ -1,0 +1,152 @@
+"""``specd config``, as it is typed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from specd.cli import config
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SPECD_CONFIG", str(tmp_path / "deep" / "specd.toml"))
+    monkeypatch.setenv("SPECD_MANAGED_CONFIG", str(tmp_path / "managed.toml"))
+    monkeypatch.setenv("NO_COLOR", "1")
+    return tmp_path / "deep" / "specd.toml"
+
+
+def specd_config(*words: str) -> int:
+    return config.run(config.parser().parse_args(words))
+
+
+def test_init_writes_once_and_never_over_something(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert specd_config("init") == 0
+    assert capsys.readouterr().out == f"wrote {file}\n"
+    assert specd_config("init", "--print") == 0
+    assert capsys.readouterr().out == file.read_text()
+    file.write_text("# mine\n")
+    assert specd_config("init") == 2
+    assert "is there already" in capsys.readouterr().err
+    assert file.read_text() == "# mine\n"
+
+
+def test_path(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert specd_config("path") == 0
+    assert capsys.readouterr().out == f"{file}\n"
+
+
+def test_set_starts_a_file_where_there_is_none(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert specd_config("set", "agent.notify", "true") == 0
+    assert "agent.notify = true" in capsys.readouterr().out
+    assert "\nnotify = true" in file.read_text()
+    assert "# log_level" in file.read_text()
+
+
+def test_set_keeps_the_mode_and_follows_a_link_into_a_dotfiles_repository(
+    file: Path, tmp_path: Path
+) -> None:
+    real = tmp_path / "dotfiles.toml"
+    real.write_text("# mine\n[agent]\nnotify = false # for now\n")
+    real.chmod(0o640)
+    file.parent.mkdir()
+    file.symlink_to(real)
+    assert specd_config("set", "agent.notify", "true") == 0
+    assert file.is_symlink()
+    assert real.read_text() == "# mine\n[agent]\nnotify = true # for now\n"
+    assert real.stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_what_cannot_be_set_changes_nothing(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    specd_config("set", "agent.notify", "true")
+    before = file.read_bytes()
+    assert specd_config("set", "agent.notfy", "true") == 2
+    assert "did you mean agent.notify?" in capsys.readouterr().err
+    assert specd_config("set", "agent.log_level", "loud") == 2
+    assert '"debug", "info", "warning" or "error"' in capsys.readouterr().err
+    assert file.read_bytes() == before
+
+
+def test_set_does_not_touch_a_broken_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.parent.mkdir()
+    file.write_text("[agent\n")
+    assert specd_config("set", "agent.notify", "true") == 1
+    assert "specd.toml:1: is not TOML" in capsys.readouterr().err
+    assert file.read_text() == "[agent\n"
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
+def test_a_read_only_directory_is_told(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.parent.mkdir(mode=0o500)
+    assert specd_config("set", "agent.notify", "true") == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_validate_tells_every_mistake(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert specd_config("validate") == 0
+    assert "every default counts" in capsys.readouterr().out
+    file.parent.mkdir()
+    file.write_text("[agent]\nnotfy = true\n\n[benchmark]\nengine = 3\n")
+    assert specd_config("validate") == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith(f"specd: {file}:2: agent.notfy: is not known; did you mean notify?")
+    assert lines[1].startswith(f"specd: {file}:5: benchmark.engine: must be")
+    assert specd_config("validate", "--json") == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["valid"] is False
+    assert [problem["line"] for problem in told["problems"]] == [2, 5]
+    file.write_text("")
+    assert specd_config("validate", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"valid": True, "problems": []}
+
+
+def test_show_says_who_decided_what(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.parent.mkdir()
+    file.write_text('[agent]\nnotify = true\n[[pair]]\nmain = "qwen3-8b"\n')
+    file.parent.with_name("managed.toml").write_text(
+        "[benchmark]\nmax_minutes = 5\n[policy]\nlocked = ['agent.notify']\n"
+    )
+    assert specd_config("show") == 0
+    told = capsys.readouterr()
+    rows = {row.split("  ")[0]: row for row in told.out.splitlines()}
+    assert rows["notify = false"].endswith("# locked")
+    assert rows["max_minutes = 5"].endswith("# managed")
+    assert rows['log_level = "info"'].endswith("# default")
+    assert "[[pair]]  # user" in told.out
+    assert "agent.notify" in told.err
+    assert specd_config("show", "--json") == 0
+    as_json = json.loads(capsys.readouterr().out)
+    assert as_json["config"]["agent"]["notify"] is False
+    assert as_json["origins"]["agent.notify"] == "locked"
+    assert as_json["overruled"] == ["agent.notify"]
+
+
+def test_what_show_prints_is_a_valid_file_that_means_the_same(
+    file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file.parent.mkdir()
+    file.write_text('[speculation]\nui_level = 2\n[[pair]]\nmain = "a\\"b"\ndraft_tokens = 3\n')
+    specd_config("show")
+    again = tmp_path / "again.toml"
+    again.write_text(capsys.readouterr().out)
+    assert specd_config("--config", str(again), "show", "--json") == 0
+    first = json.loads(capsys.readouterr().out)["config"]
+    specd_config("show", "--json")
+    assert json.loads(capsys.readouterr().out)["config"] == first
+
+
+def test_setting_a_locked_key_warns_that_it_has_no_effect(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.parent.mkdir()
+    file.parent.with_name("managed.toml").write_text("[policy]\nlocked = ['agent']\n")
+    assert specd_config("set", "agent.notify", "true") == 0
+    assert "has no effect" in capsys.readouterr().err
