@@ -10,9 +10,10 @@ Files and keys
 
 Models
     ``models`` indexes what is installed (``folder`` and ``gguf`` read one model each, ``model`` is
-    the type), ``names`` finds the model a person means, ``virtual`` knows the hub's virtual models.
+    the type), ``names`` finds the model a person means.
 
 What runs and what has been
-    ``server`` speaks LM Studio's HTTP API, ``app`` looks for its process, ``server_log`` and
-    ``conversations`` read the figures LM Studio leaves behind, never the text beside them.
+    ``server`` speaks LM Studio's HTTP API (``connection`` and ``answers`` are its parts), ``app``
+    looks for its process, ``server_log`` and ``conversations`` read the figures LM Studio leaves
+    behind, never the text beside them.
 """

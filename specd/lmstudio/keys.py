@@ -1,9 +1,8 @@
 """What LM Studio calls its files and keys.
 
 Sources: LM Studio's published configuration schema (npm ``@lmstudio/lms-kv-config``), its
-open-source CLI, and settings files that users published. The one name that none of these shows is
-``speculativeDecoding`` in settings.json; it is therefore not here but in specd.toml
-(``settings_key``).
+open-source CLI, and settings files that users published. One name is not here but in specd.toml
+(``settings_key``): what the switch in settings.json means to the app is not documented.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ class NoSuchModel(NameProblem):
     """No installed model fits the name; ``candidates`` are those spelled most like it."""
 
     def __init__(self, name: str, candidates: tuple[str, ...]) -> None:
-        hint = f"; did you mean {_listed(candidates)}?" if candidates else "; no model is installed"
-        super().__init__(name, candidates, f"no installed model is called {_shown(name)}{hint}")
+        hint = f"the nearest: {', '.join(candidates)}" if candidates else "none is installed"
+        super().__init__(name, candidates, f"no installed model is called {_shown(name)}; {hint}")
 
 
 class Ambiguous(NameProblem):

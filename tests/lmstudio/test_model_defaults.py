@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from specd.files import jsonedit
+from specd.files.pointer import ABSENT, Json
+from specd.lmstudio import model_defaults
+from specd.lmstudio.model import Model
+from specd.lmstudio.model_defaults import DraftDefaults
+from specd.lmstudio.surface import Problem
+
+HOME = Path("/home")
+DRAFT = "llm.prediction.speculativeDecoding.draftModel"
+EXACT = "llm.prediction.speculativeDecoding.numDraftTokensExact"
+MAXIMUM = "llm.prediction.speculativeDecoding.maxTokensToDraft"
+LLAMA = "llm.load.llama.speculativeDecoding."
+
+
+def model(identifier: str, form: str = "mlx") -> Model:
+    publisher, _, repo = identifier.partition("/")
+    return Model(
+        key=repo.lower(),
+        identifier=identifier,
+        publisher=publisher,
+        repo=repo,
+        path=Path("/models") / identifier,
+        format=form,  # type: ignore[arg-type]
+        kind="llm",
+        architecture="qwen3",
+        vocab_size=151936,
+        quantization="4bit",
+        size_bytes=1,
+    )
+
+
+MAIN = model("mlx-community/Qwen3-8B-4bit")
+SMALL = model("mlx-community/Qwen3-0.6B-4bit")
+GGUF_MAIN = model("someone/Qwen3-8B-GGUF/qwen3-8b-q4_k_m.gguf", "gguf")
+GGUF_SMALL = model("someone/Qwen3-0.6B-GGUF/qwen3-0.6b-q8_0.gguf", "gguf")
+
+
+def apply(
+    content: bytes | None, main: Model, draft: Model | None, tokens: int | None, *, mtp: bool = False
+) -> bytes | None:
+    current: Json | Any = ABSENT if content is None else jsonedit.parse(content)
+    made = model_defaults.wishes(HOME, main, draft, tokens, current, mtp=mtp)
+    assert not isinstance(made, Problem), made
+    edits = [wish.edit for wish in made]
+    if content is not None:
+        return jsonedit.edit(content, edits)
+    kept = [edit for edit in edits if edit.value is not ABSENT]
+    return jsonedit.fresh(kept) if kept else None
+
+
+def refused(document: Json) -> str:
+    made = model_defaults.wishes(HOME, MAIN, SMALL, 4, document)
+    assert isinstance(made, Problem)
+    return str(made)
+
+
+def fields(content: bytes | None, section: str) -> dict[str, Any]:
+    assert content is not None
+    return {each["key"]: each["value"] for each in json.loads(content)[section]["fields"]}
+
+
+@pytest.mark.parametrize(
+    ("main", "path"),
+    [
+        (MAIN, "mlx-community/Qwen3-8B-4bit.json"),
+        (GGUF_MAIN, "someone/Qwen3-8B-GGUF/qwen3-8b-q4_k_m.gguf.json"),
+        (model("someone/lone.gguf", "gguf"), "someone/lone.gguf.json"),
+    ],
+)
+def test_a_models_defaults_stand_under_its_identifier(main: Model, path: str) -> None:
+    folder = HOME / ".internal" / "user-concrete-model-default-config"
+    assert model_defaults.config_path(HOME, main) == folder / path
+
+
+def test_a_missing_file_is_made_in_the_shape_lm_studio_gives_it() -> None:
+    made = apply(None, MAIN, SMALL, 4)
+    assert made is not None
+    assert json.loads(made) == {
+        "preset": "",
+        "operation": {
+            "fields": [
+                {"key": DRAFT, "value": SMALL.identifier},
+                {"key": EXACT, "value": 4},
+            ]
+        },
+        "load": {"fields": []},
+    }
+
+
+def test_no_file_is_made_to_take_a_draft_out_of() -> None:
+    assert apply(None, MAIN, None, None) is None
+
+
+def test_entries_of_others_stay_where_they_are() -> None:
+    before = (
+        b'{"preset": "@local:mine", "operation": {"fields": [\n'
+        b'  {"key": "llm.prediction.temperature", "value": 0.60},\n'
+        b'  {"key": "' + DRAFT.encode() + b'", "value": "old/draft"},\n'
+        b'  {"key": "llm.prediction.topKSampling", "value": 1e1}\n'
+        b']}, "load": {"fields": [{"key": "llm.load.contextLength", "value": 40960}]}, "x": null}\n'
+    )
+    after = apply(before, MAIN, SMALL, 3)
+    assert after is not None
+    order = [each["key"] for each in json.loads(after)["operation"]["fields"]]
+    assert order == ["llm.prediction.temperature", DRAFT, "llm.prediction.topKSampling", EXACT]
+    assert b'"value": 0.60}' in after
+    assert b'"value": 1e1}' in after
+    assert b'"preset": "@local:mine"' in after
+    assert after.endswith(b'"x": null}\n')
+
+
+def test_the_length_stays_as_it_is_when_none_is_asked_for() -> None:
+    before = apply(None, MAIN, SMALL, 7)
+    assert apply(before, MAIN, SMALL, None) == before
+
+
+def test_a_draft_taken_out_leaves_everything_else() -> None:
+    before = (
+        b'{"preset":"","operation":{"fields":[{"key":"llm.prediction.temperature","value":0.6}]},'
+        b'"load":{"fields":[]}}'
+    )
+    drafted = apply(before, MAIN, SMALL, 5)
+    assert drafted != before
+    assert apply(drafted, MAIN, None, None) == before
+
+
+def test_a_gguf_main_gets_both_generations_of_llama_cpp_keys() -> None:
+    made = apply(None, GGUF_MAIN, GGUF_SMALL, 8)
+    assert fields(made, "operation") == {DRAFT: GGUF_SMALL.identifier, MAXIMUM: 8}
+    assert fields(made, "load") == {
+        LLAMA + "draftMaxTokens": 8,
+        LLAMA + "draftModel": GGUF_SMALL.identifier,
+        LLAMA + "draftSimple": True,
+    }
+
+
+def test_exactly_one_way_of_drafting_is_on_for_a_gguf_main() -> None:
+    sidecar = {"key": LLAMA + "draftMtpSidecar", "value": True}
+    own = {"key": LLAMA + "draftMtp", "value": True}
+    before = json.dumps({"load": {"fields": [own, sidecar]}}).encode()
+    simple = fields(apply(before, GGUF_MAIN, GGUF_SMALL, 8), "load")
+    assert [key for key, value in simple.items() if value is True] == [LLAMA + "draftSimple"]
+    heads = fields(apply(before, GGUF_MAIN, None, 3, mtp=True), "load")
+    assert heads == {LLAMA + "draftMtp": True, LLAMA + "draftMaxTokens": 3}
+    assert fields(apply(before, GGUF_MAIN, None, None), "load") == {}
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ([], "it holds a list where LM Studio keeps an object"),
+        (None, "it holds null"),
+        ({"operation": []}, "operation is a list where LM Studio keeps an object"),
+        ({"operation": {"fields": {}}}, "operation.fields is an object where LM Studio keeps a list"),
+        ({"operation": {"fields": None}}, "operation.fields is null"),
+        (
+            {"operation": {"fields": [{"key": DRAFT, "value": {"checked": True, "value": "a/b"}}]}},
+            f"{DRAFT} is an object where LM Studio keeps a single value",
+        ),
+        (
+            {"operation": {"fields": [{"key": DRAFT, "value": "a"}, {"key": DRAFT, "value": "b"}]}},
+            f"has {DRAFT} twice",
+        ),
+    ],
+)
+def test_what_is_not_understood_is_reported_and_left(document: Json, words: str) -> None:
+    message = refused(document)
+    assert words in message
+    assert "Qwen3-8B-4bit.json" in message
+
+
+def test_what_others_keep_may_be_of_any_shape() -> None:
+    odd: Json = {
+        "operation": {"fields": ["text", 7, None, {"key": 5}, {"key": "x", "value": [1]}, {}]},
+        "load": 7,
+    }
+    assert not isinstance(model_defaults.wishes(HOME, MAIN, SMALL, 4, odd), Problem)
+
+
+def test_reading_back_says_what_was_written() -> None:
+    made = apply(None, MAIN, SMALL, 4)
+    assert made is not None
+    assert model_defaults.read(jsonedit.parse(made)) == DraftDefaults(SMALL.identifier, 4)
+    made = apply(None, GGUF_MAIN, GGUF_SMALL, 8)
+    assert made is not None
+    assert model_defaults.read(jsonedit.parse(made)) == DraftDefaults(GGUF_SMALL.identifier, 8)
+    made = apply(None, GGUF_MAIN, None, 2, mtp=True)
+    assert made is not None
+    assert model_defaults.read(jsonedit.parse(made)) == DraftDefaults(None, 2, mtp=True)
+
+
+def test_reading_tells_for_how_many_requests_a_model_is_loaded() -> None:
+    document: Json = {"load": {"fields": [{"key": "llm.load.numParallelSessions", "value": 4}]}}
+    assert model_defaults.read(document).parallel == 4
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(["operation", "load", "fields", "key", "value", DRAFT, "x"]),
+        inner,
+        max_size=4,
+    ),
+    max_leaves=12,
+)
+
+
+@given(ANY_JSON)
+def test_whatever_the_file_holds_it_is_either_reported_or_edited_so_that_it_holds_the_draft(
+    document: Json,
+) -> None:
+    model_defaults.read(document)
+    made = model_defaults.wishes(HOME, MAIN, SMALL, 4, document)
+    if isinstance(made, Problem):
+        return
+    after = jsonedit.edit(json.dumps(document).encode(), [wish.edit for wish in made])
+    assert model_defaults.read(jsonedit.parse(after)) == DraftDefaults(
+        SMALL.identifier, 4, *_others(document)
+    )
+
+
+def _others(document: Json) -> tuple[bool, int | None]:
+    known = model_defaults.read(document)
+    return known.mtp, known.parallel
