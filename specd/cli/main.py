@@ -6,6 +6,7 @@ imported here, and every command imports what it needs itself.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -36,14 +37,189 @@ def _run() -> Command:
     return run
 
 
+def _status() -> Command:
+    from specd.cli import status
+
+    return status
+
+
+def _apply() -> Command:
+    from specd.cli import apply
+
+    return apply
+
+
+def _diff() -> Command:
+    from specd.cli import diff
+
+    return diff
+
+
+def _restore() -> Command:
+    from specd.cli import restore
+
+    return restore
+
+
+def _pause() -> Command:
+    from specd.cli import pause
+
+    return pause
+
+
+def _resume() -> Command:
+    from specd.cli import resume
+
+    return resume
+
+
+def _config() -> Command:
+    from specd.cli import config
+
+    return config
+
+
+def _logs() -> Command:
+    from specd.cli import logs
+
+    return logs
+
+
+def _doctor() -> Command:
+    from specd.cli import doctor
+
+    return doctor
+
+
+def _explain() -> Command:
+    from specd.cli import explain
+
+    return explain
+
+
+def _report() -> Command:
+    from specd.cli import report
+
+    return report
+
+
+def _install() -> Command:
+    from specd.cli import install
+
+    return install
+
+
+def _uninstall() -> Command:
+    from specd.cli import uninstall
+
+    return uninstall
+
+
+def _completion() -> Command:
+    from specd.cli import completion
+
+    return completion
+
+
+def _man() -> Command:
+    from specd.cli import man
+
+    return man
+
+
+def _metrics() -> Command:
+    from specd.cli import metrics
+
+    return metrics
+
+
+def _start() -> Command:
+    from specd.cli import service
+
+    return service.START
+
+
+def _stop() -> Command:
+    from specd.cli import service
+
+    return service.STOP
+
+
+def _restart() -> Command:
+    from specd.cli import service
+
+    return service.RESTART
+
+
 COMMANDS: dict[str, Callable[[], Command]] = {
-    "demo": _demo,
+    "status": _status,
+    "diff": _diff,
+    "apply": _apply,
+    "restore": _restore,
+    "pause": _pause,
+    "resume": _resume,
+    "logs": _logs,
+    "explain": _explain,
+    "doctor": _doctor,
+    "report": _report,
+    "config": _config,
+    "install": _install,
+    "uninstall": _uninstall,
+    "start": _start,
+    "stop": _stop,
+    "restart": _restart,
     "run": _run,
+    "demo": _demo,
+    "metrics": _metrics,
+    "completion": _completion,
+    "man": _man,
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of the ``specd`` script."""
+    """Entry point of the ``specd`` script; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    command = COMMANDS[words[0]]()
-    return command.run(command.parser().parse_args(words[1:]))
+    try:
+        return _main(words)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read us has left; say no more, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _main(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if words else 2
+    if words[0] in ("-V", "--version", "version"):
+        from specd import __version__
+
+        print(f"specd {__version__}")
+        return 0
+    load = COMMANDS.get(words[0])
+    if load is None:
+        print(f"specd: there is no command {words[0]!r}{_nearest(words[0])}", file=sys.stderr)
+        return 2
+    command = load()
+    code = command.run(command.parser().parse_args(words[1:]))
+    sys.stdout.flush()
+    return code
+
+
+def usage() -> str:
+    """What ``specd --help`` prints: every command with its description's first sentence."""
+    lines = ["usage: specd COMMAND [ARGUMENTS]", "", "commands:"]
+    for name, load in COMMANDS.items():
+        about = (load().parser().description or "").split(". ")[0].rstrip(".")
+        lines.append(f"  {name:<12} {about}")
+    lines += ["", "`specd COMMAND --help` says more; `specd --version` prints the version."]
+    return "\n".join(lines)
+
+
+def _nearest(word: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(word, COMMANDS, n=1, cutoff=0.5)
+    return f"; did you mean `specd {near[0]}`?" if near else "; `specd --help` lists them"

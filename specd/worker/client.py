@@ -1,11 +1,33 @@
-"""Run one worker task to its end, from the daemon or the command line."""
+"""Run one worker task to its end, from the daemon or the command line.
+
+The worker is a process group of its own: whatever happens to it, nothing of it is left when
+``run_task`` returns. What it prints is read with bounds, since a library may print anything.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+LINE_BYTES = 64 << 20
+"""The longest line a worker may print: a result with every difference of two vocabularies."""
+
+ERROR_BYTES = 4_000
+"""How much of the end of standard error is kept for the message."""
+
+LOOK_S = 0.25
+"""How often limits and cancellation are looked at while the worker says nothing."""
 
 
 class WorkerError(Exception):
@@ -34,4 +56,190 @@ def run_task(
         WorkerError: it failed, exceeded a limit, was cancelled, printed garbage, or ended without
             a result. Its whole process group is dead when this returns or raises.
     """
-    raise NotImplementedError
+    process = _start(task)
+    errors = _Tail(process)
+    # On a thread of its own: a worker that hangs before it reads leaves a long request in the pipe.
+    threading.Thread(target=_feed, args=(process, request), daemon=True).start()
+    try:
+        for line in _lines(process, limits, cancelled):
+            message = _message(line)
+            if "progress" in message:
+                on_progress(message["progress"])
+            elif "error" in message:
+                raise WorkerError(str(message["error"]))
+            elif isinstance(message.get("result"), dict):
+                return message["result"]  # type: ignore[no-any-return]
+        raise WorkerError(_ended_without_result(process, errors))
+    finally:
+        _kill(process)
+        errors.close()
+
+
+def environment() -> dict[str, str]:
+    """The worker's environment: no network, no thread pools of its own, no missing compiler."""
+    made = dict(os.environ)
+    made |= {
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if sys.platform == "linux" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        # MLX's CPU backend compiles fused kernels with the system's C++ compiler.
+        made["MLX_DISABLE_COMPILE"] = "1"
+    return made
+
+
+def _start(task: str) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "specd.worker", task],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise WorkerError(f"the worker could not be started: {error.strerror or error}") from error
+
+
+def _feed(process: subprocess.Popen[bytes], request: dict[str, Any]) -> None:
+    # Standard input stays open: its end tells the worker that whoever started it is gone.
+    if process.stdin is None:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        process.stdin.write(json.dumps(request).encode() + b"\n")
+        process.stdin.flush()
+
+
+def _lines(
+    process: subprocess.Popen[bytes], limits: Limits, cancelled: threading.Event | None
+) -> Iterator[bytes]:
+    output = process.stdout
+    if output is None:
+        return
+    deadline = time.monotonic() + limits.seconds
+    look_at = 0.0
+    unfinished: list[bytes] = []
+    with selectors.DefaultSelector() as selector:
+        selector.register(output, selectors.EVENT_READ)
+        while True:
+            ended = process.poll() is not None
+            if time.monotonic() >= look_at:
+                _check(process, limits, deadline, cancelled)
+                look_at = time.monotonic() + LOOK_S
+            if not selector.select(LOOK_S):
+                if ended:
+                    # Something it started and left behind still holds the pipe open.
+                    return
+                continue
+            chunk = os.read(output.fileno(), 1 << 16)
+            if not chunk:
+                return
+            first, *more = chunk.split(b"\n")
+            unfinished.append(first)
+            for start in more:
+                yield b"".join(unfinished)
+                unfinished = [start]
+            if sum(map(len, unfinished)) > LINE_BYTES:
+                raise WorkerError(f"the worker printed a line of over {LINE_BYTES >> 20} MB")
+
+
+def _check(
+    process: subprocess.Popen[bytes],
+    limits: Limits,
+    deadline: float,
+    cancelled: threading.Event | None,
+) -> None:
+    if cancelled is not None and cancelled.is_set():
+        raise WorkerError("cancelled")
+    if time.monotonic() > deadline:
+        raise WorkerError(f"stopped after its time limit of {limits.seconds:g} s")
+    if limits.memory_bytes is not None:
+        used = resident_bytes(process.pid)
+        if used > limits.memory_bytes:
+            raise WorkerError(
+                f"stopped: it used {used / 2**30:.1f} GiB of memory, over its limit of "
+                f"{limits.memory_bytes / 2**30:.1f} GiB"
+            )
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process and its children in bytes; 0 when it is gone."""
+    import psutil  # noqa: PLC0415 - costs 20 ms, and only a running worker is asked
+
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+    except psutil.Error:
+        return 0
+    total = 0
+    for each in family:
+        with contextlib.suppress(psutil.Error):
+            total += each.memory_info().rss
+    return total
+
+
+def _message(line: bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        message = None
+    if not isinstance(message, dict):
+        shown = line[:200].decode("utf-8", "backslashreplace")
+        raise WorkerError(f"the worker printed what is no message: {shown!r}")
+    return message
+
+
+def _ended_without_result(process: subprocess.Popen[bytes], errors: _Tail) -> str:
+    try:
+        code = process.wait(5)
+    except subprocess.TimeoutExpired:
+        return "the worker closed its output without a result"
+    said = errors.text()
+    tail = f": {said.splitlines()[-1]}" if said else ""
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = " (out of memory?)" if -code == signal.SIGKILL else ""
+        return f"the worker was killed by {name}{hint}{tail}"
+    return f"the worker ended with exit code {code} and no result{tail}"
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()
+
+
+class _Tail:
+    """The last few kilobytes of standard error, read on a thread so that it never fills up."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._stream = process.stderr
+        self._kept = b""
+        self._thread = threading.Thread(target=self._read, name="specd-worker-errors", daemon=True)
+        self._thread.start()
+
+    def text(self) -> str:
+        """What was said, once the worker has ended."""
+        self._thread.join(1)
+        return self._kept.decode("utf-8", "backslashreplace").strip()
+
+    def close(self) -> None:
+        """Wait for the end of the stream; the worker is dead by now."""
+        self._thread.join(2)
+        if self._stream is not None and not self._thread.is_alive():
+            self._stream.close()
+
+    def _read(self) -> None:
+        if self._stream is None:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            while chunk := os.read(self._stream.fileno(), 1 << 16):
+                self._kept = (self._kept + chunk)[-ERROR_BYTES:]

@@ -1,0 +1,7 @@
+"""``python -m specd`` is ``specd``."""
+
+import sys
+
+from specd.cli.main import main
+
+sys.exit(main())

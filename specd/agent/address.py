@@ -1,0 +1,47 @@
+"""How the daemon's Unix socket is reached when its path is longer than the kernel takes.
+
+A socket address holds 104 bytes on macOS and 108 on Linux. On Linux a longer path is spelled
+through an open descriptor of its directory; elsewhere the socket lies in a private directory under
+/tmp, named after the path it stands for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+LONGEST = 100
+
+
+@contextlib.contextmanager
+def short(path: Path) -> Iterator[str]:
+    """An address for ``path`` that fits; valid while the context lasts.
+
+    Raises:
+        OSError: the directory is missing, or the stand-in under /tmp belongs to somebody else.
+    """
+    if len(os.fsencode(path)) <= LONGEST:
+        yield str(path)
+    elif sys.platform == "linux":
+        directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield f"/proc/self/fd/{directory}/{path.name}"
+        finally:
+            os.close(directory)
+    else:
+        yield str(_stand_in(path))
+
+
+def _stand_in(path: Path) -> Path:
+    import hashlib  # noqa: PLC0415 - only for very long paths
+
+    directory = Path(f"/tmp/specd-{os.getuid()}")  # noqa: S108 - private, and checked below
+    directory.mkdir(mode=0o700, exist_ok=True)
+    facts = directory.lstat()
+    if facts.st_uid != os.getuid() or not stat.S_ISDIR(facts.st_mode) or facts.st_mode & 0o077:
+        raise PermissionError(f"{directory} is not a private directory of yours; remove it")
+    return directory / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:24]}.sock"

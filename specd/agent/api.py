@@ -1,0 +1,364 @@
+"""The socket API: HTTP/1.1 and JSON on a Unix socket, for the same user alone.
+
+One thread runs an asyncio loop with all connections; h11 frames the protocol, strictly. Questions
+are answered from snapshots, so a busy daemon still answers; orders are handed to the daemon's own
+loop and awaited. Slow, silent, oversized and malformed clients cost one connection each, for a
+bounded time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+from urllib.parse import parse_qsl, urlsplit
+
+import h11
+
+from specd import __version__
+from specd.agent import descriptors, peer
+from specd.agent.address import short
+from specd.agent.events import Event, Listener
+
+REQUEST_S = 10.0
+"""How long a client may take to send a whole request, or to send its next one."""
+
+ORDER_S = 120.0
+"""How long an order may take before the client is told to look at the status instead."""
+
+BODY_BYTES = 64 * 1024
+CONNECTIONS = 600
+BACKLOG = 512
+HEARTBEAT_S = 30.0
+
+
+class Backend(Protocol):
+    """What the API needs of the daemon. Questions return at once; orders return futures."""
+
+    def status(self) -> dict[str, Any]: ...
+    def plan(self) -> Future[dict[str, Any]]: ...
+    def journal(self, limit: int) -> list[dict[str, Any]]: ...
+    def history(self, limit: int) -> list[dict[str, Any]]: ...
+    def metrics(self) -> str: ...
+    def recent_events(self) -> list[Event]: ...
+    def listen(self, listener: Listener) -> Callable[[], None]: ...
+    def apply(self) -> Future[dict[str, Any]]: ...
+    def bench(self, body: dict[str, Any]) -> Future[dict[str, Any]]: ...
+    def pause(self) -> Future[dict[str, Any]]: ...
+    def resume(self) -> Future[dict[str, Any]]: ...
+    def restore(self, body: dict[str, Any]) -> Future[dict[str, Any]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, read whole."""
+
+    method: str
+    path: str
+    query: dict[str, str] = field(default_factory=dict)
+    body: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer; ``content`` is sent as it is."""
+
+    status: int
+    content: bytes
+    kind: str = "application/json"
+
+
+class BadRequest(Exception):
+    """The request makes no sense; the message goes to the client."""
+
+
+Question: TypeAlias = Callable[[Backend, Request], Answer]
+Order: TypeAlias = Callable[[Backend, Request], "Future[dict[str, Any]]"]
+
+
+def _json(value: object, status: int = 200) -> Answer:
+    # ASCII: a name on disk need not be Unicode, and lone surrogates have no other spelling.
+    return Answer(status, json.dumps(value).encode("ascii") + b"\n")
+
+
+def _limit(request: Request) -> int:
+    text = request.query.get("limit", "50")
+    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 10_000):
+        raise BadRequest(f"limit must be a number from 1 to 10000, not {text!r}")
+    return int(text)
+
+
+QUESTIONS: dict[str, Question] = {
+    "/v1/status": lambda backend, _: _json(backend.status()),
+    "/v1/conditions": lambda backend, _: _json(backend.status()["conditions"]),
+    "/v1/pairs": lambda backend, _: _json(backend.status()["pairs"]),
+    "/v1/journal": lambda backend, request: _json(backend.journal(_limit(request))),
+    "/v1/history": lambda backend, request: _json(backend.history(_limit(request))),
+    "/metrics": lambda backend, _: Answer(
+        200, backend.metrics().encode(), "text/plain; version=0.0.4; charset=utf-8"
+    ),
+}
+
+# What the daemon's own loop must do or look up, by method and path.
+ORDERS: dict[tuple[str, str], Order] = {
+    ("GET", "/v1/plan"): lambda backend, _: backend.plan(),
+    ("POST", "/v1/apply"): lambda backend, _: backend.apply(),
+    ("POST", "/v1/bench"): lambda backend, request: backend.bench(request.body),
+    ("POST", "/v1/pause"): lambda backend, _: backend.pause(),
+    ("POST", "/v1/resume"): lambda backend, _: backend.resume(),
+    ("POST", "/v1/restore"): lambda backend, request: backend.restore(request.body),
+}
+
+EVENTS = "/v1/events"
+
+
+class Api:
+    """The listening socket and its thread; ``close`` ends both."""
+
+    def __init__(self, path: Path, backend: Backend) -> None:
+        self._path = path
+        self._backend = backend
+        self._socket = _listen(path)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended: asyncio.Event | None = None
+        self._ready = threading.Event()
+        self._open = 0
+        self._most = descriptors.for_clients(CONNECTIONS)
+        self._thread = threading.Thread(target=self._run, name="specd-api", daemon=True)
+        self._thread.start()
+        self._ready.wait(5)
+
+    def close(self) -> None:
+        """Stop listening, end every connection, remove the socket."""
+        if self._loop is not None and self._ended is not None:
+            self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join(5)
+        with contextlib.suppress(OSError), short(self._path) as address:
+            os.unlink(address)  # noqa: PTH108 - the address may be a descriptor's
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ended = asyncio.Event()
+        server = await asyncio.start_unix_server(
+            self._connection, sock=self._socket, limit=BODY_BYTES
+        )
+        self._ready.set()
+        async with server:
+            await self._ended.wait()
+        for task in asyncio.all_tasks():
+            if task is not asyncio.current_task():
+                task.cancel()
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open += 1
+        try:
+            if self._open > self._most:
+                await _refuse(writer, 503, "too many connections")
+            elif not _same_user(writer):
+                await _refuse(writer, 403, "this socket serves its owner alone")
+            else:
+                await _Conversation(self._backend, reader, writer).hold()
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            self._open -= 1
+            writer.close()
+
+
+class _Conversation:
+    """One connection: requests in turn until either side is done."""
+
+    def __init__(
+        self, backend: Backend, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._backend = backend
+        self._reader = reader
+        self._writer = writer
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=16 * 1024)
+
+    async def hold(self) -> None:
+        while True:
+            try:
+                request = await asyncio.wait_for(self._read(), REQUEST_S)
+            except TimeoutError:
+                return
+            except h11.RemoteProtocolError as error:
+                await _refuse(self._writer, error.error_status_hint, str(error))
+                return
+            except BadRequest as problem:
+                await _refuse(self._writer, 400, str(problem))
+                return
+            if request is None:
+                return
+            if request.method == "GET" and request.path == EVENTS:
+                await self._stream_events()
+                return
+            await self._send(await _answer(self._backend, request), bare=request.method == "HEAD")
+            if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+                return
+            self._http.start_next_cycle()
+
+    async def _read(self) -> Request | None:
+        head: h11.Request | None = None
+        body = bytearray()
+        while True:
+            event = self._http.next_event()
+            if event is h11.NEED_DATA:
+                self._http.receive_data(await self._reader.read(1 << 16))
+            elif isinstance(event, h11.Request):
+                head = event
+            elif isinstance(event, h11.Data):
+                body += event.data
+                if len(body) > BODY_BYTES:
+                    raise BadRequest(f"a body may hold {BODY_BYTES} bytes")
+            elif isinstance(event, h11.EndOfMessage) and head is not None:
+                return _request(head, bytes(body))
+            else:
+                return None
+
+    async def _send(self, answer: Answer, *, bare: bool) -> None:
+        head = h11.Response(
+            status_code=answer.status,
+            headers=[
+                ("Content-Type", answer.kind),
+                ("Content-Length", str(len(answer.content))),
+                ("Server", f"specd/{__version__}"),
+            ],
+        )
+        content = b"" if bare else answer.content
+        for event in (head, h11.Data(content), h11.EndOfMessage()):
+            self._writer.write(self._http.send(event) or b"")
+        await asyncio.wait_for(self._writer.drain(), REQUEST_S)
+
+    async def _stream_events(self) -> None:
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Queue[Event] = asyncio.Queue(maxsize=1_000)
+
+        def put(event: Event) -> None:
+            # A client too slow for a thousand events loses some rather than the daemon its memory.
+            with contextlib.suppress(asyncio.QueueFull):
+                waiting.put_nowait(event)
+
+        def heard(event: Event) -> None:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(put, event)
+
+        stop = self._backend.listen(heard)
+        try:
+            head = h11.Response(
+                status_code=200,
+                headers=[("Content-Type", "text/event-stream"), ("Cache-Control", "no-store")],
+            )
+            self._writer.write(self._http.send(head) or b"")
+            for event in self._backend.recent_events():
+                self._write_event(event)
+            while not self._reader.at_eof():
+                await asyncio.wait_for(self._writer.drain(), REQUEST_S)
+                try:
+                    self._write_event(await asyncio.wait_for(waiting.get(), HEARTBEAT_S))
+                except TimeoutError:
+                    self._writer.write(self._http.send(h11.Data(b": still here\n\n")) or b"")
+        finally:
+            stop()
+
+    def _write_event(self, event: Event) -> None:
+        data = json.dumps(event.as_json())
+        text = f"id: {event.number}\nevent: {event.level}\ndata: {data}\n\n"
+        self._writer.write(self._http.send(h11.Data(text.encode())) or b"")
+
+
+async def _answer(backend: Backend, request: Request) -> Answer:
+    question = QUESTIONS.get(request.path)
+    order = ORDERS.get((request.method, request.path))
+    try:
+        if question is not None and request.method in ("GET", "HEAD"):
+            return question(backend, request)
+        if order is not None:
+            future = asyncio.wrap_future(order(backend, request))
+            return _json(await asyncio.wait_for(asyncio.shield(future), ORDER_S))
+    except BadRequest as problem:
+        return _json({"error": str(problem)}, 400)
+    except TimeoutError:
+        return _json({"error": "still at work; see `specd status`"}, 504)
+    except Exception as error:  # noqa: BLE001 - one failed request must not end the daemon
+        return _json({"error": f"{type(error).__name__}: {error}"}, 500)
+    orders = {path: method for method, path in ORDERS}
+    if question is not None or request.path in orders:
+        return _json({"error": f"{request.path} takes {orders.get(request.path, 'GET')}"}, 405)
+    known = ", ".join([*QUESTIONS, EVENTS, *orders])
+    return _json({"error": f"there is no {request.path}; there are {known}"}, 404)
+
+
+def _request(head: h11.Request, body: bytes) -> Request:
+    headers = {bytes(name): bytes(value) for name, value in head.headers}
+    if b"origin" in headers:
+        # No page has business here, even through a proxy that bridges the socket to TCP.
+        raise BadRequest("requests from web pages are refused")
+    try:
+        target = urlsplit(head.target.decode("ascii", "replace"))
+    except ValueError:
+        raise BadRequest("the request target is not one") from None
+    return Request(
+        method=head.method.decode("ascii", "replace"),
+        path=target.path,
+        query=dict(parse_qsl(target.query)),
+        body=_object(body),
+    )
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    if not body.strip():
+        return {}
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadRequest("the body is not JSON") from None
+    if not isinstance(value, dict):
+        raise BadRequest("the body must be a JSON object")
+    return value
+
+
+async def _refuse(writer: asyncio.StreamWriter, status: int, why: str) -> None:
+    content = json.dumps({"error": why}).encode() + b"\n"
+    head = (
+        f"HTTP/1.1 {status} Refused\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+    )
+    writer.write(head.encode() + content)
+    with contextlib.suppress(TimeoutError, OSError):
+        await asyncio.wait_for(writer.drain(), 1)
+
+
+def _same_user(writer: asyncio.StreamWriter) -> bool:
+    try:
+        return peer.uid(writer.get_extra_info("socket")) == os.getuid()
+    except OSError:
+        return False
+
+
+def _listen(path: Path) -> socket.socket:
+    # The lock says that no other daemon is alive here, so a socket that lies about is stale.
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.chmod(0o700)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with short(path) as address:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(address)  # noqa: PTH108 - the address may be a descriptor's
+        before = os.umask(0o177)
+        try:
+            listening.bind(address)
+        finally:
+            os.umask(before)
+    listening.listen(BACKLOG)
+    return listening

@@ -1,0 +1,651 @@
+"""The daemon: one loop that looks, decides, writes and reports, woken by whatever happened.
+
+All that the daemon knows is changed on this loop's thread alone. File events, timers, requests on
+the socket and finished workers come in through the inbox. What others may see of it is published as
+one immutable snapshot after every change.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from specd import __version__, config, places
+from specd.agent import contender, lock, notify, private, report
+from specd.agent.events import Events, Level
+from specd.agent.inbox import Batch, Inbox
+from specd.agent.jobs import Jobs
+from specd.agent.watch import Watch
+from specd.bench import preconditions
+from specd.lmstudio import home as homes
+from specd.lmstudio.home import Home, NoHome
+from specd.reconcile import judge, survey
+from specd.reconcile.apply import Applied, describe
+from specd.reconcile.conditions import Condition
+from specd.reconcile.desired import WantedPair
+from specd.reconcile.facts import AppSeen, Facts, ServerSeen
+from specd.reconcile.plan import unified_diff
+from specd.reconcile.reconciler import Pass, Reconciler, Want
+from specd.reconcile.restore import restore, restore_all
+from specd.reconcile.stores import Stores
+from specd.worker.client import Limits
+
+if TYPE_CHECKING:
+    from specd.agent.api import Api
+    from specd.agent.schedule import Schedule
+
+UNFINISHED_S = 0.015
+"""A file that was modified and not yet closed is looked at after this all the same."""
+
+MODELS_SETTLE_S = 1.0
+"""A download touches a models directory many times a second; one look after it pauses is enough."""
+
+AFTER_BURST_S = 0.25
+"""After a burst of events everything is looked at once more: the kernel may have dropped some."""
+
+BURST = 2_000
+
+CONTENDER_S = 30.0
+"""How often to look for the process that keeps undoing specd's writes."""
+
+VERDICTS_S = 900.0
+WORKER_MEMORY = 4 << 30
+BENCH_AGAIN = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the socket may show: published whole, never changed."""
+
+    facts: Facts
+    conditions: tuple[Condition, ...]
+
+
+class Daemon:
+    """See the module's docstring. ``run`` returns when the daemon was told to stop."""
+
+    def __init__(self, config_path: Path, state: Path) -> None:
+        self._born = time.monotonic()
+        self._config_path = config_path
+        self._state = state
+        self._inbox = Inbox()
+        opened = tuple(private.enforce(state))
+        self._held_lock = lock.hold(state / "run" / "specd.lock")
+        self._config, self._config_problem = survey.configuration(config_path, state)
+        self._events = Events(places.log_path(state), self._config.agent.log_level)
+        for line in opened:
+            self._say("warning", line)
+        self._stores = Stores.open(state)
+        self._reconciler = Reconciler(self._stores.journal, by="daemon")
+        self._jobs = Jobs(self._inbox)
+        self._watch = Watch(self._on_change, self._on_reshape, self._on_lost)
+        self._api: Api | None = None
+        self._schedule: Schedule | None = None
+        self._home: Home | NoHome = NoHome("not looked for yet", ())
+        self._world = survey.World()
+        self._server: ServerSeen | None = None
+        self._app: AppSeen | None = None
+        self._pairs: tuple[WantedPair, ...] = ()
+        self._paused = False
+        self._bench_note: str | None = None
+        self._soon: dict[Path, float] = {}
+        self._full_at: float | None = None
+        self._models_at: float | None = None
+        self._again_at: float | None = None
+        self._heard = 0
+        self._resync_at = 0.0
+        self._contender: str | None = None
+        self._contender_at = 0.0
+        self._judged: set[tuple[str, str]] = set()
+        self._snapshot: Snapshot | None = None
+
+    # -- life ---------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Work until told to stop; returns the exit code."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+        signal.signal(signal.SIGHUP, self._on_signal)
+        self._say("info", f"specd {__version__} started", pid=os.getpid(), state=str(self._state))
+        if self._config_problem is not None:
+            self._say("error", self._config_problem, file=str(self._config_path))
+        try:
+            self._recover()
+            self._watch.start()
+            self._guard(self._look_at_everything)
+            self._open()
+            while True:
+                batch = self._inbox.take(self._until_next())
+                if batch.stop:
+                    return 0
+                self._handle(batch)
+        finally:
+            self._close()
+
+    def _guard(self, work: Callable[[], object]) -> None:
+        """Do ``work``; a fault of specd's own is said, and does not end the daemon.
+
+        The next event or the next resync starts from what the files hold, as always.
+        """
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - see above
+            # Only the system's own words: another error's text might quote what was being read.
+            told = isinstance(error, OSError | sqlite3.Error)
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            self._say(
+                "error",
+                f"a fault in specd: {type(error).__name__}{f': {error}' if told else ''}",
+                where=f"{Path(frame.filename).name}:{frame.lineno}",
+            )
+
+    def _open(self) -> None:
+        # Imported after the first pass: what the user waits for is the settings, not the timers.
+        from specd.agent.api import Api  # noqa: PLC0415
+        from specd.agent.backend import DaemonBackend  # noqa: PLC0415
+        from specd.agent.schedule import Schedule  # noqa: PLC0415
+
+        self._api = Api(places.socket_path(self._state), DaemonBackend(self))
+        notify.service_manager("READY=1")
+        self._schedule = Schedule(
+            observe=lambda: self._inbox.do(self._observe_use),
+            bench=lambda: self._inbox.do(self._bench_if_convenient),
+        )
+        self._schedule.plan(self._config.benchmark.schedule)
+        self._schedule.start()
+        self._say("info", "ready", after_ms=round((time.monotonic() - self._born) * 1000))
+        self._scout()
+
+    def _close(self) -> None:
+        notify.service_manager("STOPPING=1")
+        if self._schedule is not None:
+            self._schedule.close()
+        self._watch.close()
+        self._jobs.close()
+        if self._api is not None:
+            self._api.close()
+        self._stores.close()
+        self._say("info", "specd stopped")
+        self._events.close()
+        os.close(self._held_lock)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            self._inbox.do(self.reload)
+        else:
+            self._inbox.stop()
+
+    def _recover(self) -> None:
+        for line in self._stores.recover():
+            self._say("warning", line)
+
+    # -- what happened ------------------------------------------------------------------------
+
+    def _on_change(self, path: Path, settled: bool) -> None:  # noqa: FBT001 - watch's signature
+        if settled:
+            self._inbox.changed(path)
+        else:
+            self._inbox.do(lambda: self._look_soon(path))
+
+    def _on_reshape(self) -> None:
+        self._inbox.do(self._survey_all)
+        self._inbox.look_again()
+
+    def _on_lost(self, why: str) -> None:
+        def lost() -> None:
+            self._say("warning", f"file events were lost ({why}); looking at everything")
+            self._full_at = time.monotonic()
+
+        self._inbox.do(lost)
+
+    def _look_soon(self, path: Path) -> None:
+        self._soon.setdefault(path, time.monotonic() + UNFINISHED_S)
+
+    def _until_next(self) -> float:
+        times = [at for at in (self._full_at, self._models_at, self._again_at) if at is not None]
+        times += self._soon.values()
+        return max(0.0, min([self._resync_at, *times]) - time.monotonic())
+
+    def _handle(self, batch: Batch) -> None:
+        for task in batch.tasks:
+            self._guard(task)
+        self._guard(lambda: self._look(batch))
+
+    def _look(self, batch: Batch) -> None:
+        now = time.monotonic()
+        dirty = set(batch.paths)
+        self._heard = self._heard + len(dirty)
+        for path, at in list(self._soon.items()):
+            if path in dirty or at <= now:
+                del self._soon[path]
+                dirty.add(path)
+        if self._heard > BURST:
+            self._heard = 0
+            self._full_at = now + AFTER_BURST_S
+        everything = batch.everything
+        if self._full_at is not None and self._full_at <= now:
+            self._full_at = None
+            everything = True
+        if self._resync_at <= now:
+            everything = True
+            if self._schedule is not None:
+                self._schedule.look_at_clock()
+        if self._models_at is not None and self._models_at <= now:
+            self._models_at = None
+            self._look_at_models()
+        again = self._again_at is not None and self._again_at <= now
+        if everything:
+            self._look_at_everything()
+            self._scout()
+        elif dirty or again:
+            self._sort_out(dirty)
+            self._pass(dirty)
+
+    def _look_at_everything(self) -> None:
+        self._resync_at = time.monotonic() + self._config.agent.resync_seconds
+        self._survey_all()
+        self._pass(None)
+
+    def _sort_out(self, dirty: set[Path]) -> None:
+        """Changes to what specd reads rather than writes."""
+        if self._config_path in dirty:
+            self.reload()
+        if not isinstance(self._home, Home):
+            return
+        for path in dirty:
+            meaning = survey.meaning(self._home, self._world, path)
+            if meaning == "models":
+                self._models_at = self._models_at or time.monotonic() + MODELS_SETTLE_S
+            elif meaning == "settings":
+                self._look_at_models_folder()
+            elif meaning == "cache":
+                self._world = replace(
+                    self._world, opinion=survey.opinion(self._home, self._world.models)
+                )
+                self._publish()
+            elif meaning == "server":
+                self._scout()
+
+    # -- looking ------------------------------------------------------------------------------
+
+    def reload(self) -> None:
+        """Read specd.toml again; a broken one leaves the last good one in force."""
+        read, problem = survey.configuration(self._config_path, self._state, self._config)
+        if problem is not None and problem != self._config_problem:
+            self._say("error", problem, file=str(self._config_path))
+        elif problem is None and (read != self._config or self._config_problem is not None):
+            self._say("info", "configuration read", file=str(self._config_path))
+        changed = read != self._config
+        self._config, self._config_problem = read, problem
+        if changed:
+            self._events.set_level(read.agent.log_level)
+            if self._schedule is not None:
+                self._schedule.plan(read.benchmark.schedule)
+            self._survey_all()
+            self._pass(None)
+        self._publish()
+
+    def _survey_all(self) -> None:
+        """Find the home again and everything in it, and watch what there is."""
+        found = homes.find_home(self._config.lmstudio.home)
+        if found != self._home:
+            if isinstance(found, Home):
+                self._say("info", "LM Studio home found", home=str(found.path), how=found.how)
+            else:
+                self._say("warning", str(found))
+        self._home = found
+        self._world = survey.look(found, self._state)
+        self._decide()
+        self._follow()
+
+    def _look_at_models(self) -> None:
+        before = self._world.models
+        if isinstance(self._home, Home):
+            self._world = survey.look(self._home, self._state)
+        if self._world.models != before:
+            self._say("info", "models changed", installed=len(self._world.models))
+            self._follow()
+        self._decide()
+        self._pass(None)
+
+    def _look_at_models_folder(self) -> None:
+        if isinstance(self._home, Home):
+            folder = survey.models_folder(self._home)
+            if folder != self._world.models_dir:
+                self._models_at = time.monotonic()
+
+    def _follow(self) -> None:
+        directories = survey.directories(self._home, self._world, self._config, self._config_path)
+        self._watch.follow(directories, [*self._reconciler.paths, self._config_path])
+
+    def _decide(self) -> None:
+        """Work out from all that is known what the files are to hold."""
+        self._pairs = self._stores.resolve(self._config, self._world.models)
+        if isinstance(self._home, Home):
+            self._reconciler.want(
+                Want(self._home.path, self._config.speculation, self._pairs, self._stores.held())
+            )
+        else:
+            self._reconciler.want(None)
+        self._compare_tokenizers()
+
+    def _scout(self) -> None:
+        """Ask the server and look for LM Studio's process, without waiting for either."""
+        if not isinstance(self._home, Home):
+            return
+        home, asked = self._home, self._config.lmstudio
+        self._jobs.scout("server", lambda: survey.ask_server(home, asked), self._learn_server)
+        self._jobs.scout("app", lambda: survey.look_for_app(home), self._learn_app)
+
+    def _learn_server(self, seen: ServerSeen) -> None:
+        self._server = seen
+        self._publish()
+
+    def _learn_app(self, seen: AppSeen) -> None:
+        self._app = seen
+        self._publish()
+
+    # -- writing ------------------------------------------------------------------------------
+
+    def _pass(self, dirty: set[Path] | None, *, force: bool = False) -> Pass:
+        if self._paused and not force:
+            self._again_at = None
+            self._publish()
+            return Pass()
+        started = time.perf_counter()
+        known = {path: failed.problem for path, failed in self._reconciler.failed.items()}
+        done = self._reconciler.run(dirty, force=force)
+        took_ms = (time.perf_counter() - started) * 1000
+        self._again_at = None if done.again_in is None else time.monotonic() + done.again_in
+        for applied in done.applied:
+            if applied.problem is None or applied.problem != known.get(applied.edit.path):
+                self._tell(applied, took_ms)
+        self._seek_contender()
+        if done.changed or dirty is None:
+            self._publish()
+        return done
+
+    def _tell(self, applied: Applied, took_ms: float) -> None:
+        file = str(applied.edit.path)
+        if applied.journal_id is not None:
+            for change in applied.edit.changes:
+                self._say(
+                    "info",
+                    f"restored {describe(change)}",
+                    file=file,
+                    key=change.key,
+                    journal=applied.journal_id,
+                    ms=round(took_ms, 2),
+                    why=change.why,
+                )
+        elif applied.problem is not None and not applied.conflict:
+            self._say("error", applied.problem, file=file)
+
+    def _seek_contender(self) -> None:
+        """Once a fight is on, look who it is with; forget it when it is over."""
+        fights = [path for path, known in self._reconciler.patience.items() if known.contended]
+        if not fights:
+            self._contender = None
+        elif time.monotonic() >= self._contender_at:
+            self._contender_at = time.monotonic() + CONTENDER_S
+            self._jobs.scout("contender", lambda: contender.find(fights[0]), self._learn_contender)
+
+    def _learn_contender(self, found: str | None) -> None:
+        if found is not None and found != self._contender:
+            self._say("warning", f"likely undone by {found}")
+            self._contender = found
+            self._publish()
+
+    # -- workers ------------------------------------------------------------------------------
+
+    def _compare_tokenizers(self) -> None:
+        wanted = [
+            (pair.main, draft)
+            for pair in self._pairs
+            if pair.main is not None
+            for draft in pair.undecided
+        ]
+        fresh = [
+            (main, draft)
+            for main, draft in wanted
+            if (main.identifier, draft.identifier) not in self._judged
+        ]
+        if not fresh or self._jobs.running("verdicts"):
+            return
+        self._judged.update((main.identifier, draft.identifier) for main, draft in fresh)
+        self._say("info", "comparing tokenizers", pairs=len(fresh))
+        self._jobs.worker(
+            "verdicts",
+            self._stores.verdict_request(fresh),
+            limits=Limits(VERDICTS_S, WORKER_MEMORY),
+            then=self._learn_verdicts,
+            failed=self._verdicts_failed,
+        )
+
+    def _learn_verdicts(self, result: dict[str, Any]) -> None:
+        for verdict in result["verdicts"]:
+            self._say(
+                "info",
+                f"{verdict['main']} ← {verdict['draft']}: {verdict['verdict']}",
+                reason=verdict["reasons"][0] if verdict["reasons"] else None,
+            )
+        self._judged.clear()
+        self._decide()
+        self._follow()
+        self._pass(None)
+
+    def _verdicts_failed(self, why: str) -> None:
+        self._say("error", f"the tokenizers could not be compared: {why}")
+        self._publish()
+
+    def _observe_use(self) -> None:
+        if not self._config.benchmark.observe_conversations or not isinstance(self._home, Home):
+            return
+        self._jobs.worker(
+            "observe",
+            self._stores.observe_request(self._home.path),
+            limits=Limits(600.0, WORKER_MEMORY),
+            then=lambda _: self._publish(),
+            failed=lambda why: self._say("warning", f"conversations could not be read: {why}"),
+        )
+
+    def _bench_if_convenient(self) -> None:
+        pair = next((each for each in self._pairs if each.state in ("wanted", "withdrawn")), None)
+        if pair is None:
+            self._bench_note = "no pair to measure yet"
+            self._publish()
+            return
+        why = preconditions.postponed(
+            preconditions.read(self._server_busy(), pair.main, pair.draft), self._config.benchmark
+        )
+        if why is not None:
+            self._bench_note = f"postponed: {why}"
+            self._say("info", f"benchmark postponed: {why}")
+            if self._schedule is not None:
+                self._schedule.try_bench_again_in(BENCH_AGAIN)
+            self._publish()
+            return
+        self.start_bench({})
+
+    def _server_busy(self) -> bool | None:
+        return survey.server_busy(self._server)
+
+    def start_bench(self, asked: dict[str, Any]) -> str:
+        """Start a benchmark of the wanted pairs, or of those asked for; says what it does."""
+        request = self._stores.bench_request(self._pairs, self._world, self._config, asked)
+        if request is None:
+            return "there is no pair to measure"
+        if self._jobs.running("bench"):
+            return "a benchmark is already running"
+        self._bench_note = "running now"
+        self._say("info", "benchmark started")
+        self._jobs.worker(
+            "bench",
+            request,
+            limits=Limits(self._config.benchmark.max_minutes * 60.0),
+            then=self._learn_bench,
+            failed=self._bench_failed,
+        )
+        self._publish()
+        return "started"
+
+    def _learn_bench(self, result: dict[str, Any]) -> None:
+        self._bench_note = None
+        for line in survey.benchmark_lines(result):
+            self._say("info", line)
+        self._decide()
+        self._pass(None)
+
+    def _bench_failed(self, why: str) -> None:
+        self._bench_note = f"the last one failed: {why}"
+        self._say("warning", f"benchmark failed: {why}")
+        self._publish()
+
+    # -- what others may see ------------------------------------------------------------------
+
+    def _publish(self) -> None:
+        rec = self._reconciler
+        last = self._stores.journal.last_write()
+        facts = Facts(
+            config_problem=self._config_problem,
+            config_path=self._config_path,
+            home=self._home,
+            models=self._world.models,
+            model_problems=self._world.problems,
+            pairs=self._pairs,
+            applied=tuple(rec.failed.values()),
+            blocked=tuple(rec.blocked.values()),
+            held=tuple(change for changes in rec.held.values() for change in changes),
+            pending=rec.pending,
+            patience=dict(rec.patience),
+            contender=self._contender,
+            settings_path=rec.settings_path,
+            opinion=self._world.opinion,
+            server=self._server,
+            app=self._app,
+            last_write=datetime.fromisoformat(last.time) if last else None,
+            benchmarks=self._stores.benchmarks(self._pairs),
+            proofs=self._stores.proofs(self._pairs),
+            paused=self._paused,
+        )
+        before = self._snapshot.conditions if self._snapshot else self._stores.last_conditions()
+        now = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
+        judged = judge.conditions(facts, self._config, before, now)
+        self._snapshot = Snapshot(facts, judged)
+        if [(c.type, c.status) for c in judged] != [(c.type, c.status) for c in before]:
+            self._stores.keep_conditions(judged)
+            self._announce(before, judged)
+
+    def _announce(self, before: tuple[Condition, ...], now: tuple[Condition, ...]) -> None:
+        known = {each.type: each.status for each in before}
+        for condition in now:
+            if known.get(condition.type) == condition.status:
+                continue
+            level: Level = "warning" if condition.status == "false" else "info"
+            self._say(level, f"{condition.type} is {condition.status}: {condition.message}",
+                      reason=condition.reason)
+            if condition.status == "false" and self._config.agent.notify:
+                title, text = f"specd: {condition.type}", condition.message
+                self._jobs.scout(f"notify {title}", lambda t=title, m=text: notify.desktop(t, m),  # type: ignore[misc]
+                                 lambda _: None)
+
+    def _say(self, level: Level, message: str, **fields: str | float | bool | None) -> None:
+        self._events.say(level, message, **fields)
+
+    # Asked by the backend, on other threads: snapshots only.
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The last published facts and conditions."""
+        return self._snapshot
+
+    @property
+    def stores(self) -> Stores:
+        """What specd keeps on disk."""
+        return self._stores
+
+    @property
+    def events(self) -> Events:
+        """What the daemon says."""
+        return self._events
+
+    def state(self) -> report.DaemonState:
+        """What the daemon knows of itself."""
+        due = self._schedule.next_benchmark() if self._schedule is not None else None
+        return report.DaemonState(
+            uptime_s=time.monotonic() - self._born,
+            next_benchmark=due.isoformat(timespec="seconds") if due else None,
+            benchmark=self._bench_note,
+            last_write=self._stores.journal.last_write(),
+            watching=self._watch.polling or "events",
+        )
+
+    def on_loop(self, task: Callable[[], dict[str, Any]]) -> Future[dict[str, Any]]:
+        """Run ``task`` on the daemon's own loop."""
+        return self._inbox.ask(task)
+
+    # Orders: run on the loop through ``on_loop``.
+
+    def apply_now(self) -> dict[str, Any]:
+        """Look at everything and write what differs, without waiting for anybody's turn."""
+        self._survey_all()
+        done = self._pass(None, force=True)
+        self._say("info", "applied on request", files=len(done.applied))
+        return {
+            "written": [str(each.edit.path) for each in done.applied if each.journal_id is not None],
+            "problems": [each.problem for each in done.applied if each.problem is not None],
+        }
+
+    def plan_now(self) -> dict[str, Any]:
+        """What would be written, as unified diffs; writes nothing."""
+        made = self._reconciler.plan()
+        return {
+            "edits": [
+                {
+                    "path": str(edit.path),
+                    "changes": [report.change(change) for change in edit.changes],
+                    "diff": unified_diff(edit),
+                }
+                for edit in made.edits
+            ],
+            "blocked": [{"path": str(each.path), "why": each.why} for each in made.blocked],
+            "held": [change.key for _, change in made.held],
+        }
+
+    def pause(self) -> dict[str, Any]:
+        """Watch and report, but write nothing until ``resume``."""
+        self._paused = True
+        self._say("info", "paused on request: nothing is written until `specd resume`")
+        self._publish()
+        return {"paused": True}
+
+    def resume(self) -> dict[str, Any]:
+        """Write again, starting with a full look."""
+        self._paused = False
+        self._say("info", "resumed on request")
+        self._survey_all()
+        self._pass(None)
+        return {"paused": False}
+
+    def restore(self, asked: int | None) -> dict[str, Any]:
+        """Undo one journal entry, or all when None, and leave those values alone from now on."""
+        journal = self._stores.journal
+        undone = restore_all(journal, self._stores.held_keys) if asked is None else [
+            restore(journal, asked, self._stores.held_keys)
+        ]
+        for each in undone:
+            self._say("info", f"restored on request: {each}", journal=each.id)
+        self._decide()
+        self._pass(None)
+        return {"restored": [each.as_json() for each in undone]}
+

@@ -1,0 +1,141 @@
+"""What the daemon says: one line per decision, to the log file and to whoever listens on the socket.
+
+A line is ``TIME LEVEL message  key=value key=value``: RFC 3339 local time with zone and
+milliseconds, the level, plain words, two spaces, then the context. Values that hold spaces, quotes
+or control characters are JSON strings, so a hostile file name can neither forge a line nor reach
+the terminal as an escape sequence.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.handlers
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+Level: TypeAlias = Literal["debug", "info", "warning", "error"]
+LEVELS: dict[Level, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+LOG_BYTES = 5_000_000
+LOG_FILES = 5
+REMEMBERED = 500
+
+_PLAIN = frozenset(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:+@%,←→×~[]{}()<>|#*&!?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the log. ``number`` counts up from 1 within this daemon's life."""
+
+    number: int
+    time: str
+    level: Level
+    message: str
+    fields: dict[str, str | int | float | bool | None]
+
+    def as_json(self) -> dict[str, object]:
+        """As sent on ``/v1/events`` and printed by ``specd logs --json``."""
+        return {"time": self.time, "level": self.level, "message": self.message, **self.fields}
+
+
+Listener: TypeAlias = Callable[[Event], None]
+
+
+class Events:
+    """The one place the daemon speaks through; safe to call from any thread."""
+
+    def __init__(self, log_file: Path | None, level: Level) -> None:
+        self._lock = threading.Lock()
+        self._listeners: list[Listener] = []
+        self._number = 0
+        self.recent: deque[Event] = deque(maxlen=REMEMBERED)
+        self._level = LEVELS[level]
+        self._file = _open_log(log_file) if log_file is not None else None
+
+    def set_level(self, level: Level) -> None:
+        """Say nothing below ``level`` from now on."""
+        self._level = LEVELS[level]
+
+    def say(self, level: Level, message: str, **fields: str | float | bool | None) -> None:
+        """One decision in plain words, with its context."""
+        if LEVELS[level] < self._level:
+            return
+        with self._lock:
+            self._number += 1
+            event = Event(self._number, _now(), level, message, fields)
+            self.recent.append(event)
+            if self._file is not None:
+                self._file.handle(_record(event))
+            listeners = tuple(self._listeners)
+        for listener in listeners:
+            listener(event)
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Have ``listener`` called for every event; returns what ends it."""
+        with self._lock:
+            self._listeners.append(listener)
+
+        def stop() -> None:
+            with self._lock:
+                if listener in self._listeners:
+                    self._listeners.remove(listener)
+
+        return stop
+
+    def close(self) -> None:
+        """Flush and close the log file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def format_line(event: Event) -> str:
+    """The log line of an event, without the newline."""
+    context = " ".join(
+        f"{key}={_value(value)}" for key, value in event.fields.items() if value is not None
+    )
+    message = _printable(event.message)
+    line = f"{event.time} {event.level.upper():<7} {message}"
+    return f"{line}  {context}" if context else line
+
+
+def _value(value: str | float | bool) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = str(value)
+    if text and _PLAIN.issuperset(text):
+        return text
+    return _printable(json.dumps(text, ensure_ascii=False))
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")
+
+
+def _record(event: Event) -> logging.LogRecord:
+    return logging.LogRecord(
+        "specd", LEVELS[event.level], "", 0, format_line(event), args=None, exc_info=None
+    )
+
+
+def _open_log(path: Path) -> logging.Handler:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    return logging.handlers.RotatingFileHandler(
+        path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8", errors="backslashreplace"
+    )

@@ -1,0 +1,102 @@
+"""Work that takes longer than a pass may: one worker process at a time, results to the inbox.
+
+Threads here only wait: for a worker process, for a socket, for the file system. What they bring
+back is handed to the daemon's loop, which alone changes what the daemon knows.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from specd.agent.inbox import Inbox
+from specd.worker.client import Limits, WorkerError, run_task
+
+Result = TypeVar("Result")
+
+
+class Jobs:
+    """Starts work in the background; at most one of each name is under way or waiting."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self._cancelled = threading.Event()
+        self._scouts = ThreadPoolExecutor(max_workers=2, thread_name_prefix="specd-scout")
+        self._workers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="specd-worker")
+        self._names: set[str] = set()
+
+    def running(self, name: str) -> bool:
+        """Whether the job called ``name`` has not ended yet."""
+        return name in self._names
+
+    def scout(
+        self, name: str, look: Callable[[], Result], then: Callable[[Result], None]
+    ) -> None:
+        """Call ``look`` on a thread and ``then(result)`` on the loop; a failing look is dropped."""
+
+        def work() -> Callable[[], None]:
+            result = look()
+            return lambda: then(result)
+
+        self._start(name, self._scouts, work, lambda _: None)
+
+    def worker(
+        self,
+        task: str,
+        request: dict[str, Any],
+        *,
+        limits: Limits,
+        then: Callable[[dict[str, Any]], None],
+        failed: Callable[[str], None],
+        on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
+    ) -> None:
+        """Run a worker task; ``then(result)`` or ``failed(why)`` is called on the loop."""
+
+        def work() -> Callable[[], None]:
+            result = run_task(
+                task,
+                request,
+                limits=limits,
+                cancelled=self._cancelled,
+                on_progress=lambda step: self._inbox.do(lambda: on_progress(step)),
+            )
+            return lambda: then(result)
+
+        self._start(task, self._workers, work, failed)
+
+    def close(self) -> None:
+        """Kill what is under way and wait for the threads to see it."""
+        self._cancelled.set()
+        for pool in (self._scouts, self._workers):
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _start(
+        self,
+        name: str,
+        pool: ThreadPoolExecutor,
+        work: Callable[[], Callable[[], None]],
+        failed: Callable[[str], None],
+    ) -> None:
+        if name in self._names or self._cancelled.is_set():
+            return
+        self._names.add(name)
+
+        def run() -> None:
+            try:
+                finish = work()
+            except WorkerError as error:
+                why = str(error)
+                self._inbox.do(lambda: self._end(name, lambda: failed(why)))
+            except Exception as error:  # noqa: BLE001 - a background look must not end silently
+                why = f"{type(error).__name__}: {error}"
+                self._inbox.do(lambda: self._end(name, lambda: failed(why)))
+            else:
+                self._inbox.do(lambda: self._end(name, finish))
+
+        pool.submit(run)
+
+    def _end(self, name: str, finish: Callable[[], None]) -> None:
+        self._names.discard(name)
+        finish()

@@ -1,0 +1,34 @@
+"""One daemon per state directory: a lock the kernel lets go of however the daemon ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+
+class AlreadyRunning(Exception):
+    """Another specd holds the state directory; the message names its process."""
+
+
+def hold(path: Path) -> int:
+    """Take the lock; returns the descriptor that holds it until it is closed.
+
+    Raises:
+        AlreadyRunning: another live process has it.
+        OSError: the lock file cannot be made.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(descriptor, 32).decode("ascii", "replace").strip()
+        os.close(descriptor)
+        raise AlreadyRunning(
+            f"another specd (process {holder or 'unknown'}) already works with {path.parent.parent}; "
+            "stop it with `specd stop`, or give this one its own $SPECD_STATE_DIR"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+    return descriptor

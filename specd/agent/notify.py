@@ -1,0 +1,50 @@
+"""Tell the service manager and the user's desktop, where there is one to tell."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+
+
+def service_manager(state: str) -> None:
+    """Send ``state`` ("READY=1", "STOPPING=1") to systemd; nothing where it did not start us.
+
+    Format: sd_notify(3).
+    """
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = f"\0{address[1:]}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifying:
+        try:
+            notifying.sendto(state.encode(), address)
+        except OSError:
+            return
+
+
+def desktop_command(title: str, text: str) -> list[str] | None:
+    """The command that shows a notification on this machine, None where there is none.
+
+    On macOS the words travel as arguments of the script, never as part of it.
+    """
+    if sys.platform == "darwin":
+        script = "on run argv\ndisplay notification (item 2 of argv) with title (item 1 of argv)\nend run"
+        return ["osascript", "-e", script, title, text]
+    if shutil.which("notify-send"):
+        return ["notify-send", "--app-name=specd", "--", title, text]
+    return None
+
+
+def desktop(title: str, text: str) -> None:
+    """Show a notification; a desktop that cannot is no fault of specd's."""
+    command = desktop_command(title, text)
+    if command is None:
+        return
+    try:
+        subprocess.run(command, check=False, capture_output=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return

@@ -1,0 +1,90 @@
+"""What the socket answers: facts and conditions as the stable JSON of ``specd status --json``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from specd import __version__
+from specd.files.pointer import ABSENT
+from specd.lmstudio.home import Home
+from specd.reconcile.conditions import Condition
+from specd.reconcile.desired import WantedPair
+from specd.reconcile.facts import Facts
+from specd.reconcile.journal import Change, Entry
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonState:
+    """What the daemon knows of itself. Times are RFC 3339 with zone or None."""
+
+    uptime_s: float
+    next_benchmark: str | None
+    benchmark: str | None
+    last_write: Entry | None
+    watching: str
+
+
+def status(
+    facts: Facts, conditions: Iterable[Condition], daemon: DaemonState
+) -> dict[str, Any]:
+    """The whole answer of ``GET /v1/status``."""
+    listed = list(conditions)
+    return {
+        "version": __version__,
+        "state": "degraded" if any(c.status == "false" for c in listed) else "healthy",
+        "home": str(facts.home.path) if isinstance(facts.home, Home) else None,
+        "config": str(facts.config_path),
+        "pid": os.getpid(),
+        "uptime_s": round(daemon.uptime_s, 3),
+        "paused": facts.paused,
+        "watching": daemon.watching,
+        "conditions": [asdict(condition) for condition in listed],
+        "pairs": [pair(facts, each) for each in facts.pairs],
+        "held": [change.key for change in facts.held],
+        "last_write": entry(daemon.last_write) if daemon.last_write else None,
+        "next_benchmark": daemon.next_benchmark,
+        "benchmark": daemon.benchmark,
+    }
+
+
+def pair(facts: Facts, wanted: WantedPair) -> dict[str, Any]:
+    """One pair as status shows it; ``speedup`` is the measured one, None before any benchmark."""
+    measured = facts.benchmarks.get(wanted.name)
+    proof = next((p for p in facts.proofs if f"{p.main} ← {p.draft}" == wanted.name), None)
+    return {
+        "main": wanted.main.key if wanted.main else wanted.asked.main,
+        "draft": wanted.draft.key if wanted.draft else None,
+        "draft_tokens": wanted.draft_tokens,
+        "verdict": wanted.verdict.kind if wanted.verdict else None,
+        "speedup": measured.best.measured_speedup if measured else None,
+        "interval": list(measured.best.interval) if measured and measured.best.interval else None,
+        "measured_at": measured.started_at if measured else None,
+        "state": wanted.state,
+        "why": wanted.why,
+        "observed": asdict(proof) if proof else None,
+    }
+
+
+def entry(written: Entry) -> dict[str, Any]:
+    """One journal entry; values only of keys that specd owns."""
+    return {
+        "id": written.id,
+        "time": written.time,
+        "path": str(written.path),
+        "surface": written.surface,
+        "state": written.state,
+        "changes": [change(each) for each in written.changes],
+    }
+
+
+def change(made: Change) -> dict[str, Any]:
+    """One value, old and new; None stands for "not there" and ``null`` alike."""
+    return {
+        "key": made.key,
+        "old": None if made.old is ABSENT else made.old,
+        "new": None if made.new is ABSENT else made.new,
+        "why": made.why,
+    }

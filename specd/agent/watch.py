@@ -1,0 +1,272 @@
+"""Watch exactly the directories that matter, whatever becomes of them (watchdog).
+
+The set of directories is given anew whenever the world changed shape, and compared with what is
+being watched: by path and by inode, so a directory that was deleted and made again, or replaced by
+a symlink, is watched afresh. For one that is not there yet, its nearest existing ancestor is
+watched for the next name on the way.
+
+Events are told by the name under which the daemon knows a file, also when the event happened
+behind a symlink. A file that was only *modified* is still open in its writer's hands; where the
+platform tells when it is closed (Linux), that is what counts and a modification is passed on as
+unsettled.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver, ObservedWatch
+from watchdog.observers.polling import PollingObserver
+
+from specd.agent.mounts import Mounts
+from specd.lmstudio.home import WatchedDir
+
+TELLS_CLOSE = sys.platform == "linux"
+POLL_S = 2.0
+
+_KINDS: list[type[FileSystemEvent]] = [
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileMovedEvent,
+    FileModifiedEvent,
+    FileClosedEvent,
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+]
+
+Changed = Callable[[Path, bool], None]
+"""(path as the daemon knows it, whether its writer is done with it)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """One real directory to watch: only direct children called ``names`` count, unless None."""
+
+    real: Path
+    inode: tuple[int, int]
+    recursive: bool
+    names: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Alias:
+    """Events under ``real`` are told as if they happened under ``known``."""
+
+    real: Path
+    known: Path
+
+
+class Watch:
+    """The observers and their subscriptions. ``changed`` is called on a watchdog thread."""
+
+    def __init__(
+        self, changed: Changed, reshaped: Callable[[], None], lost: Callable[[str], None]
+    ) -> None:
+        self._changed = changed
+        self._reshaped = reshaped
+        self._observer: BaseObserver = Observer()
+        self._poller: BaseObserver | None = None
+        self._subscribed: dict[_Target, tuple[BaseObserver, ObservedWatch]] = {}
+        self._aliases: tuple[_Alias, ...] = ()
+        self._shape: frozenset[Path] = frozenset()
+        self.polling: str | None = None
+        self._lost = _Lost(lost)
+        self._mounts = Mounts(self._look_beneath)
+
+    def start(self) -> None:
+        """Start the watching threads."""
+        logging.getLogger("watchdog").addHandler(self._lost)
+        self._observer.start()
+        self._mounts.start()
+
+    def close(self) -> None:
+        """Stop every thread."""
+        self._mounts.close()
+        logging.getLogger("watchdog").removeHandler(self._lost)
+        for observer in (self._observer, self._poller):
+            if observer is not None and observer.is_alive():
+                observer.stop()
+                observer.join(5)
+
+    def follow(self, directories: Iterable[WatchedDir], files: Iterable[Path]) -> None:
+        """Watch these directories, and what ``files`` really are where they are symlinks."""
+        targets: set[_Target] = set()
+        aliases: set[_Alias] = set()
+        shape: set[Path] = set()
+        for directory in directories:
+            _aim(directory, targets, aliases, shape)
+        for file in files:
+            if file.is_symlink():
+                real = Path(os.path.realpath(file))
+                aliases.add(_Alias(real, file))
+                _add(targets, real.parent, recursive=False, names=frozenset({real.name}))
+        # The longest real path first, so that the closest alias names an event.
+        self._aliases = tuple(sorted(aliases, key=lambda each: -len(each.real.parts)))
+        self._shape = frozenset(shape)
+        self._subscribe(_merged(targets))
+
+    def _subscribe(self, targets: set[_Target]) -> None:
+        for target in set(self._subscribed) - targets:
+            observer, watch = self._subscribed.pop(target)
+            try:
+                observer.unschedule(watch)
+            except (KeyError, OSError):
+                continue
+        for target in sorted(targets - set(self._subscribed), key=lambda each: str(each.real)):
+            self._schedule(target)
+
+    def _schedule(self, target: _Target) -> None:
+        handler = _Handler(self._heard, target)
+        try:
+            watch = self._observer.schedule(
+                handler, str(target.real), recursive=target.recursive, event_filter=_KINDS
+            )
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EMFILE, errno.ENOMEM):
+                self._poll(target, handler, error)
+            return
+        self._subscribed[target] = (self._observer, watch)
+
+    def _poll(self, target: _Target, handler: FileSystemEventHandler, error: OSError) -> None:
+        self.polling = (
+            f"the system's limit on file watches is reached ({error.strerror}); "
+            f"looking every {POLL_S:g} s instead (raise fs.inotify.max_user_watches)"
+        )
+        if self._poller is None:
+            self._poller = PollingObserver(timeout=POLL_S)
+            self._poller.start()
+        watch = self._poller.schedule(handler, str(target.real), recursive=target.recursive)
+        self._subscribed[target] = (self._poller, watch)
+
+    def _look_beneath(self) -> None:
+        # Something was mounted somewhere: does a watched path lead to another directory now?
+        if any(_inode(target.real) != target.inode for target in tuple(self._subscribed)):
+            self._reshaped()
+
+    def _heard(self, event: FileSystemEvent) -> None:
+        settled = not (TELLS_CLOSE and isinstance(event, FileModifiedEvent))
+        for spelled in (event.src_path, event.dest_path):
+            if not spelled:
+                continue
+            real = Path(os.fsdecode(spelled))
+            known = self._known_as(real)
+            if known in self._shape and not isinstance(event, FileModifiedEvent):
+                self._reshaped()
+            self._changed(known, settled)
+
+    def _known_as(self, real: Path) -> Path:
+        for alias in self._aliases:
+            if real == alias.real:
+                return alias.known
+            if real.is_relative_to(alias.real):
+                return alias.known / real.relative_to(alias.real)
+        return real
+
+
+class _Handler(FileSystemEventHandler):
+    def __init__(self, heard: Callable[[FileSystemEvent], None], target: _Target) -> None:
+        self._heard = heard
+        self._target = target
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        names = self._target.names
+        if names is not None:
+            touched = {
+                os.path.basename(os.fsdecode(path))
+                for path in (event.src_path, event.dest_path)
+                if path
+            }
+            if not touched & names and os.fsdecode(event.src_path) != str(self._target.real):
+                return
+        self._heard(event)
+
+
+class _Lost(logging.Handler):
+    """watchdog says in its log that events were lost; then everything must be looked at again."""
+
+    def __init__(self, lost: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._tell = lost
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._tell(record.getMessage())
+
+
+def _aim(
+    directory: WatchedDir, targets: set[_Target], aliases: set[_Alias], shape: set[Path]
+) -> None:
+    """Watch a directory, and every name on the way to it that could turn it into another one."""
+    path = directory.path
+    shape.add(path)
+    if path.is_dir():
+        real = Path(os.path.realpath(path))
+        if real != path:
+            aliases.add(_Alias(real, path))
+            shape.add(real)
+            _add(targets, real.parent, recursive=False, names=frozenset({real.name}))
+        _add(targets, real, recursive=directory.recursive, names=directory.names)
+        _add(targets, path.parent, recursive=False, names=frozenset({path.name}))
+        return
+    missing = path
+    while not missing.parent.is_dir() and missing.parent != missing:
+        missing = missing.parent
+        shape.add(missing)
+    _add(targets, missing.parent, recursive=False, names=frozenset({missing.name}))
+
+
+def _add(
+    targets: set[_Target], path: Path, *, recursive: bool, names: frozenset[str] | None
+) -> None:
+    inode = _inode(path)
+    if inode is not None:
+        targets.add(_Target(Path(os.path.realpath(path)), inode, recursive, names))
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
+
+
+def _merged(targets: set[_Target]) -> set[_Target]:
+    """One subscription per real directory: the widest of those asked for."""
+    merged: dict[Path, _Target] = {}
+    for target in targets:
+        known = merged.get(target.real)
+        if known is not None:
+            both = known.names is not None and target.names is not None
+            names = (known.names or frozenset()) | (target.names or frozenset()) if both else None
+            target = _Target(  # noqa: PLW2901 - the merged one takes its place
+                target.real, target.inode, known.recursive or target.recursive, names
+            )
+        merged[target.real] = target
+    recursive = [target.real for target in merged.values() if target.recursive]
+    return {
+        target
+        for target in merged.values()
+        if not any(root != target.real and target.real.is_relative_to(root) for root in recursive)
+    }

@@ -1,0 +1,168 @@
+"""Ask the running daemon over its Unix socket.
+
+A dozen lines of HTTP instead of a client library: ``specd status`` must answer within a few times
+an interpreter's start, and the only server it talks to is specd's own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from specd import __version__
+from specd.agent.address import short
+
+TIMEOUT_S = 5.0
+
+
+class CannotAsk(Exception):
+    """The daemon gave no answer; the message says why and what to do."""
+
+
+class NotRunning(CannotAsk):
+    """No daemon listens."""
+
+
+class NotYours(CannotAsk):
+    """The socket belongs to another user."""
+
+
+class Hung(CannotAsk):
+    """The daemon accepted the request and said nothing for too long."""
+
+
+class Refused(CannotAsk):
+    """The daemon answered with an error status; the message is its own."""
+
+
+class OtherVersion(CannotAsk):
+    """The daemon speaks another version of the interface."""
+
+
+def ask(
+    method: str,
+    path: str,
+    body: dict[str, Any] | None = None,
+    *,
+    state: Path | None = None,
+    timeout: float = TIMEOUT_S,
+) -> Any:
+    """The decoded JSON answer of ``method path``.
+
+    Raises:
+        CannotAsk: one of its kinds, each with a message for a person.
+    """
+    with _connect(state, timeout) as connection:
+        _send(connection, method, path, body)
+        raw = bytearray()
+        try:
+            while chunk := connection.recv(1 << 16):
+                raw += chunk
+        except TimeoutError:
+            raise _hung(timeout) from None
+        except OSError as error:
+            raise NotRunning(f"the specd daemon went away while answering: {error}") from error
+    status, content = _parse(bytes(raw))
+    try:
+        answer = json.loads(content)
+    except ValueError:
+        raise OtherVersion(_other("an answer that is not JSON")) from None
+    if status == 404 and path.startswith("/v1/"):
+        raise OtherVersion(_other(f"no {path}"))
+    if status >= 400:
+        message = answer.get("error") if isinstance(answer, dict) else None
+        raise Refused(str(message or f"the daemon answered {status}"))
+    return answer
+
+
+def follow(path: str, *, state: Path | None = None) -> Iterator[Any]:
+    """The events of a server-sent event stream, decoded, until it ends.
+
+    Raises:
+        CannotAsk: as ``ask``.
+    """
+    with _connect(state, None) as connection:
+        _send(connection, "GET", path, None)
+        with connection.makefile("rb") as lines:
+            status = lines.readline().split(b" ")
+            if len(status) < 2 or status[1] != b"200":
+                raise OtherVersion(_other(f"no {path}"))
+            for line in lines:
+                if line.startswith(b"data: "):
+                    yield json.loads(line[6:])
+
+
+def _connect(state: Path | None, timeout: float | None) -> socket.socket:
+    if state is None:
+        from specd.places import state_dir  # noqa: PLC0415 - keeps `import ask` light
+
+        state = state_dir()
+    path = state / "run" / "specd.sock"
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(timeout)
+    try:
+        with short(path) as address:
+            owner = os.stat(address).st_uid  # noqa: PTH116 - the address may be a descriptor's
+            if owner != os.getuid():
+                raise NotYours(f"{path} belongs to user {owner}, not to you")
+            connection.connect(address)
+    except FileNotFoundError:
+        connection.close()
+        raise NotRunning(
+            "specd is not running; `specd install` sets it up, `specd run` starts it in this terminal"
+        ) from None
+    except ConnectionRefusedError:
+        connection.close()
+        raise NotRunning(
+            f"specd is not running (it left {path} behind); `specd start` starts it again"
+        ) from None
+    except TimeoutError:
+        connection.close()
+        raise _hung(timeout) from None
+    except NotYours:
+        connection.close()
+        raise
+    except OSError as error:
+        connection.close()
+        raise NotRunning(f"{path} cannot be reached: {error.strerror or error}") from error
+    return connection
+
+
+def _send(
+    connection: socket.socket, method: str, path: str, body: dict[str, Any] | None
+) -> None:
+    content = b"" if body is None else json.dumps(body).encode()
+    head = (
+        f"{method} {path} HTTP/1.1\r\nHost: specd\r\nUser-Agent: specd/{__version__}\r\n"
+        f"Connection: close\r\nContent-Length: {len(content)}\r\n\r\n"
+    )
+    try:
+        connection.sendall(head.encode() + content)
+    except OSError as error:
+        raise NotRunning(f"the specd daemon went away: {error.strerror or error}") from error
+
+
+def _parse(raw: bytes) -> tuple[int, bytes]:
+    head, separator, content = raw.partition(b"\r\n\r\n")
+    words = head.split(b"\r\n", 1)[0].split(b" ")
+    if not separator or len(words) < 2 or not words[1].isdigit():
+        raise OtherVersion(_other("an answer that is not HTTP"))
+    return int(words[1]), content
+
+
+def _hung(timeout: float | None) -> Hung:
+    return Hung(
+        f"the specd daemon gave no answer within {timeout:g} s; `specd restart` starts it afresh, "
+        "`specd logs` shows what it did last"
+    )
+
+
+def _other(what: str) -> str:
+    return (
+        f"the running daemon gave {what}: it is of another version than this command "
+        f"({__version__}); `specd restart` brings both together"
+    )

@@ -1,0 +1,71 @@
+"""``specd diff``: what would change in LM Studio's files, as unified diffs; changes nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from specd.cli import world
+from specd.cli.paint import wants_colour
+from specd.reconcile.apply import show
+from specd.reconcile.desired import WantedPair
+from specd.reconcile.plan import Plan, unified_diff
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of ``specd diff``."""
+    made = argparse.ArgumentParser(
+        prog="specd diff",
+        description="Show what `specd apply` would change in LM Studio's files, changing nothing.",
+        epilog="exit code: 0 nothing to change, 1 something would change, 2 bad input",
+    )
+    made.add_argument("--json", action="store_true", help="print JSON")
+    return made
+
+
+def run(args: argparse.Namespace) -> int:
+    """Plan and print."""
+    try:
+        seen = world.see()
+    except world.Unusable as problem:
+        print(f"specd: {problem}", file=sys.stderr)
+        return 2
+    pairs = world.decide(seen)
+    made = world.reconciler(seen, pairs, by="specd diff").plan()
+    print_plan(made, pairs, as_json=args.json)
+    return 1 if made.edits else 0
+
+
+def print_plan(made: Plan, pairs: tuple[WantedPair, ...], *, as_json: bool) -> None:
+    """The plan for people or programs; what stands in the way goes to standard error."""
+    if as_json:
+        print(json.dumps(_as_json(made), indent=2, ensure_ascii=False))
+        return
+    for edit in made.edits:
+        print(unified_diff(edit, colour=wants_colour()), end="")
+    for blocked in made.blocked:
+        print(f"specd: {blocked.why}", file=sys.stderr)
+    for _, change in made.held:
+        print(f"specd: {change.key} is left alone since you restored it", file=sys.stderr)
+    for pair in pairs:
+        if pair.state in ("missing", "refused", "waiting"):
+            print(f"specd: {pair.name}: {pair.why}", file=sys.stderr)
+
+
+def _as_json(made: Plan) -> dict[str, object]:
+    return {
+        "edits": [
+            {
+                "path": str(edit.path),
+                "changes": [
+                    {"key": each.key, "old": show(each.old), "new": show(each.new)}
+                    for each in edit.changes
+                ],
+                "diff": unified_diff(edit),
+            }
+            for edit in made.edits
+        ],
+        "blocked": [{"path": str(each.path), "why": each.why} for each in made.blocked],
+        "held": [change.key for _, change in made.held],
+    }

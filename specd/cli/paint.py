@@ -1,0 +1,67 @@
+"""Colour and width for people, nothing for pipes; light enough for ``specd status``.
+
+Honours NO_COLOR (any value) and FORCE_COLOR, and never lets a control character of somebody's file
+name through to the terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Literal, TextIO, TypeAlias
+
+Ink: TypeAlias = Literal["red", "green", "yellow", "blue", "grey", "bold"]
+
+_CODES: dict[Ink, str] = {
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "blue": "34",
+    "grey": "90",
+    "bold": "1",
+}
+
+
+def wants_colour(stream: TextIO | None = None) -> bool:
+    """Whether ``stream`` (standard output) is to be coloured."""
+    stream = stream or sys.stdout
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, ink: Ink, *, colour: bool) -> str:
+    """``text`` in ``ink`` when ``colour``."""
+    return f"\x1b[{_CODES[ink]}m{text}\x1b[0m" if colour else text
+
+
+def width(default: int = 80) -> int:
+    """Columns of the terminal; ``default`` where there is none."""
+    named = os.environ.get("COLUMNS", "")
+    if named.isdigit() and int(named) > 0:
+        return int(named)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or default
+    except (OSError, ValueError):
+        return default
+
+
+def safe(text: str) -> str:
+    """``text`` with every control character made visible."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def wrap(text: str, columns: int, indent: str) -> str:
+    """Words of ``text`` filled to ``columns``, later lines indented; long words are not broken."""
+    room = max(20, columns - len(indent))
+    lines: list[str] = [""]
+    for word in safe(text).split():
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > room:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}".strip()
+    return f"\n{indent}".join(lines)

@@ -1,0 +1,32 @@
+"""``specd pause``: the daemon watches and reports, but writes nothing, until ``specd resume``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from specd.cli import ask
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of ``specd pause``."""
+    return argparse.ArgumentParser(
+        prog="specd pause",
+        description="Let the running daemon write nothing until `specd resume`.",
+    )
+
+
+def run(_: argparse.Namespace) -> int:
+    """Tell the daemon."""
+    return order("/v1/pause", "paused; `specd resume` goes on")
+
+
+def order(path: str, done: str) -> int:
+    """Send one order without arguments and say ``done``; exit code 3 when nobody listens."""
+    try:
+        ask.ask("POST", path, timeout=60)
+    except ask.CannotAsk as problem:
+        print(f"specd: {problem}", file=sys.stderr)
+        return 3
+    print(done)
+    return 0

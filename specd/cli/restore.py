@@ -1,0 +1,53 @@
+"""``specd restore``: undo what specd wrote, one write or all of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from specd import places
+from specd.cli import ask
+from specd.cli.paint import safe
+from specd.reconcile.apply import show
+from specd.reconcile.journal import Entry, Journal
+from specd.reconcile.restore import HeldKeys, restore, restore_all
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of ``specd restore``."""
+    made = argparse.ArgumentParser(
+        prog="specd restore",
+        description="Undo what specd wrote into LM Studio's files. What is restored is left alone "
+        "from then on, until `specd apply` or a change of specd.toml asks for it again.",
+        epilog="example: specd restore --list; specd restore 12; specd restore --all",
+    )
+    which = made.add_mutually_exclusive_group()
+    which.add_argument("id", nargs="?", type=int, metavar="ID", help="the journal number to undo")
+    which.add_argument("--all", action="store_true", help="undo everything specd wrote")
+    which.add_argument("--list", action="store_true", help="list what was written (the default)")
+    made.add_argument("--json", action="store_true", help="print JSON")
+    return made
+
+
+def run(args: argparse.Namespace) -> int:
+    """List or undo; exit code 2 when there is no such entry."""
+    state = places.state_dir()
+    if args.id is None and not args.all:
+        return _list(Journal(places.journal_dir(state)), as_json=args.json)
+    body = {"all": True} if args.all else {"id": args.id}
+    try:
+        answer = ask.ask("POST", "/v1/restore", body, state=state, timeout=120)
+    except ask.NotRunning:
+        answer = _directly(args.id)
+    except ask.CannotAsk as problem:
+        print(f"specd: {problem}", file=sys.stderr)
+        return 2
+    if args.json:
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+        return 0
+    for undone in answer["restored"]:
+        print(safe(undone["message"]))
+    if not answer["restored"]:
+        print("nothing to undo")
+    return 0

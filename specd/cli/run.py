@@ -1,0 +1,41 @@
+"""``specd run``: the daemon in the foreground; launchd and systemd start exactly this."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from specd import places
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of ``specd run``."""
+    made = argparse.ArgumentParser(
+        prog="specd run",
+        description="Watch LM Studio's files and keep the wanted settings applied, until stopped.",
+        epilog="signals: TERM and INT stop it cleanly, HUP reads specd.toml again",
+    )
+    made.add_argument("--config", type=Path, metavar="FILE", help="use this specd.toml")
+    return made
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the daemon until it is stopped; exit code 2 when another one is running."""
+    from specd.agent import lock  # noqa: PLC0415 - `specd run --help` needs no daemon
+    from specd.agent.daemon import Daemon  # noqa: PLC0415
+
+    config_path = args.config.expanduser().absolute() if args.config else places.config_file()
+    state = places.state_dir()
+    os.umask(0o077)
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        daemon = Daemon(config_path, state)
+    except lock.AlreadyRunning as problem:
+        print(f"specd: {problem}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"specd: cannot use {error.filename or state}: {error.strerror}", file=sys.stderr)
+        return 2
+    return daemon.run()

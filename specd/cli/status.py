@@ -1,0 +1,156 @@
+"""``specd status``: how things stand, on one screen.
+
+Imports nothing heavy: this command is typed often, and measured against an empty interpreter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from datetime import datetime
+from typing import Any
+
+from specd.cli import ask
+from specd.cli.paint import Ink, paint, safe, wants_colour, width, wrap
+
+HEALTHY, DEGRADED, NOT_RUNNING = 0, 1, 3
+
+_MARKS: dict[str, tuple[str, Ink]] = {
+    "true": ("✓", "green"),
+    "false": ("✗", "red"),
+    "unknown": ("·", "grey"),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of ``specd status``."""
+    made = argparse.ArgumentParser(
+        prog="specd status",
+        description="Show how things stand: conditions, pairs, last write, next benchmark.",
+        epilog="exit code: 0 healthy, 1 a condition is false, 3 specd is not running",
+    )
+    made.add_argument("--json", action="store_true", help="print the daemon's answer as JSON")
+    made.add_argument("--watch", action="store_true", help="keep showing it until Ctrl-C")
+    return made
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask the daemon and print its answer."""
+    if not args.watch:
+        return _once(as_json=args.json)
+    try:
+        while True:
+            if not args.json:
+                print("\x1b[2J\x1b[H" if sys.stdout.isatty() else "", end="")
+            code = _once(as_json=args.json)
+            sys.stdout.flush()
+            time.sleep(1)
+    except KeyboardInterrupt:
+        return code
+
+
+def _once(*, as_json: bool) -> int:
+    try:
+        answer = ask.ask("GET", "/v1/status")
+    except ask.CannotAsk as problem:
+        if as_json:
+            print(json.dumps({"state": "stopped", "error": str(problem)}))
+        else:
+            print(f"specd: {problem}", file=sys.stderr)
+        return NOT_RUNNING
+    if as_json:
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        print(render(answer, width(), colour=wants_colour()))
+    return HEALTHY if answer["state"] == "healthy" else DEGRADED
+
+
+def render(status: dict[str, Any], columns: int, *, colour: bool) -> str:
+    """The screen: at most ``columns`` wide where words allow it."""
+    lines = [_headline(status, colour=colour), ""]
+    lines += [_condition(each, columns, colour=colour) for each in status["conditions"]]
+    if status["pairs"]:
+        lines += ["", paint("Pairs", "bold", colour=colour)]
+        lines += [_pair(each, columns, colour=colour) for each in status["pairs"]]
+    lines += ["", *_tail(status, columns)]
+    return "\n".join(lines)
+
+
+def _headline(status: dict[str, Any], *, colour: bool) -> str:
+    ink: Ink = "green" if status["state"] == "healthy" else "red"
+    state = paint(status["state"], ink, colour=colour)
+    home = safe(status["home"] or "no LM Studio home")
+    paused = paint(" · paused", "yellow", colour=colour) if status.get("paused") else ""
+    return (
+        f"specd {status['version']}: {state}{paused} · up {_span(status['uptime_s'])} · {home}"
+    )
+
+
+def _condition(condition: dict[str, Any], columns: int, *, colour: bool) -> str:
+    mark, ink = _MARKS[condition["status"]]
+    name = f"{condition['type']:<20}"
+    lead = f"{paint(mark, ink, colour=colour)} {name} "
+    if columns < 60:
+        return f"{lead}\n    {wrap(condition['message'], columns, ' ' * 4)}"
+    return f"{lead} {wrap(condition['message'], columns, ' ' * 24)}"
+
+
+def _pair(pair: dict[str, Any], columns: int, *, colour: bool) -> str:
+    draft = pair["draft"] or "(no draft)"
+    length = "LM Studio's default length"
+    if pair["draft_tokens"] is not None:
+        length = f"{pair['draft_tokens']} draft tokens"
+    speed = "not measured"
+    if pair["speedup"] is not None:
+        speed = f"{pair['speedup']:.2f}× faster" if pair["speedup"] >= 1 else f"{pair['speedup']:.2f}×"
+        if pair.get("interval"):
+            speed += f" [{pair['interval'][0]:.2f}, {pair['interval'][1]:.2f}]"
+        if pair.get("measured_at"):
+            speed += f", {_ago(pair['measured_at'])}"
+    name = paint(safe(f"{pair['main']} ← {draft}"), "bold", colour=colour)
+    facts = f"{pair['verdict'] or 'no verdict yet'} · {length} · {speed}"
+    lines = f"  {name}\n    {wrap(facts, columns, ' ' * 4)}"
+    if pair.get("state") != "wanted" and pair.get("why"):
+        lines += f"\n    {wrap(pair['why'], columns, ' ' * 4)}"
+    observed = pair.get("observed")
+    if observed and observed["drafted"]:
+        share = observed["accepted"] / observed["drafted"]
+        lines += f"\n    seen in use: {share:.0%} of {observed['drafted']} draft tokens accepted"
+    return lines
+
+
+def _tail(status: dict[str, Any], columns: int) -> list[str]:
+    lines: list[str] = []
+    last = status["last_write"]
+    if last is None:
+        lines.append("Last write      none yet")
+    else:
+        keys = ", ".join(change["key"] for change in last["changes"])
+        what = f"{_ago(last['time'])}: {keys} in {last['path']} (undo: specd restore {last['id']})"
+        lines.append(f"Last write      {wrap(what, columns, ' ' * 16)}")
+    if status.get("held"):
+        held = f"left alone since you restored it: {', '.join(status['held'])}"
+        lines.append(f"Held            {wrap(held, columns, ' ' * 16)}")
+    upcoming = status.get("benchmark") or _when(status["next_benchmark"])
+    lines.append(f"Next benchmark  {wrap(upcoming, columns, ' ' * 16)}")
+    return lines
+
+
+def _when(time_of: str | None) -> str:
+    if time_of is None:
+        return "none scheduled"
+    return datetime.fromisoformat(time_of).astimezone().strftime("%a %d %b %H:%M")
+
+
+def _ago(time_of: str) -> str:
+    passed = datetime.now().astimezone() - datetime.fromisoformat(time_of)
+    return f"{_span(max(0.0, passed.total_seconds()))} ago"
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,82 @@
+"""``specd uninstall``: stop the service and take away what was installed."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+
+from specd import places
+from specd.service.command import ServiceError
+from specd.service.platforms import here
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of ``specd uninstall``."""
+    made = argparse.ArgumentParser(
+        prog="specd uninstall",
+        description="Stop the login service and remove its file. LM Studio's settings stay as they "
+        "are, and so do specd.toml, the journal and the measurements, unless you say otherwise.",
+        epilog="exit code: 0 done, 1 something could not be removed or restored",
+    )
+    made.add_argument(
+        "--restore-settings",
+        action="store_true",
+        help="also put back what stood in LM Studio's files before specd",
+    )
+    made.add_argument(
+        "--purge",
+        action="store_true",
+        help="also remove the journal, the log and the measurements; undo is gone then",
+    )
+    return made
+
+
+def run(args: argparse.Namespace) -> int:
+    """Stop, restore, remove, in this order."""
+    try:
+        done = here().uninstall()
+    except ServiceError as problem:
+        print(f"specd: {problem}", file=sys.stderr)
+        return 1
+    for line in done:
+        print(line)
+    if args.restore_settings and not _restore():
+        return 1
+    if args.purge and not _purge():
+        return 1
+    if not args.purge:
+        print(f"kept {places.config_file()} and {places.state_dir()}")
+    if not args.restore_settings and not args.purge:
+        print("LM Studio's settings stay as they are; `specd restore --all` puts them back")
+    return 0
+
+
+def _restore() -> bool:
+    from specd.reconcile.journal import Journal  # noqa: PLC0415 - only when asked for
+    from specd.reconcile.restore import HeldKeys, restore_all  # noqa: PLC0415
+
+    state = places.state_dir()
+    try:
+        restored = restore_all(Journal(places.journal_dir(state)), HeldKeys(state / "holds.json"))
+    except OSError as error:
+        print(f"specd: not everything could be restored: {error}", file=sys.stderr)
+        return False
+    for each in restored:
+        print(each)
+    print(f"restored {len(restored)} files" if restored else "there was nothing to restore")
+    return True
+
+
+def _purge() -> bool:
+    state = places.state_dir()
+    if not (state / "run").is_dir() and not (state / "logs").is_dir():
+        print(f"there is nothing of specd's in {state}")
+        return True
+    try:
+        shutil.rmtree(state)
+    except OSError as error:
+        print(f"specd: {state} cannot be removed: {error.strerror or error}", file=sys.stderr)
+        return False
+    print(f"removed {state}")
+    return True

@@ -1,0 +1,89 @@
+"""The world as a command sees it without the daemon: configuration, home, models, stores.
+
+Commands that need no daemon build one of these, look, and are gone.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from specd import config, places
+from specd.config import ConfigError, SpecdConfig
+from specd.lmstudio import home as homes
+from specd.lmstudio.home import Home, NoHome
+from specd.reconcile import survey
+from specd.reconcile.desired import WantedPair
+from specd.reconcile.reconciler import Reconciler, Want
+from specd.reconcile.stores import Stores
+from specd.reconcile.survey import World
+from specd.worker.client import Limits, WorkerError, run_task
+
+VERDICTS_S = 900.0
+WORKER_MEMORY = 4 << 30
+
+
+class Unusable(Exception):
+    """The command cannot go on; the message says what and what to do. Exit code 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Everything one command needs to know."""
+
+    config: SpecdConfig
+    state: Path
+    home: Home
+    world: World
+    stores: Stores
+
+
+def see() -> Seen:
+    """Look at configuration, home and models, and open the stores.
+
+    Raises:
+        Unusable: specd.toml is broken, there is no home, or the state directory cannot be used.
+    """
+    try:
+        read = config.load(places.config_file())
+    except ConfigError as error:
+        raise Unusable("\n".join(error.lines())) from error
+    found = homes.find_home(read.lmstudio.home)
+    if isinstance(found, NoHome):
+        raise Unusable(str(found))
+    state = places.state_dir()
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        stores = Stores.open(state)
+    except OSError as error:
+        raise Unusable(f"{error.filename or state} cannot be used: {error.strerror}") from error
+    return Seen(read, state, found, survey.look(found, state), stores)
+
+
+def decide(seen: Seen) -> tuple[WantedPair, ...]:
+    """Resolve the pairs, comparing tokenizers first where nobody has yet (in a worker)."""
+    pairs = seen.stores.resolve(seen.config, seen.world.models)
+    undecided = [
+        (pair.main, draft) for pair in pairs if pair.main for draft in pair.undecided
+    ]
+    if not undecided:
+        return pairs
+    print(f"comparing tokenizers of {len(undecided)} pairs …", file=sys.stderr)
+    try:
+        run_task(
+            "verdicts",
+            seen.stores.verdict_request(undecided),
+            limits=Limits(VERDICTS_S, WORKER_MEMORY),
+        )
+    except WorkerError as error:
+        print(f"specd: the tokenizers could not be compared: {error}", file=sys.stderr)
+        return pairs
+    return seen.stores.resolve(seen.config, seen.world.models)
+
+
+def reconciler(seen: Seen, pairs: tuple[WantedPair, ...], *, by: str) -> Reconciler:
+    """A reconciler that wants what specd.toml asks for."""
+    made = Reconciler(seen.stores.journal, by=by)
+    made.want(Want(seen.home.path, seen.config.speculation, pairs, seen.stores.held()))
+    return made

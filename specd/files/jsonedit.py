@@ -1,0 +1,505 @@
+"""Change single values in a JSON text and leave every other byte as it is.
+
+The standard library's C parser finds where values begin and end (``JSONDecoder.raw_decode`` returns
+the end of one value), so only the containers on the way to an edited value are walked in Python.
+That is as exact as a concrete syntax tree and ten times faster: parsing and editing 10 KB takes a
+fraction of a millisecond. Offsets are in characters of the decoded text; strict UTF-8 decoding is
+reversible, so what is not touched comes back byte for byte.
+
+What is inserted follows the file: its newline, its indentation, its way of writing ``:`` and ``,``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from specd.files.pointer import ABSENT, Absent, Edit, Json, Match, Pointer
+
+MAX_BYTES = 16 * 1024 * 1024
+"""LM Studio's own files are kilobytes. The bound keeps the memory of parsing one bounded too."""
+
+MAX_DEPTH = 200
+"""Levels of nesting; far above any real settings file, far below any interpreter's stack."""
+
+_BOM = "\ufeff"
+_SPACE = re.compile(r"[ \t\n\r]*")
+_NEWLINE = re.compile(r"\r\n|\n|\r")
+_STRING_OR_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|NaN|-?Infinity', re.DOTALL)
+
+
+class NotUnderstood(ValueError):
+    """The content is not JSON that may be edited; the message says where and what, never a value."""
+
+
+class _DuplicateKey(ValueError):
+    pass
+
+
+class _NotANumber(ValueError):
+    pass
+
+
+def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _DuplicateKey
+    return members
+
+
+def _constant(_: str) -> Json:
+    raise _NotANumber
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
+_SPANS = json.JSONDecoder()
+
+
+def parse(content: bytes) -> Json:
+    """The document in ``content``; a byte order mark is tolerated.
+
+    Raises:
+        NotUnderstood: not strict UTF-8, not JSON (``NaN`` is not), an object with the same key
+            twice, deeper than ``MAX_DEPTH``, or larger than ``MAX_BYTES``.
+    """
+    return _parse(_decode(content))
+
+
+def value_at(document: Json, at: Pointer) -> Json | Absent:
+    """The value at ``at``; ``ABSENT`` when it, or anything on the way to it, is not there."""
+    value: Json | Absent = document
+    for step in at:
+        if isinstance(step, Match):
+            value = _matching(value, step)
+        elif isinstance(value, dict):
+            value = value.get(step, ABSENT)
+        else:
+            return ABSENT
+        if value is ABSENT:
+            return ABSENT
+    return value
+
+
+def same(one: Json | Absent, other: Json | Absent) -> bool:
+    """Equality as JSON means it: ``true`` is not ``1``, and ``1.0`` is not spelled ``1``."""
+    if type(one) is not type(other) or one != other:
+        return False
+    if isinstance(one, dict) and isinstance(other, dict):
+        return all(same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return all(map(same, one, other))
+    return True
+
+
+def edit(content: bytes, edits: Sequence[Edit]) -> bytes:
+    """``content`` with every edit made; ``content`` itself when nothing differs.
+
+    Only the bytes of the values named change. The result is parsed again and compared with the
+    intended document before it is returned.
+
+    Raises:
+        NotUnderstood: as ``parse``; or a value stands where an edit needs a container; or a
+            ``Match`` fits several elements.
+    """
+    text = _decode(content)
+    document = _parse(text)
+    intended, changed = document, text
+    for each in edits:
+        if same(value_at(intended, each.at), each.value):
+            continue
+        changed = _edited(changed, each)
+        intended = _intended(intended, each.at, each.value)
+    if changed == text:
+        return content
+    _compare(changed, intended, edits)
+    return changed.encode("utf-8")
+
+
+def fresh(edits: Sequence[Edit], indent: int = 2) -> bytes:
+    """A new document holding just these values, indented, with a final newline."""
+    document: Json = {}
+    for each in edits:
+        if not same(value_at(document, each.at), each.value):
+            document = _intended(document, each.at, each.value)
+    rendered = _Style("\n", " " * indent, "", ": ", ",").render(document)
+    return f"{rendered}\n".encode()
+
+
+def _compare(text: str, intended: Json, edits: Sequence[Edit]) -> None:
+    try:
+        result = _parse(text)
+        right = result == intended and all(
+            same(value_at(result, each.at), value_at(intended, each.at)) for each in edits
+        )
+    except NotUnderstood as error:
+        raise NotUnderstood(f"the edit would not have left valid JSON: {error}") from None
+    if not right:
+        raise NotUnderstood("the edit would not have given what was intended")
+
+
+# ---- parsing ---------------------------------------------------------------------------------
+
+
+def _decode(content: bytes) -> str:
+    if len(content) > MAX_BYTES:
+        raise NotUnderstood(f"{len(content)} bytes is more than specd reads ({MAX_BYTES})")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise NotUnderstood(f"not UTF-8: byte {error.start} is {error.reason}") from None
+
+
+def _parse(text: str) -> Json:
+    try:
+        document: Json = _STRICT.decode(text[1:] if text.startswith(_BOM) else text)
+        if text.count("{") + text.count("[") > MAX_DEPTH and _depth(document) > MAX_DEPTH:
+            raise RecursionError
+    except json.JSONDecodeError as error:
+        raise _not_understood(text, error.pos + text.startswith(_BOM), error.msg) from None
+    except _DuplicateKey:
+        raise _duplicate(text) from None
+    except _NotANumber:
+        raise _not_a_number(text) from None
+    except RecursionError:
+        raise NotUnderstood(f"nested more than {MAX_DEPTH} levels deep") from None
+    except ValueError:
+        raise NotUnderstood("a number of thousands of digits") from None
+    return document
+
+
+def _depth(document: Json) -> int:
+    level, depth = [document], 0
+    while level and depth <= MAX_DEPTH:
+        depth += 1
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, dict) else node)  # type: ignore[union-attr]
+            if isinstance(child, (dict, list))
+        ]
+    return depth
+
+
+def _not_understood(text: str, position: int, what: str) -> NotUnderstood:
+    before = text[:position]
+    line = len(_NEWLINE.findall(before)) + 1
+    column = len(_NEWLINE.split(before)[-1]) + 1
+    if position >= len(text.rstrip()):
+        what = f"the text ends early ({what.lower()})"
+    return NotUnderstood(f"line {line}, column {column}: {what}")
+
+
+def _not_a_number(text: str) -> NotUnderstood:
+    for found in _STRING_OR_CONSTANT.finditer(text):
+        if not found[0].startswith('"'):
+            return _not_understood(text, found.start(), f"{found[0]} is not JSON")
+    return NotUnderstood("NaN or Infinity is not JSON")
+
+
+def _duplicate(text: str) -> NotUnderstood:
+    waiting = [_root(text)]
+    while waiting:
+        start = waiting.pop()
+        seen: set[str] = set()
+        for item in _items(text, start):
+            if item.key is not None and item.key in seen:
+                name = json.dumps(item.key[:80])
+                return _not_understood(text, item.start, f"the key {name} stands twice")
+            seen.add(item.key or "")
+            if text[item.value_start] in "{[":
+                waiting.append(item.value_start)
+    return NotUnderstood("a key stands twice in one object")
+
+
+# ---- where things stand in the text ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A member (``key`` set) or an element of a container, as offsets into the text."""
+
+    key: str | None
+    start: int
+    value_start: int
+    value_end: int
+
+
+def _root(text: str) -> int:
+    return _skip(text, 1 if text.startswith(_BOM) else 0)
+
+
+def _skip(text: str, position: int) -> int:
+    return _SPACE.match(text, position).end()  # type: ignore[union-attr]
+
+
+def _value_end(text: str, start: int) -> int:
+    return _SPANS.raw_decode(text, start)[1]
+
+
+def _items(text: str, start: int) -> Iterator[_Item]:
+    """The members or elements of the container that opens at ``start``; nothing for a scalar."""
+    opening = text[start]
+    if opening not in "{[":
+        return
+    position = _skip(text, start + 1)
+    while text[position] not in "}]":
+        key, value_start = None, position
+        if opening == "{":
+            key, colon = _SPANS.raw_decode(text, position)
+            value_start = _skip(text, _skip(text, colon) + 1)
+        end = _value_end(text, value_start)
+        yield _Item(key, position, value_start, end)
+        position = _skip(text, end)
+        if text[position] == ",":
+            position = _skip(text, position + 1)
+
+
+def _find(text: str, start: int, step: str | Match) -> list[_Item]:
+    """The members or elements that ``step`` names: none, one, or (a Match) several.
+
+    Raises:
+        NotUnderstood: the value at ``start`` is not the kind of container the step needs.
+    """
+    need, kind = ("[", "an array") if isinstance(step, Match) else ("{", "an object")
+    if text[start] != need:
+        name = json.dumps(step.value if isinstance(step, Match) else step)
+        raise _not_understood(text, start, f"{kind} was expected here, to hold {name}")
+    if not isinstance(step, Match):
+        return [item for item in _items(text, start) if item.key == step]
+    found = [
+        item
+        for item in _items(text, start)
+        if text[item.value_start] == "{" and _fits(text, item, step)
+    ]
+    if len(found) > 1:
+        raise _not_understood(text, found[1].start, f"{json.dumps(step.value)} stands twice")
+    return found
+
+
+def _fits(text: str, item: _Item, match: Match) -> bool:
+    element = _SPANS.raw_decode(text, item.value_start)[0]
+    return bool(element.get(match.name) == match.value)
+
+
+# ---- the edit, in the text ---------------------------------------------------------------------
+
+
+def _edited(text: str, change: Edit) -> str:
+    start = _root(text)
+    at = change.at
+    trail: list[tuple[int, _Item]] = []
+    for depth, step in enumerate(at):
+        found = _find(text, start, step)
+        if not found:
+            if change.value is ABSENT:
+                return text
+            return _insert(text, start, step, _wrapped(at[depth + 1 :], change.value))
+        trail.append((start, found[0]))
+        start = found[0].value_start
+    if change.value is not ABSENT:
+        style = _style_around(text, start)
+        end = _value_end(text, start)
+        return text[:start] + style.render(change.value) + text[end:]
+    if not trail:
+        raise NotUnderstood("a whole document cannot be taken out")
+    container, item = trail[-1]
+    if len(at) > 1 and isinstance(at[-2], Match) and _only_names(text, container, item, at[-2]):
+        container, item = trail[-2]
+    return _take_out(text, container, item)
+
+
+def _only_names(text: str, container: int, item: _Item, match: Match) -> bool:
+    """Whether without ``item`` the element would hold nothing but the member it is found by."""
+    rest = [other.key for other in _items(text, container) if other.start != item.start]
+    return rest == [match.name]
+
+
+def _take_out(text: str, container: int, item: _Item) -> str:
+    items = list(_items(text, container))
+    place = next(index for index, other in enumerate(items) if other.start == item.start)
+    if len(items) == 1:
+        return text[: container + 1] + text[_skip(text, item.value_end) :]
+    if place + 1 < len(items):
+        return text[: item.start] + text[items[place + 1].start :]
+    return text[: items[place - 1].value_end] + text[item.value_end :]
+
+
+def _insert(text: str, container: int, step: str | Match, value: Json) -> str:
+    items = list(_items(text, container))
+    style = _style_inside(text, container, items[-1] if items else None)
+    if isinstance(step, Match):
+        rest = value if isinstance(value, dict) else {}
+        rendered = style.render({step.name: step.value, **rest})
+    else:
+        rendered = json.dumps(step, ensure_ascii=False) + style.colon + style.render(value)
+    if items:
+        gap = style.line() or style.gap
+        end = items[-1].value_end
+        return text[:end] + "," + gap + rendered + text[end:]
+    closing = _skip(text, container + 1)
+    before, after = style.line(), style.outdented().line()
+    return text[: container + 1] + before + rendered + after + text[closing:]
+
+
+def _wrapped(rest: Pointer, value: Json | Absent) -> Json:
+    made = value
+    for step in reversed(rest):
+        if isinstance(step, Match):
+            made = [{step.name: step.value, **(made if isinstance(made, dict) else {})}]
+        else:
+            made = {step: made}  # type: ignore[dict-item]
+    return made  # type: ignore[return-value]
+
+
+# ---- the file's own way of writing -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Style:
+    """How a value is written at one place: ``newline`` "" means all on one line."""
+
+    newline: str
+    unit: str
+    indent: str
+    colon: str
+    comma: str
+
+    @property
+    def gap(self) -> str:
+        return self.comma[1:]
+
+    def line(self) -> str:
+        return self.newline + self.indent if self.newline else ""
+
+    def outdented(self) -> _Style:
+        return _Style(
+            self.newline, self.unit, self.indent.removesuffix(self.unit), self.colon, self.comma
+        )
+
+    def render(self, value: Json) -> str:
+        """The value as text; lines after the first are indented from this style's indentation."""
+        indent = self.unit if self.newline else None
+        text = json.dumps(
+            value,
+            ensure_ascii=not _encodable(value),
+            allow_nan=False,
+            indent=indent,
+            separators=("," if self.newline else self.comma, self.colon),
+        )
+        return text.replace("\n", self.line()) if self.newline else text
+
+
+def _encodable(value: Json) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _style_around(text: str, start: int) -> _Style:
+    """The style of a value that replaces the one at ``start``."""
+    newline = _newline_before(text, start)
+    return _Style(newline, _unit(text), _indent_of_line(text, start), *_separators(text))
+
+
+def _style_inside(text: str, container: int, last: _Item | None) -> _Style:
+    """The style of what is added to the container that opens at ``container``."""
+    colon, comma = _separators(text)
+    base = _indent_of_line(text, container)
+    if last is None:
+        newline = _newline_before(text, container)
+        if container == _root(text):
+            newline = newline or _first_newline(text) or "\n"
+        unit = _unit(text)
+        return _Style(newline, unit, base + unit, colon, comma)
+    space = text[len(text[: last.start].rstrip(" \t\n\r")) : last.start]
+    breaks = _NEWLINE.findall(space)
+    if not breaks:
+        return _Style("", "", "", colon, comma)
+    indent = _NEWLINE.split(space)[-1]
+    return _Style(breaks[-1], _unit(text), indent, colon, comma)
+
+
+def _newline_before(text: str, position: int) -> str:
+    """The newline of the lines before ``position``; "" when it stands on the first line."""
+    return _first_newline(text[:position])
+
+
+def _first_newline(text: str) -> str:
+    found = _NEWLINE.search(text)
+    return found[0] if found else ""
+
+
+def _indent_of_line(text: str, position: int) -> str:
+    line = _NEWLINE.split(text[:position])[-1].removeprefix(_BOM)
+    return line[: len(line) - len(line.lstrip(" \t"))]
+
+
+def _unit(text: str) -> str:
+    """One level of indentation: what the first indented line has; two spaces when there is none."""
+    found = re.search(r"[\n\r]([ \t]+)[^\s]", text)
+    return found[1] if found else "  "
+
+
+def _separators(text: str) -> tuple[str, str]:
+    """How ``:`` and ``,`` are written: from the root's first member, else with a space."""
+    start = _root(text)
+    if text[start] == "{":
+        first = next(_items(text, start), None)
+        if first is not None:
+            colon = text[_value_end(text, first.start) : first.value_start]
+            colon = colon if not _NEWLINE.search(colon) else ": "
+            return colon, ", " if colon.endswith(" ") else ","
+    return ": ", ", "
+
+
+# ---- the edit, in the document -----------------------------------------------------------------
+
+
+def _matching(value: Json | Absent, match: Match) -> Json | Absent:
+    if isinstance(value, list):
+        for element in value:
+            if isinstance(element, dict) and element.get(match.name) == match.value:
+                return element
+    return ABSENT
+
+
+def _intended(document: Json, at: Pointer, value: Json | Absent) -> Json:
+    """What the document is to be, worked out without looking at the text."""
+    if not at:
+        if value is ABSENT:
+            raise NotUnderstood("a whole document cannot be taken out")
+        return value  # type: ignore[return-value]
+    step, rest = at[0], at[1:]
+    if isinstance(step, Match):
+        return _intended_list(document, step, rest, value)
+    if not isinstance(document, dict):
+        raise NotUnderstood(f"an object was expected, to hold {json.dumps(step)}")
+    members = dict(document)
+    if value is ABSENT and not rest:
+        members.pop(step, None)
+    elif step in members:
+        members[step] = _intended(members[step], rest, value)
+    elif value is not ABSENT:
+        members[step] = _wrapped(rest, value)
+    return members
+
+
+def _intended_list(document: Json, match: Match, rest: Pointer, value: Json | Absent) -> Json:
+    if not isinstance(document, list):
+        raise NotUnderstood(f"an array was expected, to hold {json.dumps(match.value)}")
+    element = _matching(document, match)
+    if element is ABSENT:
+        return document if value is ABSENT else document + _wrapped((match, *rest), value)  # type: ignore[operator]
+    place = next(index for index, each in enumerate(document) if each is element)
+    if rest:
+        made: Json | Absent = _intended(element, rest, value)  # type: ignore[arg-type]
+        if value is ABSENT and len(rest) == 1 and made == {match.name: match.value}:
+            made = ABSENT
+    else:
+        made = value
+    kept: list[Json] = [] if made is ABSENT else [made]  # type: ignore[list-item]
+    return document[:place] + kept + document[place + 1 :]

@@ -1,0 +1,84 @@
+"""Make a plan come true: each file through the journal and the compare-and-swap write.
+
+What to change is worked out again from the bytes that stand in the file at that moment; if the file
+has come to hold everything wanted by itself, nothing is written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from specd.files import swap
+from specd.files.pointer import ABSENT
+from specd.reconcile.journal import Change, Journal
+from specd.reconcile.plan import FileEdit, render
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of one file edit.
+
+    ``journal_id`` is None when nothing was written. ``problem`` says in words why not, when that is
+    a fault; ``conflict`` tells that somebody else kept writing meanwhile; ``permanent`` that trying
+    again will not help until the user changes something (a read-only file).
+    """
+
+    edit: FileEdit
+    journal_id: int | None = None
+    attempts: int = 0
+    problem: str | None = None
+    conflict: bool = False
+    permanent: bool = False
+
+
+def apply(edits: Sequence[FileEdit], journal: Journal, *, by: str) -> tuple[Applied, ...]:
+    """Write every edit of a plan, in order; one that fails does not stop the others.
+
+    ``by`` says on whose behalf ("daemon", "specd apply"); it goes into the journal.
+    """
+    return tuple(_apply_one(edit, journal, by) for edit in edits)
+
+
+def _apply_one(edit: FileEdit, journal: Journal, by: str) -> Applied:
+    entry: list[int] = []
+
+    def transform(content: bytes | None) -> bytes | None:
+        after = render(content, edit.edits)
+        return None if after == content else after
+
+    def record(path: Path, before: bytes | None, after: bytes) -> None:
+        if entry:
+            journal.settle(entry.pop(), written=False)
+        entry.append(
+            journal.intend(path, before, after, edit.changes, surface=edit.surface, by=by)
+        )
+
+    try:
+        written = swap.update(edit.path, transform, before_write=record)
+    except swap.SwapError as error:
+        if entry:
+            journal.settle(entry[0], written=False)
+        return Applied(
+            edit,
+            problem=str(error),
+            conflict=isinstance(error, swap.Unsettled),
+            permanent=isinstance(error, swap.ReadOnly),
+        )
+    if written is None:
+        return Applied(edit)
+    journal.settle(entry[0], written=True)
+    return Applied(edit, journal_id=entry[0], attempts=written.attempts)
+
+
+def describe(change: Change) -> str:
+    """``key: old → new`` as a person reads it."""
+    return f"{change.key}: {show(change.old)} → {show(change.new)}"
+
+
+def show(value: object) -> str:
+    """A JSON value, short; what is not there is "(unset)"."""
+    return "(unset)" if value is ABSENT else json.dumps(value, ensure_ascii=False)
+

@@ -1,0 +1,75 @@
+"""Everything one pass found out, as plain data: what conditions and status are made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from specd.bench.result import BenchResult
+from specd.lmstudio.draft_cache import CacheOpinion
+from specd.lmstudio.home import Home, NoHome
+from specd.lmstudio.model import Model
+from specd.lmstudio.server import ServedModel
+from specd.reconcile.apply import Applied
+from specd.reconcile.contention import Patience
+from specd.reconcile.desired import WantedPair
+from specd.reconcile.journal import Change
+from specd.reconcile.plan import Blocked
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSeen:
+    """The last look at the server. ``problem`` is None when it answered."""
+
+    url: str
+    problem: str | None
+    models: tuple[ServedModel, ...] = ()
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AppSeen:
+    """LM Studio's process; ``started`` and ``version`` are None where they cannot be known."""
+
+    running: bool
+    started: datetime | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Whether draft tokens were seen for a pair: in a probe's or in conversations' statistics."""
+
+    main: str
+    draft: str
+    drafted: int
+    accepted: int
+    where: str
+    finding: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One pass over the world. Absent knowledge is None or empty, never guessed."""
+
+    config_problem: str | None
+    config_path: Path
+    home: Home | NoHome
+    models: tuple[Model, ...] = ()
+    model_problems: tuple[str, ...] = ()
+    pairs: tuple[WantedPair, ...] = ()
+    applied: tuple[Applied, ...] = ()
+    blocked: tuple[Blocked, ...] = ()
+    held: tuple[Change, ...] = ()
+    pending: tuple[Path, ...] = ()
+    patience: dict[Path, Patience] = field(default_factory=dict)
+    contender: str | None = None
+    settings_path: Path | None = None
+    opinion: CacheOpinion | None = None
+    server: ServerSeen | None = None
+    app: AppSeen | None = None
+    last_write: datetime | None = None
+    benchmarks: dict[str, BenchResult] = field(default_factory=dict)
+    proofs: tuple[Proof, ...] = ()
+    paused: bool = False

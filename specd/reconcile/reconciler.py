@@ -1,0 +1,210 @@
+"""One pass: observe, plan, apply. The same function for the daemon and for ``specd apply``.
+
+Level-triggered: what matters is what the files hold now, not what events said. Run twice, the
+second pass writes nothing. A pass named a few paths looks at those alone; what it knew of the
+others stays.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+from specd import config
+from specd.lmstudio import settings
+from specd.lmstudio.surface import Target, Wanted, WantedDraft
+from specd.lmstudio.surfaces import SURFACES
+from specd.reconcile import contention
+from specd.reconcile.apply import Applied, apply
+from specd.reconcile.contention import Patience
+from specd.reconcile.desired import WantedPair
+from specd.reconcile.journal import Change, Journal
+from specd.reconcile.observe import FileSeen, Observer
+from specd.reconcile.plan import Blocked, FileEdit, HeldKey, Plan, plan
+
+UNSETTLED_S = 2.0
+"""A half-written file is looked at again after this, should no event say so before."""
+
+RETRY_S = 1.0
+"""A write that failed (a full disk) is tried again after this, then after twice as long, …"""
+
+RETRY_AT_MOST_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What is wanted of the files under one home."""
+
+    home: Path
+    speculation: config.Speculation
+    pairs: tuple[WantedPair, ...]
+    held: frozenset[HeldKey] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one pass did. ``again_in`` is when to look again at ``pending`` files, in seconds."""
+
+    applied: tuple[Applied, ...] = ()
+    drifted: tuple[FileEdit, ...] = ()
+    changed: bool = False
+    again_in: float | None = None
+
+
+class Reconciler:
+    """Keeps what one pass must remember for the next; holds no thread and no loop."""
+
+    def __init__(
+        self, journal: Journal, *, by: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._journal = journal
+        self._by = by
+        self._clock = clock
+        self._observer = Observer()
+        self._want: Want | None = None
+        self._targets: dict[Path, Target] = {}
+        self._again: dict[Path, float] = {}
+        self._failures: dict[Path, int] = {}
+        self.blocked: dict[Path, Blocked] = {}
+        self.failed: dict[Path, Applied] = {}
+        self.held: dict[Path, tuple[Change, ...]] = {}
+        self.patience: dict[Path, Patience] = {}
+
+    @property
+    def settings_path(self) -> Path | None:
+        """LM Studio's settings file; None before a home is known."""
+        return settings.path(self._want.home) if self._want else None
+
+    @property
+    def paths(self) -> frozenset[Path]:
+        """Every file that something is wanted of."""
+        return frozenset(self._targets)
+
+    @property
+    def pending(self) -> tuple[Path, ...]:
+        """Files that differ from what is wanted and wait for their turn."""
+        return tuple(self._again)
+
+    def want(self, want: Want | None) -> None:
+        """Set what is wanted from now on; None while there is no home."""
+        if want == self._want:
+            return
+        if want is None or self._want is None or want.home != self._want.home:
+            self._observer.forget()
+            self.patience.clear()
+        self._want = want
+        self._targets = _targets(want) if want else {}
+        for known in (
+            self.blocked, self.failed, self.held, self.patience, self._again, self._failures
+        ):
+            for path in set(known) - self.paths:
+                known.pop(path)
+
+    def run(self, dirty: Set[Path] | None, *, force: bool = False) -> Pass:
+        """One pass over ``dirty`` files, or all when None; ``force`` does not wait for anybody."""
+        if self._want is None:
+            return Pass()
+        now = self._clock()
+        if dirty is not None:
+            dirty = dirty | {path for path, at in self._times() if at <= now}
+        paths = self.paths if dirty is None else self.paths & dirty
+        seen = self._observer.look(paths, dirty)
+        made = self.plan(paths, seen)
+        before = (dict(self.blocked), dict(self.held), set(self._again), dict(self.failed))
+        self._remember(paths, made, now)
+        due = [edit for edit in made.edits if self._due(edit, now, force=force)]
+        applied = apply(due, self._journal, by=self._by)
+        for each in applied:
+            self._learn(each, self._clock())
+        after = (self.blocked, self.held, set(self._again), self.failed)
+        return Pass(
+            applied=applied,
+            drifted=made.edits,
+            changed=bool(applied) or before != after,
+            again_in=self._next(self._clock()),
+        )
+
+    def plan(
+        self,
+        paths: Iterable[Path] | None = None,
+        seen: Mapping[Path, FileSeen] | None = None,
+    ) -> Plan:
+        """What would be written to ``paths`` (all by default) as they stand; writes nothing."""
+        if self._want is None:
+            return Plan()
+        wanted = self.paths if paths is None else paths
+        looked = self._observer.look(wanted, None) if seen is None else seen
+        return plan([self._targets[path] for path in sorted(wanted)], looked, self._want.held)
+
+    def _remember(self, paths: Iterable[Path], made: Plan, now: float) -> None:
+        for path in paths:
+            self.blocked.pop(path, None)
+            self.held.pop(path, None)
+            self._again.pop(path, None)
+        for blocked in made.blocked:
+            self.blocked[blocked.path] = blocked
+            if blocked.unsettled:
+                self._again[blocked.path] = now + UNSETTLED_S
+        for path, change in made.held:
+            self.held[path] = (*self.held.get(path, ()), change)
+        drifted = {edit.path for edit in made.edits}
+        for path in paths:
+            if path not in drifted and path not in self.blocked:
+                self.failed.pop(path, None)
+                self._failures.pop(path, None)
+                if path in self.patience:
+                    self.patience[path] = contention.lasted(self.patience[path], now)
+        for path in drifted:
+            self.patience[path] = contention.drifted(self.patience.get(path, Patience()), now)
+
+    def _due(self, edit: FileEdit, now: float, *, force: bool) -> bool:
+        wait = contention.wait(self.patience[edit.path], now)
+        if wait > 0 and not force:
+            self._again[edit.path] = now + wait
+            return False
+        return True
+
+    def _learn(self, applied: Applied, now: float) -> None:
+        path = applied.edit.path
+        if applied.problem is None:
+            self.failed.pop(path, None)
+            self._failures.pop(path, None)
+            if applied.journal_id is not None:
+                self.patience[path] = contention.wrote(self.patience[path], now)
+        elif applied.conflict:
+            self.patience[path] = contention.stormed(self.patience[path], now)
+            self._again[path] = now + max(contention.QUIET_S, contention.wait(self.patience[path], now))
+        else:
+            self.failed[path] = applied
+            if not applied.permanent:
+                count = self._failures[path] = self._failures.get(path, -1) + 1
+                self._again[path] = now + min(RETRY_AT_MOST_S, RETRY_S * 2.0**min(count, 10))
+
+    def _next(self, now: float) -> float | None:
+        times = [at for _, at in self._times()]
+        return max(0.0, min(times) - now) if times else None
+
+    def _times(self) -> Iterator[tuple[Path, float]]:
+        """When to look at which file again, with no event asking for it."""
+        yield from self._again.items()
+        for path, known in self.patience.items():
+            until = contention.suspected_until(known)
+            if until is not None and path not in self._again:
+                yield path, until
+
+
+def _targets(want: Want) -> dict[Path, Target]:
+    wanted = Wanted(
+        want.home,
+        want.speculation,
+        tuple(
+            WantedDraft(
+                pair.main, pair.draft if pair.state == "wanted" else None, pair.draft_tokens
+            )
+            for pair in want.pairs
+            if pair.main is not None and pair.state in ("wanted", "withdrawn")
+        ),
+    )
+    return {target.path: target for surface in SURFACES for target in surface.targets(wanted)}

@@ -1,0 +1,139 @@
+"""Undo what specd wrote, and remember to leave it undone.
+
+When the file is still exactly what specd wrote, its old bytes come back. When others wrote since,
+only specd's values go back, each where it is still specd's. What was restored is *held*: the planner
+leaves those values alone until the user asks for them again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from specd.files import jsonedit, swap
+from specd.files.pointer import Edit
+from specd.reconcile.journal import Change, Entry, Journal
+
+
+class CannotRestore(Exception):
+    """There is nothing to undo by that number; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """One undone write: the values that went back, and how."""
+
+    id: int
+    path: Path
+    keys: tuple[str, ...]
+    how: str
+
+    def __str__(self) -> str:
+        return f"{self.id}: {', '.join(self.keys) or 'nothing'} in {self.path} ({self.how})"
+
+    def as_json(self) -> dict[str, Any]:
+        """For the socket API."""
+        return {
+            "id": self.id,
+            "path": str(self.path),
+            "keys": list(self.keys),
+            "how": self.how,
+            "message": str(self),
+        }
+
+
+class HeldKeys:
+    """The values the user took back: pairs of (path, key), kept in one small file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> frozenset[tuple[str, str]]:
+        """All of them; none when the file is missing or broken."""
+        try:
+            listed = json.loads(self._path.read_bytes())
+            return frozenset((str(path), str(key)) for path, key in listed)
+        except (OSError, ValueError, TypeError):
+            return frozenset()
+
+    def hold(self, path: Path, keys: Iterable[str]) -> None:
+        """Leave these values alone from now on."""
+        self._write(self.read() | {(str(path), key) for key in keys})
+
+    def release(self) -> None:
+        """Take every value under specd's care again."""
+        if self._path.exists():
+            self._write(frozenset())
+
+    def _write(self, held: frozenset[tuple[str, str]]) -> None:
+        beside = self._path.with_suffix(".new")
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(sorted(held), file)
+        beside.replace(self._path)
+
+
+def restore(journal: Journal, number: int, held: HeldKeys) -> Restored:
+    """Undo one write.
+
+    Raises:
+        CannotRestore: there is no such write, or it was undone already.
+        swap.SwapError: the file cannot be written.
+    """
+    entry = journal.get(number)
+    if entry is None or entry.state in ("intended", "abandoned"):
+        raise CannotRestore(f"there is no write number {number}; `specd restore --list` lists them")
+    if entry.state == "restored":
+        raise CannotRestore(f"write number {number} was undone already")
+    undone = _undo(journal, entry)
+    journal.restored(number)
+    held.hold(entry.path, [change.key for change in entry.changes])
+    return undone
+
+
+def restore_all(journal: Journal, held: HeldKeys) -> tuple[Restored, ...]:
+    """Undo every write, newest first."""
+    numbers = [entry.id for entry in journal.entries() if entry.state == "written"]
+    return tuple(restore(journal, number, held) for number in reversed(numbers))
+
+
+def _undo(journal: Journal, entry: Entry) -> Restored:
+    went_back: list[str] = []
+    how: list[str] = []
+
+    def transform(content: bytes | None) -> bytes | None:
+        went_back.clear()
+        how.clear()
+        if content is None:
+            how.append("the file is gone")
+            return None
+        document = jsonedit.parse(content)
+        mine = [
+            change
+            for change in entry.changes
+            if jsonedit.same(jsonedit.value_at(document, change.at), change.new)
+        ]
+        went_back.extend(change.key for change in mine)
+        how.append("key by key" if mine else "others have changed it since")
+        after = _bytes_before(journal, entry, content, mine)
+        return None if after == content else after
+
+    swap.update(entry.path, transform, before_write=lambda *_: None)
+    return Restored(entry.id, entry.path, tuple(went_back), how[0] if how else "unchanged")
+
+
+def _bytes_before(
+    journal: Journal, entry: Entry, content: bytes, mine: list[Change]
+) -> bytes:
+    if journal.is_what_was_written(entry, content) and entry.before_sha is not None:
+        try:
+            before = journal.before(entry.id)
+        except FileNotFoundError:
+            before = None
+        if before is not None:
+            return before
+    return jsonedit.edit(content, [Edit(change.at, change.old) for change in mine])

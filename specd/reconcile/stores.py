@@ -1,0 +1,130 @@
+"""What specd keeps on disk, opened once: journal, held values, verdicts, benchmarks.
+
+Also where the pairs of specd.toml meet what is known of them: verdicts from the tokenizer store,
+choices from the benchmark history.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from specd import places
+from specd.bench import choice
+from specd.bench.choice import Choice
+from specd.bench.history import History
+from specd.bench.result import BenchResult
+from specd.config import SpecdConfig
+from specd.files import swap
+from specd.lmstudio.model import Model
+from specd.reconcile import desired
+from specd.reconcile.conditions import Condition
+from specd.reconcile.desired import WantedPair
+from specd.reconcile.facts import Proof
+from specd.reconcile.journal import Journal
+from specd.reconcile.plan import HeldKey
+from specd.reconcile.restore import HeldKeys
+from specd.tokenizer import suggest
+from specd.tokenizer.store import VerdictStore
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Every store under one state directory."""
+
+    state: Path
+    journal: Journal
+    held_keys: HeldKeys
+    verdicts: VerdictStore
+    history: History
+
+    @classmethod
+    def open(cls, state: Path) -> Stores:
+        """Open them all, making what is missing.
+
+        Raises:
+            OSError: the state directory cannot be used.
+            journal.NewerJournal, history.NewerHistory: a newer specd wrote it.
+        """
+        return cls(
+            state,
+            Journal(places.journal_dir(state)),
+            HeldKeys(state / "holds.json"),
+            VerdictStore(places.tokenizer_cache_dir(state)),
+            History(places.history_path(state)),
+        )
+
+    def close(self) -> None:
+        """Close what holds a file open."""
+        self.history.close()
+
+    def resolve(self, wanted: SpecdConfig, models: Sequence[Model]) -> tuple[WantedPair, ...]:
+        """The pairs of specd.toml with everything that is known of them."""
+
+        def choose(main: Model, drafts: Sequence[Model]) -> Choice | None:
+            return choice.decide(self.history, main, drafts, wanted.benchmark)
+
+        def rank(main: Model, installed: Sequence[Model]) -> Sequence[Model]:
+            return suggest.rank(main, installed, self.verdicts)
+
+        return desired.resolve(
+            wanted, models, verdict=self.verdicts.lookup, rank=rank, choose=choose
+        )
+
+    def held(self) -> frozenset[HeldKey]:
+        """The values the user took back."""
+        return self.held_keys.read()
+
+    def release(self) -> None:
+        """Take every value under specd's care again."""
+        self.held_keys.release()
+
+    def recover(self) -> list[str]:
+        """Clear up after a crash; a line for each thing found."""
+        lines: list[str] = []
+        for entry in self.journal.recover():
+            outcome = "had been made" if entry.state == "written" else "had not been made"
+            lines.append(f"a write of {entry.path} was interrupted; it {outcome}")
+        return lines
+
+    # -- conditions -----------------------------------------------------------------------------
+
+    def last_conditions(self) -> tuple[Condition, ...]:
+        """The conditions of the last run, so that ``since`` survives a restart."""
+        try:
+            listed = json.loads((self.state / "conditions.json").read_bytes())
+            return tuple(Condition(**each) for each in listed)
+        except (OSError, ValueError, TypeError):
+            return ()
+
+    def keep_conditions(self, conditions: Sequence[Condition]) -> None:
+        """Keep them for the next start; losing them costs the ``since`` times alone."""
+        kept = self.state / "conditions.json"
+        beside = kept.with_suffix(".new")
+        try:
+            beside.write_text(json.dumps([asdict(each) for each in conditions]))
+            beside.replace(kept)
+        except OSError:
+            return
+
+    # -- verdicts -------------------------------------------------------------------------------
+
+    def verdict_request(self, pairs: Sequence[tuple[Model, Model]]) -> dict[str, Any]:
+        """The request of the worker task "verdicts" for these (main, draft) pairs."""
+        return {
+            "cache": str(places.tokenizer_cache_dir(self.state)),
+            "pairs": [[str(main.path), str(draft.path)] for main, draft in pairs],
+        }
+
+    # -- benchmarks -----------------------------------------------------------------------------
+
+    def benchmarks(self, pairs: Sequence[WantedPair]) -> dict[str, BenchResult]:
+        """The latest benchmark of each pair, by the pair's name."""
+        return {}
+
+    def proofs(self, pairs: Sequence[WantedPair]) -> tuple[Proof, ...]:
+        """Where draft tokens were seen at work."""
+        return ()

@@ -1,0 +1,144 @@
+"""Look around: configuration, home, models, LM Studio's opinion, its server and its process.
+
+Effects only; what they mean is decided elsewhere. Everything here can fail, and says so in the value
+it returns rather than by raising, because a daemon must live through all of it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from specd import config
+from specd.config import ConfigError, SpecdConfig
+from specd.lmstudio import app, draft_cache, model_defaults, models, server, settings
+from specd.lmstudio.draft_cache import CacheOpinion
+from specd.lmstudio.home import Home, NoHome, WatchedDir, watch_directories
+from specd.lmstudio.model import Model
+from specd.reconcile.facts import AppSeen, ServerSeen
+from specd.reconcile.observe import read_file
+
+SERVER_TIMEOUT_S = 2.0
+
+Meaning: TypeAlias = Literal["settings", "models", "cache", "server", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What stands in the home, besides the files specd edits."""
+
+    models_dir: Path | None = None
+    models: tuple[Model, ...] = ()
+    problems: tuple[str, ...] = ()
+    opinion: CacheOpinion | None = None
+
+
+def configuration(
+    path: Path, state: Path, last: SpecdConfig | None = None
+) -> tuple[SpecdConfig, str | None]:
+    """What is in force, and what is wrong with specd.toml in words.
+
+    A specd.toml that is broken leaves ``last`` in force; at start, the copy that was kept of the
+    last good one; with neither, the defaults.
+    """
+    kept = state / "last-good.toml"
+    try:
+        read = config.load(path)
+    except ConfigError as error:
+        problem = str(error)
+        if last is not None:
+            return last, problem
+        try:
+            return config.load(kept), problem
+        except ConfigError:
+            return SpecdConfig(), problem
+    _keep(path, kept)
+    return read, None
+
+
+def _keep(path: Path, kept: Path) -> None:
+    """Keep a copy of a good configuration, so that a broken one does not survive it at start."""
+    try:
+        text = path.read_bytes() if path.exists() else b""
+        if kept.exists() and kept.read_bytes() == text:
+            return
+        beside = kept.with_suffix(".new")
+        beside.write_bytes(text)
+        beside.replace(kept)
+    except OSError:
+        # Without the copy a broken specd.toml means defaults at the next start, and nothing worse.
+        return
+
+
+def look(home: Home | NoHome, state: Path) -> World:
+    """Index the models and read LM Studio's compatibility cache."""
+    if not isinstance(home, Home):
+        return World()
+    folder = models_folder(home)
+    cache = models.IndexCache.load(state / "models.json")
+    index = models.index(folder, cache)
+    cache.save()
+    return World(folder, index.models, index.problems, opinion(home, index.models))
+
+
+def models_folder(home: Home) -> Path:
+    """Where the models lie: settings.json may name another folder than the home's own."""
+    return models.models_dir(home.path, read_file(settings.path(home.path)).document)
+
+
+def opinion(home: Home, installed: tuple[Model, ...]) -> CacheOpinion | None:
+    """What LM Studio's compatibility cache says; None when there is none."""
+    seen = read_file(draft_cache.path(home.path))
+    if seen.content is None and seen.problem is None:
+        return None
+    if seen.content is None:
+        return CacheOpinion({}, seen.problem)
+    return draft_cache.read(seen.content, installed)
+
+
+def directories(
+    home: Home | NoHome, world: World, wanted: SpecdConfig, config_path: Path
+) -> tuple[WatchedDir, ...]:
+    """Everything the daemon must watch: LM Studio's directories and specd.toml's."""
+    configured = WatchedDir(config_path.parent, names=frozenset({config_path.name}))
+    return (*watch_directories(home, world.models_dir), configured)
+
+
+def meaning(home: Home, world: World, path: Path) -> Meaning:
+    """What a change of ``path`` is a change of."""
+    if path == settings.path(home.path):
+        return "settings"
+    if path == draft_cache.path(home.path):
+        return "cache"
+    if path == server.config_path(home.path):
+        return "server"
+    if world.models_dir is not None and path.is_relative_to(world.models_dir):
+        return "models"
+    return "other"
+
+
+def ask_server(home: Home, asked: config.LmStudio) -> ServerSeen:
+    """Ask LM Studio's server what it has loaded; bounded to a few seconds."""
+    try:
+        url = server.server_url(home.path, asked.server)
+    except ValueError as error:
+        return ServerSeen(asked.server, f"server under [lmstudio] in specd.toml: {error}")
+    asking = server.Server(url, os.environ.get(asked.token_env), token_env=asked.token_env)
+    try:
+        return ServerSeen(url, None, asking.models(SERVER_TIMEOUT_S))
+    except server.Refused as error:
+        return ServerSeen(url, str(error), refused=True)
+    except server.ServerError as error:
+        return ServerSeen(url, str(error))
+
+
+def look_for_app(home: Home) -> AppSeen:
+    """Look for LM Studio's process."""
+    found = app.running(home.path)
+    if not found:
+        return AppSeen(running=False)
+    started = [each.started for each in found if each.started is not None]
+    version = next((each.version for each in found if each.version is not None), None)
+    return AppSeen(running=True, started=min(started, default=None), version=version)

@@ -1,0 +1,97 @@
+"""The worker's side: one task, one request on standard input, JSON lines on standard output."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+Progress: TypeAlias = Callable[[dict[str, Any]], None]
+Task: TypeAlias = Callable[[dict[str, Any], Progress], dict[str, Any]]
+
+PR_SET_PDEATHSIG = 1
+NICENESS = 10
+
+
+def _verdicts() -> Task:
+    from specd.worker.tasks_tokenizer import verdicts
+
+    return verdicts
+
+
+def _validate() -> Task:
+    from specd.worker.tasks_tokenizer import validate
+
+    return validate
+
+
+def _bench() -> Task:
+    from specd.worker.tasks_bench import bench
+
+    return bench
+
+
+def _observe() -> Task:
+    from specd.worker.tasks_bench import observe
+
+    return observe
+
+
+TASKS: dict[str, Callable[[], Task]] = {
+    "verdicts": _verdicts,
+    "validate": _validate,
+    "bench": _bench,
+    "observe": _observe,
+}
+
+
+def main() -> int:
+    """Run the task named on the command line."""
+    if len(sys.argv) != 2 or sys.argv[1] not in TASKS:
+        print(f"usage: python -m specd.worker {{{','.join(TASKS)}}}", file=sys.stderr)
+        return 2
+    _die_with_parent()
+    os.nice(NICENESS)
+    # Libraries print to standard output as they please; the protocol keeps the real one to itself.
+    protocol = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    lock = threading.Lock()
+
+    def say(message: dict[str, Any]) -> None:
+        with lock:
+            protocol.write(json.dumps(message, ensure_ascii=True) + "\n")
+            protocol.flush()
+
+    request = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=_watch_parent, name="specd-parent", daemon=True).start()
+    try:
+        result = TASKS[sys.argv[1]]()(request, lambda step: say({"progress": step}))
+    except MemoryError:
+        say({"error": "out of memory"})
+        return 1
+    except Exception as error:  # noqa: BLE001 - the message is the whole point
+        say({"error": str(error) or type(error).__name__})
+        raise
+    say({"result": result})
+    return 0
+
+
+def _die_with_parent() -> None:
+    # The kernel tells on Linux; elsewhere the end of standard input does.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _watch_parent() -> None:
+    while os.read(0, 1 << 12):
+        pass
+    os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""A real daemon on a real home: started as a user's service manager would start it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from specd.cli import ask
+
+DEADLINE_S = 20.0
+
+
+def until(true: Callable[[], Any], what: str, seconds: float = DEADLINE_S) -> Any:
+    """Poll until ``true()`` is truthy and return it; fail with ``what`` when it never is."""
+    end = time.monotonic() + seconds
+    while True:
+        value = true()
+        if value:
+            return value
+        if time.monotonic() > end:
+            pytest.fail(f"not within {seconds} s: {what}")
+        time.sleep(0.002)
+
+
+@dataclass
+class Sandbox:
+    """One home, one state directory, one specd.toml, and at most one daemon."""
+
+    root: Path
+    process: subprocess.Popen[bytes] | None = None
+    env: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def home(self) -> Path:
+        return self.root / "lmstudio"
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state"
+
+    @property
+    def config(self) -> Path:
+        return self.root / "specd.toml"
+
+    @property
+    def settings(self) -> Path:
+        return self.home / "settings.json"
+
+    def environment(self) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("SPECD_", "LMSTUDIO_"))}
+        return {
+            **kept,
+            "SPECD_CONFIG": str(self.config),
+            "SPECD_STATE_DIR": str(self.state),
+            "LMSTUDIO_HOME": str(self.home),
+            **self.env,
+        }
+
+    def specd(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "specd", *words],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def start(
+        self, *, wait: bool = True, within: Sequence[str] = (), **popen: Any
+    ) -> subprocess.Popen[bytes]:
+        """Start the daemon; ``within`` is a command that runs it (``unshare …``)."""
+        with (self.root / "daemon.out").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*within, sys.executable, "-m", "specd", "run"],
+                env=self.environment(),
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                **popen,
+            )
+        if wait:
+            until(self.answers, "the daemon answers")
+        return self.process
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(20)
+
+    def kill(self) -> None:
+        """End whatever is left of the daemon and its children."""
+        if self.process is not None and self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(10)
+
+    def answers(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            pytest.fail(f"the daemon ended with {self.process.returncode}:\n{self.said()}")
+        try:
+            ask.ask("GET", "/v1/status", state=self.state)
+        except ask.CannotAsk:
+            return False
+        return True
+
+    def status(self) -> dict[str, Any]:
+        answer: dict[str, Any] = ask.ask("GET", "/v1/status", state=self.state)
+        return answer
+
+    def condition(self, kind: str) -> dict[str, Any]:
+        return next(each for each in self.status()["conditions"] if each["type"] == kind)
+
+    def said(self) -> str:
+        parts = [self.root / "daemon.out", self.state / "logs" / "specd.log"]
+        return "\n".join(part.read_text(errors="replace") for part in parts if part.exists())
+
+    def read(self, path: Path | None = None) -> Any:
+        """The JSON document at ``path`` (settings.json), None while it cannot be parsed."""
+        try:
+            return json.loads((path or self.settings).read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def resident(self) -> int:
+        """Bytes of resident memory of the daemon."""
+        assert self.process is not None
+        return int(psutil.Process(self.process.pid).memory_info().rss)
+
+    def descriptors(self) -> int:
+        """How many file descriptors the daemon has open."""
+        assert self.process is not None
+        return int(psutil.Process(self.process.pid).num_fds())
+
+    def cpu_seconds(self) -> float:
+        """Processor time that the daemon has used."""
+        assert self.process is not None
+        times = psutil.Process(self.process.pid).cpu_times()
+        return float(times.user + times.system)

@@ -1,0 +1,165 @@
+"""The main job: what the app changes comes back, and nothing else of the file does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+
+from .conftest import Sandbox, until
+
+SETTINGS = {
+    "language": "en",
+    "chat": {"visualizeSpeculativeDecoding": False, "fontSize": 14},
+    "downloadsFolder": "",
+    "hfDownloadToken": "hf_secret_token",
+    "übersicht": "schön",
+}
+
+
+def save_in_place(sandbox: Sandbox, document: dict) -> None:
+    sandbox.settings.write_text(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def save_by_rename(sandbox: Sandbox, document: dict) -> None:
+    temporary = sandbox.home / "settings.json.tmp"
+    temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False))
+    os.replace(temporary, sandbox.settings)
+
+
+def wanted(sandbox: Sandbox) -> bool:
+    document = sandbox.read()
+    return (
+        document is not None
+        and document.get("speculativeDecoding") is True
+        and document["chat"]["visualizeSpeculativeDecoding"] is True
+    )
+
+
+@pytest.fixture
+def running(sandbox: Sandbox) -> Sandbox:
+    save_in_place(sandbox, SETTINGS)
+    sandbox.start()
+    until(lambda: wanted(sandbox), "the first reconcile")
+    return sandbox
+
+
+@pytest.mark.parametrize("save", [save_in_place, save_by_rename])
+def test_every_drift_is_restored_and_no_other_byte_changes(running: Sandbox, save):
+    for count in range(20):
+        save(running, {**SETTINGS, "counter": count})
+        until(lambda: wanted(running), f"drift {count} is restored")
+        document = running.read()
+        assert document["counter"] == count
+        assert document["hfDownloadToken"] == "hf_secret_token"
+        assert document["übersicht"] == "schön"
+        assert list(document)[: len(SETTINGS)] == list(SETTINGS)
+    assert running.status()["last_write"]["surface"] == "settings"
+
+
+def test_a_second_run_writes_nothing(running: Sandbox):
+    before = running.status()["last_write"]["id"]
+    content = running.settings.read_bytes()
+    running.stop()
+    running.start()
+    assert running.status()["last_write"]["id"] == before
+    assert running.settings.read_bytes() == content
+
+
+def test_a_truncated_file_is_left_alone_until_it_is_whole(running: Sandbox):
+    running.settings.write_bytes(b'{"chat": {"visual')
+    until(lambda: running.condition("SettingsApplied")["status"] == "false", "Unreadable")
+    assert running.condition("SettingsApplied")["reason"] == "Unreadable"
+    assert running.settings.read_bytes() == b'{"chat": {"visual'
+    save_in_place(running, SETTINGS)
+    until(lambda: wanted(running), "restored once whole")
+    until(lambda: running.condition("SettingsApplied")["status"] == "true", "condition recovers")
+
+
+def test_the_home_may_go_and_come_back(running: Sandbox):
+    away = running.root / "elsewhere"
+    running.home.rename(away)
+    until(lambda: running.condition("HomeFound")["status"] == "false", "HomeFound is false")
+    running.home.mkdir()
+    save_in_place(running, SETTINGS)
+    until(lambda: wanted(running), "the new home is looked after")
+    save_by_rename(running, {**SETTINGS, "again": 1})
+    until(lambda: wanted(running), "and watched")
+    assert running.condition("HomeFound")["status"] == "true"
+
+
+def test_the_home_may_become_a_symlink(running: Sandbox):
+    real = running.root / "real-home"
+    running.home.rename(real)
+    running.home.symlink_to(real)
+    until(lambda: running.condition("HomeFound")["status"] == "true", "found behind the link")
+    (real / "settings.json").write_text(json.dumps(SETTINGS))
+    until(lambda: wanted(running), "a write behind the link is seen")
+
+
+def test_settings_may_be_a_symlink_into_a_dotfiles_repository(sandbox: Sandbox):
+    dotfiles = sandbox.root / "dotfiles"
+    dotfiles.mkdir()
+    (dotfiles / "lm.json").write_text(json.dumps(SETTINGS))
+    sandbox.settings.symlink_to(dotfiles / "lm.json")
+    sandbox.start()
+    until(lambda: wanted(sandbox), "the target is edited")
+    assert sandbox.settings.is_symlink()
+    (dotfiles / "lm.json").write_text(json.dumps({**SETTINGS, "edited": True}))
+    until(lambda: wanted(sandbox), "and watched")
+
+
+def test_a_second_daemon_refuses_and_says_why(running: Sandbox):
+    second = running.specd("run")
+    assert second.returncode == 2
+    assert str(running.process.pid) in second.stderr
+    assert "already" in second.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it_cleanly(running: Sandbox, number):
+    assert running.stop(number) == 0
+    assert not (running.state / "run" / "specd.sock").exists()
+    assert running.specd("status").returncode == 3
+
+
+def test_a_killed_daemon_leaves_nothing_in_the_next_ones_way(running: Sandbox):
+    running.stop(signal.SIGKILL)
+    save_in_place(running, SETTINGS)
+    running.start()
+    until(lambda: wanted(running), "restored after a crash")
+
+
+def test_a_broken_configuration_leaves_the_last_good_one_in_force(running: Sandbox):
+    running.config.write_text("[speculation]\nvisualise = true\n")
+    broken = until(
+        lambda: (c := running.condition("ConfigValid"))["status"] == "false" and c, "ConfigValid"
+    )
+    assert "visualize" in broken["message"]
+    assert "2" in broken["message"]
+    save_in_place(running, SETTINGS)
+    until(lambda: wanted(running), "the last good configuration still works")
+    running.config.write_text("[speculation]\nvisualize = false\n")
+    until(lambda: running.condition("ConfigValid")["status"] == "true", "valid again")
+    until(
+        lambda: running.read()["chat"]["visualizeSpeculativeDecoding"] is False, "and in force"
+    )
+
+
+def test_hup_reads_the_configuration_again(running: Sandbox):
+    running.config.write_text('[agent]\nlog_level = "debug"\n')
+    running.process.send_signal(signal.SIGHUP)
+    until(lambda: "configuration read" in running.said(), "reloaded")
+    assert running.process.poll() is None
+
+
+def test_restore_undoes_a_write_and_it_stays_undone(running: Sandbox):
+    written = running.status()["last_write"]["id"]
+    undone = running.specd("restore", str(written))
+    assert undone.returncode == 0, undone.stderr
+    assert running.read()["chat"]["visualizeSpeculativeDecoding"] is False
+    save_in_place(running, {**SETTINGS, "touched": 1})
+    until(lambda: running.status()["held"], "the values are held")
+    assert running.read()["chat"]["visualizeSpeculativeDecoding"] is False

@@ -1,0 +1,104 @@
+"""Patience: at once for an app that saves often, ever more slowly for a program that never stops."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from specd.reconcile import contention
+from specd.reconcile.contention import BUDGET, Patience, drifted, lasted, stormed, wait, wrote
+
+
+def undo(known: Patience, now: float) -> Patience:
+    """One round: the value is undone, specd waits as long as it must and writes."""
+    known = drifted(known, now)
+    return wrote(known, now + wait(known, now))
+
+
+def test_a_lone_drift_is_answered_at_once():
+    assert wait(drifted(Patience(), 10.0), 10.0) == 0.0
+
+
+def test_a_thousand_drifts_in_a_row_are_each_answered_at_once():
+    known, now = Patience(), 10.0
+    for _ in range(1_000):
+        known = drifted(known, now)
+        assert wait(known, now) == 0.0
+        known = wrote(known, now)
+        now += 0.004
+
+
+def test_being_undone_a_few_times_in_a_row_is_called_contention():
+    known, now = Patience(), 10.0
+    for _ in range(contention.CONTENDED_AFTER):
+        assert not known.contended
+        known = undo(known, now)
+        now += 0.1
+    known = drifted(known, now)
+    assert known.contended
+
+
+def test_a_slow_writer_never_exhausts_the_budget():
+    known, now = Patience(), 10.0
+    for _ in range(10_000):
+        known = undo(known, now)
+        now += 2.5
+    assert not known.backing_off
+
+
+def test_a_fight_without_end_is_backed_off_from_one_second_up_to_five_minutes():
+    known, now = Patience(), 10.0
+    delays = []
+    for _ in range(int(BUDGET) + 20):
+        known = drifted(known, now)
+        pause = wait(known, now)
+        now += pause
+        known = wrote(known, now)
+        if pause:
+            delays.append(round(pause))
+        now += 0.001
+    assert delays[:5] == [1, 2, 4, 8, 16]
+    assert max(delays) == 300
+
+
+def test_peace_is_forgiven_after_the_write_has_lasted():
+    known, now = Patience(), 10.0
+    while not known.backing_off:
+        known = undo(known, now)
+        now += 0.001
+    known = lasted(known, now + 1_000)
+    assert known == Patience()
+
+
+def test_one_drift_seen_by_several_passes_counts_once():
+    known = wrote(drifted(Patience(), 1.0), 1.0)
+    for moment in (2.0, 2.1, 2.2):
+        known = drifted(known, moment)
+    assert known.undone == 1
+
+
+def test_in_a_storm_the_write_waits_for_a_quiet_spell():
+    known = stormed(drifted(Patience(), 5.0), 5.0)
+    assert 0 < wait(known, 5.0) <= contention.QUIET_S
+
+
+def test_a_storm_holds_a_write_off_for_a_bounded_time_only():
+    known, now = drifted(Patience(), 5.0), 5.0
+    while now < 5.0 + 2 * contention.STORM_AT_MOST_S:
+        known = stormed(known, now)
+        if wait(known, now) == 0.0:
+            break
+        now += 0.001
+    assert now <= 5.0 + contention.STORM_AT_MOST_S + 0.01
+
+
+@given(st.lists(st.floats(min_value=0.0005, max_value=30.0), min_size=1, max_size=300))
+def test_writes_are_bounded_by_budget_and_refill(gaps):
+    known, now, writes = Patience(), 1.0, 0
+    for gap in gaps:
+        known = drifted(known, now)
+        if wait(known, now) == 0.0:
+            known = wrote(known, now)
+            writes += 1
+        now += gap
+    assert writes <= BUDGET + now * contention.REFILL_PER_S + now / contention.FIRST_DELAY_S
