@@ -2,7 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
 import pytest
+
+from tests.daemon import Sandbox
+
+Figures = Callable[..., None]
+"""``figures(points=1_000, peak_mb=41.2)``: numbers to be printed under the test's name."""
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Figures:
+    """Numbers worth comparing between runs; they are listed when the run ends."""
+
+    def say(**values: object) -> None:
+        told = ", ".join(
+            f"{name.replace('_', ' ')} {_shown(value)}" for name, value in values.items()
+        )
+        request.node.user_properties.append(("figures", told))
+
+    return say
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.3g}" if abs(value) < 1_000 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
+    """A home, a state directory and a specd.toml; whatever daemon is started there ends with it."""
+    made = Sandbox(tmp_path)
+    made.home.mkdir()
+    made.config.write_text("")
+    yield made
+    made.kill()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -10,3 +48,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("mlx"):
             item.add_marker(pytest.mark.xdist_group("mlx"))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """List the figures that tests told, by test."""
+    told = [
+        (report.nodeid, value)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, value in report.user_properties
+        if name == "figures"
+    ]
+    if told:
+        terminalreporter.section("figures")
+    for test, line in sorted(told):
+        terminalreporter.line(f"{test.split('/', 1)[-1]}: {line}")
