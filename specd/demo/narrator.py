@@ -53,15 +53,16 @@ class Narrator:
             step.seconds = round(time.perf_counter() - began, 2)
             mark = "[green]✓[/]" if step.ok else "[red]✗[/]"
             took = f"[dim]{step.seconds:5.1f} s[/]"
-            self.console.print(f"{mark} {took}  [bold]{escape(name)}[/]  {escape(step.says)}")
+            told = f"{mark} {took}  [bold]{escape(name)}[/]  {escape(step.says)}"
+            self.console.print(told, soft_wrap=True)
 
     def note(self, text: str) -> None:
         """An indented line below the last step."""
-        self.console.print(f"           {escape(text)}", highlight=False)
+        self.console.print(f"           {escape(text)}", soft_wrap=True)
 
     def show(self, text: str) -> None:
         """A screen of somebody else's, set apart."""
         self.console.print()
         for line in text.rstrip().splitlines():
-            self.console.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
+            self.console.print(f"    {line}", markup=False, soft_wrap=True)
         self.console.print()

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rich.console import Console
+from rich.markup import escape
 
 from specd.demo import app
 from specd.demo.daemon import Daemon, NotHeldError, log_tail, running, specd, until
@@ -61,8 +62,8 @@ def tell(*, keep: bool, as_json: bool, family: Family = DEMO) -> int:
         held = True
     except (NotHeldError, StandInError) as problem:
         held = False
-        console.print(f"[red]Not held:[/] {problem}")
-        console.print(log_tail(sandbox), markup=False)
+        console.print(f"[red]Not held:[/] {escape(str(problem))}", soft_wrap=True)
+        narrator.show(log_tail(sandbox))
     seconds = round(time.monotonic() - began, 1)
     if keep:
         _tell_where(console, sandbox)
@@ -288,7 +289,7 @@ def _leaves(document: Any, path: str = "") -> dict[str, Any]:
 
 
 def _tell_where(console: Console, sandbox: Sandbox) -> None:
-    console.print(f"\nKept in {sandbox.root}. To look around:", markup=False)
+    console.print(f"\nKept in {sandbox.root}. To look around:", markup=False, soft_wrap=True)
     for name, value in sandbox.environment.items():
-        console.print(f"  export {name}={value}", markup=False)
+        console.print(f"  export {name}={value}", markup=False, soft_wrap=True)
     console.print("  specd run &\n  specd status")
