@@ -63,9 +63,12 @@ def run(args: argparse.Namespace) -> int:
             sys.stdout.write(platform.text(_program(_in_force())).decode())
             return DONE
         return _install(platform, sure=args.yes)
-    except (ServiceError, SwapError) as problem:
+    except (ServiceError, SwapError, OSError) as problem:
         print(f"specd: {problem}", file=sys.stderr)
         return FAILED
+    except world.Unusable as problem:
+        print(f"specd: {problem}", file=sys.stderr)
+        return BAD_INPUT
     except ConfigError as error:
         for line in error.lines():
             print(f"specd: {safe(line)}", file=sys.stderr)
@@ -73,6 +76,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _install(platform: Platform, *, sure: bool) -> int:
+    other = _running_otherwise(platform)
+    if other is not None:
+        print(
+            f"specd: a specd runs already (process {other}), not as a service; stop it first",
+            file=sys.stderr,
+        )
+        return FAILED
     found = _look()
     for line in found.lines:
         print(line)
@@ -94,14 +104,23 @@ def _install(platform: Platform, *, sure: bool) -> int:
     return _tell_how_it_stands()
 
 
+def _running_otherwise(platform: Platform) -> int | None:
+    """The process of a daemon that somebody else has started, None when there is none."""
+    try:
+        status = ask.ask("GET", "/v1/status")
+    except ask.CannotAsk:
+        return None
+    running: int = status["pid"]
+    return None if running == platform.pid() else running
+
+
 def _look() -> _Found:
     path = places.config_file()
     loaded = config.read(path)
     home = homes.find_home(loaded.config.lmstudio.home)
     if isinstance(home, homes.NoHome):
         text = None if loaded.exists else edit.new_text()
-        lines = (f"{home}; specd will wait for it",)
-        return _Found(path, loaded.config, text, lines, None)
+        return _Found(path, loaded.config, text, (f"{home}; specd will wait for it",), None)
     seen = world.look(loaded.config, home)
     lines = [
         f"LM Studio home  {safe(str(home.path))} ({home.how})",
@@ -123,7 +142,9 @@ def _proposed(seen: world.Seen) -> tuple[tuple[config.Pair, ...], list[str]]:
     resolved = world.decide(replace(seen, config=asking))
     chosen = proposal.propose(resolved, loaded)
     if not chosen:
-        return (), ["pairs           none: no installed main model has a draft that is proven right"]
+        return (), [
+            "pairs           none: no installed main model has a draft that is proven right"
+        ]
     said = [
         f"pair            {pair.name}: {pair.why}"
         + (" (loaded now)" if pair.main and pair.main.key in loaded else "")

@@ -7,6 +7,7 @@ import shutil
 import sys
 
 from specd import places
+from specd.files.swap import SwapError
 from specd.service.command import ServiceError
 from specd.service.platforms import here
 
@@ -59,12 +60,13 @@ def _restore() -> bool:
     state = places.state_dir()
     try:
         restored = restore_all(Journal(places.journal_dir(state)), HeldKeys(state / "holds.json"))
-    except OSError as error:
+    except (OSError, SwapError) as error:
         print(f"specd: not everything could be restored: {error}", file=sys.stderr)
         return False
     for each in restored:
         print(each)
-    print(f"restored {len(restored)} files" if restored else "there was nothing to restore")
+    if not restored:
+        print("there was nothing to restore")
     return True
 
 

@@ -1,0 +1,198 @@
+"""``specd explain``: why something is so, what specd saw, and what it will do next."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+
+from specd.cli import ask, world
+from specd.cli.meanings import MEANINGS
+from specd.cli.paint import paint, safe, wants_colour, width, wrap
+from specd.lmstudio import model_defaults, names
+from specd.lmstudio.model import Model
+from specd.reconcile.desired import WantedPair
+from specd.reconcile.observe import read_file
+from specd.tokenizer import suggest
+from specd.tokenizer.verdict import Verdict
+
+DONE, BAD_INPUT, NOT_RUNNING = 0, 2, 3
+
+MANY = 8
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of ``specd explain``."""
+    made = argparse.ArgumentParser(
+        prog="specd explain",
+        description="Explain a condition, a model or a pair: why it is so, what specd saw, and what "
+        "it will do next.",
+        epilog="examples: specd explain Faster; specd explain qwen3-8b; "
+        "specd explain qwen3-8b qwen3-0.6b; exit code: 0 done, 2 bad input, "
+        "3 specd is not running (the meaning of a condition is shown all the same)",
+    )
+    made.add_argument(
+        "what", nargs="+", metavar="CONDITION|MODEL|PAIR", help="a pair is MAIN DRAFT"
+    )
+    return made
+
+
+def run(args: argparse.Namespace) -> int:
+    """Find out what is meant, and explain it."""
+    words = [word for text in args.what for word in text.split() if word not in ("←", "<-")]
+    if len(words) == 1:
+        condition = next((each for each in MEANINGS if each.lower() == words[0].lower()), None)
+        if condition is not None:
+            return _condition(condition)
+    if len(words) > 2:
+        print("specd: give one condition, one model, or a main and a draft", file=sys.stderr)
+        return BAD_INPUT
+    try:
+        seen = world.see()
+        models = [names.resolve(word, seen.world.models) for word in words]
+    except world.Unusable as problem:
+        print(f"specd: {problem}", file=sys.stderr)
+        return BAD_INPUT
+    except names.NameProblem as problem:
+        print(f"specd: {safe(str(problem))}{_nearest(words)}", file=sys.stderr)
+        return BAD_INPUT
+    if len(models) == 1:
+        _model(seen, models[0])
+    else:
+        _pair(seen, models[0], models[1])
+    return DONE
+
+
+def _nearest(words: Sequence[str]) -> str:
+    near = difflib.get_close_matches(words[0].lower(), [each.lower() for each in MEANINGS], n=1)
+    if not near:
+        return ""
+    return f"; or did you mean the condition {next(e for e in MEANINGS if e.lower() == near[0])}?"
+
+
+def _condition(kind: str) -> int:
+    meaning = next(each for name, each in MEANINGS.items() if name == kind)
+    problem: ask.CannotAsk | None = None
+    try:
+        status = ask.ask("GET", "/v1/status")
+    except ask.CannotAsk as cannot:
+        problem = cannot
+        _title(kind)
+    else:
+        now = next(each for each in status["conditions"] if each["type"] == kind)
+        _title(f"{kind} is {now['status']} ({now['reason']})")
+        _say("why", now["message"])
+        _say("since", now["since"])
+    _say("true when", meaning.true_when)
+    _say("looked at", meaning.looks_at)
+    _say("what next", meaning.next_step)
+    if problem is not None:
+        print(f"specd: how it stands cannot be told: {problem}", file=sys.stderr)
+        return NOT_RUNNING
+    return DONE
+
+
+def _model(seen: world.Seen, model: Model) -> None:
+    _title(f"{model.key}: {model.format} {model.kind}")
+    _say("identifier", model.identifier)
+    _say("files", str(model.path))
+    facts = [model.architecture or "architecture unknown", f"{model.size_bytes / 1e9:.2f} GB"]
+    if model.quantization:
+        facts.append(model.quantization)
+    if model.vocab_size:
+        facts.append(f"{model.vocab_size} logits")
+    _say("what it is", ", ".join(facts))
+    if model.problem:
+        _say("not usable", model.problem)
+        return
+    _as_main(seen, model)
+    _as_draft(seen, model)
+    _say("LM Studio", _standing(seen, model))
+
+
+def _as_main(seen: world.Seen, model: Model) -> None:
+    for pair in _wanted(seen):
+        if pair.main == model:
+            _say("as main", f"{pair.name} is {pair.state}: {pair.why}")
+            break
+    else:
+        _say("as main", "specd.toml has no [[pair]] for it")
+    drafts = suggest.rank(model, seen.world.models, seen.stores.verdicts)
+    for draft in drafts[:MANY]:
+        _say("could draft", f"{draft.key}: {_word(seen.stores.verdicts.lookup(model, draft))}")
+    if not drafts:
+        _say("could draft", "no installed model")
+    elif len(drafts) > MANY:
+        _say("", f"and {len(drafts) - MANY} more; `specd pairs` lists them")
+
+
+def _as_draft(seen: world.Seen, model: Model) -> None:
+    mains = [pair.name for pair in _wanted(seen) if pair.draft == model]
+    if mains:
+        _say("as draft", f"in use by {', '.join(mains)}")
+
+
+def _standing(seen: world.Seen, model: Model) -> str:
+    path = model_defaults.config_path(seen.home.path, model)
+    found = read_file(path)
+    if found.problem is not None:
+        return found.problem
+    held = model_defaults.read(found.document)
+    if held.draft_model is None:
+        return "its default configuration names no draft"
+    length = f" with {held.draft_tokens} draft tokens" if held.draft_tokens is not None else ""
+    return f"its default configuration names {held.draft_model}{length} ({path})"
+
+
+def _pair(seen: world.Seen, main: Model, draft: Model) -> None:
+    verdict = seen.stores.verdicts.lookup(main, draft)
+    _title(f"{main.key} ← {draft.key}: {_word(verdict)}")
+    if verdict is not None:
+        for reason in verdict.reasons:
+            _say("why", reason)
+        for difference in verdict.differences[:MANY]:
+            _say("differs", f"id {difference.id}: {difference.main!r} and {difference.draft!r}")
+        if verdict.missing_in_draft:
+            texts = ", ".join(each.text for each in verdict.missing_in_draft[:MANY])
+            _say("draft lacks", f"{texts} (costs acceptance, never correctness)")
+        for name, opinion in verdict.others.items():
+            _say(name, opinion)
+        for advice in verdict.advice:
+            _say("advice", advice)
+        _say("proven", verdict.validated or "from the files; `specd check` proves it with MLX")
+    measured = seen.stores.history.latest(main.key, draft.key)
+    if measured is None:
+        _say("measured", "not yet; `specd bench` does it now")
+    elif measured.best.interval is None:
+        _say("measured", f"predicted {measured.best.predicted_speedup:.2f}×, not confirmed")
+    else:
+        low, high = measured.best.interval
+        _say(
+            "measured",
+            f"{measured.best.measured_speedup:.2f}× [{low:.2f}, {high:.2f}] with "
+            f"{measured.best.draft_tokens} draft tokens, {measured.started_at}",
+        )
+    wanted = next((each for each in _wanted(seen) if each.main == main), None)
+    if wanted is None:
+        _say("what next", f"nothing: specd.toml has no [[pair]] for {main.key}")
+    elif wanted.draft == draft:
+        _say("what next", f"it is {wanted.state}: {wanted.why}")
+    else:
+        _say("what next", f"nothing: {wanted.name} is what specd.toml comes to ({wanted.why})")
+
+
+def _wanted(seen: world.Seen) -> tuple[WantedPair, ...]:
+    return seen.stores.resolve(seen.config, seen.world.models)
+
+
+def _word(verdict: Verdict | None) -> str:
+    return verdict.kind if verdict else "not compared yet; `specd check MAIN DRAFT` does it"
+
+
+def _title(text: str) -> None:
+    print(paint(safe(text), "bold", colour=wants_colour()))
+
+
+def _say(name: str, text: str) -> None:
+    print(f"  {name:<12} {wrap(text, width(), ' ' * 15)}")

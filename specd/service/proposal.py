@@ -1,0 +1,44 @@
+"""Which pairs a first specd.toml should hold, from what was found (pure).
+
+Nothing is asked that can be found out: the main models that LM Studio has loaded come first, else
+the largest that has a proven draft. The draft itself is left to "auto", so that the measured best
+follows later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from specd.config import Pair, SpecdConfig
+from specd.lmstudio import names
+from specd.lmstudio.model import Model
+from specd.reconcile.desired import WantedPair
+
+LOOKED_AT = 8
+"""Main models whose drafts are compared before anything is known; the rest can wait."""
+
+
+def candidates(models: Sequence[Model], loaded: Collection[str]) -> SpecdConfig:
+    """A configuration that asks for a draft for every main model worth looking at.
+
+    ``loaded`` holds the keys of the models that LM Studio has loaded.
+    """
+    mains = [model for model in models if model.kind == "llm" and model.problem is None]
+    mains.sort(key=lambda model: (model.key not in loaded, -model.size_bytes))
+    return SpecdConfig(pair=tuple(Pair(main=_name(model, models)) for model in mains[:LOOKED_AT]))
+
+
+def propose(resolved: Sequence[WantedPair], loaded: Collection[str]) -> tuple[WantedPair, ...]:
+    """Of the resolved ``candidates``, those to propose: every loaded one, else the first."""
+    usable = [pair for pair in resolved if pair.state == "wanted" and pair.main is not None]
+    running = [pair for pair in usable if pair.main is not None and pair.main.key in loaded]
+    return tuple(running or usable[:1])
+
+
+def _name(model: Model, models: Sequence[Model]) -> str:
+    """The short name where it says which model is meant, else the long one."""
+    try:
+        found = names.resolve(model.key, models)
+    except names.NameProblem:
+        return model.identifier
+    return model.key if found == model else model.identifier
