@@ -79,7 +79,7 @@ def resolve(name: str, models: Sequence[Model]) -> Model:
         Ambiguous: several fit equally well. A model that cannot be used (half downloaded, a
             projector) never stands in the way of one that can.
     """
-    for fits in _ways(name.strip().strip("/")):
+    for fits in _ways(name.strip().rstrip("/")):
         found = [model for model in models if fits(model)]
         if len(found) > 1:
             found = [

@@ -157,7 +157,7 @@ def settings(home: Path) -> dict[str, Any]:
         "appFirstLoad": False,
         "autoLoadBundledLLM": True,
         "modelLoadingGuardrails": {"mode": "high", "customThresholdBytes": 4294967296},
-        "dismissedModals": ["Willkommen – 你好 – 👋"],
+        "dismissedModals": ["Willkommen, 你好 👋"],
         "pre030ChatsMigrated": 3,
         "enableLocalService": True,
         "defaultContextLength": {"type": "custom", "value": 8192},

@@ -46,7 +46,12 @@ GGUF_SMALL = model("someone/Qwen3-0.6B-GGUF/qwen3-0.6b-q8_0.gguf", "gguf")
 
 
 def apply(
-    content: bytes | None, main: Model, draft: Model | None, tokens: int | None, *, mtp: bool = False
+    content: bytes | None,
+    main: Model,
+    draft: Model | None,
+    tokens: int | None,
+    *,
+    mtp: bool = False,
 ) -> bytes | None:
     current: Json | Any = ABSENT if content is None else jsonedit.parse(content)
     made = model_defaults.wishes(HOME, main, draft, tokens, current, mtp=mtp)
@@ -161,7 +166,10 @@ def test_exactly_one_way_of_drafting_is_on_for_a_gguf_main() -> None:
         ([], "it holds a list where LM Studio keeps an object"),
         (None, "it holds null"),
         ({"operation": []}, "operation is a list where LM Studio keeps an object"),
-        ({"operation": {"fields": {}}}, "operation.fields is an object where LM Studio keeps a list"),
+        (
+            {"operation": {"fields": {}}},
+            "operation.fields is an object where LM Studio keeps a list",
+        ),
         ({"operation": {"fields": None}}, "operation.fields is null"),
         (
             {"operation": {"fields": [{"key": DRAFT, "value": {"checked": True, "value": "a/b"}}]}},
@@ -205,12 +213,18 @@ def test_reading_tells_for_how_many_requests_a_model_is_loaded() -> None:
 
 
 ANY_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["operation", "load", "fields", "key", "value", DRAFT, "x"]),
-        inner,
-        max_size=4,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["operation", "load", "fields", "key", "value", DRAFT, "x"]),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=12,
 )

@@ -86,7 +86,12 @@ def test_a_scalar_of_the_wrong_type_is_replaced(wrong: Json) -> None:
             "an object",
             "a single value",
         ),
-        ({"speculativeDecoding": {"draft": "x"}}, "speculativeDecoding is", "an object", "a single"),
+        (
+            {"speculativeDecoding": {"draft": "x"}},
+            "speculativeDecoding is",
+            "an object",
+            "a single",
+        ),
     ],
 )
 def test_a_container_where_it_does_not_belong_is_reported_and_left(

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+import os
+import plistlib
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from specd.lmstudio import app
+
+
+@pytest.fixture
+def sleeper(tmp_path: Path) -> Iterator[object]:
+    """Starts a copy of ``sleep`` under any name, and ends it."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(path: Path) -> subprocess.Popen[bytes]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(shutil.which("sleep") or "/bin/sleep", path)
+        process = subprocess.Popen([path, "60"])
+        started.append(process)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            if Path(f"/proc/{process.pid}/exe").readlink() == path:
+                break
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="macOS runs its own programs only from where they belong"
+)
+
+
+def found(home: Path | None, pid: int) -> app.Running | None:
+    return next((each for each in app.running(home) if each.pid == pid), None)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("LM Studio", "app"), ("llmster", "llmster")])
+def test_a_process_of_lm_studios_name_is_found_with_its_start(
+    sleeper: object, tmp_path: Path, name: str, kind: str
+) -> None:
+    before = datetime.now(UTC).timestamp()
+    process = sleeper(tmp_path / name)  # type: ignore[operator]
+    running = found(None, process.pid)
+    assert running is not None
+    assert running.kind == kind
+    assert running.started is not None
+    assert abs(running.started.timestamp() - before) < 10
+
+
+def test_a_process_is_recognised_by_where_it_was_installed(sleeper: object, tmp_path: Path) -> None:
+    executable = tmp_path / "opt" / "0.4.16" / "a-program-with-a-long-name"
+    process = sleeper(executable)  # type: ignore[operator]
+    internal = tmp_path / "home" / ".internal"
+    internal.mkdir(parents=True)
+    location = internal / "llmster-install-location.json"
+    assert found(tmp_path / "home", process.pid) is None
+    location.write_text(json.dumps({"path": str(executable), "argv": [], "cwd": ""}))
+    running = found(tmp_path / "home", process.pid)
+    assert running is not None
+    assert (running.kind, running.version) == ("llmster", "0.4.16")
+
+
+def test_the_version_of_a_mac_app_is_its_bundles(sleeper: object, tmp_path: Path) -> None:
+    contents = tmp_path / "LM Studio.app" / "Contents"
+    process = sleeper(contents / "MacOS" / "LM Studio")  # type: ignore[operator]
+    contents.joinpath("Info.plist").write_bytes(
+        plistlib.dumps({"CFBundleShortVersionString": "0.4.16"})
+    )
+    running = found(None, process.pid)
+    assert running is not None
+    assert running.version == "0.4.16"
+
+
+def test_another_process_is_not_lm_studio() -> None:
+    assert found(None, os.getpid()) is None
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"path": 7}', '{"path": ""}', "[" * 99_999])
+def test_a_location_file_that_is_no_use_is_passed_over(tmp_path: Path, content: str) -> None:
+    internal = tmp_path / ".internal"
+    internal.mkdir()
+    (internal / "app-install-location.json").write_text(content)
+    assert found(tmp_path, os.getpid()) is None

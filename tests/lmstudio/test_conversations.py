@@ -1,0 +1,342 @@
+from __future__ import annotations
+
+import copy
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from specd.lmstudio import conversations
+from specd.lmstudio.conversations import AnswerStats, Cursor, Run
+from tests.conftest import Figures
+
+PRIVATE = "PRIVATE-the-users-own-words"
+DRAFT = "llm.prediction.speculativeDecoding.draftModel"
+EXACT = "llm.prediction.speculativeDecoding.numDraftTokensExact"
+HOUR_AGO = time.time() - 3600
+
+
+def answer(at_ms: int = 1764000001000, *, draft: bool = True) -> dict[str, Any]:
+    drafted = {
+        "usedDraftModelKey": "qwen3-0.6b",
+        "totalDraftTokensCount": 40,
+        "acceptedDraftTokensCount": 25,
+        "rejectedDraftTokensCount": 13,
+        "ignoredDraftTokensCount": 2,
+    }
+    return {
+        "type": "contentBlock",
+        "stepIdentifier": f"{at_ms}-0.2573",
+        "content": [
+            {"type": "text", "text": PRIVATE, "fromDraftModel": False, "tokensCount": 1},
+            {"type": "text", "text": PRIVATE, "fromDraftModel": True, "tokensCount": 3},
+            {"type": "text", "text": "<think>", "isStructural": True, "tokensCount": 2},
+            {"type": "text", "text": PRIVATE, "fromDraftModel": False, "tokensCount": 1},
+        ],
+        "genInfo": {
+            "indexedModelIdentifier": "mlx-community/Qwen3-8B-4bit",
+            "identifier": "qwen3-8b",
+            "loadModelConfig": {"fields": []},
+            "predictionConfig": {
+                "fields": [
+                    {"key": "llm.prediction.systemPrompt", "value": PRIVATE},
+                    {"key": DRAFT, "value": "mlx-community/Qwen3-0.6B-4bit"},
+                    {"key": EXACT, "value": 3},
+                ]
+            },
+            "stats": {
+                "stopReason": "eosFound",
+                "tokensPerSecond": 18.2,
+                "timeToFirstTokenSec": 0.31,
+                "totalTimeSec": 5.6,
+                "promptTokensCount": 35,
+                "predictedTokensCount": 102,
+                "totalTokensCount": 137,
+                **(drafted if draft else {}),
+            },
+        },
+    }
+
+
+def chat(*steps: dict[str, Any]) -> dict[str, Any]:
+    user = {"versions": [{"type": "singleStep", "role": "user", "content": [{"text": PRIVATE}]}]}
+    debug = {"type": "debugInfoBlock", "stepIdentifier": "1764000000500-0.1", "debugInfo": PRIVATE}
+    messages: list[dict[str, Any]] = []
+    for step in steps:
+        messages += [user, {"versions": [{"type": "multiStep", "steps": [debug, step]}]}]
+    return {"name": PRIVATE, "systemPrompt": PRIVATE, "messages": messages}
+
+
+def keep(folder: Path, name: str, document: Any) -> Path:
+    path = folder / f"{name}.conversation.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    return path
+
+
+def read(folder: Path, since: Cursor) -> list[AnswerStats]:
+    return [each for batch in conversations.read(folder, since) for each in batch.answers]
+
+
+def test_an_answers_figures_are_read(tmp_path: Path) -> None:
+    path = keep(tmp_path, "a", chat(answer()))
+    (found,) = read(tmp_path, Cursor())
+    assert found == AnswerStats(
+        id=found.id,
+        file=path,
+        at=1764000001.0,
+        model="mlx-community/Qwen3-8B-4bit",
+        asked_draft="mlx-community/Qwen3-0.6B-4bit",
+        draft="qwen3-0.6b",
+        draft_tokens=3,
+        tokens=102,
+        prompt_tokens=35,
+        seconds=5.6,
+        time_to_first_token=0.31,
+        tokens_per_second=18.2,
+        stop_reason="eosFound",
+        drafted=40,
+        accepted=25,
+        rejected=13,
+        ignored=2,
+        runs=(Run(from_draft=False, tokens=1), Run(from_draft=True, tokens=3), Run(False, 1)),
+    )
+
+
+def test_not_a_word_of_text_is_kept(tmp_path: Path) -> None:
+    keep(tmp_path, "a", chat(answer()))
+    since = Cursor()
+    found = read(tmp_path, since)
+    assert PRIVATE not in repr(found)
+    assert PRIVATE not in json.dumps(since.to_json())
+
+
+def test_an_answer_without_a_draft_has_none(tmp_path: Path) -> None:
+    step = answer(draft=False)
+    step["genInfo"]["predictionConfig"] = {"fields": []}
+    keep(tmp_path, "a", chat(step))
+    (found,) = read(tmp_path, Cursor())
+    assert (found.asked_draft, found.draft, found.drafted) == (None, None, None)
+
+
+def test_a_draft_that_was_asked_for_and_never_ran_can_be_told(tmp_path: Path) -> None:
+    keep(tmp_path, "a", chat(answer(draft=False)))
+    (found,) = read(tmp_path, Cursor())
+    assert found.asked_draft is not None
+    assert found.draft is None
+
+
+def test_nothing_is_counted_twice_as_a_chat_grows(tmp_path: Path) -> None:
+    since = Cursor()
+    steps = [answer(1764000000000 + n) for n in range(5)]
+    found: list[AnswerStats] = []
+    for count in range(1, 6):
+        keep(tmp_path, "folder/a", chat(*steps[:count]))
+        found += read(tmp_path, since)
+        found += read(tmp_path, since)
+    assert len(found) == 5
+    assert len({each.id for each in found}) == 5
+
+
+def test_deleting_an_earlier_message_does_not_count_the_later_ones_again(tmp_path: Path) -> None:
+    since = Cursor()
+    steps = [answer(1764000000000 + n) for n in range(3)]
+    keep(tmp_path, "a", chat(*steps))
+    assert len(read(tmp_path, since)) == 3
+    keep(tmp_path, "a", chat(*steps[1:]))
+    assert read(tmp_path, since) == []
+
+
+def test_a_copied_chat_is_not_counted_again(tmp_path: Path) -> None:
+    since = Cursor()
+    path = keep(tmp_path, "a", chat(answer()))
+    assert len(read(tmp_path, since)) == 1
+    shutil.copy(path, tmp_path / "b.conversation.json")
+    assert read(tmp_path, since) == []
+
+
+def test_steps_without_a_time_are_told_apart_by_their_place(tmp_path: Path) -> None:
+    steps = [answer(), answer()]
+    for step, identifier in zip(steps, ("0-x", None), strict=True):
+        step["stepIdentifier"] = identifier
+    keep(tmp_path, "a", chat(*steps))
+    since = Cursor()
+    assert len({each.id for each in read(tmp_path, since)}) == 2
+    keep(tmp_path, "a", chat(*steps, answer()))
+    assert len(read(tmp_path, since)) == 1
+
+
+def test_every_version_of_an_answer_counts(tmp_path: Path) -> None:
+    document = chat(answer(1764000000001))
+    again = copy.deepcopy(document["messages"][1]["versions"][0])
+    again["steps"][1] = answer(1764000000002)
+    document["messages"][1]["versions"].append(again)
+    keep(tmp_path, "a", document)
+    assert len(read(tmp_path, Cursor())) == 2
+
+
+def test_a_chat_that_did_not_change_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = keep(tmp_path, "a", chat(answer()))
+    os.utime(path, (HOUR_AGO, HOUR_AGO))
+    since = Cursor()
+    assert len(read(tmp_path, since)) == 1
+    monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("it was opened"))
+    assert read(tmp_path, Cursor.from_json(json.loads(json.dumps(since.to_json())))) == []
+
+
+@pytest.mark.parametrize("part", [1, 0.3, 0.9])
+def test_a_half_written_file_is_read_when_it_is_whole(tmp_path: Path, part: float) -> None:
+    whole = json.dumps(chat(answer()))
+    path = keep(tmp_path, "a", whole[: int(len(whole) * part) - 1])
+    since = Cursor()
+    (batch,) = conversations.read(tmp_path, since)
+    assert batch.answers == ()
+    assert "perhaps it is being written" in (batch.problem or "")
+    path.write_text(whole)
+    assert len(read(tmp_path, since)) == 1
+
+
+def test_a_reader_that_is_stopped_counts_the_same_batch_again(tmp_path: Path) -> None:
+    for name in "ab":
+        keep(tmp_path, name, chat(answer(1764000000000 + ord(name))))
+    since = Cursor()
+    first = next(iter(conversations.read(tmp_path, since)))
+    kept = Cursor.from_json(since.to_json())
+    assert first.answers[0].id in {each.id for each in read(tmp_path, kept)}
+
+
+def test_files_that_are_gone_are_forgotten(tmp_path: Path) -> None:
+    path = keep(tmp_path, "a", chat(answer()))
+    os.utime(path, (HOUR_AGO, HOUR_AGO))
+    since = Cursor()
+    read(tmp_path, since)
+    assert list(since.files) == ["a.conversation.json"]
+    path.unlink()
+    read(tmp_path, since)
+    assert since.files == {}
+
+
+@pytest.mark.parametrize("value", [None, 7, [], {"files": 3}, {"files": {"a": [1]}, "counted": []}])
+def test_a_cursor_that_is_no_use_begins_anew(value: object) -> None:
+    assert Cursor.from_json(value) == Cursor()
+
+
+def test_links_and_other_files_are_not_read(tmp_path: Path) -> None:
+    outside = keep(tmp_path / "outside", "a", chat(answer()))
+    inside = tmp_path / "conversations"
+    inside.mkdir()
+    (inside / "link.conversation.json").symlink_to(outside)
+    (inside / "folder").symlink_to(outside.parent)
+    (inside / "notes.json").write_text(json.dumps(chat(answer())))
+    assert read(inside, Cursor()) == []
+    assert read(tmp_path / "gone", Cursor()) == []
+
+
+ODD = st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.just([]) | st.just({})
+
+
+@given(data=st.data())
+def test_one_odd_value_loses_at_most_its_own_answer(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    document = chat(*(answer(1764000000000 + n) for n in range(3)))
+    step = document["messages"][3]["versions"][0]["steps"][1]
+    places = [
+        (document["messages"][3], "versions"),
+        (document["messages"][3]["versions"][0], "steps"),
+        *((step, key) for key in step),
+        *((step["genInfo"], key) for key in step["genInfo"]),
+        *((step["genInfo"]["stats"], key) for key in step["genInfo"]["stats"]),
+        *((step["content"][1], key) for key in step["content"][1]),
+    ]
+    holder, key = data.draw(st.sampled_from(places))
+    holder[key] = data.draw(ODD)
+    folder = tmp_path_factory.getbasetemp() / "odd"
+    shutil.rmtree(folder, ignore_errors=True)
+    keep(folder, "a", document)
+    found = read(folder, Cursor())
+    assert {1764000000.0, 1764000000.002} <= {each.at for each in found}
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_no_conversation_and_no_crash(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "noise"
+    folder.mkdir(exist_ok=True)
+    (folder / "a.conversation.json").write_bytes(b"{" + content)
+    read(folder, Cursor())
+
+
+def test_a_deep_file_is_refused(tmp_path: Path) -> None:
+    keep(tmp_path, "a", '{"messages": ' + "[" * 200_000)
+    assert read(tmp_path, Cursor()) == []
+
+
+def test_thousands_of_conversations_take_seconds_and_the_second_time_none(
+    tmp_path: Path, figures: Figures
+) -> None:
+    content = json.dumps(chat(*(answer(1764000000000 + n) for n in range(10))))
+    for n in range(2000):
+        path = keep(tmp_path, f"folder-{n % 20}/{n}", content.replace("1764", str(1800 + n)))
+        os.utime(path, (HOUR_AGO, HOUR_AGO))
+    since = Cursor()
+    started = time.perf_counter()
+    assert len(read(tmp_path, since)) == 20_000
+    first = time.perf_counter() - started
+    started = time.perf_counter()
+    assert read(tmp_path, since) == []
+    second = time.perf_counter() - started
+    figures(first_s=first, second_ms=second * 1000)
+    assert first < 20
+    assert second < 1
+
+
+_MEASURE = """
+import resource, sys, time
+from pathlib import Path
+from specd.lmstudio import conversations
+
+def peak():
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    status = Path("/proc/self/status").read_text()  # ru_maxrss would begin with the parent's
+    return next(int(l.split()[1]) * 1024 for l in status.splitlines() if l.startswith("VmHWM"))
+
+before = peak()
+started = time.perf_counter()
+count = sum(len(b.answers) for b in conversations.read(Path(sys.argv[1]), conversations.Cursor()))
+print(count, time.perf_counter() - started, peak() - before)
+"""
+
+
+def test_a_hundred_megabytes_are_read_in_seconds_with_little_more_memory(
+    tmp_path: Path, figures: Figures
+) -> None:
+    letters = random.Random(0)  # noqa: S311 - filler
+    text = "".join(letters.choices('abc äöü \\" \n', k=50_000))
+    steps = [answer(1764000000000 + n) for n in range(800)]
+    for step in steps:
+        step["content"][0]["text"] = text
+    path = keep(tmp_path, "big", chat(*steps))
+    size = path.stat().st_size
+    assert size > 100_000_000
+    measured = subprocess.run(
+        [sys.executable, "-c", _MEASURE, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    count, seconds, memory = (float(word) for word in measured.stdout.split())
+    figures(megabytes=size / 1e6, seconds=seconds, extra_memory_mb=memory / 1e6)
+    assert count == 800
+    assert seconds < 20
+    assert 0 < memory < 1.5 * size

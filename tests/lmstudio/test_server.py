@@ -1,0 +1,492 @@
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from specd.lmstudio import answers
+from specd.lmstudio.server import (
+    BadAnswer,
+    DraftStats,
+    Instance,
+    NotReachable,
+    Refused,
+    Server,
+    server_url,
+)
+
+TOKEN = "lm-SECRET-token"
+
+V1 = {
+    "models": [
+        {
+            "type": "llm",
+            "publisher": "mlx-community",
+            "key": "qwen3-8b",
+            "architecture": "qwen3",
+            "quantization": {"name": "4bit", "bits_per_weight": 4},
+            "size_bytes": 4620000000,
+            "loaded_instances": [
+                {"id": "qwen3-8b", "config": {"context_length": 40960, "parallel": 4}}
+            ],
+            "max_context_length": 40960,
+            "format": "mlx",
+            "capabilities": {"vision": False},
+        },
+        {
+            "type": "embedding",
+            "key": "nomic",
+            "quantization": None,
+            "loaded_instances": [],
+            "format": "gguf",
+        },
+        {"type": "llm", "key": "vl", "capabilities": {"vision": True}, "loaded_instances": "?"},
+        "nonsense",
+        {"key": 7},
+    ]
+}
+V0 = {
+    "data": [
+        {
+            "id": "qwen3-8b",
+            "type": "llm",
+            "publisher": "mlx-community",
+            "arch": "qwen3",
+            "compatibility_type": "mlx",
+            "quantization": "4bit",
+            "state": "loaded",
+            "max_context_length": 40960,
+        },
+        {"id": "vl", "type": "vlm", "state": "not-loaded"},
+    ]
+}
+ANSWER = {
+    "choices": [{"finish_reason": "stop", "message": {"role": "assistant", "content": "Hallo"}}],
+    "usage": {"prompt_tokens": 24, "completion_tokens": 53},
+    "stats": {
+        "tokens_per_second": 51.4,
+        "time_to_first_token": 0.111,
+        "generation_time": 0.954,
+        "stop_reason": "eosFound",
+        "draft_model": "qwen3-0.6b",
+        "total_draft_tokens_count": 40,
+        "accepted_draft_tokens_count": 25,
+        "rejected_draft_tokens_count": 13,
+        "ignored_draft_tokens_count": 2,
+    },
+    "runtime": {"name": "mlx-llm-mac-arm64", "version": "1.3.0"},
+}
+CHAT = [{"role": "user", "content": "Hi"}]
+
+Answering = Callable[["Handler"], None]
+
+
+@dataclass
+class Lms:
+    """A small real HTTP server; what it does at each path is the test's."""
+
+    paths: dict[str, Answering] = field(default_factory=dict)
+    seen: list[tuple[str, str | None, Any]] = field(default_factory=list)
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def says(self, path: str, value: Any, status: int = 200) -> None:
+        content = value if isinstance(value, bytes) else json.dumps(value).encode()
+        self.paths[path] = lambda handler: handler.reply(content, status)
+
+    def streams(self, path: str, *events: Any, pause: float = 0.0, done: bool = True) -> None:
+        def answer(handler: Handler) -> None:
+            handler.send_response(200)
+            handler.send_header("Content-Type", "text/event-stream")
+            handler.end_headers()
+            for event in events:
+                data = event if isinstance(event, str) else json.dumps(event)
+                handler.wfile.write(f"data: {data}\n\n".encode())
+                handler.wfile.flush()
+                time.sleep(pause)
+            if done:
+                handler.wfile.write(b"data: [DONE]\n\n")
+
+        self.paths[path] = answer
+
+
+class Handler(BaseHTTPRequestHandler):
+    lms: Lms
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def reply(self, content: bytes, status: int = 200) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def handle_any(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.lms.seen.append(
+            (self.path, self.headers.get("Authorization"), json.loads(body) if body else None)
+        )
+        answer = self.lms.paths.get(self.path)
+        if answer is None:
+            self.reply(b'{"error": "not found"}', 404)
+        else:
+            answer(self)
+
+    do_GET = do_POST = handle_any  # noqa: N815 - the names http.server calls
+
+
+@pytest.fixture
+def lms() -> Iterator[Lms]:
+    made = Lms()
+    handler = type("Bound", (Handler,), {"lms": made})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        made.port = server.server_address[1]
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield made
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def deaf() -> Iterator[str]:
+    """Somebody who listens and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+# -- where it is ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "url"),
+    [
+        ({"port": 4321, "networkInterface": "127.0.0.1"}, "http://127.0.0.1:4321"),
+        ({"port": 4321, "networkInterface": "0.0.0.0"}, "http://127.0.0.1:4321"),  # noqa: S104
+        ({"port": 4321, "networkInterface": "192.168.1.5"}, "http://192.168.1.5:4321"),
+        ({"port": 4321, "networkInterface": "fe80::1"}, "http://[fe80::1]:4321"),
+        ({"port": 4321, "networkInterface": "evil.example/\r\nX: y"}, "http://127.0.0.1:4321"),
+        ({"port": 4321, "networkInterface": 7}, "http://127.0.0.1:4321"),
+        ({"port": "4321"}, "http://127.0.0.1:1234"),
+        ({"port": 0}, "http://127.0.0.1:1234"),
+        ({"port": True}, "http://127.0.0.1:1234"),
+        ([], "http://127.0.0.1:1234"),
+    ],
+)
+def test_the_url_comes_from_lm_studios_own_config(tmp_path: Path, config: Any, url: str) -> None:
+    (tmp_path / ".internal").mkdir()
+    (tmp_path / ".internal" / "http-server-config.json").write_text(json.dumps(config))
+    assert server_url(tmp_path, "auto") == url
+
+
+def test_without_a_config_the_default_port_is_taken(tmp_path: Path) -> None:
+    assert server_url(tmp_path) == "http://127.0.0.1:1234"
+    (tmp_path / ".internal").mkdir()
+    (tmp_path / ".internal" / "http-server-config.json").write_text("{")
+    assert server_url(tmp_path) == "http://127.0.0.1:1234"
+
+
+@pytest.mark.parametrize(
+    ("configured", "url"),
+    [
+        ("http://mac.local:1234", "http://mac.local:1234"),
+        ("http://mac.local:1234/", "http://mac.local:1234"),
+        ("http://mac.local:1234/v1/", "http://mac.local:1234"),
+        ("https://proxy.example/lm/api/v0", "https://proxy.example/lm"),
+    ],
+)
+def test_a_url_as_other_programs_want_it_is_understood(
+    tmp_path: Path, configured: str, url: str
+) -> None:
+    assert server_url(tmp_path, configured) == url
+
+
+@pytest.mark.parametrize("configured", ["localhost:1234", "ftp://x", "http://", ""])
+def test_what_is_no_url_is_refused(tmp_path: Path, configured: str) -> None:
+    with pytest.raises(ValueError, match="no http or https URL"):
+        server_url(tmp_path, configured)
+
+
+# -- models -----------------------------------------------------------------------------------------
+
+
+def test_models_are_listed_with_their_instances(lms: Lms) -> None:
+    lms.says("/api/v1/models", V1)
+    main, embedding, vision = Server(lms.url).models()
+    assert (main.key, main.format, main.quantization) == ("qwen3-8b", "mlx", "4bit")
+    assert main.loaded_instances == (Instance("qwen3-8b", 40960, 4),)
+    assert main.size_bytes == 4620000000
+    assert (embedding.type, embedding.loaded) == ("embedding", False)
+    assert (vision.type, vision.loaded_instances) == ("vlm", ())
+
+
+def test_an_older_server_is_asked_in_its_own_way(lms: Lms) -> None:
+    lms.says("/api/v0/models", V0)
+    main, vision = Server(lms.url).models()
+    assert (main.architecture, main.loaded, main.format) == ("qwen3", True, "mlx")
+    assert (vision.type, vision.loaded) == ("vlm", False)
+    assert [path for path, _, _ in lms.seen] == ["/api/v1/models", "/api/v0/models"]
+
+
+def test_an_unknown_path_may_be_answered_with_a_complaint_and_status_200(lms: Lms) -> None:
+    lms.says("/api/v1/models", {"error": "Unexpected endpoint or method. (GET /api/v1/models)"})
+    lms.says("/api/v0/models", V0)
+    assert len(Server(lms.url).models()) == 2
+
+
+def test_a_server_that_only_speaks_openais_api_is_understood(lms: Lms) -> None:
+    lms.says("/v1/models", {"object": "list", "data": [{"id": "some/model", "object": "model"}]})
+    (only,) = Server(lms.url).models()
+    assert (only.key, only.loaded) == ("some/model", False)
+
+
+def test_a_server_that_lists_no_models_is_not_lm_studios(lms: Lms) -> None:
+    with pytest.raises(BadAnswer, match="is it LM Studio's server"):
+        Server(lms.url).models()
+
+
+def test_the_token_is_sent_and_shown_nowhere(lms: Lms) -> None:
+    lms.says("/api/v1/models", {"error": {"message": f"bad token {TOKEN[:3]}"}}, 401)
+    server = Server(lms.url, TOKEN, token_env="MY_TOKEN")
+    with pytest.raises(Refused) as caught:
+        server.models()
+    assert lms.seen[0][1] == f"Bearer {TOKEN}"
+    assert "$MY_TOKEN" in str(caught.value)
+    for text in (str(caught.value), repr(caught.value), repr(server)):
+        assert TOKEN not in text
+
+
+def test_without_a_token_none_is_sent_and_the_variable_is_named(lms: Lms) -> None:
+    lms.says("/api/v1/models", {}, 403)
+    with pytest.raises(Refused, match=r"\$LM_API_TOKEN"):
+        Server(lms.url).models()
+    assert lms.seen[0][1] is None
+
+
+def test_loading_and_unloading_name_the_instance(lms: Lms) -> None:
+    lms.says("/api/v1/models/load", {"instance_id": "qwen3-8b:2", "status": "loaded"})
+    lms.says("/api/v1/models/unload", {"instance_id": "qwen3-8b:2"})
+    server = Server(lms.url)
+    assert server.load("qwen3-8b", 8192) == "qwen3-8b:2"
+    server.unload("qwen3-8b:2")
+    assert [body for _, _, body in lms.seen] == [
+        {"model": "qwen3-8b", "context_length": 8192},
+        {"instance_id": "qwen3-8b:2"},
+    ]
+
+
+# -- answers ----------------------------------------------------------------------------------------
+
+
+def test_an_answer_tells_what_the_draft_did(lms: Lms) -> None:
+    lms.says("/api/v0/chat/completions", ANSWER)
+    answer = Server(lms.url).chat("qwen3-8b", CHAT, draft_model="qwen3-0.6b", max_tokens=50)
+    assert (answer.text, answer.tokens, answer.prompt_tokens) == ("Hallo", 53, 24)
+    assert answer.draft == DraftStats("qwen3-0.6b", 40, 25, 13, 2)
+    assert (answer.generation_seconds, answer.tokens_per_second) == (0.954, 51.4)
+    assert answer.time_to_first_token == 0.111
+    assert (answer.stop_reason, answer.runtime) == ("eosFound", "mlx-llm-mac-arm64 1.3.0")
+    assert lms.seen[0][2] == {
+        "model": "qwen3-8b",
+        "messages": CHAT,
+        "max_tokens": 50,
+        "temperature": 0.0,
+        "stream": False,
+        "draft_model": "qwen3-0.6b",
+    }
+
+
+def test_an_answer_that_says_nothing_of_a_draft_has_none(lms: Lms) -> None:
+    lms.says("/api/v0/chat/completions", {**ANSWER, "stats": {"tokens_per_second": 18.0}})
+    assert Server(lms.url).chat("m", CHAT, draft_model="d").draft is None
+
+
+def test_mlx_lms_server_is_asked_at_openais_path(lms: Lms) -> None:
+    lms.says("/v1/chat/completions", {k: v for k, v in ANSWER.items() if k != "stats"})
+    answer = Server(lms.url).chat("m", CHAT, draft_model="d", num_draft_tokens=4)
+    assert (answer.tokens, answer.draft, answer.stop_reason) == (53, None, "stop")
+    assert lms.seen[-1][0] == "/v1/chat/completions"
+    assert (lms.seen[-1][2]["draft_model"], lms.seen[-1][2]["num_draft_tokens"]) == ("d", 4)
+
+
+def test_a_stream_is_put_together_and_its_first_token_timed(lms: Lms) -> None:
+    pieces = [{"choices": [{"delta": {"content": word}}]} for word in ("Hal", "lo", "!")]
+    end = {"choices": [{"delta": {}, "finish_reason": "stop"}], "stats": ANSWER["stats"]}
+    usage = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}
+    lms.streams(
+        "/api/v0/chat/completions", {"choices": [{"delta": {"role": "assistant"}}]}, *pieces, end,
+        usage, pause=0.02,
+    )  # fmt: skip
+    answer = Server(lms.url).chat("m", CHAT, stream=True)
+    assert (answer.text, answer.tokens, answer.prompt_tokens) == ("Hallo!", 4, 3)
+    assert answer.draft == DraftStats("qwen3-0.6b", 40, 25, 13, 2)
+    assert answer.time_to_first_token is not None
+    assert 0.02 <= answer.time_to_first_token < answer.seconds
+    assert answer.seconds >= 0.1
+
+
+def test_a_stream_without_usage_is_counted_by_its_events(lms: Lms) -> None:
+    pieces = [{"choices": [{"delta": {"content": str(n)}}]} for n in range(7)]
+    lms.streams("/v1/chat/completions", *pieces)
+    assert Server(lms.url).chat("m", CHAT, stream=True).tokens == 7
+
+
+def test_what_a_reasoning_model_thinks_counts_as_its_first_token(lms: Lms) -> None:
+    events = [
+        {"choices": [{"delta": {"reasoning_content": "hm "}}]},
+        {"choices": [{"delta": {"content": "yes"}}]},
+    ]
+    lms.streams("/api/v0/chat/completions", *events)
+    assert Server(lms.url).chat("m", CHAT, stream=True).text == "hm yes"
+
+
+@pytest.mark.parametrize(
+    ("events", "words"),
+    [
+        (["{"], "not JSON"),
+        ([], "before it began"),
+        ([{"error": {"message": "out of memory"}}], "out of memory"),
+    ],
+)
+def test_a_broken_stream_says_what_broke(lms: Lms, events: list[Any], words: str) -> None:
+    lms.streams("/api/v0/chat/completions", *events)
+    with pytest.raises(BadAnswer, match=words):
+        Server(lms.url).chat("m", CHAT, stream=True)
+
+
+# -- what can go wrong ------------------------------------------------------------------------------
+
+
+def test_nobody_there_is_not_reachable() -> None:
+    server = Server(f"http://127.0.0.1:{closed_port()}")
+    assert not server.reachable()
+    with pytest.raises(NotReachable, match="nobody answers at http://127"):
+        server.models()
+
+
+def test_somebody_who_never_answers_costs_no_more_than_the_time_limit(deaf: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(NotReachable, match="in time"):
+        Server(deaf).models(timeout=0.2)
+    assert time.monotonic() - started < 2
+
+
+def test_an_answer_that_trickles_is_cut_off_at_the_time_limit(lms: Lms) -> None:
+    piece = {"choices": [{"delta": {"content": "x"}}]}
+    lms.streams("/api/v0/chat/completions", *[piece] * 100, pause=0.05)
+    started = time.monotonic()
+    with pytest.raises(NotReachable, match="finish"):
+        Server(lms.url).chat("m", CHAT, stream=True, timeout=0.3)
+    assert time.monotonic() - started < 2
+
+
+def test_a_server_that_wants_a_token_is_reachable(lms: Lms) -> None:
+    lms.says("/api/v1/models", {}, 401)
+    assert Server(lms.url).reachable()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"<html>", "not JSON"),
+        (b"[]", "not a JSON object"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"error": {"message": "model\\u001b[31m crashed"}}', "crashed"),
+        (b" " * (33 * 1024 * 1024), "more than"),
+    ],
+)
+def test_an_answer_that_is_none_is_told_apart(lms: Lms, content: bytes, words: str) -> None:
+    lms.says("/api/v1/models", content)
+    with pytest.raises(BadAnswer, match=words) as caught:
+        Server(lms.url).models(timeout=10)
+    assert str(caught.value).isprintable()
+
+
+def test_an_error_carries_the_servers_own_words_and_status(lms: Lms) -> None:
+    lms.says("/api/v0/chat/completions", {"error": {"message": "insufficient\n memory"}}, 500)
+    with pytest.raises(BadAnswer, match="answered 500: insufficient memory") as caught:
+        Server(lms.url).chat("m", CHAT)
+    assert caught.value.status == 500
+
+
+def test_a_model_that_is_not_there_is_named(lms: Lms) -> None:
+    with pytest.raises(BadAnswer, match="does not have nobody"):
+        Server(lms.url).chat("nobody", CHAT)
+
+
+def test_something_that_does_not_speak_http_is_said_to() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def greet() -> None:
+            peer, _ = listening.accept()
+            with peer:
+                peer.recv(1000)
+                peer.sendall(b"SSH-2.0-OpenSSH\r\n")
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        with pytest.raises(BadAnswer, match="does not speak HTTP"):
+            Server(f"http://127.0.0.1:{listening.getsockname()[1]}").models()
+        thread.join()
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "choices",
+                    "message",
+                    "delta",
+                    "content",
+                    "usage",
+                    "stats",
+                    "completion_tokens",
+                    "draft_model",
+                    "total_draft_tokens_count",
+                    "config",
+                    "loaded_instances",
+                    "id",
+                ]
+            ),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=15,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["choices", "usage", "stats", "runtime"]), ANY))
+def test_any_answer_is_read_without_a_crash(told: dict[str, Any]) -> None:
+    answer = answers.read_answer(told, answers.said(told), 1.0, None)
+    assert answer.tokens >= 0
+    answers.listen(answers.Spoken(), told)
+
+
+@given(st.dictionaries(st.sampled_from(["key", "id", "loaded_instances", "state", "type"]), ANY))
+def test_any_model_is_read_without_a_crash(told: dict[str, Any]) -> None:
+    for _, _, read in answers.LISTINGS:
+        assert isinstance(read(told).key, str)
