@@ -12,7 +12,7 @@ import signal
 import sqlite3
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from specd import __version__, config, places
+from specd import __version__, places
 from specd.agent import contender, lock, notify, private, report
 from specd.agent.events import Events, Level
 from specd.agent.inbox import Batch, Inbox
@@ -55,6 +55,11 @@ AFTER_BURST_S = 0.25
 
 BURST = 2_000
 
+POLL_S = 2.0
+"""Where not everything can be watched: how often the files specd edits are looked at."""
+
+POLL_MODELS_S = 30.0
+
 CONTENDER_S = 30.0
 """How often to look for the process that keeps undoing specd's writes."""
 
@@ -88,7 +93,9 @@ class Daemon:
         self._stores = Stores.open(state)
         self._reconciler = Reconciler(self._stores.journal, by="daemon")
         self._jobs = Jobs(self._inbox)
-        self._watch = Watch(self._on_change, self._on_reshape, self._on_lost)
+        self._watch = Watch(
+            self._on_change, self._on_reshape, self._on_lost, spare=places.log_path(state).parent
+        )
         self._api: Api | None = None
         self._schedule: Schedule | None = None
         self._home: Home | NoHome = NoHome("not looked for yet", ())
@@ -104,6 +111,7 @@ class Daemon:
         self._again_at: float | None = None
         self._heard = 0
         self._resync_at = 0.0
+        self._poll_at: float | None = None
         self._contender: str | None = None
         self._contender_at = 0.0
         self._judged: set[tuple[str, str]] = set()
@@ -212,7 +220,8 @@ class Daemon:
         self._soon.setdefault(path, time.monotonic() + UNFINISHED_S)
 
     def _until_next(self) -> float:
-        times = [at for at in (self._full_at, self._models_at, self._again_at) if at is not None]
+        waiting = (self._full_at, self._models_at, self._again_at, self._poll_at)
+        times = [at for at in waiting if at is not None]
         times += self._soon.values()
         return max(0.0, min([self._resync_at, *times]) - time.monotonic())
 
@@ -223,23 +232,10 @@ class Daemon:
 
     def _look(self, batch: Batch) -> None:
         now = time.monotonic()
-        dirty = set(batch.paths)
-        self._heard = self._heard + len(dirty)
-        for path, at in list(self._soon.items()):
-            if path in dirty or at <= now:
-                del self._soon[path]
-                dirty.add(path)
-        if self._heard > BURST:
-            self._heard = 0
-            self._full_at = now + AFTER_BURST_S
-        everything = batch.everything
-        if self._full_at is not None and self._full_at <= now:
-            self._full_at = None
-            everything = True
-        if self._resync_at <= now:
-            everything = True
-            if self._schedule is not None:
-                self._schedule.look_at_clock()
+        dirty = self._ripe(batch.paths, now)
+        everything = self._due_again(now) or batch.everything
+        if self._poll_at is not None and self._poll_at <= now:
+            self._poll()
         if self._models_at is not None and self._models_at <= now:
             self._models_at = None
             self._look_at_models()
@@ -248,18 +244,52 @@ class Daemon:
             self._look_at_everything()
             self._scout()
         elif dirty or again:
-            self._sort_out(dirty)
+            if self._config_path in dirty:
+                self.reload()
             self._pass(dirty)
+            self._sort_out(dirty)
+
+    def _ripe(self, changed: Iterable[Path], now: float) -> set[Path]:
+        """What changed, with what was being written and has had its time."""
+        dirty = set(changed)
+        self._heard = self._heard + len(dirty)
+        if self._heard > BURST:
+            self._heard = 0
+            self._full_at = now + AFTER_BURST_S
+        for path, at in list(self._soon.items()):
+            if path in dirty or at <= now:
+                del self._soon[path]
+                dirty.add(path)
+        return dirty
+
+    def _due_again(self, now: float) -> bool:
+        """Whether it is time to look at everything, event or not."""
+        lost = self._full_at is not None and self._full_at <= now
+        if lost:
+            self._full_at = None
+        if self._resync_at > now:
+            return lost
+        if self._schedule is not None:
+            self._schedule.look_at_clock()
+        return True
 
     def _look_at_everything(self) -> None:
+        self.reload()
         self._resync_at = time.monotonic() + self._config.agent.resync_seconds
         self._survey_all()
         self._pass(None)
 
+    def _poll(self) -> None:
+        """Look for what events would have told."""
+        self._poll_at = time.monotonic() + POLL_S
+        self._models_at = self._models_at or time.monotonic() + POLL_MODELS_S
+        self.reload()
+        if homes.find_home(self._config.lmstudio.home) != self._home:
+            self._survey_all()
+        self._pass(None)
+
     def _sort_out(self, dirty: set[Path]) -> None:
-        """Changes to what specd reads rather than writes."""
-        if self._config_path in dirty:
-            self.reload()
+        """Changes to what specd reads rather than writes; after the pass, which is in a hurry."""
         if not isinstance(self._home, Home):
             return
         for path in dirty:
@@ -325,8 +355,13 @@ class Daemon:
                 self._models_at = time.monotonic()
 
     def _follow(self) -> None:
-        directories = survey.directories(self._home, self._world, self._config, self._config_path)
+        directories = survey.directories(self._home, self._world, self._config_path)
+        before = self._watch.polling
         self._watch.follow(directories, [*self._reconciler.paths, self._config_path])
+        polling = self._watch.polling
+        if polling is not None and polling != before:
+            self._say("warning", polling)
+        self._poll_at = None if polling is None else time.monotonic() + POLL_S
 
     def _decide(self) -> None:
         """Work out from all that is known what the files are to hold."""
@@ -549,15 +584,21 @@ class Daemon:
     def _announce(self, before: tuple[Condition, ...], now: tuple[Condition, ...]) -> None:
         known = {each.type: each.status for each in before}
         for condition in now:
-            if known.get(condition.type) == condition.status:
+            if known.get(condition.type, "unknown") == condition.status:
                 continue
             level: Level = "warning" if condition.status == "false" else "info"
-            self._say(level, f"{condition.type} is {condition.status}: {condition.message}",
-                      reason=condition.reason)
+            self._say(
+                level,
+                f"{condition.type} is {condition.status}: {condition.message}",
+                reason=condition.reason,
+            )
             if condition.status == "false" and self._config.agent.notify:
                 title, text = f"specd: {condition.type}", condition.message
-                self._jobs.scout(f"notify {title}", lambda t=title, m=text: notify.desktop(t, m),  # type: ignore[misc]
-                                 lambda _: None)
+                self._jobs.scout(
+                    f"notify {title}",
+                    lambda t=title, m=text: notify.desktop(t, m),  # type: ignore[misc]
+                    lambda _: None,
+                )
 
     def _say(self, level: Level, message: str, **fields: str | float | bool | None) -> None:
         self._events.say(level, message, **fields)
@@ -602,7 +643,9 @@ class Daemon:
         done = self._pass(None, force=True)
         self._say("info", "applied on request", files=len(done.applied))
         return {
-            "written": [str(each.edit.path) for each in done.applied if each.journal_id is not None],
+            "written": [
+                str(each.edit.path) for each in done.applied if each.journal_id is not None
+            ],
             "problems": [each.problem for each in done.applied if each.problem is not None],
         }
 
@@ -640,12 +683,13 @@ class Daemon:
     def restore(self, asked: int | None) -> dict[str, Any]:
         """Undo one journal entry, or all when None, and leave those values alone from now on."""
         journal = self._stores.journal
-        undone = restore_all(journal, self._stores.held_keys) if asked is None else [
-            restore(journal, asked, self._stores.held_keys)
-        ]
+        undone = (
+            restore_all(journal, self._stores.held_keys)
+            if asked is None
+            else [restore(journal, asked, self._stores.held_keys)]
+        )
         for each in undone:
             self._say("info", f"restored on request: {each}", journal=each.id)
         self._decide()
         self._pass(None)
         return {"restored": [each.as_json() for each in undone]}
-

@@ -1,4 +1,4 @@
-"""What the daemon says: one line per decision, to the log file and to whoever listens on the socket.
+"""What the daemon says: one line per decision, to the log file and to listeners on the socket.
 
 A line is ``TIME LEVEL message  key=value key=value``: RFC 3339 local time with zone and
 milliseconds, the level, plain words, two spaces, then the context. Values that hold spaces, quotes
@@ -106,7 +106,7 @@ def format_line(event: Event) -> str:
     return f"{line}  {context}" if context else line
 
 
-def _value(value: str | float | bool) -> str:
+def _value(value: str | float) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):

@@ -10,10 +10,19 @@ import queue
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import TypeVar
 
 Result = TypeVar("Result")
+
+
+class _Word(Enum):
+    EVERYTHING = "everything"
+    STOP = "stop"
+
+
+_EVERYTHING, _STOP = _Word.EVERYTHING, _Word.STOP
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +39,7 @@ class Inbox:
     """Many threads put in, one takes out."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Path | Callable[[], None] | bool] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Path | Callable[[], None] | _Word] = queue.SimpleQueue()
 
     def changed(self, path: Path) -> None:
         """Something happened to ``path``: look at it again."""
@@ -38,11 +47,11 @@ class Inbox:
 
     def look_again(self) -> None:
         """Look at everything again."""
-        self._queue.put(True)
+        self._queue.put(_EVERYTHING)
 
     def stop(self) -> None:
         """End the loop; safe to call from a signal handler."""
-        self._queue.put(False)
+        self._queue.put(_STOP)
 
     def do(self, task: Callable[[], None]) -> None:
         """Run ``task`` on the loop."""
@@ -70,9 +79,9 @@ class Inbox:
         try:
             item = self._queue.get(timeout=timeout)
             while True:
-                if item is True:
+                if item is _EVERYTHING:
                     everything = True
-                elif item is False:
+                elif item is _STOP:
                     stop = True
                 elif isinstance(item, Path):
                     paths.add(item)

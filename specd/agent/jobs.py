@@ -31,9 +31,7 @@ class Jobs:
         """Whether the job called ``name`` has not ended yet."""
         return name in self._names
 
-    def scout(
-        self, name: str, look: Callable[[], Result], then: Callable[[Result], None]
-    ) -> None:
+    def scout(self, name: str, look: Callable[[], Result], then: Callable[[Result], None]) -> None:
         """Call ``look`` on a thread and ``then(result)`` on the loop; a failing look is dropped."""
 
         def work() -> Callable[[], None]:

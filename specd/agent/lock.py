@@ -26,7 +26,8 @@ def hold(path: Path) -> int:
         holder = os.read(descriptor, 32).decode("ascii", "replace").strip()
         os.close(descriptor)
         raise AlreadyRunning(
-            f"another specd (process {holder or 'unknown'}) already works with {path.parent.parent}; "
+            f"another specd (process {holder or 'unknown'}) already works with "
+            f"{path.parent.parent}; "
             "stop it with `specd stop`, or give this one its own $SPECD_STATE_DIR"
         ) from None
     os.ftruncate(descriptor, 0)

@@ -14,25 +14,41 @@ def render(status: dict[str, Any]) -> str:
     """The metrics of one ``GET /v1/status`` answer."""
     lines = [
         *_family("specd_info", "The running version", [({"version": status["version"]}, 1)]),
-        *_family("specd_healthy", "1 when no condition is false", [
-            ({}, int(status["state"] == "healthy"))
-        ]),
+        *_family(
+            "specd_healthy",
+            "1 when no condition is false",
+            [({}, int(status["state"] == "healthy"))],
+        ),
         *_family("specd_uptime_seconds", "Since the daemon started", [({}, status["uptime_s"])]),
         *_family("specd_paused", "1 while writing is paused", [({}, int(status["paused"]))]),
-        *_family("specd_condition", "1 true, 0 false, -1 unknown", [
-            ({"type": each["type"]}, _VALUES[each["status"]]) for each in status["conditions"]
-        ]),
-        *_family("specd_pair_draft_tokens", "Draft length in force", [
-            (_pair(each), each["draft_tokens"])
-            for each in status["pairs"] if each["draft_tokens"] is not None
-        ]),
-        *_family("specd_pair_speedup_ratio", "Measured speed-up of the last benchmark", [
-            (_pair(each), each["speedup"])
-            for each in status["pairs"] if each["speedup"] is not None
-        ]),
-        *_family("specd_last_write_id", "Journal number of the last write", [
-            ({}, status["last_write"]["id"] if status["last_write"] else 0)
-        ]),
+        *_family(
+            "specd_condition",
+            "1 true, 0 false, -1 unknown",
+            [({"type": each["type"]}, _VALUES[each["status"]]) for each in status["conditions"]],
+        ),
+        *_family(
+            "specd_pair_draft_tokens",
+            "Draft length in force",
+            [
+                (_pair(each), each["draft_tokens"])
+                for each in status["pairs"]
+                if each["draft_tokens"] is not None
+            ],
+        ),
+        *_family(
+            "specd_pair_speedup_ratio",
+            "Measured speed-up of the last benchmark",
+            [
+                (_pair(each), each["speedup"])
+                for each in status["pairs"]
+                if each["speedup"] is not None
+            ],
+        ),
+        *_family(
+            "specd_last_write_id",
+            "Journal number of the last write",
+            [({}, status["last_write"]["id"] if status["last_write"] else 0)],
+        ),
     ]
     return "\n".join(lines) + "\n"
 
@@ -41,9 +57,7 @@ def _pair(pair: dict[str, Any]) -> dict[str, str]:
     return {"main": pair["main"], "draft": pair["draft"] or ""}
 
 
-def _family(
-    name: str, about: str, samples: list[tuple[dict[str, str], float]]
-) -> list[str]:
+def _family(name: str, about: str, samples: list[tuple[dict[str, str], float]]) -> list[str]:
     lines = [f"# HELP {name} {about}", f"# TYPE {name} gauge"]
     for labels, value in samples:
         inner = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())

@@ -32,8 +32,12 @@ def desktop_command(title: str, text: str) -> list[str] | None:
     On macOS the words travel as arguments of the script, never as part of it.
     """
     if sys.platform == "darwin":
-        script = "on run argv\ndisplay notification (item 2 of argv) with title (item 1 of argv)\nend run"
-        return ["osascript", "-e", script, title, text]
+        lines = (
+            "on run argv",
+            "display notification (item 2 of argv) with title (item 1 of argv)",
+            "end run",
+        )
+        return ["osascript", *(word for line in lines for word in ("-e", line)), title, text]
     if shutil.which("notify-send"):
         return ["notify-send", "--app-name=specd", "--", title, text]
     return None

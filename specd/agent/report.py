@@ -27,9 +27,7 @@ class DaemonState:
     watching: str
 
 
-def status(
-    facts: Facts, conditions: Iterable[Condition], daemon: DaemonState
-) -> dict[str, Any]:
+def status(facts: Facts, conditions: Iterable[Condition], daemon: DaemonState) -> dict[str, Any]:
     """The whole answer of ``GET /v1/status``."""
     listed = list(conditions)
     return {

@@ -9,10 +9,15 @@ Events are told by the name under which the daemon knows a file, also when the e
 behind a symlink. A file that was only *modified* is still open in its writer's hands; where the
 platform tells when it is closed (Linux), that is what counts and a modification is passed on as
 unsettled.
+
+Watches are limited (on Linux by ``fs.inotify.max_user_watches``, one for every directory below the
+models). What cannot be watched is said in ``polling``, and somebody has to look by himself. The
+watch of a whole tree is kept only if all of it is watched, to leave room for the few that matter.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -35,13 +40,12 @@ from watchdog.events import (
 )
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
-from watchdog.observers.polling import PollingObserver
 
 from specd.agent.mounts import Mounts
 from specd.lmstudio.home import WatchedDir
 
 TELLS_CLOSE = sys.platform == "linux"
-POLL_S = 2.0
+LIMITS = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 _KINDS: list[type[FileSystemEvent]] = [
     FileCreatedEvent,
@@ -76,17 +80,31 @@ class _Alias:
     known: Path
 
 
+@dataclass(frozen=True, slots=True)
+class _Subscription:
+    watch: ObservedWatch
+    handler: _Handler
+
+
 class Watch:
-    """The observers and their subscriptions. ``changed`` is called on a watchdog thread."""
+    """The observer and its subscriptions. ``changed`` is called on a watchdog thread.
+
+    ``spare`` is a directory that is not among those followed: whether it could be watched too tells
+    whether all below the others are. ``polling`` says why not everything is watched, else None.
+    """
 
     def __init__(
-        self, changed: Changed, reshaped: Callable[[], None], lost: Callable[[str], None]
+        self,
+        changed: Changed,
+        reshaped: Callable[[], None],
+        lost: Callable[[str], None],
+        spare: Path,
     ) -> None:
         self._changed = changed
         self._reshaped = reshaped
-        self._observer: BaseObserver = Observer()
-        self._poller: BaseObserver | None = None
-        self._subscribed: dict[_Target, tuple[BaseObserver, ObservedWatch]] = {}
+        self._spare = spare
+        self._observer: BaseObserver | None = None
+        self._subscribed: dict[_Target, _Subscription] = {}
         self._aliases: tuple[_Alias, ...] = ()
         self._shape: frozenset[Path] = frozenset()
         self.polling: str | None = None
@@ -96,17 +114,15 @@ class Watch:
     def start(self) -> None:
         """Start the watching threads."""
         logging.getLogger("watchdog").addHandler(self._lost)
-        self._observer.start()
         self._mounts.start()
 
     def close(self) -> None:
         """Stop every thread."""
         self._mounts.close()
         logging.getLogger("watchdog").removeHandler(self._lost)
-        for observer in (self._observer, self._poller):
-            if observer is not None and observer.is_alive():
-                observer.stop()
-                observer.join(5)
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join(5)
 
     def follow(self, directories: Iterable[WatchedDir], files: Iterable[Path]) -> None:
         """Watch these directories, and what ``files`` really are where they are symlinks."""
@@ -126,39 +142,53 @@ class Watch:
         self._subscribe(_merged(targets))
 
     def _subscribe(self, targets: set[_Target]) -> None:
-        for target in set(self._subscribed) - targets:
-            observer, watch = self._subscribed.pop(target)
-            try:
-                observer.unschedule(watch)
-            except (KeyError, OSError):
-                continue
-        for target in sorted(targets - set(self._subscribed), key=lambda each: str(each.real)):
-            self._schedule(target)
+        gone = {target for target, known in self._subscribed.items() if known.handler.gone}
+        for target in (set(self._subscribed) - targets) | gone:
+            self._drop(target)
+        try:
+            observer = self._observer = self._observer or _started()
+            # Whole trees last: they may use up what there is.
+            for target in sorted(targets - set(self._subscribed), key=lambda each: each.recursive):
+                self._schedule(observer, target)
+            self._probe(observer)
+        except OSError as error:
+            self.polling = (
+                f"the system's limit on file watches is reached ({error.strerror}); specd looks "
+                "by itself every few seconds (raise fs.inotify.max_user_watches and _instances)"
+            )
+            for target in [each for each in self._subscribed if each.recursive]:
+                self._drop(target)
+        else:
+            self.polling = None
 
-    def _schedule(self, target: _Target) -> None:
+    def _schedule(self, observer: BaseObserver, target: _Target) -> None:
+        """Watch one directory; one that went meanwhile, or may not be looked into, is passed over.
+
+        Raises:
+            OSError: a limit is reached.
+        """
         handler = _Handler(self._heard, target)
         try:
-            watch = self._observer.schedule(
+            watch = observer.schedule(
                 handler, str(target.real), recursive=target.recursive, event_filter=_KINDS
             )
-        except FileNotFoundError:
-            return
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EMFILE, errno.ENOMEM):
-                self._poll(target, handler, error)
+            if error.errno in LIMITS:
+                raise
             return
-        self._subscribed[target] = (self._observer, watch)
+        self._subscribed[target] = _Subscription(watch, handler)
 
-    def _poll(self, target: _Target, handler: FileSystemEventHandler, error: OSError) -> None:
-        self.polling = (
-            f"the system's limit on file watches is reached ({error.strerror}); "
-            f"looking every {POLL_S:g} s instead (raise fs.inotify.max_user_watches)"
-        )
-        if self._poller is None:
-            self._poller = PollingObserver(timeout=POLL_S)
-            self._poller.start()
-        watch = self._poller.schedule(handler, str(target.real), recursive=target.recursive)
-        self._subscribed[target] = (self._poller, watch)
+    def _drop(self, target: _Target) -> None:
+        known = self._subscribed.pop(target)
+        if self._observer is not None:
+            with contextlib.suppress(KeyError, OSError):
+                self._observer.unschedule(known.watch)
+
+    def _probe(self, observer: BaseObserver) -> None:
+        # watchdog passes over directories below a watched one when no watch is left for them.
+        if any(target.recursive for target in self._subscribed):
+            watch = observer.schedule(FileSystemEventHandler(), str(self._spare), event_filter=[])
+            observer.unschedule(watch)
 
     def _look_beneath(self) -> None:
         # Something was mounted somewhere: does a watched path lead to another directory now?
@@ -189,14 +219,16 @@ class _Handler(FileSystemEventHandler):
     def __init__(self, heard: Callable[[FileSystemEvent], None], target: _Target) -> None:
         self._heard = heard
         self._target = target
+        self.gone = False
 
     def dispatch(self, event: FileSystemEvent) -> None:
+        if isinstance(event, DirDeletedEvent) and event.src_path == str(self._target.real):
+            # Its watch went with it, even if a new directory has the same name and inode already.
+            self.gone = True
         names = self._target.names
         if names is not None:
             touched = {
-                os.path.basename(os.fsdecode(path))
-                for path in (event.src_path, event.dest_path)
-                if path
+                Path(os.fsdecode(path)).name for path in (event.src_path, event.dest_path) if path
             }
             if not touched & names and os.fsdecode(event.src_path) != str(self._target.real):
                 return
@@ -212,6 +244,12 @@ class _Lost(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._tell(record.getMessage())
+
+
+def _started() -> BaseObserver:
+    observer: BaseObserver = Observer()
+    observer.start()
+    return observer
 
 
 def _aim(

@@ -151,10 +151,17 @@ def _restart() -> Command:
     return service.RESTART
 
 
+def _check() -> Command:
+    from specd.cli import check
+
+    return check
+
+
 COMMANDS: dict[str, Callable[[], Command]] = {
     "status": _status,
     "diff": _diff,
     "apply": _apply,
+    "check": _check,
     "restore": _restore,
     "pause": _pause,
     "resume": _resume,

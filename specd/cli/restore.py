@@ -9,9 +9,10 @@ import sys
 from specd import places
 from specd.cli import ask
 from specd.cli.paint import safe
-from specd.reconcile.apply import show
+from specd.files.swap import SwapError
+from specd.reconcile.apply import describe, show
 from specd.reconcile.journal import Entry, Journal
-from specd.reconcile.restore import HeldKeys, restore, restore_all
+from specd.reconcile.restore import CannotRestore, HeldKeys, restore, restore_all
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,7 +40,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         answer = ask.ask("POST", "/v1/restore", body, state=state, timeout=120)
     except ask.NotRunning:
-        answer = _directly(args.id)
+        try:
+            answer = _directly(args.id)
+        except (CannotRestore, SwapError) as problem:
+            print(f"specd: {problem}", file=sys.stderr)
+            return 2
     except ask.CannotAsk as problem:
         print(f"specd: {problem}", file=sys.stderr)
         return 2
@@ -51,3 +56,41 @@ def run(args: argparse.Namespace) -> int:
     if not answer["restored"]:
         print("nothing to undo")
     return 0
+
+
+def _directly(number: int | None) -> dict[str, list[dict[str, object]]]:
+    """Undo without a daemon, which would otherwise do it on its own loop."""
+    state = places.state_dir()
+    journal, held = Journal(places.journal_dir(state)), HeldKeys(state / "holds.json")
+    undone = restore_all(journal, held) if number is None else (restore(journal, number, held),)
+    return {"restored": [each.as_json() for each in undone]}
+
+
+def _list(journal: Journal, *, as_json: bool) -> int:
+    entries = journal.entries()
+    if as_json:
+        print(json.dumps([_as_json(each) for each in entries], indent=2, ensure_ascii=False))
+        return 0
+    if not entries:
+        print("specd has written nothing yet")
+    for entry in entries:
+        undone = " (undone)" if entry.state == "restored" else ""
+        print(
+            f"{entry.id:>5}  {entry.time[:19].replace('T', ' ')}  {safe(str(entry.path))}{undone}"
+        )
+        for change in entry.changes:
+            print(f"       {safe(describe(change))}")
+    return 0
+
+
+def _as_json(entry: Entry) -> dict[str, object]:
+    return {
+        "id": entry.id,
+        "time": entry.time,
+        "path": str(entry.path),
+        "state": entry.state,
+        "changes": [
+            {"key": each.key, "old": show(each.old), "new": show(each.new)}
+            for each in entry.changes
+        ],
+    }

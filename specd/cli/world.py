@@ -52,21 +52,37 @@ def see() -> Seen:
     found = homes.find_home(read.lmstudio.home)
     if isinstance(found, NoHome):
         raise Unusable(str(found))
+    return look(read, found)
+
+
+def look(wanted: SpecdConfig, found: Home) -> Seen:
+    """As ``see``, for a configuration and a home that are known.
+
+    Raises:
+        Unusable: the state directory cannot be used.
+    """
+    stores = open_stores()
+    return Seen(wanted, stores.state, found, survey.look(found, stores.state), stores)
+
+
+def open_stores() -> Stores:
+    """The stores alone, for what needs neither a configuration nor a home.
+
+    Raises:
+        Unusable: the state directory cannot be used.
+    """
     state = places.state_dir()
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stores = Stores.open(state)
+        return Stores.open(state)
     except OSError as error:
         raise Unusable(f"{error.filename or state} cannot be used: {error.strerror}") from error
-    return Seen(read, state, found, survey.look(found, state), stores)
 
 
 def decide(seen: Seen) -> tuple[WantedPair, ...]:
     """Resolve the pairs, comparing tokenizers first where nobody has yet (in a worker)."""
     pairs = seen.stores.resolve(seen.config, seen.world.models)
-    undecided = [
-        (pair.main, draft) for pair in pairs if pair.main for draft in pair.undecided
-    ]
+    undecided = [(pair.main, draft) for pair in pairs if pair.main for draft in pair.undecided]
     if not undecided:
         return pairs
     print(f"comparing tokenizers of {len(undecided)} pairs …", file=sys.stderr)

@@ -16,7 +16,7 @@ _UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class ExchangeUnsupported(OSError):
-    """This platform or file system cannot exchange two files."""
+    """Not on this platform or file system."""
 
 
 def exchange(one: Path, other: Path) -> None:

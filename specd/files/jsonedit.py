@@ -15,6 +15,8 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
 
 from specd.files.pointer import ABSENT, Absent, Edit, Json, Match, Pointer
 
@@ -26,6 +28,8 @@ MAX_DEPTH = 200
 
 _BOM = "\ufeff"
 _SPACE = re.compile(r"[ \t\n\r]*")
+_COLON = re.compile(r"[ \t\n\r]*:[ \t\n\r]*")
+_COMMA = re.compile(r"[ \t\n\r]*,?[ \t\n\r]*")
 _NEWLINE = re.compile(r"\r\n|\n|\r")
 _STRING_OR_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|NaN|-?Infinity', re.DOTALL)
 
@@ -216,8 +220,7 @@ def _duplicate(text: str) -> NotUnderstood:
 # ---- where things stand in the text ------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
+class _Item(NamedTuple):
     """A member (``key`` set) or an element of a container, as offsets into the text."""
 
     key: str | None
@@ -247,13 +250,11 @@ def _items(text: str, start: int) -> Iterator[_Item]:
     while text[position] not in "}]":
         key, value_start = None, position
         if opening == "{":
-            key, colon = _SPANS.raw_decode(text, position)
-            value_start = _skip(text, _skip(text, colon) + 1)
+            key, end = _SPANS.raw_decode(text, position)
+            value_start = _COLON.match(text, end).end()  # type: ignore[union-attr]
         end = _value_end(text, value_start)
         yield _Item(key, position, value_start, end)
-        position = _skip(text, end)
-        if text[position] == ",":
-            position = _skip(text, position + 1)
+        position = _COMMA.match(text, end).end()  # type: ignore[union-attr]
 
 
 def _find(text: str, start: int, step: str | Match) -> list[_Item]:
@@ -267,7 +268,8 @@ def _find(text: str, start: int, step: str | Match) -> list[_Item]:
         name = json.dumps(step.value if isinstance(step, Match) else step)
         raise _not_understood(text, start, f"{kind} was expected here, to hold {name}")
     if not isinstance(step, Match):
-        return [item for item in _items(text, start) if item.key == step]
+        # A key stands at most once, so the rest need not be walked.
+        return list(islice((item for item in _items(text, start) if item.key == step), 1))
     found = [
         item
         for item in _items(text, start)

@@ -88,8 +88,8 @@ class _Read:
 def update(path: Path, transform: Transform, *, before_write: BeforeWrite) -> Written | None:
     """Replace the content of ``path`` by ``transform(content)``; None when there is nothing to do.
 
-    ``transform`` is called again with their content when somebody else wrote meanwhile; it gets None
-    when there is no file, and returns None to leave things as they are. ``before_write`` is called
+    ``transform`` is called again with their content when somebody else wrote meanwhile; it gets
+    None when there is no file, and returns None to leave things as they are. ``before_write`` is called
     with (real path, old, new) before the exchange: a journal, say.
 
     Raises:
@@ -211,7 +211,7 @@ def _rename(beside: Path, real: Path, read: _Read) -> bool:
     # No exchange here: the moment between this look and the rename is all that is left to chance.
     if _inode(real) != read.inode or _content(read.descriptor) != read.content:
         return False
-    os.replace(beside, real)
+    beside.replace(real)
     return True
 
 
@@ -263,7 +263,9 @@ def _inode(path: Path) -> tuple[int, int] | None:
 def _explained(path: Path, error: OSError) -> SwapError:
     words = error.strerror or str(error)
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return ReadOnly(path, f"{path} may not be written ({words}); allow it, or set the values by hand")
+        return ReadOnly(
+            path, f"{path} may not be written ({words}); allow it, or set the values by hand"
+        )
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace(path, f"{path} could not be written ({words}); free some space")
     return Failed(path, f"{path} could not be written: {words}")

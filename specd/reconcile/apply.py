@@ -46,15 +46,15 @@ def _apply_one(edit: FileEdit, journal: Journal, by: str) -> Applied:
     entry: list[int] = []
 
     def transform(content: bytes | None) -> bytes | None:
-        after = render(content, edit.edits)
+        # Most often the file still is what was planned on; editing it again would cost as much as
+        # the journal's fsync.
+        after = edit.after if content == edit.before else render(content, edit.edits)
         return None if after == content else after
 
     def record(path: Path, before: bytes | None, after: bytes) -> None:
         if entry:
             journal.settle(entry.pop(), written=False)
-        entry.append(
-            journal.intend(path, before, after, edit.changes, surface=edit.surface, by=by)
-        )
+        entry.append(journal.intend(path, before, after, edit.changes, surface=edit.surface, by=by))
 
     try:
         written = swap.update(edit.path, transform, before_write=record)
@@ -81,4 +81,3 @@ def describe(change: Change) -> str:
 def show(value: object) -> str:
     """A JSON value, short; what is not there is "(unset)"."""
     return "(unset)" if value is ABSENT else json.dumps(value, ensure_ascii=False)
-

@@ -79,7 +79,7 @@ def wait(known: Patience, now: float) -> float:
 
 
 def wrote(known: Patience, now: float) -> Patience:
-    """specd has written its values; the next drift will tell whether they lasted."""
+    """Specd has written its values; the next drift will tell whether they lasted."""
     known = replace(known, wrote_at=now, settled=True, storm_since=None, not_before=0.0)
     if not known.backing_off:
         spent_since = now - known.counted_at if known.counted_at else 0.0

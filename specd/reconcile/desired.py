@@ -68,7 +68,7 @@ def resolve(
     rank: Rank,
     choose: Choose,
 ) -> tuple[WantedPair, ...]:
-    """Resolve every pair of specd.toml, in its order; the first of two with the same main counts."""
+    """Resolve every pair of specd.toml in order; the first of two with the same main counts."""
     pairs: list[WantedPair] = []
     taken: dict[str, str] = {}
     for asked in wanted.pair:
@@ -101,7 +101,9 @@ def _resolve_one(
     pair = WantedPair(asked, "wanted", "", main=main)
     if not wanted.speculation.enabled:
         return replace(
-            pair, state="withdrawn", why="speculation is switched off in specd.toml (enabled = false)"
+            pair,
+            state="withdrawn",
+            why="speculation is switched off in specd.toml (enabled = false)",
         )
     if asked.draft == "auto":
         return _choose_draft(pair, main, models, verdict, rank, choose)
@@ -188,7 +190,9 @@ def _length(asked: config.Pair, choice: Choice | None) -> int | None:
 
 def _no_draft(main: Model, candidates: Sequence[Model], verdicts: dict[str, Verdict | None]) -> str:
     if not candidates:
-        return f"no installed model could draft for {main.key}; install a smaller model of its family"
+        return (
+            f"no installed model could draft for {main.key}; install a smaller model of its family"
+        )
     first = candidates[0]
     found = verdicts[first.identifier]
     reason = f" ({first.key}: {found.reasons[0]})" if found else ""

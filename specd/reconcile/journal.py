@@ -196,7 +196,7 @@ class Journal:
     def _refresh(self) -> None:
         """Read what was appended since, by this process or another."""
         try:
-            size = os.stat(self._file).st_size
+            size = self._file.stat().st_size
             if size <= self._read_to:
                 return
             with self._file.open("rb") as file:
@@ -240,7 +240,9 @@ def _line(entry: Entry) -> dict[str, Any]:
         "changes": [
             {
                 "key": change.key,
-                "at": [step if isinstance(step, str) else [step.name, step.value] for step in change.at],
+                "at": [
+                    step if isinstance(step, str) else [step.name, step.value] for step in change.at
+                ],
                 **({} if change.old is ABSENT else {"old": change.old}),
                 **({} if change.new is ABSENT else {"new": change.new}),
                 "why": change.why,

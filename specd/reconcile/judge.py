@@ -54,7 +54,7 @@ def _home_found(facts: Facts, _: SpecdConfig) -> Finding:
     return "true", "Found", f"{facts.home.path} ({facts.home.how})"
 
 
-def _settings_applied(facts: Facts, wanted: SpecdConfig) -> Finding:
+def _settings_applied(facts: Facts, _: SpecdConfig) -> Finding:
     if not isinstance(facts.home, Home):
         return "unknown", "NoHome", "there is no LM Studio home to look into"
     if facts.settings_path is None:
@@ -204,7 +204,8 @@ def _faster(facts: Facts, wanted: SpecdConfig) -> Finding:
         else:
             fast.append(
                 f"{name}: {result.best.measured_speedup:.2f}× "
-                f"[{interval[0]:.2f}, {interval[1]:.2f}] with {result.best.draft_tokens} draft tokens"
+                f"[{interval[0]:.2f}, {interval[1]:.2f}] with "
+                f"{result.best.draft_tokens} draft tokens"
             )
     if slow:
         advice = (
@@ -250,7 +251,11 @@ def _app_up_to_date(facts: Facts, _: SpecdConfig) -> Finding:
     if facts.app is None:
         return "unknown", "NotLooked", "LM Studio's process has not been looked for yet"
     if not facts.app.running:
-        return "true", "NotRunning", "LM Studio is not running; it will read the files when it starts"
+        return (
+            "true",
+            "NotRunning",
+            "LM Studio is not running; it will read the files when it starts",
+        )
     started = facts.app.started
     if started is None:
         return "unknown", "StartUnknown", "LM Studio runs, but since when cannot be known"
@@ -273,7 +278,11 @@ def _uncontended(facts: Facts, _: SpecdConfig) -> Finding:
     ]
     if fights:
         who = f" (likely {facts.contender})" if facts.contender else ""
-        return "false", "Contended", f"{'; '.join(fights)}{who}: find out which program sets it back"
+        return (
+            "false",
+            "Contended",
+            f"{'; '.join(fights)}{who}: find out which program sets it back",
+        )
     return "true", "Quiet", "nobody undoes specd's writes"
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ class FileSeen:
     """One file as it was read.
 
     ``content`` is None when there is no file. ``document`` is ABSENT when there is none or it could
-    not be understood; then ``problem`` says why in words and ``unsettled`` tells whether waiting may
+    not be understood; then ``problem`` says why in words, and ``unsettled`` whether waiting may
     help (a file caught in the middle of being written).
     """
 
@@ -53,7 +53,7 @@ class Observer:
     def __init__(self) -> None:
         self._seen: dict[Path, tuple[_Identity | None, bool, FileSeen]] = {}
 
-    def look(self, paths: Iterable[Path], dirty: Set[Path] | None) -> dict[Path, FileSeen]:
+    def look(self, paths: Iterable[Path], dirty: AbstractSet[Path] | None) -> dict[Path, FileSeen]:
         """What each of ``paths`` holds; ``dirty`` names those surely to be read, None means all.
 
         Paths not in ``dirty`` that were seen before are answered from memory without a system call.

@@ -8,7 +8,7 @@ yesterday's bytes over today's.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,7 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to write, what cannot be written, and what is left alone because the user restored it."""
+    """What to write, what cannot be written, and what is left alone since the user restored it."""
 
     edits: tuple[FileEdit, ...] = ()
     blocked: tuple[Blocked, ...] = ()
@@ -59,7 +59,7 @@ class Plan:
 def plan(
     targets: Iterable[Target],
     seen: Mapping[Path, FileSeen],
-    held: Set[HeldKey] = frozenset(),
+    held: AbstractSet[HeldKey] = frozenset(),
 ) -> Plan:
     """Compare what every target is to hold with what was seen there."""
     edits: list[FileEdit] = []

@@ -8,7 +8,7 @@ others stays.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,12 +97,17 @@ class Reconciler:
         self._want = want
         self._targets = _targets(want) if want else {}
         for known in (
-            self.blocked, self.failed, self.held, self.patience, self._again, self._failures
+            self.blocked,
+            self.failed,
+            self.held,
+            self.patience,
+            self._again,
+            self._failures,
         ):
             for path in set(known) - self.paths:
                 known.pop(path)
 
-    def run(self, dirty: Set[Path] | None, *, force: bool = False) -> Pass:
+    def run(self, dirty: AbstractSet[Path] | None, *, force: bool = False) -> Pass:
         """One pass over ``dirty`` files, or all when None; ``force`` does not wait for anybody."""
         if self._want is None:
             return Pass()
@@ -175,12 +180,14 @@ class Reconciler:
                 self.patience[path] = contention.wrote(self.patience[path], now)
         elif applied.conflict:
             self.patience[path] = contention.stormed(self.patience[path], now)
-            self._again[path] = now + max(contention.QUIET_S, contention.wait(self.patience[path], now))
+            self._again[path] = now + max(
+                contention.QUIET_S, contention.wait(self.patience[path], now)
+            )
         else:
             self.failed[path] = applied
             if not applied.permanent:
                 count = self._failures[path] = self._failures.get(path, -1) + 1
-                self._again[path] = now + min(RETRY_AT_MOST_S, RETRY_S * 2.0**min(count, 10))
+                self._again[path] = now + min(RETRY_AT_MOST_S, RETRY_S * 2.0 ** min(count, 10))
 
     def _next(self, now: float) -> float | None:
         times = [at for _, at in self._times()]

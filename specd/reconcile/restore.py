@@ -1,8 +1,8 @@
 """Undo what specd wrote, and remember to leave it undone.
 
 When the file is still exactly what specd wrote, its old bytes come back. When others wrote since,
-only specd's values go back, each where it is still specd's. What was restored is *held*: the planner
-leaves those values alone until the user asks for them again.
+only specd's values go back, each where it is still specd's. What was restored is *held*: the
+planner leaves those values alone until the user asks for them again.
 """
 
 from __future__ import annotations
@@ -126,9 +126,7 @@ def _undo(journal: Journal, entry: Entry) -> Restored:
     return Restored(entry.id, entry.path, tuple(went_back), how[0] if how else "unchanged")
 
 
-def _bytes_before(
-    journal: Journal, entry: Entry, content: bytes, mine: list[Change]
-) -> bytes:
+def _bytes_before(journal: Journal, entry: Entry, content: bytes, mine: list[Change]) -> bytes:
     if journal.is_what_was_written(entry, content) and entry.before_sha is not None:
         try:
             before = journal.before(entry.id)

@@ -18,7 +18,6 @@ from specd.bench.choice import Choice
 from specd.bench.history import History
 from specd.bench.result import BenchResult
 from specd.config import SpecdConfig
-from specd.files import swap
 from specd.lmstudio.model import Model
 from specd.reconcile import desired
 from specd.reconcile.conditions import Condition

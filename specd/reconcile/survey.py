@@ -1,7 +1,7 @@
 """Look around: configuration, home, models, LM Studio's opinion, its server and its process.
 
-Effects only; what they mean is decided elsewhere. Everything here can fail, and says so in the value
-it returns rather than by raising, because a daemon must live through all of it.
+Effects only; what they mean is decided elsewhere. Everything here can fail, and says so in the
+value it returns rather than by raising, because a daemon must live through all of it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 from specd import config
 from specd.config import ConfigError, SpecdConfig
-from specd.lmstudio import app, draft_cache, model_defaults, models, server, settings
+from specd.lmstudio import app, draft_cache, models, server, settings
 from specd.lmstudio.draft_cache import CacheOpinion
 from specd.lmstudio.home import Home, NoHome, WatchedDir, watch_directories
 from specd.lmstudio.model import Model
@@ -99,7 +99,7 @@ def opinion(home: Home, installed: tuple[Model, ...]) -> CacheOpinion | None:
 
 
 def directories(
-    home: Home | NoHome, world: World, wanted: SpecdConfig, config_path: Path
+    home: Home | NoHome, world: World, config_path: Path
 ) -> tuple[WatchedDir, ...]:
     """Everything the daemon must watch: LM Studio's directories and specd.toml's."""
     configured = WatchedDir(config_path.parent, names=frozenset({config_path.name}))

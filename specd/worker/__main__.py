@@ -74,7 +74,7 @@ def main() -> int:
     except MemoryError:
         say({"error": "out of memory"})
         return 1
-    except Exception as error:  # noqa: BLE001 - the message is the whole point
+    except Exception as error:
         say({"error": str(error) or type(error).__name__})
         raise
     say({"result": result})

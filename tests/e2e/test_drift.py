@@ -26,7 +26,7 @@ def save_in_place(sandbox: Sandbox, document: dict) -> None:
 def save_by_rename(sandbox: Sandbox, document: dict) -> None:
     temporary = sandbox.home / "settings.json.tmp"
     temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False))
-    os.replace(temporary, sandbox.settings)
+    temporary.replace(sandbox.settings)
 
 
 def wanted(sandbox: Sandbox) -> bool:

@@ -1,0 +1,108 @@
+"""``specd check MAIN DRAFT``: may this draft speak for this main, and why."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from specd.cli import world
+from specd.cli.paint import Ink, paint, safe, wants_colour, width, wrap
+from specd.lmstudio import models, names
+from specd.lmstudio.model import Model
+from specd.reconcile.stores import Stores
+from specd.tokenizer.report import to_json
+from specd.tokenizer.verdict import Verdict
+from specd.worker.client import Limits, WorkerError, run_task
+
+USABLE, NOT_USABLE, BAD_INPUT = 0, 1, 2
+
+_INKS: dict[str, Ink] = {
+    "identical": "green",
+    "compatible": "green",
+    "incompatible": "red",
+    "unsupported": "yellow",
+    "unknown": "yellow",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of ``specd check``."""
+    made = argparse.ArgumentParser(
+        prog="specd check",
+        description="Say whether DRAFT may draft for MAIN, and why. Both are model names as LM "
+        "Studio or you write them, or paths of model folders.",
+        epilog="exit code: 0 the pair may be used, 1 it may not, 2 bad input. "
+        "example: specd check qwen3-8b qwen3-0.6b",
+    )
+    made.add_argument("main", metavar="MAIN")
+    made.add_argument("draft", metavar="DRAFT")
+    made.add_argument("--json", action="store_true", help="print the verdict as JSON")
+    return made
+
+
+def run(args: argparse.Namespace) -> int:
+    """Find both models, get the verdict (from the cache, else from a worker), print it."""
+    try:
+        if _is_path(args.main) and _is_path(args.draft):
+            stores, installed = world.open_stores(), ()
+        else:
+            seen = world.see()
+            stores, installed = seen.stores, seen.world.models
+        main, draft = (_find(name, installed) for name in (args.main, args.draft))
+        verdict = _verdict(stores, main, draft)
+    except (world.Unusable, names.NameProblem, WorkerError) as problem:
+        print(f"specd: {problem}", file=sys.stderr)
+        return BAD_INPUT
+    if args.json:
+        print(json.dumps(to_json(verdict), indent=2, ensure_ascii=False))
+    else:
+        print(render(verdict, width(), colour=wants_colour()))
+    return USABLE if verdict.usable else NOT_USABLE
+
+
+def render(verdict: Verdict, columns: int, *, colour: bool) -> str:
+    """The verdict for people."""
+    kind = paint(verdict.kind, _INKS[verdict.kind], colour=colour)
+    lines = [f"{safe(verdict.main)} ← {safe(verdict.draft)}: {kind}"]
+    lines += [f"  {wrap(reason, columns, '  ')}" for reason in verdict.reasons]
+    for each in verdict.differences[:8]:
+        lines.append(f"    id {each.id}: main {each.main!r}, draft {each.draft!r}")
+    rest = verdict.difference_count - min(8, len(verdict.differences))
+    if rest > 0:
+        lines.append(f"    … and {rest:,} more")
+    lines += [f"  advice: {wrap(each, columns, '  ')}" for each in verdict.advice]
+    lines += [f"  {name}: {wrap(said, columns, '  ')}" for name, said in verdict.others.items()]
+    if verdict.validated:
+        lines.append(f"  validated: {wrap(verdict.validated, columns, '  ')}")
+    return "\n".join(lines)
+
+
+def _is_path(name: str) -> bool:
+    return "/" in name and Path(name).expanduser().exists()
+
+
+def _find(name: str, installed: tuple[Model, ...]) -> Model:
+    if not _is_path(name):
+        return names.resolve(name, installed)
+    path = Path(name).expanduser().absolute()
+    # A folder is read as the app would read it: as one of those in its parent.
+    for model in models.index(path.parent).models:
+        if model.path == path:
+            return model
+    raise world.Unusable(f"{path} holds no model: neither weights beside a config.json nor GGUF")
+
+
+def _verdict(stores: Stores, main: Model, draft: Model) -> Verdict:
+    known = stores.verdicts.lookup(main, draft)
+    if known is None:
+        run_task(
+            "verdicts",
+            stores.verdict_request([(main, draft)]),
+            limits=Limits(world.VERDICTS_S, world.WORKER_MEMORY),
+        )
+        known = stores.verdicts.lookup(main, draft)
+    if known is None:
+        raise WorkerError("the model files changed while they were being compared; try again")
+    return known

@@ -1,0 +1,35 @@
+"""Which installed models are worth trying as a draft, before anything was measured (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from specd.lmstudio.model import Model
+from specd.tokenizer.store import VerdictStore
+
+LARGEST_SHARE = 0.5
+"""A draft of more than half the main's size cannot pay for itself."""
+
+
+def rank(main: Model, installed: Sequence[Model], store: VerdictStore) -> tuple[Model, ...]:
+    """Drafts worth trying for ``main``, most promising first: proven ones, then the smaller.
+
+    Never the main itself, another format, a model that is no plain language model, or one too large
+    to be quicker.
+    """
+    candidates = [
+        model
+        for model in installed
+        if model.kind == "llm"
+        and model.format == main.format
+        and model.identifier != main.identifier
+        and 0 < model.size_bytes <= main.size_bytes * LARGEST_SHARE
+    ]
+
+    def promise(model: Model) -> tuple[bool, bool, int, str]:
+        found = store.lookup(main, model)
+        refused = found is not None and not found.usable
+        kin = model.architecture == main.architecture
+        return refused, not kin, model.size_bytes, model.identifier
+
+    return tuple(sorted(candidates, key=promise))
