@@ -20,6 +20,15 @@ from specd.cli import ask
 
 DEADLINE_S = 20.0
 
+SETTINGS = {
+    "language": "en",
+    "chat": {"visualizeSpeculativeDecoding": False, "fontSize": 14},
+    "downloadsFolder": "",
+    "hfDownloadToken": "hf_secret_token",
+    "übersicht": "schön",
+}
+"""A settings.json in which nothing is as specd wants it."""
+
 
 def until(true: Callable[[], Any], what: str, seconds: float = DEADLINE_S) -> Any:
     """Poll until ``true()`` is truthy and return it; fail with ``what`` when it never is."""
@@ -133,6 +142,32 @@ class Sandbox:
             return json.loads((path or self.settings).read_bytes())
         except (OSError, ValueError):
             return None
+
+    def save(self, *, rename: bool = False, **more: Any) -> None:
+        """Save settings.json as the app would, with nothing as specd wants it, and ``more``."""
+        content = json.dumps({**SETTINGS, **more}, indent=2, ensure_ascii=False)
+        if rename:
+            beside = self.home / "settings.json.tmp"
+            beside.write_text(content)
+            beside.replace(self.settings)
+        else:
+            self.settings.write_text(content)
+
+    def applied(self) -> bool:
+        """Whether settings.json holds what specd wants by default."""
+        document = self.read()
+        return (
+            isinstance(document, dict)
+            and document.get("speculativeDecoding") is True
+            and document["chat"]["visualizeSpeculativeDecoding"] is True
+        )
+
+    def running(self) -> Sandbox:
+        """Start on the usual settings and wait until they are applied."""
+        self.save()
+        self.start()
+        until(self.applied, "the first reconcile")
+        return self
 
     def resident(self) -> int:
         """Bytes of resident memory of the daemon."""

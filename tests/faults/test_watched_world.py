@@ -1,0 +1,321 @@
+"""Whatever becomes of the directories that are watched, what is wanted comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Figures
+from tests.daemon import SETTINGS, Sandbox, until
+
+STORM_RATE = 1_000
+CONVERGED_S = 0.050
+
+
+def namespaces() -> bool:
+    """Whether an unprivileged namespace with its own mounts and limits can be made here."""
+    made = subprocess.run(["unshare", "-Urm", "true"], check=False, capture_output=True)
+    return made.returncode == 0
+
+
+own_namespace = pytest.mark.skipif(
+    sys.platform != "linux" or shutil.which("unshare") is None or not namespaces(),
+    reason="needs user and mount namespaces",
+)
+
+
+def storm(sandbox: Sandbox, seconds: float, rate: int) -> int:
+    """Write settings.json ``rate`` times a second, each time unlike wanted; how often it was."""
+    content = json.dumps(SETTINGS, indent=2).encode()
+    written = 0
+    began = time.perf_counter()
+    while (now := time.perf_counter() - began) < seconds:
+        if written > now * rate:
+            time.sleep(0.0002)
+            continue
+        descriptor = os.open(sandbox.settings, os.O_WRONLY | os.O_TRUNC | os.O_CREAT)
+        os.write(descriptor, content)
+        os.close(descriptor)
+        written += 1
+    return written
+
+
+def test_a_storm_of_writes_is_followed_by_what_is_wanted(sandbox: Sandbox, figures: Figures):
+    weather_a_storm(sandbox, figures, seconds=2.0)
+
+
+@pytest.mark.nightly
+def test_a_long_storm_of_writes_is_followed_by_what_is_wanted(sandbox: Sandbox, figures: Figures):
+    weather_a_storm(sandbox, figures, seconds=10.0)
+
+
+def weather_a_storm(sandbox: Sandbox, figures: Figures, seconds: float) -> None:
+    sandbox.running()
+    before, processor = sandbox.status()["last_write"]["id"], sandbox.cpu_seconds()
+    events = storm(sandbox, seconds, STORM_RATE)
+    last = time.perf_counter()
+    until(sandbox.applied, "converged after the storm")
+    converged = time.perf_counter() - last
+    writes = sandbox.status()["last_write"]["id"] - before
+    share = (sandbox.cpu_seconds() - processor) / seconds
+    figures(events=events, converged_ms=converged * 1000, writes=writes, processor_share=share)
+    assert events > seconds * STORM_RATE / 2
+    assert converged < CONVERGED_S
+    assert writes < events / 2
+    assert share < 1.0
+
+
+def test_a_storm_of_renames_is_followed_by_what_is_wanted(sandbox: Sandbox):
+    sandbox.running()
+    end = time.monotonic() + 1.0
+    count = 0
+    while time.monotonic() < end:
+        sandbox.save(rename=True, counter=count)
+        count += 1
+    until(sandbox.applied, "converged after the storm")
+    assert sandbox.read()["counter"] == count - 1
+
+
+def test_a_stopped_daemon_catches_up_with_everything_it_slept_through(sandbox: Sandbox):
+    sandbox.running()
+    assert sandbox.process is not None
+    sandbox.process.send_signal(signal.SIGSTOP)
+    for count in range(50):
+        sandbox.save(rename=count % 2 == 0, counter=count)
+    sandbox.process.send_signal(signal.SIGCONT)
+    until(sandbox.applied, "restored after waking up")
+    assert sandbox.read()["counter"] == 49
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="about inotify's queue")
+def test_an_overflowing_event_queue_loses_no_drift(sandbox: Sandbox, figures: Figures):
+    sandbox.running()
+    assert sandbox.process is not None
+    limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    sandbox.process.send_signal(signal.SIGSTOP)
+    noise = [sandbox.home / "one", sandbox.home / "other"]
+    for count in range(limit):
+        noise[count % 2].touch()
+    sandbox.save()
+    sandbox.process.send_signal(signal.SIGCONT)
+    began = time.perf_counter()
+    until(sandbox.applied, "the drift behind the overflow is found")
+    figures(events=limit * 2, found_after_ms=(time.perf_counter() - began) * 1000)
+    until(lambda: "lost" in sandbox.said(), "the loss is said")
+    sandbox.save(rename=True)
+    until(sandbox.applied, "events are heard again")
+
+
+@own_namespace
+@pytest.mark.parametrize("limit", ["max_inotify_watches", "max_inotify_instances"])
+def test_without_file_watches_it_looks_by_itself_and_says_so(sandbox: Sandbox, limit: str):
+    sandbox.save()
+    sandbox.start(within=limited(limit, 0))
+    until(sandbox.applied, "the first reconcile")
+    sandbox.save(rename=True)
+    until(sandbox.applied, "a drift is found without events")
+    assert "limit" in sandbox.status()["watching"]
+    assert "limit" in sandbox.said()
+
+
+@own_namespace
+def test_running_out_of_watches_among_the_models_is_noticed(sandbox: Sandbox):
+    for count in range(40):
+        (sandbox.home / "models" / "publisher" / f"model-{count}").mkdir(parents=True)
+    sandbox.save()
+    sandbox.start(within=limited("max_inotify_watches", 20))
+    until(sandbox.applied, "the first reconcile")
+    until(lambda: "limit" in sandbox.status()["watching"], "it says that it looks by itself")
+    sandbox.save(rename=True)
+    until(sandbox.applied, "a drift is found")
+
+
+def limited(limit: str, value: int) -> list[str]:
+    """A command prefix that runs the daemon where only ``value`` of something may be had."""
+    script = f'echo {value} > /proc/sys/user/{limit} && exec "$@"'
+    return ["unshare", "-Ur", "sh", "-c", script, "sh"]
+
+
+def test_the_home_may_be_deleted_and_made_again(sandbox: Sandbox):
+    sandbox.running()
+    for _ in range(3):
+        shutil.rmtree(sandbox.home)
+        until(lambda: sandbox.condition("HomeFound")["status"] == "false", "it is missed")
+        sandbox.home.mkdir()
+        sandbox.save()
+        until(sandbox.applied, "the new one is looked after")
+        sandbox.save(rename=True)
+        until(sandbox.applied, "and watched")
+
+
+def test_the_home_may_be_replaced_at_once(sandbox: Sandbox):
+    sandbox.running()
+    for count in range(10):
+        # The file system is free to give the new directory the old one's inode.
+        shutil.rmtree(sandbox.home)
+        sandbox.home.mkdir()
+        sandbox.save(counter=count)
+        until(sandbox.applied, f"replacement {count} is looked after")
+        sandbox.save(rename=True)
+        until(sandbox.applied, f"replacement {count} is watched")
+
+
+def test_parents_of_the_home_may_move(sandbox: Sandbox):
+    # Only the home's own name is watched; what happens further up is found by the periodic look.
+    sandbox.config.write_text("[agent]\nresync_seconds = 1\n")
+    sandbox.env["LMSTUDIO_HOME"] = str(sandbox.root / "outer" / "inner" / "lmstudio")
+    (sandbox.root / "outer" / "inner").mkdir(parents=True)
+    sandbox.start()
+    until(lambda: sandbox.condition("HomeFound")["status"] == "false", "there is none yet")
+    sandbox.home.rename(sandbox.root / "outer" / "inner" / "lmstudio")
+    settings = sandbox.root / "outer" / "inner" / "lmstudio" / "settings.json"
+    settings.write_text(json.dumps(SETTINGS))
+    until(lambda: (sandbox.read(settings) or {}).get("speculativeDecoding"), "found")
+    (sandbox.root / "outer").rename(sandbox.root / "away")
+    until(lambda: sandbox.condition("HomeFound")["status"] == "false", "its parents are gone")
+    (sandbox.root / "away" / "inner" / "lmstudio" / "settings.json").write_text(json.dumps(SETTINGS))
+    (sandbox.root / "away").rename(sandbox.root / "outer")
+    until(lambda: (sandbox.read(settings) or {}).get("speculativeDecoding"), "found again")
+
+
+def test_the_home_may_be_replaced_by_a_symlink_to_another_one(sandbox: Sandbox):
+    sandbox.running()
+    other = sandbox.root / "other-home"
+    other.mkdir()
+    (other / "settings.json").write_text(json.dumps(SETTINGS))
+    untouched = sandbox.root / "first-home"
+    sandbox.home.rename(untouched)
+    sandbox.home.symlink_to(other)
+    until(sandbox.applied, "what the link leads to is looked after")
+    (other / "settings.json").write_text(json.dumps({**SETTINGS, "again": True}))
+    until(sandbox.applied, "and watched")
+    third = sandbox.root / "third-home"
+    third.mkdir()
+    (third / "settings.json").write_text(json.dumps(SETTINGS))
+    link = sandbox.root / "new-link"
+    link.symlink_to(third)
+    link.replace(sandbox.home)
+    until(sandbox.applied, "the link may lead elsewhere")
+    assert sandbox.settings.resolve() == third / "settings.json"
+
+
+@own_namespace
+def test_the_home_may_be_mounted_and_unmounted(sandbox: Sandbox):
+    sandbox.save()
+    sandbox.start(within=["unshare", "-Urm"])
+    until(sandbox.applied, "the first reconcile")
+    assert sandbox.process is not None
+    inside = ["nsenter", "-t", str(sandbox.process.pid), "-U", "-m", "--preserve-credentials"]
+    beneath = Path(f"/proc/{sandbox.process.pid}/root{sandbox.settings}")
+
+    def on(*command: str) -> None:
+        subprocess.run([*inside, *command], check=True)
+
+    on("mount", "-t", "tmpfs", "none", str(sandbox.home))
+    beneath.write_text(json.dumps(SETTINGS))
+    until(lambda: (sandbox.read(beneath) or {}).get("speculativeDecoding"), "the mounted one")
+    beneath.write_text(json.dumps({**SETTINGS, "again": 1}))
+    until(lambda: (sandbox.read(beneath) or {}).get("speculativeDecoding"), "is watched")
+    on("umount", str(sandbox.home))
+    sandbox.save(rename=True)
+    until(sandbox.applied, "the one beneath is watched again")
+
+
+def test_a_hundred_thousand_files_among_the_models(sandbox: Sandbox, figures: Figures):
+    crowd_the_models(sandbox, figures, folders=100, files=200)
+
+
+@pytest.mark.nightly
+def test_a_hundred_thousand_files_among_the_models_in_full(sandbox: Sandbox, figures: Figures):
+    crowd_the_models(sandbox, figures, folders=200, files=500)
+
+
+def crowd_the_models(sandbox: Sandbox, figures: Figures, *, folders: int, files: int) -> None:
+    sandbox.running()
+    before = sandbox.resident()
+
+    def made() -> None:
+        for number in range(folders):
+            folder = sandbox.home / "models" / "publisher" / f"model-{number:04}"
+            folder.mkdir(parents=True)
+            for file in range(files):
+                (folder / f"part-{file:05}.bin").touch()
+
+    began = time.perf_counter()
+    made()
+    took = time.perf_counter() - began
+    slowest = slowest_restore(sandbox, lambda count: sandbox.save(counter=count), 20)
+    until(lambda: "models changed" in sandbox.said(), "the models are indexed")
+    grown = sandbox.resident() - before
+    figures(
+        files=folders * files,
+        made_in_s=took,
+        slowest_restore_meanwhile_ms=slowest * 1000,
+        grown_mb=grown / 2**20,
+    )
+    assert slowest < 5.0
+    assert grown < 100 * 2**20
+
+
+def slowest_restore(sandbox: Sandbox, drift: Callable[[int], None], rounds: int) -> float:
+    slowest = 0.0
+    for count in range(rounds):
+        drift(count)
+        began = time.perf_counter()
+        until(sandbox.applied, "restored")
+        slowest = max(slowest, time.perf_counter() - began)
+    return slowest
+
+
+SHIFTED = """
+import datetime, os, time
+_time, _time_ns, _Real = time.time, time.time_ns, datetime.datetime
+
+def ahead():
+    try:
+        with open(os.environ["CLOCK_AHEAD"]) as file:
+            return float(file.read() or 0)
+    except (OSError, ValueError):
+        return 0.0
+
+class Shifted(_Real):
+    @classmethod
+    def now(cls, tz=None):
+        return cls.fromtimestamp(_time() + ahead(), tz)
+
+time.time = lambda: _time() + ahead()
+time.time_ns = lambda: _time_ns() + int(ahead() * 1e9)
+datetime.datetime = Shifted
+"""
+
+
+@pytest.mark.parametrize("days", [-400, 400])
+def test_the_clock_may_jump(sandbox: Sandbox, days: int):
+    clock = sandbox.root / "ahead"
+    site = sandbox.root / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(SHIFTED)
+    sandbox.env |= {"PYTHONPATH": str(site), "CLOCK_AHEAD": str(clock)}
+    sandbox.config.write_text("[agent]\nresync_seconds = 1\n")
+    sandbox.running()
+    before = until(lambda: sandbox.status()["next_benchmark"], "a benchmark is planned")
+    clock.write_text(str(days * 86_400))
+    sandbox.save()
+    until(sandbox.applied, "events still count")
+    until(
+        lambda: (sandbox.status()["next_benchmark"] or before)[:7] != before[:7],
+        "the next benchmark is planned by the new clock",
+    )
+    looks = sandbox.status()["uptime_s"]
+    sandbox.save()
+    until(sandbox.applied, "and go on counting")
+    assert sandbox.status()["uptime_s"] > looks
