@@ -21,7 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from specd import __version__, places
-from specd.agent import contender, lock, notify, private, report
+from specd.agent import contender, lock, memory, notify, private, report
 from specd.agent.events import Events, Level
 from specd.agent.inbox import Batch, Inbox
 from specd.agent.jobs import Jobs
@@ -124,6 +124,7 @@ class Daemon:
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
         signal.signal(signal.SIGHUP, self._on_signal)
+        memory.share_one_heap()
         self._say("info", f"specd {__version__} started", pid=os.getpid(), state=str(self._state))
         if self._config_problem is not None:
             self._say("error", self._config_problem, file=str(self._config_path))
@@ -173,6 +174,7 @@ class Daemon:
         self._schedule.start()
         self._say("info", "ready", after_ms=round((time.monotonic() - self._born) * 1000))
         self._scout()
+        memory.give_back()
 
     def _close(self) -> None:
         notify.service_manager("STOPPING=1")
@@ -243,6 +245,7 @@ class Daemon:
         if everything:
             self._look_at_everything()
             self._scout()
+            memory.give_back()
         elif dirty or again:
             if self._config_path in dirty:
                 self.reload()
