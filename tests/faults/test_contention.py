@@ -1,0 +1,148 @@
+"""A program that keeps setting specd's value back: said, named, waited out, and outlived."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from specd.config import Speculation
+from specd.lmstudio import settings
+from specd.reconcile import contention
+from specd.reconcile.journal import Journal
+from specd.reconcile.reconciler import Reconciler, Want
+from tests.conftest import Figures
+from tests.daemon import SETTINGS, Sandbox, until
+
+REVERTER = """
+import json, os, sys, time
+path, pause = sys.argv[1], float(sys.argv[2])
+saved = open(sys.argv[3], "rb").read()
+while True:
+    try:
+        with open(path, "rb") as file:
+            current = file.read()
+        if current != saved:
+            with open(path, "wb") as file:
+                file.write(saved)
+    except OSError:
+        pass
+    time.sleep(pause)
+"""
+
+WATCHER = """
+import ctypes, os, sys
+path = sys.argv[1]
+saved = open(sys.argv[2], "rb").read()
+library = ctypes.CDLL(None)
+events = library.inotify_init()
+library.inotify_add_watch(events, os.fsencode(os.path.dirname(path)), 0x8 | 0x80)
+open(path, "wb").write(saved)
+while os.read(events, 65536):
+    if open(path, "rb").read() != saved:
+        with open(path, "wb") as file:
+            file.write(saved)
+"""
+
+
+def kept(sandbox: Sandbox) -> Path:
+    """What the other side wants settings.json to hold."""
+    theirs = sandbox.root / "theirs.json"
+    theirs.write_text(json.dumps(SETTINGS, indent=2))
+    return theirs
+
+
+@contextlib.contextmanager
+def fight(program: str, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)]
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_fight_is_said_its_writes_are_bounded_and_other_files_are_unharmed(
+    sandbox: Sandbox, figures: Figures
+):
+    sandbox.running()
+    theirs = kept(sandbox)
+    before = sandbox.status()["last_write"]["id"]
+    with fight(REVERTER, sandbox.settings, 0.0005, theirs):
+        said = until(
+            lambda: (c := sandbox.condition("Uncontended"))["status"] == "false" and c,
+            "Uncontended is false",
+        )
+        assert said["reason"] == "Contended"
+        assert str(sandbox.settings) in said["message"]
+        until(lambda: "waiting" in sandbox.condition("Uncontended")["message"], "it backs off", 60)
+        writes = sandbox.status()["last_write"]["id"] - before
+        assert writes <= contention.BUDGET + 50
+        began, at = time.monotonic(), sandbox.status()["last_write"]["id"]
+        sandbox.config.write_text("[speculation]\nvisualise = 1\n")
+        until(lambda: sandbox.condition("ConfigValid")["status"] == "false", "the rest goes on")
+        time.sleep(max(0.0, began + 4 - time.monotonic()))
+        slow = sandbox.status()["last_write"]["id"] - at
+        assert slow <= 4
+    until(sandbox.applied, "the fight is won when the other side gives up", 30)
+    figures(writes_before_back_off=writes, writes_in_4_s_of_back_off=slow)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who watches a directory")
+def test_the_other_side_is_named(sandbox: Sandbox):
+    sandbox.running()
+    with fight(WATCHER, sandbox.settings, kept(sandbox)) as reverter:
+        named = f"process {reverter.pid})"
+        until(lambda: named in sandbox.condition("Uncontended")["message"], "who it is", 30)
+    assert named in sandbox.said()
+
+
+def test_what_is_contended_is_forgiven_once_a_write_has_lasted(tmp_path: Path):
+    now = [1_000.0]
+    path = settings.path(tmp_path)
+    reconciler = Reconciler(Journal(tmp_path / "journal"), by="test", clock=lambda: now[0])
+    reconciler.want(Want(tmp_path, Speculation(), ()))
+    for _ in range(int(contention.BUDGET) + 20):
+        path.write_text(json.dumps(SETTINGS))
+        done = reconciler.run({path})
+        now[0] += 0.01
+    assert reconciler.patience[path].contended
+    assert reconciler.patience[path].backing_off
+    while reconciler.patience:
+        assert done.again_in is not None
+        now[0] += done.again_in
+        done = reconciler.run(frozenset())
+        if not reconciler.patience[path].contended:
+            break
+    assert not reconciler.patience[path].backing_off
+    assert json.loads(path.read_text())["speculativeDecoding"] is True
+    assert done.again_in is None
+
+
+def test_writes_of_an_endless_fight_are_few(tmp_path: Path, figures: Figures):
+    now = [1_000.0]
+    path = settings.path(tmp_path)
+    journal = Journal(tmp_path / "journal")
+    reconciler = Reconciler(journal, by="test", clock=lambda: now[0])
+    reconciler.want(Want(tmp_path, Speculation(), ()))
+    day = now[0] + 86_400
+    while now[0] < day:
+        path.write_text(json.dumps(SETTINGS))
+        done = reconciler.run({path})
+        if not done.applied:
+            assert done.again_in is not None
+            now[0] += done.again_in
+            done = reconciler.run(frozenset())
+            assert done.applied
+        now[0] += 0.05
+    writes = len(journal.entries())
+    figures(writes_a_day=writes)
+    assert writes < contention.BUDGET + 86_400 / contention.LONGEST_DELAY_S * 1.2
