@@ -40,6 +40,14 @@ class BadAnswer(ServerError):
         self.status = status
 
 
+class DraftRefused(BadAnswer):
+    """The server would have answered, but not with this draft.
+
+    The MLX engine refuses whole requests when the main is loaded for several at once (LM Studio's
+    default) or sees images; others fail when the draft cannot be loaded.
+    """
+
+
 class Connection:
     """One HTTP connection with one deadline for everything on it."""
 

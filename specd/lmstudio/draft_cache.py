@@ -86,10 +86,27 @@ def _relations(
         if main is not None and draft is not None:
             yield main, draft
     elif isinstance(node, list):
-        for item in node:
-            yield from _relations(item, names, main)
+        yield from _list(node, names, main)
     elif isinstance(node, dict):
         yield from _object(node, names, main)
+
+
+def _list(
+    node: list[Json], names: Mapping[str, str], main: str | None
+) -> Iterator[tuple[str, str | None]]:
+    """A list of drafts, or a pair of a name and what is said of it.
+
+    LM Studio writes maps in other files of its own as lists of such pairs (superjson).
+    """
+    named = names.get(node[0].casefold()) if node and isinstance(node[0], str) else None
+    if named is None or len(node) != 2 or isinstance(node[1], str):
+        for item in node:
+            yield from _relations(item, names, main)
+    elif main is None:
+        yield named, None
+        yield from _relations(node[1], names, named)
+    elif not _refuses(node[1]):
+        yield main, named
 
 
 def _object(

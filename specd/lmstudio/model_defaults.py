@@ -7,13 +7,17 @@ LM Studio keeps one file per model under ``.internal/user-concrete-model-default
 ``operation`` holds what applies to a prediction, ``load`` what applies when a model is loaded. Each
 list is ordered and has at most one entry per key; what is not specd's stays where it is.
 
-- **MLX**: ``draftModel`` and ``numDraftTokensExact``, both under ``operation``.
-- **GGUF**: llama.cpp's draft moved from ``operation`` (``draftModel``, ``maxTokensToDraft``) to
-  ``load`` (``draftSimple`` with ``draftModel``, or the model's own ``draftMtp``; exactly one way
-  may be on). Which of the two an installed LM Studio reads cannot be seen from its files, and
-  either ignores the other's keys, so both are kept, saying the same.
+- **MLX**: ``draftModel`` and ``numDraftTokensExact`` under ``operation``, and one parallel session
+  under ``load``. LM Studio's default is four, for which the engine uses its batching path; that one
+  not only does not speculate, it refuses every request that names a draft (mlx-engine:
+  ``load_model``, ``load_draft_model``). So a draft without it would break the user's chats.
+- **GGUF**: ``draftSimple`` with ``draftModel``, or the model's own ``draftMtp``, under ``load``;
+  exactly one way may be on. Before LM Studio ran llama.cpp as a server of its own, the draft stood
+  under ``operation`` as for MLX; the newer engine refuses it there, so specd does not write it
+  there, and takes it out when nothing is to draft.
 
-A draft is taken out by taking specd's keys out; the file and everything else in it stay.
+A draft is taken out by taking specd's keys out; the file and everything else in it stay. So does
+the number of sessions: whose wish it was cannot be told any more, except by the journal.
 """
 
 from __future__ import annotations
@@ -84,24 +88,35 @@ def _fields(
     main: Model, draft: Model | None, draft_tokens: int | None, *, mtp: bool
 ) -> Iterable[tuple[tuple[str, ...], str, Json | Absent]]:
     """(section, key, value) of everything specd keeps in the file."""
-    operation, load = keys.OPERATION_FIELDS, keys.LOAD_FIELDS
     drafting = draft is not None
     name: str | Absent = draft.identifier if draft is not None else ABSENT
     # None means "as it is" while something drafts, and "out with it" once nothing does.
     length: int | Absent | None = draft_tokens if drafting or mtp else ABSENT
-    yield operation, keys.DRAFT_MODEL, name
-    if main.format != "gguf":
-        if length is not None:
-            yield operation, keys.DRAFT_TOKENS_EXACT, length
+    if main.format == "gguf":
+        yield from _llama_fields(name, length, mtp=mtp)
         return
+    yield keys.OPERATION_FIELDS, keys.DRAFT_MODEL, name
     if length is not None:
-        yield operation, keys.MAX_TOKENS_TO_DRAFT, length if drafting else ABSENT
-        yield load, keys.LLAMA_DRAFT_MAX_TOKENS, length
+        yield keys.OPERATION_FIELDS, keys.DRAFT_TOKENS_EXACT, length
+    if drafting:
+        yield keys.LOAD_FIELDS, keys.PARALLEL_SESSIONS, 1
+
+
+def _llama_fields(
+    name: str | Absent, length: int | Absent | None, *, mtp: bool
+) -> Iterable[tuple[tuple[str, ...], str, Json | Absent]]:
+    drafting = name is not ABSENT
+    load = keys.LOAD_FIELDS
     yield load, keys.LLAMA_DRAFT_MODEL, name
     yield load, keys.LLAMA_DRAFT_SIMPLE, True if drafting else ABSENT
     yield load, keys.LLAMA_DRAFT_MTP, True if mtp and not drafting else ABSENT
     for sidecar in keys.LLAMA_DRAFT_SIDECARS:
         yield load, sidecar, ABSENT
+    if length is not None:
+        yield load, keys.LLAMA_DRAFT_MAX_TOKENS, length
+    if not drafting and not mtp:
+        yield keys.OPERATION_FIELDS, keys.DRAFT_MODEL, ABSENT
+        yield keys.OPERATION_FIELDS, keys.MAX_TOKENS_TO_DRAFT, ABSENT
 
 
 def _edit(section: tuple[str, ...], key: str, value: Json | Absent) -> Edit:
@@ -195,7 +210,7 @@ class DraftDefaults:
 def read(document: Content) -> DraftDefaults:
     """What ``document`` says about drafting, whatever else is in it; never raises.
 
-    For GGUF both generations of keys are looked at, the newer first.
+    For GGUF both the newer and the older keys are looked at, the newer first.
     """
     operation = _entries(document, keys.OPERATION_FIELDS)
     load = _entries(document, keys.LOAD_FIELDS)

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 import time
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -37,6 +38,7 @@ from specd.lmstudio.answers import (
 from specd.lmstudio.connection import (
     BadAnswer,
     Connection,
+    DraftRefused,
     NotReachable,
     Refused,
     ServerError,
@@ -47,6 +49,7 @@ from specd.lmstudio.connection import (
 __all__ = [
     "Answer",
     "BadAnswer",
+    "DraftRefused",
     "DraftStats",
     "Instance",
     "NotReachable",
@@ -63,6 +66,7 @@ DEFAULT_PORT: Final = 1234
 _CONFIG_MAX_BYTES: Final = 1 << 20
 _ANYWHERE: Final = frozenset({"", "0.0.0.0", "::", "localhost", "::1", "127.0.0.1"})  # noqa: S104 - read, not bound
 _UNKNOWN_PATH: Final = (404, 405, 501)
+_DRAFT_TROUBLE: Final = re.compile(r"draft[ _-]?model|speculative ?decoding", re.IGNORECASE)
 
 Message: TypeAlias = Mapping[str, str]
 """``{"role": …, "content": …}``."""
@@ -206,6 +210,7 @@ class Server:
         after so long without another.
 
         Raises:
+            DraftRefused: it is the draft that stands in the way.
             ServerError: as ``models``.
         """
         body: dict[str, Any] = {
@@ -221,6 +226,20 @@ class Server:
         body |= {name: value for name, value in asked.items() if value is not None}
         ask = self._streamed if stream else self._whole
         try:
+            return self._ask(ask, body, timeout)
+        except BadAnswer as error:
+            if draft_model is not None and _DRAFT_TROUBLE.search(str(error)):
+                raise DraftRefused(str(error), error.status) from error
+            raise
+
+    def _ask(
+        self,
+        ask: Callable[[str, dict[str, Any], float], Answer],
+        body: dict[str, Any],
+        timeout: float,
+    ) -> Answer:
+        """Ask at the path whose answers say most, else at the one that every server has."""
+        try:
             return ask("/api/v0/chat/completions", body, timeout)
         except BadAnswer as error:
             if error.status not in _UNKNOWN_PATH:
@@ -229,7 +248,8 @@ class Server:
             return ask("/v1/chat/completions", body, timeout)
         except BadAnswer as error:
             if error.status == 404:
-                raise BadAnswer(f"{self.base_url} does not have {model}: {error}", 404) from error
+                message = f"{self.base_url} does not have {body['model']}: {error}"
+                raise BadAnswer(message, 404) from error
             raise
 
     def _whole(self, path: str, body: dict[str, Any], timeout: float) -> Answer:

@@ -43,6 +43,9 @@ def test_the_first_machines_cache_is_read(home: Path) -> None:
         {"entries": [[MAIN, "unrelated"], {"model": MAIN, "draftModels": [DRAFT]}]},
         [{"mainModelKey": MAIN, "draftModelKey": DRAFT, "isCompatible": True}],
         {"json": [{"mainModel": KEY, "compatibleDraftModels": [DRAFT, "gone/model"]}]},
+        {"json": [[MAIN, [DRAFT]]], "meta": {"values": ["map"]}},
+        {"json": [[MAIN, [[DRAFT, True], [OTHER, False]]]], "meta": {"values": ["map"]}},
+        {"json": [[MAIN, {"drafts": [DRAFT], "at": 1}]], "meta": {"values": ["map"]}},
     ],
 )
 def test_mains_and_drafts_are_found_whatever_the_shape(document: Any) -> None:
@@ -61,6 +64,7 @@ def test_mains_and_drafts_are_found_whatever_the_shape(document: Any) -> None:
         {MAIN: {DRAFT: {"compatible": False}}},
         {MAIN: [{"key": DRAFT, "isCompatible": False}]},
         {MAIN: [MAIN, "gone/model"]},
+        {"json": [[MAIN, []]], "meta": {"values": ["map"]}},
     ],
 )
 def test_a_main_without_a_compatible_draft_is_an_opinion_too(document: Any) -> None:

@@ -19,6 +19,7 @@ HOME = Path("/home")
 DRAFT = "llm.prediction.speculativeDecoding.draftModel"
 EXACT = "llm.prediction.speculativeDecoding.numDraftTokensExact"
 MAXIMUM = "llm.prediction.speculativeDecoding.maxTokensToDraft"
+PARALLEL = "llm.load.numParallelSessions"
 LLAMA = "llm.load.llama.speculativeDecoding."
 
 
@@ -98,8 +99,16 @@ def test_a_missing_file_is_made_in_the_shape_lm_studio_gives_it() -> None:
                 {"key": EXACT, "value": 4},
             ]
         },
-        "load": {"fields": []},
+        "load": {"fields": [{"key": PARALLEL, "value": 1}]},
     }
+
+
+def test_an_mlx_main_is_loaded_for_one_request_at_a_time_or_the_engine_would_refuse() -> None:
+    before = json.dumps({"load": {"fields": [{"key": PARALLEL, "value": 4}]}}).encode()
+    drafted = apply(before, MAIN, SMALL, 4)
+    assert fields(drafted, "load") == {PARALLEL: 1}
+    assert fields(apply(drafted, MAIN, None, None), "load") == {PARALLEL: 1}
+    assert fields(apply(before, MAIN, None, None), "load") == {PARALLEL: 4}
 
 
 def test_no_file_is_made_to_take_a_draft_out_of() -> None:
@@ -132,21 +141,31 @@ def test_the_length_stays_as_it_is_when_none_is_asked_for() -> None:
 def test_a_draft_taken_out_leaves_everything_else() -> None:
     before = (
         b'{"preset":"","operation":{"fields":[{"key":"llm.prediction.temperature","value":0.6}]},'
-        b'"load":{"fields":[]}}'
+        b'"load":{"fields":[{"key":"llm.load.numParallelSessions","value":1}]}}'
     )
     drafted = apply(before, MAIN, SMALL, 5)
     assert drafted != before
     assert apply(drafted, MAIN, None, None) == before
 
 
-def test_a_gguf_main_gets_both_generations_of_llama_cpp_keys() -> None:
+def test_a_gguf_mains_draft_is_set_where_it_is_loaded() -> None:
     made = apply(None, GGUF_MAIN, GGUF_SMALL, 8)
-    assert fields(made, "operation") == {DRAFT: GGUF_SMALL.identifier, MAXIMUM: 8}
+    assert fields(made, "operation") == {}
     assert fields(made, "load") == {
         LLAMA + "draftMaxTokens": 8,
         LLAMA + "draftModel": GGUF_SMALL.identifier,
         LLAMA + "draftSimple": True,
     }
+
+
+def test_a_gguf_mains_older_keys_are_taken_out_only_when_nothing_is_to_draft() -> None:
+    older = {"fields": [{"key": DRAFT, "value": "a/b"}, {"key": MAXIMUM, "value": 9}]}
+    before = json.dumps({"operation": older}).encode()
+    assert fields(apply(before, GGUF_MAIN, GGUF_SMALL, 8), "operation") == {
+        DRAFT: "a/b",
+        MAXIMUM: 9,
+    }
+    assert fields(apply(before, GGUF_MAIN, None, None), "operation") == {}
 
 
 def test_exactly_one_way_of_drafting_is_on_for_a_gguf_main() -> None:
@@ -190,7 +209,7 @@ def test_what_is_not_understood_is_reported_and_left(document: Json, words: str)
 def test_what_others_keep_may_be_of_any_shape() -> None:
     odd: Json = {
         "operation": {"fields": ["text", 7, None, {"key": 5}, {"key": "x", "value": [1]}, {}]},
-        "load": 7,
+        "load": {"fields": [], "x": 7},
     }
     assert not isinstance(model_defaults.wishes(HOME, MAIN, SMALL, 4, odd), Problem)
 
@@ -198,7 +217,9 @@ def test_what_others_keep_may_be_of_any_shape() -> None:
 def test_reading_back_says_what_was_written() -> None:
     made = apply(None, MAIN, SMALL, 4)
     assert made is not None
-    assert model_defaults.read(jsonedit.parse(made)) == DraftDefaults(SMALL.identifier, 4)
+    assert model_defaults.read(jsonedit.parse(made)) == DraftDefaults(
+        SMALL.identifier, 4, parallel=1
+    )
     made = apply(None, GGUF_MAIN, GGUF_SMALL, 8)
     assert made is not None
     assert model_defaults.read(jsonedit.parse(made)) == DraftDefaults(GGUF_SMALL.identifier, 8)
@@ -240,10 +261,5 @@ def test_whatever_the_file_holds_it_is_either_reported_or_edited_so_that_it_hold
         return
     after = jsonedit.edit(json.dumps(document).encode(), [wish.edit for wish in made])
     assert model_defaults.read(jsonedit.parse(after)) == DraftDefaults(
-        SMALL.identifier, 4, *_others(document)
+        SMALL.identifier, 4, mtp=model_defaults.read(document).mtp, parallel=1
     )
-
-
-def _others(document: Json) -> tuple[bool, int | None]:
-    known = model_defaults.read(document)
-    return known.mtp, known.parallel

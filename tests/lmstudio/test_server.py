@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from specd.lmstudio import answers
 from specd.lmstudio.server import (
     BadAnswer,
+    DraftRefused,
     DraftStats,
     Instance,
     NotReachable,
@@ -427,6 +428,21 @@ def test_an_error_carries_the_servers_own_words_and_status(lms: Lms) -> None:
     with pytest.raises(BadAnswer, match="answered 500: insufficient memory") as caught:
         Server(lms.url).chat("m", CHAT)
     assert caught.value.status == 500
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_draft_that_is_refused_is_told_from_other_trouble(lms: Lms, stream: bool) -> None:
+    trouble = "SpeculativeDecodingNotSupportedError: not supported for batched MLX models."
+    error = {"error": f"Failed to load draft model. {trouble}"}
+    if stream:
+        lms.streams("/api/v0/chat/completions", error)
+    else:
+        lms.says("/api/v0/chat/completions", error, 400)
+    with pytest.raises(DraftRefused, match="batched MLX models"):
+        Server(lms.url).chat("m", CHAT, draft_model="d", stream=stream)
+    with pytest.raises(BadAnswer) as caught:
+        Server(lms.url).chat("m", CHAT, stream=stream)
+    assert not isinstance(caught.value, DraftRefused)
 
 
 def test_a_model_that_is_not_there_is_named(lms: Lms) -> None:
