@@ -56,17 +56,7 @@ def ask(
     Raises:
         CannotAsk: one of its kinds, each with a message for a person.
     """
-    with _connect(state, timeout) as connection:
-        _send(connection, method, path, body)
-        raw = bytearray()
-        try:
-            while chunk := connection.recv(1 << 16):
-                raw += chunk
-        except TimeoutError:
-            raise _hung(timeout) from None
-        except OSError as error:
-            raise NotRunning(f"the specd daemon went away while answering: {error}") from error
-    status, content = _parse(bytes(raw))
+    status, content = _exchange(method, path, body, state, timeout)
     try:
         answer = json.loads(content)
     except ValueError:
@@ -77,6 +67,34 @@ def ask(
         message = answer.get("error") if isinstance(answer, dict) else None
         raise Refused(str(message or f"the daemon answered {status}"))
     return answer
+
+
+def text(path: str, *, state: Path | None = None, timeout: float = TIMEOUT_S) -> str:
+    """The answer of ``GET path`` as it is, for what is not JSON.
+
+    Raises:
+        CannotAsk: as ``ask``.
+    """
+    status, content = _exchange("GET", path, None, state, timeout)
+    if status != 200:
+        raise OtherVersion(_other(f"no {path}"))
+    return content.decode("utf-8", "replace")
+
+
+def _exchange(
+    method: str, path: str, body: dict[str, Any] | None, state: Path | None, timeout: float
+) -> tuple[int, bytes]:
+    with _connect(state, timeout) as connection:
+        _send(connection, method, path, body)
+        raw = bytearray()
+        try:
+            while chunk := connection.recv(1 << 16):
+                raw += chunk
+        except TimeoutError:
+            raise _hung(timeout) from None
+        except OSError as error:
+            raise NotRunning(f"the specd daemon went away while answering: {error}") from error
+    return _parse(bytes(raw))
 
 
 def follow(path: str, *, state: Path | None = None) -> Iterator[Any]:
@@ -113,7 +131,8 @@ def _connect(state: Path | None, timeout: float | None) -> socket.socket:
     except FileNotFoundError:
         connection.close()
         raise NotRunning(
-            "specd is not running; `specd install` sets it up, `specd run` starts it in this terminal"
+            "specd is not running; `specd install` sets it up, `specd run` starts it in this "
+            "terminal"
         ) from None
     except ConnectionRefusedError:
         connection.close()
@@ -132,9 +151,7 @@ def _connect(state: Path | None, timeout: float | None) -> socket.socket:
     return connection
 
 
-def _send(
-    connection: socket.socket, method: str, path: str, body: dict[str, Any] | None
-) -> None:
+def _send(connection: socket.socket, method: str, path: str, body: dict[str, Any] | None) -> None:
     content = b"" if body is None else json.dumps(body).encode()
     head = (
         f"{method} {path} HTTP/1.1\r\nHost: specd\r\nUser-Agent: specd/{__version__}\r\n"

@@ -7,6 +7,7 @@ import difflib
 import sys
 from collections.abc import Sequence
 
+from specd.bench.result import BenchResult
 from specd.cli import ask, world
 from specd.cli.meanings import MEANINGS
 from specd.cli.paint import paint, safe, wants_colour, width, wrap
@@ -26,8 +27,8 @@ def parser() -> argparse.ArgumentParser:
     """The arguments of ``specd explain``."""
     made = argparse.ArgumentParser(
         prog="specd explain",
-        description="Explain a condition, a model or a pair: why it is so, what specd saw, and what "
-        "it will do next.",
+        description="Explain a condition, a model or a pair: why it is so, what specd saw, and "
+        "what it will do next.",
         epilog="examples: specd explain Faster; specd explain qwen3-8b; "
         "specd explain qwen3-8b qwen3-0.6b; exit code: 0 done, 2 bad input, "
         "3 specd is not running (the meaning of a condition is shown all the same)",
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         seen = world.see()
         models = [names.resolve(word, seen.world.models) for word in words]
     except world.Unusable as problem:
-        print(f"specd: {problem}", file=sys.stderr)
+        print(f"specd: {problem}{_nearest(words)}", file=sys.stderr)
         return BAD_INPUT
     except names.NameProblem as problem:
         print(f"specd: {safe(str(problem))}{_nearest(words)}", file=sys.stderr)
@@ -149,30 +150,8 @@ def _pair(seen: world.Seen, main: Model, draft: Model) -> None:
     verdict = seen.stores.verdicts.lookup(main, draft)
     _title(f"{main.key} ← {draft.key}: {_word(verdict)}")
     if verdict is not None:
-        for reason in verdict.reasons:
-            _say("why", reason)
-        for difference in verdict.differences[:MANY]:
-            _say("differs", f"id {difference.id}: {difference.main!r} and {difference.draft!r}")
-        if verdict.missing_in_draft:
-            texts = ", ".join(each.text for each in verdict.missing_in_draft[:MANY])
-            _say("draft lacks", f"{texts} (costs acceptance, never correctness)")
-        for name, opinion in verdict.others.items():
-            _say(name, opinion)
-        for advice in verdict.advice:
-            _say("advice", advice)
-        _say("proven", verdict.validated or "from the files; `specd check` proves it with MLX")
-    measured = seen.stores.history.latest(main.key, draft.key)
-    if measured is None:
-        _say("measured", "not yet; `specd bench` does it now")
-    elif measured.best.interval is None:
-        _say("measured", f"predicted {measured.best.predicted_speedup:.2f}×, not confirmed")
-    else:
-        low, high = measured.best.interval
-        _say(
-            "measured",
-            f"{measured.best.measured_speedup:.2f}× [{low:.2f}, {high:.2f}] with "
-            f"{measured.best.draft_tokens} draft tokens, {measured.started_at}",
-        )
+        _reasons(verdict)
+    _say("measured", _speed(seen.stores.history.latest(main.key, draft.key)))
     wanted = next((each for each in _wanted(seen) if each.main == main), None)
     if wanted is None:
         _say("what next", f"nothing: specd.toml has no [[pair]] for {main.key}")
@@ -180,6 +159,34 @@ def _pair(seen: world.Seen, main: Model, draft: Model) -> None:
         _say("what next", f"it is {wanted.state}: {wanted.why}")
     else:
         _say("what next", f"nothing: {wanted.name} is what specd.toml comes to ({wanted.why})")
+
+
+def _reasons(verdict: Verdict) -> None:
+    for reason in verdict.reasons:
+        _say("why", reason)
+    for difference in verdict.differences[:MANY]:
+        _say("differs", f"id {difference.id}: {difference.main!r} and {difference.draft!r}")
+    if verdict.missing_in_draft:
+        texts = ", ".join(each.text for each in verdict.missing_in_draft[:MANY])
+        _say("draft lacks", f"{texts} (costs acceptance, never correctness)")
+    for name, opinion in verdict.others.items():
+        _say(name, opinion)
+    for advice in verdict.advice:
+        _say("advice", advice)
+    _say("proven", verdict.validated or "from the files; `specd check` proves it with MLX")
+
+
+def _speed(measured: BenchResult | None) -> str:
+    if measured is None:
+        return "not yet; `specd bench` does it now"
+    best = measured.best
+    if best.interval is None or best.measured_speedup is None:
+        return f"predicted {best.predicted_speedup:.2f}×, not confirmed"
+    low, high = best.interval
+    return (
+        f"{best.measured_speedup:.2f}× [{low:.2f}, {high:.2f}] with {best.draft_tokens} draft "
+        f"tokens, {measured.started_at}"
+    )
 
 
 def _wanted(seen: world.Seen) -> tuple[WantedPair, ...]:

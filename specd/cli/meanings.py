@@ -73,8 +73,8 @@ MEANINGS: dict[ConditionType, Meaning] = {
     "CacheAgrees": Meaning(
         "LM Studio's own compatibility cache contradicts none of specd's verdicts.",
         "LM Studio's draft-model compatibility cache.",
-        "specd never changes it by itself. `specd cache refresh` moves it aside, keeping a copy, so "
-        "that LM Studio builds it anew.",
+        "specd never changes it by itself. `specd cache refresh` moves it aside, keeping a copy, "
+        "so that LM Studio builds it anew.",
     ),
     "AppUpToDate": Meaning(
         "LM Studio was started after specd's last write, or is not running.",

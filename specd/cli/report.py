@@ -1,0 +1,144 @@
+"""``specd report``: everything specd knows, as one HTML page."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import webbrowser
+from datetime import datetime
+from pathlib import Path
+
+from specd import __version__, places
+from specd.bench.history import History
+from specd.bench.result import BenchResult
+from specd.cli import ask, logbook, world
+from specd.cli.report_page import Report, Write, page
+from specd.files.swap import SwapError, update
+from specd.reconcile.apply import show
+from specd.reconcile.conditions import Condition
+from specd.reconcile.journal import Entry, Journal
+from specd.tokenizer import suggest
+from specd.tokenizer.verdict import VerdictKind
+
+LOG_LINES = 20_000
+"""How far back the log is searched for how long writes took."""
+
+MAINS, DRAFTS = 12, 12
+BENCHMARKS = 1_000
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of ``specd report``."""
+    made = argparse.ArgumentParser(
+        prog="specd report",
+        description="Write one self-contained HTML page: state, pairs, speed-up over time, tokens "
+        "per second against draft length, and what was changed back when.",
+        epilog="examples: specd report --open; specd report -o - > page.html; "
+        "exit code: 0 done, 2 the page cannot be written",
+    )
+    made.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="where to write it (- for standard output); usually report.html in specd's directory",
+    )
+    made.add_argument("--open", action="store_true", help="show it in the browser")
+    return made
+
+
+def run(args: argparse.Namespace) -> int:
+    """Gather, write, and say where."""
+    text = page(gather(places.state_dir()))
+    if args.output == "-":
+        sys.stdout.write(text)
+        return 0
+    named = Path(args.output) if args.output else places.state_dir() / "report.html"
+    path = named.expanduser().absolute()
+    try:
+        if not args.output:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        update(path, lambda _: text.encode(), before_write=lambda _path, _before, _after: None)
+    except (OSError, SwapError) as problem:
+        print(f"specd: the report cannot be written: {problem}", file=sys.stderr)
+        return 2
+    print(path)
+    if args.open:
+        webbrowser.open(path.as_uri())
+    return 0
+
+
+def gather(state: Path) -> Report:
+    """Everything that is known, from the daemon where it runs and from the files."""
+    try:
+        status = ask.ask("GET", "/v1/status", state=state)
+    except ask.CannotAsk:
+        status = None
+    conditions = [Condition(**each) for each in status["conditions"]] if status else []
+    return Report(
+        made_at=datetime.now().astimezone(),
+        version=__version__,
+        status=status,
+        conditions=tuple(conditions),
+        matrix=_matrix(),
+        benchmarks=_benchmarks(state),
+        writes=_writes(state),
+    )
+
+
+def _matrix() -> dict[str, dict[str, VerdictKind | None]]:
+    """Main → draft → verdict, for the main models that have drafts worth trying."""
+    try:
+        seen = world.see()
+    except world.Unusable:
+        return {}
+    found: dict[str, dict[str, VerdictKind | None]] = {}
+    mains = sorted(seen.world.models, key=lambda model: -model.size_bytes)
+    for main in mains:
+        if main.kind not in ("llm", "vlm") or len(found) >= MAINS:
+            continue
+        drafts = suggest.rank(main, seen.world.models, seen.stores.verdicts)[:DRAFTS]
+        verdicts = {draft: seen.stores.verdicts.lookup(main, draft) for draft in drafts}
+        if verdicts:
+            found[main.key] = {d.key: v.kind if v else None for d, v in verdicts.items()}
+    return found
+
+
+def _benchmarks(state: Path) -> tuple[BenchResult, ...]:
+    path = places.history_path(state)
+    if not path.is_file():
+        return ()
+    history = History(path)
+    try:
+        return tuple(reversed(history.recent(BENCHMARKS)))
+    finally:
+        history.close()
+
+
+def _writes(state: Path) -> tuple[Write, ...]:
+    if not places.journal_dir(state).is_dir():
+        return ()
+    took = _times(places.log_path(state))
+    entries = Journal(places.journal_dir(state)).entries()
+    return tuple(_write(each, took.get(each.id)) for each in entries if each.state != "abandoned")
+
+
+def _write(entry: Entry, took_ms: float | None) -> Write:
+    return Write(
+        entry.id,
+        datetime.fromisoformat(entry.time).astimezone(),
+        str(entry.path),
+        tuple(f"{each.key}: {show(each.old)} → {show(each.new)}" for each in entry.changes),
+        entry.state,
+        took_ms,
+    )
+
+
+def _times(log: Path) -> dict[int, float]:
+    """How long each write took (ms), by journal number, as far back as the log goes."""
+    found: dict[int, float] = {}
+    for entry in logbook.last(log, LOG_LINES, "info", None, logbook.mark(log)):
+        told = entry.as_json()
+        number, took = told.get("journal"), told.get("ms")
+        if isinstance(number, int) and isinstance(took, int | float):
+            found[number] = float(took)
+    return found

@@ -1,0 +1,259 @@
+"""``specd report``: the page holds what it should, and nothing that could hurt."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from specd.bench.result import BenchResult, Best, LengthResult
+from specd.cli import plots
+from specd.cli.report_page import Report, Write, page
+from specd.reconcile.conditions import Condition
+
+NASTY = "</script><img src=x onerror=alert(1)>\"'&"
+START = datetime(2026, 11, 1, 4, 30, tzinfo=UTC)
+
+
+def benchmark(day: int, draft: str = "qwen3-0.6b") -> BenchResult:
+    speed = 1.2 + day / 50
+    return BenchResult(
+        main="qwen3-8b",
+        draft=draft,
+        engine="mlx",
+        suite="standard",
+        started_at=(START + timedelta(days=day)).isoformat(),
+        baseline_tps=18.0,
+        lengths=tuple(
+            LengthResult(n, 0.9 - n / 20, 100 - n, 40, 18 + n * (6 - n) / 2, 1 + n * (6 - n) / 36)
+            for n in range(1, 7)
+        ),
+        best=Best(3, speed, speed, (speed - 0.05, speed + 0.05)),
+        text_equal=True,
+        model_seconds=30.0,
+    )
+
+
+@pytest.fixture
+def report() -> Report:
+    return Report(
+        made_at=START,
+        version="0.1.0",
+        status={
+            "state": "degraded",
+            "home": f"/Users/you/{NASTY}",
+            "pid": 123,
+            "pairs": [
+                {
+                    "main": "qwen3-8b",
+                    "draft": "qwen3-0.6b",
+                    "verdict": "compatible",
+                    "draft_tokens": 3,
+                    "speedup": 1.31,
+                    "why": NASTY,
+                },
+                {
+                    "main": "llama-70b",
+                    "draft": None,
+                    "verdict": None,
+                    "draft_tokens": None,
+                    "speedup": None,
+                    "why": "",
+                },
+            ],
+        },
+        conditions=(
+            Condition("HomeFound", "true", "Found", "there", START.isoformat()),
+            Condition("Faster", "false", "NoGain", NASTY, START.isoformat()),
+            Condition("CacheAgrees", "unknown", "NoCache", "none", "not a time <b>"),
+        ),
+        matrix={
+            "qwen3-8b": {"qwen3-0.6b": "compatible", "qwen2.5-0.5b": "incompatible"},
+            NASTY: {"qwen3-0.6b": None},
+        },
+        benchmarks=(*(benchmark(day) for day in range(5)), benchmark(2, "qwen2.5-0.5b")),
+        writes=tuple(
+            Write(
+                n,
+                START + timedelta(hours=n),
+                f"/Users/you/.lmstudio/{'settings' if n % 2 else NASTY.replace('/', '')}.json",
+                (f"chat.visualize: false → true {NASTY}",),
+                "written",
+                None if n == 1 else 2.0 + n,
+            )
+            for n in range(1, 8)
+        ),
+    )
+
+
+EMPTY = Report(START, "0.1.0", None, (), {}, (), ())
+
+
+class Elements(HTMLParser):
+    """Every start tag with its attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def test_nothing_in_the_page_runs_or_asks_anybody(report: Report) -> None:
+    for tag, attributes in Elements(page(report)).found:
+        assert tag not in ("script", "img", "iframe", "object", "embed", "form", "base")
+        assert not any(name.startswith("on") for name in attributes)
+        for name in ("src", "href", "action", "xlink:href"):
+            assert attributes.get(name, "data:,") == "data:,"
+    assert "url(" not in page(report)
+    assert "@import" not in page(report)
+
+
+def test_what_comes_from_files_is_shown_as_text(report: Report) -> None:
+    text = page(report)
+    assert NASTY not in text
+    assert html.escape(NASTY) in text
+
+
+def test_every_plot_holds_its_figures(report: Report) -> None:
+    text = page(report)
+    circles = [a for tag, a in Elements(text).found if tag == "circle"]
+    # 6 benchmarks, the latest of each of 2 pairs with 1 + 6 lengths, 6 timed writes.
+    assert len(circles) == 6 + 2 * 7 + 6
+    assert "1.28× [1.23, 1.33]" in text
+    assert "3 draft tokens: 22.5 tokens/s, 75% accepted" in text
+    assert "1 Nov 2026 06:30:00, settings.json" not in text  # number 1 has no time taken
+
+
+def test_points_stand_where_their_values_are() -> None:
+    drawn = plots.plot(
+        "x",
+        "y",
+        [plots.Series("s", (plots.Point(0, 0, "a"), plots.Point(10, 20, "b", 10, 30)))],
+        plots.Axis("x", str),
+        plots.Axis("y", str, zero=True),
+    )
+    (x0, y0), (x1, y1) = [
+        (float(a["cx"] or 0), float(a["cy"] or 0))
+        for tag, a in Elements(drawn).found
+        if tag == "circle"
+    ]
+    assert x0 == plots.LEFT
+    assert y0 == plots.HEIGHT - plots.BOTTOM
+    assert x1 > x0
+    assert y1 < y0
+
+
+@pytest.mark.parametrize("values", [[1.0], [1.0, 1.0], [0.0, 0.0], [1e-9, 2e-9], [5, 5e12], []])
+def test_any_values_can_be_drawn(values: list[float]) -> None:
+    for zero in (True, False):
+        points = tuple(plots.Point(i, v, "") for i, v in enumerate(values))
+        axis = plots.Axis("y", str, zero=zero)
+        drawn = plots.plot("n", "d", [plots.Series("s", points)], plots.Axis("x", str), axis)
+        assert "nan" not in drawn
+        assert "inf" not in drawn
+        for tag, a in Elements(drawn).found:
+            if tag == "circle":
+                assert plots.TOP - 1 <= float(a["cy"] or -1) <= plots.HEIGHT - plots.BOTTOM + 1
+
+
+def test_a_report_before_anything_happened_says_so() -> None:
+    text = page(EMPTY)
+    assert "specd is not running" in text
+    assert "Nothing has been measured yet." in text
+    assert "<svg" not in text
+
+
+CHROMIUM = next(
+    (found for name in ("chromium", "google-chrome") if (found := shutil.which(name))), None
+)
+AXE = Path(
+    os.environ.get("SPECD_AXE", Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js")
+)
+
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: chromium)")
+needs_axe = pytest.mark.skipif(not AXE.is_file(), reason="needs axe-core (npm install axe-core)")
+
+
+def rendered(document: str, tmp_path: Path, *flags: str) -> tuple[str, str]:
+    """The page's DOM after rendering in headless Chromium, and what its console said."""
+    (tmp_path / "page.html").write_text(document, encoding="utf-8")
+    done = subprocess.run(
+        [
+            CHROMIUM or "",
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--virtual-time-budget=10000",
+            "--enable-logging=stderr",
+            *flags,
+            "--dump-dom",
+            (tmp_path / "page.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    console = [row for row in done.stderr.splitlines() if "CONSOLE" in row]
+    return done.stdout, "\n".join(console)
+
+
+def attribute(dom: str, name: str) -> str:
+    found = re.search(rf'{name}="([^"]*)"', dom)
+    assert found is not None, f"the page never set {name}"
+    return html.unescape(found[1])
+
+
+@needs_chromium
+def test_chromium_renders_it_without_a_complaint(report: Report, tmp_path: Path) -> None:
+    dom, console = rendered(page(report), tmp_path)
+    assert console == ""
+    assert dom.count("<circle") == page(report).count("<circle")
+
+
+@needs_chromium
+@needs_axe
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_axe_finds_no_accessibility_problem(report: Report, tmp_path: Path, scheme: str) -> None:
+    check = (
+        f"<script>{AXE.read_text(encoding='utf-8')}</script><script>"
+        "document.querySelectorAll('details').forEach(each => each.open = true);"
+        "axe.run().then(found => document.body.setAttribute('data-axe', JSON.stringify("
+        "found.violations.map(each => [each.id, each.nodes.map(node => node.html)]))));"
+        "document.body.setAttribute('data-paper', getComputedStyle(document.body).backgroundColor);"
+        "</script></body>"
+    )
+    number = {"dark": 0, "light": 1}[scheme]
+    text = re.sub(r"<meta http-equiv[^>]*>", "", page(report)).replace("</body>", check)
+    dom, _ = rendered(text, tmp_path, f"--blink-settings=preferredColorScheme={number}")
+    assert json.loads(attribute(dom, "data-axe")) == []
+    assert (
+        attribute(dom, "data-paper")
+        == {"dark": "rgb(13, 17, 23)", "light": "rgb(255, 255, 255)"}[scheme]
+    )
+
+
+@needs_chromium
+def test_a_phone_needs_no_sideways_scrolling(report: Report, tmp_path: Path) -> None:
+    inner = re.sub(r"<meta http-equiv[^>]*>", "", page(replace(report, version="0.1.0")))
+    outer = (
+        f'<body><iframe width="360" height="700" srcdoc="{html.escape(inner)}"></iframe><script>'
+        "onload = () => document.body.setAttribute('data-width',"
+        "document.querySelector('iframe').contentDocument.documentElement.scrollWidth);"
+        "</script></body>"
+    )
+    dom, _ = rendered(outer, tmp_path)
+    assert int(attribute(dom, "data-width")) <= 360
