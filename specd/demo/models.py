@@ -119,7 +119,9 @@ DEMO = Family(
 """What ``specd demo`` shows: answers make sense, and the good draft pays."""
 
 SMALL = Family(
-    main=Recipe("specd-demo/SmolLM2-Small-Deep-4bit", layers=3, idle_layers=3, extra_tokens=_EXTRA),
+    main=Recipe(
+        "specd-demo/SmolLM2-Small-Deep-fp16", 3, idle_layers=2, dense=True, extra_tokens=_EXTRA
+    ),
     good=Recipe("specd-demo/SmolLM2-Small-4bit", layers=3),
     poor=Recipe("specd-demo/SmolLM2-Small-Noisy-4bit", layers=3, noise=0.5),
     incompatible=Recipe("specd-demo/SmolLM2-Small-Shuffled-4bit", layers=3, rotated=1000),
