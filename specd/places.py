@@ -7,7 +7,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+
+
+class NoPlace(Exception):
+    """The user has no home directory, so there is nowhere to look and nowhere to keep anything."""
 
 
 def config_file() -> Path:
@@ -17,7 +22,7 @@ def config_file() -> Path:
         return Path(named).expanduser().absolute()
     from platformdirs import user_config_path  # noqa: PLC0415 - `specd status` need not pay for it
 
-    return user_config_path("specd", appauthor=False) / "specd.toml"
+    return _somewhere(user_config_path) / "specd.toml"
 
 
 def state_dir() -> Path:
@@ -27,7 +32,7 @@ def state_dir() -> Path:
         return Path(named).expanduser().absolute()
     from platformdirs import user_state_path  # noqa: PLC0415 - `specd status` need not pay for it
 
-    return user_state_path("specd", appauthor=False)
+    return _somewhere(user_state_path)
 
 
 def socket_path(state: Path) -> Path:
@@ -53,3 +58,14 @@ def journal_dir(state: Path) -> Path:
 def tokenizer_cache_dir(state: Path) -> Path:
     """Cached fingerprints and verdicts; safe to delete."""
     return state / "tokenizers"
+
+
+def _somewhere(find: Callable[..., Path]) -> Path:
+    # Without a home directory older platformdirs answer with a path that begins with "~".
+    try:
+        path = find("specd", appauthor=False)
+    except RuntimeError:
+        path = Path("~")
+    if path.is_absolute():
+        return path
+    raise NoPlace("your home directory is unknown: set HOME, or SPECD_CONFIG and SPECD_STATE_DIR")

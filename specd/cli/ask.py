@@ -22,6 +22,8 @@ TIMEOUT_S = 5.0
 class CannotAsk(Exception):
     """The daemon gave no answer; the message says why and what to do."""
 
+    exit_code = 3
+
 
 class NotRunning(CannotAsk):
     """No daemon listens."""
@@ -30,17 +32,25 @@ class NotRunning(CannotAsk):
 class NotYours(CannotAsk):
     """The socket belongs to another user."""
 
+    exit_code = 6
+
 
 class Hung(CannotAsk):
     """The daemon accepted the request and said nothing for too long."""
+
+    exit_code = 4
 
 
 class Refused(CannotAsk):
     """The daemon answered with an error status; the message is its own."""
 
+    exit_code = 1
+
 
 class OtherVersion(CannotAsk):
     """The daemon speaks another version of the interface."""
+
+    exit_code = 5
 
 
 def ask(

@@ -6,6 +6,7 @@ imported here, and every command imports what it needs itself.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -157,11 +158,21 @@ def _check() -> Command:
     return check
 
 
+def _bench() -> Command:
+    from specd.cli import bench
+
+    return bench
+
+
+CANNOT_SHOW = 74
+"""Exit code when standard output cannot be written (EX_IOERR of sysexits.h)."""
+
 COMMANDS: dict[str, Callable[[], Command]] = {
     "status": _status,
     "diff": _diff,
     "apply": _apply,
     "check": _check,
+    "bench": _bench,
     "restore": _restore,
     "pause": _pause,
     "resume": _resume,
@@ -187,13 +198,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the ``specd`` script; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _main(words)
+        _open_streams(words)
+        code = _main(words)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         # Whoever read us has left; say no more, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO) or error.filename is not None:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"specd: standard output cannot be written: {error.strerror}", file=sys.stderr)
+        return CANNOT_SHOW
+    except Exception as problem:
+        from specd.places import NoPlace
+
+        if not isinstance(problem, NoPlace):
+            raise
+        print(f"specd: {problem}", file=sys.stderr)
+        return 2
+    return code
+
+
+def _open_streams(words: list[str]) -> None:
+    """Names may hold bytes that are no text; a service may have no standard streams at all."""
+    for stream in ("stdout", "stderr"):
+        there = getattr(sys, stream)
+        if there is None:
+            setattr(sys, stream, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - open to the end
+            if stream == "stdout" and words[:1] != ["run"]:
+                print("specd: standard output is closed, so nothing can be shown", file=sys.stderr)
+        elif hasattr(there, "reconfigure"):
+            there.reconfigure(errors="backslashreplace")
 
 
 def _main(words: list[str]) -> int:
@@ -210,9 +249,12 @@ def _main(words: list[str]) -> int:
         print(f"specd: there is no command {words[0]!r}{_nearest(words[0])}", file=sys.stderr)
         return 2
     command = load()
-    code = command.run(command.parser().parse_args(words[1:]))
-    sys.stdout.flush()
-    return code
+    from specd.cli import arguments
+
+    try:
+        return command.run(arguments.parse(command.parser(), words[1:]))
+    except SystemExit as ended:  # argparse's way to end --help and errors
+        return ended.code if isinstance(ended.code, int) else 2
 
 
 def usage() -> str:

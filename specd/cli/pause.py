@@ -13,6 +13,7 @@ def parser() -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         prog="specd pause",
         description="Let the running daemon write nothing until `specd resume`.",
+        epilog="exit code: 0 done, 3 specd is not running",
     )
 
 
@@ -22,11 +23,11 @@ def run(_: argparse.Namespace) -> int:
 
 
 def order(path: str, done: str) -> int:
-    """Send one order without arguments and say ``done``; exit code 3 when nobody listens."""
+    """Send one order without arguments and say ``done``; the exit code says why not, if so."""
     try:
         ask.ask("POST", path, timeout=60)
     except ask.CannotAsk as problem:
         print(f"specd: {problem}", file=sys.stderr)
-        return 3
+        return problem.exit_code
     print(done)
     return 0

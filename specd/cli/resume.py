@@ -10,7 +10,9 @@ from specd.cli.pause import order
 def parser() -> argparse.ArgumentParser:
     """The arguments of ``specd resume``."""
     return argparse.ArgumentParser(
-        prog="specd resume", description="Let a paused daemon write again, starting with a look."
+        prog="specd resume",
+        description="Let a paused daemon write again, starting with a look.",
+        epilog="exit code: 0 done, 3 specd is not running",
     )
 
 

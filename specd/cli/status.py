@@ -15,7 +15,7 @@ from typing import Any
 from specd.cli import ask
 from specd.cli.paint import Ink, paint, safe, wants_colour, width, wrap
 
-HEALTHY, DEGRADED, NOT_RUNNING = 0, 1, 3
+HEALTHY, DEGRADED = 0, 1
 
 _MARKS: dict[str, tuple[str, Ink]] = {
     "true": ("✓", "green"),
@@ -59,7 +59,7 @@ def _once(*, as_json: bool) -> int:
             print(json.dumps({"state": "stopped", "error": str(problem)}))
         else:
             print(f"specd: {problem}", file=sys.stderr)
-        return NOT_RUNNING
+        return problem.exit_code
     if as_json:
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
@@ -83,9 +83,7 @@ def _headline(status: dict[str, Any], *, colour: bool) -> str:
     state = paint(status["state"], ink, colour=colour)
     home = safe(status["home"] or "no LM Studio home")
     paused = paint(" · paused", "yellow", colour=colour) if status.get("paused") else ""
-    return (
-        f"specd {status['version']}: {state}{paused} · up {_span(status['uptime_s'])} · {home}"
-    )
+    return f"specd {status['version']}: {state}{paused} · up {_span(status['uptime_s'])} · {home}"
 
 
 def _condition(condition: dict[str, Any], columns: int, *, colour: bool) -> str:
@@ -104,7 +102,9 @@ def _pair(pair: dict[str, Any], columns: int, *, colour: bool) -> str:
         length = f"{pair['draft_tokens']} draft tokens"
     speed = "not measured"
     if pair["speedup"] is not None:
-        speed = f"{pair['speedup']:.2f}× faster" if pair["speedup"] >= 1 else f"{pair['speedup']:.2f}×"
+        speed = (
+            f"{pair['speedup']:.2f}× faster" if pair["speedup"] >= 1 else f"{pair['speedup']:.2f}×"
+        )
         if pair.get("interval"):
             speed += f" [{pair['interval'][0]:.2f}, {pair['interval'][1]:.2f}]"
         if pair.get("measured_at"):

@@ -101,7 +101,7 @@ def test_the_manual_page_tells_every_command_and_flag() -> None:
     for name, load in COMMANDS.items():
         assert f".SS specd {name}" in page
         for action in load().parser()._actions:
-            for flag in action.option_strings:
+            for flag in () if action.dest == "help" else action.option_strings:
                 assert flag in page
 
 

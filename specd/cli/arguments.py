@@ -1,0 +1,46 @@
+"""Arguments that are wrong answer with the nearest that is right."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+
+def parse(made: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """The parsed arguments; exit code 2 with one line of help where they make no sense."""
+
+    def complain(message: str) -> NoReturn:
+        print(f"{made.prog}: {message}{_nearest(made, message)}", file=sys.stderr)
+        print(f"`{made.prog} --help` explains its arguments", file=sys.stderr)
+        raise SystemExit(2)
+
+    made.error = complain  # type: ignore[method-assign] # argparse asks for a subclass per parser
+    return made.parse_args(words)
+
+
+def _nearest(made: argparse.ArgumentParser, message: str) -> str:
+    unknown = re.match(r"unrecognized arguments: (-\S*)", message)
+    if unknown:
+        return _close(unknown[1].partition("=")[0], _flags(made))
+    choice = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+    if choice:
+        return _close(choice[1], re.findall(r"[\w-]+", choice[2]))
+    return ""
+
+
+def _flags(made: argparse.ArgumentParser) -> Iterable[str]:
+    for action in made._actions:  # noqa: SLF001 - argparse offers no public way to list them
+        yield from action.option_strings
+        if isinstance(action.choices, dict):
+            for inner in action.choices.values():
+                yield from _flags(inner)
+
+
+def _close(word: str, known: Iterable[str]) -> str:
+    import difflib  # noqa: PLC0415 - nothing is wrong, as a rule
+
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else ""
