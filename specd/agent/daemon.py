@@ -65,6 +65,9 @@ CONTENDER_S = 30.0
 
 VERDICTS_S = 900.0
 WORKER_MEMORY = 4 << 30
+BENCH_SHARE = 0.9
+"""Of its minutes, what the measurement plans with; the rest is for loading and ending cleanly."""
+
 BENCH_AGAIN = timedelta(minutes=30)
 
 
@@ -167,7 +170,6 @@ class Daemon:
         self._api = Api(places.socket_path(self._state), DaemonBackend(self))
         notify.service_manager("READY=1")
         self._schedule = Schedule(
-            observe=lambda: self._inbox.do(self._observe_use),
             bench=lambda: self._inbox.do(self._bench_if_convenient),
         )
         self._schedule.plan(self._config.benchmark.schedule)
@@ -279,6 +281,7 @@ class Daemon:
     def _look_at_everything(self) -> None:
         self.reload()
         self._resync_at = time.monotonic() + self._config.agent.resync_seconds
+        self._judged.clear()
         self._survey_all()
         self._pass(None)
 
@@ -347,6 +350,7 @@ class Daemon:
             self._world = survey.look(self._home, self._state)
         if self._world.models != before:
             self._say("info", "models changed", installed=len(self._world.models))
+            self._judged.clear()
             self._follow()
         self._decide()
         self._pass(None)
@@ -477,7 +481,6 @@ class Daemon:
                 f"{verdict['main']} ← {verdict['draft']}: {verdict['verdict']}",
                 reason=verdict["reasons"][0] if verdict["reasons"] else None,
             )
-        self._judged.clear()
         self._decide()
         self._follow()
         self._pass(None)
@@ -486,26 +489,14 @@ class Daemon:
         self._say("error", f"the tokenizers could not be compared: {why}")
         self._publish()
 
-    def _observe_use(self) -> None:
-        if not self._config.benchmark.observe_conversations or not isinstance(self._home, Home):
-            return
-        self._jobs.worker(
-            "observe",
-            self._stores.observe_request(self._home.path),
-            limits=Limits(600.0, WORKER_MEMORY),
-            then=lambda _: self._publish(),
-            failed=lambda why: self._say("warning", f"conversations could not be read: {why}"),
-        )
-
     def _bench_if_convenient(self) -> None:
         pair = next((each for each in self._pairs if each.state in ("wanted", "withdrawn")), None)
         if pair is None:
             self._bench_note = "no pair to measure yet"
             self._publish()
             return
-        why = preconditions.postponed(
-            preconditions.read(self._server_busy(), pair.main, pair.draft), self._config.benchmark
-        )
+        readings = preconditions.read(pair.main, pair.draft)
+        why = preconditions.postponed(readings, self._config.benchmark)
         if why is not None:
             self._bench_note = f"postponed: {why}"
             self._say("info", f"benchmark postponed: {why}")
@@ -515,13 +506,16 @@ class Daemon:
             return
         self.start_bench({})
 
-    def _server_busy(self) -> bool | None:
-        return survey.server_busy(self._server)
-
     def start_bench(self, asked: dict[str, Any]) -> str:
         """Start a benchmark of the wanted pairs, or of those asked for; says what it does."""
-        request = self._stores.bench_request(self._pairs, self._world, self._config, asked)
-        if request is None:
+        wanted = self._config.benchmark
+        pairs = [
+            (main, draft)
+            for main, draft in self._stores.worth_measuring(self._pairs, self._world.models)
+            if asked.get("main") in (None, main.key)
+            and (not asked.get("drafts") or draft.key in asked["drafts"])
+        ]
+        if not pairs:
             return "there is no pair to measure"
         if self._jobs.running("bench"):
             return "a benchmark is already running"
@@ -529,8 +523,13 @@ class Daemon:
         self._say("info", "benchmark started")
         self._jobs.worker(
             "bench",
-            request,
-            limits=Limits(self._config.benchmark.max_minutes * 60.0),
+            self._stores.bench_request(
+                pairs,
+                suite=str(asked.get("suite", "standard")),
+                quick=bool(asked.get("quick", False)),
+                seconds=wanted.max_minutes * 60.0 * BENCH_SHARE,
+            ),
+            limits=Limits(wanted.max_minutes * 60.0),
             then=self._learn_bench,
             failed=self._bench_failed,
         )
@@ -539,8 +538,15 @@ class Daemon:
 
     def _learn_bench(self, result: dict[str, Any]) -> None:
         self._bench_note = None
-        for line in survey.benchmark_lines(result):
-            self._say("info", line)
+        for each in result["results"]:
+            best = each["best"]
+            self._say(
+                "info",
+                f"measured {each['main']} ← {each['draft']}",
+                speedup=best["measured_speedup"],
+                draft_tokens=best["draft_tokens"],
+                baseline_tps=each["baseline_tps"],
+            )
         self._decide()
         self._pass(None)
 

@@ -45,12 +45,12 @@ def parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Find both models, get the verdict (from the cache, else from a worker), print it."""
     try:
-        if _is_path(args.main) and _is_path(args.draft):
+        if is_path(args.main) and is_path(args.draft):
             stores, installed = world.open_stores(), ()
         else:
             seen = world.see()
             stores, installed = seen.stores, seen.world.models
-        main, draft = (_find(name, installed) for name in (args.main, args.draft))
+        main, draft = (find(name, installed) for name in (args.main, args.draft))
         verdict = _verdict(stores, main, draft)
     except (world.Unusable, names.NameProblem, WorkerError) as problem:
         print(f"specd: {problem}", file=sys.stderr)
@@ -79,12 +79,18 @@ def render(verdict: Verdict, columns: int, *, colour: bool) -> str:
     return "\n".join(lines)
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
+    """Whether ``name`` is meant as a path rather than as a model's name."""
     return "/" in name and Path(name).expanduser().exists()
 
 
-def _find(name: str, installed: tuple[Model, ...]) -> Model:
-    if not _is_path(name):
+def find(name: str, installed: tuple[Model, ...]) -> Model:
+    """The model that ``name``, or the path ``name``, means.
+
+    Raises:
+        world.Unusable, names.NameProblem: it means none, or several.
+    """
+    if not is_path(name):
         return names.resolve(name, installed)
     path = Path(name).expanduser().absolute()
     # A folder is read as the app would read it: as one of those in its parent.

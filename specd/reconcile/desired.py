@@ -154,7 +154,7 @@ def _choose_draft(
     if choice is not None and choice.draft is None:
         return replace(pair, state="withdrawn", undecided=undecided, why=choice.reason)
     if choice is not None:
-        best = next((draft for draft in usable if draft.identifier == choice.draft), None)
+        best = next((draft for draft in usable if draft.key == choice.draft), None)
         if best is not None:
             return replace(
                 pair,

@@ -30,6 +30,10 @@ from specd.tokenizer import suggest
 from specd.tokenizer.store import VerdictStore
 
 
+DRAFTS_MEASURED = 3
+"""How many drafts a benchmark tries for a main whose draft is "auto"."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stores:
     """Every store under one state directory."""
@@ -64,7 +68,8 @@ class Stores:
         """The pairs of specd.toml with everything that is known of them."""
 
         def choose(main: Model, drafts: Sequence[Model]) -> Choice | None:
-            return choice.decide(self.history, main, drafts, wanted.benchmark)
+            known = [self.history.latest(main.key, draft.key) for draft in drafts]
+            return choice.decide([each for each in known if each], wanted.benchmark)
 
         def rank(main: Model, installed: Sequence[Model]) -> Sequence[Model]:
             return suggest.rank(main, installed, self.verdicts)
@@ -122,7 +127,55 @@ class Stores:
 
     def benchmarks(self, pairs: Sequence[WantedPair]) -> dict[str, BenchResult]:
         """The latest benchmark of each pair, by the pair's name."""
-        return {}
+        found: dict[str, BenchResult] = {}
+        for pair in pairs:
+            if pair.main is not None and pair.draft is not None:
+                latest = self.history.latest(pair.main.key, pair.draft.key)
+                if latest is not None:
+                    found[pair.name] = latest
+        return found
+
+    def worth_measuring(
+        self, pairs: Sequence[WantedPair], installed: Sequence[Model]
+    ) -> list[tuple[Model, Model]]:
+        """What a benchmark of these pairs measures: the named draft, or the best few proven."""
+        found: list[tuple[Model, Model]] = []
+        for pair in pairs:
+            if pair.main is None:
+                continue
+            drafts = [pair.draft] if pair.draft is not None else []
+            if pair.asked.draft == "auto":
+                drafts = list(suggest.rank(pair.main, installed, self.verdicts))
+            usable = [
+                draft
+                for draft in drafts
+                if (verdict := self.verdicts.lookup(pair.main, draft)) and verdict.usable
+            ]
+            found.extend((pair.main, draft) for draft in usable[:DRAFTS_MEASURED])
+        return found
+
+    def recent_benchmarks(self, limit: int) -> tuple[BenchResult, ...]:
+        """The newest benchmarks of any pair."""
+        return self.history.recent(limit)
+
+    def bench_request(
+        self,
+        pairs: Sequence[tuple[Model, Model]],
+        *,
+        suite: str,
+        quick: bool,
+        seconds: float,
+    ) -> dict[str, Any]:
+        """The request of the worker task "bench" for these (main, draft) pairs."""
+        return {
+            "pairs": [
+                [[main.key, str(main.path)], [draft.key, str(draft.path)]] for main, draft in pairs
+            ],
+            "suite": suite,
+            "quick": quick,
+            "seconds": seconds,
+            "history": str(places.history_path(self.state)),
+        }
 
     def proofs(self, pairs: Sequence[WantedPair]) -> tuple[Proof, ...]:
         """Where draft tokens were seen at work."""

@@ -14,9 +14,7 @@ from specd.tokenizer.store import VerdictStore
 from specd.tokenizer.verdict import Verdict
 
 
-def verdicts(
-    request: dict[str, Any], progress: Callable[[dict[str, Any]], None]
-) -> dict[str, Any]:
+def verdicts(request: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """``{"cache": dir, "pairs": [[main, draft], …]}`` (paths) → ``{"verdicts": […]}``."""
     store = VerdictStore(Path(request["cache"]))
     read: dict[Path, Fingerprint | Unreadable] = {}

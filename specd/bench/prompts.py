@@ -1,0 +1,54 @@
+"""What is asked in a benchmark: prompts by class, because one number lies.
+
+A formula or code is predictable and drafts well; a story is not. The suite ``seed`` is the check a
+user would do by hand: one sentence, and one long explanation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One question and how many tokens its answer may have."""
+
+    kind: str
+    text: str
+    max_tokens: int
+
+
+SEED: Final = (
+    Prompt("short", "Explain SQL injection in one sentence.", 50),
+    Prompt(
+        "long",
+        "Write a detailed explanation of how neural networks work, including backpropagation.",
+        200,
+    ),
+)
+
+STANDARD: Final = (
+    *SEED,
+    Prompt("code", "Write a Python function that returns the n-th Fibonacci number.", 120),
+    Prompt("table", "List the days of the week in a Markdown table with their numbers.", 120),
+    Prompt("formula", "State the quadratic formula and solve x^2 - 5x + 6 = 0 step by step.", 120),
+    Prompt("translation", "Translate into French: The weather is nice and we go for a walk.", 60),
+    Prompt("creative", "Tell a short story about a lighthouse keeper and a strange sound.", 120),
+)
+
+SUITES: Final = {"seed": SEED, "standard": STANDARD}
+
+QUICK_TOKENS: Final = 32
+
+
+def suite(name: str, *, quick: bool) -> tuple[Prompt, ...]:
+    """The prompts of a suite; ``quick`` cuts every answer short.
+
+    Raises:
+        KeyError: there is no such suite.
+    """
+    prompts = SUITES[name]
+    if not quick:
+        return prompts
+    return tuple(Prompt(p.kind, p.text, min(p.max_tokens, QUICK_TOKENS)) for p in prompts)

@@ -1,0 +1,59 @@
+"""Exact replay: what every draft length would have done, from one text and one pass (pure).
+
+Greedy speculative decoding writes exactly the main model's greedy text. So at each position it is
+enough to know whether the draft, shown the text so far, would have guessed the next token. A round
+is a run of right guesses capped at the draft length, then one token of the main's own; the loop is
+that of mlx-lm's ``speculative_generate_step``, with its shorter last round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Counts over one answer: ``drafted`` guesses made, ``accepted`` of them, in ``rounds``."""
+
+    tokens: int
+    rounds: int
+    drafted: int
+    accepted: int
+
+    @property
+    def acceptance(self) -> float:
+        """Share of drafted tokens accepted; 0.0 when none was drafted."""
+        return self.accepted / self.drafted if self.drafted else 0.0
+
+
+def replay(agrees: Sequence[bool], draft_tokens: int, max_tokens: int) -> Replay:
+    """What a draft of this length does with an answer of ``len(agrees)`` tokens.
+
+    ``agrees[i]`` says whether the draft guesses token i rightly. ``max_tokens`` is the limit the
+    answer was generated under; an answer shorter than it ended by itself.
+    """
+    tokens = len(agrees)
+    at = rounds = drafted = accepted = 0
+    while at < tokens:
+        guesses = min(max_tokens - at, draft_tokens)
+        right = 0
+        while right < guesses and at + right < tokens and agrees[at + right]:
+            right += 1
+        rounds += 1
+        drafted += guesses
+        accepted += right
+        at += right
+        if at < tokens:
+            at += 1
+    return Replay(tokens, rounds, drafted, accepted)
+
+
+def together(parts: Sequence[Replay]) -> Replay:
+    """The counts of several answers, added up."""
+    return Replay(
+        sum(p.tokens for p in parts),
+        sum(p.rounds for p in parts),
+        sum(p.drafted for p in parts),
+        sum(p.accepted for p in parts),
+    )

@@ -1,0 +1,49 @@
+"""Worker tasks that generate: the benchmark, and reading what real use shows."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from specd.bench import prompts
+from specd.bench.history import History
+from specd.bench.measure import benchmark
+
+
+def bench(request: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """``{"pairs": [[[name, folder], [name, folder]], …], "suite", "quick", "seconds", "history"}``.
+
+    Every result is kept in the history as soon as it is there; ``{"results": […]}``.
+    """
+    asked = prompts.suite(request["suite"], quick=bool(request["quick"]))
+    history = History(Path(request["history"]))
+    context = {
+        "machine": platform.platform(),
+        "python": platform.python_version(),
+        "mlx": version("mlx"),
+        "mlx-lm": version("mlx-lm"),
+    }
+    results: list[dict[str, Any]] = []
+    pairs = request["pairs"]
+    for number, (main, draft) in enumerate(pairs):
+        share = 1 / len(pairs)
+
+        def step(said: dict[str, Any], before: float = number * share) -> None:
+            progress({**said, "done": before + share * said["done"]})
+
+        result = benchmark(
+            (main[0], Path(main[1])),
+            (draft[0], Path(draft[1])),
+            asked,
+            request["suite"],
+            seconds=request["seconds"] * share,
+            progress=step,
+        )
+        history.add(result, context)
+        results.append(asdict(result))
+    history.close()
+    return {"results": results}
