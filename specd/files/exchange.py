@@ -1,7 +1,8 @@
-"""Exchange two files atomically, where the platform can."""
+"""Names that change places, or are taken only when free, in one atomic step."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -9,10 +10,11 @@ import sys
 from pathlib import Path
 
 _AT_FDCWD = -100
-_RENAME_EXCHANGE = 2  # linux/fs.h
-_RENAME_SWAP = 2  # sys/stdio.h of macOS
+_LINUX = {"exchange": 2, "free": 1}  # RENAME_EXCHANGE, RENAME_NOREPLACE of linux/fs.h
+_MACOS = {"exchange": 2, "free": 4}  # RENAME_SWAP, RENAME_EXCL of sys/stdio.h
 
 _UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
+_LIBRARY = ctypes.CDLL(None, use_errno=True)
 
 
 class ExchangeUnsupported(OSError):
@@ -26,22 +28,32 @@ def exchange(one: Path, other: Path) -> None:
         ExchangeUnsupported: not on this platform or file system.
         OSError: as rename(2).
     """
+    _rename(one, other, "exchange")
+
+
+def move_to_free_name(one: Path, other: Path) -> None:
+    """Rename ``one`` to ``other`` unless something stands there.
+
+    Raises:
+        FileExistsError: something does.
+        OSError: as rename(2).
+    """
+    with contextlib.suppress(ExchangeUnsupported):
+        _rename(one, other, "free")
+        return
+    os.link(one, other)
+    one.unlink()
+
+
+def _rename(one: Path, other: Path, how: str) -> None:
     first, second = os.fsencode(one), os.fsencode(other)
-    library = _library()
-    if sys.platform == "linux" and hasattr(library, "renameat2"):
-        failed = library.renameat2(_AT_FDCWD, first, _AT_FDCWD, second, _RENAME_EXCHANGE)
-    elif sys.platform == "darwin" and hasattr(library, "renamex_np"):
-        failed = library.renamex_np(first, second, _RENAME_SWAP)
+    if sys.platform == "linux" and hasattr(_LIBRARY, "renameat2"):
+        failed = _LIBRARY.renameat2(_AT_FDCWD, first, _AT_FDCWD, second, _LINUX[how])
+    elif sys.platform == "darwin" and hasattr(_LIBRARY, "renamex_np"):
+        failed = _LIBRARY.renamex_np(first, second, _MACOS[how])
     else:
         raise ExchangeUnsupported(errno.ENOTSUP, "this platform cannot exchange files")
     if failed:
         number = ctypes.get_errno()
         kind = ExchangeUnsupported if number in _UNSUPPORTED else OSError
         raise kind(number, os.strerror(number), str(one), None, str(other))
-
-
-def _library() -> ctypes.CDLL:
-    return _LIBRARY
-
-
-_LIBRARY = ctypes.CDLL(None, use_errno=True)

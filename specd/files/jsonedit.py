@@ -35,7 +35,7 @@ _STRING_OR_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|NaN|-?Infinity', re.DOTALL)
 
 
 class NotUnderstood(ValueError):
-    """The content is not JSON that may be edited; the message says where and what, never a value."""
+    """The content is not JSON that may be edited; the message says where and what, no value."""
 
 
 class _DuplicateKey(ValueError):
@@ -474,7 +474,7 @@ def _intended(document: Json, at: Pointer, value: Json | Absent) -> Json:
     if not at:
         if value is ABSENT:
             raise NotUnderstood("a whole document cannot be taken out")
-        return value  # type: ignore[return-value]
+        return value
     step, rest = at[0], at[1:]
     if isinstance(step, Match):
         return _intended_list(document, step, rest, value)
@@ -498,10 +498,10 @@ def _intended_list(document: Json, match: Match, rest: Pointer, value: Json | Ab
         return document if value is ABSENT else document + _wrapped((match, *rest), value)  # type: ignore[operator]
     place = next(index for index, each in enumerate(document) if each is element)
     if rest:
-        made: Json | Absent = _intended(element, rest, value)  # type: ignore[arg-type]
+        made: Json | Absent = _intended(element, rest, value)
         if value is ABSENT and len(rest) == 1 and made == {match.name: match.value}:
             made = ABSENT
     else:
         made = value
-    kept: list[Json] = [] if made is ABSENT else [made]  # type: ignore[list-item]
+    kept: list[Json] = [] if made is ABSENT else [made]
     return document[:place] + kept + document[place + 1 :]

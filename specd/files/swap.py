@@ -2,11 +2,27 @@
 
 Compare and swap, for files: read; work out the new content; write it beside the file; let the two
 names change places atomically; look at what came out. If that is not what was read, somebody wrote
-in between: their file is put back and the work starts again from it.
+in between: it is newer, so it goes back, and the work starts again from it. Putting back is the
+same step once more: whatever comes out then and is not what was put in is newer still.
 
-A writer that opened the file before the exchange may still be writing into the inode that came out.
-On Linux a read lease tells: the kernel grants it only while nobody has the file open for writing.
-As long as it is refused, the file that came out is not given up.
+**Writers in place.** A program that opened the file before the exchange may still be writing into
+the inode that came out. On Linux a read lease tells: the kernel grants it only while nobody has
+the file open for writing, and holds up whoever opens it later. As long as it is refused, the file
+that came out is not given up. Elsewhere (macOS, NFS) the file that came out is looked at again
+after ``GRACE_S``; a program that truncates what it writes shows at once either way. What is left to
+chance on Linux is an ``open`` that found the old file before the exchange and is still inside the
+kernel, between the look-up and the lease check, when the lease has come and gone.
+
+**Several specd processes** take turns through a lock on the directory.
+
+**Crashes.** Killed at any point, the file is wholly old or wholly new. What may be left is a
+temporary file beside it, whose name carries the hashes of what was read and what was to be written:
+``recover`` needs nothing else to tell a leftover of specd's from somebody's update that had just
+come out and has to go back. New content is on disk (fsync) before it gets the file's name. The
+directory is not synced: after a power loss the file may be the old one again, which is drift like
+any other, and costs one more write instead of one more fsync on every write.
+
+A file with several hard links is detached from its other names, as with any write by rename.
 """
 
 from __future__ import annotations
@@ -14,7 +30,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
+import re
 import signal
 import stat
 import sys
@@ -22,21 +40,33 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
-from specd.files import jsonedit
-from specd.files.exchange import ExchangeUnsupported, exchange
+from specd.files import attributes, jsonedit
+from specd.files.exchange import ExchangeUnsupported, exchange, move_to_free_name
 
 ATTEMPTS = 8
 """How often somebody may write in between before ``Unsettled`` is raised."""
 
+SETTLE_S = 0.250
+"""How long a file that cannot be understood may take to become whole: an app in mid-write."""
+
 WRITER_S = 0.050
 """How long a writer that still has the file open is waited for."""
 
+GRACE_S = 0.003
+"""Without leases: how long after the exchange a late write in place is still noticed."""
+
+LOCK_S = 5.0
+"""How long another specd process may take for its write."""
+
 STEP_S = 0.001
 
-MARK = ".specd-tmp"
-"""What the names of temporary files end with; they start with a dot and the target's name."""
+_LEFTOVER = re.compile(
+    r"\.(?P<name>.+)\.\d+"
+    r"(?:\.(?P<before>[0-9a-f]{16})-(?P<after>[0-9a-f]{16})\.specd-swap|\.specd-part)",
+    re.DOTALL,
+)
 
 Transform: TypeAlias = Callable[["bytes | None"], "bytes | None"]
 BeforeWrite: TypeAlias = Callable[[Path, "bytes | None", bytes], None]
@@ -77,56 +107,132 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
-    descriptor: int
+class Recovered:
+    """A temporary file a crash left beside ``path``, and what became of it.
+
+    ``removed``: it was specd's own. ``put back``: it held somebody's update, which stands in
+    ``path`` again. ``superseded``: it held somebody's update, and they have written anew since.
+    """
+
+    path: Path
+    outcome: Literal["removed", "put back", "superseded"]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """One file as it was seen; ``content`` is None when it is no regular file."""
+
     inode: tuple[int, int]
-    mode: int
-    owner: tuple[int, int]
+    content: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Read(_File):
     content: bytes
+    descriptor: int
+    facts: os.stat_result
 
 
 def update(path: Path, transform: Transform, *, before_write: BeforeWrite) -> Written | None:
     """Replace the content of ``path`` by ``transform(content)``; None when there is nothing to do.
 
     ``transform`` is called again with their content when somebody else wrote meanwhile; it gets
-    None when there is no file, and returns None to leave things as they are. ``before_write`` is called
-    with (real path, old, new) before the exchange: a journal, say.
+    None when there is no file, and returns None to leave things as they are. While it raises
+    ``NotUnderstood`` the file is given ``SETTLE_S`` to become whole. ``before_write`` is called
+    with (real path, old, new) before each attempt's exchange: a journal, say.
 
     Raises:
         SwapError: one of its kinds; the file is what it was, or what somebody else made of it.
     """
     real = Path(os.path.realpath(path))
-    try:
-        for attempt in range(1, ATTEMPTS + 1):
-            done, written = _attempt(real, transform, before_write, attempt)
-            if done:
-                return written
-            time.sleep(STEP_S)
-    except jsonedit.NotUnderstood as error:
-        raise Unsettled(real, f"{real}: {error}") from error
-    except OSError as error:
-        raise _explained(real, error) from error
+    with _explaining(real):
+        if not real.parent.is_dir():
+            if transform(None) is None:
+                return None
+            real.parent.mkdir(parents=True, exist_ok=True)
+        with _turn(real):
+            _sweep(real.parent)
+            for attempt in range(1, ATTEMPTS + 1):
+                done, written = _attempt(real, transform, before_write, attempt)
+                if done:
+                    return written
+                time.sleep(STEP_S)
     raise Unsettled(real, f"{real} was written by somebody else {ATTEMPTS} times in a row")
+
+
+def remove(path: Path, content: bytes) -> bool:
+    """Take the file away if ``content`` is all it holds; whether it did.
+
+    Raises:
+        SwapError: one of its kinds; the file is still there.
+    """
+    real = Path(os.path.realpath(path))
+    with _explaining(real), _turn(real), _reading(real) as read:
+        if read is None or read.content != content:
+            return False
+        beside = _swap_name(real, content, b"")
+        real.rename(beside)
+        if _is_old(beside, read):
+            return True
+        with contextlib.suppress(FileExistsError):
+            move_to_free_name(beside, real)
+        beside.unlink(missing_ok=True)
+        return False
+
+
+def recover(directory: Path) -> tuple[Recovered, ...]:
+    """Resolve what a crash in the middle of ``update`` left in ``directory``.
+
+    Raises:
+        SwapError: a leftover cannot be read, moved or removed; it stays for the next time.
+    """
+    if not directory.is_dir():
+        return ()
+    with _explaining(directory), _turn(directory / "."):
+        return _sweep(directory)
+
+
+# ---- one attempt -------------------------------------------------------------------------------
 
 
 def _attempt(
     real: Path, transform: Transform, before_write: BeforeWrite, attempt: int
 ) -> tuple[bool, Written | None]:
-    with _reading(real) as read:
+    with _settled(real, transform) as (read, after):
         before = None if read is None else read.content
-        after = transform(before)
         if after is None:
             return True, None
-        before_write(real, before, after)
-        with _temporary(real, after, read) as beside:
-            won = _create(beside, real) if read is None else _replace(beside, real, read, after)
+        with _part(real, after, read) as part:
+            if not _stands(real, read):
+                return False, None
+            before_write(real, before, after)
+            won = _create(part, real) if read is None else _replace(part, real, read, after)
     return won, Written(real, before, after, attempt) if won else None
+
+
+@contextlib.contextmanager
+def _settled(real: Path, transform: Transform) -> Iterator[tuple[_Read | None, bytes | None]]:
+    """The file and what it is to become; a half-written one is given time."""
+    deadline = time.monotonic() + SETTLE_S
+    pause = STEP_S
+    while True:
+        with _reading(real) as read:
+            try:
+                after = transform(None if read is None else read.content)
+            except jsonedit.NotUnderstood:
+                if time.monotonic() + pause > deadline:
+                    raise
+            else:
+                yield read, after
+                return
+        time.sleep(pause)
+        pause *= 2
 
 
 @contextlib.contextmanager
 def _reading(real: Path) -> Iterator[_Read | None]:
     try:
-        descriptor = os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
     except FileNotFoundError:
         yield None
         return
@@ -136,136 +242,300 @@ def _reading(real: Path) -> Iterator[_Read | None]:
             raise Failed(real, f"{real} is not a regular file; specd leaves it alone")
         if facts.st_size > jsonedit.MAX_BYTES:
             raise Failed(real, f"{real} is larger than any settings file; specd leaves it alone")
-        if not facts.st_mode & stat.S_IWUSR and os.geteuid() == facts.st_uid:
+        if not facts.st_mode & 0o222 or not os.access(real, os.W_OK):
             raise ReadOnly(real, f"{real} is read-only; make it writable (chmod u+w) for specd")
-        yield _Read(
-            descriptor,
-            (facts.st_dev, facts.st_ino),
-            stat.S_IMODE(facts.st_mode),
-            (facts.st_uid, facts.st_gid),
-            _content(descriptor),
-        )
+        inode = (facts.st_dev, facts.st_ino)
+        yield _Read(inode, _content(descriptor), descriptor, facts)
     finally:
         os.close(descriptor)
 
 
 def _content(descriptor: int) -> bytes:
-    chunks: list[bytes] = []
-    offset = 0
-    while chunk := os.pread(descriptor, 1 << 20, offset):
-        chunks.append(chunk)
-        offset += len(chunk)
-    return b"".join(chunks)
+    content = os.pread(descriptor, 1 << 20, 0)
+    while len(content) >= 1 << 20:
+        more = os.pread(descriptor, 1 << 20, len(content))
+        content += more
+        if not more or len(content) > jsonedit.MAX_BYTES:
+            break
+    return content
 
 
 @contextlib.contextmanager
-def _temporary(real: Path, content: bytes, like: _Read | None) -> Iterator[Path]:
-    if like is None:
-        real.parent.mkdir(parents=True, exist_ok=True)
-    beside = real.with_name(f".{real.name}.{os.getpid()}{MARK}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    with contextlib.suppress(FileNotFoundError):
-        beside.unlink()
-    descriptor = os.open(beside, flags, 0o600)
+def _part(real: Path, content: bytes, like: _Read | None) -> Iterator[Path]:
+    """``content`` in a file beside ``real``, on disk, carrying what ``like`` carries."""
+    part = real.with_name(f".{real.name}.{os.getpid()}.specd-part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         try:
-            os.fchmod(descriptor, like.mode if like is not None else 0o644)
-            if like is not None and like.owner != (os.geteuid(), os.getegid()):
-                with contextlib.suppress(PermissionError):
-                    os.fchown(descriptor, *like.owner)
+            if like is None:
+                os.fchmod(descriptor, 0o644)
+            else:
+                attributes.copy(like.descriptor, like.facts, descriptor)
             view = memoryview(content)
             while view:
                 view = view[os.write(descriptor, view) :]
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        yield beside
+        yield part
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            beside.unlink()
+        part.unlink(missing_ok=True)
 
 
-def _create(beside: Path, real: Path) -> bool:
+def _stands(real: Path, read: _Read | None) -> bool:
+    """Whether nothing has happened to the file since it was read, as far as one look tells.
+
+    Sparing the exchange spares other programs a moment in which specd's file, made from the
+    content before their last write, stands in place of theirs.
+    """
     try:
-        os.link(beside, real)
+        now = os.lstat(real)
+    except FileNotFoundError:
+        return read is None
+    return read is not None and _fingerprint(now) == _fingerprint(read.facts)
+
+
+def _fingerprint(facts: os.stat_result) -> tuple[int, int, int, int]:
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
+def _create(part: Path, real: Path) -> bool:
+    try:
+        move_to_free_name(part, real)
     except FileExistsError:
         return False
     return True
 
 
-def _replace(beside: Path, real: Path, read: _Read, after: bytes) -> bool:
-    """Whether ``after`` now stands in ``real`` and what was displaced is what was read."""
+# ---- the exchange ------------------------------------------------------------------------------
+
+
+def _replace(part: Path, real: Path, read: _Read, after: bytes) -> bool:
+    """Whether ``after`` now stands in ``real`` and what it displaced is what was read."""
+    ours = _File(_inode(part), after)
+    beside = _swap_name(real, read.content, after)
+    part.rename(beside)
     try:
         exchange(beside, real)
     except ExchangeUnsupported:
-        return _rename(beside, real, read)
+        return _rename(beside, real, read, after)
     except FileNotFoundError:
+        beside.unlink()
         return False
-    if _inode(beside) == read.inode and _left_alone(read):
+    except OSError:
+        beside.unlink()
+        raise
+    if _is_old(beside, read):
         return True
-    _put_back(beside, real, after)
+    _put_back(beside, real, ours)
     return False
 
 
-def _rename(beside: Path, real: Path, read: _Read) -> bool:
-    # No exchange here: the moment between this look and the rename is all that is left to chance.
-    if _inode(real) != read.inode or _content(read.descriptor) != read.content:
+def _put_back(beside: Path, real: Path, put: _File) -> None:
+    """Exchange until what comes out is old, so that the newest stands in ``real``.
+
+    ``put`` is what specd put there; ``beside`` came out and is newer than what specd had read.
+    """
+    for _ in range(ATTEMPTS):
+        newer = _seen(beside)
+        try:
+            exchange(beside, real)
+        except FileNotFoundError:
+            # They removed the file meanwhile: then what they wrote last is what came out.
+            with contextlib.suppress(FileExistsError):
+                move_to_free_name(beside, real)
+            return
+        if _is_old(beside, put):
+            return
+        put = newer
+    raise Unsettled(real, f"{real} is being written by several programs at once")
+
+
+def _is_old(beside: Path, known: _File) -> bool:
+    """Remove what came out when it is what was ``known`` and nobody can write to it any more."""
+    try:
+        descriptor = os.open(beside, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError:
         return False
-    beside.replace(real)
-    return True
+    try:
+        facts = os.fstat(descriptor)
+        if known.content is None or (facts.st_dev, facts.st_ino) != known.inode:
+            return False
+        if not _given_up(descriptor, known.content):
+            return False
+        beside.unlink()
+        return True
+    finally:
+        os.close(descriptor)  # gives the lease up as well
 
 
-def _left_alone(read: _Read) -> bool:
-    """Whether the displaced file holds what was read and nobody can write to it any more."""
+def _given_up(descriptor: int, content: bytes) -> bool:
+    """Whether the file holds ``content``, and nobody has it open for writing or is about to.
+
+    A writer that has not written anything yet is waited for. The lease lasts until ``descriptor``
+    is closed.
+    """
     deadline = time.monotonic() + WRITER_S
-    while _has_writer(read.descriptor):
+    while _content(descriptor) == content:
+        leased = _lease(descriptor)
+        if leased is None:
+            time.sleep(GRACE_S)
+        if leased is not False:
+            return _content(descriptor) == content and not (leased and _held_up(descriptor))
         if time.monotonic() > deadline:
             return False
         time.sleep(STEP_S)
-    return _content(read.descriptor) == read.content
-
-
-def _has_writer(descriptor: int) -> bool:
-    if sys.platform != "linux":
-        return False
-    try:
-        # SIGURG is ignored by default; the lease's own SIGIO would end the process.
-        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except OSError as error:
-        return error.errno == errno.EAGAIN
     return False
 
 
-def _put_back(beside: Path, real: Path, after: bytes) -> None:
-    """Let the newest foreign file stand in ``real`` again, whoever wrote meanwhile."""
-    try:
-        exchange(beside, real)
-    except FileNotFoundError:
-        # They removed the file: then what they wrote last is what came out before.
-        with contextlib.suppress(FileExistsError):
-            os.link(beside, real)
-        return
-    if beside.read_bytes() != after:
-        # What stood there was newer than what came out first: theirs again, not specd's.
-        exchange(beside, real)
-
-
-def _inode(path: Path) -> tuple[int, int] | None:
-    try:
-        facts = os.lstat(path)
-    except FileNotFoundError:
+def _lease(descriptor: int) -> bool | None:
+    """Whether a read lease was granted; None where there are none."""
+    if sys.platform != "linux":
         return None
+    try:
+        # SIGURG is ignored by default; a lease's own SIGIO would end the process.
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return False if error.errno == errno.EAGAIN else None
+    return True
+
+
+def _held_up(descriptor: int) -> bool:
+    """Whether somebody waits for the lease, to open the file for writing."""
+    if sys.platform != "linux":
+        return False
+    return fcntl.fcntl(descriptor, fcntl.F_GETLEASE) != fcntl.F_RDLCK
+
+
+def _rename(beside: Path, real: Path, read: _Read, after: bytes) -> bool:
+    # No exchange here: the moment between this look and the rename is all that is left to chance.
+    if not _stands(real, read) or not _given_up(read.descriptor, read.content):
+        beside.unlink()
+        return False
+    ours = _inode(beside)
+    beside.rename(real)
+    late = _content(read.descriptor)
+    if late == read.content:
+        return True
+    with _part(real, late, read) as part:
+        now = _seen(real)
+        if now == _File(ours, after):
+            part.rename(real)
+    return False
+
+
+# ---- what a crash leaves -----------------------------------------------------------------------
+
+
+def _sweep(directory: Path) -> tuple[Recovered, ...]:
+    """Resolve leftovers; the caller holds the directory's lock, so that no write is under way."""
+    found = [_LEFTOVER.fullmatch(name) for name in os.listdir(directory)]  # noqa: PTH208 - hot path
+    return tuple(_resolve(directory, each) for each in found if each)
+
+
+def _resolve(directory: Path, name: re.Match[str]) -> Recovered:
+    beside, real = directory / name[0], directory / name["name"]
+    left = _seen(beside)
+    if name["before"] is None or _short(left.content) in (name["before"], name["after"]):
+        beside.unlink()
+        return Recovered(real, "removed")
+    # Somebody's update: it came out of an exchange, and specd was killed before putting it back.
+    try:
+        stands = _seen(real)
+    except FileNotFoundError:
+        move_to_free_name(beside, real)
+        return Recovered(real, "put back")
+    if _short(stands.content) == name["after"] or _modified(beside) > _modified(real):
+        beside.rename(real)
+        return Recovered(real, "put back")
+    beside.unlink()
+    return Recovered(real, "superseded")
+
+
+def _swap_name(real: Path, before: bytes, after: bytes) -> Path:
+    hashes = f"{_short(before)}-{_short(after)}"
+    return real.with_name(f".{real.name}.{os.getpid()}.{hashes}.specd-swap")
+
+
+def _short(content: bytes | None) -> str:
+    return "" if content is None else hashlib.sha256(content).hexdigest()[:16]
+
+
+def _modified(path: Path) -> int:
+    return path.lstat().st_mtime_ns
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    facts = os.lstat(path)
     return facts.st_dev, facts.st_ino
+
+
+def _seen(path: Path) -> _File:
+    """What stands at ``path``; raises FileNotFoundError when nothing does."""
+    facts = os.lstat(path)
+    if not stat.S_ISREG(facts.st_mode):
+        return _File((facts.st_dev, facts.st_ino), None)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+    try:
+        facts = os.fstat(descriptor)
+        return _File((facts.st_dev, facts.st_ino), _content(descriptor))
+    finally:
+        os.close(descriptor)
+
+
+# ---- turns and errors --------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _turn(real: Path) -> Iterator[None]:
+    """The lock of the file's directory: one specd at a time. File systems without locks do without.
+
+    The kernel gives it up with the process, so that a killed one holds nobody up.
+    """
+    descriptor = os.open(real.parent, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+    try:
+        deadline = time.monotonic() + LOCK_S
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise Unsettled(
+                        real, f"another specd has been writing in {real.parent} for {LOCK_S:g} s"
+                    ) from None
+                time.sleep(STEP_S)
+            except OSError:
+                break
+            else:
+                break
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _explaining(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except jsonedit.NotUnderstood as error:
+        raise Unsettled(path, f"{path}: {error}") from error
+    except OSError as error:
+        raise _explained(path, error) from error
 
 
 def _explained(path: Path, error: OSError) -> SwapError:
     words = error.strerror or str(error)
+    if error.filename is not None and Path(os.fsdecode(error.filename)).parent != path.parent:
+        words = f"{words}: {os.fsdecode(error.filename)}"
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         return ReadOnly(
             path, f"{path} may not be written ({words}); allow it, or set the values by hand"
         )
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace(path, f"{path} could not be written ({words}); free some space")
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return Failed(path, f"{path} could not be written ({words}); close something")
+    if error.errno == errno.EIO:
+        return Failed(path, f"{path} could not be written ({words}); check the disk")
     return Failed(path, f"{path} could not be written: {words}")

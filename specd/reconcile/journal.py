@@ -1,7 +1,8 @@
 """What specd wrote into LM Studio's files, and what stood there before.
 
 One append-only file of JSON lines, ``entries.jsonl``: an intent, made durable before the first byte
-of a file is touched, then its outcome. Old contents lie beside it, named by their SHA-256, so a
+of a file is touched, then its outcome. The old content stands in a line of its own before the
+intent, compressed and named by its SHA-256: one write and one fsync make both durable, and a
 thousand equal drifts keep one copy. A line torn by a crash is passed over; an intent without an
 outcome is settled by looking at the file. Everything is readable by its owner alone: what stood in
 settings.json may hold tokens.
@@ -9,11 +10,13 @@ settings.json may hold tokens.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -23,6 +26,8 @@ from typing import Any, Literal, TypeAlias
 from specd.files.pointer import ABSENT, Absent, Json, Match, Pointer
 
 VERSION = 1
+
+_CONTENT = b'{"v":1,"sha":"'
 
 State: TypeAlias = Literal["intended", "written", "abandoned", "restored"]
 
@@ -71,10 +76,10 @@ class Journal:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._file = directory / "entries.jsonl"
-        self._contents = directory / "contents"
-        self._contents.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._read_to = 0
         self._entries: dict[int, Entry] = {}
+        self._contents: dict[str, int] = {}
         self._refresh()
 
     def intend(
@@ -92,9 +97,9 @@ class Journal:
         Raises:
             OSError: it cannot be noted, so it must not be written.
         """
-        before_sha = None if before is None else self._keep(before)
+        before_sha = None if before is None else _sha(before)
         with self._appending() as descriptor:
-            number = max(self._entries, default=0) + 1
+            number = next(reversed(self._entries), 0) + 1
             entry = Entry(
                 id=number,
                 time=datetime.now().astimezone().isoformat(timespec="milliseconds"),
@@ -106,7 +111,8 @@ class Journal:
                 after_sha=_sha(after),
                 by=by,
             )
-            self._append(descriptor, _line(entry))
+            content = b"" if before is None or before_sha in self._contents else _content(before)
+            self._append(descriptor, content + _line(_record(entry)))
             os.fdatasync(descriptor) if hasattr(os, "fdatasync") else os.fsync(descriptor)
             self._entries[number] = entry
         return number
@@ -133,10 +139,18 @@ class Journal:
         """What stood in the file before; None when there was no file.
 
         Raises:
-            FileNotFoundError: the copy was pruned.
+            FileNotFoundError: the copy was pruned, or is not what it was.
         """
         sha = self._entries[number].before_sha
-        return None if sha is None else (self._contents / sha).read_bytes()
+        if sha is None:
+            return None
+        if sha in self._contents:
+            with self._file.open("rb") as file:
+                file.seek(self._contents[sha])
+                content = _unpacked(file.readline())
+            if content is not None and _sha(content) == sha:
+                return content
+        raise FileNotFoundError(f"{self._file} no longer holds what write {number} replaced")
 
     def is_what_was_written(self, entry: Entry, content: bytes) -> bool:
         """Whether ``content`` is exactly what the entry's write left in the file."""
@@ -158,23 +172,9 @@ class Journal:
             self.settle(entry.id, written=holds == entry.after_sha)
         return tuple(self._entries[entry.id] for entry in open_)
 
-    def _keep(self, content: bytes) -> str:
-        sha = _sha(content)
-        kept = self._contents / sha
-        if not kept.exists():
-            beside = kept.with_name(f".{sha}.{os.getpid()}")
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            try:
-                os.write(descriptor, content)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            beside.replace(kept)
-        return sha
-
     def _mark(self, number: int, state: State) -> None:
         with self._appending() as descriptor:
-            self._append(descriptor, {"id": number, "state": state})
+            self._append(descriptor, _line({"id": number, "state": state}))
             if number in self._entries:
                 self._entries[number] = replace(self._entries[number], state=state)
 
@@ -188,28 +188,41 @@ class Journal:
         finally:
             os.close(descriptor)
 
-    def _append(self, descriptor: int, record: dict[str, Any]) -> None:
-        line = json.dumps({"v": VERSION, **record}, ensure_ascii=True).encode() + b"\n"
-        os.write(descriptor, line)
-        self._read_to += len(line)
+    def _append(self, descriptor: int, lines: bytes) -> None:
+        if os.fstat(descriptor).st_size > self._read_to:
+            lines = b"\n" + lines  # ends the line a crash or a full disk left torn
+            self._read_to = os.fstat(descriptor).st_size
+        view = memoryview(lines)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        self._take_all(lines)
 
     def _refresh(self) -> None:
         """Read what was appended since, by this process or another."""
         try:
-            size = self._file.stat().st_size
-            if size <= self._read_to:
+            if self._file.stat().st_size <= self._read_to:
                 return
             with self._file.open("rb") as file:
                 file.seek(self._read_to)
-                added = file.read()
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        return
+                    self._take(line)
+                    self._read_to += len(line)
         except FileNotFoundError:
             return
-        whole = added.rfind(b"\n") + 1
-        self._read_to += whole
-        for line in added[:whole].splitlines():
+
+    def _take_all(self, lines: bytes) -> None:
+        for line in lines.splitlines(keepends=True):
             self._take(line)
+            self._read_to += len(line)
 
     def _take(self, line: bytes) -> None:
+        if line.startswith(_CONTENT):
+            # Found by its head alone: a thousand old files need not be unpacked to find one.
+            sha = line[len(_CONTENT) :].partition(b'"')[0].decode("ascii", "replace")
+            self._contents[sha] = self._read_to
+            return
         try:
             record = json.loads(line)
             if record["v"] > VERSION:
@@ -219,7 +232,7 @@ class Journal:
                 self._entries[number] = _entry(record)
             elif number in self._entries:
                 self._entries[number] = replace(self._entries[number], state=record["state"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return
 
 
@@ -227,7 +240,23 @@ def _sha(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _line(entry: Entry) -> dict[str, Any]:
+def _line(record: dict[str, Any]) -> bytes:
+    return json.dumps({"v": VERSION, **record}, ensure_ascii=True).encode() + b"\n"
+
+
+def _content(content: bytes) -> bytes:
+    packed = base64.b64encode(zlib.compress(content, 1))
+    return _CONTENT + _sha(content).encode() + b'","data":"' + packed + b'"}\n'
+
+
+def _unpacked(line: bytes) -> bytes | None:
+    try:
+        return zlib.decompress(base64.b64decode(json.loads(line)["data"]))
+    except (ValueError, KeyError, TypeError, RecursionError, zlib.error):
+        return None
+
+
+def _record(entry: Entry) -> dict[str, Any]:
     return {
         "id": entry.id,
         "time": entry.time,
