@@ -1,0 +1,83 @@
+"""At rest: what a restorer costs while nothing happens, which is nearly always.
+
+All of them rest at the same time, in homes of the same size, so one wait serves for all.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench.figures import Claim, Section, at_most, exactly
+from bench.homes import Settings, fill, lay_out
+from bench.running import FLOOR, SPECD, WATCHMAN, Running, Usage
+
+MIB = 1 << 20
+SETTLE_S = 15.0
+
+
+def measure(root: Path, *, seconds: float) -> Section:
+    """Memory at the end of ``seconds`` of rest, and CPU, wakeups and writes during them."""
+    resting: dict[str, Running] = {}
+    with ExitStack() as stack:
+        for contender in (SPECD, FLOOR, WATCHMAN):
+            if contender.missing:
+                continue
+            home = lay_out(root / contender.name.partition(" ")[0])
+            fill(home, conversations=20, files=2_000)
+            resting[contender.name] = stack.enter_context(Running(contender, home))
+            resting[contender.name].get_ready(Settings(home))
+        time.sleep(SETTLE_S)
+        before = {name: running.usage() for name, running in resting.items()}
+        time.sleep(seconds)
+        after = {name: running.usage() for name, running in resting.items()}
+    spent = {name: _Spent(before[name], after[name], seconds) for name in resting}
+    mine = spent[SPECD.name]
+    floor = after[FLOOR.name].rss
+    return Section(
+        title="At rest",
+        about=f"{seconds:.0f} s in which nothing happens, all at the same time",
+        columns=(
+            "RSS MiB",
+            "PSS MiB",
+            "CPU %",
+            "wakeups/s",
+            "descriptors",
+            "bytes written",
+            "processes",
+        ),
+        rows={name: each.row() for name, each in spent.items()},
+        claims=(
+            Claim("at rest: RSS", mine.after.rss / MIB, "MiB", "≤", 48),
+            Claim("at rest: CPU", mine.cpu_percent, "%", "≤", 0.1),
+            Claim("at rest: wakeups", mine.wakeups_per_s, "/s", "≤", 2),
+            Claim("at rest: written to disk", mine.written, "bytes", "≤", 0),
+            at_most(
+                "at rest: RSS ÷ bare watchdog script's",
+                exactly(mine.after.rss / floor),
+                3,
+            ),
+        ),
+    )
+
+
+class _Spent:
+    """What was used between two looks."""
+
+    def __init__(self, before: Usage, after: Usage, seconds: float) -> None:
+        self.after = after
+        self.cpu_percent = (after.cpu_s - before.cpu_s) / seconds * 100
+        self.wakeups_per_s = (after.switches - before.switches) / seconds
+        self.written = after.written - before.written
+
+    def row(self) -> tuple[float | int, ...]:
+        return (
+            self.after.rss / MIB,
+            self.after.pss / MIB,
+            self.cpu_percent,
+            self.wakeups_per_s,
+            self.after.descriptors,
+            self.written,
+            self.after.processes,
+        )

@@ -1,0 +1,169 @@
+"""LM Studio homes to measure in, and a program that saves its settings in them as LM Studio does.
+
+A save is the whole file with another counter in it, so that a restorer which writes back what it
+read before the save is found out: the counter is an older one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from specd.demo.seed_home import DRAFT, MAIN, seed_home
+
+CONFIG = """\
+[lmstudio]
+server = "http://127.0.0.1:9"
+
+[benchmark]
+schedule = ""
+observe_conversations = false
+"""
+PAIR = '\n[[pair]]\nmain = "{main}"\ndraft = "{draft}"\ndraft_tokens = 3\n'
+
+CONVERSATIONS = 1_000
+CONVERSATION_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """One contender's own world: LM Studio's home, specd.toml and specd's state."""
+
+    root: Path
+
+    @property
+    def path(self) -> Path:
+        """LM Studio's home."""
+        return self.root / "lmstudio"
+
+    @property
+    def settings(self) -> Path:
+        """The file that drifts."""
+        return self.path / "settings.json"
+
+    @property
+    def state(self) -> Path:
+        """Specd's state directory."""
+        return self.root / "state"
+
+    @property
+    def config(self) -> Path:
+        """specd.toml."""
+        return self.root / "specd.toml"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes specd look here and nowhere else."""
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("SPECD_", "LMSTUDIO_"))
+        }
+        return {
+            **kept,
+            "LMSTUDIO_HOME": str(self.path),
+            "SPECD_CONFIG": str(self.config),
+            "SPECD_STATE_DIR": str(self.state),
+        }
+
+    def defaults(self, main: str) -> Path:
+        """The default config of a main model."""
+        return self.path / ".internal" / "user-concrete-model-default-config" / f"{main}.json"
+
+
+def lay_out(root: Path, *, pairs: int = 1) -> Home:
+    """A home with the models of one Qwen3 user and ``pairs`` wanted pairs, the first of them real.
+
+    The further mains are the first one under other names: hard links, which cost no space.
+    """
+    home = Home(root)
+    seed_home(home.path)
+    models = home.path / "models"
+    wanted = [MAIN]
+    for number in range(1, pairs):
+        main = f"bench/Main-{number:03}-4bit"
+        shutil.copytree(models / MAIN, models / main, copy_function=os.link)
+        wanted.append(main)
+    pairs_text = "".join(PAIR.format(main=main, draft=DRAFT) for main in wanted)
+    home.config.write_text(CONFIG + (pairs_text if pairs else ""), encoding="utf-8")
+    document = json.loads(home.settings.read_text(encoding="utf-8"))
+    document["downloadsFolder"] = ""
+    home.settings.write_text(json.dumps(document, indent=2, ensure_ascii=False), encoding="utf-8")
+    return home
+
+
+def fill(home: Home, *, conversations: int, files: int) -> None:
+    """Put ``conversations`` of 1 MiB and ``files`` small files elsewhere into the home."""
+    line = json.dumps({"type": "text", "text": "lorem ipsum " * 80, "fromDraftModel": False})
+    text = ("[" + ",\n".join([line] * (CONVERSATION_BYTES // (len(line) + 2))) + "]").encode()
+    folder = home.path / "conversations"
+    folder.mkdir(exist_ok=True)
+    for number in range(conversations):
+        (folder / f"{1_764_000_000_000 + number}.conversation.json").write_bytes(text)
+    for number in range(files):
+        into = home.path / "hub" / f"{number // 100:03}"
+        into.mkdir(parents=True, exist_ok=True)
+        (into / f"{number:05}.json").write_bytes(b"{}")
+
+
+Save: TypeAlias = Callable[[Path, bytes], None]
+
+
+def save_in_place(path: Path, content: bytes) -> None:
+    """Truncate and write, as most programs do."""
+    path.write_bytes(content)
+
+
+def save_by_rename(path: Path, content: bytes) -> None:
+    """Write beside and rename over, as careful programs do."""
+    beside = path.with_name(f"{path.name}.saving")
+    beside.write_bytes(content)
+    beside.replace(path)
+
+
+SAVES: dict[str, Save] = {"in place": save_in_place, "by rename": save_by_rename}
+
+
+class Settings:
+    """settings.json as the app has it in memory: everything at the app's own values."""
+
+    def __init__(self, home: Home) -> None:
+        self._path = home.settings
+        self._document: dict[str, Any] = json.loads(home.settings.read_bytes())
+        self._document["speculativeDecoding"] = False
+        self._document["chat"]["visualizeSpeculativeDecoding"] = False
+        self.counter = 0
+
+    def drifted(self) -> bytes:
+        """The next save: another counter, and specd's values at the app's own."""
+        self.counter += 1
+        return json.dumps(
+            {**self._document, "counter": self.counter}, indent=2, ensure_ascii=False
+        ).encode()
+
+    def restored(self) -> int | None:
+        """The counter that stands in the file when both values are as wanted, else None."""
+        try:
+            document = json.loads(self._path.read_bytes())
+        except (OSError, ValueError):
+            return None
+        if document.get("speculativeDecoding") is not True:
+            return None
+        if document["chat"]["visualizeSpeculativeDecoding"] is not True:
+            return None
+        counter = document.get("counter")
+        return counter if isinstance(counter, int) else 0
+
+    def others_kept(self) -> bool:
+        """Whether everything that is not specd's still says what the app last saved."""
+        document = json.loads(self._path.read_bytes())
+        expected = {**self._document, "counter": self.counter}
+        for each in (document, expected):
+            each.pop("speculativeDecoding", None)
+        chat = {**document["chat"], "visualizeSpeculativeDecoding": False}
+        return {**document, "chat": chat} == expected

@@ -1,0 +1,61 @@
+"""Tune one pair of real small MLX models as specd does, then measure every draft length.
+
+A process of its own, because MLX stays out of the harness; prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+from specd.bench import prompts
+from specd.bench.engine_mlx import Pairing
+from specd.bench.measure import benchmark
+from specd.bench.predict import LONGEST
+from specd.demo.models import DEMO, SMALL, ensure
+
+PASSES = 2
+"""How often exhaustive measuring runs every prompt at every length; specd confirms as often."""
+
+GRID = (0, 1, 2, 4, 8, 16)
+
+
+def main(*, quick: bool) -> dict[str, object]:
+    """Model-seconds of both ways and the speed of every length, in tokens per second."""
+    family = SMALL if quick else DEMO
+    main_folder, draft_folder = ensure(family.main), ensure(family.good)
+    asked = prompts.suite("seed" if quick else "standard", quick=quick)
+    result = benchmark(
+        ("main", main_folder),
+        ("draft", draft_folder),
+        asked,
+        "standard",
+        seconds=600,
+        progress=lambda _: None,
+    )
+    started = time.perf_counter()
+    pairing = Pairing(main_folder, draft_folder)
+    loading = time.perf_counter() - started
+    spent = dict.fromkeys(range(LONGEST + 1), 0.0)
+    tokens = dict.fromkeys(range(LONGEST + 1), 0)
+    for number in range(PASSES):
+        lengths = range(LONGEST + 1) if number % 2 == 0 else range(LONGEST, -1, -1)
+        for prompt in asked:
+            ids = pairing.encode(prompt)
+            for length in lengths:
+                timed = pairing.answer(ids, prompt.max_tokens, length)
+                spent[length] += timed.seconds
+                tokens[length] += len(timed.tokens)
+    return {
+        "chosen": result.best.draft_tokens,
+        "model_seconds": result.model_seconds,
+        "exhaustive_seconds": loading + sum(spent.values()),
+        "grid_seconds": loading + sum(spent[length] for length in GRID),
+        "grid": list(GRID),
+        "speeds": {length: tokens[length] / spent[length] for length in spent},
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(quick="--quick" in sys.argv)))
