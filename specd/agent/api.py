@@ -27,6 +27,8 @@ from specd import __version__
 from specd.agent import descriptors, peer
 from specd.agent.address import short
 from specd.agent.events import Event, Listener
+from specd.files.swap import SwapError
+from specd.reconcile.restore import CannotRestore
 
 REQUEST_S = 10.0
 """How long a client may take to send a whole request, or to send its next one."""
@@ -43,18 +45,53 @@ HEARTBEAT_S = 30.0
 class Backend(Protocol):
     """What the API needs of the daemon. Questions return at once; orders return futures."""
 
-    def status(self) -> dict[str, Any]: ...
-    def plan(self) -> Future[dict[str, Any]]: ...
-    def journal(self, limit: int) -> list[dict[str, Any]]: ...
-    def history(self, limit: int) -> list[dict[str, Any]]: ...
-    def metrics(self) -> str: ...
-    def recent_events(self) -> list[Event]: ...
-    def listen(self, listener: Listener) -> Callable[[], None]: ...
-    def apply(self) -> Future[dict[str, Any]]: ...
-    def bench(self, body: dict[str, Any]) -> Future[dict[str, Any]]: ...
-    def pause(self) -> Future[dict[str, Any]]: ...
-    def resume(self) -> Future[dict[str, Any]]: ...
-    def restore(self, body: dict[str, Any]) -> Future[dict[str, Any]]: ...
+    def status(self) -> dict[str, Any]:
+        """What ``specd status --json`` prints."""
+        ...
+
+    def plan(self) -> Future[dict[str, Any]]:
+        """What would be written now."""
+        ...
+
+    def journal(self, limit: int) -> list[dict[str, Any]]:
+        """The newest writes first."""
+        ...
+
+    def history(self, limit: int) -> list[dict[str, Any]]:
+        """The newest benchmarks first."""
+        ...
+
+    def metrics(self) -> str:
+        """Prometheus text exposition."""
+        ...
+
+    def recent_events(self) -> list[Event]:
+        """What was said lately."""
+        ...
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Hear every event from now on; returns what ends it."""
+        ...
+
+    def apply(self) -> Future[dict[str, Any]]:
+        """Write what differs, now."""
+        ...
+
+    def bench(self, body: dict[str, Any]) -> Future[dict[str, Any]]:
+        """Start a benchmark."""
+        ...
+
+    def pause(self) -> Future[dict[str, Any]]:
+        """Stop writing."""
+        ...
+
+    def resume(self) -> Future[dict[str, Any]]:
+        """Write again."""
+        ...
+
+    def restore(self, body: dict[str, Any]) -> Future[dict[str, Any]]:
+        """Undo one write, or all."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +188,7 @@ class Api:
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
         server = await asyncio.start_unix_server(
-            self._connection, sock=self._socket, limit=BODY_BYTES
+            self._connection, sock=self._socket, limit=BODY_BYTES, backlog=BACKLOG
         )
         self._ready.set()
         async with server:
@@ -289,6 +326,10 @@ async def _answer(backend: Backend, request: Request) -> Answer:
             return _json(await asyncio.wait_for(asyncio.shield(future), ORDER_S))
     except BadRequest as problem:
         return _json({"error": str(problem)}, 400)
+    except CannotRestore as problem:
+        return _json({"error": str(problem)}, 404)
+    except SwapError as problem:
+        return _json({"error": str(problem)}, 409)
     except TimeoutError:
         return _json({"error": "still at work; see `specd status`"}, 504)
     except Exception as error:  # noqa: BLE001 - one failed request must not end the daemon

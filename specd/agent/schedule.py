@@ -1,4 +1,4 @@
-"""When things happen by the wall clock: the nightly benchmark, reading conversations (APScheduler).
+"""When things happen by the wall clock: the nightly benchmark (APScheduler).
 
 The periodic look is not among them: it must happen whatever becomes of the clock, so the daemon's
 loop times it. It calls ``look_at_clock``, which wakes the timers that slept with the machine and
@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 from apscheduler.executors.debug import DebugExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
-from apscheduler.triggers.interval import IntervalTrigger
 
 JITTER_S = 120
 """Spread of the nightly benchmark, so that a fleet does not start as one."""
@@ -28,18 +27,12 @@ CLOCK_STEP_S = 60.0
 
 
 class Schedule:
-    """Two timers; what they call must only put something into the inbox."""
+    """The benchmark's timer; what it calls must only put something into the inbox."""
 
-    def __init__(
-        self,
-        *,
-        observe: Callable[[], None],
-        bench: Callable[[], None],
-    ) -> None:
+    def __init__(self, *, bench: Callable[[], None]) -> None:
         # Jobs only post to the inbox, so they run on the scheduler's own thread.
         logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
         self._scheduler = BackgroundScheduler(executors={"default": DebugExecutor()})
-        self._observe = observe
         self._bench = bench
         self._asked: str | None = None
         self._ahead = time.time() - time.monotonic()
@@ -54,14 +47,6 @@ class Schedule:
             return
         self._asked = cron
         common = {"coalesce": True, "max_instances": 1, "replace_existing": True}
-        self._scheduler.add_job(
-            self._observe,
-            IntervalTrigger(hours=6),
-            id="observe",
-            next_run_time=datetime.now().astimezone() + timedelta(minutes=2),
-            misfire_grace_time=None,
-            **common,
-        )
         if cron:
             trigger = CronTrigger.from_crontab(cron)
             trigger.jitter = JITTER_S

@@ -33,7 +33,8 @@ class History:
         self._latest.clear()
         with database:
             number = database.execute(
-                "INSERT INTO runs (started_at, main, draft, result, context) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO runs (started_at, main, draft, result, context) "
+                "VALUES (?, ?, ?, ?, ?)",
                 (
                     result.started_at,
                     result.main,

@@ -1,7 +1,8 @@
 """What is asked in a benchmark: prompts by class, because one number lies.
 
 A formula or code is predictable and drafts well; a story is not. The suite ``seed`` is the check a
-user would do by hand: one sentence, and one long explanation.
+user would do by hand: one sentence, and one long explanation; ``brief`` is that one sentence, for
+a first look and for slow machines.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ STANDARD: Final = (
     Prompt("creative", "Tell a short story about a lighthouse keeper and a strange sound.", 120),
 )
 
-SUITES: Final = {"seed": SEED, "standard": STANDARD}
+BRIEF: Final = (Prompt("short", "Explain SQL injection in one sentence.", 24),)
+
+SUITES: Final = {"seed": SEED, "standard": STANDARD, "brief": BRIEF}
 
 QUICK_TOKENS: Final = 32
 

@@ -39,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
     done = reconciler.run(None, force=True)
     for applied in done.applied:
         for change in applied.edit.changes if applied.journal_id is not None else ():
-            print(f"{applied.edit.path}: {describe(change)} (undo: specd restore {applied.journal_id})")
+            undo = f"specd restore {applied.journal_id}"
+            print(f"{applied.edit.path}: {describe(change)} (undo: {undo})")
         if applied.problem is not None:
             print(f"specd: {applied.problem}", file=sys.stderr)
     if not done.applied:

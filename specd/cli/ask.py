@@ -149,7 +149,8 @@ def _connect(state: Path | None, timeout: float | None) -> socket.socket:
         raise NotRunning(
             f"specd is not running (it left {path} behind); `specd start` starts it again"
         ) from None
-    except TimeoutError:
+    except (TimeoutError, BlockingIOError):
+        # The second: as many callers as the system lets queue are waiting for it already.
         connection.close()
         raise _hung(timeout) from None
     except NotYours:

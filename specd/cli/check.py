@@ -46,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
     """Find both models, get the verdict (from the cache, else from a worker), print it."""
     try:
         if is_path(args.main) and is_path(args.draft):
-            stores, installed = world.open_stores(), ()
+            stores = world.open_stores()
+            installed: tuple[Model, ...] = ()
         else:
             seen = world.see()
             stores, installed = seen.stores, seen.world.models

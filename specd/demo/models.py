@@ -105,7 +105,7 @@ class Family:
 
 _EXTRA = ("<think>", "</think>", "<tool_response>", "</tool_response>")
 _MAIN = (
-    Recipe("specd-demo/SmolLM2-Deep-Instruct-fp16", idle_layers=10, dense=True)
+    Recipe("specd-demo/SmolLM2-Deep-Instruct-fp16", idle_layers=6, dense=True)
     if _ON_CPU
     else Recipe("specd-demo/SmolLM2-Deep-Instruct-4bit", idle_layers=90)
 )

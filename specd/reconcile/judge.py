@@ -241,8 +241,10 @@ def _cache_agrees(facts: Facts, _: SpecdConfig) -> Finding:
         return (
             "false",
             "Disagrees",
-            f"LM Studio's cache is wrong: {'; '.join(wrong)} — `specd cache refresh` moves it "
-            "aside so that the app rebuilds it",
+            (
+                f"LM Studio's cache is wrong: {'; '.join(wrong)} — `specd cache refresh` moves it "
+                "aside so that the app rebuilds it"
+            ),
         )
     return "true", "Agrees", "LM Studio's cache contradicts no verdict"
 
@@ -263,8 +265,10 @@ def _app_up_to_date(facts: Facts, _: SpecdConfig) -> Finding:
         return (
             "false",
             "RestartNeeded",
-            "specd wrote to LM Studio's files after LM Studio was started; restart LM Studio to be "
-            "sure that it uses them",
+            (
+                "specd wrote to LM Studio's files after LM Studio was started; restart LM Studio "
+                "to be sure that it uses them"
+            ),
         )
     return "true", "StartedAfter", "LM Studio was started after specd's last write"
 

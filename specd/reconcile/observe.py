@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterable, Set as AbstractSet
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -29,7 +29,6 @@ from specd.reconcile.restore import HeldKeys
 from specd.tokenizer import suggest
 from specd.tokenizer.store import VerdictStore
 
-
 DRAFTS_MEASURED = 3
 """How many drafts a benchmark tries for a main whose draft is "auto"."""
 
@@ -179,4 +178,5 @@ class Stores:
 
     def proofs(self, pairs: Sequence[WantedPair]) -> tuple[Proof, ...]:
         """Where draft tokens were seen at work."""
+        del pairs
         return ()

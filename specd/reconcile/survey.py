@@ -98,9 +98,7 @@ def opinion(home: Home, installed: tuple[Model, ...]) -> CacheOpinion | None:
     return draft_cache.read(seen.content, installed)
 
 
-def directories(
-    home: Home | NoHome, world: World, config_path: Path
-) -> tuple[WatchedDir, ...]:
+def directories(home: Home | NoHome, world: World, config_path: Path) -> tuple[WatchedDir, ...]:
     """Everything the daemon must watch: LM Studio's directories and specd.toml's."""
     configured = WatchedDir(config_path.parent, names=frozenset({config_path.name}))
     return (*watch_directories(home, world.models_dir), configured)

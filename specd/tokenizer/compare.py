@@ -42,7 +42,9 @@ def compare(main_name: str, main: Fingerprint, draft_name: str, draft: Fingerpri
         if token is not None and (i >= len(draft.tokens) or draft.tokens[i] is None)
     )
     if not missing:
-        return verdict("identical", f"all {_count(main):,} tokens have the same ids and spell the same")
+        return verdict(
+            "identical", f"all {_count(main):,} tokens have the same ids and spell the same"
+        )
     names = ", ".join(each.text for each in missing[:8])
     more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
     return verdict(
@@ -61,9 +63,7 @@ def _differences(main: Fingerprint, draft: Fingerprint) -> list[Difference]:
             continue
         other = main.tokens[number] if number < len(main.tokens) else None
         if other != token and not (other is None and number >= main.rows):
-            found.append(
-                Difference(number, None if other is None else _text(other), _text(token))
-            )
+            found.append(Difference(number, None if other is None else _text(other), _text(token)))
     return found
 
 

@@ -93,12 +93,15 @@ def read(folder: Path) -> Fingerprint:
     family = _family(tokenizer)
     tokens = _spell(tokenizer, family)
     special = frozenset(each.id for each in tokenizer.added_tokens if each.special)
-    text = config.get("text_config") if isinstance(config.get("text_config"), dict) else {}
+    inner = config.get("text_config")
+    text = inner if isinstance(inner, dict) else {}
     return Fingerprint(
         tokens=tokens,
         special=special,
         eos=_eos(folder, config, tokens),
-        rows=_rows(folder) or _whole(config.get("vocab_size")) or _whole(text.get("vocab_size"))
+        rows=_rows(folder)
+        or _whole(config.get("vocab_size"))
+        or _whole(text.get("vocab_size"))
         or len(tokens),
         family=family,
         model_type=str(config.get("model_type", "")),

@@ -1,7 +1,7 @@
 """Verdicts, cached by what the model files look like from outside.
 
 One small JSON file per pair. It counts as long as every file that could change the verdict has the
-size, time stamp and inode it had; looking one up costs a few ``stat`` calls and reads no model file.
+size, time stamp and inode it had; looking one up costs a few ``stat`` calls and reads no model.
 """
 
 from __future__ import annotations

@@ -24,29 +24,15 @@ def _verdicts() -> Task:
     return verdicts
 
 
-def _validate() -> Task:
-    from specd.worker.tasks_tokenizer import validate
-
-    return validate
-
-
 def _bench() -> Task:
     from specd.worker.tasks_bench import bench
 
     return bench
 
 
-def _observe() -> Task:
-    from specd.worker.tasks_bench import observe
-
-    return observe
-
-
 TASKS: dict[str, Callable[[], Task]] = {
     "verdicts": _verdicts,
-    "validate": _validate,
     "bench": _bench,
-    "observe": _observe,
 }
 
 

@@ -1,4 +1,4 @@
-"""Worker tasks that generate: the benchmark, and reading what real use shows."""
+"""Worker tasks that generate: the benchmark."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def bench(request: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -
     }
     results: list[dict[str, Any]] = []
     pairs = request["pairs"]
+    share = 1 / len(pairs) if pairs else 1.0
     for number, (main, draft) in enumerate(pairs):
-        share = 1 / len(pairs)
 
         def step(said: dict[str, Any], before: float = number * share) -> None:
             progress({**said, "done": before + share * said["done"]})

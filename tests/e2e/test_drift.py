@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 
 import pytest
@@ -143,9 +142,7 @@ def test_a_broken_configuration_leaves_the_last_good_one_in_force(running: Sandb
     until(lambda: wanted(running), "the last good configuration still works")
     running.config.write_text("[speculation]\nvisualize = false\n")
     until(lambda: running.condition("ConfigValid")["status"] == "true", "valid again")
-    until(
-        lambda: running.read()["chat"]["visualizeSpeculativeDecoding"] is False, "and in force"
-    )
+    until(lambda: running.read()["chat"]["visualizeSpeculativeDecoding"] is False, "and in force")
 
 
 def test_hup_reads_the_configuration_again(running: Sandbox):

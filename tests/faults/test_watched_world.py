@@ -182,7 +182,9 @@ def test_parents_of_the_home_may_move(sandbox: Sandbox):
     until(lambda: (sandbox.read(settings) or {}).get("speculativeDecoding"), "found")
     (sandbox.root / "outer").rename(sandbox.root / "away")
     until(lambda: sandbox.condition("HomeFound")["status"] == "false", "its parents are gone")
-    (sandbox.root / "away" / "inner" / "lmstudio" / "settings.json").write_text(json.dumps(SETTINGS))
+    (sandbox.root / "away" / "inner" / "lmstudio" / "settings.json").write_text(
+        json.dumps(SETTINGS)
+    )
     (sandbox.root / "away").rename(sandbox.root / "outer")
     until(lambda: (sandbox.read(settings) or {}).get("speculativeDecoding"), "found again")
 
