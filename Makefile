@@ -10,7 +10,7 @@ PY := $(VENV)/bin/python
 UV := $(shell command -v uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint nightly clean
+.PHONY: help demo test lint nightly bench clean
 # Stamps of what is installed; a target that fails leaves none.
 .DELETE_ON_ERROR:
 
@@ -31,6 +31,9 @@ lint: $(VENV)/.dev ## style, types and import layers
 
 nightly: $(VENV)/.dev ## the full forms of the long tests
 	@$(PY) -m pytest -m nightly $(ARGS)
+
+bench: $(VENV)/.bench ## specd beside its peers, in one run (about an hour; ARGS=--quick: minutes)
+	@$(PY) -m bench $(ARGS)
 
 clean: ## remove what was set up here; models built by the demo stay in the user's cache
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
@@ -65,4 +68,8 @@ $(VENV)/.demo: $(VENV)/.python pyproject.toml Makefile
 
 $(VENV)/.dev: $(VENV)/.demo
 	@$(INSTALL) --group dev
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	@$(INSTALL) --group bench
 	@touch $@

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import sys
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -15,10 +16,11 @@ from statistics import median
 from bench.commands import run_ms
 from bench.figures import Section, at_most, ratio
 from bench.homes import Home, Settings, lay_out
-from bench.running import SPECD, Running, answers
+from bench.running import SPECD, Running
 from specd import places
 from specd.bench.history import History
 from specd.bench.result import BenchResult, Best, LengthResult
+from specd.cli import ask
 from specd.demo.seed_home import DRAFT, MAIN
 from specd.reconcile.journal import Change, Journal
 
@@ -32,9 +34,14 @@ LOG_BYTES = 1 << 30
 COMMANDS = {
     "`specd status`": ["status"],
     "`specd restore --list`": ["restore", "--list"],
-    "`specd history`": ["history"],
     "`specd logs`": ["logs"],
     "`specd logs --since 1h`": ["logs", "--since", "1h"],
+}
+
+QUESTIONS = {
+    "`GET /v1/status`": "/v1/status",
+    "`GET /v1/history`": "/v1/history",
+    "`GET /v1/journal`": "/v1/journal",
 }
 
 
@@ -43,10 +50,11 @@ def measure(root: Path, *, large: bool) -> Section:
     scale = 1 if large else 50
     small, big = lay_out(root / "empty"), lay_out(root / "full")
     _fill(big, RUNS // scale, ENTRIES // scale, LOG_BYTES // scale)
-    _fill(small, 10, 10, 10_000)
+    # Enough for an answer to a question with a limit (50) to be as long as the other's.
+    _fill(small, 60, 60, 10_000)
     homes = {"little": small, "much": big}
     took: dict[str, dict[str, list[float]]] = {
-        name: {size: [] for size in homes} for name in (*COMMANDS, "`specd restore ID`")
+        name: {size: [] for size in homes} for name in (*COMMANDS, *QUESTIONS, "`specd restore ID`")
     }
     with Running(SPECD, small) as one, Running(SPECD, big) as other:
         for running in (one, other):
@@ -55,6 +63,8 @@ def measure(root: Path, *, large: bool) -> Section:
             for size, home in homes.items():
                 for name, words in COMMANDS.items():
                     took[name][size].append(_specd_ms(home, words))
+                for name, path in QUESTIONS.items():
+                    took[name][size].append(_answer_ms(home, path))
                 took["`specd restore ID`"][size].append(_restore_ms(home))
     against = {name: ratio(each["much"], each["little"]) for name, each in took.items()}
     return Section(
@@ -78,13 +88,17 @@ def _specd_ms(home: Home, words: list[str]) -> float:
     return run_ms([sys.executable, "-m", "specd", *words], home.environment)
 
 
+def _answer_ms(home: Home, path: str) -> float:
+    started = time.perf_counter()
+    ask.ask("GET", path, state=home.state)
+    return (time.perf_counter() - started) * 1000
+
+
 def _restore_ms(home: Home) -> float:
     """Undo the newest write, then have specd write it again for the next turn."""
-    status = answers(home)
-    if status is None or status["last_write"] is None:
-        raise RuntimeError("the daemon has written nothing that could be undone")
-    took = _specd_ms(home, ["restore", str(status["last_write"]["id"])])
-    run_ms([sys.executable, "-m", "specd", "apply", "--unhold"], home.environment)
+    (newest,) = ask.ask("GET", "/v1/journal?limit=1", state=home.state)
+    took = _specd_ms(home, ["restore", str(newest["id"])])
+    _specd_ms(home, ["apply"])
     return took
 
 
