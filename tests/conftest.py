@@ -7,8 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.daemon import Sandbox
+
+# How long an example takes says something of what else the machine is doing, and nothing of specd.
+settings.register_profile(
+    "specd", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("specd")
 
 Figures = Callable[..., None]
 """``figures(points=1_000, peak_mb=41.2)``: numbers to be printed under the test's name."""

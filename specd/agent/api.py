@@ -39,6 +39,10 @@ ORDER_S = 120.0
 BODY_BYTES = 64 * 1024
 CONNECTIONS = 600
 BACKLOG = 512
+
+ACCEPT_AGAIN_S = 0.1
+"""After the system would let nobody in, for want of descriptors or memory."""
+
 HEARTBEAT_S = 30.0
 
 
@@ -167,7 +171,7 @@ class Api:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event | None = None
         self._ready = threading.Event()
-        self._open = 0
+        self._connections: set[asyncio.Task[None]] = set()
         self._most = descriptors.for_clients(CONNECTIONS)
         self._thread = threading.Thread(target=self._run, name="specd-api", daemon=True)
         self._thread.start()
@@ -187,29 +191,43 @@ class Api:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
-        server = await asyncio.start_unix_server(
-            self._connection, sock=self._socket, limit=BODY_BYTES, backlog=BACKLOG
-        )
+        accepting = asyncio.create_task(self._accept())
         self._ready.set()
-        async with server:
-            await self._ended.wait()
-        for task in asyncio.all_tasks():
-            if task is not asyncio.current_task():
-                task.cancel()
+        await self._ended.wait()
+        for task in (accepting, *self._connections):
+            task.cancel()
+        await asyncio.gather(accepting, *self._connections, return_exceptions=True)
 
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open += 1
+    async def _accept(self) -> None:
+        """Let clients in one by one, never more than there are descriptors for.
+
+        asyncio's own server takes in its whole backlog before it looks at the first of them.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                client, _ = await loop.sock_accept(self._socket)
+            except OSError:
+                await asyncio.sleep(ACCEPT_AGAIN_S)
+                continue
+            if len(self._connections) >= self._most:
+                _turn_away(client)
+                await asyncio.sleep(0)
+                continue
+            connection = asyncio.create_task(self._connection(client))
+            self._connections.add(connection)
+            connection.add_done_callback(self._connections.discard)
+
+    async def _connection(self, client: socket.socket) -> None:
+        reader, writer = await _streams(client)
         try:
-            if self._open > self._most:
-                await _refuse(writer, 503, "too many connections")
-            elif not _same_user(writer):
+            if not _same_user(writer):
                 await _refuse(writer, 403, "this socket serves its owner alone")
             else:
                 await _Conversation(self._backend, reader, writer).hold()
         except (OSError, asyncio.CancelledError):
             pass
         finally:
-            self._open -= 1
             writer.close()
 
 
@@ -332,8 +350,11 @@ async def _answer(backend: Backend, request: Request) -> Answer:
         return _json({"error": str(problem)}, 409)
     except TimeoutError:
         return _json({"error": "still at work; see `specd status`"}, 504)
-    except Exception as error:  # noqa: BLE001 - one failed request must not end the daemon
+    except OSError as error:
         return _json({"error": f"{type(error).__name__}: {error}"}, 500)
+    except Exception as error:  # noqa: BLE001 - one failed request must not end the daemon
+        # No words: the text of an error within specd might quote what was being read.
+        return _json({"error": f"a fault in specd: {type(error).__name__}"}, 500)
     orders = {path: method for method, path in ORDERS}
     if question is not None or request.path in orders:
         return _json({"error": f"{request.path} takes {orders.get(request.path, 'GET')}"}, 405)
@@ -370,13 +391,33 @@ def _object(body: bytes) -> dict[str, Any]:
     return value
 
 
-async def _refuse(writer: asyncio.StreamWriter, status: int, why: str) -> None:
+async def _streams(
+    client: socket.socket,
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=BODY_BYTES)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport, _ = await loop.connect_accepted_socket(lambda: protocol, client)
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+def _refusal(status: int, why: str) -> bytes:
     content = json.dumps({"error": why}).encode() + b"\n"
     head = (
         f"HTTP/1.1 {status} Refused\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(content)}\r\nConnection: close\r\n\r\n"
     )
-    writer.write(head.encode() + content)
+    return head.encode() + content
+
+
+def _turn_away(client: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        client.send(_refusal(503, "too many connections"))
+    client.close()
+
+
+async def _refuse(writer: asyncio.StreamWriter, status: int, why: str) -> None:
+    writer.write(_refusal(status, why))
     with contextlib.suppress(TimeoutError, OSError):
         await asyncio.wait_for(writer.drain(), 1)
 
@@ -401,5 +442,6 @@ def _listen(path: Path) -> socket.socket:
             listening.bind(address)
         finally:
             os.umask(before)
+    listening.settimeout(0)
     listening.listen(BACKLOG)
     return listening

