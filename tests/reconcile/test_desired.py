@@ -1,0 +1,106 @@
+"""From specd.toml and what is installed to what is wanted, or to the sentence why it cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from specd import config
+from specd.bench.choice import Choice
+from specd.lmstudio.model import Model
+from specd.reconcile.desired import WantedPair, resolve
+from specd.tokenizer.verdict import Verdict
+
+from .pairs import MAIN, OTHER, SMALL, verdict
+
+
+def wanted(*pairs: config.Pair, enabled: bool = True) -> config.SpecdConfig:
+    return config.SpecdConfig(pair=pairs, speculation=config.Speculation(enabled=enabled))
+
+
+def resolved(
+    asked: config.SpecdConfig,
+    *,
+    models: Sequence[Model] = (MAIN, SMALL, OTHER),
+    verdicts: dict[str, Verdict] | None = None,
+    choice: Choice | None = None,
+) -> tuple[WantedPair, ...]:
+    known = {SMALL.key: verdict(), OTHER.key: verdict()} if verdicts is None else verdicts
+    return resolve(
+        asked,
+        models,
+        verdict=lambda _, draft: known.get(draft.key),
+        rank=lambda main, all_: [each for each in all_ if each is not main],
+        choose=lambda _, drafts: choice if drafts else None,
+    )
+
+
+AUTO = config.Pair(main="qwen3-8b")
+NAMED = config.Pair(main="Qwen3-8B-4bit", draft="qwen3-0.6b", draft_tokens=5)
+
+
+def test_a_named_pair_with_a_length_is_wanted_as_it_is_written():
+    (pair,) = resolved(wanted(NAMED))
+    assert (pair.state, pair.draft, pair.draft_tokens) == ("wanted", SMALL, 5)
+
+
+def test_before_any_benchmark_the_most_promising_proven_draft_is_taken():
+    (pair,) = resolved(wanted(AUTO))
+    assert (pair.state, pair.draft, pair.draft_tokens) == ("wanted", SMALL, None)
+    assert "not benchmarked" in pair.why
+
+
+def test_the_benchmarks_choice_decides_draft_and_length():
+    (pair,) = resolved(wanted(AUTO), choice=Choice(OTHER.key, 7, "measured 1.40×"))
+    assert (pair.draft, pair.draft_tokens, pair.why) == (OTHER, 7, "measured 1.40×")
+
+
+def test_a_length_in_the_configuration_beats_the_measured_one():
+    (pair,) = resolved(wanted(NAMED), choice=Choice(SMALL.key, 9, "measured"))
+    assert pair.draft_tokens == 5
+
+
+def test_a_draft_measured_slower_is_withdrawn_with_its_figure():
+    (pair,) = resolved(wanted(AUTO), choice=Choice(None, 0, "measured 0.80×"))
+    assert (pair.state, pair.draft, pair.why) == ("withdrawn", None, "measured 0.80×")
+
+
+def test_while_a_verdict_is_missing_nothing_is_written():
+    (pair,) = resolved(wanted(AUTO), verdicts={OTHER.key: verdict()})
+    assert (pair.state, pair.undecided) == ("waiting", (SMALL,))
+
+
+def test_an_incompatible_draft_is_refused_and_the_first_difference_said():
+    bad = verdict("incompatible", "3 token ids mean different things, the first is 17")
+    (pair,) = resolved(wanted(NAMED), verdicts={SMALL.key: bad})
+    assert pair.state == "refused"
+    assert "the first is 17" in pair.why
+
+
+def test_no_verdict_that_is_not_usable_is_ever_wanted():
+    for kind in ("incompatible", "unsupported", "unknown"):
+        both = {SMALL.key: verdict(kind), OTHER.key: verdict(kind)}
+        for asked in (AUTO, NAMED):
+            (pair,) = resolved(wanted(asked), verdicts=both)
+            assert pair.state == "refused", kind
+
+
+def test_a_main_that_is_not_there_is_missing_and_near_names_are_listed():
+    (pair,) = resolved(wanted(config.Pair(main="qwen3-8")))
+    assert pair.state == "missing"
+    assert MAIN.identifier in pair.why
+
+
+def test_two_pairs_for_one_main_refuse_the_second():
+    first, second = resolved(wanted(NAMED, AUTO))
+    assert first.state == "wanted"
+    assert (second.state, "earlier [[pair]]" in second.why) == ("refused", True)
+
+
+def test_switched_off_means_every_draft_is_withdrawn():
+    (pair,) = resolved(wanted(NAMED, enabled=False))
+    assert pair.state == "withdrawn"
+
+
+def test_with_nothing_to_draft_the_user_hears_what_to_install():
+    (pair,) = resolved(wanted(AUTO), models=(MAIN,))
+    assert (pair.state, "install a smaller model" in pair.why) == ("refused", True)
