@@ -16,6 +16,8 @@ from apscheduler.executors.debug import DebugExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 
+from specd.config import cron as crontab
+
 JITTER_S = 120
 """Spread of the nightly benchmark, so that a fleet does not start as one."""
 
@@ -48,7 +50,7 @@ class Schedule:
         self._asked = cron
         common = {"coalesce": True, "max_instances": 1, "replace_existing": True}
         if cron:
-            trigger = CronTrigger.from_crontab(cron)
+            trigger = CronTrigger.from_crontab(crontab.normal(cron))
             trigger.jitter = JITTER_S
             self._scheduler.add_job(
                 self._bench, trigger, id="bench", misfire_grace_time=MISSED_S, **common

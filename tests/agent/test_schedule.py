@@ -1,0 +1,80 @@
+"""The benchmark's timer: cron as people know it, missed once, planned anew when the clock jumps."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import pytest
+
+from specd.agent import schedule
+from specd.agent.schedule import Schedule
+
+
+@pytest.fixture
+def fired() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def made(fired: threading.Event) -> Iterator[Schedule]:
+    timer = Schedule(bench=fired.set)
+    timer.start()
+    yield timer
+    timer.close()
+
+
+def test_a_nightly_benchmark_is_due_at_its_time_give_or_take_its_jitter(made: Schedule):
+    made.plan("30 4 * * *")
+    due = made.next_benchmark()
+    assert due is not None
+    nominal = due.replace(hour=4, minute=30, second=0, microsecond=0)
+    assert abs((due - nominal).total_seconds()) <= schedule.JITTER_S
+    assert due > datetime.now().astimezone() - timedelta(seconds=schedule.JITTER_S)
+
+
+def test_an_empty_schedule_means_never(made: Schedule):
+    made.plan("30 4 * * *")
+    made.plan("")
+    assert made.next_benchmark() is None
+
+
+def test_an_unchanged_plan_keeps_its_next_time(made: Schedule):
+    made.plan("30 4 * * *")
+    due = made.next_benchmark()
+    made.plan("30 4 * * *")
+    assert made.next_benchmark() == due
+
+
+def test_a_postponed_benchmark_is_tried_again_beside_its_ordinary_time(
+    made: Schedule, fired: threading.Event
+):
+    made.plan("30 4 * * *")
+    due = made.next_benchmark()
+    made.try_bench_again_in(timedelta(milliseconds=20))
+    assert fired.wait(10)
+    assert made.next_benchmark() == due
+
+
+def test_a_clock_set_back_does_not_leave_the_next_time_far_ahead(made: Schedule, monkeypatch):
+    made.plan("* * * * *")
+    month = 30 * 24 * 3600
+    real = schedule.time.time
+    monkeypatch.setattr(schedule.time, "time", lambda: real() + month)
+    made.look_at_clock()
+    monkeypatch.setattr(schedule.time, "time", real)
+    before = made.next_benchmark()
+    made.look_at_clock()
+    after = made.next_benchmark()
+    assert before is not None
+    assert after is not None
+    assert after <= datetime.now().astimezone() + timedelta(seconds=60 + schedule.JITTER_S)
+
+
+def test_weekdays_count_as_in_everybodys_crontab(made: Schedule):
+    made.plan("0 12 * * 1")
+    due = made.next_benchmark()
+    assert due is not None
+    nominal = due + timedelta(seconds=schedule.JITTER_S * 2)
+    assert "Mon" in (due.strftime("%a"), nominal.strftime("%a"))

@@ -1,0 +1,171 @@
+"""Watching real directories: what matters is told by the name it is known by, nothing else is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from specd.agent.watch import TELLS_CLOSE, Watch
+from specd.lmstudio.home import WatchedDir
+from tests.daemon import until
+
+
+class Heard:
+    """What a watch told, from whichever thread."""
+
+    def __init__(self) -> None:
+        self.changed: list[tuple[Path, bool]] = []
+        self.reshaped = 0
+        self.lost: list[str] = []
+
+    def settled(self, path: Path) -> bool:
+        return (path, True) in self.changed
+
+    def reshape(self) -> None:
+        self.reshaped += 1
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def watch(heard: Heard, tmp_path: Path) -> Iterator[Watch]:
+    spare = tmp_path / "spare"
+    spare.mkdir()
+    made = Watch(
+        lambda path, settled: heard.changed.append((path, settled)),
+        heard.reshape,
+        heard.lost.append,
+        spare,
+    )
+    made.start()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    made = tmp_path / "home"
+    made.mkdir()
+    return made
+
+
+ONLY = frozenset({"settings.json"})
+
+
+def test_a_write_in_place_is_told_once_its_writer_is_done(watch: Watch, heard: Heard, home: Path):
+    watch.follow([WatchedDir(home, names=ONLY)], [])
+    settings = home / "settings.json"
+    with settings.open("w") as file:
+        file.write("{}")
+        file.flush()
+        if TELLS_CLOSE:
+            until(lambda: (settings, False) in heard.changed, "an unfinished write is told as such")
+            before = heard.changed.count((settings, True))
+    until(lambda: heard.changed.count((settings, True)) > before, "the closing is told")
+
+
+def test_a_write_by_rename_is_told_at_once(watch: Watch, heard: Heard, home: Path):
+    watch.follow([WatchedDir(home, names=ONLY)], [])
+    (home / "new").write_text("{}")
+    (home / "new").rename(home / "settings.json")
+    until(lambda: heard.settled(home / "settings.json"), "told")
+
+
+def test_other_names_beside_it_are_nobodys_business(watch: Watch, heard: Heard, home: Path):
+    watch.follow([WatchedDir(home, names=ONLY)], [])
+    for number in range(50):
+        (home / f"chat-{number}").write_text("private")
+    (home / "settings.json").write_text("{}")
+    until(lambda: heard.settled(home / "settings.json"), "told")
+    assert {path for path, _ in heard.changed} == {home / "settings.json"}
+
+
+def test_a_directory_that_is_not_there_yet_is_waited_for(watch: Watch, heard: Heard, home: Path):
+    later = home / ".internal" / "deep"
+    watch.follow([WatchedDir(later)], [])
+    later.mkdir(parents=True)
+    until(lambda: heard.reshaped, "its arrival is told")
+    watch.follow([WatchedDir(later)], [])
+    (later / "a.json").write_text("{}")
+    until(lambda: heard.settled(later / "a.json"), "and it is watched")
+
+
+def test_a_directory_deleted_and_made_again_is_watched_again(
+    watch: Watch, heard: Heard, home: Path
+):
+    watch.follow([WatchedDir(home, names=ONLY)], [])
+    home.rmdir()
+    until(lambda: heard.reshaped, "its end is told")
+    home.mkdir()
+    watch.follow([WatchedDir(home, names=ONLY)], [])
+    (home / "settings.json").write_text("{}")
+    until(lambda: heard.settled(home / "settings.json"), "told")
+
+
+def test_behind_a_symlink_events_carry_the_name_the_user_knows(
+    watch: Watch, heard: Heard, home: Path, tmp_path: Path
+):
+    link = tmp_path / "link"
+    link.symlink_to(home)
+    watch.follow([WatchedDir(link, names=ONLY)], [])
+    (home / "settings.json").write_text("{}")
+    until(lambda: heard.settled(link / "settings.json"), "told by its known name")
+
+
+def test_a_symlink_turned_to_another_directory_is_a_new_shape(
+    watch: Watch, heard: Heard, home: Path, tmp_path: Path
+):
+    link, other = tmp_path / "link", tmp_path / "other"
+    link.symlink_to(home)
+    other.mkdir()
+    watch.follow([WatchedDir(link, names=ONLY)], [])
+    beside = tmp_path / "beside"
+    beside.symlink_to(other)
+    beside.replace(link)
+    until(lambda: heard.reshaped, "told")
+
+
+def test_the_target_of_a_linked_file_is_watched(watch: Watch, heard: Heard, home: Path, tmp_path):
+    dotfiles = tmp_path / "dotfiles"
+    dotfiles.mkdir()
+    (dotfiles / "lm.json").write_text("{}")
+    (home / "settings.json").symlink_to(dotfiles / "lm.json")
+    watch.follow([WatchedDir(home, names=ONLY)], [home / "settings.json"])
+    (dotfiles / "lm.json").write_text('{"a": 1}')
+    until(lambda: heard.settled(home / "settings.json"), "told by the link's name")
+
+
+def test_a_tree_is_watched_below_and_nothing_is_watched_twice(
+    watch: Watch, heard: Heard, home: Path
+):
+    deep = home / "publisher" / "model"
+    deep.mkdir(parents=True)
+    watch.follow([WatchedDir(home, recursive=True), WatchedDir(deep)], [])
+    (deep / "config.json").write_text("{}")
+    until(lambda: heard.settled(deep / "config.json"), "told")
+    closings = heard.changed.count((deep / "config.json", True))
+    assert closings <= 2, "a creation and a closing, each once"
+
+
+def test_following_the_same_again_keeps_the_watches(watch: Watch, heard: Heard, home: Path):
+    directories = [WatchedDir(home, names=ONLY)]
+    watch.follow(directories, [])
+    before = dict(watch._subscribed)
+    watch.follow(directories, [])
+    assert watch._subscribed == before
+    assert watch.polling is None
+
+
+def test_a_directory_that_may_not_be_entered_is_passed_over(watch: Watch, home: Path):
+    if os.geteuid() == 0:
+        pytest.skip("root may enter everything")
+    home.chmod(0)
+    watch.follow([WatchedDir(home)], [])
+    assert watch.polling is None
+    home.chmod(0o700)

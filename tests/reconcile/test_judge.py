@@ -1,0 +1,225 @@
+"""Conditions: what is so, since when, and for everything that is false what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from specd.config import Benchmark, Pair, SpecdConfig
+from specd.lmstudio.answers import Instance, ServedModel
+from specd.lmstudio.draft_cache import CacheOpinion
+from specd.lmstudio.home import Home, NoHome
+from specd.reconcile import judge
+from specd.reconcile.apply import Applied
+from specd.reconcile.conditions import Condition, ConditionType
+from specd.reconcile.contention import Patience
+from specd.reconcile.desired import WantedPair
+from specd.reconcile.facts import AppSeen, Facts, Proof, ServerSeen
+from specd.reconcile.plan import Blocked, FileEdit
+
+from .pairs import MAIN, SMALL, measured, verdict
+
+HOME = Path("/home/anna/.lmstudio")
+SETTINGS = HOME / "settings.json"
+NOW = "2026-11-24T20:00:00+00:00"
+PAIR = WantedPair(
+    Pair(main="qwen3-8b"), "wanted", "proven", main=MAIN, draft=SMALL, verdict=verdict()
+)
+WANTED = SpecdConfig(pair=(PAIR.asked,))
+WELL = Facts(
+    config_problem=None,
+    config_path=Path("/home/anna/.config/specd/specd.toml"),
+    home=Home(HOME, "LM Studio's usual place"),
+    models=(MAIN, SMALL),
+    pairs=(PAIR,),
+    settings_path=SETTINGS,
+    server=ServerSeen("http://localhost:1234", None),
+    app=AppSeen(running=True, started=datetime(2026, 11, 24, 12, tzinfo=UTC)),
+    benchmarks={PAIR.name: measured(1.3)},
+    proofs=(Proof(MAIN.key, SMALL.key, 100, 80, "the last probe"),),
+    opinion=CacheOpinion({MAIN.identifier: (SMALL.identifier,)}),
+)
+
+
+def judged(wanted: SpecdConfig = WANTED, **facts: Any) -> dict[ConditionType, Condition]:
+    found = judge.conditions(replace(WELL, **facts), wanted, (), NOW)
+    return {each.type: each for each in found}
+
+
+def test_when_all_is_well_every_condition_is_true():
+    assert {kind: each.status for kind, each in judged().items()} == dict.fromkeys(judged(), "true")
+
+
+@pytest.mark.parametrize(
+    ("facts", "kind", "reason", "said"),
+    [
+        ({"config_problem": "line 2: no key visualise"}, "ConfigValid", "Invalid", "visualise"),
+        ({"home": NoHome("not started", (HOME,))}, "HomeFound", "NoHome", "start LM Studio once"),
+        (
+            {"blocked": (Blocked(SETTINGS, "settings", "line 3: no value", unsettled=True),)},
+            "SettingsApplied",
+            "Unreadable",
+            "line 3",
+        ),
+        ({"pending": (SETTINGS,)}, "SettingsApplied", "Drifted", "about to be restored"),
+        (
+            {"pairs": (replace(PAIR, state="missing", why="no such model"),)},
+            "PairsConfigured",
+            "ModelMissing",
+            "no such model",
+        ),
+        (
+            {"pairs": (replace(PAIR, state="refused", verdict=verdict("incompatible")),)},
+            "TokenizersCompatible",
+            "Incompatible",
+            "proven",
+        ),
+        (
+            {"pairs": (replace(PAIR, state="refused", verdict=verdict("unsupported")),)},
+            "EngineWillSpeculate",
+            "EngineRefuses",
+            "proven",
+        ),
+        (
+            {"server": ServerSeen("http://localhost:1234", "refused: set LM_API_TOKEN", (), True)},
+            "ServerReachable",
+            "Refused",
+            "LM_API_TOKEN",
+        ),
+        (
+            {"server": ServerSeen("http://localhost:1234", "no answer")},
+            "ServerReachable",
+            "NoAnswer",
+            "lms server start",
+        ),
+        (
+            {"proofs": (Proof(MAIN.key, SMALL.key, 0, 0, "probe", "no draft tokens"),)},
+            "SpeculationObserved",
+            "NoDraftTokens",
+            "no draft tokens",
+        ),
+        ({"benchmarks": {PAIR.name: measured(0.8)}}, "Faster", "NoGain", "on_slower"),
+        (
+            {"opinion": CacheOpinion({MAIN.identifier: ()})},
+            "CacheAgrees",
+            "Disagrees",
+            "specd cache refresh",
+        ),
+        (
+            {"last_write": datetime(2026, 11, 24, 13, tzinfo=UTC)},
+            "AppUpToDate",
+            "RestartNeeded",
+            "restart LM Studio",
+        ),
+        (
+            {
+                "patience": {SETTINGS: Patience(undone=9)},
+                "contender": "sync-tool (pid 77)",
+            },
+            "Uncontended",
+            "Contended",
+            "sync-tool",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_to_do(facts, kind, reason, said):
+    found = judged(**facts)[kind]
+    assert (found.status, found.reason) == ("false", reason)
+    assert said in found.message
+
+
+@pytest.mark.parametrize(
+    ("facts", "kind"),
+    [
+        (
+            {"server": ServerSeen("u", "no answer"), "app": AppSeen(running=False)},
+            "ServerReachable",
+        ),
+        ({"benchmarks": {}}, "Faster"),
+        ({"benchmarks": {PAIR.name: measured(1.01, interval=(0.97, 1.05))}}, "Faster"),
+        ({"proofs": ()}, "SpeculationObserved"),
+        ({"opinion": None}, "CacheAgrees"),
+        ({"app": None}, "AppUpToDate"),
+        ({"pairs": (replace(PAIR, state="waiting", verdict=None),)}, "TokenizersCompatible"),
+    ],
+)
+def test_what_could_not_be_seen_is_unknown_and_no_fault(facts, kind):
+    assert judged(**facts)[kind].status == "unknown"
+
+
+def test_parallel_requests_are_named_as_what_switches_speculation_off():
+    served = ServedModel(MAIN.key, loaded_instances=(Instance(MAIN.key, parallel=4),))
+    found = judged(server=ServerSeen("u", None, (served,)))["EngineWillSpeculate"]
+    assert (found.status, found.reason) == ("false", "Parallel")
+    assert "parallel = 1" in found.message
+
+
+def test_a_write_that_failed_says_so_for_its_own_file_alone():
+    edit = FileEdit(SETTINGS, "settings", b"", b"", (), ())
+    failed = Applied(edit, problem="the disk is full; free some space")
+    found = judged(applied=(failed,))
+    assert found["SettingsApplied"].reason == "WriteFailed"
+    assert found["PairsConfigured"].status == "true"
+
+
+def test_taken_out_on_purpose_is_said_differently_from_merely_slower():
+    disabled = SpecdConfig(pair=WANTED.pair, benchmark=Benchmark(on_slower="disable"))
+    slow = {PAIR.name: measured(0.8)}
+    assert "taken out" in judged(disabled, benchmarks=slow)["Faster"].message
+    assert "disable" in judged(benchmarks=slow)["Faster"].message
+
+
+def test_since_stays_while_the_status_does_and_moves_when_it_changes():
+    earlier = (datetime.fromisoformat(NOW) - timedelta(hours=1)).isoformat()
+    first = judge.conditions(WELL, WANTED, (), earlier)
+    second = judge.conditions(replace(WELL, config_problem="broken"), WANTED, first, NOW)
+    since = {each.type: each.since for each in second}
+    assert since["ConfigValid"] == NOW
+    assert since["HomeFound"] == earlier
+
+
+optional_facts = st.fixed_dictionaries(
+    {},
+    optional={
+        "config_problem": st.none() | st.just("broken"),
+        "home": st.sampled_from([WELL.home, NoHome("gone", ())]),
+        "pairs": st.lists(
+            st.builds(
+                replace,
+                st.just(PAIR),
+                state=st.sampled_from(["wanted", "waiting", "refused", "withdrawn", "missing"]),
+                main=st.sampled_from([None, MAIN]),
+                draft=st.sampled_from([None, SMALL]),
+                verdict=st.sampled_from(
+                    [None, verdict(), verdict("incompatible"), verdict("unknown")]
+                ),
+            ),
+            max_size=3,
+        ).map(tuple),
+        "server": st.sampled_from([None, WELL.server, ServerSeen("u", "no answer")]),
+        "app": st.sampled_from([None, WELL.app, AppSeen(running=False), AppSeen(running=True)]),
+        "benchmarks": st.sampled_from([{}, {PAIR.name: measured(0.9)}, {PAIR.name: measured(1.2)}]),
+        "proofs": st.sampled_from([(), WELL.proofs]),
+        "opinion": st.sampled_from([None, CacheOpinion({}), CacheOpinion({}, "unreadable")]),
+        "pending": st.sampled_from([(), (SETTINGS,)]),
+        "settings_path": st.sampled_from([None, SETTINGS]),
+        "last_write": st.sampled_from([None, datetime(2026, 11, 24, 13, tzinfo=UTC)]),
+    },
+)
+
+
+@given(optional_facts)
+def test_whatever_is_known_every_condition_is_judged_once_and_in_words(facts):
+    found = judge.conditions(replace(WELL, **facts), WANTED, (), NOW)
+    assert [each.type for each in found] == [kind for kind, _ in judge.JUDGES]
+    for each in found:
+        assert each.status in ("true", "false", "unknown")
+        assert each.reason.isalnum()
+        assert each.reason[0].isupper()
+        assert each.message

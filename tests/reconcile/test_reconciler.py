@@ -1,0 +1,136 @@
+"""One pass: what differs is written once, what cannot be is tried again, what fights is waited for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from specd import config
+from specd.lmstudio import settings as surface
+from specd.reconcile.journal import Journal
+from specd.reconcile.reconciler import RETRY_S, Reconciler, Want
+
+DRIFTED = '{"chat": {"visualizeSpeculativeDecoding": false}, "token": "secret"}'
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    made = tmp_path / "home"
+    made.mkdir()
+    (made / "settings.json").write_text(DRIFTED)
+    return made
+
+
+@pytest.fixture
+def reconciler(tmp_path: Path, home: Path, clock: Clock) -> Reconciler:
+    made = Reconciler(Journal(tmp_path / "journal"), by="test", clock=clock)
+    made.want(Want(home, config.Speculation(), ()))
+    return made
+
+
+def test_the_first_pass_writes_and_the_second_has_nothing_to_do(reconciler: Reconciler, home: Path):
+    (applied,) = reconciler.run(None).applied
+    assert applied.journal_id == 1
+    content = (home / "settings.json").read_bytes()
+    assert json.loads(content)["chat"]["visualizeSpeculativeDecoding"] is True
+    again = reconciler.run(None)
+    assert again.applied == ()
+    assert (home / "settings.json").read_bytes() == content
+
+
+def test_a_pass_named_one_file_looks_at_no_other(reconciler: Reconciler, home: Path):
+    reconciler.run(None)
+    (home / "settings.json").write_text(DRIFTED)
+    assert reconciler.run({home / "other.json"}).applied == ()
+    assert len(reconciler.run({home / "settings.json"}).applied) == 1
+
+
+def test_planning_writes_nothing(reconciler: Reconciler, home: Path):
+    assert reconciler.plan().edits
+    assert (home / "settings.json").read_text() == DRIFTED
+
+
+def test_with_no_home_there_is_nothing_to_do(reconciler: Reconciler):
+    reconciler.want(None)
+    assert reconciler.run(None).applied == ()
+    assert not reconciler.plan()
+    assert reconciler.settings_path is None
+
+
+def test_a_half_written_file_is_looked_at_again_soon(reconciler: Reconciler, home: Path):
+    (home / "settings.json").write_text('{"chat": ')
+    done = reconciler.run(None)
+    assert done.again_in is not None
+    assert list(reconciler.blocked) == [surface.path(home)]
+    (home / "settings.json").write_text(DRIFTED)
+    assert reconciler.run({home / "settings.json"}).applied
+    assert not reconciler.blocked
+
+
+def test_a_write_that_failed_is_tried_again_ever_more_slowly_until_it_succeeds(
+    reconciler: Reconciler, home: Path, clock: Clock, monkeypatch
+):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    waits = []
+    with monkeypatch.context() as fault:
+        fault.setattr("specd.files.swap.os.write", full)
+        for _ in range(3):
+            done = reconciler.run(None)
+            assert "space" in str(done.applied[0].problem)
+            waits.append(done.again_in)
+            clock.now += 100
+    assert waits == [RETRY_S, 2 * RETRY_S, 4 * RETRY_S]
+    assert (home / "settings.json").read_text() == DRIFTED
+    assert reconciler.failed
+    assert reconciler.run(set()).applied[0].problem is None
+    assert not reconciler.failed
+    assert not list(home.glob(".*"))
+
+
+def test_a_file_that_is_undone_for_ever_is_left_alone_for_a_while_and_others_are_not_held_up(
+    reconciler: Reconciler, home: Path, clock: Clock
+):
+    settings = home / "settings.json"
+    writes = 0
+    for _ in range(3_000):
+        settings.write_text(DRIFTED)
+        writes += len(reconciler.run({settings}).applied)
+        clock.now += 0.01
+        if reconciler.patience[settings].backing_off:
+            break
+    assert reconciler.patience[settings].backing_off
+    settings.write_text(DRIFTED)
+    assert reconciler.run({settings}).applied == ()
+    assert settings in reconciler.pending
+    assert reconciler.run({settings}, force=True).applied, "a person who asks need not wait"
+    assert writes < 3_000
+
+
+def test_what_the_user_took_back_stays_so_until_it_is_released(reconciler: Reconciler, home: Path):
+    held = frozenset({(str(home / "settings.json"), "chat.visualizeSpeculativeDecoding")})
+    reconciler.want(Want(home, config.Speculation(), (), held))
+    reconciler.run(None)
+    document = json.loads((home / "settings.json").read_bytes())
+    assert document["chat"]["visualizeSpeculativeDecoding"] is False
+    assert document["speculativeDecoding"] is True
+    reconciler.want(Want(home, config.Speculation(), ()))
+    reconciler.run(None)
+    document = json.loads((home / "settings.json").read_bytes())
+    assert document["chat"]["visualizeSpeculativeDecoding"] is True
