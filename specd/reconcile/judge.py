@@ -104,7 +104,7 @@ def _files_hold(facts: Facts, mine: Callable[[object], bool], name: str) -> Find
             if patience is not None and patience.backing_off:
                 return "false", "BackingOff", f"{path} keeps being changed; see Uncontended"
             return "false", "Drifted", f"{path} is about to be restored"
-    return "true", "Applied", f"{name} hold every wanted value"
+    return "true", "Applied", f"every wanted value stands in {name}"
 
 
 def _tokenizers_compatible(facts: Facts, _: SpecdConfig) -> Finding:
