@@ -1,21 +1,35 @@
-"""Every benchmark that was run, in SQLite. Light enough for the daemon."""
+"""Every benchmark that was run, in SQLite. Light enough for the daemon.
+
+A row holds the result as it was printed and the circumstances it was measured in: which model files
+(by content), versions, machine, load, power, heat, and the command that measures the same again.
+"""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from specd.bench.result import BenchResult, Best, LengthResult
+import msgspec
 
-VERSION = 1
-KEPT = 100_000
+from specd.bench import database
+from specd.bench.result import BenchResult
+
+KEPT: Final = 10_000
+"""Runs; the oldest make room. At some 4 kB each the file stays below 50 MB."""
+
+_COLUMNS: Final = "id, result, context"
 
 
-class NewerHistory(Exception):
-    """The history was written by a newer specd; it is left as it is."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One row: its number, the result, and what it was measured on."""
+
+    id: int
+    result: BenchResult
+    context: dict[str, Any]
 
 
 class History:
@@ -24,15 +38,15 @@ class History:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._open: sqlite3.Connection | None = None
-        self._latest: dict[tuple[str, str], BenchResult | None] = {}
+        self._latest: dict[tuple[str, str], Run | None] = {}
         self._seen_version = 0
 
     def add(self, result: BenchResult, context: dict[str, Any]) -> int:
         """Keep a result; ``context`` is what it was measured on. Returns its number."""
-        database = self._database()
+        runs = self._database()
         self._latest.clear()
-        with database:
-            number = database.execute(
+        with runs:
+            number = runs.execute(
                 "INSERT INTO runs (started_at, main, draft, result, context) "
                 "VALUES (?, ?, ?, ?, ?)",
                 (
@@ -43,31 +57,66 @@ class History:
                     json.dumps(context),
                 ),
             ).lastrowid
-            database.execute("DELETE FROM runs WHERE id <= ?", ((number or 0) - KEPT,))
+            runs.execute("DELETE FROM runs WHERE id <= ?", ((number or 0) - KEPT,))
         return int(number or 0)
 
     def latest(self, main: str, draft: str) -> BenchResult | None:
         """The newest result of a pair, by the names it was kept under."""
-        database = self._database()
+        run = self.latest_run(main, draft)
+        return None if run is None else run.result
+
+    def latest_run(self, main: str, draft: str) -> Run | None:
+        """As ``latest``, with the circumstances."""
+        runs = self._database()
         # SQLite counts the commits of other processes here, so that remembering is safe.
-        (version,) = database.execute("PRAGMA data_version").fetchone()
+        (version,) = runs.execute("PRAGMA data_version").fetchone()
         if version != self._seen_version:
             self._seen_version = version
             self._latest.clear()
         if (main, draft) not in self._latest:
-            row = database.execute(
-                "SELECT result FROM runs WHERE main = ? AND draft = ? ORDER BY id DESC LIMIT 1",
+            row = runs.execute(
+                f"SELECT {_COLUMNS} FROM runs WHERE main = ? AND draft = ? "  # noqa: S608 - own words
+                "ORDER BY id DESC LIMIT 1",
                 (main, draft),
             ).fetchone()
-            self._latest[main, draft] = None if row is None else from_json(json.loads(row[0]))
+            self._latest[main, draft] = None if row is None else _run(row)
         return self._latest[main, draft]
 
     def recent(self, limit: int) -> tuple[BenchResult, ...]:
         """The newest results, newest first."""
+        return tuple(run.result for run in self.runs(limit))
+
+    def runs(self, limit: int) -> tuple[Run, ...]:
+        """The newest rows, newest first."""
         rows = self._database().execute(
-            "SELECT result FROM runs ORDER BY id DESC LIMIT ?", (limit,)
+            f"SELECT {_COLUMNS} FROM runs ORDER BY id DESC LIMIT ?",  # noqa: S608 - own words
+            (limit,),
         )
-        return tuple(from_json(json.loads(row[0])) for row in rows)
+        return tuple(map(_run, rows))
+
+    def run(self, number: int) -> Run | None:
+        """The row of this number; None when there is none."""
+        row = (
+            self._database()
+            .execute(f"SELECT {_COLUMNS} FROM runs WHERE id = ?", (number,))  # noqa: S608 - own words
+            .fetchone()
+        )
+        return None if row is None else _run(row)
+
+    def recover(self) -> str | None:
+        """Check the file, and move a broken one aside; a line for a person when it was.
+
+        To be called before anything is asked, by the one process that lives long.
+        """
+        wrong = database.problem(self._path)
+        if wrong is None:
+            return None
+        self.close()
+        aside = database.set_aside(self._path)
+        return (
+            f"the benchmark history was damaged ({wrong}); it begins anew, "
+            f"and the old file lies at {aside}"
+        )
 
     def close(self) -> None:
         """Close the file."""
@@ -77,38 +126,10 @@ class History:
 
     def _database(self) -> sqlite3.Connection:
         if self._open is None:
-            self._open = _connect(self._path)
+            self._open = database.connect(self._path)
         return self._open
 
 
-def from_json(record: dict[str, Any]) -> BenchResult:
-    """A result from its own fields, as ``dataclasses.asdict`` gives them."""
-    best = record["best"]
-    return BenchResult(
-        **{
-            **record,
-            "lengths": tuple(LengthResult(**each) for each in record["lengths"]),
-            "best": Best(**{**best, "interval": best["interval"] and tuple(best["interval"])}),
-            "notes": tuple(record["notes"]),
-        }
-    )
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    database = sqlite3.connect(path, timeout=10, check_same_thread=False)
-    database.execute("PRAGMA journal_mode = WAL")
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version > VERSION:
-        database.close()
-        raise NewerHistory(f"{path} was written by a newer specd; upgrade this one")
-    if version == 0:
-        with database:
-            database.execute(
-                "CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY, started_at TEXT NOT NULL,"
-                " main TEXT NOT NULL, draft TEXT NOT NULL, result TEXT NOT NULL,"
-                " context TEXT NOT NULL)"
-            )
-            database.execute("CREATE INDEX IF NOT EXISTS by_pair ON runs (main, draft, id)")
-            database.execute(f"PRAGMA user_version = {VERSION}")
-    return database
+def _run(row: tuple[int, str, str]) -> Run:
+    # What a later specd adds to a result is passed over, what an earlier one lacked has a default.
+    return Run(row[0], msgspec.json.decode(row[1], type=BenchResult), json.loads(row[2]))

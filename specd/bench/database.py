@@ -1,0 +1,145 @@
+"""The one SQLite file of benchmarks and of what real use shows: opened, migrated, checked.
+
+Write-ahead logging, so that the daemon reads while a worker writes, and a process that is killed
+in the middle leaves the last whole transaction. A file of an older version is copied beside itself
+before it is changed; a file of a newer one is refused and left as it is; a file that is no longer
+a database is moved aside, because a benchmark can be repeated and the daemon must go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from pathlib import Path
+from typing import Final
+
+WAL_BYTES: Final = 16 << 20
+"""What is left of the write-ahead log after a checkpoint, at most."""
+
+WAIT_S: Final = 10.0
+"""How long to wait for another process's transaction."""
+
+_RUNS: Final = """
+CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY, started_at TEXT NOT NULL,
+    main TEXT NOT NULL, draft TEXT NOT NULL, result TEXT NOT NULL, context TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS by_pair ON runs (main, draft, id);
+"""
+
+_OBSERVED: Final = """
+-- id: 12 bytes, given by specd.lmstudio.conversations. at: seconds since 1970. rounds: how many
+-- rounds accepted 0, 1, 2 and more draft tokens, as a JSON list.
+CREATE TABLE answers (id BLOB PRIMARY KEY, at REAL, main TEXT NOT NULL, asked TEXT, draft TEXT,
+    draft_tokens INTEGER, tokens INTEGER, prompt_tokens INTEGER, seconds REAL, drafted INTEGER,
+    accepted INTEGER, rounds TEXT) WITHOUT ROWID;
+CREATE INDEX answers_by_time ON answers (at);
+CREATE INDEX answers_by_asked ON answers (main, asked, at);
+CREATE TABLE chats (name TEXT PRIMARY KEY, stamp TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE kept (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE probes (main TEXT NOT NULL, draft TEXT NOT NULL, at REAL NOT NULL,
+    answers INTEGER NOT NULL, drafted INTEGER NOT NULL, accepted INTEGER NOT NULL, finding TEXT,
+    PRIMARY KEY (main, draft)) WITHOUT ROWID;
+"""
+
+MIGRATIONS: Final = (_RUNS, _OBSERVED)
+"""The statements that lead from one version to the next; ``PRAGMA user_version`` counts them."""
+
+VERSION: Final = len(MIGRATIONS)
+
+
+class NewerHistory(Exception):
+    """The history was written by a newer specd; it is left as it is."""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """The database at ``path``, at this version, made where there is none.
+
+    A file that is no database is moved aside first.
+
+    Raises:
+        NewerHistory: a newer specd wrote it.
+        sqlite3.Error, OSError: it cannot be used.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        return _opened(path)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        set_aside(path)
+        return _opened(path)
+
+
+def problem(path: Path) -> str | None:
+    """What SQLite's own check finds wrong with the file; None when it is sound or not there."""
+    if not path.exists():
+        return None
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=WAIT_S)) as database:
+            (said,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError as error:
+        return None if "locked" in str(error) else str(error)
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return None if said == "ok" else str(said)
+
+
+def set_aside(path: Path) -> Path:
+    """Move the file and its companions away under a name of their own; where it lies now."""
+    aside = path.with_name(f"{path.name}.broken-{time.strftime('%Y%m%d-%H%M%S')}")
+    for end in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(path.name + end).rename(aside.with_name(aside.name + end))
+    return aside
+
+
+def backup_path(path: Path, version: int) -> Path:
+    """Where the copy of a file of ``version`` lies once it was migrated."""
+    return path.with_name(f"{path.name}.v{version}")
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=WAIT_S, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+        version = _version(database)
+        if version > VERSION:
+            raise NewerHistory(f"{path} was written by a newer specd; upgrade this one")
+        if version < VERSION:
+            _migrate(database, path)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _version(database: sqlite3.Connection) -> int:
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def _migrate(database: sqlite3.Connection, path: Path) -> None:
+    """From whatever version it has, in one transaction; another process may have been faster."""
+    database.execute("BEGIN IMMEDIATE")
+    with database:
+        version = _version(database)
+        if 0 < version < VERSION:
+            _back_up(path, backup_path(path, version))
+        for migration in MIGRATIONS[version:]:
+            # Not executescript(), which would end the transaction first.
+            for statement in migration.split(";"):
+                database.execute(statement)
+        database.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _back_up(path: Path, to: Path) -> None:
+    """Copy the last whole state; whoever calls keeps others from changing it."""
+    beside = to.with_name(to.name + ".new")
+    beside.unlink(missing_ok=True)
+    with (
+        contextlib.closing(sqlite3.connect(path)) as reader,
+        contextlib.closing(sqlite3.connect(beside)) as copy,
+    ):
+        reader.backup(copy)
+    beside.replace(to)
