@@ -26,15 +26,18 @@ from specd.agent.events import Events, Level
 from specd.agent.inbox import Batch, Inbox
 from specd.agent.jobs import Jobs
 from specd.agent.watch import Watch
-from specd.bench import preconditions
+from specd.bench import preconditions, silence
+from specd.lmstudio import conversations
 from specd.lmstudio import home as homes
 from specd.lmstudio.home import Home, NoHome
-from specd.reconcile import judge, survey
+from specd.lmstudio.model import Model
+from specd.reconcile import judge, proving, survey
 from specd.reconcile.apply import Applied, describe
 from specd.reconcile.conditions import Condition
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.facts import AppSeen, Facts, ServerSeen
 from specd.reconcile.plan import unified_diff
+from specd.reconcile.proving import PairUse
 from specd.reconcile.reconciler import Pass, Reconciler, Want
 from specd.reconcile.restore import restore, restore_all
 from specd.reconcile.stores import Stores
@@ -69,6 +72,10 @@ BENCH_SHARE = 0.9
 """Of its minutes, what the measurement plans with; the rest is for loading and ending cleanly."""
 
 BENCH_AGAIN = timedelta(minutes=30)
+
+OBSERVE_S = 300.0
+OBSERVE_SHARE = 0.8
+"""Of that time, what reading conversations plans with; the rest is for adding everything up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +113,8 @@ class Daemon:
         self._server: ServerSeen | None = None
         self._app: AppSeen | None = None
         self._pairs: tuple[WantedPair, ...] = ()
+        self._uses: dict[str, PairUse] = {}
+        self._memory_bytes = preconditions.machine_memory()
         self._paused = False
         self._bench_note: str | None = None
         self._soon: dict[Path, float] = {}
@@ -171,6 +180,7 @@ class Daemon:
         notify.service_manager("READY=1")
         self._schedule = Schedule(
             bench=lambda: self._inbox.do(self._bench_if_convenient),
+            observe=lambda: self._inbox.do(self._observe),
         )
         self._schedule.plan(self._config.benchmark.schedule)
         self._schedule.start()
@@ -322,6 +332,10 @@ class Daemon:
         elif problem is None and (read != self._config or self._config_problem is not None):
             self._say("info", "configuration read", file=str(self._config_path))
         changed = read != self._config
+        wants_to_observe = (
+            read.benchmark.observe_conversations
+            and not self._config.benchmark.observe_conversations
+        )
         self._config, self._config_problem = read, problem
         if changed:
             self._events.set_level(read.agent.log_level)
@@ -329,6 +343,8 @@ class Daemon:
                 self._schedule.plan(read.benchmark.schedule)
             self._survey_all()
             self._pass(None)
+        if wants_to_observe:
+            self._observe()
         self._publish()
 
     def _survey_all(self) -> None:
@@ -373,6 +389,7 @@ class Daemon:
     def _decide(self) -> None:
         """Work out from all that is known what the files are to hold."""
         self._pairs = self._stores.resolve(self._config, self._world.models)
+        self._look_at_uses()
         if isinstance(self._home, Home):
             self._reconciler.want(
                 Want(self._home.path, self._config.speculation, self._pairs, self._stores.held())
@@ -555,6 +572,49 @@ class Daemon:
         self._say("warning", f"benchmark failed: {why}")
         self._publish()
 
+    def _observe(self) -> None:
+        """Read what is new in the user's conversations: figures, never a word."""
+        if not self._config.benchmark.observe_conversations or not isinstance(self._home, Home):
+            return
+        self._jobs.worker(
+            "observe",
+            self._stores.observe_request(
+                conversations.directory(self._home.path), OBSERVE_S * OBSERVE_SHARE
+            ),
+            limits=Limits(OBSERVE_S, WORKER_MEMORY),
+            then=self._learn_observed,
+            failed=self._observe_failed,
+        )
+
+    def _learn_observed(self, result: dict[str, Any]) -> None:
+        self._say(
+            "info" if result["answers"] else "debug",
+            "conversations read: figures only",
+            files=result["files"],
+            new_answers=result["answers"],
+            unreadable=result["unreadable"],
+        )
+        self._look_at_uses()
+        self._publish()
+        if not result["done"]:
+            self._observe()
+
+    def _observe_failed(self, why: str) -> None:
+        self._say("warning", f"conversations could not be read: {why}")
+
+    def _look_at_uses(self) -> None:
+        """What real use shows, for what the next publication says of it."""
+        self._uses = self._stores.uses(
+            self._pairs,
+            self._world.models,
+            conversations=self._config.benchmark.observe_conversations,
+        )
+
+    def _circumstances(self, main: Model, draft: Model) -> silence.Circumstances:
+        return proving.circumstances(
+            main, draft, self._world.models, self._server, self._memory_bytes
+        )
+
     # -- what others may see ------------------------------------------------------------------
 
     def _publish(self) -> None:
@@ -579,7 +639,12 @@ class Daemon:
             app=self._app,
             last_write=datetime.fromisoformat(last.time) if last else None,
             benchmarks=self._stores.benchmarks(self._pairs),
-            proofs=self._stores.proofs(self._pairs),
+            proofs=proving.proofs(self._pairs, self._uses, self._circumstances),
+            in_use={
+                name: use.in_use
+                for name, use in self._uses.items()
+                if use.in_use.answers or use.in_use.baseline_answers
+            },
             paused=self._paused,
         )
         before = self._snapshot.conditions if self._snapshot else self._stores.last_conditions()

@@ -49,7 +49,10 @@ def status(facts: Facts, conditions: Iterable[Condition], daemon: DaemonState) -
 
 
 def pair(facts: Facts, wanted: WantedPair) -> dict[str, Any]:
-    """One pair as status shows it; ``speedup`` is the measured one, None before any benchmark."""
+    """One pair as status shows it; ``speedup`` is the measured one, None before any benchmark.
+
+    ``observed`` is the proof that draft tokens ran, ``in_use`` what the user's own answers show.
+    """
     measured = facts.benchmarks.get(wanted.name)
     proof = next((p for p in facts.proofs if f"{p.main} ← {p.draft}" == wanted.name), None)
     return {
@@ -63,6 +66,7 @@ def pair(facts: Facts, wanted: WantedPair) -> dict[str, Any]:
         "state": wanted.state,
         "why": wanted.why,
         "observed": asdict(proof) if proof else None,
+        "in_use": asdict(used) if (used := facts.in_use.get(wanted.name)) else None,
     }
 
 

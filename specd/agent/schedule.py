@@ -1,4 +1,4 @@
-"""When things happen by the wall clock: the nightly benchmark (APScheduler).
+"""When things happen by the wall clock: the nightly benchmark, reading conversations (APScheduler).
 
 The periodic look is not among them: it must happen whatever becomes of the clock, so the daemon's
 loop times it. It calls ``look_at_clock``, which wakes the timers that slept with the machine and
@@ -28,14 +28,37 @@ CLOCK_STEP_S = 60.0
 """A clock that went back by less than this was merely corrected."""
 
 
-class Schedule:
-    """The benchmark's timer; what it calls must only put something into the inbox."""
+OBSERVE_FIRST = timedelta(minutes=3)
+"""After the start, and after that every so often, what conversations show is read."""
 
-    def __init__(self, *, bench: Callable[[], None]) -> None:
+OBSERVE_EVERY = timedelta(hours=4)
+
+
+class Schedule:
+    """The timers; what they call must only put something into the inbox."""
+
+    def __init__(
+        self,
+        *,
+        bench: Callable[[], None],
+        observe: Callable[[], None],
+        observe_first: timedelta = OBSERVE_FIRST,
+        observe_every: timedelta = OBSERVE_EVERY,
+    ) -> None:
         # Jobs only post to the inbox, so they run on the scheduler's own thread.
         logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
         self._scheduler = BackgroundScheduler(executors={"default": DebugExecutor()})
         self._bench = bench
+        self._scheduler.add_job(
+            observe,
+            "interval",
+            seconds=observe_every.total_seconds(),
+            next_run_time=datetime.now().astimezone() + observe_first,
+            jitter=min(JITTER_S, observe_every.total_seconds() / 10),
+            id="observe",
+            coalesce=True,
+            misfire_grace_time=MISSED_S,
+        )
         self._asked: str | None = None
         self._ahead = time.time() - time.monotonic()
 

@@ -39,6 +39,11 @@ def read(main: Model | None, draft: Model | None) -> Readings:
     )
 
 
+def machine_memory() -> int:
+    """Bytes of memory this machine has."""
+    return int(psutil.virtual_memory().total)
+
+
 def postponed(readings: Readings, wanted: Benchmark) -> str | None:
     """Why a benchmark should wait, in words; None when it may run."""
     if wanted.only_on_ac and readings.on_battery:

@@ -164,6 +164,12 @@ def _bench() -> Command:
     return bench
 
 
+def _observe() -> Command:
+    from specd.cli import observe
+
+    return observe
+
+
 CANNOT_SHOW = 74
 """Exit code when standard output cannot be written (EX_IOERR of sysexits.h)."""
 
@@ -173,6 +179,7 @@ COMMANDS: dict[str, Callable[[], Command]] = {
     "apply": _apply,
     "check": _check,
     "bench": _bench,
+    "observe": _observe,
     "restore": _restore,
     "pause": _pause,
     "resume": _resume,

@@ -118,7 +118,26 @@ def _pair(pair: dict[str, Any], columns: int, *, colour: bool) -> str:
     if observed and observed["drafted"]:
         share = observed["accepted"] / observed["drafted"]
         lines += f"\n    seen in use: {share:.0%} of {observed['drafted']} draft tokens accepted"
+    if pair.get("in_use"):
+        lines += f"\n    {wrap(in_use(pair['in_use']), columns, ' ' * 4)}"
     return lines
+
+
+def in_use(used: dict[str, Any]) -> str:
+    """What the user's own answers show of a pair, in words."""
+    sides = [
+        f"{used[speed]:.1f} tokens/s {which} over {used[count]} answers"
+        for count, speed, which in (
+            ("answers", "tps", "with the draft"),
+            ("baseline_answers", "baseline_tps", "without"),
+        )
+        if used[speed] is not None
+    ]
+    if not sides:
+        return "your own chats: no speeds yet"
+    ratio = f" ({used['speedup']:.2f}×)" if used["speedup"] is not None else ""
+    caution = f"; caution: {used['caution']}" if used["caution"] else ""
+    return f"your own chats: {', '.join(sides)}{ratio}{caution}"
 
 
 def _tail(status: dict[str, Any], columns: int) -> list[str]:

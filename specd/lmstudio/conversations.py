@@ -81,7 +81,10 @@ class Batch:
 
 @dataclass(slots=True)
 class Cursor:
-    """How far reading has come: each file as it was read, and which answers were counted."""
+    """How far reading has come: each file as it was read, and which answers were counted.
+
+    Files go by a digest of their names, for the folders they lie in are named by the user.
+    """
 
     files: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # inode, size, modified
     counted: set[str] = field(default_factory=set)
@@ -121,7 +124,7 @@ def read(conversations: Path, since: Cursor) -> Iterator[Batch]:
     """
     there: set[str] = set()
     for path in _files(conversations):
-        name = str(path.relative_to(conversations))
+        name = _digest(str(path.relative_to(conversations)))
         there.add(name)
         try:
             facts = path.stat()
@@ -133,8 +136,7 @@ def read(conversations: Path, since: Cursor) -> Iterator[Batch]:
         settled = time.time_ns() - facts.st_mtime_ns > _RACY_NS
         answers, problem = _read_file(path, name, facts.st_size)
         fresh = tuple(each for each in answers if each.id not in since.counted)
-        if fresh or problem:
-            yield Batch(path, fresh, problem)
+        yield Batch(path, fresh, problem)
         since.counted.update(each.id for each in fresh)
         if settled:
             since.files[name] = stamp
@@ -247,7 +249,7 @@ def _answer(path: Path, place: str, raw: msgspec.Raw) -> AnswerStats | None:
     named = step.step_identifier if made_at is not None else place
     asked = _asked(info.prediction_config)
     return AnswerStats(
-        id=blake2b(str(named).encode(), digest_size=12).hexdigest(),
+        id=_digest(str(named)),
         file=path,
         at=made_at,
         model=_text(info.indexed_model_identifier) or _text(info.identifier),
@@ -266,6 +268,10 @@ def _answer(path: Path, place: str, raw: msgspec.Raw) -> AnswerStats | None:
         ignored=_count(stats.get("ignoredDraftTokensCount")),
         runs=_runs(step.content),
     )
+
+
+def _digest(name: str) -> str:
+    return blake2b(name.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
 
 
 def _asked(config: msgspec.Raw) -> dict[str, Any]:

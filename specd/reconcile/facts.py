@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from specd.bench.observed import InUse
 from specd.bench.result import BenchResult
 from specd.lmstudio.draft_cache import CacheOpinion
 from specd.lmstudio.home import Home, NoHome
@@ -72,4 +73,5 @@ class Facts:
     last_write: datetime | None = None
     benchmarks: dict[str, BenchResult] = field(default_factory=dict)
     proofs: tuple[Proof, ...] = ()
+    in_use: dict[str, InUse] = field(default_factory=dict)
     paused: bool = False

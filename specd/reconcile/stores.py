@@ -16,15 +16,16 @@ from specd import places
 from specd.bench import choice
 from specd.bench.choice import Choice
 from specd.bench.history import History
+from specd.bench.observed import Observed, ObservedStore
 from specd.bench.result import BenchResult
 from specd.config import SpecdConfig
 from specd.lmstudio.model import Model
-from specd.reconcile import desired
+from specd.reconcile import desired, proving
 from specd.reconcile.conditions import Condition
 from specd.reconcile.desired import WantedPair
-from specd.reconcile.facts import Proof
 from specd.reconcile.journal import Journal
 from specd.reconcile.plan import HeldKey
+from specd.reconcile.proving import PairUse
 from specd.reconcile.restore import HeldKeys
 from specd.tokenizer import suggest
 from specd.tokenizer.store import VerdictStore
@@ -42,6 +43,7 @@ class Stores:
     held_keys: HeldKeys
     verdicts: VerdictStore
     history: History
+    observed: ObservedStore
 
     @classmethod
     def open(cls, state: Path) -> Stores:
@@ -49,7 +51,7 @@ class Stores:
 
         Raises:
             OSError: the state directory cannot be used.
-            journal.NewerJournal, history.NewerHistory: a newer specd wrote it.
+            journal.NewerJournal, database.NewerHistory: a newer specd wrote it.
         """
         return cls(
             state,
@@ -57,11 +59,13 @@ class Stores:
             HeldKeys(state / "holds.json"),
             VerdictStore(places.tokenizer_cache_dir(state)),
             History(places.history_path(state)),
+            ObservedStore(places.history_path(state)),
         )
 
     def close(self) -> None:
         """Close what holds a file open."""
         self.history.close()
+        self.observed.close()
 
     def resolve(self, wanted: SpecdConfig, models: Sequence[Model]) -> tuple[WantedPair, ...]:
         """The pairs of specd.toml with everything that is known of them."""
@@ -87,7 +91,8 @@ class Stores:
 
     def recover(self) -> list[str]:
         """Clear up after a crash; a line for each thing found."""
-        lines: list[str] = []
+        damaged = self.history.recover()
+        lines = [damaged] if damaged is not None else []
         for entry in self.journal.recover():
             outcome = "had been made" if entry.state == "written" else "had not been made"
             lines.append(f"a write of {entry.path} was interrupted; it {outcome}")
@@ -176,7 +181,19 @@ class Stores:
             "history": str(places.history_path(self.state)),
         }
 
-    def proofs(self, pairs: Sequence[WantedPair]) -> tuple[Proof, ...]:
-        """Where draft tokens were seen at work."""
-        del pairs
-        return ()
+    # -- real use -------------------------------------------------------------------------------
+
+    def observe_request(self, conversations: Path, seconds: float) -> dict[str, Any]:
+        """The request of the worker task "observe"."""
+        return {
+            "conversations": str(conversations),
+            "history": str(places.history_path(self.state)),
+            "seconds": seconds,
+        }
+
+    def uses(
+        self, pairs: Sequence[WantedPair], installed: Sequence[Model], *, conversations: bool
+    ) -> dict[str, PairUse]:
+        """What the last probes, and ``conversations``, show of each pair, by the pair's name."""
+        seen = self.observed.sums() if conversations else Observed()
+        return proving.uses(pairs, installed, seen, self.observed.probes())

@@ -30,9 +30,16 @@ def _bench() -> Task:
     return bench
 
 
+def _observe() -> Task:
+    from specd.worker.tasks_observe import observe
+
+    return observe
+
+
 TASKS: dict[str, Callable[[], Task]] = {
     "verdicts": _verdicts,
     "bench": _bench,
+    "observe": _observe,
 }
 
 

@@ -1,0 +1,61 @@
+"""Why a draft that was asked for did not run: the likely causes, the surest first (pure).
+
+LM Studio drops a draft without a word (mlx-engine #280); what follows are the reasons known from
+its engines' sources and its users' reports.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+GUARDED = 0.75
+"""Share of the machine's memory above which LM Studio's guard-rail may refuse to load a model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What is known of a pair. None: it is not.
+
+    ``parallel`` is how many requests the loaded main serves at once, ``weights`` the bytes of both
+    models' weights, ``memory`` the machine's.
+    """
+
+    parallel: int | None = None
+    vision: bool = False
+    formats: tuple[str, str] | None = None
+    vocab_sizes: tuple[int | None, int | None] = (None, None)
+    weights: int | None = None
+    memory: int | None = None
+    draft_problem: str | None = None
+
+
+def causes(known: Circumstances) -> tuple[str, ...]:
+    """What may be the reason, in words; never empty."""
+    found: list[str] = []
+    if known.parallel is not None and known.parallel > 1:
+        found.append(
+            f"the main is loaded for {known.parallel} requests at once, and the engine speculates "
+            "only for one: load it with parallel = 1"
+        )
+    if known.vision:
+        found.append("the main can see images, and the MLX engine speculates for no such model")
+    if known.formats is not None and known.formats[0] != known.formats[1]:
+        found.append(f"the main is {known.formats[0]} and the draft {known.formats[1]}")
+    if known.draft_problem:
+        found.append(f"the draft cannot be loaded: {known.draft_problem}")
+    main, draft = known.vocab_sizes
+    if known.formats == ("mlx", "mlx") and main is not None and draft is not None and main != draft:
+        found.append(
+            f"the MLX engine wants equal vocab_size, and the main has {main:,}, the draft {draft:,}"
+        )
+    if known.weights is not None and known.memory and known.weights > GUARDED * known.memory:
+        found.append(
+            f"LM Studio's memory guard-rail may have refused the draft: both need "
+            f"{known.weights / 2**30:.1f} GiB of this machine's {known.memory / 2**30:.1f}"
+        )
+    if not found:
+        found.append(
+            "the draft failed to load, or the main is loaded for several requests at once; load "
+            "the draft by hand in LM Studio to see its error"
+        )
+    return tuple(found)

@@ -1,0 +1,165 @@
+"""``specd observe``: what the user's own chats show of speed and drafts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from specd.bench.observed import Observed, Use, accepted_per_round, in_use
+from specd.cli import status, world
+from specd.cli.paint import paint, safe, wants_colour, width, wrap
+from specd.lmstudio import conversations
+from specd.worker.client import Limits, WorkerError, run_task
+
+READ_S = 600.0
+READ_SHARE = 0.9
+"""Of that time, what reading plans with; the rest is for adding everything up."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of ``specd observe``."""
+    made = argparse.ArgumentParser(
+        prog="specd observe",
+        description="Show what your own chats tell of speed, with and without a draft. Reads the "
+        "figures LM Studio keeps with each answer, and never a word of text.",
+        epilog="exit code: 0 done, 1 not all could be read, 2 switched off or no LM Studio home",
+    )
+    made.add_argument("--json", action="store_true", help="print JSON")
+    return made
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read what is new, in a worker, and print what is known."""
+    try:
+        seen = world.see()
+    except world.Unusable as problem:
+        print(f"specd: {problem}", file=sys.stderr)
+        return 2
+    if not seen.config.benchmark.observe_conversations:
+        print(
+            "specd: your chats are not read: observe_conversations is false in specd.toml",
+            file=sys.stderr,
+        )
+        return 2
+    request = seen.stores.observe_request(
+        conversations.directory(seen.home.path), READ_S * READ_SHARE
+    )
+    code = 0
+    try:
+        result = _read(request, show=not args.json)
+        if not result["done"]:
+            print("specd: not all was read in time; run it again to go on", file=sys.stderr)
+            code = 1
+    except WorkerError as error:
+        print(f"specd: not all was read: {error}", file=sys.stderr)
+        code = 1
+    sums = seen.stores.observed.sums()
+    if args.json:
+        print(json.dumps(to_json(sums), indent=2, ensure_ascii=False))
+    else:
+        print(render(sums, width(), colour=wants_colour()))
+    return code
+
+
+def _read(request: dict[str, Any], *, show: bool) -> dict[str, Any]:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    shown = show and sys.stderr.isatty()
+    with Progress(*columns, console=Console(stderr=True), disable=not shown, transient=True) as bar:
+        task = bar.add_task("reading figures", total=None)
+        return run_task(
+            "observe",
+            request,
+            limits=Limits(READ_S, world.WORKER_MEMORY),
+            on_progress=lambda said: bar.update(
+                task, description=f"{said['files']:,} chats, {said['answers']:,} new answers"
+            ),
+        )
+
+
+def to_json(sums: Observed) -> dict[str, Any]:
+    """``{"read_at", "uses": [{main, draft, draft_tokens, answers, tps, …}], "pairs": […]}``."""
+    return {
+        "read_at": _time(sums.at),
+        "uses": [
+            {
+                **asdict(use),
+                "first": _time(use.first),
+                "last": _time(use.last),
+                "acceptance": use.acceptance,
+                "weeks": [{**asdict(week), "start": _time(week.start)} for week in use.weeks],
+            }
+            for use in sums.uses
+        ],
+        "pairs": [
+            {"main": main, "draft": draft, **asdict(in_use(drafted, plain))}
+            for main, draft, drafted, plain in _pairs(sums)
+        ],
+        "asked": [{**asdict(each), "last": _time(each.last)} for each in sums.asked],
+    }
+
+
+def render(sums: Observed, columns: int, *, colour: bool) -> str:
+    """Everything for people."""
+    if not sums.uses:
+        return "no answers yet: LM Studio keeps its figures with chats made in the app"
+    lines: list[str] = []
+    for main in dict.fromkeys(use.main for use in sums.uses):
+        lines += [paint(safe(main), "bold", colour=colour)]
+        lines += [f"  {_use(use)}" for use in sums.uses if use.main == main]
+        for pair_main, draft, drafted, plain in _pairs(sums):
+            if pair_main == main and plain:
+                said = status.in_use(asdict(in_use(drafted, plain)))
+                lines.append(f"  {wrap(f'{draft}: {said}', columns, ' ' * 4)}")
+        for each in sums.asked:
+            if each.main == main and each.ran == 0:
+                said = f"{each.draft} was asked for in {each.answers} answers and never ran"
+                lines.append(f"  {paint('✗', 'red', colour=colour)} {safe(said)}")
+    return "\n".join(lines)
+
+
+def _use(use: Use) -> str:
+    draft = f"← {use.draft}" if use.draft else "without a draft"
+    length = f", {use.draft_tokens} draft tokens" if use.draft_tokens is not None else ""
+    speed = f"{use.tps:.1f} tokens/s" if use.tps is not None else "no speed told"
+    taken = f", {use.acceptance:.0%} accepted" if use.acceptance is not None else ""
+    per_round = [
+        f"{found:.1f} with {n}"
+        for n in (1, 2, 3, 4, 6, 8)
+        if (found := accepted_per_round(use.rounds, n)) is not None
+    ]
+    rounds = f"; accepted per round: {', '.join(per_round)}" if per_round else ""
+    last = f", last on {_day(use.last)}" if use.last else ""
+    return safe(f"{draft}{length}: {speed}{taken}, {use.answers:,} answers{last}{rounds}")
+
+
+def _pairs(sums: Observed) -> list[tuple[str, str, list[Use], list[Use]]]:
+    """(main, draft, its uses at any length, the uses without any)."""
+    named = dict.fromkeys((use.main, use.draft) for use in sums.uses if use.draft is not None)
+    return [
+        (
+            main,
+            draft,
+            [use for use in sums.uses if (use.main, use.draft) == (main, draft)],
+            [use for use in sums.uses if use.main == main and use.draft is None],
+        )
+        for main, draft in named
+        if draft is not None
+    ]
+
+
+def _time(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
+
+
+def _day(seconds: float) -> str:
+    moment = datetime.fromtimestamp(seconds).astimezone()
+    return f"{moment.day} {moment:%b %Y}"

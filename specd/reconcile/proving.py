@@ -1,0 +1,137 @@
+"""Whether draft tokens were seen at work for a pair, and if not, why (pure).
+
+Two witnesses: the statistics LM Studio keeps with the user's own answers, and those that a server
+gave to the last benchmark. The later one is believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from specd.bench import observed, silence
+from specd.bench.observed import Asked, InUse, Observed, Probe
+from specd.lmstudio import names
+from specd.lmstudio.model import Model
+from specd.reconcile.desired import WantedPair
+from specd.reconcile.facts import Proof, ServerSeen
+
+ENOUGH = 3
+"""So many answers without draft tokens are a finding; one or two may have been too short."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairUse:
+    """What is known of one pair's use. ``asked`` and ``probe`` are None where nothing is."""
+
+    in_use: InUse
+    asked: Asked | None
+    probe: Probe | None
+
+
+Explain: TypeAlias = Callable[[Model, Model], silence.Circumstances]
+"""What is known of a (main, draft); asked for only when there is something to explain."""
+
+
+def uses(
+    pairs: Sequence[WantedPair],
+    installed: Sequence[Model],
+    seen: Observed,
+    probes: Sequence[Probe],
+) -> dict[str, PairUse]:
+    """What conversations and probes tell of each pair, by the pair's name."""
+    meant = _Names(installed)
+    found: dict[str, PairUse] = {}
+    for pair in pairs:
+        if pair.main is None or pair.draft is None:
+            continue
+        mine = [use for use in seen.uses if meant.by(use.main) == pair.main]
+        drafted = [use for use in mine if use.draft and meant.by(use.draft) == pair.draft]
+        asked = [
+            each
+            for each in seen.asked
+            if meant.by(each.main) == pair.main and meant.by(each.draft) == pair.draft
+        ]
+        found[pair.name] = PairUse(
+            observed.in_use(drafted, [use for use in mine if use.draft is None]),
+            max(asked, key=lambda each: each.last or 0.0, default=None),
+            next(
+                (p for p in probes if (p.main, p.draft) == (pair.main.key, pair.draft.key)),
+                None,
+            ),
+        )
+    return found
+
+
+def proofs(
+    pairs: Sequence[WantedPair],
+    known: Mapping[str, PairUse],
+    explain: Explain,
+) -> tuple[Proof, ...]:
+    """The proof, or the finding, of every pair that either witness speaks of."""
+    return tuple(
+        proof
+        for pair in pairs
+        if pair.name in known and (proof := _proof(pair, known[pair.name], explain))
+    )
+
+
+def _proof(pair: WantedPair, use: PairUse, explain: Explain) -> Proof | None:
+    main, draft, asked, probe = pair.main, pair.draft, use.asked, use.probe
+    if main is None or draft is None:
+        return None
+    if probe is not None and (asked is None or probe.at >= (asked.last or 0.0)):
+        return Proof(
+            main.key, draft.key, probe.drafted, probe.accepted, "the last probe", probe.finding
+        )
+    if asked is None or (asked.ran == 0 and asked.answers < ENOUGH):
+        return None
+    where = f"{asked.ran} of your last {asked.answers} answers"
+    finding = None
+    if asked.ran == 0:
+        likely = "; or ".join(silence.causes(explain(main, draft)))
+        finding = (
+            f"{pair.name}: none of your last {asked.answers} answers has draft tokens although "
+            f"the draft was asked for. Likely: {likely}"
+        )
+    return Proof(main.key, draft.key, asked.drafted, asked.accepted, where, finding)
+
+
+def circumstances(
+    main: Model,
+    draft: Model,
+    installed: Sequence[Model],
+    server: ServerSeen | None,
+    memory: int | None,
+) -> silence.Circumstances:
+    """What is known of a pair here and now; ``memory`` is the machine's, in bytes."""
+    served = server.models if server is not None else ()
+    key = names.served_as(main, [each.key for each in served], installed)
+    instances = [i for each in served if each.key == key for i in each.loaded_instances]
+    return silence.Circumstances(
+        parallel=max((i.parallel for i in instances if i.parallel is not None), default=None),
+        vision=main.kind == "vlm",
+        formats=(main.format, draft.format),
+        vocab_sizes=(main.vocab_size, draft.vocab_size),
+        weights=main.size_bytes + draft.size_bytes,
+        memory=memory,
+        draft_problem=draft.problem,
+    )
+
+
+class _Names:
+    """Names as LM Studio writes them → installed models, each looked up once."""
+
+    def __init__(self, installed: Sequence[Model]) -> None:
+        self._installed = installed
+        self._known: dict[str, Model | None] = {}
+
+    def by(self, name: str) -> Model | None:
+        """The model called ``name``; None when there is none, or several are."""
+        if name not in self._known:
+            try:
+                self._known[name] = names.resolve(name, self._installed)
+            except names.NameProblem:
+                self._known[name] = None
+        return self._known[name]

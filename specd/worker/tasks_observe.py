@@ -1,0 +1,47 @@
+"""Worker task that reads the figures in the user's conversations: megabytes, and private ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from specd.bench.observed import ObservedStore
+from specd.lmstudio import conversations
+
+KEEP_EVERY_S = 2.0
+"""How often it is kept how far reading has come: what a killed worker has to read again."""
+
+
+def observe(request: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """``{"conversations": dir, "history": file, "seconds": limit}``.
+
+    Reads what changed since the last time and adds everything up. ``{"files", "answers",
+    "unreadable", "done"}``: files read, answers that were new, files that could not be read, and
+    whether nothing is left for the next time. What was not reached in time is read then.
+    """
+    store = ObservedStore(Path(request["history"]))
+    deadline = time.monotonic() + float(request["seconds"])
+    cursor = store.cursor()
+    before = dict(cursor.files)
+    files = answers = unreadable = 0
+    done = True
+    keep_at = time.monotonic() + KEEP_EVERY_S
+    for batch in conversations.read(Path(request["conversations"]), cursor):
+        answers += store.add(batch.answers)
+        files += 1
+        unreadable += batch.problem is not None
+        # Each answer is kept once by its identifier; nobody else need remember them.
+        cursor.counted.clear()
+        if time.monotonic() > keep_at:
+            store.keep_cursor(cursor, before)
+            progress({"files": files, "answers": answers})
+            keep_at = time.monotonic() + KEEP_EVERY_S
+        if time.monotonic() > deadline:
+            done = False
+            break
+    store.keep_cursor(cursor, before)
+    store.finish(time.time())
+    store.close()
+    return {"files": files, "answers": answers, "unreadable": unreadable, "done": done}

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import copy
+import json
+import time
+from typing import Any
+
+import pytest
+
+from tests.chats import PRIVATE, answer, chat, keep
+from tests.daemon import Sandbox, until
+from tests.lmstudio.homes import mlx_model
+
+MAIN = "mlx-community/Qwen3-8B-4bit"
+DRAFT = "mlx-community/Qwen3-0.6B-4bit"
+
+PAIR = f'[[pair]]\nmain = "{MAIN}"\ndraft = "{DRAFT}"\n'
+
+
+def plain(at_ms: int) -> dict[str, Any]:
+    step = answer(at_ms, draft=False)
+    step["genInfo"]["predictionConfig"] = {"fields": []}
+    step["genInfo"]["stats"]["tokensPerSecond"] = 9.1
+    return step
+
+
+@pytest.fixture
+def used(sandbox: Sandbox) -> Sandbox:
+    """A pair, twelve answers with its draft and twelve without."""
+    for identifier in (MAIN, DRAFT):
+        mlx_model(sandbox.home / "models", identifier)
+    sandbox.config.write_text(PAIR)
+    sandbox.save()
+    keep(sandbox.home / "conversations" / PRIVATE, "a", chat(*map(answer, range(NOW, NOW + 12))))
+    keep(sandbox.home / "conversations", "b", chat(*map(plain, range(NOW - 100, NOW - 88))))
+    return sandbox
+
+
+NOW = int(time.time() * 1000)
+
+
+def test_json_holds_every_main_draft_and_length_with_how_many_answers(used: Sandbox) -> None:
+    ran = used.specd("observe", "--json")
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout)
+    shown = [(u["main"], u["draft"], u["draft_tokens"], u["answers"]) for u in told["uses"]]
+    assert shown == [(MAIN, None, None, 12), (MAIN, "qwen3-0.6b", 3, 12)]
+    (pair,) = told["pairs"]
+    assert pair["speedup"] == pytest.approx(2.0)
+    assert pair["acceptance"] == pytest.approx(25 / 40)
+    assert pair["caution"] is None
+    assert PRIVATE not in ran.stdout + ran.stderr
+
+
+def test_a_person_reads_speeds_counts_and_acceptance(used: Sandbox) -> None:
+    ran = used.specd("observe")
+    assert "18.2 tokens/s, 62% accepted, 12 answers" in ran.stdout
+    assert "without a draft: 9.1 tokens/s, 12 answers" in ran.stdout
+    assert "(2.00×)" in ran.stdout
+
+
+def test_nothing_is_counted_twice_by_asking_twice(used: Sandbox) -> None:
+    first, second = (json.loads(used.specd("observe", "--json").stdout) for _ in range(2))
+    assert [u["answers"] for u in first["uses"]] == [u["answers"] for u in second["uses"]]
+
+
+def test_switched_off_nothing_is_read(used: Sandbox) -> None:
+    used.config.write_text(f"{PAIR}[benchmark]\nobserve_conversations = false\n")
+    ran = used.specd("observe")
+    assert ran.returncode == 2
+    assert "observe_conversations is false" in ran.stderr
+    assert not list(used.state.glob("history.db*"))
+
+
+def test_without_chats_it_says_so(sandbox: Sandbox) -> None:
+    sandbox.save()
+    assert "no answers yet" in sandbox.specd("observe").stdout
+
+
+def test_the_daemon_reads_them_and_status_shows_real_use_beside_the_benchmark(
+    used: Sandbox,
+) -> None:
+    used.config.write_text(f"{PAIR}[benchmark]\nobserve_conversations = false\n")
+    used.start()
+    assert used.status()["pairs"][0]["in_use"] is None
+    used.config.write_text(PAIR)
+    in_use = until(lambda: used.status()["pairs"][0]["in_use"], "the daemon has read the chats")
+    assert (in_use["answers"], in_use["baseline_answers"]) == (12, 12)
+    assert in_use["speedup"] == pytest.approx(2.0)
+    observed = used.condition("SpeculationObserved")
+    assert (observed["status"], observed["reason"]) == ("true", "Seen")
+    shown = used.specd("status").stdout
+    assert "18.2 tokens/s with the draft over 12 answers" in " ".join(shown.split())
+    assert PRIVATE not in used.said() + json.dumps(used.status())
+    used.config.write_text(f"{PAIR}[benchmark]\nobserve_conversations = false\n")
+    until(lambda: used.status()["pairs"][0]["in_use"] is None, "switched off it is not shown")
+
+
+def test_a_draft_that_is_asked_for_and_never_runs_is_a_finding_with_its_likely_cause(
+    used: Sandbox,
+) -> None:
+    config = used.home / "models" / MAIN / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "vocab_size": 152064}))
+    silent = [copy.deepcopy(answer(NOW + 1000 + n, draft=False)) for n in range(10)]
+    keep(used.home / "conversations", "c", chat(*silent))
+    used.specd("observe")
+    used.start()
+    observed = until(
+        lambda: (c := used.condition("SpeculationObserved"))["status"] == "false" and c,
+        "the finding",
+    )
+    assert observed["reason"] == "NoDraftTokens"
+    assert "none of your last 10 answers has draft tokens" in observed["message"]
+    assert "the main has 152,064, the draft 151,936" in observed["message"]
