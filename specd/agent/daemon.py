@@ -127,6 +127,7 @@ class Daemon:
         self._contender: str | None = None
         self._contender_at = 0.0
         self._judged: set[tuple[str, str]] = set()
+        self._cleared: set[Path] = set()
         self._snapshot: Snapshot | None = None
 
     # -- life ---------------------------------------------------------------------------------
@@ -396,7 +397,15 @@ class Daemon:
             )
         else:
             self._reconciler.want(None)
+        self._clear_up()
         self._compare_tokenizers()
+
+    def _clear_up(self) -> None:
+        """Remove what interrupted writes left wherever specd writes; once in each directory."""
+        directories = {path.parent for path in self._reconciler.paths} - self._cleared
+        self._cleared |= directories
+        for line in self._stores.clear(directories):
+            self._say("warning", line)
 
     def _scout(self) -> None:
         """Ask the server and look for LM Studio's process, without waiting for either."""

@@ -117,6 +117,15 @@ class Recovered:
     path: Path
     outcome: Literal["removed", "put back", "superseded"]
 
+    @property
+    def told(self) -> str:
+        """The outcome as a clause."""
+        return {
+            "removed": "its temporary file is removed",
+            "put back": "what another program had written meanwhile is back in place",
+            "superseded": "what another program had written meanwhile it has written anew since",
+        }[self.outcome]
+
 
 @dataclass(frozen=True, slots=True)
 class _File:
@@ -150,7 +159,7 @@ def update(path: Path, transform: Transform, *, before_write: BeforeWrite) -> Wr
             if transform(None) is None:
                 return None
             real.parent.mkdir(parents=True, exist_ok=True)
-        with _turn(real):
+        with _turn(real.parent):
             _sweep(real.parent)
             for attempt in range(1, ATTEMPTS + 1):
                 done, written = _attempt(real, transform, before_write, attempt)
@@ -167,7 +176,7 @@ def remove(path: Path, content: bytes) -> bool:
         SwapError: one of its kinds; the file is still there.
     """
     real = Path(os.path.realpath(path))
-    with _explaining(real), _turn(real), _reading(real) as read:
+    with _explaining(real), _turn(real.parent), _reading(real) as read:
         if read is None or read.content != content:
             return False
         beside = _swap_name(real, content, b"")
@@ -188,7 +197,7 @@ def recover(directory: Path) -> tuple[Recovered, ...]:
     """
     if not directory.is_dir():
         return ()
-    with _explaining(directory), _turn(directory / "."):
+    with _explaining(directory), _turn(directory):
         return _sweep(directory)
 
 
@@ -431,11 +440,14 @@ def _rename(beside: Path, real: Path, read: _Read, after: bytes) -> bool:
 def _sweep(directory: Path) -> tuple[Recovered, ...]:
     """Resolve leftovers; the caller holds the directory's lock, so that no write is under way."""
     found = [_LEFTOVER.fullmatch(name) for name in os.listdir(directory)]  # noqa: PTH208 - hot path
-    return tuple(_resolve(directory, each) for each in found if each)
+    resolved = (_resolve(directory, each) for each in found if each)
+    return tuple(each for each in resolved if each is not None)
 
 
-def _resolve(directory: Path, name: re.Match[str]) -> Recovered:
+def _resolve(directory: Path, name: re.Match[str]) -> Recovered | None:
     beside, real = directory / name[0], directory / name["name"]
+    if beside.is_dir() and not beside.is_symlink():
+        return None
     left = _seen(beside)
     if name["before"] is None or _short(left.content) in (name["before"], name["after"]):
         beside.unlink()
@@ -488,12 +500,12 @@ def _seen(path: Path) -> _File:
 
 
 @contextlib.contextmanager
-def _turn(real: Path) -> Iterator[None]:
-    """The lock of the file's directory: one specd at a time. File systems without locks do without.
+def _turn(directory: Path) -> Iterator[None]:
+    """The lock of a directory: one specd at a time. File systems without locks do without.
 
     The kernel gives it up with the process, so that a killed one holds nobody up.
     """
-    descriptor = os.open(real.parent, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
     try:
         deadline = time.monotonic() + LOCK_S
         while True:
@@ -502,7 +514,7 @@ def _turn(real: Path) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise Unsettled(
-                        real, f"another specd has been writing in {real.parent} for {LOCK_S:g} s"
+                        directory, f"another specd has been writing in {directory} for {LOCK_S:g} s"
                     ) from None
                 time.sleep(STEP_S)
             except OSError:

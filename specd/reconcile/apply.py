@@ -13,7 +13,7 @@ from pathlib import Path
 
 from specd.files import swap
 from specd.files.pointer import ABSENT
-from specd.reconcile.journal import Change, Journal
+from specd.reconcile.journal import Change, Journal, NewerJournal
 from specd.reconcile.plan import FileEdit, render
 
 
@@ -43,6 +43,7 @@ def apply(edits: Sequence[FileEdit], journal: Journal, *, by: str) -> tuple[Appl
 
 
 def _apply_one(edit: FileEdit, journal: Journal, by: str) -> Applied:
+    journal.settle_own()
     entry: list[int] = []
 
     def transform(content: bytes | None) -> bytes | None:
@@ -59,14 +60,17 @@ def _apply_one(edit: FileEdit, journal: Journal, by: str) -> Applied:
     try:
         written = swap.update(edit.path, transform, before_write=record)
     except swap.SwapError as error:
-        if entry:
-            journal.settle(entry[0], written=False)
+        if entry and journal.settle_by_looking(entry[0]) == "written":
+            # What failed came after the exchange: the values stand, and can be taken back.
+            return Applied(edit, journal_id=entry[0])
         return Applied(
             edit,
             problem=str(error),
             conflict=isinstance(error, swap.Unsettled),
             permanent=isinstance(error, swap.ReadOnly),
         )
+    except NewerJournal as error:
+        return Applied(edit, problem=str(error), permanent=True)
     if written is None:
         return Applied(edit)
     journal.settle(entry[0], written=True)

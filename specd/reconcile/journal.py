@@ -2,85 +2,83 @@
 
 One append-only file of JSON lines, ``entries.jsonl``: an intent, made durable before the first byte
 of a file is touched, then its outcome. The old content stands in a line of its own before the
-intent, compressed and named by its SHA-256: one write and one fsync make both durable, and a
-thousand equal drifts keep one copy. A line torn by a crash is passed over; an intent without an
-outcome is settled by looking at the file. Everything is readable by its owner alone: what stood in
+intent, named by its SHA-256: one write and one fsync make both durable, and a thousand equal drifts
+keep one copy. A line torn by a crash or a full disk is passed over; an intent without an outcome is
+settled by looking at the file. Everything is readable by its owner alone: what stood in
 settings.json may hold tokens.
+
+The file stays small: beyond ``PRUNE_ENTRIES`` or ``PRUNE_BYTES`` it is written anew with the newest
+writes, and always with the first write of every file, so that what stood there before specd came
+can be brought back however long ago that was.
+
+Several processes and threads may use one journal. Whoever appends holds a lock on the file, and has
+read what the others appended, so that numbers are given once.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
+import errno
 import fcntl
-import hashlib
-import json
 import os
-import zlib
+import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
 
-from specd.files.pointer import ABSENT, Absent, Json, Match, Pointer
+from specd.files import jsonedit
+from specd.files.pointer import Absent
+from specd.reconcile import entry as entries_
+from specd.reconcile.entry import Change, Content, Entry, NewerJournal, Outcome, State
+from specd.reconcile.observe import read_file
 
-VERSION = 1
+__all__ = ["Change", "Entry", "Journal", "NewerJournal", "State"]
 
-_CONTENT = b'{"v":1,"sha":"'
+PRUNE_ENTRIES = 2_000
+KEPT_ENTRIES = 1_000
+PRUNE_BYTES = 16 << 20
+KEPT_BYTES = 8 << 20
 
-State: TypeAlias = Literal["intended", "written", "abandoned", "restored"]
+LINE_BYTES = 2 * jsonedit.MAX_BYTES
+"""The longest line there can be: the largest content, incompressible, in base64."""
 
+LOCK_S = 5.0
+"""How long another specd may take for an append."""
 
-class NewerJournal(Exception):
-    """The journal was written by a newer specd; nothing is read from it and nothing written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One value: ``key`` as people name it, where it stands, what it was and became, and why."""
-
-    key: str
-    at: Pointer
-    old: Json | Absent
-    new: Json | Absent
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One write of one file. ``time`` is RFC 3339 with zone; the hashes are SHA-256, hex.
-
-    ``before_sha`` is None when the file was created.
-    """
-
-    id: int
-    time: str
-    path: Path
-    surface: str
-    changes: tuple[Change, ...]
-    state: State
-    before_sha: str | None
-    after_sha: str
-    by: str
-
-    @property
-    def created(self) -> bool:
-        """Whether there was no file before."""
-        return self.before_sha is None
+STEP_S = 0.001
+_CHUNK = 1 << 20
 
 
 class Journal:
-    """The journal in one directory; several processes may use it at once."""
+    """The journal in one directory; several processes and threads may use it at once."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
         self._file = directory / "entries.jsonl"
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = threading.RLock()
+        self._descriptor: int | None = None
         self._read_to = 0
+        self._last = 0
         self._entries: dict[int, Entry] = {}
-        self._contents: dict[str, int] = {}
-        self._refresh()
+        self._contents: dict[str, tuple[int, int]] = {}  # by hash: offset and length of the line
+        self._smallest = 0  # bytes that pruning left
+        self._open_intents: set[int] = set()
+        self._owed: list[Outcome] = []
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._lock:
+            self._refresh()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; it is opened again when needed."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    # -- writing --------------------------------------------------------------------------------
 
     def intend(
         self,
@@ -96,44 +94,82 @@ class Journal:
 
         Raises:
             OSError: it cannot be noted, so it must not be written.
+            NewerJournal: a newer specd writes this journal now.
         """
-        before_sha = None if before is None else _sha(before)
         with self._appending() as descriptor:
-            number = next(reversed(self._entries), 0) + 1
-            entry = Entry(
+            number = self._last + 1
+            made = Entry(
                 id=number,
                 time=datetime.now().astimezone().isoformat(timespec="milliseconds"),
                 path=path,
                 surface=surface,
                 changes=changes,
                 state="intended",
-                before_sha=before_sha,
-                after_sha=_sha(after),
+                before_sha=None if before is None else entries_.sha(before),
+                after_sha=entries_.sha(after),
                 by=by,
             )
-            content = b"" if before is None or before_sha in self._contents else _content(before)
-            self._append(descriptor, content + _line(_record(entry)))
-            os.fdatasync(descriptor) if hasattr(os, "fdatasync") else os.fsync(descriptor)
-            self._entries[number] = entry
+            known = before is None or self._content(entries_.sha(before)) is not None
+            content = b"" if known or before is None else entries_.pack(before)
+            self._append(descriptor, content + entries_.entry_line(made))
+            try:
+                _sync(descriptor)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self._append(descriptor, entries_.outcome_line(Outcome(number, "abandoned")))
+                raise
+            self._open_intents.add(number)
         return number
 
     def settle(self, number: int, *, written: bool) -> None:
         """Note what became of an intent."""
         self._mark(number, "written" if written else "abandoned")
 
+    def settle_by_looking(self, number: int) -> State:
+        """Settle an intent by what its file holds now; "intended" while that cannot be told."""
+        intent = self._entries[number]
+        holds = _holds(intent)
+        if holds is not None:
+            self.settle(number, written=holds)
+        return self._entries[number].state
+
     def restored(self, number: int) -> None:
         """Note that a write was undone."""
         self._mark(number, "restored")
 
+    def settle_own(self) -> None:
+        """Look again at intents of this process whose outcome could not be told."""
+        for number in tuple(self._open_intents):
+            self.settle_by_looking(number)
+
+    def recover(self) -> tuple[Entry, ...]:
+        """Settle intents a crash left open, by what their files hold now; returns those."""
+        with self._appending():
+            self._file.with_suffix(".new").unlink(missing_ok=True)
+            open_ = [each.id for each in self._entries.values() if each.state == "intended"]
+        for number in open_:
+            self.settle_by_looking(number)
+        return tuple(self._entries[number] for number in open_)
+
+    # -- reading --------------------------------------------------------------------------------
+
     def entries(self) -> tuple[Entry, ...]:
-        """Every write that took place, oldest first."""
-        self._refresh()
-        return tuple(e for e in self._entries.values() if e.state in ("written", "restored"))
+        """Every write that took place and is still known, oldest first."""
+        with self._lock:
+            self._refresh()
+            return tuple(e for e in self._entries.values() if e.state in ("written", "restored"))
+
+    def paths(self) -> frozenset[Path]:
+        """Every file that a write is known of, whatever became of it."""
+        with self._lock:
+            self._refresh()
+            return frozenset(each.path for each in self._entries.values())
 
     def get(self, number: int) -> Entry | None:
         """One entry."""
-        self._refresh()
-        return self._entries.get(number)
+        with self._lock:
+            self._refresh()
+            return self._entries.get(number)
 
     def before(self, number: int) -> bytes | None:
         """What stood in the file before; None when there was no file.
@@ -141,164 +177,230 @@ class Journal:
         Raises:
             FileNotFoundError: the copy was pruned, or is not what it was.
         """
-        sha = self._entries[number].before_sha
-        if sha is None:
-            return None
-        if sha in self._contents:
-            with self._file.open("rb") as file:
-                file.seek(self._contents[sha])
-                content = _unpacked(file.readline())
-            if content is not None and _sha(content) == sha:
-                return content
-        raise FileNotFoundError(f"{self._file} no longer holds what write {number} replaced")
+        with self._lock:
+            named = self._entries[number].before_sha
+            content = None if named is None else self._content(named)
+        if named is not None and content is None:
+            raise FileNotFoundError(f"{self._file} no longer holds what write {number} replaced")
+        return content
 
     def is_what_was_written(self, entry: Entry, content: bytes) -> bool:
         """Whether ``content`` is exactly what the entry's write left in the file."""
-        return _sha(content) == entry.after_sha
+        return entries_.sha(content) == entry.after_sha
 
     def last_write(self) -> Entry | None:
         """The newest write."""
-        return next((e for e in reversed(self._entries.values()) if e.state == "written"), None)
+        with self._lock:
+            return next((e for e in reversed(self._entries.values()) if e.state == "written"), None)
 
-    def recover(self) -> tuple[Entry, ...]:
-        """Settle intents a crash left open, by what their files hold now; returns those."""
-        self._refresh()
-        open_ = [entry for entry in self._entries.values() if entry.state == "intended"]
-        for entry in open_:
-            try:
-                holds = _sha(entry.path.read_bytes())
-            except OSError:
-                holds = ""
-            self.settle(entry.id, written=holds == entry.after_sha)
-        return tuple(self._entries[entry.id] for entry in open_)
+    # -- the file -------------------------------------------------------------------------------
 
     def _mark(self, number: int, state: State) -> None:
-        with self._appending() as descriptor:
-            self._append(descriptor, _line({"id": number, "state": state}))
-            if number in self._entries:
-                self._entries[number] = replace(self._entries[number], state=state)
+        """Note an outcome; where it cannot be written now, it is with the next line that can."""
+        with self._lock:
+            self._owed.append(Outcome(number, state))
+            self._take(self._owed[-1])
+            self._open_intents.discard(number)
+            with contextlib.suppress(OSError), self._appending() as descriptor:
+                self._append(descriptor, b"")
 
     @contextlib.contextmanager
     def _appending(self) -> Iterator[int]:
-        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        with self._lock:
+            self._locked()
+            try:
+                self._refresh()
+                large = self._read_to > max(PRUNE_BYTES, 2 * self._smallest)
+                if large or len(self._entries) > PRUNE_ENTRIES:
+                    self._prune()
+                yield self._opened()
+            finally:
+                with contextlib.suppress(OSError):
+                    fcntl.flock(self._opened(), fcntl.LOCK_UN)
+
+    def _locked(self) -> None:
+        """Lock the file, and surely the one that has the name: it may just be written anew."""
+        deadline = time.monotonic() + LOCK_S
+        while True:
+            descriptor = self._opened()
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(
+                        errno.ETIMEDOUT, "another specd does not let go of it", str(self._file)
+                    ) from None
+                time.sleep(STEP_S)
+                continue
+            except OSError:
+                return  # a file system without locks does without
+            if self._named(descriptor):
+                return
+
+    def _opened(self) -> int:
+        if self._descriptor is not None and self._named(self._descriptor):
+            return self._descriptor
+        self.close()
+        self._forget()
+        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._descriptor = os.open(
+            self._file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
+        return self._descriptor
+
+    def _named(self, descriptor: int) -> bool:
+        """Whether the open file is the one at the journal's path; open, its inode is nobody's."""
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            self._refresh()
-            yield descriptor
-        finally:
-            os.close(descriptor)
+            named = self._file.stat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(named, os.fstat(descriptor))
 
     def _append(self, descriptor: int, lines: bytes) -> None:
+        lines = b"".join(map(entries_.outcome_line, self._owed)) + lines
         if os.fstat(descriptor).st_size > self._read_to:
             lines = b"\n" + lines  # ends the line a crash or a full disk left torn
-            self._read_to = os.fstat(descriptor).st_size
-        view = memoryview(lines)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        self._take_all(lines)
+        _write(descriptor, lines)
+        self._owed.clear()
+        self._refresh()
 
     def _refresh(self) -> None:
         """Read what was appended since, by this process or another."""
+        descriptor = self._opened()
+        if os.fstat(descriptor).st_size < self._read_to:
+            self._forget()
+        for start, line, size in _lines(descriptor, self._read_to):
+            self._take(entries_.read(line), start, size)
+            self._read_to = start + size
+
+    def _forget(self) -> None:
+        self._read_to = 0
+        self._last = 0
+        self._entries.clear()
+        self._contents.clear()
+
+    def _take(self, said: Entry | Outcome | Content | None, start: int = 0, size: int = 0) -> None:
+        if isinstance(said, Content):
+            self._contents[said.sha] = start, size
+        elif isinstance(said, Entry):
+            self._entries[said.id] = said
+            self._last = max(self._last, said.id)
+        elif said is not None and said.id in self._entries:
+            self._entries[said.id] = replace(self._entries[said.id], state=said.state)
+
+    def _content(self, named: str) -> bytes | None:
+        """The content of that hash, None when it is not there, or not what it was."""
+        if named not in self._contents:
+            return None
+        start, size = self._contents[named]
+        return entries_.unpack(os.pread(self._opened(), size, start), named)
+
+    # -- keeping it small -----------------------------------------------------------------------
+
+    def _prune(self) -> None:
+        """Write the file anew without the oldest writes; the lock is held, and held on the new one.
+
+        With a full disk the journal stays as large as it is, and a later write tries again.
+        """
+        beside = self._file.with_suffix(".new")
         try:
-            if self._file.stat().st_size <= self._read_to:
-                return
-            with self._file.open("rb") as file:
-                file.seek(self._read_to)
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        return
-                    self._take(line)
-                    self._read_to += len(line)
-        except FileNotFoundError:
-            return
-
-    def _take_all(self, lines: bytes) -> None:
-        for line in lines.splitlines(keepends=True):
-            self._take(line)
-            self._read_to += len(line)
-
-    def _take(self, line: bytes) -> None:
-        if line.startswith(_CONTENT):
-            # Found by its head alone: a thousand old files need not be unpacked to find one.
-            sha = line[len(_CONTENT) :].partition(b'"')[0].decode("ascii", "replace")
-            self._contents[sha] = self._read_to
-            return
-        try:
-            record = json.loads(line)
-            if record["v"] > VERSION:
-                raise NewerJournal(f"{self._file} was written by a newer specd; upgrade this one")
-            number = int(record["id"])
-            if "path" in record:
-                self._entries[number] = _entry(record)
-            elif number in self._entries:
-                self._entries[number] = replace(self._entries[number], state=record["state"])
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return
-
-
-def _sha(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _line(record: dict[str, Any]) -> bytes:
-    return json.dumps({"v": VERSION, **record}, ensure_ascii=True).encode() + b"\n"
-
-
-def _content(content: bytes) -> bytes:
-    packed = base64.b64encode(zlib.compress(content, 1))
-    return _CONTENT + _sha(content).encode() + b'","data":"' + packed + b'"}\n'
-
-
-def _unpacked(line: bytes) -> bytes | None:
-    try:
-        return zlib.decompress(base64.b64decode(json.loads(line)["data"]))
-    except (ValueError, KeyError, TypeError, RecursionError, zlib.error):
-        return None
-
-
-def _record(entry: Entry) -> dict[str, Any]:
-    return {
-        "id": entry.id,
-        "time": entry.time,
-        "path": str(entry.path),
-        "surface": entry.surface,
-        "state": entry.state,
-        "before": entry.before_sha,
-        "after": entry.after_sha,
-        "by": entry.by,
-        "changes": [
-            {
-                "key": change.key,
-                "at": [
-                    step if isinstance(step, str) else [step.name, step.value] for step in change.at
-                ],
-                **({} if change.old is ABSENT else {"old": change.old}),
-                **({} if change.new is ABSENT else {"new": change.new}),
-                "why": change.why,
-            }
-            for change in entry.changes
-        ],
-    }
-
-
-def _entry(record: dict[str, Any]) -> Entry:
-    return Entry(
-        id=int(record["id"]),
-        time=str(record["time"]),
-        path=Path(record["path"]),
-        surface=str(record["surface"]),
-        changes=tuple(
-            Change(
-                key=each["key"],
-                at=tuple(step if isinstance(step, str) else Match(*step) for step in each["at"]),
-                old=each.get("old", ABSENT),
-                new=each.get("new", ABSENT),
-                why=each["why"],
+            made = os.open(
+                beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600
             )
-            for each in record["changes"]
-        ),
-        state=record["state"],
-        before_sha=record["before"],
-        after_sha=record["after"],
-        by=record["by"],
+        except OSError:
+            return
+        try:
+            with contextlib.suppress(OSError):
+                fcntl.flock(made, fcntl.LOCK_EX)
+            for line in self._lines_worth_keeping():
+                _write(made, line)
+            os.fsync(made)
+            beside.replace(self._file)
+        except OSError:
+            os.close(made)
+            return
+        self.close()
+        self._forget()
+        self._descriptor = made
+        self._refresh()
+        self._smallest = self._read_to
+
+    def _lines_worth_keeping(self) -> Iterator[bytes]:
+        written: set[str] = set()
+        for each in self._worth_keeping():
+            named = each.before_sha
+            if named is not None and named not in written:
+                content = self._content(named)
+                if content is not None:
+                    written.add(named)
+                    yield entries_.pack(content)
+            yield entries_.entry_line(each)
+
+    def _worth_keeping(self) -> list[Entry]:
+        """The newest writes, and the first of every file; in order."""
+        newest = next(reversed(self._entries.values()), None)
+        took_place = [e for e in self._entries.values() if e.state != "abandoned" or e is newest]
+        first: dict[Path, Entry] = {}
+        for each in took_place:
+            first.setdefault(each.path, each)
+        kept = {each.id: each for each in list(first.values())[-KEPT_ENTRIES // 2 :]}
+        contents = {each.before_sha for each in kept.values()}
+        size = 0
+        for each in reversed(took_place):
+            if each.before_sha not in contents and each.before_sha is not None:
+                contents.add(each.before_sha)
+                size += self._contents.get(each.before_sha, (0, 0))[1]
+            size += len(entries_.entry_line(each))
+            if len(kept) >= KEPT_ENTRIES or (size > KEPT_BYTES and each is not newest):
+                break
+            kept[each.id] = each
+        return [kept[number] for number in sorted(kept)]
+
+
+def _holds(intent: Entry) -> bool | None:
+    """Whether a write took place, by what its file holds; None while the file cannot be read."""
+    seen = read_file(intent.path)
+    if seen.content is None:
+        return None if seen.problem is not None else False
+    named = entries_.sha(seen.content)
+    if named in (intent.before_sha, intent.after_sha):
+        return named == intent.after_sha
+    if isinstance(seen.document, Absent):
+        return None
+    # Somebody has written since: whether specd's values stand there tells.
+    document = seen.document
+    return bool(intent.changes) and all(
+        jsonedit.same(jsonedit.value_at(document, each.at), each.new) for each in intent.changes
     )
+
+
+def _lines(descriptor: int, start: int) -> Iterator[tuple[int, bytes, int]]:
+    """(offset, line without its newline, bytes with it) of every whole line from ``start`` on.
+
+    One longer than ``LINE_BYTES`` comes in parts, each as an empty line, so that memory is bounded.
+    """
+    rest = b""
+    overlong = False
+    while chunk := os.pread(descriptor, _CHUNK, start + len(rest)):
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield start, b"" if overlong else line, len(line) + 1
+            start += len(line) + 1
+            overlong = False
+        if len(rest) > LINE_BYTES:
+            yield start, b"", len(rest)
+            start += len(rest)
+            rest, overlong = b"", True
+
+
+def _write(descriptor: int, lines: bytes) -> None:
+    view = memoryview(lines)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _sync(descriptor: int) -> None:
+    if hasattr(os, "fdatasync"):
+        os.fdatasync(descriptor)
+    else:
+        os.fsync(descriptor)

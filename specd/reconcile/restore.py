@@ -8,13 +8,12 @@ planner leaves those values alone until the user asks for them again.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from specd.files import jsonedit, swap
+from specd.files import jsonedit, private, swap
 from specd.files.pointer import Edit
 from specd.reconcile.journal import Change, Entry, Journal
 
@@ -54,15 +53,27 @@ class HeldKeys:
 
     def read(self) -> frozenset[tuple[str, str]]:
         """All of them; none when the file is missing or broken."""
-        try:
-            listed = json.loads(self._path.read_bytes())
-            return frozenset((str(path), str(key)) for path, key in listed)
-        except (OSError, ValueError, TypeError):
+        listed = private.read_json(self._path)
+        if not isinstance(listed, list):
             return frozenset()
+        return frozenset(
+            (each[0], each[1])
+            for each in listed
+            if isinstance(each, list) and len(each) == 2 and all(isinstance(e, str) for e in each)
+        )
 
-    def hold(self, path: Path, keys: Iterable[str]) -> None:
-        """Leave these values alone from now on."""
-        self._write(self.read() | {(str(path), key) for key in keys})
+    def hold(self, path: Path, keys: Iterable[str]) -> frozenset[tuple[str, str]]:
+        """Leave these values alone from now on; returns those that were not held before."""
+        known = self.read()
+        newly = frozenset((str(path), key) for key in keys) - known
+        if newly:
+            self._write(known | newly)
+        return newly
+
+    def let_go(self, held: frozenset[tuple[str, str]]) -> None:
+        """Take these values under specd's care again."""
+        if held:
+            self._write(self.read() - held)
 
     def release(self) -> None:
         """Take every value under specd's care again."""
@@ -70,11 +81,7 @@ class HeldKeys:
             self._write(frozenset())
 
     def _write(self, held: frozenset[tuple[str, str]]) -> None:
-        beside = self._path.with_suffix(".new")
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(sorted(held), file)
-        beside.replace(self._path)
+        private.write(self._path, json.dumps(sorted(held)).encode())
 
 
 def restore(journal: Journal, number: int, held: HeldKeys) -> Restored:
@@ -89,9 +96,14 @@ def restore(journal: Journal, number: int, held: HeldKeys) -> Restored:
         raise CannotRestore(f"there is no write number {number}; `specd restore --list` lists them")
     if entry.state == "restored":
         raise CannotRestore(f"write number {number} was undone already")
-    undone = _undo(journal, entry)
+    # Held first: interrupted between the two, specd must not take for drift what the user wanted.
+    newly = held.hold(entry.path, [change.key for change in entry.changes])
+    try:
+        undone = _undo(journal, entry)
+    except swap.SwapError:
+        held.let_go(newly)
+        raise
     journal.restored(number)
-    held.hold(entry.path, [change.key for change in entry.changes])
     return undone
 
 

@@ -6,9 +6,10 @@ choices from the benchmark history.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from specd.bench.history import History
 from specd.bench.observed import Observed, ObservedStore
 from specd.bench.result import BenchResult
 from specd.config import SpecdConfig
+from specd.files import private, swap
 from specd.lmstudio.model import Model
 from specd.reconcile import desired, proving
 from specd.reconcile.conditions import Condition
@@ -64,6 +66,7 @@ class Stores:
 
     def close(self) -> None:
         """Close what holds a file open."""
+        self.journal.close()
         self.history.close()
         self.observed.close()
 
@@ -90,33 +93,55 @@ class Stores:
         self.held_keys.release()
 
     def recover(self) -> list[str]:
-        """Clear up after a crash; a line for each thing found."""
+        """Clear up after a crash; a line for each thing found.
+
+        Raises:
+            OSError: the state directory cannot be used.
+        """
+        private.sweep(self.state)
         damaged = self.history.recover()
         lines = [damaged] if damaged is not None else []
+        lines += self.clear({path.parent for path in self.journal.paths()})
         for entry in self.journal.recover():
-            outcome = "had been made" if entry.state == "written" else "had not been made"
+            outcome = {"written": "had been made", "intended": "cannot be told yet"}.get(
+                entry.state, "had not been made"
+            )
             lines.append(f"a write of {entry.path} was interrupted; it {outcome}")
+        return lines
+
+    def clear(self, directories: Iterable[Path]) -> list[str]:
+        """Resolve what interrupted writes left in these directories; a line for each leftover."""
+        lines: list[str] = []
+        for directory in sorted(directories):
+            try:
+                found = swap.recover(directory)
+            except swap.SwapError as error:
+                lines.append(f"what an interrupted write left cannot be cleared up: {error}")
+            else:
+                lines += [f"a write of {e.path} was interrupted; {e.told}" for e in found]
         return lines
 
     # -- conditions -----------------------------------------------------------------------------
 
     def last_conditions(self) -> tuple[Condition, ...]:
         """The conditions of the last run, so that ``since`` survives a restart."""
-        try:
-            listed = json.loads((self.state / "conditions.json").read_bytes())
-            return tuple(Condition(**each) for each in listed)
-        except (OSError, ValueError, TypeError):
+        listed = private.read_json(self.state / "conditions.json")
+        if not isinstance(listed, list):
             return ()
+        names = {field.name for field in fields(Condition)}
+        return tuple(
+            Condition(**each)
+            for each in listed
+            if isinstance(each, dict)
+            and set(each) == names
+            and all(isinstance(value, str) for value in each.values())
+        )
 
     def keep_conditions(self, conditions: Sequence[Condition]) -> None:
         """Keep them for the next start; losing them costs the ``since`` times alone."""
-        kept = self.state / "conditions.json"
-        beside = kept.with_suffix(".new")
-        try:
-            beside.write_text(json.dumps([asdict(each) for each in conditions]))
-            beside.replace(kept)
-        except OSError:
-            return
+        listed = json.dumps([asdict(each) for each in conditions])
+        with contextlib.suppress(OSError):
+            private.write(self.state / "conditions.json", listed.encode())
 
     # -- verdicts -------------------------------------------------------------------------------
 
