@@ -7,6 +7,7 @@ name through to the terminal.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Literal, TextIO, TypeAlias
 
@@ -53,6 +54,14 @@ def safe(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def short(text: str) -> str:
+    """``text`` made safe, with paths under the user's home directory written as people do."""
+    home = os.environ.get("HOME", "")
+    if len(home) > 1:
+        text = re.sub(rf"(?<![^\s\"'(]){re.escape(home)}/", "~/", text)
+    return safe(text)
 
 
 def wrap(text: str, columns: int, indent: str) -> str:

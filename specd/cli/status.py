@@ -13,9 +13,12 @@ from datetime import datetime
 from typing import Any
 
 from specd.cli import ask
-from specd.cli.paint import Ink, paint, safe, wants_colour, width, wrap
+from specd.cli.paint import Ink, paint, safe, short, wants_colour, width, wrap
 
 HEALTHY, DEGRADED = 0, 1
+
+# ECMA-48: drawing over the old screen line by line does not flicker, as clearing it first would.
+TO_TOP, NEWLINE, ERASED, REST_ERASED = "\x1b[H", "\n", "\x1b[K\n", "\x1b[K\n\x1b[J"
 
 _MARKS: dict[str, tuple[str, Ink]] = {
     "true": ("✓", "green"),
@@ -29,42 +32,49 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="specd status",
         description="Show how things stand: conditions, pairs, last write, next benchmark.",
-        epilog="exit code: 0 healthy, 1 a condition is false, 3 specd is not running",
+        epilog="examples: specd status; specd status --watch; specd status --json | jq .state; "
+        "exit code: 0 healthy, 1 a condition is false, 3 specd is not running, 4 it hangs, "
+        "5 it is of another version, 6 its socket is another user's",
     )
     made.add_argument("--json", action="store_true", help="print the daemon's answer as JSON")
-    made.add_argument("--watch", action="store_true", help="keep showing it until Ctrl-C")
+    made.add_argument(
+        "--watch",
+        action="store_true",
+        help="keep showing it until Ctrl-C; with --json, one line every second",
+    )
     return made
 
 
 def run(args: argparse.Namespace) -> int:
     """Ask the daemon and print its answer."""
     if not args.watch:
-        return _once(as_json=args.json)
+        code, shown = _look(as_json=args.json, indent=2)
+        # What went wrong is no answer: it must not reach a program that reads standard output.
+        print(shown, file=sys.stdout if args.json or code in (HEALTHY, DEGRADED) else sys.stderr)
+        return code
+    code = HEALTHY
     try:
         while True:
-            if not args.json:
-                print("\x1b[2J\x1b[H" if sys.stdout.isatty() else "", end="")
-            code = _once(as_json=args.json)
+            code, shown = _look(as_json=args.json, indent=None)
+            live = sys.stdout.isatty() and not args.json
+            print(f"{TO_TOP}{shown.replace(NEWLINE, ERASED)}{REST_ERASED}" if live else shown)
             sys.stdout.flush()
             time.sleep(1)
     except KeyboardInterrupt:
         return code
 
 
-def _once(*, as_json: bool) -> int:
+def _look(*, as_json: bool, indent: int | None) -> tuple[int, str]:
+    """The exit code, and what to print."""
     try:
         answer = ask.ask("GET", "/v1/status")
     except ask.CannotAsk as problem:
-        if as_json:
-            print(json.dumps({"state": "stopped", "error": str(problem)}))
-        else:
-            print(f"specd: {problem}", file=sys.stderr)
-        return problem.exit_code
+        told = json.dumps({"state": "stopped", "error": str(problem)}, indent=indent)
+        return problem.exit_code, told if as_json else f"specd: {problem}"
+    code = HEALTHY if answer["state"] == "healthy" else DEGRADED
     if as_json:
-        print(json.dumps(answer, indent=2, ensure_ascii=False))
-    else:
-        print(render(answer, width(), colour=wants_colour()))
-    return HEALTHY if answer["state"] == "healthy" else DEGRADED
+        return code, json.dumps(answer, indent=indent, ensure_ascii=False)
+    return code, render(answer, width(), colour=wants_colour())
 
 
 def render(status: dict[str, Any], columns: int, *, colour: bool) -> str:
@@ -81,18 +91,26 @@ def render(status: dict[str, Any], columns: int, *, colour: bool) -> str:
 def _headline(status: dict[str, Any], *, colour: bool) -> str:
     ink: Ink = "green" if status["state"] == "healthy" else "red"
     state = paint(status["state"], ink, colour=colour)
-    home = safe(status["home"] or "no LM Studio home")
+    home = short(status["home"] or "no LM Studio home")
     paused = paint(" · paused", "yellow", colour=colour) if status.get("paused") else ""
     return f"specd {status['version']}: {state}{paused} · up {_span(status['uptime_s'])} · {home}"
 
 
 def _condition(condition: dict[str, Any], columns: int, *, colour: bool) -> str:
     mark, ink = _MARKS[condition["status"]]
-    name = f"{condition['type']:<20}"
-    lead = f"{paint(mark, ink, colour=colour)} {name} "
-    if columns < 60:
-        return f"{lead}\n    {wrap(condition['message'], columns, ' ' * 4)}"
-    return f"{lead} {wrap(condition['message'], columns, ' ' * 24)}"
+    narrow = columns < 60
+    indent = " " * (4 if narrow else 24)
+    name = f"{condition['type']}\n{indent}" if narrow else f"{condition['type']:<20}  "
+    lead = f"{paint(mark, ink, colour=colour)} {name}"
+    if condition["status"] != "false":
+        return f"{lead}{wrap(short(condition['message']), columns, indent)}"
+    from specd.cli.remedies import fact, next_step  # noqa: PLC0415 - nothing is wrong, as a rule
+
+    step = wrap(f"→ {short(next_step(condition))}", columns, f"{indent}  ")
+    return (
+        f"{lead}{wrap(short(fact(condition)), columns, indent)}\n"
+        f"{indent}{paint(step, 'bold', colour=colour)}"
+    )
 
 
 def _pair(pair: dict[str, Any], columns: int, *, colour: bool) -> str:
@@ -147,7 +165,8 @@ def _tail(status: dict[str, Any], columns: int) -> list[str]:
         lines.append("Last write      none yet")
     else:
         keys = ", ".join(change["key"] for change in last["changes"])
-        what = f"{_ago(last['time'])}: {keys} in {last['path']} (undo: specd restore {last['id']})"
+        where = short(last["path"])
+        what = f"{_ago(last['time'])}: {keys} in {where} (undo: specd restore {last['id']})"
         lines.append(f"Last write      {wrap(what, columns, ' ' * 16)}")
     if status.get("held"):
         held = f"left alone since you restored it: {', '.join(status['held'])}"

@@ -50,6 +50,8 @@ def _config_valid(facts: Facts, _: SpecdConfig) -> Finding:
 
 def _home_found(facts: Facts, _: SpecdConfig) -> Finding:
     if isinstance(facts.home, NoHome):
+        if not facts.home.looked:
+            return "unknown", "NotLooked", "LM Studio's home has not been looked for yet"
         return "false", "NoHome", str(facts.home)
     return "true", "Found", f"{facts.home.path} ({facts.home.how})"
 
