@@ -1,8 +1,8 @@
 """Drift → restored: how long a value the app overwrote stays overwritten, and what gets lost.
 
 All contenders run at once, each in its own home, and drift by turns in a shuffled order; the next
-one drifts when the last one is restored. The clock starts when the save is complete (the file
-closed, or renamed) and stops when the file holds the wanted values.
+one drifts when the last one is restored. The clock starts with the save's last step (closing the
+file, or renaming it) and stops when the file holds the wanted values.
 
 A second save racing the restore of the first tells who loses updates: it falls at a random moment
 around the contender's own median, and what the app saved last must survive.
@@ -45,8 +45,8 @@ class _Turn:
 
     def drift(self, save: Save) -> None:
         """Save once and wait for the restore."""
-        save(self.home.settings, self.settings.drifted())
-        took = restored_within(self.settings, LOST_AFTER_S)
+        began = save(self.home.settings, self.settings.drifted())
+        took = restored_within(self.settings, LOST_AFTER_S, began)
         if took is None or self.settings.restored() != self.settings.counter:
             self.lost += 1
         else:

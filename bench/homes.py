@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,19 +112,27 @@ def fill(home: Home, *, conversations: int, files: int) -> None:
         (into / f"{number:05}.json").write_bytes(b"{}")
 
 
-Save: TypeAlias = Callable[[Path, bytes], None]
+Save: TypeAlias = Callable[[Path, bytes], float]
+"""Saves and returns when the last step (closing, renaming) began, by ``time.perf_counter``.
+
+What watches may be awake, and done, before the program that saved runs again.
+"""
 
 
-def save_in_place(path: Path, content: bytes) -> None:
+def save_in_place(path: Path, content: bytes) -> float:
     """Truncate and write, as most programs do."""
-    path.write_bytes(content)
+    with path.open("wb", buffering=0) as file:
+        file.write(content)
+        return time.perf_counter()
 
 
-def save_by_rename(path: Path, content: bytes) -> None:
+def save_by_rename(path: Path, content: bytes) -> float:
     """Write beside and rename over, as careful programs do."""
     beside = path.with_name(f"{path.name}.saving")
     beside.write_bytes(content)
+    began = time.perf_counter()
     beside.replace(path)
+    return began
 
 
 SAVES: dict[str, Save] = {"in place": save_in_place, "by rename": save_by_rename}

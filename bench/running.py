@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -148,32 +148,24 @@ class Running:
 
     def usage(self) -> Usage:
         """What it uses now, its children that ended included in CPU and what was written."""
-        tree = list(self._tree())
-        times = [process.cpu_times() for process in tree]
-        return Usage(
-            rss=sum(process.memory_info().rss for process in tree),
-            pss=sum(_proc_kib(process.pid, "smaps_rollup", "Pss:") * 1024 for process in tree),
-            cpu_s=sum(t.user + t.system + t.children_user + t.children_system for t in times),
-            switches=sum(_switches(process.pid) for process in tree),
-            descriptors=sum(process.num_fds() for process in tree),
-            written=sum(_proc_kib(process.pid, "io", "write_bytes:") for process in tree),
-            processes=len(tree),
-        )
+        seen = [each for process in self._tree() if (each := _used(process)) is not None]
+        return Usage(*(sum(column) for column in zip(*map(astuple, seen), strict=True)))
 
     def _tree(self) -> Iterator[psutil.Process]:
         top = psutil.Process(self.process.pid)
-        for process in (top, *top.children(recursive=True)):
-            if process.status() != psutil.STATUS_ZOMBIE:
-                yield process
+        yield top
+        yield from top.children(recursive=True)
 
 
-def restored_within(settings: Settings, seconds: float) -> float | None:
+def restored_within(settings: Settings, seconds: float, since: float | None = None) -> float | None:
     """Seconds until the file holds the wanted values again; None when it does not in time.
+
+    Counted from ``since`` (by ``time.perf_counter``), from now by default.
 
     Looks about twenty thousand times a second at first, so that a millisecond can be told from two
     without keeping a core busy: on two cores that would take one from the contender.
     """
-    started = time.perf_counter()
+    started = time.perf_counter() if since is None else since
     while (passed := time.perf_counter() - started) < seconds:
         if settings.restored() is not None:
             return time.perf_counter() - started
@@ -181,20 +173,42 @@ def restored_within(settings: Settings, seconds: float) -> float | None:
     return None
 
 
+def _used(process: psutil.Process) -> Usage | None:
+    """What one process uses; None when it ended: then its parent accounts for its CPU time."""
+    try:
+        times = process.cpu_times()
+        return Usage(
+            rss=process.memory_info().rss,
+            pss=_proc_number(process.pid, "smaps_rollup", "Pss:") * 1024,
+            cpu_s=times.user + times.system + times.children_user + times.children_system,
+            switches=_switches(process.pid),
+            descriptors=process.num_fds(),
+            written=_proc_number(process.pid, "io", "write_bytes:"),
+            processes=1,
+        )
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return None
+
+
 def _switches(pid: int) -> int:
-    tasks = Path(f"/proc/{pid}/task")
+    try:
+        tasks = tuple(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return 0
     return sum(
-        _proc_kib(pid, f"task/{task.name}/status", key)
-        for task in tasks.iterdir()
+        _proc_number(pid, f"task/{task.name}/status", key)
+        for task in tasks
         for key in ("voluntary_ctxt_switches:", "nonvoluntary_ctxt_switches:")
     )
 
 
-def _proc_kib(pid: int, file: str, key: str) -> int:
-    """The number after ``key`` in one of a process's /proc files, in that file's own unit."""
-    for line in (
-        Path(f"/proc/{pid}/{file}").read_text(encoding="ascii", errors="replace").splitlines()
-    ):
+def _proc_number(pid: int, file: str, key: str) -> int:
+    """The number after ``key`` in one of a process's /proc files; 0 when it ended meanwhile."""
+    try:
+        text = Path(f"/proc/{pid}/{file}").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0
+    for line in text.splitlines():
         if line.startswith(key):
             return int(line.split()[1])
     return 0
