@@ -247,6 +247,13 @@ class _Lost(logging.Handler):
 
 
 def _started() -> BaseObserver:
+    if TELLS_CLOSE:
+        from watchdog.observers import inotify_move_event_grouper as grouper  # noqa: PLC0415 - Linux only
+
+        # watchdog holds back the first half of a rename, and whatever comes after it, for up to
+        # half a second until it has the second half. Either half says that its path changed, which
+        # is all that is asked here.
+        grouper.InotifyMoveEventGrouper.delay = 0.0
     observer: BaseObserver = Observer()
     observer.start()
     return observer
