@@ -6,6 +6,7 @@ Reading starts at the end, or at a place found by bisection: the size of a log c
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -172,19 +173,34 @@ def _newer(log: Path, file: IO[bytes]) -> list[IO[bytes]]:
         now = log.stat()
     except FileNotFoundError:
         return []  # between the two steps of a rotation
-    if (now.st_dev, now.st_ino) == (mine.st_dev, mine.st_ino):
+    if _inode(now) == _inode(mine):
         if now.st_size < file.tell():
             file.seek(0)  # emptied in place
         return []
-    newer: list[IO[bytes]] = []
-    for path in reversed(files(log)):
-        opened = path.open("rb")
-        facts = os.fstat(opened.fileno())
-        if (facts.st_dev, facts.st_ino) == (mine.st_dev, mine.st_ino):
-            opened.close()
-            break
-        newer.append(opened)
-    return newer[::-1]
+    standing = _standing(log)
+    inodes = [_inode(os.fstat(each.fileno())) for each in standing]
+    older = inodes.index(_inode(mine)) + 1 if _inode(mine) in inodes else 0
+    for each in standing[:older]:
+        each.close()
+    return standing[older:]
+
+
+def _standing(log: Path) -> list[IO[bytes]]:
+    """The log's files, opened, oldest first: of one moment, not from the midst of a rotation."""
+    while True:
+        listed = files(log)
+        opened: list[IO[bytes]] = []
+        with contextlib.suppress(FileNotFoundError):
+            opened = [path.open("rb") for path in listed]
+            unmoved = [_inode(path.stat()) for path in listed]
+            if listed == files(log) and unmoved == [_inode(os.fstat(f.fileno())) for f in opened]:
+                return opened
+        for each in opened:
+            each.close()
+
+
+def _inode(facts: os.stat_result) -> tuple[int, int]:
+    return facts.st_dev, facts.st_ino
 
 
 def _at_least(rows: Iterator[str], level: str) -> Iterator[Entry]:

@@ -19,7 +19,7 @@ def fired() -> threading.Event:
 
 @pytest.fixture
 def made(fired: threading.Event) -> Iterator[Schedule]:
-    timer = Schedule(bench=fired.set)
+    timer = Schedule(bench=fired.set, observe=lambda: None)
     timer.start()
     yield timer
     timer.close()
