@@ -5,14 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
 
 from specd.agent import metrics, report
 from specd.agent.api import BadRequest
 from specd.agent.events import Event, Listener
+from specd.bench.prompts import SUITES
 
 if TYPE_CHECKING:
     from specd.agent.daemon import Daemon
+
+
+class BenchOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """What ``POST /v1/bench`` may say; without ``main``, every pair of specd.toml."""
+
+    main: str = ""
+    drafts: tuple[str, ...] = ()
+    suite: str = "standard"
+    engine: Literal["auto", "mlx", "server"] = "auto"
+    quick: bool = False
 
 
 class DaemonBackend:
@@ -59,9 +72,12 @@ class DaemonBackend:
 
     def bench(self, body: dict[str, Any]) -> Future[dict[str, Any]]:
         """Start a benchmark."""
-        unknown = set(body) - {"main", "drafts", "suite", "engine", "quick"}
-        if unknown:
-            raise BadRequest(f"unknown field: {', '.join(sorted(unknown))}")
+        try:
+            order = msgspec.convert(body, BenchOrder)
+        except msgspec.ValidationError as problem:
+            raise BadRequest(str(problem)) from None
+        if order.suite not in SUITES:
+            raise BadRequest(f"there is no suite {order.suite!r}; there are {', '.join(SUITES)}")
         return self._daemon.on_loop(lambda: {"benchmark": self._daemon.start_bench(body)})
 
     def pause(self) -> Future[dict[str, Any]]:
@@ -74,9 +90,8 @@ class DaemonBackend:
 
     def restore(self, body: dict[str, Any]) -> Future[dict[str, Any]]:
         """Undo ``{"id": N}`` or ``{"all": true}``."""
-        wanted = body.get("id")
-        if body.get("all") is True and wanted is None:
+        if body.keys() == {"all"} and body["all"] is True:
             return self._daemon.on_loop(lambda: self._daemon.restore(None))
-        if isinstance(wanted, int) and not isinstance(wanted, bool):
-            return self._daemon.on_loop(lambda: self._daemon.restore(wanted))
+        if body.keys() == {"id"} and type(body["id"]) is int:
+            return self._daemon.on_loop(lambda: self._daemon.restore(body["id"]))
         raise BadRequest('say which: {"id": N}, or {"all": true}')
