@@ -68,6 +68,7 @@ $(VENV)/.demo: $(VENV)/.python pyproject.toml Makefile
 
 $(VENV)/.dev: $(VENV)/.demo
 	@$(INSTALL) --group dev
+	@$(PY) -m tests.real_tokenizers
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev

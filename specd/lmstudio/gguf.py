@@ -6,7 +6,7 @@ length (u64) and UTF-8 bytes; an array is its element type (u32), its length (u6
 
 The maintained reader maps every tensor and needs numpy; a daemon needs some forty numbers and
 strings. They stand before the tokenizer's arrays, so reading stops at the first of those: a few
-kilobytes, whatever the size of the model.
+kilobytes, whatever the size of the model. ``read_tokenizer`` goes on and reads those arrays too.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ _SCALARS: Final = {
 }
 
 TOKENS: Final = "tokenizer.ggml.tokens"
+_TYPES: Final = "tokenizer.ggml.token_type"
+_MERGES: Final = "tokenizer.ggml.merges"
 
 
 class NotGguf(ValueError):
@@ -74,6 +76,43 @@ class Header:
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+@dataclass(frozen=True, slots=True)
+class Tokenizer:
+    """What a file says of its tokenizer.
+
+    ``model`` is its kind ("gpt2", "llama", …), ``pre`` names how text is split first; ``tokens`` by
+    id, ``types`` llama.cpp's token type of each, ``merges`` best first. ``header`` holds the rest.
+    """
+
+    model: str
+    pre: str
+    tokens: tuple[str, ...]
+    types: tuple[int, ...]
+    merges: tuple[str, ...]
+    header: Header
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of ``path``, which is not trusted: counts and lengths are bounded.
+
+    Raises:
+        NotGguf: another magic, an unknown version, a truncated or nonsensical file.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        lists: dict[str, tuple[str, ...] | tuple[int, ...]] = {_TYPES: (), _MERGES: (), TOKENS: ()}
+        header = _read(file, lists)
+    texts = {key: tuple(map(str, lists[key])) for key in (TOKENS, _MERGES)}
+    return Tokenizer(
+        header.text("tokenizer.ggml.model") or "",
+        header.text("tokenizer.ggml.pre") or "",
+        texts[TOKENS],
+        tuple(map(int, lists[_TYPES])),
+        texts[_MERGES],
+        header,
+    )
+
+
 def read_header(path: Path) -> Header:
     """The metadata of ``path``, which is not trusted: counts and lengths are bounded.
 
@@ -85,7 +124,10 @@ def read_header(path: Path) -> Header:
         return _read(file)
 
 
-def _read(file: BinaryIO) -> Header:
+def _read(
+    file: BinaryIO, lists: dict[str, tuple[str, ...] | tuple[int, ...]] | None = None
+) -> Header:
+    """The header; also the arrays named in ``lists``, which are put there."""
     if _take(file, 4) != b"GGUF":
         raise NotGguf("it does not begin with GGUF")
     version, _tensors, count = struct.unpack("<IQQ", _take(file, 20))
@@ -98,8 +140,11 @@ def _read(file: BinaryIO) -> Header:
         if kind == _ARRAY:
             of, length = struct.unpack("<IQ", _take(file, 12))
             header.lengths[key] = length
-            if key == TOKENS and header.architecture:
+            if lists is None and key == TOKENS and header.architecture:
                 break
+            if lists is not None and key in lists:
+                lists[key] = _array(file, of, length)
+                continue
             _pass_array(file, of, length)
         elif kind == _STRING:
             header.values[key] = _string(file)
@@ -123,6 +168,17 @@ def _string(file: BinaryIO) -> str:
     if length > _MAX_STRING:
         raise NotGguf(f"it has a string of {length} bytes in its header")
     return _take(file, length).decode("utf-8", "replace")
+
+
+def _array(file: BinaryIO, of: int, length: int) -> tuple[str, ...] | tuple[int, ...]:
+    if length > _MAX_ELEMENTS_PASSED:
+        raise NotGguf(f"it has an array of {length} elements in its header")
+    if of == _STRING:
+        return tuple(_string(file) for _ in range(length))
+    layout = _SCALARS.get(of, "")
+    if layout[1:] not in "BbHhIiQq" or not layout:
+        raise NotGguf("it has token types that are no whole numbers")
+    return struct.unpack(f"<{length}{layout[1:]}", _take(file, length * struct.calcsize(layout)))
 
 
 def _pass_array(file: BinaryIO, of: int, length: int) -> None:

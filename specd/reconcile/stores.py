@@ -69,6 +69,7 @@ class Stores:
         self.journal.close()
         self.history.close()
         self.observed.close()
+        self.verdicts.close()
 
     def resolve(self, wanted: SpecdConfig, models: Sequence[Model]) -> tuple[WantedPair, ...]:
         """The pairs of specd.toml with everything that is known of them."""

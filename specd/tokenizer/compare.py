@@ -1,75 +1,215 @@
-"""The verdict from two fingerprints (pure)."""
+"""The verdict from two fingerprints (pure).
+
+The engine asks the draft for ids, gives them to the main, and gives the main's ids back to the
+draft. So what has to hold is: every id the draft can answer with means the same in the main, lies
+within the main's embedding, and every id the main can answer with lies within the draft's. Ids
+beyond the last token, which pad the logits, mean nothing and are left out.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from specd.tokenizer import others
 from specd.tokenizer.fingerprint import Fingerprint
-from specd.tokenizer.verdict import Difference, Missing, Verdict
+from specd.tokenizer.spelling import shown
+from specd.tokenizer.verdict import Difference, Missing, Segmentation, Verdict, VerdictKind
 
 SHOWN = 20
+NAMED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Ids:
+    """The ids of a pair by what becomes of them, in order.
+
+    ``different`` mean different things; ``beyond`` the draft may answer with and the main has no
+    room for; ``outside`` the main may answer with and the draft has no room for; ``missing`` the
+    main has and the draft lacks; ``flagged`` are control tokens in one of the two alone.
+    """
+
+    same: int
+    different: list[int]
+    beyond: list[int]
+    outside: list[int]
+    missing: list[int]
+    flagged: list[int]
 
 
 def compare(main_name: str, main: Fingerprint, draft_name: str, draft: Fingerprint) -> Verdict:
     """Whether every id the draft can emit means the same in the main."""
+    ids = _sort(main, draft)
+    refusal = _refusal(ids, main, draft)
+    kind: VerdictKind
+    if refusal is not None:
+        kind, first = "incompatible", refusal
+    elif ids.missing or main.eos != draft.eos:
+        kind = "compatible"
+        first = f"every one of the draft's {draft.count:,} tokens means the same in the main"
+    else:
+        kind = "identical"
+        first = f"all {main.count:,} tokens have the same ids and spell the same"
+    return Verdict(
+        main_name,
+        draft_name,
+        kind,
+        (first, *_notes(ids, main, draft, refused=refusal is not None)),
+        differences=tuple(_difference(i, main, draft) for i in ids.different[:SHOWN]),
+        difference_count=len(ids.different),
+        missing_in_draft=_missing(ids, main, all_of_them=refusal is None),
+        others={"llama.cpp": others.llama_cpp(main, draft, fits=refusal is None)},
+        counts=_counts(ids, main, draft),
+        segmentation=Segmentation(0, 0) if main.splits and main.splits == draft.splits else None,
+    )
 
-    def verdict(kind: str, *reasons: str, **rest: object) -> Verdict:
-        return Verdict(main_name, draft_name, kind, reasons, **rest)  # type: ignore[arg-type]
 
-    different = _differences(main, draft)
-    if different:
-        first = different[0]
-        return verdict(
-            "incompatible",
-            f"{len(different):,} token ids mean different things, the first is {first.id}: "
-            f"{first.main!r} in the main, {first.draft!r} in the draft",
-            differences=tuple(different[:SHOWN]),
-            difference_count=len(different),
+def _sort(main: Fingerprint, draft: Fingerprint) -> _Ids:
+    written = main.tokens[: main.logits]
+    drafted = draft.tokens[: draft.logits]
+    if written == drafted:
+        unlike: list[int] = []
+    else:
+        pairs = enumerate(zip_longest(written, drafted))
+        unlike = [number for number, (one, other) in pairs if one is not other and one != other]
+    there = [number for number in unlike if _has(drafted, number)]
+    lacking = [number for number in unlike if not _has(drafted, number)]
+    return _Ids(
+        same=len(drafted) - drafted.count(None) - len(there),
+        different=[number for number in there if number < main.rows],
+        beyond=_over(drafted, main.rows),
+        outside=_over(written, draft.rows),
+        missing=lacking,
+        flagged=sorted(
+            number
+            for number in main.special ^ draft.special
+            if _has(written, number) and _has(drafted, number)
+        ),
+    )
+
+
+def _has(tokens: tuple[bytes | None, ...], number: int) -> bool:
+    return number < len(tokens) and tokens[number] is not None
+
+
+def _over(tokens: tuple[bytes | None, ...], rows: int) -> list[int]:
+    return [number for number in range(rows, len(tokens)) if tokens[number] is not None]
+
+
+def _refusal(ids: _Ids, main: Fingerprint, draft: Fingerprint) -> str | None:
+    """Why the pair must not be used, None when it may."""
+    if ids.different:
+        first = _difference(ids.different[0], main, draft)
+        return (
+            f"{_many(len(ids.different), 'token id')} mean different things, the first is "
+            f"{first.id}: {_quoted(first.main)} in the main, {_quoted(first.draft)} in the draft"
         )
-    highest = max((i for i, token in enumerate(draft.tokens) if token is not None), default=-1)
-    if highest >= main.rows:
-        return verdict(
-            "incompatible",
-            f"the draft can emit id {highest}, and the main has only {main.rows} rows",
+    if ids.beyond:
+        return (
+            f"the draft can emit {_many(len(ids.beyond), 'id')} up to {ids.beyond[-1]} "
+            f"({_quoted(_text(draft, ids.beyond[-1]))}), and the main's embedding has only "
+            f"{main.rows:,} rows"
+        )
+    if ids.outside:
+        return (
+            f"the main can emit {_many(len(ids.outside), 'id')} up to {ids.outside[-1]} "
+            f"({_quoted(_text(main, ids.outside[-1]))}), and the draft's embedding has only "
+            f"{draft.rows:,} rows: the engine would read past its end"
         )
     if main.eos and draft.eos and not main.eos & draft.eos:
-        return verdict(
-            "incompatible",
-            f"different tokens end an answer: {sorted(main.eos)} in the main, "
-            f"{sorted(draft.eos)} in the draft",
+        return (
+            f"different tokens end an answer: {_ends(main, main.eos)} in the main, "
+            f"{_ends(draft, draft.eos)} in the draft"
         )
-    missing = tuple(
-        Missing(i, _text(token))
-        for i, token in enumerate(main.tokens)
-        if token is not None and (i >= len(draft.tokens) or draft.tokens[i] is None)
-    )
-    if not missing:
-        return verdict(
-            "identical", f"all {_count(main):,} tokens have the same ids and spell the same"
+    return None
+
+
+def _notes(ids: _Ids, main: Fingerprint, draft: Fingerprint, *, refused: bool) -> list[str]:
+    """What else a person should know, from what matters more to what matters less."""
+    notes: list[str] = []
+    if ids.missing and not refused:
+        notes.append(
+            f"the draft lacks {len(ids.missing):,} of the main's tokens "
+            f"({_names(main, ids.missing)}): where the main writes one of them, the draft's guess "
+            "is refused; that costs acceptance, not correctness"
         )
-    names = ", ".join(each.text for each in missing[:8])
-    more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
-    return verdict(
-        "compatible",
-        f"every one of the draft's {_count(draft):,} tokens means the same in the main",
-        f"the draft lacks {len(missing)} of the main's tokens ({names}{more}): where the main "
-        "writes one of them, the draft's guess is refused; that costs acceptance, not correctness",
-        missing_in_draft=missing,
-    )
+    unknown = sorted(main.template & set(ids.missing))
+    if unknown:
+        notes.append(
+            f"the main's chat template writes {_names(main, unknown)}, which the draft lacks, so "
+            "every prompt holds what it was not trained on"
+        )
+    if main.eos != draft.eos and not refused:
+        notes.append(
+            f"an answer of the main ends with {_ends(main, main.eos)}, one of the draft with "
+            f"{_ends(draft, draft.eos)}; where only one of the two ends, the guess is refused"
+        )
+    if ids.flagged:
+        names = _names(main, ids.flagged)
+        notes.append(f"control tokens in one of the two, ordinary text in the other: {names}")
+    if main.logits != draft.logits:
+        notes.append(
+            f"the logits are {main.logits:,} wide in the main and {draft.logits:,} in the draft; "
+            "the rows beyond the last token are padding and mean nothing"
+        )
+    for name, one in (("main", main), ("draft", draft)):
+        if one.rows_from != "weights" and one.rows != len(one.tokens):
+            notes.append(
+                f"the {name}'s weights do not tell their rows; config.json says {one.rows}"
+            )
+        if one.rows < len(one.tokens):
+            notes.append(
+                f"the {name}'s tokenizer has ids up to {len(one.tokens) - 1}, and its weights have "
+                f"{one.rows:,} rows"
+            )
+        notes += [f"the {name}: {remark}" for remark in one.remarks]
+    return notes
 
 
-def _differences(main: Fingerprint, draft: Fingerprint) -> list[Difference]:
-    found: list[Difference] = []
-    for number, token in enumerate(draft.tokens):
-        if token is None:
-            continue
-        other = main.tokens[number] if number < len(main.tokens) else None
-        if other != token and not (other is None and number >= main.rows):
-            found.append(Difference(number, None if other is None else _text(other), _text(token)))
-    return found
+def _missing(ids: _Ids, main: Fingerprint, *, all_of_them: bool) -> tuple[Missing, ...]:
+    listed = ids.missing if all_of_them else ids.missing[:SHOWN]
+    return tuple(Missing(number, _text(main, number) or "") for number in listed)
 
 
-def _count(one: Fingerprint) -> int:
-    return sum(token is not None for token in one.tokens)
+def _counts(ids: _Ids, main: Fingerprint, draft: Fingerprint) -> dict[str, int]:
+    controls = main.special | draft.special
+    return {
+        "main": main.count,
+        "draft": draft.count,
+        "same": ids.same,
+        "different": len(ids.different),
+        "different_control": sum(number in controls for number in ids.different),
+        "missing_in_draft": len(ids.missing),
+        "missing_control": sum(number in main.special for number in ids.missing),
+        "beyond_main": len(ids.beyond),
+        "outside_draft": len(ids.outside),
+        "control_in_one": len(ids.flagged),
+    }
 
 
-def _text(token: bytes) -> str:
-    return token.decode("utf-8", "backslashreplace")
+def _difference(number: int, main: Fingerprint, draft: Fingerprint) -> Difference:
+    return Difference(number, _text(main, number), _text(draft, number))
+
+
+def _text(one: Fingerprint, number: int) -> str | None:
+    token = one.tokens[number] if 0 <= number < len(one.tokens) else None
+    return None if token is None else shown(token)
+
+
+def _ends(one: Fingerprint, numbers: frozenset[int]) -> str:
+    named = [f"{number} ({_quoted(_text(one, number))})" for number in sorted(numbers)]
+    return " and ".join(named) or "nothing it names"
+
+
+def _names(one: Fingerprint, numbers: list[int]) -> str:
+    names = ", ".join(_text(one, number) or str(number) for number in numbers[:NAMED])
+    more = len(numbers) - NAMED
+    return f"{names} and {more:,} more" if more > 0 else names
+
+
+def _quoted(text: str | None) -> str:
+    return "no token" if text is None else repr(text)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

@@ -1,282 +1,177 @@
 """What decides whether an id means the same in two models, read from a model's own files.
 
-id → bytes for every id, whatever the family spells them like: byte-level BPE writes bytes as
-printable characters (GPT-2's table), SentencePiece writes a space as ``▁`` and stray bytes as
-``<0x0A>``, WordPiece marks what continues a word. Special tokens are kept by their text. Nothing in
-a model folder is executed, no link out of the models directory is needed, and every file has a size
-limit.
-
-Formats: ``tokenizer.json`` is the serialisation of the ``tokenizers`` library; ``config.json`` and
-``generation_config.json`` are transformers'; safetensors begins with the length of its JSON header.
+Nothing in a model folder is executed, nothing is looked up on the network, and everything read has
+a limit.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import re
-import stat
-import struct
-from collections.abc import Iterable, Mapping
+from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import msgspec
+from specd.tokenizer import gguf_tokens, other_files, roles, tokenizer_json, weights
+from specd.tokenizer.reading import Absent, Unreadable, json_object, whole
+from specd.tokenizer.vocabulary import Vocabulary
 
-TOKENIZER_BYTES = 64 << 20
-CONFIG_BYTES = 4 << 20
-HEADER_BYTES = 64 << 20
-MAX_IDS = 4 << 20
-
-_BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-
-
-class Unreadable(Exception):
-    """The files do not tell; the message names the file and says why."""
+__all__ = ["Fingerprint", "Unreadable", "read"]
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """One model's token ids.
+    """One model's token ids, and what its weights make of them.
 
-    ``tokens[i]`` is what id ``i`` spells, None for an id without a token; ``special`` holds the ids
-    of control tokens; ``eos`` the ids that end an answer; ``rows`` the logit width; ``family`` how
-    its tokenizer is built ("byte-level", "sentencepiece", "wordpiece").
+    ``tokens[i]`` is what id ``i`` spells, None for an id without a token; ``special`` holds the
+    ids of control tokens, ``template`` those of the tokens its chat template writes; ``eos`` the
+    ids that end an answer, ``bos`` the one that begins a text. ``rows`` is how many ids the model
+    can be given (its embedding), ``logits`` how many it can answer with; ``rows_from`` tells where
+    they were read ("weights", "config", "tokens"). ``vocab_size`` counts the tokenizer's own
+    tokens, those added to them left out. ``family`` is how its tokens are spelled. ``splits`` is a
+    digest of what decides how text is split, "" where that cannot be told. ``remarks`` are
+    sentences on what is odd about the files.
     """
 
     tokens: tuple[bytes | None, ...]
     special: frozenset[int]
     eos: frozenset[int]
     rows: int
+    logits: int
     family: str
-    model_type: str
+    vocab_size: int
+    bos: int | None = None
+    template: frozenset[int] = frozenset()
+    rows_from: str = "weights"
+    splits: str = ""
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many ids have a token."""
+        return len(self.tokens) - self.tokens.count(None)
 
     def digest(self) -> str:
-        """SHA-256 over everything above: equal digests, equal meaning."""
+        """SHA-256 over everything a verdict depends on: equal digests, equal verdicts."""
         hashed = hashlib.sha256()
-        for token in self.tokens:
-            spelled = b"\xff" * 4 if token is None else len(token).to_bytes(4, "big") + token
-            hashed.update(spelled)
-        rest = [sorted(self.special), sorted(self.eos), self.rows, self.model_type]
-        hashed.update(json.dumps(rest).encode())
+        lengths = array("q", [-1 if token is None else len(token) for token in self.tokens])
+        hashed.update(lengths.tobytes())
+        hashed.update(b"".join(token for token in self.tokens if token))
+        rest = (
+            sorted(self.special),
+            sorted(self.eos),
+            sorted(self.template),
+            self.bos,
+            self.rows,
+            self.logits,
+            self.rows_from,
+            self.family,
+            self.vocab_size,
+            self.splits,
+        )
+        hashed.update(repr(rest).encode())
         return hashed.hexdigest()
 
 
-class _Added(msgspec.Struct):
-    id: int
-    content: str
-    special: bool = False
-
-
-class _Model(msgspec.Struct):
-    vocab: dict[str, int] | list[tuple[str, float]]
-    type: str | None = None
-    byte_fallback: bool = False
-
-
-class _Tokenizer(msgspec.Struct):
-    model: _Model
-    added_tokens: list[_Added] = []
-    decoder: dict[str, Any] | None = None
-    pre_tokenizer: dict[str, Any] | None = None
-
-
-def read(folder: Path) -> Fingerprint:
-    """The fingerprint of the MLX model in ``folder``.
+def read(path: Path) -> Fingerprint:
+    """The fingerprint of the model in the folder, or the GGUF file, ``path``.
 
     Raises:
         Unreadable: a file is missing, too large, not what it should be, or lists impossible ids.
     """
-    tokenizer = _decode_tokenizer(folder / "tokenizer.json")
-    config = _json(folder / "config.json", required=True)
-    family = _family(tokenizer)
-    tokens = _spell(tokenizer, family)
-    special = frozenset(each.id for each in tokenizer.added_tokens if each.special)
-    inner = config.get("text_config")
-    text = inner if isinstance(inner, dict) else {}
+    return _read_gguf(path) if path.is_file() else _read_folder(path)
+
+
+def _read_folder(folder: Path) -> Fingerprint:
+    config = json_object(folder / "config.json", required=True)
+    tokenizer_config = json_object(folder / "tokenizer_config.json")
+    _refuse_custom_code(config, tokenizer_config)
+    vocabulary, fast = _vocabulary(folder)
+    roles.complete(vocabulary, folder, tokenizer_config, fast=fast)
+    generation = json_object(folder / "generation_config.json")
+    room, source = _rows(folder, config, len(vocabulary.tokens))
     return Fingerprint(
-        tokens=tokens,
-        special=special,
-        eos=_eos(folder, config, tokens),
-        rows=_rows(folder)
-        or _whole(config.get("vocab_size"))
-        or _whole(text.get("vocab_size"))
-        or len(tokens),
-        family=family,
-        model_type=str(config.get("model_type", "")),
+        tokens=tuple(vocabulary.tokens),
+        special=frozenset(vocabulary.special),
+        eos=roles.eos(vocabulary, tokenizer_config, config, generation),
+        rows=room.embedding,
+        logits=room.logits,
+        family=vocabulary.family,
+        vocab_size=len(vocabulary.ids),
+        bos=roles.bos(vocabulary, tokenizer_config),
+        template=roles.template(vocabulary, folder, tokenizer_config),
+        rows_from=source,
+        splits=vocabulary.splits,
+        remarks=tuple(vocabulary.remarks[:8]),
     )
 
 
-def _decode_tokenizer(path: Path) -> _Tokenizer:
-    content = read_bytes(path, TOKENIZER_BYTES)
-    try:
-        return msgspec.json.decode(content, type=_Tokenizer)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise Unreadable(f"{path} is not a tokenizer specd understands: {error}") from error
+def _refuse_custom_code(*configs: Mapping[str, Any]) -> None:
+    for config in configs:
+        named = config.get("auto_map")
+        if isinstance(named, dict) and "AutoTokenizer" in named:
+            raise Unreadable(
+                "its tokenizer is code of its own (auto_map), which specd does not run, so what "
+                "its ids mean cannot be known"
+            )
+        if config.get("model_file"):
+            raise Unreadable("the model is code of its own (model_file), which specd does not run")
 
 
-def _family(tokenizer: _Tokenizer) -> str:
-    kinds = set(_kinds(tokenizer.decoder)) | set(_kinds(tokenizer.pre_tokenizer))
-    if "ByteLevel" in kinds:
-        return "byte-level"
-    if tokenizer.model.type == "WordPiece" or "WordPiece" in kinds:
-        return "wordpiece"
-    return "sentencepiece"
+_FILES: Final = (
+    ("tokenizer.json", tokenizer_json.read),
+    ("tokenizer.model", other_files.read_model),
+    ("vocab.json", other_files.read_vocab_and_merges),
+    ("tiktoken.model", other_files.read_model),
+    ("vocab.txt", other_files.read_words),
+)
 
 
-def _kinds(part: Mapping[str, Any] | None) -> Iterable[str]:
-    if part is None:
-        return
-    yield str(part.get("type"))
-    for inner in ("decoders", "pretokenizers"):
-        for each in part.get(inner) or ():
-            if isinstance(each, dict):
-                yield str(each.get("type"))
-
-
-def _spell(tokenizer: _Tokenizer, family: str) -> tuple[bytes | None, ...]:
-    vocab = tokenizer.model.vocab
-    if isinstance(vocab, list):
-        listed: Iterable[tuple[str, int]] = ((text, i) for i, (text, _) in enumerate(vocab))
-        size = len(vocab)
-    else:
-        listed = vocab.items()
-        size = max(vocab.values(), default=-1) + 1
-    size = max([size, *(each.id + 1 for each in tokenizer.added_tokens)])
-    if size > MAX_IDS:
-        raise Unreadable(f"tokenizer.json lists id {size - 1}, more than any model has")
-    tokens: list[bytes | None] = [None] * size
-    spell = _SPELLING[family]
-    for text, number in listed:
-        if number < 0:
-            raise Unreadable(f"tokenizer.json lists the negative id {number}")
-        if tokens[number] is not None:
-            raise Unreadable(f"tokenizer.json lists the id {number} twice")
-        tokens[number] = spell(text)
-    for added in tokenizer.added_tokens:
-        if added.id < 0:
-            raise Unreadable(f"tokenizer.json lists the negative id {added.id}")
-        tokens[added.id] = added.content.encode("utf-8", "surrogatepass")
-    return tuple(tokens)
-
-
-def _byte_of_character() -> dict[str, int]:
-    # GPT-2's byte_encoder, read backwards: printable bytes stand for themselves, the others for the
-    # characters from U+0100 on, in order.
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    table = {chr(byte): byte for byte in printable}
-    others = [byte for byte in range(256) if byte not in table.values()]
-    table |= {chr(256 + index): byte for index, byte in enumerate(others)}
-    return table
-
-
-_BYTES = str.maketrans({chr_: chr(byte) for chr_, byte in _byte_of_character().items()})
-
-
-def _byte_level(text: str) -> bytes:
-    try:
-        return text.translate(_BYTES).encode("latin-1")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass")
-
-
-def _sentencepiece(text: str) -> bytes:
-    byte = _BYTE_TOKEN.fullmatch(text)
-    if byte is not None:
-        return bytes([int(byte[1], 16)])
-    return text.replace("▁", " ").encode("utf-8", "surrogatepass")
-
-
-def _wordpiece(text: str) -> bytes:
-    continued = text.startswith("##")
-    return text.removeprefix("##").encode() if continued else b" " + text.encode()
-
-
-_SPELLING = {
-    "byte-level": _byte_level,
-    "sentencepiece": _sentencepiece,
-    "wordpiece": _wordpiece,
-}
-
-
-def _eos(
-    folder: Path, config: Mapping[str, Any], tokens: tuple[bytes | None, ...]
-) -> frozenset[int]:
-    """The ids that end an answer: those of both configs, and the tokenizer's own eos token."""
-    found: set[int] = set()
-    for source in (config, _json(folder / "generation_config.json", required=False)):
-        listed = source.get("eos_token_id")
-        ids = listed if isinstance(listed, list) else [listed]
-        found.update(each for each in ids if isinstance(each, int) and not isinstance(each, bool))
-    named = _json(folder / "tokenizer_config.json", required=False).get("eos_token")
-    text = named.get("content") if isinstance(named, dict) else named
-    if isinstance(text, str) and text.encode() in tokens:
-        found.add(tokens.index(text.encode()))
-    return frozenset(found)
-
-
-def _rows(folder: Path) -> int | None:
-    """The rows of the embedding, from the weights' headers; None where no file tells."""
-    for path in sorted(folder.glob("*.safetensors"))[:256]:
+def _vocabulary(folder: Path) -> tuple[Vocabulary, bool]:
+    """The vocabulary, and whether it came from ``tokenizer.json``."""
+    for name, read_file in _FILES:
         try:
-            header = _safetensors_header(path)
-        except Unreadable:
+            return read_file(folder / name), name == "tokenizer.json"
+        except Absent:
             continue
-        for name, tensor in header.items():
-            if name.endswith("embed_tokens.weight") and isinstance(tensor, dict):
-                shape = tensor.get("shape")
-                if isinstance(shape, list) and shape and isinstance(shape[0], int):
-                    return shape[0]
-    return None
+    for path in sorted(folder.glob("*.tiktoken"))[:1]:
+        return other_files.read_ranks(path), False
+    raise Absent("tokenizer.json is missing, and no other tokenizer is there")
 
 
-def _safetensors_header(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        start = file.read(8)
-        if len(start) < 8:
-            raise Unreadable(f"{path} is not a safetensors file")
-        (length,) = struct.unpack("<Q", start)
-        if length > HEADER_BYTES:
-            raise Unreadable(f"{path} has an impossible header")
-        try:
-            header = json.loads(file.read(length))
-        except (ValueError, RecursionError) as error:
-            raise Unreadable(f"{path} has a broken header") from error
-    return header if isinstance(header, dict) else {}
+def _rows(folder: Path, config: Mapping[str, Any], tokens: int) -> tuple[weights.Rows, str]:
+    found = weights.rows(folder)
+    if found is not None:
+        return found, "weights"
+    size = _logit_width(config)
+    return weights.Rows(size or tokens, size or tokens), "config" if size else "tokens"
 
 
-def _json(path: Path, *, required: bool) -> dict[str, Any]:
-    try:
-        value = json.loads(read_bytes(path, CONFIG_BYTES))
-    except Unreadable:
-        if required:
-            raise
-        return {}
-    except (ValueError, RecursionError) as error:
-        raise Unreadable(f"{path} is not JSON: {error}") from error
-    return value if isinstance(value, dict) else {}
+def _logit_width(config: Mapping[str, Any]) -> int | None:
+    """What config.json says the logit width is."""
+    told = whole(config.get("vocab_size"))
+    for nested in ("text_config", "llm_config", "language_config"):
+        inner = config.get(nested)
+        if told is None and isinstance(inner, dict):
+            told = whole(inner.get("vocab_size"))
+    return told or None
 
 
-def read_bytes(path: Path, limit: int) -> bytes:
-    """A regular file's content, at most ``limit`` bytes.
-
-    Raises:
-        Unreadable: it is missing, something else than a file, or too large.
-    """
-    try:
-        facts = path.stat()
-        if not stat.S_ISREG(facts.st_mode):
-            raise Unreadable(f"{path} is not a regular file")
-        if facts.st_size > limit:
-            raise Unreadable(f"{path} is {facts.st_size >> 20} MB, more than {limit >> 20} MB")
-        if facts.st_size == 0:
-            raise Unreadable(f"{path} is empty: the download is not finished")
-        with path.open("rb") as file:
-            return file.read(limit + 1)
-    except OSError as error:
-        raise Unreadable(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+def _read_gguf(path: Path) -> Fingerprint:
+    vocabulary, told = gguf_tokens.read(path)
+    head = told.header
+    ends = (head.whole(f"tokenizer.ggml.{role}_token_id") for role in ("eos", "eot", "eom"))
+    size = len(vocabulary.tokens)
+    return Fingerprint(
+        tokens=tuple(vocabulary.tokens),
+        special=frozenset(vocabulary.special),
+        eos=frozenset(number for each in ends if (number := whole(each)) is not None),
+        rows=size,
+        logits=size,
+        family=vocabulary.family,
+        vocab_size=len(vocabulary.ids),
+        bos=whole(head.whole("tokenizer.ggml.bos_token_id")),
+        rows_from="tokens",
+        splits=vocabulary.splits,
+    )

@@ -1,7 +1,9 @@
-"""Verdicts, cached by what the model files look like from outside.
+"""What was read, compared and proven, kept between runs in one SQLite file.
 
-One small JSON file per pair. It counts as long as every file that could change the verdict has the
-size, time stamp and inode it had; looking one up costs a few ``stat`` calls and reads no model.
+A model counts as read for as long as every telling file has the size, time stamp and inode it had.
+What was read of it is named by a digest; verdicts are kept by the digests of main and draft, so a
+thousand installed models with a dozen tokenizers between them need some hundred verdicts. A look-up
+costs a few ``stat`` calls and reads no model. Everything here may be deleted; it is only work.
 """
 
 from __future__ import annotations
@@ -9,97 +11,282 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, replace
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from specd.lmstudio.model import Model
-from specd.tokenizer.verdict import Difference, Missing, Verdict
+from specd.tokenizer import engine, others
+from specd.tokenizer.engine import Trimmable
+from specd.tokenizer.verdict import Segmentation, Verdict, VerdictKind, from_record
 
 VERSION = 1
+"""Raised when the same files are to give other fingerprints or verdicts."""
 
 _TELLING = (".json", ".model", ".tiktoken", ".txt", ".safetensors", ".gguf", ".jinja")
+_WEIGHTS = (".safetensors", ".gguf")
+_HASHED_BYTES = 128 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was read of one model.
+
+    ``digest`` is its fingerprint's, None where the files do not tell, and ``problem`` says why.
+    ``content`` is a digest of its files, weights by size and time stamp. ``family``, ``tokens``
+    (how many) and ``vocab_size`` are the fingerprint's.
+    """
+
+    digest: str | None
+    problem: str
+    content: str
+    family: str = ""
+    tokens: int = 0
+    vocab_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What MLX said of a pair: ``words`` for a person, ``refusal`` when it contradicts the files.
+
+    ``whole`` tells that the weights took part. ``cache`` is what the main's classes say,
+    ``segmentation`` how differently the two split text.
+    """
+
+    words: str
+    refusal: str
+    whole: bool
+    cache: Trimmable
+    segmentation: Segmentation
 
 
 class VerdictStore:
-    """The verdicts under one directory."""
+    """The tokenizers' file under one directory; opened on first use."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._known: dict[str, tuple[list[Any], Verdict]] = {}
+        self._path = directory / "tokenizers.db"
+        self._open: sqlite3.Connection | None = None
+        self._known: dict[str, tuple[str, Known]] = {}
+        self._verdicts: dict[tuple[str, str], Verdict] = {}
 
     def lookup(self, main: Model, draft: Model) -> Verdict | None:
         """The verdict on a pair, None when nobody has worked it out for these files."""
-        found = self._find(main.path, draft.path)
+        for model in (main, draft):
+            why = engine.unusable(model)
+            if why is not None:
+                return Verdict(main.key, draft.key, "unknown", (f"{model.key}: {why}",))
+        why = engine.hopeless(main, draft)
+        if why is not None:
+            return Verdict(main.key, draft.key, "unsupported", (why,))
+        one, other = self.known(main.path), self.known(draft.path)
+        if one is None or other is None:
+            return None
+        for model, known in ((main, one), (draft, other)):
+            if known.digest is None:
+                reason = f"{model.key}: {known.problem}"
+                return Verdict(main.key, draft.key, "unknown", (reason,))
+        found = self.verdict(one.digest or "", other.digest or "")
         if found is None:
             return None
-        return replace(found, main=main.key, draft=draft.key)
+        return _whole(main, draft, found, one, other, self.proof(one, other))
 
-    def keep(self, main: Path, draft: Path, verdict: Verdict) -> None:
-        """Keep a verdict for as long as the files stay as they are."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        kept = self._file(main, draft)
-        beside = kept.with_suffix(f".{os.getpid()}")
-        record = {
-            "version": VERSION,
-            "identity": identity(main, draft),
-            "verdict": asdict(verdict),
-        }
-        beside.write_text(json.dumps(record, ensure_ascii=True))
-        beside.replace(kept)
+    # -- models ---------------------------------------------------------------------------------
 
-    def _find(self, main: Path, draft: Path) -> Verdict | None:
-        kept = self._file(main, draft)
-        current = identity(main, draft)
-        known = self._known.get(kept.name)
-        if known is not None and known[0] == current:
-            return known[1]
-        try:
-            record = json.loads(kept.read_bytes())
-            if record["version"] != VERSION or record["identity"] != current:
+    def known(self, path: Path) -> Known | None:
+        """What was read of the model at ``path``, None unless its files are as they were."""
+        name, looks = str(path), identity(path)
+        kept = self._known.get(name)
+        if kept is None or kept[0] != looks:
+            row = self._one("SELECT looks, record FROM models WHERE path = ?", name)
+            if row is None or row[0] != looks:
                 return None
-            verdict = from_json(record["verdict"])
-        except (OSError, ValueError, KeyError, TypeError):
+            kept = looks, Known(**json.loads(row[1]))
+            self._known[name] = kept
+        return kept[1]
+
+    def all_known(self) -> None:
+        """Read every model's record at once, for callers who will ask for most of them."""
+        for path, looks, record in self._database().execute(
+            "SELECT path, looks, record FROM models"
+        ):
+            self._known[path] = looks, Known(**json.loads(record))
+
+    def keep_model(self, path: Path, looks: str, known: Known) -> None:
+        """Keep what was read; ``looks`` is the model's ``identity`` before it was read."""
+        self._put("models", (str(path), looks, json.dumps(asdict(known))))
+
+    # -- verdicts -------------------------------------------------------------------------------
+
+    def verdict(self, main: str, draft: str) -> Verdict | None:
+        """What two fingerprints, named by their digests, say of each other."""
+        found = self._verdicts.get((main, draft))
+        if found is None:
+            row = self._one("SELECT record FROM verdicts WHERE main = ? AND draft = ?", main, draft)
+            if row is None:
+                return None
+            found = self._verdicts[main, draft] = from_record(json.loads(row[0]))
+        return found
+
+    def kinds(self) -> dict[tuple[str, str], VerdictKind]:
+        """Every kept verdict's kind, by the digests of main and draft."""
+        rows = self._database().execute("SELECT main, draft, kind FROM verdicts")
+        return {(main, draft): kind for main, draft, kind in rows}
+
+    def keep_verdict(self, main: str, draft: str, verdict: Verdict) -> None:
+        """Keep what two fingerprints say of each other."""
+        self._put("verdicts", (main, draft, verdict.kind, json.dumps(asdict(verdict))))
+
+    # -- proofs ---------------------------------------------------------------------------------
+
+    def proof(self, main: Known, draft: Known) -> Proof | None:
+        """What MLX said of models of this content, with the MLX that is installed now."""
+        row = self._one("SELECT record FROM proofs WHERE pair = ?", _pair(main, draft))
+        if row is None:
             return None
-        self._known[kept.name] = (current, verdict)
-        return verdict
+        told = json.loads(row[0])
+        return Proof(
+            **{
+                **told,
+                "cache": trimmable(told["cache"]),
+                "segmentation": Segmentation(**told["segmentation"]),
+            }
+        )
 
-    def _file(self, main: Path, draft: Path) -> Path:
-        name = hashlib.sha256(f"{main}\0{draft}".encode(errors="surrogateescape")).hexdigest()
-        return self._directory / f"{name[:32]}.json"
+    def keep_proof(self, main: Known, draft: Known, proof: Proof) -> None:
+        """Keep what MLX said."""
+        self._put("proofs", (_pair(main, draft), json.dumps(asdict(proof))))
+
+    # -- the file -------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def _one(self, query: str, *values: str) -> Any:
+        return self._database().execute(query, values).fetchone()
+
+    def _put(self, table: str, values: tuple[str, ...]) -> None:
+        places = ", ".join("?" * len(values))
+        with self._database() as database:
+            database.execute(f"INSERT OR REPLACE INTO {table} VALUES ({places})", values)  # noqa: S608 - the table names stand in this file
+
+    def _database(self) -> sqlite3.Connection:
+        if self._open is None:
+            try:
+                self._open = _connect(self._path)
+            except sqlite3.DatabaseError:
+                # Broken, or of another version: it holds nothing that cannot be worked out again.
+                self._path.unlink(missing_ok=True)
+                self._open = _connect(self._path)
+        return self._open
 
 
-def identity(main: Path, draft: Path) -> list[Any]:
-    """What both models' telling files look like from outside: name, size, time stamp, inode."""
-    return [_looks(main), _looks(draft)]
+def _whole(
+    main: Model, draft: Model, found: Verdict, one: Known, other: Known, proof: Proof | None
+) -> Verdict:
+    """The fingerprints' verdict with what the engine, others and MLX have to say."""
+    fits = found.usable
+    opinions = {"mlx-engine": others.mlx_engine(one.vocab_size, other.vocab_size, fits=fits)}
+    cache = proof.cache if proof is not None else None
+    made = replace(
+        found,
+        main=main.key,
+        draft=draft.key,
+        advice=engine.advice(main, draft, cache),
+        others={**opinions, **found.others},
+    )
+    refusal = engine.refusal(main, cache)
+    if refusal is not None:
+        kind: VerdictKind = "unsupported" if fits else found.kind
+        reasons = (refusal, *found.reasons) if fits else (*found.reasons, refusal)
+        made = replace(made, kind=kind, reasons=reasons)
+    if proof is None:
+        return made
+    made = replace(made, validated=proof.words, segmentation=proof.segmentation)
+    if proof.refusal and made.usable:
+        return replace(made, kind="incompatible", reasons=(proof.refusal, *made.reasons))
+    return made
 
 
-def _looks(path: Path) -> list[list[Any]]:
-    try:
-        files = [path] if path.is_file() else [e for e in path.iterdir() if e.suffix in _TELLING]
-    except OSError:
-        return []
-    seen: list[list[Any]] = []
-    for file in sorted(files):
+def trimmable(record: dict[str, Any]) -> Trimmable:
+    """From its own fields, as ``dataclasses.asdict`` gives them."""
+    return Trimmable(**{**record, "kinds": tuple(record["kinds"])})
+
+
+def identity(path: Path) -> str:
+    """What a model's telling files look like from outside: name, size, time stamp, inode."""
+    seen = [(name, facts.st_size, facts.st_mtime_ns, facts.st_ino) for name, facts in _files(path)]
+    return json.dumps(seen, ensure_ascii=True, separators=(",", ":"))
+
+
+def content(path: Path) -> str:
+    """SHA-256 over a model's telling files; weights count by their size and time stamp."""
+    hashed = hashlib.sha256()
+    for name, facts in _files(path):
+        hashed.update(f"{name}\0{facts.st_size}\0".encode("utf-8", "surrogateescape"))
+        if name.endswith(_WEIGHTS) or facts.st_size > _HASHED_BYTES:
+            hashed.update(f"{facts.st_mtime_ns}\0".encode())
+            continue
         try:
-            facts = file.stat()
+            with (path / name).open("rb") as file:
+                hashed.update(hashlib.file_digest(file, "sha256").digest())
         except OSError:
             continue
-        seen.append([file.name, facts.st_size, facts.st_mtime_ns, facts.st_ino])
-    return seen
+    return hashed.hexdigest()
 
 
-def from_json(record: dict[str, Any]) -> Verdict:
-    """A verdict from its own fields, as ``dataclasses.asdict`` gives them."""
-    return Verdict(
-        main=record["main"],
-        draft=record["draft"],
-        kind=record["kind"],
-        reasons=tuple(record["reasons"]),
-        differences=tuple(Difference(**each) for each in record["differences"]),
-        difference_count=record["difference_count"],
-        missing_in_draft=tuple(Missing(**each) for each in record["missing_in_draft"]),
-        advice=tuple(record["advice"]),
-        others=dict(record["others"]),
-        validated=record["validated"],
-    )
+def _files(path: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """A model's telling files, by name: one GGUF file, or those in a folder."""
+    try:
+        with os.scandir(path) as entries:
+            names = sorted(each.name for each in entries if each.name.endswith(_TELLING))
+    except NotADirectoryError:
+        yield path.name, os.stat(path)  # noqa: PTH116 - thousands of these
+        return
+    except OSError:
+        return
+    for name in names:
+        try:
+            facts = os.stat(f"{path}/{name}")  # noqa: PTH116 - thousands of these
+        except OSError:
+            continue
+        yield name, facts
+
+
+def _pair(main: Known, draft: Known) -> str:
+    told = "\0".join((main.content, draft.content, *_versions()))
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _versions() -> tuple[str, ...]:
+    return tuple(version(name) for name in ("mlx", "mlx-lm", "transformers"))
+
+
+_TABLES = (
+    "models (path TEXT PRIMARY KEY, looks TEXT NOT NULL, record TEXT NOT NULL)",
+    "verdicts (main TEXT, draft TEXT, kind TEXT, record TEXT, PRIMARY KEY (main, draft))",
+    "proofs (pair TEXT PRIMARY KEY, record TEXT NOT NULL)",
+)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = sqlite3.connect(path, timeout=10)
+    database.execute("PRAGMA journal_mode = WAL")
+    (kept,) = database.execute("PRAGMA user_version").fetchone()
+    if kept not in (0, VERSION):
+        database.close()
+        raise sqlite3.DatabaseError(f"{path} holds another version's work")
+    if kept == 0:
+        with database:
+            for table in _TABLES:
+                database.execute(f"CREATE TABLE IF NOT EXISTS {table} WITHOUT ROWID")
+            database.execute(f"PRAGMA user_version = {VERSION}")
+    return database

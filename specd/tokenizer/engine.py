@@ -1,0 +1,141 @@
+"""What the engines refuse, whatever the tokens say (pure).
+
+Facts come from the model index, config.json and mlx-lm's own cache classes; what an instance was
+loaded with is the server's to tell and stands in a condition.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from specd.lmstudio.model import Model
+
+_BILLIONS: Final = re.compile(
+    r"(?<![a-z0-9.])(\d{1,3}(?:\.\d{1,3})?)\s?b(?![a-z0-9])", re.IGNORECASE
+)
+_MILLIONS: Final = re.compile(r"(?<![a-z0-9.])(\d{2,4})\s?m(?![a-z0-9])", re.IGNORECASE)
+_BITS: Final = {"fp16": 16, "bf16": 16, "f16": 16, "fp32": 32, "f32": 32}
+
+_WORTH_DRAFTING: Final = ((5.0, 0.0), (10.0, 1.0), (24.0, 3.0), (float("inf"), 7.0))
+"""LM Studio's docs: 3B → nothing, 7B → up to 1B, 14B → up to 3B, 32B → up to 7B (billions)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trimmable:
+    """What mlx-lm's own classes say of a main's KV cache.
+
+    ``yes`` is None where they could not be asked. ``kinds`` are the classes; ``window`` is the
+    number of tokens after which a rotating cache cannot be trimmed any more.
+    """
+
+    yes: bool | None
+    kinds: tuple[str, ...] = ()
+    window: int | None = None
+    problem: str = ""
+
+
+def hopeless(main: Model, draft: Model) -> str | None:
+    """Why no engine will ever speculate with this pair, whatever is in its files."""
+    if main.identifier == draft.identifier and main.path == draft.path:
+        return "a model cannot draft for itself"
+    for role, model in (("main", main), ("draft", draft)):
+        why = _never(model, role)
+        if why is not None:
+            return why
+    if main.format != draft.format:
+        return (
+            f"the main is {_format(main)} and the draft is {_format(draft)}: they run in different "
+            "engines"
+        )
+    return None
+
+
+def refusal(main: Model, cache: Trimmable | None) -> str | None:
+    """Why the engine will not speculate for this main, None when nothing is known against it."""
+    if main.format == "mlx" and main.kind == "vlm":
+        return (
+            "the main sees images (config.json has vision_config), and the MLX engine does not "
+            "speculate for such models"
+        )
+    if main.format == "mlx" and cache is not None and cache.yes is False:
+        return (
+            f"the main's KV cache cannot be trimmed ({', '.join(cache.kinds)} in mlx-lm), so "
+            "refused draft tokens could not be taken back"
+        )
+    return None
+
+
+def _never(model: Model, role: str) -> str | None:
+    match model.kind:
+        case "embedding":
+            return f"the {role} makes embeddings and writes no text"
+        case "mmproj":
+            return f"the {role} is a projector (mmproj) for another model and writes no text"
+        case "adapter":
+            return f"the {role} is an adapter without its base model"
+    return None
+
+
+def unusable(model: Model) -> str | None:
+    """Why nothing can be said of a model, None when something can."""
+    if model.kind == "incomplete":
+        return model.problem or "it is incomplete"
+    if model.format == "other":
+        return "its weights are neither safetensors nor GGUF; specd opens no pickles"
+    return None
+
+
+def advice(main: Model, draft: Model, cache: Trimmable | None) -> tuple[str, ...]:
+    """What speaks against a pair without forbidding it."""
+    found: list[str] = []
+    if draft.size_bytes >= main.size_bytes > 0:
+        found.append("the draft is not smaller than the main, so it cannot make it faster")
+    else:
+        found += _sizes(billions(main), billions(draft))
+    if cache is not None and cache.window is not None:
+        found.append(
+            f"part of the main's KV cache keeps only the last {cache.window:,} tokens; once it is "
+            "full, it cannot be trimmed and the engine stops speculating"
+        )
+    if cache is not None and cache.yes is None:
+        found.append(f"mlx-lm could not be asked about the main's KV cache: {cache.problem}")
+    return tuple(found)
+
+
+def _sizes(main: float | None, draft: float | None) -> list[str]:
+    if main is None or draft is None:
+        return []
+    most = next(limit for below, limit in _WORTH_DRAFTING if main < below)
+    if not most and main >= 1.5:
+        return [f"LM Studio's docs see no gain in a draft for a main of {main:g}B"]
+    if most and draft > most * 1.2:
+        return [f"LM Studio's docs advise a draft of up to {most:g}B for a main of {main:g}B"]
+    return []
+
+
+def billions(model: Model) -> float | None:
+    """A model's parameters in billions: by its name, else by its size; None where neither tells."""
+    name = model.repo.rpartition("/")[2] or model.key
+    found = _BILLIONS.search(name)
+    if found is not None:
+        return float(found[1])
+    small = _MILLIONS.search(name)
+    if small is not None:
+        return float(small[1]) / 1000
+    bits = _bits(model.quantization or "")
+    return None if bits is None else round(model.size_bytes * 8 / bits / 1e9, 1)
+
+
+def _bits(quantization: str) -> float | None:
+    lowered = quantization.lower()
+    if lowered in _BITS:
+        return _BITS[lowered]
+    found = re.match(r"(\d{1,2})bit", lowered) or re.match(r"(?:ud-)?i?q(\d)", lowered)
+    # Scales and biases, and the layers that stay wider, take about half a bit per weight.
+    return None if found is None else int(found[1]) + 0.5
+
+
+def _format(model: Model) -> str:
+    return {"mlx": "an MLX model", "gguf": "a GGUF model"}.get(model.format, "another format")

@@ -1,0 +1,54 @@
+"""The vocabulary in a GGUF file's metadata (``tokenizer.ggml.*``, ggml's ``docs/gguf.md``)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Final
+
+from specd.lmstudio import gguf
+from specd.tokenizer import spelling
+from specd.tokenizer.reading import Unreadable
+from specd.tokenizer.spelling import Spelling
+from specd.tokenizer.vocabulary import Vocabulary, check_size
+
+_UNKNOWN: Final = 2  # llama.cpp's enum llama_token_type
+_CONTROL: Final = 3
+_UNUSED: Final = 5
+_PADDING: Final = re.compile(r"\[PAD-?\d+\]")
+
+_FAMILIES: Final[dict[str, tuple[str, Spelling]]] = {
+    "gpt2": ("byte-level", spelling.byte_level),
+    "llama": ("sentencepiece", spelling.sentencepiece()),
+    "t5": ("sentencepiece", spelling.sentencepiece()),
+    "gemma4": ("sentencepiece", spelling.sentencepiece()),
+    "bert": ("sentencepiece", spelling.sentencepiece(byte_tokens=False)),
+}
+
+
+def read(path: Path) -> tuple[Vocabulary, gguf.Tokenizer]:
+    """The vocabulary in ``path``, and what else the file says of its tokenizer.
+
+    Raises:
+        Unreadable: it cannot be read, or names no tokens.
+    """
+    try:
+        told = gguf.read_tokenizer(path)
+    except gguf.NotGguf as error:
+        raise Unreadable(f"{path.name} cannot be used: {error}") from error
+    except OSError as error:
+        raise Unreadable(f"{path.name} cannot be read: {error.strerror or error}") from error
+    if not told.tokens:
+        raise Unreadable(f"{path.name} holds no tokenizer")
+    check_size(len(told.tokens))
+    family, spell = _FAMILIES.get(told.model, ("literal", spelling.literal))
+    tokens: list[bytes | None] = [*spell(told.tokens)]
+    for number, kind in enumerate(told.types[: len(tokens)]):
+        if kind == _UNUSED and _PADDING.fullmatch(told.tokens[number]):
+            tokens[number] = None
+    special = {n for n, kind in enumerate(told.types) if kind in (_CONTROL, _UNKNOWN)}
+    ids = {text: number for number, text in enumerate(told.tokens)}
+    split = "\n".join((told.model, told.pre, *told.merges))
+    splits = hashlib.sha256(split.encode("utf-8", "surrogatepass")).hexdigest()
+    return Vocabulary(family, spell, tokens, ids, special=special, splits=splits), told

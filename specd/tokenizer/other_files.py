@@ -1,0 +1,120 @@
+"""Vocabularies that do not come as ``tokenizer.json``.
+
+- SentencePiece's ``tokenizer.model``: a protobuf, read by SentencePiece's own library;
+- ``tiktoken`` ranks: a line per token, its bytes in base64 and its id;
+- ``vocab.json`` beside ``merges.txt``: GPT-2's files, in its byte alphabet;
+- ``vocab.txt``: WordPiece, a token per line.
+
+What they leave out (special tokens) stands in ``added_tokens.json`` and ``tokenizer_config.json``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from specd.tokenizer import spelling
+from specd.tokenizer.reading import Unreadable, content
+from specd.tokenizer.vocabulary import Vocabulary, by_id, check_size
+
+LIMIT_BYTES = 64 << 20
+
+
+def read_model(path: Path) -> Vocabulary:
+    """``tokenizer.model``: SentencePiece's, or tiktoken's ranks under the same name.
+
+    Raises:
+        Unreadable: it is neither, or cannot be read.
+    """
+    raw = content(path, LIMIT_BYTES)
+    first = raw[:4096].partition(b"\n")[0]
+    return _ranks(path.name, raw) if _rank(first) is not None else _sentencepiece(path.name, raw)
+
+
+def read_ranks(path: Path) -> Vocabulary:
+    """A ``.tiktoken`` file.
+
+    Raises:
+        Unreadable: it cannot be read, or a line is no rank.
+    """
+    return _ranks(path.name, content(path, LIMIT_BYTES))
+
+
+def read_vocab_and_merges(path: Path) -> Vocabulary:
+    """``vocab.json``, and the ``merges.txt`` beside it.
+
+    Raises:
+        Unreadable: one of them cannot be read.
+    """
+    merges = content(path.with_name("merges.txt"), LIMIT_BYTES)
+    try:
+        ids = msgspec.json.decode(content(path, LIMIT_BYTES), type=dict[str, int])
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise Unreadable(f"{path.name} is no vocabulary: {error}") from error
+    tokens = by_id(ids, spelling.byte_level)
+    splits = hashlib.sha256(b"merges.txt" + merges).hexdigest()
+    return Vocabulary("byte-level", spelling.byte_level, tokens, ids, splits=splits)
+
+
+def read_words(path: Path) -> Vocabulary:
+    """``vocab.txt``.
+
+    Raises:
+        Unreadable: it cannot be read.
+    """
+    try:
+        texts = content(path, LIMIT_BYTES).decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"{path.name} is not UTF-8") from error
+    check_size(len(texts))
+    spell = spelling.wordpiece()
+    ids = {text: number for number, text in enumerate(texts)}
+    return Vocabulary("wordpiece", spell, [*spell(texts)], ids)
+
+
+def _sentencepiece(name: str, raw: bytes) -> Vocabulary:
+    from sentencepiece import SentencePieceProcessor  # noqa: PLC0415 - few models need it
+
+    pieces: Any = SentencePieceProcessor()
+    try:
+        pieces.LoadFromSerializedProto(raw)
+        size = pieces.GetPieceSize()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise Unreadable(f"{name} is no SentencePiece model: {str(error)[:200]}") from error
+    check_size(max(1, size))
+    numbers = range(size)
+    texts = [pieces.IdToPiece(number) for number in numbers]
+    spell = spelling.sentencepiece(byte_tokens=any(map(pieces.IsByte, numbers)))
+    special = {n for n in numbers if pieces.IsControl(n) or pieces.IsUnknown(n)}
+    ids = {text: number for number, text in enumerate(texts)}
+    splits = hashlib.sha256(raw).hexdigest()
+    return Vocabulary("sentencepiece", spell, [*spell(texts)], ids, special=special, splits=splits)
+
+
+def _ranks(name: str, raw: bytes) -> Vocabulary:
+    ids: dict[str, int] = {}
+    for number, line in enumerate(raw.splitlines()):
+        if not line.strip():
+            continue
+        rank = _rank(line)
+        if rank is None:
+            raise Unreadable(f"{name}, line {number + 1}, is no tiktoken rank")
+        ids[spelling.to_alphabet(rank[0])] = rank[1]
+    tokens = by_id(ids, spelling.byte_level)
+    splits = hashlib.sha256(b"tiktoken" + raw).hexdigest()
+    return Vocabulary("byte-level", spelling.byte_level, tokens, ids, splits=splits)
+
+
+def _rank(line: bytes) -> tuple[bytes, int] | None:
+    token, _, number = line.strip().partition(b" ")
+    if not number.isdigit() or len(number) > 9:
+        return None
+    try:
+        return base64.b64decode(token, validate=True), int(number)
+    except (binascii.Error, ValueError):
+        return None

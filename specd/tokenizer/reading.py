@@ -1,0 +1,98 @@
+"""Read a file of somebody's model folder: regular, inside the folder, bounded, or not at all.
+
+Anything may lie in a model folder. A link may leave it for the ``blobs`` beside it, as in the cache
+of the ``huggingface_hub`` library (``snapshots/<revision>/config.json → ../../blobs/…``), and for
+nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+CONFIG_BYTES = 8 << 20
+
+
+class Unreadable(Exception):
+    """The files do not tell; the message names the file and says why."""
+
+
+class Absent(Unreadable):
+    """There is no such file."""
+
+
+def content(path: Path, limit: int, *, head: int | None = None) -> bytes:
+    """A regular file's content, at most ``limit`` bytes; with ``head``, no more than its start.
+
+    Raises:
+        Absent: there is no such file.
+        Unreadable: it is no regular file, leads out of its folder, is empty or too large.
+    """
+    try:
+        real = _inside(path)
+        # Without O_NONBLOCK a FIFO would hold the reader up until somebody writes into it.
+        descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            facts = os.fstat(file.fileno())
+            if not stat.S_ISREG(facts.st_mode):
+                raise Unreadable(f"{path.name} is not a regular file")
+            if facts.st_size == 0:
+                raise Unreadable(f"{path.name} is empty: the download is not finished")
+            if head is None and facts.st_size > limit:
+                raise Unreadable(
+                    f"{path.name} is {facts.st_size >> 20:,} MB; nothing over {limit >> 20} MB is "
+                    "read"
+                )
+            return file.read(limit if head is None else head)
+    except FileNotFoundError as error:
+        raise Absent(f"{path.name} is missing") from error
+    except OSError as error:
+        raise Unreadable(f"{path.name} cannot be read: {error.strerror or error}") from error
+
+
+def _inside(path: Path) -> str:
+    real = os.path.realpath(path, strict=True)
+    if not path.is_symlink():
+        return real
+    folder = Path(os.path.realpath(path.parent))
+    allowed = [folder]
+    if folder.parent.name == "snapshots":
+        allowed.append(folder.parent.parent / "blobs")
+    if not any(Path(real).is_relative_to(each) for each in allowed):
+        raise Unreadable(
+            f"{path.name} is a link out of the model's folder; put the file itself there"
+        )
+    return real
+
+
+def json_object(path: Path, *, required: bool = False) -> dict[str, Any]:
+    """The JSON object in ``path``; empty when there is none and none is required.
+
+    Raises:
+        Unreadable: it cannot be read, or is no JSON object; or it is missing and required.
+    """
+    try:
+        value = json.loads(content(path, CONFIG_BYTES))
+    except Absent:
+        if required:
+            raise
+        return {}
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"{path.name} is not JSON that can be read: {_short(error)}") from error
+    if not isinstance(value, dict):
+        raise Unreadable(f"{path.name} holds no JSON object")
+    return value
+
+
+def whole(value: object) -> int | None:
+    """``value`` where it is an integer that could be a token id or a count."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 31:
+        return value
+    return None
+
+
+def _short(error: Exception) -> str:
+    return str(error)[:200] or type(error).__name__

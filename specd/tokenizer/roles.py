@@ -1,0 +1,132 @@
+"""What the files beside a vocabulary say of it: more tokens, and which of them play a part.
+
+Follows what loaders do, since that is what runs: ``tokenizer_config.json`` may name tokens that
+``tokenizer.json`` lacks, and transformers then appends them at the next free ids, whatever ids it
+gives them; an answer ends with the ids of ``generation_config.json``, else ``config.json``, and
+with the tokenizer's own eos token (mlx-lm's ``load_config`` and ``TokenizerWrapper``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from specd.tokenizer.reading import Absent, Unreadable, content, json_object, whole
+from specd.tokenizer.vocabulary import Vocabulary
+
+TEMPLATE_BYTES: Final = 1 << 20
+
+_ROLES: Final = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "mask_token")
+_MARKUP: Final = re.compile(r"<[^<>\s]{1,100}>|\[[^\[\]\s]{1,40}\]")
+
+
+def complete(
+    vocabulary: Vocabulary, folder: Path, config: Mapping[str, Any], *, fast: bool
+) -> None:
+    """Add what ``added_tokens.json`` and ``tokenizer_config.json`` (``config``) name beyond it.
+
+    ``fast`` tells that ``tokenizer.json`` was read: only then do loaders choose the ids.
+
+    Raises:
+        Unreadable: an id is impossible.
+    """
+    listed = {} if fast else json_object(folder / "added_tokens.json")
+    for text, number in listed.items():
+        place = whole(number)
+        if place is not None and vocabulary.id_of(text) is None:
+            vocabulary.add(text, place, special=False)
+    for number, text, special in _decoder(config):
+        known = vocabulary.id_of(text)
+        if known is None:
+            known = vocabulary.next_id() if fast else number
+            vocabulary.add(text, known, special=special)
+        elif special:
+            vocabulary.special.add(known)
+        if known != number:
+            vocabulary.remarks.append(
+                f"tokenizer_config.json gives {text!r} the id {number}, loaders give it {known}"
+            )
+    for text in _named(config):
+        known = vocabulary.id_of(text)
+        if known is None:
+            known = vocabulary.next_id() if fast else len(vocabulary.tokens)
+            vocabulary.add(text, known, special=True)
+        vocabulary.special.add(known)
+
+
+def _decoder(config: Mapping[str, Any]) -> list[tuple[int, str, bool]]:
+    """``added_tokens_decoder``: (id, text, special), by id."""
+    listed = config.get("added_tokens_decoder")
+    found: list[tuple[int, str, bool]] = []
+    for key, told in listed.items() if isinstance(listed, dict) else ():
+        text = _text(told)
+        if text is None or not (isinstance(key, str) and key.isdecimal() and len(key) < 10):
+            raise Unreadable("tokenizer_config.json has an added_tokens_decoder that is none")
+        found.append((int(key), text, isinstance(told, dict) and told.get("special") is True))
+    return sorted(found)
+
+
+def _named(config: Mapping[str, Any]) -> Iterator[str]:
+    for role in _ROLES:
+        text = _text(config.get(role))
+        if text:
+            yield text
+    for key in ("additional_special_tokens", "extra_special_tokens"):
+        more = config.get(key)
+        for each in more.values() if isinstance(more, dict) else more or ():
+            text = _text(each)
+            if text:
+                yield text
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, dict):
+        value = value.get("content")
+    return value if isinstance(value, str) else None
+
+
+def bos(vocabulary: Vocabulary, config: Mapping[str, Any]) -> int | None:
+    """The id that begins a text, None where there is none."""
+    text = _text(config.get("bos_token"))
+    return None if text is None else vocabulary.id_of(text)
+
+
+def eos(
+    vocabulary: Vocabulary,
+    tokenizer_config: Mapping[str, Any],
+    config: Mapping[str, Any],
+    generation: Mapping[str, Any],
+) -> frozenset[int]:
+    """The ids that end an answer."""
+    told = generation.get("eos_token_id") or config.get("eos_token_id")
+    ids = told if isinstance(told, list) else [told]
+    found = {number for each in ids if (number := whole(each)) is not None}
+    text = _text(tokenizer_config.get("eos_token"))
+    own = None if text is None else vocabulary.id_of(text)
+    return frozenset(found if own is None else {*found, own})
+
+
+def template(
+    vocabulary: Vocabulary, folder: Path, tokenizer_config: Mapping[str, Any]
+) -> frozenset[int]:
+    """The added and control tokens that the chat template writes."""
+    text = "\n".join(_templates(folder, tokenizer_config))[:TEMPLATE_BYTES]
+    found: set[int] = set()
+    for name in set(_MARKUP.findall(text)):
+        number = vocabulary.id_of(name)
+        if number is not None and (number in vocabulary.special or name in vocabulary.added):
+            found.add(number)
+    return frozenset(found)
+
+
+def _templates(folder: Path, config: Mapping[str, Any]) -> Iterator[str]:
+    with contextlib.suppress(Absent):
+        yield content(folder / "chat_template.jinja", TEMPLATE_BYTES).decode("utf-8", "replace")
+    told = config.get("chat_template")
+    for each in told if isinstance(told, list) else [told]:
+        text = each.get("template") if isinstance(each, dict) else each
+        if isinstance(text, str):
+            yield text

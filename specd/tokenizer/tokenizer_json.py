@@ -1,0 +1,175 @@
+"""``tokenizer.json``, the serialisation of the ``tokenizers`` library: BPE, Unigram, WordPiece.
+
+Ten megabytes of it are vocabulary and merges. The typed decoder builds the vocabulary alone; merges
+are passed over and count only through a digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from specd.tokenizer import spelling
+from specd.tokenizer.reading import Unreadable, content
+from specd.tokenizer.spelling import Spelling
+from specd.tokenizer.vocabulary import Vocabulary, by_id, check_size
+
+FILE = "tokenizer.json"
+LIMIT_BYTES = 64 << 20
+
+
+class _Added(msgspec.Struct):
+    id: int
+    content: str
+    special: bool = False
+
+
+class _Model(msgspec.Struct):
+    vocab: msgspec.Raw
+    merges: msgspec.Raw = msgspec.Raw(b"[]")
+    type: str | None = None
+    byte_fallback: bool | None = None
+    continuing_subword_prefix: str | None = None
+    end_of_word_suffix: str | None = None
+
+
+class _Tokenizer(msgspec.Struct):
+    model: _Model
+    added_tokens: list[_Added] | None = None
+    decoder: msgspec.Raw = msgspec.Raw(b"null")
+    pre_tokenizer: msgspec.Raw = msgspec.Raw(b"null")
+    normalizer: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_DECODER = msgspec.json.Decoder(_Tokenizer)
+_VOCAB = msgspec.json.Decoder(dict[str, int] | list[tuple[str, float]])
+
+
+def read(path: Path) -> Vocabulary:
+    """The vocabulary in ``path``.
+
+    Raises:
+        Unreadable: it is missing, too large, no such file, lists impossible ids or contradicts
+            itself.
+    """
+    raw = content(path, LIMIT_BYTES)
+    try:
+        tokenizer = _DECODER.decode(raw)
+        family = _family(tokenizer)
+        ids, tokens = _vocabulary(bytes(tokenizer.model.vocab), family)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise Unreadable(f"{path.name} is no tokenizer that can be read: {error}") from error
+    made = Vocabulary(family.name, family.spelling(), list(tokens), ids, splits=_splits(tokenizer))
+    _add(made, tokenizer.added_tokens or [], path.name)
+    return made
+
+
+def _add(made: Vocabulary, listed: list[_Added], name: str) -> None:
+    """Give added tokens their ids as the library does when it loads them.
+
+    It takes the vocabulary's id for a text that stands there and the next free one otherwise,
+    whatever the file says. A file that says something else means different tokens to different
+    readers.
+    """
+    following = made.next_id()
+    for each in listed:
+        check_size(each.id + 1)
+        loaded = made.id_of(each.content)
+        if loaded is None:
+            loaded = following
+        if loaded != each.id:
+            raise Unreadable(
+                f"{name} contradicts itself: it gives {each.content!r} the id {each.id}, and "
+                f"loaders give it {loaded}"
+            )
+        made.add(each.content, loaded, special=each.special)
+        following = max(following, loaded + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """How tokens are spelled: a name, the mark that matters, whether ``<0x0A>`` is a byte."""
+
+    name: str
+    mark: str = ""
+    byte_tokens: bool = False
+
+    def spelling(self) -> Spelling:
+        match self.name:
+            case "byte-level":
+                return spelling.byte_level
+            case "wordpiece":
+                return spelling.wordpiece(self.mark)
+            case "sentencepiece":
+                return spelling.sentencepiece(self.mark, byte_tokens=self.byte_tokens)
+            case "word-end":
+                return spelling.word_end(self.mark)
+            case _:
+                return spelling.literal
+
+
+@lru_cache(maxsize=2)
+def _vocabulary(raw: bytes, family: _Family) -> tuple[Mapping[str, int], tuple[bytes | None, ...]]:
+    """Kept for the next model: main and draft usually carry the same vocabulary, byte for byte."""
+    vocab = _VOCAB.decode(raw)
+    spell = family.spelling()
+    if isinstance(vocab, list):  # Unigram: (text, score) by position
+        texts = [text for text, _ in vocab]
+        return dict(zip(texts, range(len(texts)), strict=True)), tuple(spell(texts))
+    return vocab, tuple(by_id(vocab, spell))
+
+
+def _family(tokenizer: _Tokenizer) -> _Family:
+    decoders = {str(each.get("type")): each for each in _parts(tokenizer.decoder, "decoders")}
+    before = {str(each.get("type")) for each in _parts(tokenizer.pre_tokenizer, "pretokenizers")}
+    model = tokenizer.model
+    if "ByteLevel" in decoders or ("ByteLevel" in before and not decoders):
+        return _Family("byte-level")
+    if model.type == "WordPiece" or "WordPiece" in decoders:
+        return _Family("wordpiece", model.continuing_subword_prefix or "##")
+    bytes_ = "ByteFallback" in decoders or bool(model.byte_fallback)
+    space = _space(decoders)
+    if space is not None or bytes_:
+        return _Family("sentencepiece", space or "▁", bytes_)
+    if model.end_of_word_suffix:
+        return _Family("word-end", model.end_of_word_suffix)
+    return _Family("literal")
+
+
+def _space(decoders: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """What the decoder turns into a space."""
+    metaspace = decoders.get("Metaspace")
+    if metaspace is not None:
+        return str(metaspace.get("replacement") or "▁")
+    replace = decoders.get("Replace")
+    if replace is not None and replace.get("content") == " ":
+        pattern = replace.get("pattern")
+        text = pattern.get("String") if isinstance(pattern, dict) else None
+        return text if isinstance(text, str) and text else None
+    return None
+
+
+def _parts(raw: msgspec.Raw, inner: str) -> Iterator[Mapping[str, Any]]:
+    """A decoder or pre-tokenizer, and those it is made of."""
+    part = msgspec.json.decode(raw)
+    if not isinstance(part, dict):
+        return
+    yield part
+    nested = part.get(inner)
+    for each in nested if isinstance(nested, list) else ():
+        if isinstance(each, dict):
+            yield each
+
+
+def _splits(tokenizer: _Tokenizer) -> str:
+    hashed = hashlib.sha256()
+    for part in (tokenizer.model.merges, tokenizer.pre_tokenizer, tokenizer.normalizer):
+        hashed.update(len(bytes(part)).to_bytes(8, "big"))
+        hashed.update(part)
+    return hashed.hexdigest()

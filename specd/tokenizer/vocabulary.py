@@ -1,0 +1,95 @@
+"""The tokens of one tokenizer, whichever file they were read from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from specd.tokenizer.reading import Unreadable
+from specd.tokenizer.spelling import Spelling
+
+MAX_IDS = 4 << 20
+
+
+@dataclass(slots=True)
+class Vocabulary:
+    """``tokens[i]`` is what id ``i`` spells, None for an id without a token.
+
+    ``ids`` are the tokenizer model's own tokens as the file writes them, ``added`` those beside it;
+    ``special`` the ids of control tokens. ``splits`` is a digest of what decides how text is split
+    ("" where it cannot be told): equal digests split ordinary text alike. ``remarks`` are sentences
+    on what a reader should know about the files.
+    """
+
+    family: str
+    spell: Spelling
+    tokens: list[bytes | None]
+    ids: Mapping[str, int]
+    added: dict[str, int] = field(default_factory=dict)
+    special: set[int] = field(default_factory=set)
+    splits: str = ""
+    remarks: list[str] = field(default_factory=list)
+
+    def id_of(self, text: str) -> int | None:
+        """The id of the token that is written ``text``."""
+        known = self.added.get(text)
+        return self.ids.get(text) if known is None else known
+
+    def next_id(self) -> int:
+        """Where the ``tokenizers`` library puts a token that is new."""
+        return max([len(self.ids), *(number + 1 for number in self.added.values())])
+
+    def add(self, text: str, number: int, *, special: bool) -> None:
+        """Let ``number`` be the token ``text``.
+
+        Raises:
+            Unreadable: no tokenizer has so large an id.
+        """
+        check_size(number + 1)
+        if number >= len(self.tokens):
+            self.tokens.extend([None] * (number + 1 - len(self.tokens)))
+        (self.tokens[number],) = self.spell([text])
+        self.added[text] = number
+        if special:
+            self.special.add(number)
+
+
+def check_size(size: int) -> None:
+    """Refuse a vocabulary no model has.
+
+    Raises:
+        Unreadable: an id is negative, or beyond ``MAX_IDS``.
+    """
+    if size < 1:
+        raise Unreadable(f"the tokenizer lists the negative id {size - 1}")
+    if size > MAX_IDS:
+        raise Unreadable(f"the tokenizer lists the id {size - 1}; no model has so many tokens")
+
+
+def by_id(ids: Mapping[str, int], spell: Spelling) -> list[bytes | None]:
+    """What each id spells, from the texts' ids.
+
+    Raises:
+        Unreadable: an id is negative, impossibly large, or given to two tokens.
+    """
+    numbers = list(ids.values())
+    spelled = spell(list(ids))
+    if numbers == list(range(len(numbers))):
+        return [*spelled]
+    check_size(min(numbers, default=0) + 1)
+    check_size(max(numbers, default=0) + 1)
+    if len(set(numbers)) != len(numbers):
+        raise Unreadable(f"the tokenizer gives the id {_twice(numbers)} to two tokens")
+    tokens: list[bytes | None] = [None] * (max(numbers, default=-1) + 1)
+    for number, token in zip(numbers, spelled, strict=True):
+        tokens[number] = token
+    return tokens
+
+
+def _twice(numbers: Iterable[int]) -> int:
+    seen: set[int] = set()
+    for number in numbers:
+        if number in seen:
+            return number
+        seen.add(number)
+    raise ValueError("no number stands there twice")

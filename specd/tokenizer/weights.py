@@ -1,0 +1,90 @@
+"""How many tokens a model's weights have room for, from the headers of its safetensors files.
+
+config.json's ``vocab_size`` is what a converter wrote down; the rows of the embedding and of the
+output projection are what the engine indexes. Quantizing packs columns, so rows stay rows.
+
+Format: the length of the JSON header (u64, little-endian), the header, the tensors.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from specd.tokenizer.reading import Unreadable, content
+
+HEADER_BYTES: Final = 64 << 20
+MAX_FILES: Final = 512
+
+_EMBEDDINGS: Final = (
+    "embed_tokens.weight",
+    "tok_embeddings.weight",
+    "word_embeddings.weight",
+    "wte.weight",
+    "embed_in.weight",
+    "embeddings.weight",
+    "embedding.weight",
+)
+_OUTPUTS: Final = ("lm_head.weight", "embed_out.weight", "ff_out.weight")
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """``embedding``: ids the model can be given; ``logits``: ids it can answer with."""
+
+    embedding: int
+    logits: int
+
+
+class _Tensor(msgspec.Struct):
+    shape: list[int] = []
+
+
+_HEADER = msgspec.json.Decoder(
+    dict[str, _Tensor]
+)  # "__metadata__" has no shape, and is passed over
+
+
+def rows(folder: Path) -> Rows | None:
+    """The rows of the embedding and of the output; None where the weights do not tell.
+
+    A model without an output projection uses its embedding for that.
+
+    Raises:
+        Unreadable: a file of weights cannot be read or is broken.
+    """
+    # mlx-lm loads model*.safetensors and nothing else.
+    files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
+    embedding: list[int] = []
+    output: list[int] = []
+    for path in files[:MAX_FILES]:
+        for name, tensor in _header(path).items():
+            if len(tensor.shape) != 2:
+                continue
+            if name.endswith(_EMBEDDINGS):
+                embedding.append(tensor.shape[0])
+            elif name.endswith(_OUTPUTS) or name == "output.weight":
+                output.append(tensor.shape[0])
+    if not embedding:
+        return None
+    # Towers for other senses may have embeddings too; none is as large as the vocabulary's.
+    found = max(embedding)
+    return Rows(found, max(output, default=found))
+
+
+def _header(path: Path) -> dict[str, _Tensor]:
+    start = content(path, HEADER_BYTES, head=8)
+    if len(start) < 8:
+        raise Unreadable(f"{path.name} is cut off")
+    (length,) = struct.unpack("<Q", start)
+    if length > HEADER_BYTES:
+        raise Unreadable(f"{path.name} is no safetensors file, or its header is impossibly large")
+    raw = content(path, HEADER_BYTES, head=8 + length)
+    try:
+        return _HEADER.decode(raw[8:])
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise Unreadable(f"{path.name} has no safetensors header: {str(error)[:200]}") from error
