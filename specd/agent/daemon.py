@@ -27,6 +27,7 @@ from specd.agent.inbox import Batch, Inbox
 from specd.agent.jobs import Jobs
 from specd.agent.watch import Watch
 from specd.bench import preconditions, silence
+from specd.bench.result import BenchResult
 from specd.lmstudio import conversations
 from specd.lmstudio import home as homes
 from specd.lmstudio.home import Home, NoHome
@@ -113,6 +114,7 @@ class Daemon:
         self._server: ServerSeen | None = None
         self._app: AppSeen | None = None
         self._pairs: tuple[WantedPair, ...] = ()
+        self._benchmarks: dict[str, BenchResult] = {}
         self._uses: dict[str, PairUse] = {}
         self._memory_bytes = preconditions.machine_memory()
         self._paused = False
@@ -390,6 +392,7 @@ class Daemon:
     def _decide(self) -> None:
         """Work out from all that is known what the files are to hold."""
         self._pairs = self._stores.resolve(self._config, self._world.models)
+        self._benchmarks = self._stores.benchmarks(self._pairs)
         self._look_at_uses()
         if isinstance(self._home, Home):
             self._reconciler.want(
@@ -647,7 +650,7 @@ class Daemon:
             server=self._server,
             app=self._app,
             last_write=datetime.fromisoformat(last.time) if last else None,
-            benchmarks=self._stores.benchmarks(self._pairs),
+            benchmarks=self._benchmarks,
             proofs=proving.proofs(self._pairs, self._uses, self._circumstances),
             in_use={
                 name: use.in_use

@@ -227,8 +227,11 @@ class _Handler(FileSystemEventHandler):
             self.gone = True
         names = self._target.names
         if names is not None:
+            # Every event in the user's home directory comes by here: no Path is made of it.
             touched = {
-                Path(os.fsdecode(path)).name for path in (event.src_path, event.dest_path) if path
+                os.path.basename(os.fsdecode(path))  # noqa: PTH119 - see above
+                for path in (event.src_path, event.dest_path)
+                if path
             }
             if not touched & names and os.fsdecode(event.src_path) != str(self._target.real):
                 return

@@ -301,7 +301,9 @@ def _edited(text: str, change: Edit) -> str:
         trail.append((start, found[0]))
         start = found[0].value_start
     if change.value is not ABSENT:
-        style = _style_around(text, start)
+        scalar = not isinstance(change.value, (dict, list))
+        # Looking at how the file is indented costs more than finding the value.
+        style = _PLAIN if scalar else _style_around(text, start)
         end = _value_end(text, start)
         return text[:start] + style.render(change.value) + text[end:]
     if not trail:
@@ -391,6 +393,9 @@ class _Style:
             separators=("," if self.newline else self.comma, self.colon),
         )
         return text.replace("\n", self.line()) if self.newline else text
+
+
+_PLAIN = _Style("", "", "", ": ", ", ")
 
 
 def _encodable(value: Json) -> bool:
