@@ -57,6 +57,10 @@ class Backend(Protocol):
         """What would be written now."""
         ...
 
+    def verdict(self, main: str, draft: str) -> Future[dict[str, Any]]:
+        """What is known of a pair of models."""
+        ...
+
     def journal(self, limit: int) -> list[dict[str, Any]]:
         """The newest writes first."""
         ...
@@ -137,6 +141,12 @@ def _limit(request: Request) -> int:
     return int(text)
 
 
+def _needed(request: Request, name: str) -> str:
+    if name not in request.query:
+        raise BadRequest(f"{name} is missing: a model's name")
+    return request.query[name]
+
+
 QUESTIONS: dict[str, Question] = {
     "/v1/status": lambda backend, _: _json(backend.status()),
     "/v1/conditions": lambda backend, _: _json(backend.status()["conditions"]),
@@ -151,6 +161,9 @@ QUESTIONS: dict[str, Question] = {
 # What the daemon's own loop must do or look up, by method and path.
 ORDERS: dict[tuple[str, str], Order] = {
     ("GET", "/v1/plan"): lambda backend, _: backend.plan(),
+    ("GET", "/v1/verdict"): lambda backend, request: backend.verdict(
+        _needed(request, "main"), _needed(request, "draft")
+    ),
     ("POST", "/v1/apply"): lambda backend, _: backend.apply(),
     ("POST", "/v1/bench"): lambda backend, request: backend.bench(request.body),
     ("POST", "/v1/pause"): lambda backend, _: backend.pause(),

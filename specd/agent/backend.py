@@ -45,6 +45,10 @@ class DaemonBackend:
         """What would be written now; a look at every file, so it happens on the loop."""
         return self._daemon.on_loop(self._daemon.plan_now)
 
+    def verdict(self, main: str, draft: str) -> Future[dict[str, Any]]:
+        """The kept verdict on two models; it looks at their files, so it happens on the loop."""
+        return self._daemon.on_loop(lambda: self._daemon.verdict_now(main, draft))
+
     def journal(self, limit: int) -> list[dict[str, Any]]:
         """The newest writes first."""
         entries = list(self._daemon.stores.journal.entries())

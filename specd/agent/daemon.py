@@ -7,6 +7,7 @@ one immutable snapshot after every change.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -28,7 +29,7 @@ from specd.agent.jobs import Jobs
 from specd.agent.watch import Watch
 from specd.bench import preconditions, silence
 from specd.bench.result import BenchResult
-from specd.lmstudio import conversations
+from specd.lmstudio import conversations, names
 from specd.lmstudio import home as homes
 from specd.lmstudio.home import Home, NoHome
 from specd.lmstudio.model import Model
@@ -42,6 +43,7 @@ from specd.reconcile.proving import PairUse
 from specd.reconcile.reconciler import Pass, Reconciler, Want
 from specd.reconcile.restore import restore, restore_all
 from specd.reconcile.stores import Stores
+from specd.tokenizer.report import to_json
 from specd.worker.client import Limits
 
 if TYPE_CHECKING:
@@ -749,6 +751,18 @@ class Daemon:
             ],
             "blocked": [{"path": str(each.path), "why": each.why} for each in made.blocked],
             "held": [change.key for _, change in made.held],
+        }
+
+    def verdict_now(self, main: str, draft: str) -> dict[str, Any]:
+        """What is known of two models named as people do; compares nothing itself."""
+        verdict = None
+        with contextlib.suppress(names.NameProblem):
+            pair = [names.resolve(each, self._world.models) for each in (main, draft)]
+            verdict = self._stores.verdicts.lookup(*pair)
+        return {
+            "config": str(self._config_path),
+            "home": str(self._home.path) if isinstance(self._home, Home) else None,
+            "verdict": None if verdict is None else to_json(verdict),
         }
 
     def pause(self) -> dict[str, Any]:

@@ -125,6 +125,15 @@ def test_every_question_is_answered_as_described(
     assert json.loads(content) or path == "/v1/history"
 
 
+def test_verdicts_are_answered_as_described(described: OpenAPI, running: Sandbox) -> None:
+    (pair,) = running.status()["pairs"]
+    for draft, known in ((pair["draft"], True), ("no-such-model", False)):
+        query = {"main": pair["main"], "draft": draft}
+        status, content = check(described, running, "GET", "/v1/verdict", query=query)
+        assert status == 200
+        assert (json.loads(content)["verdict"] is not None) is known
+
+
 def test_metrics_and_events_are_answered_as_described(described: OpenAPI, running: Sandbox) -> None:
     status, content = check(described, running, "GET", "/metrics")
     assert (status, b"specd_healthy" in content) == (200, True)
@@ -164,6 +173,7 @@ def test_orders_are_answered_as_described(described: OpenAPI, running: Sandbox) 
         ("POST", "/v1/bench", {"pair": "x"}, 400),
         ("GET", "/v1/journal?limit=0", None, 400),
         ("GET", "/v1/journal?limit=many", None, 400),
+        ("GET", "/v1/verdict?main=x", None, 400),
     ],
 )
 def test_refusals_are_described_too(
