@@ -40,6 +40,11 @@ def socket_path(state: Path) -> Path:
     return state / "run" / "specd.sock"
 
 
+def lock_path(state: Path) -> Path:
+    """What the one daemon of a state directory holds; its process id stands in it."""
+    return state / "run" / "specd.lock"
+
+
 def log_path(state: Path) -> Path:
     """The current log file; rotated ones stand beside it with a number appended."""
     return state / "logs" / "specd.log"

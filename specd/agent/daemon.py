@@ -98,7 +98,7 @@ class Daemon:
         self._state = state
         self._inbox = Inbox()
         opened = tuple(private.enforce(state))
-        self._held_lock = lock.hold(state / "run" / "specd.lock")
+        self._held_lock = lock.hold(places.lock_path(state))
         self._config, self._config_problem = survey.configuration(config_path, state)
         self._events = Events(places.log_path(state), self._config.agent.log_level)
         for line in opened:

@@ -20,10 +20,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import psutil
+
 from specd import __version__, config, places
 from specd.cli import ask, logbook
 from specd.config import ConfigError, SpecdConfig
-from specd.lmstudio import app, settings
+from specd.lmstudio import app, server_log, settings
 from specd.lmstudio import home as homes
 from specd.lmstudio.home import Home, NoHome
 from specd.reconcile import survey
@@ -175,6 +177,37 @@ def socket(patient: Patient) -> Finding:
     return Finding("socket", "ok", f"{path} is private")
 
 
+def lock(patient: Patient) -> Finding:
+    """Whether a process holds the state directory without answering.
+
+    The lock itself is not tried: a daemon that starts at that moment would find it taken.
+    """
+    path = places.lock_path(patient.state)
+    try:
+        told = path.read_text(encoding="ascii", errors="replace").strip()
+    except FileNotFoundError:
+        return Finding("lock", "ok", "no daemon has worked here yet")
+    except OSError as error:
+        return Finding("lock", "fail", f"{path}: {error.strerror}", f"chmod 600 {path}")
+    holder = _specd_process(told)
+    if holder is None:
+        return Finding("lock", "ok", "no process holds it")
+    if patient.status is None:
+        says = f"process {holder} holds {path.parent.parent} and does not answer"
+        return Finding("lock", "fail", says, f"`specd restart`, or `kill {holder}`")
+    return Finding("lock", "ok", f"process {holder} holds it")
+
+
+def _specd_process(told: str) -> int | None:
+    if not told.isdigit():
+        return None
+    try:
+        words = psutil.Process(int(told)).cmdline()
+    except psutil.Error:
+        return None
+    return int(told) if any("specd" in word for word in words) else None
+
+
 def daemon(patient: Patient) -> Finding:
     """Whether the daemon answers, and is of this version."""
     if patient.status is None:
@@ -307,6 +340,23 @@ def server(patient: Patient) -> Finding:
     return Finding("server", "ok", f"{seen.url} answers; loaded: {', '.join(loaded) or 'nothing'}")
 
 
+def drafts_in_the_server_log(patient: Patient) -> Finding:
+    """Whether LM Studio's own log tells of draft tokens; it need not, so it is never a fault."""
+    name = "server log"
+    if isinstance(patient.home, NoHome):
+        return Finding(name, "note", "not looked at: there is no home")
+    newest = server_log.newest(patient.home.path)
+    if newest is None:
+        return Finding(name, "note", "LM Studio has written none")
+    logged = server_log.read(newest)
+    if not logged:
+        return Finding(name, "note", f"{newest} tells of no draft tokens; that proves nothing")
+    drafted, accepted = sum(each.total for each in logged), sum(each.accepted for each in logged)
+    drafts = ", ".join(sorted({each.draft for each in logged if each.draft})) or "a draft"
+    says = f"{newest}: {accepted} of {drafted} draft tokens of {drafts} accepted"
+    return Finding(name, "ok" if accepted else "note", says)
+
+
 def mlx(_: Patient) -> Finding:
     """Whether MLX works here; it runs in a process of its own, as specd's workers do."""
     code = (
@@ -361,6 +411,7 @@ CHECKS: tuple[Callable[[Patient], Finding], ...] = (
     state_directory,
     room,
     daemon,
+    lock,
     socket,
     service,
     log,
@@ -368,6 +419,7 @@ CHECKS: tuple[Callable[[Patient], Finding], ...] = (
     settings_file,
     lm_studio_app,
     server,
+    drafts_in_the_server_log,
     mlx,
     _symptom(
         "option missing in LM Studio?",

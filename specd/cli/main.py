@@ -221,9 +221,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"specd: standard output cannot be written: {error.strerror}", file=sys.stderr)
         return CANNOT_SHOW
     except Exception as problem:
+        from specd.bench.database import NewerHistory
         from specd.places import NoPlace
+        from specd.reconcile.entry import NewerJournal
 
-        if not isinstance(problem, NoPlace):
+        if not isinstance(problem, (NoPlace, NewerHistory, NewerJournal)):
             raise
         print(f"specd: {problem}", file=sys.stderr)
         return 2

@@ -1,0 +1,279 @@
+"""The status screen: every fault with its next step, at any width, with and without colour."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from specd.cli import remedies, status
+from specd.cli.meanings import MEANINGS
+from specd.reconcile import judge
+from tests.daemon import Sandbox, until
+
+ESCAPE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+def answer(**more: Any) -> dict[str, Any]:
+    """A daemon's answer as it stands after a good night."""
+    return {
+        "version": "0.1.0",
+        "state": "healthy",
+        "home": "/home/ada/.lmstudio",
+        "uptime_s": 7200.0,
+        "paused": False,
+        "conditions": [
+            condition("SettingsApplied", "true", "Applied", "every wanted value stands"),
+            condition("Faster", "unknown", "NotMeasured", "not benchmarked yet"),
+        ],
+        "pairs": [],
+        "held": [],
+        "last_write": None,
+        "next_benchmark": None,
+        "benchmark": None,
+        **more,
+    }
+
+
+def condition(kind: str, status: str, reason: str, message: str) -> dict[str, Any]:
+    since = "2026-11-24T20:00:00+00:00"
+    return {"type": kind, "status": status, "reason": reason, "message": message, "since": since}
+
+
+PAIR = {
+    "main": "qwen3-8b",
+    "draft": "qwen3-0.6b",
+    "draft_tokens": 3,
+    "verdict": "compatible",
+    "speedup": 1.31,
+    "interval": [1.22, 1.4],
+    "measured_at": "2026-11-20T04:30:00+00:00",
+    "state": "wanted",
+    "why": "measured 1.31× with 3 draft tokens",
+    "observed": None,
+    "in_use": None,
+}
+
+WRITE = {
+    "id": 12,
+    "time": "2026-11-24T20:00:00+00:00",
+    "path": "/home/ada/.lmstudio/settings.json",
+    "surface": "settings",
+    "state": "written",
+    "changes": [{"key": "speculativeDecoding", "old": None, "new": True, "why": "wanted"}],
+}
+
+
+def faults() -> set[tuple[str, str]]:
+    """Every (type, reason) with which a condition can be false, read off the judges' source."""
+    found: set[tuple[str, str]] = set()
+    tree = ast.parse(inspect.getsource(judge))
+    reasons: dict[str, set[str]] = {}
+    for function in (each for each in tree.body if isinstance(each, ast.FunctionDef)):
+        reasons[function.name] = {
+            node.elts[1].value
+            for node in ast.walk(function)
+            if isinstance(node, ast.Tuple)
+            and len(node.elts) == 3
+            and isinstance(node.elts[0], ast.Constant)
+            and node.elts[0].value == "false"
+            and isinstance(node.elts[1], ast.Constant)
+        }
+    for kind, judging in judge.JUDGES:
+        mine = {(kind, reason) for reason in reasons[judging.__name__]}
+        if kind in ("SettingsApplied", "PairsConfigured"):
+            mine |= {(kind, reason) for reason in reasons["_files_hold"]}
+            mine |= {(kind, reason) for reason in ("ReadOnly", "WriteFailed")}
+        if kind == "PairsConfigured":
+            mine |= {(kind, reason) for reason in ("ModelMissing", "PairRefused")}
+        found |= mine
+    return found
+
+
+def test_every_condition_that_can_be_false_is_among_the_faults() -> None:
+    assert {kind for kind, _ in faults()} == set(MEANINGS)
+
+
+@pytest.mark.parametrize(("kind", "reason"), sorted(faults()))
+def test_every_fault_has_its_next_step(kind: str, reason: str) -> None:
+    if (kind, reason) not in remedies.STEPS:
+        # Then the message carries its own advice behind a dash.
+        source = inspect.getsource(dict(judge.JUDGES)[kind])  # type: ignore[index]
+        assert " — " in source, f"{kind} ({reason}) is told without a next step"
+
+
+def test_no_next_step_is_for_a_fault_that_cannot_be() -> None:
+    assert set(remedies.STEPS) <= faults()
+
+
+def test_a_fault_is_shown_with_what_to_do_and_what_is_true_without() -> None:
+    shown = status.render(
+        answer(
+            state="degraded",
+            conditions=[
+                condition("AppUpToDate", "false", "RestartNeeded", "specd wrote after it started"),
+                condition(
+                    "CacheAgrees", "false", "Disagrees", "it is wrong — `specd cache refresh`"
+                ),
+                condition("Uncontended", "true", "Quiet", "all is quiet — really"),
+            ],
+        ),
+        80,
+        colour=False,
+    )
+    assert "✗ AppUpToDate           specd wrote after it started\n" in shown
+    assert "                        → restart LM Studio\n" in shown
+    assert "it is wrong\n                        → `specd cache refresh`\n" in shown
+    assert "✓ Uncontended           all is quiet — really\n" in shown
+    assert shown.count("→") == 2
+
+
+def test_a_pair_is_shown_with_verdict_length_speed_up_and_its_age(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown = status.render(answer(pairs=[PAIR], last_write=WRITE), 80, colour=False)
+    assert "qwen3-8b ← qwen3-0.6b\n    compatible · 3 draft tokens · 1.31× faster" in shown
+    assert re.search(r"\[1\.22, 1\.40\], \d+ d ago", shown)
+    assert "(undo: specd restore 12)" in " ".join(shown.split())
+
+
+def test_paths_under_the_home_directory_are_written_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    shown = status.render(answer(last_write=WRITE), 80, colour=False)
+    assert "up 2 h · ~/.lmstudio" in shown
+    assert "~/.lmstudio/settings.json" in shown
+    elsewhere = answer(home="/backup/home/ada/.lmstudio")
+    assert "/backup/home/ada/.lmstudio" in status.render(elsewhere, 80, colour=False)
+
+
+@pytest.mark.parametrize("columns", [30, 40, 59, 60, 80, 120, 200])
+def test_no_line_is_wider_than_the_terminal_unless_a_word_is(columns: int) -> None:
+    wordy = "every wanted value stands in LM Studio's own settings " * 3
+    shown = status.render(
+        answer(
+            conditions=[
+                condition("TokenizersCompatible", "false", "Incompatible", wordy),
+                condition("SettingsApplied", "true", "Applied", wordy),
+            ],
+            pairs=[{**PAIR, "state": "withdrawn", "why": wordy}],
+            last_write=WRITE,
+            held=["speculativeDecoding"],
+            benchmark=f"postponed: {wordy}",
+        ),
+        columns,
+        colour=True,
+    )
+    for line in ESCAPE.sub("", shown).splitlines()[1:]:
+        room = max(columns, 24 + 20)  # a column of text is never narrower than 20
+        assert len(line) <= room or len(line.split()) == 1, repr(line)
+        assert line == line.rstrip()
+
+
+@given(text=st.text())
+def test_nothing_that_is_shown_can_reach_the_terminal_as_a_command(text: str) -> None:
+    shown = status.render(
+        answer(
+            home=text,
+            conditions=[condition("SettingsApplied", "false", "Applied", text)],
+            pairs=[{**PAIR, "main": text, "why": text, "state": "missing"}],
+            last_write={**WRITE, "path": text},
+            held=[text],
+            benchmark=text,
+        ),
+        80,
+        colour=False,
+    )
+    assert all(character.isprintable() or character == "\n" for character in shown)
+
+
+def test_colour_is_for_terminals_and_no_color_is_heard(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox.running()
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert "\x1b" not in sandbox.specd("status").stdout
+    assert "\x1b[32m" in on_a_terminal(sandbox)[0]
+    sandbox.env["NO_COLOR"] = "1"
+    assert "\x1b" not in on_a_terminal(sandbox)[0]
+
+
+def on_a_terminal(sandbox: Sandbox, *words: str, seconds: float = 0) -> tuple[str, int]:
+    """What ``specd status`` shows on a terminal, ended with Ctrl-C after ``seconds``."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "specd", "status", *words],
+        env=sandbox.environment(),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown = b""
+    end = time.monotonic() + seconds
+    while True:
+        if seconds and time.monotonic() > end:
+            process.send_signal(signal.SIGINT)
+        try:
+            chunk = os.read(ours, 1 << 16)
+        except OSError:  # the other end is closed
+            break
+        if not chunk:
+            break
+        shown += chunk
+    os.close(ours)
+    return shown.decode().replace("\r\n", "\n"), process.wait(20)
+
+
+def test_watch_draws_over_itself_until_it_is_interrupted(sandbox: Sandbox) -> None:
+    sandbox.running()
+    shown, code = on_a_terminal(sandbox, "--watch", seconds=2.5)
+    assert shown.count("\x1b[H") >= 2
+    assert "\x1b[2J" not in shown  # clearing first is what flickers
+    assert code in (0, 1)
+    assert "Traceback" not in shown
+
+
+def test_json_holds_what_programs_rely_on(sandbox: Sandbox) -> None:
+    sandbox.running()
+    done = sandbox.specd("status", "--json")
+    told = json.loads(done.stdout)
+    assert {
+        "version", "state", "home", "pid", "uptime_s", "conditions", "pairs", "last_write",
+        "next_benchmark",
+    } <= told.keys()  # fmt: skip
+    assert [each["type"] for each in told["conditions"]] == list(MEANINGS)
+    assert done.returncode == (0 if told["state"] == "healthy" else 1)
+
+
+def test_without_a_daemon_json_stays_json(sandbox: Sandbox) -> None:
+    done = sandbox.specd("status", "--json")
+    assert done.returncode == 3
+    assert json.loads(done.stdout)["state"] == "stopped"
+    done = sandbox.specd("status")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "`specd install`" in done.stderr
+
+
+def test_a_fault_ends_with_one(sandbox: Sandbox) -> None:
+    sandbox.running()
+    until(lambda: sandbox.specd("status").returncode == 0, "all is well")
+    sandbox.settings.write_text("{")
+    until(lambda: sandbox.condition("SettingsApplied")["status"] == "false", "the fault is seen")
+    done = sandbox.specd("status")
+    assert done.returncode == 1
+    assert "→ open and save LM Studio's settings" in done.stdout
