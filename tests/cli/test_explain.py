@@ -1,0 +1,75 @@
+"""``specd explain``: a condition, a model, a pair; with and without the daemon."""
+
+from __future__ import annotations
+
+import pytest
+
+from specd.cli.meanings import MEANINGS
+from tests.daemon import Sandbox, until
+
+from .conftest import DRAFT, MAIN, measured
+
+
+def told(sandbox: Sandbox, *words: str, code: int = 0) -> str:
+    """What it says, on one line."""
+    done = sandbox.specd("explain", *words)
+    assert done.returncode == code, done.stderr
+    return " ".join(done.stdout.split())
+
+
+def test_a_condition_is_explained_by_what_was_seen_and_what_comes_next(seed: Sandbox) -> None:
+    seed.start()
+    until(lambda: seed.condition("PairsConfigured")["status"] == "true", "the pair", 60)
+    text = told(seed, "pairsconfigured")
+    assert text.startswith("PairsConfigured is true (Applied) why 1 of 1 pairs")
+    for word in ("since 20", "true when Every pair", "looked at", "what next"):
+        assert word in text
+
+
+@pytest.mark.parametrize("kind", MEANINGS)
+def test_without_a_daemon_every_condition_still_has_a_meaning(sandbox: Sandbox, kind: str) -> None:
+    done = sandbox.specd("explain", kind)
+    assert done.returncode == 3
+    assert "true when" in done.stdout
+    assert "how it stands cannot be told: specd is not running" in done.stderr
+
+
+def test_a_main_is_explained_by_its_pair_and_the_drafts_it_could_have(seed: Sandbox) -> None:
+    text = told(seed, MAIN)
+    assert text.startswith(f"{MAIN}-4bit: mlx llm")
+    assert "mlx-community/Josiefied-Qwen3-8B-abliterated-v1-4bit" in text
+    assert "4.62 GB" in text
+    assert f"as main {MAIN}-4bit ← {DRAFT} is waiting" in text
+    assert text.count("could draft") == 4
+    assert "names no draft" in text
+    assert seed.specd("apply").returncode == 0
+    text = told(seed, MAIN)
+    assert "names mlx-community/Josiefied-Qwen2.5-0.5B-abliterated" in text
+
+
+def test_a_draft_is_explained_by_who_uses_it(seed: Sandbox) -> None:
+    assert f"as draft in use by {MAIN}-4bit ← {DRAFT}" in told(seed, DRAFT)
+
+
+def test_a_pair_is_explained_by_verdict_and_measurement(seed: Sandbox) -> None:
+    assert seed.specd("apply").returncode == 0
+    measured(seed, 3, 1.31, (1.22, 1.4))
+    text = told(seed, MAIN, DRAFT)
+    assert text.startswith(f"{MAIN}-4bit ← {DRAFT}: compatible")
+    assert "draft lacks <tool_response>" in text
+    assert "costs acceptance, never correctness" in text
+    assert "1.31× [1.22, 1.40] with 3 draft tokens" in text
+    assert text == told(seed, f"{MAIN} ← {DRAFT}")
+
+
+def test_a_pair_that_is_not_asked_for_says_so(seed: Sandbox) -> None:
+    assert seed.specd("apply").returncode == 0
+    text = told(seed, MAIN, "qwen3-4b")
+    assert f"nothing: {MAIN}-4bit ← {DRAFT} is what specd.toml comes to" in text
+    assert "nothing: specd.toml has no [[pair]] for qwen3-4b" in told(seed, "qwen3-4b", DRAFT)
+
+
+def test_a_name_that_fits_nothing_lists_what_there_is(seed: Sandbox) -> None:
+    done = seed.specd("explain", "josefied-qwen3")
+    assert done.returncode == 2
+    assert "mlx-community/Josiefied-Qwen3-8B-abliterated-v1-4bit" in done.stderr
