@@ -37,7 +37,7 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A figure to hold. ``smoke`` tells that it is a ratio, which means the same on any machine."""
+    """A figure to hold."""
 
     what: str
     value: float
@@ -53,8 +53,8 @@ class Claim:
 
     @property
     def smoke(self) -> bool:
-        """Whether it may be judged on a machine that does other things too."""
-        return self.unit == "×"
+        """Whether it may be judged on a machine that does other things too: ratios and counts."""
+        return self.unit in ("×", "")
 
     def far_off(self, factor: float) -> bool:
         """Whether the bound is missed by more than ``factor``."""

@@ -13,6 +13,8 @@ from bench.machine import Machine
 BEGIN = "<!-- measured: begin -->"
 END = "<!-- measured: end -->"
 
+NOT_MEASURED = "–"
+
 
 def as_json(machine: Machine, taken_at: str, sections: Sequence[Section]) -> str:
     """Everything, the single samples included."""
@@ -67,7 +69,7 @@ def _claim(claim: Claim) -> tuple[str, ...]:
 
 def _cell(value: float | str | None) -> str:
     if value is None:
-        return "–"
+        return NOT_MEASURED
     return value if isinstance(value, str) else number(value)
 
 
