@@ -147,7 +147,7 @@ def _by_class(
         found_lengths = predict.lengths([answer], costs)
         each = found_lengths[draft_tokens]
         found[answer.kind] = {
-            "acceptance": each.acceptance,
+            "acceptance": each.acceptance or 0.0,
             "predicted_tps": each.predicted_tps,
             "predicted_speedup": each.predicted_speedup,
         }

@@ -13,13 +13,14 @@ class LengthResult:
     """One draft length: what replay counted and the cost model predicts.
 
     ``acceptance`` is the share of drafted tokens accepted (0..1), ``accepted`` and ``rounds`` are
-    counts over all prompts, ``predicted_tps`` is tokens per second.
+    counts over all prompts, ``predicted_tps`` is tokens per second. Where a server was measured,
+    what it told stands here, and the speed is measured; None is what it did not tell.
     """
 
     draft_tokens: int
-    acceptance: float
-    accepted: int
-    rounds: int
+    acceptance: float | None
+    accepted: int | None
+    rounds: int | None
     predicted_tps: float
     predicted_speedup: float
 

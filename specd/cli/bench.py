@@ -5,16 +5,32 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from specd.bench import prompts
-from specd.cli import check, world
-from specd.lmstudio import names
+from specd import config, places
+from specd.bench import preconditions, prompts
+from specd.bench.result import BenchResult
+from specd.cli import charts, check, compare, world
+from specd.cli.paint import width
+from specd.config import ConfigError, SpecdConfig
+from specd.lmstudio import home as homes
+from specd.lmstudio import names, server
+from specd.lmstudio.home import Home
 from specd.lmstudio.model import Model
+from specd.reconcile import engine, proving, survey
+from specd.reconcile.facts import ServerSeen
+from specd.reconcile.stores import Stores
 from specd.worker.client import Limits, WorkerError, run_task
+
+MEASURED, NOT_MEASURED, BAD_INPUT = 0, 1, 2
 
 
 def parser() -> argparse.ArgumentParser:
@@ -23,10 +39,17 @@ def parser() -> argparse.ArgumentParser:
         prog="specd bench",
         description="Measure whether a draft makes its main faster, and with which draft length. "
         "Without arguments, every pair of specd.toml.",
-        epilog="example: specd bench qwen3-8b qwen3-0.6b --quick",
+        epilog="examples: specd bench qwen3-8b qwen3-0.6b --quick; specd bench compare 3 7 (two "
+        "runs of `specd history`); exit code: 0 measured, 1 it could not be, 2 bad input",
     )
     made.add_argument("main", nargs="?", metavar="MAIN", help="a model name or folder")
     made.add_argument("drafts", nargs="*", metavar="DRAFT", help="one or more drafts for MAIN")
+    made.add_argument(
+        "--engine",
+        choices=("auto", "mlx", "server"),
+        help="mlx: the model folders; server: LM Studio's API or another's; auto: the server "
+        "where it has the main loaded, else mlx (usually as specd.toml says)",
+    )
     made.add_argument("--suite", choices=sorted(prompts.SUITES), default="standard")
     made.add_argument("--quick", action="store_true", help="short answers: a rough look")
     made.add_argument("--minutes", type=float, default=10.0, help="time limit (10)")
@@ -34,78 +57,177 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is to be measured, and what is known about where."""
+
+    config: SpecdConfig
+    home: Home | None
+    stores: Stores
+    installed: tuple[Model, ...]
+    pairs: Sequence[tuple[Model, Model]]
+    lengths: dict[tuple[str, str], int]
+
+
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; exit code 0 measured, 1 it could not be, 2 bad input."""
+    """Measure and print."""
+    if args.main == "compare":
+        words = [*args.drafts, *(["--json"] if args.json else [])]
+        return compare.run(compare.parser().parse_args(words))
     try:
-        stores, pairs = _pairs(args)
+        wanted = _wanted(args)
     except (world.Unusable, names.NameProblem) as problem:
         print(f"specd: {problem}", file=sys.stderr)
-        return 2
-    if not pairs:
-        print("specd: there is no proven pair to measure; see `specd pairs`", file=sys.stderr)
-        return 2
-    request = stores.bench_request(
-        pairs, suite=args.suite, quick=args.quick, seconds=args.minutes * 54
+        return BAD_INPUT
+    if not wanted.pairs:
+        print("specd: there is no proven pair to measure; see `specd status`", file=sys.stderr)
+        return BAD_INPUT
+    asked = args.engine or wanted.config.benchmark.engine
+    seen = None if asked == "mlx" else _server(wanted)
+    plan = engine.plan(
+        asked,
+        wanted.pairs,
+        wanted.installed,
+        seen,
+        lambda main, draft: proving.circumstances(
+            main, draft, wanted.installed, seen, preconditions.machine_memory()
+        ),
+        wanted.lengths,
     )
+    return _measure_and_print(args, wanted, plan, seen)
+
+
+def _wanted(args: argparse.Namespace) -> _Wanted:
+    words = [args.main, *args.drafts] if args.main else []
+    if len(words) > 1 and all(map(check.is_path, words)):
+        main, *drafts = (check.find(word, ()) for word in words)
+        read, found = _configuration()
+        pairs = [(main, draft) for draft in drafts]
+        return _Wanted(read, found, world.open_stores(), (main, *drafts), pairs, {})
+    seen = world.see()
+    main_asked = check.find(args.main, seen.world.models) if args.main else None
+    drafts = [check.find(each, seen.world.models) for each in args.drafts]
+    if main_asked is not None and drafts:
+        pairs = [(main_asked, draft) for draft in drafts]
+        return _Wanted(seen.config, seen.home, seen.stores, seen.world.models, pairs, {})
+    resolved = tuple(p for p in world.decide(seen) if main_asked in (None, p.main))
+    return _Wanted(
+        seen.config,
+        seen.home,
+        seen.stores,
+        seen.world.models,
+        seen.stores.worth_measuring(resolved, seen.world.models),
+        {
+            (p.main.key, p.draft.key): p.draft_tokens
+            for p in resolved
+            if p.main is not None and p.draft is not None and p.draft_tokens is not None
+        },
+    )
+
+
+def _configuration() -> tuple[SpecdConfig, Home | None]:
     try:
-        result = _measure(request, args.minutes * 60, show=not args.json)
+        read = config.load(places.config_file())
+    except ConfigError as error:
+        raise world.Unusable("\n".join(error.lines())) from error
+    found = homes.find_home(read.lmstudio.home)
+    return read, found if isinstance(found, Home) else None
+
+
+def _server(wanted: _Wanted) -> ServerSeen:
+    asked = wanted.config.lmstudio
+    if wanted.home is not None:
+        return survey.ask_server(wanted.home, asked)
+    if asked.server == "auto":
+        return ServerSeen("auto", "there is no LM Studio home that names its port")
+    return survey.ask_url(server.server_url(Path(), asked.server), asked)
+
+
+def _measure_and_print(
+    args: argparse.Namespace, wanted: _Wanted, plan: engine.Plan, seen: ServerSeen | None
+) -> int:
+    for problem in plan.problems:
+        print(f"specd: {problem}", file=sys.stderr)
+    try:
+        results, troubles = _measure(args, wanted, plan, seen)
     except WorkerError as error:
         print(f"specd: not measured: {error}", file=sys.stderr)
-        return 1
-    found = result["results"]
-    if args.json:
-        print(json.dumps(found[0] if len(found) == 1 else found, indent=2, ensure_ascii=False))
-    else:
-        for each in found:
-            print(render(each))
-    return 0
+        return NOT_MEASURED
+    for trouble in troubles:
+        print(f"specd: {trouble}", file=sys.stderr)
+    if args.json and results:
+        shown = results[0] if len(results) == 1 else results
+        print(json.dumps(shown, indent=2, ensure_ascii=False))
+    elif results:
+        print("\n\n".join(render(each, width()) for each in results))
+    return MEASURED if results and not troubles and not plan.problems else NOT_MEASURED
 
 
-def _pairs(args: argparse.Namespace) -> tuple[Any, list[tuple[Model, Model]]]:
-    words = [args.main, *args.drafts] if args.main else []
-    if words and all(map(check.is_path, words)):
-        stores = world.open_stores()
-        main, *drafts = (check.find(word, ()) for word in words)
-        return stores, [(main, draft) for draft in drafts]
-    seen = world.see()
-    if args.main is None:
-        pairs = world.decide(seen)
-        return seen.stores, seen.stores.worth_measuring(pairs, seen.world.models)
-    main = check.find(args.main, seen.world.models)
-    drafts = [check.find(each, seen.world.models) for each in args.drafts]
-    if not drafts:
-        pairs = tuple(p for p in world.decide(seen) if p.main == main)
-        return seen.stores, seen.stores.worth_measuring(pairs, seen.world.models)
-    return seen.stores, [(main, draft) for draft in drafts]
+def _measure(
+    args: argparse.Namespace, wanted: _Wanted, plan: engine.Plan, seen: ServerSeen | None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The results, and what could not be measured."""
+    deadline = time.monotonic() + args.minutes * 60
+    common = {"suite": args.suite, "quick": args.quick}
+    found: list[dict[str, Any]] = []
+    with _progress(show=not args.json) as bar:
+        if plan.mlx:
+            share = len(plan.mlx) / (len(plan.mlx) + len(plan.server))
+            request = wanted.stores.bench_request(
+                plan.mlx, seconds=args.minutes * 54 * share, **common
+            )
+            found.append(_run(bar, "bench", request, deadline))
+        if plan.server and seen is not None:
+            request = wanted.stores.server_request(
+                plan.server,
+                seen,
+                token_env=wanted.config.lmstudio.token_env,
+                engine_version=survey.look_for_app(wanted.home).version if wanted.home else None,
+                seconds=0.9 * (deadline - time.monotonic()),
+                **common,
+            )
+            found.append(_run(bar, "bench-server", request, deadline))
+    results = [each for result in found for each in result["results"]]
+    troubles = [
+        each
+        for result in found
+        for each in (*result.get("findings", ()), *result.get("failures", ()))
+    ]
+    return results, troubles
 
 
-def _measure(request: dict[str, Any], seconds: float, *, show: bool) -> dict[str, Any]:
-    columns = (
+def _progress(*, show: bool) -> Progress:
+    return Progress(
         TextColumn("{task.description:<12}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not show,
     )
-    with Progress(*columns, console=Console(stderr=True), disable=not show) as bar:
-        task = bar.add_task("starting", total=1.0)
-
-        def step(said: dict[str, Any]) -> None:
-            bar.update(task, description=said["step"], completed=said["done"])
-
-        return run_task("bench", request, limits=Limits(seconds), on_progress=step)
 
 
-def render(result: dict[str, Any]) -> str:
+def _run(bar: Progress, task: str, request: dict[str, Any], deadline: float) -> dict[str, Any]:
+    line: TaskID = bar.add_task("starting", total=1.0)
+
+    def step(said: dict[str, Any]) -> None:
+        bar.update(line, description=said["step"], completed=said["done"])
+
+    return run_task(task, request, limits=Limits(deadline - time.monotonic()), on_progress=step)
+
+
+def render(result: dict[str, Any], columns: int) -> str:
     """One result for people."""
     best = result["best"]
     lines = [
         f"{result['main']} ← {result['draft']}  (suite {result['suite']}, {result['engine']})",
         f"  without a draft   {result['baseline_tps']:.1f} tokens/s",
     ]
+    how = "predicted" if result["engine"] == "mlx" else "measured"
     shown = [each for each in result["lengths"] if each["draft_tokens"] in _SHOWN]
-    lines.append("  draft tokens   acceptance   predicted tokens/s")
+    lines.append(f"  draft tokens   acceptance   {how} tokens/s")
     lines += [
-        f"  {each['draft_tokens']:>12}   {each['acceptance']:>10.0%}   "
+        f"  {each['draft_tokens']:>12}   {_share(each['acceptance']):>10}   "
         f"{each['predicted_tps']:>10.1f}  ({each['predicted_speedup']:.2f}×)"
         for each in shown
     ]
@@ -119,7 +241,15 @@ def render(result: dict[str, Any]) -> str:
         lines.append(f"  verdict           {best['draft_tokens']} draft tokens")
     if not result["text_equal"]:
         lines.append("  caution           the texts with and without the draft differ")
+    typed = msgspec.convert(result, BenchResult)
+    for drawn in (charts.lengths(typed, columns), charts.classes(typed)):
+        if drawn:
+            lines += ["", drawn]
     return "\n".join(lines)
+
+
+def _share(value: float | None) -> str:
+    return "not told" if value is None else f"{value:.0%}"
 
 
 _SHOWN = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16)

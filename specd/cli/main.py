@@ -170,6 +170,12 @@ def _observe() -> Command:
     return observe
 
 
+def _history() -> Command:
+    from specd.cli import history
+
+    return history
+
+
 CANNOT_SHOW = 74
 """Exit code when standard output cannot be written (EX_IOERR of sysexits.h)."""
 
@@ -179,6 +185,7 @@ COMMANDS: dict[str, Callable[[], Command]] = {
     "apply": _apply,
     "check": _check,
     "bench": _bench,
+    "history": _history,
     "observe": _observe,
     "restore": _restore,
     "pause": _pause,

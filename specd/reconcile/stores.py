@@ -25,6 +25,8 @@ from specd.lmstudio.model import Model
 from specd.reconcile import desired, proving
 from specd.reconcile.conditions import Condition
 from specd.reconcile.desired import WantedPair
+from specd.reconcile.engine import ServedPair
+from specd.reconcile.facts import ServerSeen
 from specd.reconcile.journal import Journal
 from specd.reconcile.plan import HeldKey
 from specd.reconcile.proving import PairUse
@@ -207,6 +209,37 @@ class Stores:
             "history": str(places.history_path(self.state)),
         }
 
+    def server_request(
+        self,
+        pairs: Sequence[ServedPair],
+        server: ServerSeen,
+        *,
+        token_env: str,
+        engine_version: str | None,
+        suite: str,
+        quick: bool,
+        seconds: float,
+    ) -> dict[str, Any]:
+        """The request of the worker task "bench-server"; ``engine_version`` is LM Studio's."""
+        return {
+            "url": server.url,
+            "token_env": token_env,
+            "pairs": [
+                {
+                    "main": _served(pair.main, pair.served[0]),
+                    "draft": _served(pair.draft, pair.served[1]),
+                    "known": asdict(pair.known),
+                    "draft_tokens": pair.draft_tokens,
+                }
+                for pair in pairs
+            ],
+            "engine_version": engine_version,
+            "suite": suite,
+            "quick": quick,
+            "seconds": seconds,
+            "history": str(places.history_path(self.state)),
+        }
+
     # -- real use -------------------------------------------------------------------------------
 
     def observe_request(self, conversations: Path, seconds: float) -> dict[str, Any]:
@@ -223,3 +256,7 @@ class Stores:
         """What the last probes, and ``conversations``, show of each pair, by the pair's name."""
         seen = self.observed.sums() if conversations else Observed()
         return proving.uses(pairs, installed, seen, self.observed.probes())
+
+
+def _served(model: Model, name: str) -> dict[str, str]:
+    return {"name": model.key, "path": str(model.path), "served": name}

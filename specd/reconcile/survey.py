@@ -123,6 +123,11 @@ def ask_server(home: Home, asked: config.LmStudio) -> ServerSeen:
         url = server.server_url(home.path, asked.server)
     except ValueError as error:
         return ServerSeen(asked.server, f"server under [lmstudio] in specd.toml: {error}")
+    return ask_url(url, asked)
+
+
+def ask_url(url: str, asked: config.LmStudio) -> ServerSeen:
+    """As ``ask_server``, where the server's address is known."""
     asking = server.Server(url, os.environ.get(asked.token_env), token_env=asked.token_env)
     try:
         return ServerSeen(url, None, asking.models(SERVER_TIMEOUT_S))

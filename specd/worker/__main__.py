@@ -30,6 +30,12 @@ def _bench() -> Task:
     return bench
 
 
+def _bench_server() -> Task:
+    from specd.worker.tasks_server import bench_server
+
+    return bench_server
+
+
 def _observe() -> Task:
     from specd.worker.tasks_observe import observe
 
@@ -39,6 +45,7 @@ def _observe() -> Task:
 TASKS: dict[str, Callable[[], Task]] = {
     "verdicts": _verdicts,
     "bench": _bench,
+    "bench-server": _bench_server,
     "observe": _observe,
 }
 

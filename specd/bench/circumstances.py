@@ -1,0 +1,57 @@
+"""What a benchmark is measured on, so that its row alone tells how to measure the same again.
+
+Also what it depends on: when that changes, the result is stale.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from specd import __version__
+from specd.bench import identity, thermal
+
+
+def dependencies(main: Path, draft: Path, *, engine_version: str | None) -> dict[str, Any]:
+    """What the result depends on, by the names of ``staleness.REASONS``.
+
+    ``engine_version`` is LM Studio's, None where it is not known.
+    """
+    return {
+        "main_files": identity.of(main),
+        "draft_files": identity.of(draft),
+        "mlx-lm": _version("mlx-lm"),
+        "mlx": _version("mlx"),
+        "os": f"{platform.system()} {platform.mac_ver()[0] or platform.release()}",
+        "engine": engine_version,
+    }
+
+
+def here() -> dict[str, Any]:
+    """The machine, and how it stood: load, power, memory, heat."""
+    battery = psutil.sensors_battery()
+    memory = psutil.virtual_memory()
+    return {
+        "specd": __version__,
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_bytes": memory.total,
+        "free_bytes": memory.available,
+        "load_average": list(os.getloadavg()),
+        "on_battery": None if battery is None else not battery.power_plugged,
+        "thermal": thermal.read(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

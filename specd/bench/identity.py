@@ -1,0 +1,65 @@
+"""Which model files were measured: a digest that copying keeps and new weights change.
+
+Gigabytes of weights are not read whole: of a large file its size, its header and evenly spread
+samples count. Retrained or requantized weights differ everywhere, so that they differ there too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final, TypeAlias
+
+WHOLE_BYTES: Final = 1 << 20
+SAMPLE_BYTES: Final = 1 << 16
+SAMPLES: Final = 16
+
+_TELLING: Final = (".json", ".safetensors", ".gguf", ".model", ".txt", ".jinja")
+
+Stamp: TypeAlias = "tuple[str, int, int, int]"
+"""(path, inode, size, modified in ns)."""
+
+
+def of(model: Path) -> str | None:
+    """The digest of a model's folder or file, as hexadecimal; None where it cannot be read.
+
+    Computed again only when a file's identity, size or time stamp moved.
+    """
+    stamps = tuple(_stamps(model))
+    if not stamps:
+        return None
+    try:
+        return _digest(stamps)
+    except OSError:
+        return None
+
+
+def _stamps(model: Path) -> Iterator[Stamp]:
+    files = [model]
+    with contextlib.suppress(OSError):
+        if model.is_dir():
+            files = sorted(each for each in model.iterdir() if each.suffix in _TELLING)
+    for each in files:
+        with contextlib.suppress(OSError):
+            facts = each.stat()
+            yield str(each), facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
+@lru_cache(maxsize=256)
+def _digest(stamps: tuple[Stamp, ...]) -> str:
+    found = blake2b(digest_size=16)
+    for path, _, size, _ in stamps:
+        name = Path(path).name
+        found.update(f"{name}\0{size}\0".encode("utf-8", "surrogateescape"))
+        with Path(path).open("rb") as file:
+            if size <= WHOLE_BYTES:
+                found.update(file.read(WHOLE_BYTES))
+                continue
+            step = (size - SAMPLE_BYTES) // (SAMPLES - 1)
+            for number in range(SAMPLES):
+                file.seek(number * step)
+                found.update(file.read(SAMPLE_BYTES))
+    return found.hexdigest()

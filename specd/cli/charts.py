@@ -1,0 +1,105 @@
+"""Plots in the terminal (plotille): what a benchmark measured, and how it went over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import plotille
+
+from specd.bench.history import Run
+from specd.bench.result import BenchResult
+from specd.cli.paint import safe
+
+HEIGHT = 10
+AXIS_COLUMNS = 16
+"""What the library puts beside the plot itself: the axis, its numbers, its name."""
+
+BAR_COLUMNS = 30
+
+
+def lengths(result: BenchResult, columns: int) -> str:
+    """Tokens per second against draft length, the best marked, beside what was measured."""
+    shown = [(each.draft_tokens, each.predicted_tps) for each in result.lengths]
+    if len(shown) < 2:
+        return ""
+    xs, ys = zip(*shown, strict=True)
+    best = result.best
+    name = "predicted" if result.engine == "mlx" else "tried"
+    figure = _figure(columns, "draft tokens", "tokens/s")
+    figure.set_x_limits(min_=0, max_=max(*xs, 1))
+    highest = max(*ys, _measured(result) or 0.0) * 1.3
+    figure.set_y_limits(min_=0, max_=highest)
+    figure.x_ticks_fkt = lambda low, _high: f"{low:.0f}"
+    figure.y_ticks_fkt = lambda low, _high: f"{low:.1f}"
+    figure.plot(xs, ys, label=name)
+    measured = _measured(result)
+    at = dict(shown).get(best.draft_tokens)
+    if at is not None:
+        words = f"best: {best.draft_tokens}" if best.draft_tokens else "best: none"
+        above = max(at, measured or 0.0) + highest / HEIGHT
+        figure.text([best.draft_tokens], [above], [words])
+    if measured is not None and best.draft_tokens:
+        figure.scatter([best.draft_tokens], [measured], marker="●", label="measured")
+    return _shown(figure)
+
+
+def _measured(result: BenchResult) -> float | None:
+    speedup = result.best.measured_speedup
+    return None if speedup is None else result.baseline_tps * speedup
+
+
+def speedups(runs: Sequence[Run], columns: int) -> str:
+    """Measured speed-up of one pair over time; ``runs`` in any order."""
+    points = sorted(
+        (datetime.fromisoformat(run.result.started_at).astimezone(), speedup)
+        for run in runs
+        if (speedup := run.result.best.measured_speedup) is not None
+    )
+    if len(points) < 2:
+        return ""
+    times = [at.replace(tzinfo=None) for at, _ in points]
+    ys = [speedup for _, speedup in points]
+    if times[-1] - times[0] < timedelta(minutes=1):
+        return ""
+    figure = _figure(columns, "date", "speed-up")
+    figure.set_x_limits(min_=times[0], max_=times[-1])
+    figure.set_y_limits(min_=min(*ys, 1.0) * 0.95, max_=max(*ys, 1.0) * 1.05)
+    long = times[-1] - times[0] > timedelta(days=2)
+    figure.x_ticks_fkt = lambda low, _high: f"{low:%d %b}" if long else f"{low:%H:%M}"
+    figure.y_ticks_fkt = lambda low, _high: f"{low:.2f}"
+    figure.plot(times, ys, label="measured")
+    figure.plot([times[0], times[-1]], [1.0, 1.0], label="as fast as without")
+    return _shown(figure)
+
+
+def classes(result: BenchResult) -> str:
+    """Acceptance of each class of prompts, as bars."""
+    told = [
+        (kind, known["acceptance"])
+        for kind, known in result.by_class.items()
+        if "acceptance" in known
+    ]
+    wide = max((len(kind) for kind, _ in told), default=0)
+    return "\n".join(
+        f"  {safe(kind):<{wide}}  {'█' * round(share * BAR_COLUMNS):<{BAR_COLUMNS}} {share:.0%}"
+        for kind, share in told
+    )
+
+
+def _figure(columns: int, x: str, y: str) -> Any:
+    figure = plotille.Figure()
+    figure.width = max(20, min(columns, 100) - AXIS_COLUMNS - len(x))
+    figure.height = HEIGHT
+    figure.with_colors = False
+    figure.origin = False
+    figure.x_label, figure.y_label = x, y
+    return figure
+
+
+def _shown(figure: Any) -> str:
+    """The plot, with its legend on one line."""
+    drawn, _, legend = str(figure.show(legend=True)).partition("\n\nLegend:\n-------\n")
+    keys = "   ".join(line.strip() for line in legend.splitlines())
+    return "\n".join(line.rstrip() for line in [*drawn.splitlines(), f"  {keys}"])

@@ -1,0 +1,108 @@
+"""``specd bench compare A B``: two runs side by side, and whether they differ at all."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from specd.bench.history import Run
+from specd.bench.staleness import REASONS
+from specd.cli import history, world
+from specd.cli.paint import safe
+
+CIRCUMSTANCES = (*REASONS, "specd", "machine", "on_battery", "thermal")
+"""What may explain a difference, as it is called in a run's context."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of ``specd bench compare``."""
+    made = argparse.ArgumentParser(
+        prog="specd bench compare",
+        description="Put two runs of the history side by side. They differ where their intervals "
+        "do not overlap; what else differs between them is listed.",
+        epilog="`specd history` lists the runs; exit code: 0 shown, 2 there is no such run",
+    )
+    made.add_argument("one", type=int, metavar="A", help="the number of a run")
+    made.add_argument("other", type=int, metavar="B", help="the number of another")
+    made.add_argument("--json", action="store_true", help="print JSON")
+    return made
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look both up and print."""
+    try:
+        kept = world.open_stores().history
+    except world.Unusable as problem:
+        print(f"specd: {problem}", file=sys.stderr)
+        return 2
+    one, other = (kept.run(number) for number in (args.one, args.other))
+    if one is None or other is None:
+        missing = args.one if one is None else args.other
+        print(f"specd: there is no run {missing}; `specd history` lists them", file=sys.stderr)
+        return 2
+    told = compare(one, other)
+    print(json.dumps(told, indent=2, ensure_ascii=False) if args.json else render(one, other, told))
+    return 0
+
+
+def compare(one: Run, other: Run) -> dict[str, Any]:
+    """``{"a", "b", "baseline_ratio", "speedup_ratio", "differ", "changed"}``.
+
+    The ratios are B's over A's, None where either was not measured. ``differ`` is whether the
+    intervals of the speed-ups do not overlap, None where either has none. ``changed`` maps what
+    differs between the circumstances to [A's, B's].
+    """
+    a, b = one.result.best, other.result.best
+    ratio = None
+    if a.measured_speedup and b.measured_speedup:
+        ratio = b.measured_speedup / a.measured_speedup
+    differ = None
+    if a.interval is not None and b.interval is not None:
+        differ = a.interval[0] > b.interval[1] or b.interval[0] > a.interval[1]
+    return {
+        "a": history.to_json(one),
+        "b": history.to_json(other),
+        "baseline_ratio": other.result.baseline_tps / one.result.baseline_tps,
+        "speedup_ratio": ratio,
+        "differ": differ,
+        "changed": {
+            name: [before, now]
+            for name in ("main", "draft", "engine", "suite", *CIRCUMSTANCES)
+            if (before := _known(one, name)) != (now := _known(other, name))
+        },
+    }
+
+
+def _known(each: Run, name: str) -> Any:
+    own = {name: getattr(each.result, name) for name in ("main", "draft", "engine", "suite")}
+    return own.get(name, each.context.get(name))
+
+
+def render(one: Run, other: Run, told: dict[str, Any]) -> str:
+    """Both runs for people."""
+    rows = [("", f"run {one.id}", f"run {other.id}")]
+    rows += [
+        (what, show(one), show(other))
+        for what, show in (
+            ("pair", lambda each: f"{each.result.main} ← {each.result.draft}"),
+            ("when", lambda each: each.result.started_at),
+            ("without a draft", lambda each: f"{each.result.baseline_tps:.1f} tokens/s"),
+            ("speed-up", lambda each: history.speedup(each.result)),
+            ("draft length", lambda each: history.length(each.result)),
+        )
+    ]
+    wide = max(len(row[1]) for row in rows)
+    lines = [f"{what:<16}  {safe(a):<{wide}}  {safe(b)}".rstrip() for what, a, b in rows]
+    verdict = {
+        True: "the speed-ups differ: their intervals do not overlap",
+        False: "the speed-ups do not differ beyond the noise",
+        None: "whether they differ is not known: one has no interval",
+    }[told["differ"]]
+    lines += ["", verdict]
+    lines += [
+        f"  {name}: {safe(str(before))} → {safe(str(now))}"
+        for name, (before, now) in told["changed"].items()
+    ]
+    return "\n".join(lines)

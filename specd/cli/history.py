@@ -1,0 +1,152 @@
+"""``specd history``: every benchmark that was run, for people, for programs, for a spreadsheet."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections import defaultdict
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from specd.bench.history import Run
+from specd.bench.result import BenchResult
+from specd.cli import charts, world
+from specd.cli.paint import paint, safe, wants_colour, width
+
+SHOWN = 20
+
+COLUMNS = (
+    "id", "started_at", "main", "draft", "engine", "suite", "baseline_tps", "draft_tokens",
+    "predicted_speedup", "measured_speedup", "low", "high", "text_equal", "model_seconds",
+    "specd", "mlx-lm", "os", "machine", "load_average", "on_battery", "thermal", "main_files",
+    "draft_files",
+)  # fmt: skip
+"""The columns of ``--csv``; those after ``model_seconds`` are of the circumstances."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of ``specd history``."""
+    made = argparse.ArgumentParser(
+        prog="specd history",
+        description="Show every benchmark that was run, the newest first. With a number, all that "
+        "is known of one: figures, circumstances, and how to measure the same again.",
+        epilog="examples: specd history --csv > runs.csv; specd history 12; "
+        "exit code: 0 shown, 2 there is no such run",
+    )
+    made.add_argument("run", nargs="?", type=int, metavar="RUN", help="the number of one run")
+    made.add_argument(
+        "--limit", type=int, metavar="N", help=f"at most so many ({SHOWN}; all for JSON and CSV)"
+    )
+    form = made.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--csv", action="store_true", help="print comma-separated values")
+    return made
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what was asked for."""
+    try:
+        history = world.open_stores().history
+    except world.Unusable as problem:
+        print(f"specd: {problem}", file=sys.stderr)
+        return 2
+    everything = 1_000_000 if args.json or args.csv else SHOWN
+    runs = history.runs(everything if args.limit is None else max(0, args.limit))
+    if args.run is not None:
+        found = history.run(args.run)
+        if found is None:
+            print(f"specd: there is no run {args.run}; `specd history` lists them", file=sys.stderr)
+            return 2
+        runs = (found,)
+    if args.json:
+        print(json.dumps([to_json(each) for each in runs], indent=2, ensure_ascii=False))
+    elif args.csv:
+        write_csv(runs)
+    elif args.run is not None:
+        print(render_one(runs[0], width(), colour=wants_colour()))
+    else:
+        print(render(runs, width(), colour=wants_colour()))
+    return 0
+
+
+def to_json(each: Run) -> dict[str, Any]:
+    """``{"id", …the result's own members…, "context": {…}}``."""
+    return {"id": each.id, **asdict(each.result), "context": each.context}
+
+
+def write_csv(runs: tuple[Run, ...]) -> None:
+    """One line per run, to standard output."""
+    writer = csv.DictWriter(sys.stdout, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for each in runs:
+        best = each.result.best
+        low, high = best.interval or (None, None)
+        writer.writerow(
+            {**each.context, **asdict(each.result), **asdict(best), "id": each.id}
+            | {"low": low, "high": high}
+        )
+
+
+def render(runs: tuple[Run, ...], columns: int, *, colour: bool) -> str:
+    """The runs as a table, then a plot of every pair that was measured several times."""
+    if not runs:
+        return "nothing has been measured yet; `specd bench` does it now"
+    lines = [paint(f"{'no.':>5}  {'when':<16}  {'speed-up':<19}  pair", "bold", colour=colour)]
+    lines += [
+        f"{each.id:>5}  {_when(each.result.started_at)}  {speedup(each.result):<19}  "
+        f"{safe(f'{each.result.main} ← {each.result.draft}')}, {length(each.result)}, "
+        f"{each.result.engine}"
+        for each in runs
+    ]
+    by_pair: dict[str, list[Run]] = defaultdict(list)
+    for each in runs:
+        by_pair[f"{each.result.main} ← {each.result.draft}"].append(each)
+    for name, of_pair in by_pair.items():
+        if drawn := charts.speedups(of_pair, columns):
+            lines += ["", paint(safe(name), "bold", colour=colour), drawn]
+    return "\n".join(lines)
+
+
+def render_one(each: Run, columns: int, *, colour: bool) -> str:
+    """All that is known of one run."""
+    result = each.result
+    lines = [
+        paint(safe(f"{result.main} ← {result.draft}"), "bold", colour=colour),
+        f"  run {each.id}, {_when(result.started_at)}, {result.engine}, suite {result.suite}",
+        f"  {result.baseline_tps:.1f} tokens/s without a draft",
+        f"  {speedup(result)}, {length(result)}; {result.model_seconds:.0f} s of generating",
+    ]
+    lines += [f"  note: {safe(note)}" for note in result.notes]
+    if drawn := charts.lengths(result, columns):
+        lines += ["", drawn]
+    if bars := charts.classes(result):
+        lines += ["", "  accepted, by class of prompts", bars]
+    lines += ["", "  measured on"]
+    lines += [f"    {safe(name)}: {safe(_plain(value))}" for name, value in each.context.items()]
+    return "\n".join(lines)
+
+
+def speedup(result: BenchResult) -> str:
+    """The measured speed-up with its interval, in words."""
+    best = result.best
+    if best.measured_speedup is None:
+        return "not measured"
+    span = f" [{best.interval[0]:.2f}, {best.interval[1]:.2f}]" if best.interval else ""
+    return f"{best.measured_speedup:.2f}×{span}"
+
+
+def length(result: BenchResult) -> str:
+    """The chosen draft length, in words."""
+    tokens = result.best.draft_tokens
+    return f"{tokens} draft tokens" if tokens else "no draft is best"
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _when(time_of: str) -> str:
+    return datetime.fromisoformat(time_of).astimezone().strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,90 @@
+"""Which engine measures a pair, and what the server calls its two models (pure).
+
+"auto" is the server where it has the main in memory, since loading it a second time might not fit,
+and for GGUF mains, which MLX cannot load; else MLX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from specd.bench.silence import Circumstances
+from specd.lmstudio import names
+from specd.lmstudio.model import Model
+from specd.lmstudio.server import ServedModel
+from specd.reconcile.facts import ServerSeen
+from specd.reconcile.proving import Explain
+
+Asked: TypeAlias = Literal["auto", "mlx", "server"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServedPair:
+    """A pair to be measured on a server; ``served`` are the server's names for main and draft."""
+
+    main: Model
+    draft: Model
+    served: tuple[str, str]
+    known: Circumstances
+    draft_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What each engine is to measure, and what cannot be, in words."""
+
+    mlx: tuple[tuple[Model, Model], ...] = ()
+    server: tuple[ServedPair, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def plan(
+    asked: Asked,
+    pairs: Iterable[tuple[Model, Model]],
+    installed: Sequence[Model],
+    server: ServerSeen | None,
+    explain: Explain,
+    lengths: Mapping[tuple[str, str], int],
+) -> Plan:
+    """Share ``pairs`` among the engines; ``lengths`` are the configured ones by both keys."""
+    mlx: list[tuple[Model, Model]] = []
+    served: list[ServedPair] = []
+    problems: list[str] = []
+    listed = server.models if server is not None and server.problem is None else ()
+    for main, draft in pairs:
+        found = _served(main, listed, installed)
+        wants_server = asked == "server" or (
+            asked == "auto" and (main.format == "gguf" or (found is not None and found.loaded))
+        )
+        if not wants_server and main.format == "mlx":
+            mlx.append((main, draft))
+        elif not wants_server:
+            problems.append(f"{main.key} is {main.format}: only LM Studio's server can run it")
+        elif server is None or server.problem is not None:
+            why = server.problem if server is not None else "it has not been asked yet"
+            problems.append(f"{main.key} is to be measured on the server: {why}")
+        else:
+            draft_served = _served(draft, listed, installed)
+            served.append(
+                ServedPair(
+                    main,
+                    draft,
+                    # A server that lists only what it downloaded takes a model's folder as a name.
+                    (
+                        found.key if found else str(main.path),
+                        draft_served.key if draft_served else str(draft.path),
+                    ),
+                    explain(main, draft),
+                    lengths.get((main.key, draft.key)),
+                )
+            )
+    return Plan(tuple(mlx), tuple(served), tuple(problems))
+
+
+def _served(
+    model: Model, listed: Sequence[ServedModel], installed: Sequence[Model]
+) -> ServedModel | None:
+    key = names.served_as(model, [each.key for each in listed], installed)
+    return next((each for each in listed if each.key == key), None)

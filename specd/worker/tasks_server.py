@@ -1,0 +1,90 @@
+"""Worker task that measures on a server: it generates nothing itself, but needs statistics."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from specd.bench import circumstances, prompts
+from specd.bench.engine_server import Asked, CannotMeasure, DraftSilent, Named, benchmark
+from specd.bench.history import History
+from specd.bench.observed import ObservedStore
+from specd.bench.silence import Circumstances
+from specd.lmstudio.server import Server, ServerError
+
+
+def bench_server(
+    request: dict[str, Any], progress: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """``{"url", "token_env", "engine_version", "pairs", "suite", "quick", "seconds", "history"}``.
+
+    A pair is ``{"main": {"name", "path", "served"}, "draft": {…}, "known", "draft_tokens"}``. Every
+    result and proof is kept as soon as it is there; ``{"results", "findings", "failures"}``.
+    """
+    server = Server(
+        request["url"], os.environ.get(request["token_env"]), token_env=request["token_env"]
+    )
+    asked_for = prompts.suite(request["suite"], quick=bool(request["quick"]))
+    history = History(Path(request["history"]))
+    observed = ObservedStore(Path(request["history"]))
+    told: dict[str, list[Any]] = {"results": [], "findings": [], "failures": []}
+    pairs = request["pairs"]
+    started = time.monotonic()
+    for number, pair in enumerate(pairs):
+
+        def step(said: dict[str, Any], before: int = number) -> None:
+            progress({**said, "done": (before + said["done"]) / len(pairs)})
+
+        left = request["seconds"] - (time.monotonic() - started)
+        context = {
+            **circumstances.here(),
+            **circumstances.dependencies(
+                Path(pair["main"]["path"]),
+                Path(pair["draft"]["path"]),
+                engine_version=request["engine_version"],
+            ),
+            "server": request["url"],
+            "seconds": request["seconds"],
+            "quick": request["quick"],
+        }
+        try:
+            result, probe = benchmark(
+                server,
+                _asked(pair),
+                asked_for,
+                request["suite"],
+                seconds=left / (len(pairs) - number),
+                progress=step,
+            )
+        except DraftSilent as silent:
+            observed.keep_probe(silent.probe)
+            told["findings"].append(str(silent))
+        except (CannotMeasure, ServerError) as problem:
+            told["failures"].append(str(problem))
+        else:
+            observed.keep_probe(probe)
+            history.add(result, context)
+            told["results"].append(asdict(result))
+    history.close()
+    observed.close()
+    return told
+
+
+def _asked(pair: dict[str, Any]) -> Asked:
+    known = pair["known"]
+    return Asked(
+        main=Named(pair["main"]["name"], pair["main"]["served"]),
+        draft=Named(pair["draft"]["name"], pair["draft"]["served"]),
+        known=Circumstances(
+            **{
+                **known,
+                "formats": known["formats"] and tuple(known["formats"]),
+                "vocab_sizes": tuple(known["vocab_sizes"]),
+            }
+        ),
+        draft_tokens=pair["draft_tokens"],
+    )
