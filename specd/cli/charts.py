@@ -66,7 +66,7 @@ def speedups(runs: Sequence[Run], columns: int) -> str:
     figure = _figure(columns, "date", "speed-up")
     figure.set_x_limits(min_=times[0], max_=times[-1])
     figure.set_y_limits(min_=min(*ys, 1.0) * 0.95, max_=max(*ys, 1.0) * 1.05)
-    long = times[-1] - times[0] > timedelta(days=2)
+    long = times[-1] - times[0] >= timedelta(days=2)
     figure.x_ticks_fkt = lambda low, _high: f"{low:%d %b}" if long else f"{low:%H:%M}"
     figure.y_ticks_fkt = lambda low, _high: f"{low:.2f}"
     figure.plot(times, ys, label="measured")

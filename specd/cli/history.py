@@ -124,9 +124,17 @@ def render_one(each: Run, columns: int, *, colour: bool) -> str:
         lines += ["", drawn]
     if bars := charts.classes(result):
         lines += ["", "  accepted, by class of prompts", bars]
-    lines += ["", "  measured on"]
+    lines += ["", f"  again: {safe(command(each))}", "  measured on"]
     lines += [f"    {safe(name)}: {safe(_plain(value))}" for name, value in each.context.items()]
     return "\n".join(lines)
+
+
+def command(each: Run) -> str:
+    """What measures the same again."""
+    result = each.result
+    quick = " --quick" if each.context.get("quick") else ""
+    words = f"{result.main} {result.draft} --engine {result.engine} --suite {result.suite}"
+    return f"specd bench {words}{quick}"
 
 
 def speedup(result: BenchResult) -> str:

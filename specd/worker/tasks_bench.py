@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from specd.bench import prompts
+from specd.bench import circumstances, prompts
 from specd.bench.history import History
 from specd.bench.measure import benchmark
 
@@ -21,12 +19,6 @@ def bench(request: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -
     """
     asked = prompts.suite(request["suite"], quick=bool(request["quick"]))
     history = History(Path(request["history"]))
-    context = {
-        "machine": platform.platform(),
-        "python": platform.python_version(),
-        "mlx": version("mlx"),
-        "mlx-lm": version("mlx-lm"),
-    }
     results: list[dict[str, Any]] = []
     pairs = request["pairs"]
     share = 1 / len(pairs) if pairs else 1.0
@@ -35,6 +27,12 @@ def bench(request: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -
         def step(said: dict[str, Any], before: float = number * share) -> None:
             progress({**said, "done": before + share * said["done"]})
 
+        context = {
+            **circumstances.here(),
+            **circumstances.dependencies(Path(main[1]), Path(draft[1]), engine_version=None),
+            "seconds": request["seconds"],
+            "quick": request["quick"],
+        }
         result = benchmark(
             (main[0], Path(main[1])),
             (draft[0], Path(draft[1])),

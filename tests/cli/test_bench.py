@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from specd import places
+from specd.bench.history import History
+from specd.demo.models import SMALL, ensure
+from specd.demo.serving import standin
+from tests.cli.test_history import result
+from tests.daemon import Sandbox, until
+
+pytestmark = pytest.mark.mlx
+
+MAIN, DRAFT = SMALL.main.identifier, SMALL.good.identifier
+PAIR = f'[[pair]]\nmain = "{MAIN}"\ndraft = "{DRAFT}"\n[benchmark]\nschedule = ""\n'
+
+
+@pytest.fixture
+def paired(sandbox: Sandbox) -> Sandbox:
+    for recipe in SMALL:
+        link = sandbox.home / "models" / recipe.identifier
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(ensure(recipe))
+    sandbox.config.write_text(PAIR)
+    sandbox.save()
+    return sandbox
+
+
+@pytest.fixture
+def url(paired: Sandbox) -> Iterator[str]:
+    with standin(paired.home, paired.root / "standin.log") as found:
+        yield found
+
+
+def load(url: str, parallel: int = 1) -> None:
+    body = json.dumps({"model": MAIN, "parallel": parallel}).encode()
+    urllib.request.urlopen(f"{url}/api/v1/models/load", body)  # noqa: S310 - loopback
+
+
+def test_auto_measures_on_the_server_that_has_the_main_loaded(paired: Sandbox, url: str) -> None:
+    load(url)
+    ran = paired.specd("bench", "--suite", "brief", "--minutes", "0.3", "--json")
+    assert ran.returncode == 0, ran.stderr
+    told = json.loads(ran.stdout)
+    assert told["engine"] == "server"
+    assert told["text_equal"] is True
+    assert told["lengths"][0]["draft_tokens"] == 0
+    (run,) = json.loads(paired.specd("history", "--json").stdout)
+    context = run["context"]
+    assert context["server"] == url
+    assert context["main_files"] != context["draft_files"]
+    assert None not in (context["mlx-lm"], context["os"], context["load_average"])
+
+
+def test_a_draft_the_server_drops_is_a_finding_here_and_in_status(
+    paired: Sandbox, url: str
+) -> None:
+    load(url, parallel=4)
+    ran = paired.specd("bench", "--suite", "brief", "--minutes", "0.3")
+    assert ran.returncode == 1
+    assert "did not run" in ran.stderr
+    assert "parallel = 1" in ran.stderr
+    paired.start()
+    observed = until(
+        lambda: (c := paired.condition("SpeculationObserved"))["status"] == "false" and c,
+        "the finding",
+    )
+    assert "loaded for 4 requests at once" in observed["message"]
+
+
+def worker_of(process: subprocess.Popen[bytes]) -> psutil.Process | None:
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+        return next((c for c in family if "specd.worker" in c.cmdline()), None)
+    except psutil.Error:
+        return None
+
+
+def there(worker: psutil.Process) -> bool:
+    return True
+
+
+def with_models(worker: psutil.Process) -> bool:
+    return worker.memory_info().rss > 250 << 20
+
+
+def at_work(worker: psutil.Process) -> bool:
+    return sum(worker.cpu_times()[:2]) > 4
+
+
+@pytest.mark.parametrize("moment", [there, with_models, at_work])
+def test_ctrl_c_at_any_point_leaves_a_consistent_history_and_no_process(
+    paired: Sandbox, moment: Callable[[psutil.Process], bool]
+) -> None:
+    path = places.history_path(paired.state)
+    with closing(History(path)) as history:
+        history.add(result(1, 1.2), {})
+    folders = [str(ensure(each)) for each in (SMALL.main, SMALL.good)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "specd", "bench", *folders, "--engine", "mlx"],
+        env=paired.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        worker = until(lambda: worker_of(process), "a worker", 30)
+        until(lambda: moment(worker), moment.__name__, 60)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 130
+    assert b"Traceback" not in errors
+    until(lambda: not worker.is_running(), "the worker is gone", 5)
+    with closing(History(path)) as history:
+        assert history.recover() is None
+        assert history.recent(10) == (result(1, 1.2),)
+    assert not list(Path(paired.state).glob("*.broken-*"))

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from specd.bench.silence import Circumstances
+from specd.lmstudio.model import Model
+from specd.lmstudio.server import Instance, ServedModel
+from specd.reconcile.engine import Asked, Plan, plan
+from specd.reconcile.facts import ServerSeen
+
+MAIN = Model(
+    "qwen3-8b", "mlx-community/Qwen3-8B-4bit", "mlx-community", "Qwen3-8B-4bit",
+    Path("/models/mlx-community/Qwen3-8B-4bit"), "mlx", "llm", "qwen3", 151936, "4bit", 4 << 30,
+)  # fmt: skip
+DRAFT = replace(
+    MAIN,
+    key="qwen3-0.6b",
+    identifier="mlx-community/Qwen3-0.6B-4bit",
+    repo="Qwen3-0.6B-4bit",
+    path=Path("/models/mlx-community/Qwen3-0.6B-4bit"),
+)
+GGUF = replace(MAIN, format="gguf", path=Path("/models/a/b/c.gguf"))
+URL = "http://127.0.0.1:1234"
+
+
+def serving(*, loaded: bool, problem: str | None = None) -> ServerSeen:
+    instances = (Instance("qwen3-8b"),) if loaded else ()
+    models = (ServedModel("qwen3-8b", loaded_instances=instances), ServedModel("qwen3-0.6b"))
+    return ServerSeen(URL, problem, () if problem else models)
+
+
+def planned(asked: Asked, main: Model, server: ServerSeen | None) -> Plan:
+    lengths = {("qwen3-8b", "qwen3-0.6b"): 5}
+    return plan(
+        asked, [(main, DRAFT)], (main, DRAFT), server, lambda _m, _d: Circumstances(), lengths
+    )
+
+
+def test_auto_is_the_server_where_it_has_the_main_in_memory() -> None:
+    found = planned("auto", MAIN, serving(loaded=True))
+    assert found.mlx == ()
+    (pair,) = found.server
+    assert pair.served == ("qwen3-8b", "qwen3-0.6b")
+    assert pair.draft_tokens == 5
+
+
+@pytest.mark.parametrize(
+    "server", [serving(loaded=False), serving(loaded=False, problem="nobody answers"), None]
+)
+def test_auto_is_mlx_where_it_has_not(server: ServerSeen | None) -> None:
+    assert planned("auto", MAIN, server) == Plan(mlx=((MAIN, DRAFT),))
+
+
+def test_a_gguf_main_is_measured_on_the_server_or_not_at_all() -> None:
+    assert planned("auto", GGUF, serving(loaded=False)).server
+    (problem,) = planned("auto", GGUF, serving(loaded=False, problem="nobody answers")).problems
+    assert "nobody answers" in problem
+    (problem,) = planned("mlx", GGUF, serving(loaded=True)).problems
+    assert "only LM Studio's server can run it" in problem
+
+
+def test_a_server_that_is_asked_for_and_does_not_answer_is_a_problem() -> None:
+    (problem,) = planned("server", MAIN, None).problems
+    assert "not been asked yet" in problem
+    assert planned("mlx", MAIN, serving(loaded=True)) == Plan(mlx=((MAIN, DRAFT),))
+
+
+def test_a_server_that_does_not_list_a_model_is_given_its_folder() -> None:
+    (pair,) = planned("server", MAIN, ServerSeen(URL, None, ())).server
+    assert pair.served == (str(MAIN.path), str(DRAFT.path))
