@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import plistlib
 import re
+import sys
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -80,7 +82,21 @@ def _recognise(process: psutil.Process, installed: dict[str, Kind]) -> tuple[Kin
     # Asking a thousand processes for their executables is what costs, so only likely ones are.
     if kind is None and name in _names_of(installed):
         kind = installed.get(process.exe())
-    return None if kind is None else (kind, process.create_time())
+    return None if kind is None else (kind, process.create_time() + _boot_fraction())
+
+
+def _boot_fraction() -> float:
+    """Seconds to add to psutil's start times: Linux tells when it booted in whole seconds only.
+
+    Without it, an app that is restarted within a second of a write seems to be older than it.
+    """
+    import psutil  # noqa: PLC0415 - as above
+
+    if sys.platform != "linux":
+        return 0.0
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    fraction = booted - psutil.boot_time()
+    return fraction if 0.0 <= fraction < 1.0 else 0.0
 
 
 def _names_of(installed: Iterable[str]) -> set[str]:
