@@ -69,6 +69,7 @@ $(VENV)/.demo: $(VENV)/.python pyproject.toml Makefile
 $(VENV)/.dev: $(VENV)/.demo
 	@$(INSTALL) --group dev
 	@$(PY) -m tests.real_tokenizers
+	@$(PY) -m tests.npm
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from specd.bench.result import BenchResult, Best, LengthResult
 from specd.cli import plots
 from specd.cli.report_page import Report, Write, page
 from specd.reconcile.conditions import Condition
+from tests import npm
 
 NASTY = "</script><img src=x onerror=alert(1)>\"'&"
 START = datetime(2026, 11, 1, 4, 30, tzinfo=UTC)
@@ -178,12 +178,8 @@ def test_a_report_before_anything_happened_says_so() -> None:
 CHROMIUM = next(
     (found for name in ("chromium", "google-chrome") if (found := shutil.which(name))), None
 )
-AXE = Path(
-    os.environ.get("SPECD_AXE", Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js")
-)
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: chromium)")
-needs_axe = pytest.mark.skipif(not AXE.is_file(), reason="needs axe-core (npm install axe-core)")
 
 
 def rendered(document: str, tmp_path: Path, *flags: str) -> tuple[str, str]:
@@ -225,11 +221,14 @@ def test_chromium_renders_it_without_a_complaint(report: Report, tmp_path: Path)
 
 
 @needs_chromium
-@needs_axe
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 def test_axe_finds_no_accessibility_problem(report: Report, tmp_path: Path, scheme: str) -> None:
+    try:
+        axe = npm.package(npm.AXE) / "axe.min.js"
+    except npm.NotFetched as why:
+        pytest.skip(str(why))
     check = (
-        f"<script>{AXE.read_text(encoding='utf-8')}</script><script>"
+        f"<script>{axe.read_text(encoding='utf-8')}</script><script>"
         "document.querySelectorAll('details').forEach(each => each.open = true);"
         "axe.run().then(found => document.body.setAttribute('data-axe', JSON.stringify("
         "found.violations.map(each => [each.id, each.nodes.map(node => node.html)]))));"

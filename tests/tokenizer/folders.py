@@ -89,7 +89,7 @@ def real(name: str) -> Path:
     """The folder of a well-known model's tokenizer; the test is skipped where it cannot be had."""
     try:
         return real_tokenizers.folder(name)
-    except real_tokenizers.NoTokenizer as why:
+    except real_tokenizers.NotFetched as why:
         pytest.skip(str(why))
 
 
