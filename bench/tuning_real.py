@@ -10,8 +10,8 @@ import sys
 import time
 
 from specd.bench import prompts
-from specd.bench.engine_mlx import Pairing
-from specd.bench.measure import benchmark
+from specd.bench.engine_mlx import MlxEngine, open_draft, open_main
+from specd.bench.measure import Asked, Candidate, benchmark
 from specd.bench.predict import LONGEST
 from specd.demo.models import DEMO, SMALL, ensure
 
@@ -26,27 +26,25 @@ def main(*, quick: bool) -> dict[str, object]:
     family = SMALL if quick else DEMO
     main_folder, draft_folder = ensure(family.main), ensure(family.good)
     asked = prompts.suite("seed" if quick else "standard", quick=quick)
-    result = benchmark(
-        ("main", main_folder),
-        ("draft", draft_folder),
-        asked,
-        "standard",
-        seconds=600,
-        progress=lambda _: None,
+    started = time.perf_counter()
+    main_model = open_main(main_folder)
+    loading = time.perf_counter() - started
+    (result,) = benchmark(
+        Asked("main", asked, "standard", {}, seconds=600, started_at=""),
+        [Candidate("draft", 0, lambda: MlxEngine(main_model, open_draft(draft_folder)))],
     )
     started = time.perf_counter()
-    pairing = Pairing(main_folder, draft_folder)
-    loading = time.perf_counter() - started
+    engine = MlxEngine(main_model, open_draft(draft_folder))
+    loading += time.perf_counter() - started
     spent = dict.fromkeys(range(LONGEST + 1), 0.0)
     tokens = dict.fromkeys(range(LONGEST + 1), 0)
     for number in range(PASSES):
         lengths = range(LONGEST + 1) if number % 2 == 0 else range(LONGEST, -1, -1)
         for prompt in asked:
-            ids = pairing.encode(prompt)
             for length in lengths:
-                timed = pairing.answer(ids, prompt.max_tokens, length)
+                timed = engine.answer(prompt, length)
                 spent[length] += timed.seconds
-                tokens[length] += len(timed.tokens)
+                tokens[length] += timed.tokens
     return {
         "chosen": result.best.draft_tokens,
         "model_seconds": result.model_seconds,

@@ -24,6 +24,7 @@ from specd.bench.observed import Probe
 from specd.bench.prompts import Prompt
 from specd.bench.result import BenchResult, Best, LengthResult
 from specd.bench.silence import Circumstances
+from specd.bench.statistics import LEVEL_OF_A_LOOK, Paired
 from specd.lmstudio.server import Answer, DraftRefused, Server
 
 PASSES: Final = 4
@@ -302,25 +303,35 @@ def _confirm(
     return rounds
 
 
-def _seconds(rounds: _Rounds) -> tuple[list[float], list[float]]:
-    """Seconds per token of paired answers, (without, with): lengths differ where texts do."""
-    pairs = [pair for one, other in rounds for pair in zip(one, other, strict=True)]
-    spent = [pair for pair in pairs if all(answer.tokens for answer in pair)]
-    return [a.seconds / a.tokens for a, _ in spent], [b.seconds / b.tokens for _, b in spent]
+def _pairs(rounds: _Rounds) -> list[Paired]:
+    """Seconds per token by prompt, (without, with): lengths differ where texts do."""
+    found: list[Paired] = []
+    for place in range(len(rounds[0][0]) if rounds else 0):
+        pairs = [(one[place], other[place]) for one, other in rounds]
+        spent = [(a, b) for a, b in pairs if a.tokens and b.tokens]
+        if spent:
+            found.append(
+                Paired(
+                    spent[0][0].tokens,
+                    tuple(a.seconds / a.tokens for a, _ in spent),
+                    tuple(b.seconds / b.tokens for _, b in spent),
+                )
+            )
+    return found
 
 
 def _interval(rounds: _Rounds) -> tuple[float, float] | None:
-    return statistics.interval(*_seconds(rounds), looks=PASSES)
+    return statistics.interval(_pairs(rounds), level=LEVEL_OF_A_LOOK)
 
 
 def _decide(chosen: LengthResult, lengths: Sequence[LengthResult], rounds: _Rounds) -> Best:
     """No speculation wins when it is measured slower, or nothing says that it is faster."""
-    measured = statistics.speedup(*_seconds(rounds)) if rounds else None
+    measured = statistics.speedup(pairs) if (pairs := _pairs(rounds)) else None
     bounds = _interval(rounds)
     slower = bounds is not None and bounds[1] < 1
     none_is_best = predict.best(lengths).draft_tokens == 0 and (bounds is None or bounds[0] <= 1)
     draft_tokens = 0 if slower or none_is_best else chosen.draft_tokens
-    return Best(draft_tokens, chosen.predicted_speedup, measured, bounds)
+    return Best(draft_tokens, chosen.predicted_speedup, measured, bounds, chosen.draft_tokens)
 
 
 def _equal(rounds: _Rounds) -> bool:

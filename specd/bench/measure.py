@@ -1,154 +1,327 @@
-"""One benchmark of one pair: generate, replay, predict, then confirm by running it for real.
+"""One benchmark of a main and its drafts: generate, replay, predict, then confirm for real.
+
+The main answers every prompt once. Each draft reads those answers once, which tells what every
+draft length would do with them; with what steps cost that predicts the speed of each. Only the best
+of the drafts is run, and the next best as long as it promises more than was measured so far.
 
 Runs in the worker only.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from specd.bench import predict, statistics
-from specd.bench.engine_mlx import Pairing
-from specd.bench.predict import Answer, Costs
+from specd.bench import costs, predict
+from specd.bench.confirm import Runs, confirm
+from specd.bench.costs import Costs
+from specd.bench.engine import Replayable, Study, Timed
+from specd.bench.predict import Answer
 from specd.bench.prompts import Prompt
-from specd.bench.result import BenchResult, Best, LengthResult
+from specd.bench.result import DEFAULT_LENGTH, BenchResult, Best, Confirmation, LengthResult
 
-PASSES = 4
-"""How often every prompt is run with and without the draft, unless it is decided before."""
+STEPS = (1, 2, 3, 5, 9, 17)
+"""The token counts that the main's step is measured for at first."""
+
+ANSWERING = 0.4
+"""Of the time there is, what the main's own answers may take."""
+
+FAR_OFF = 0.15
+"""A prediction of the main's own speed this far from the measured one is worth a note."""
 
 Progress = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Paired:
-    """Seconds of paired whole answers, and whether the texts were the same."""
+class Candidate:
+    """A draft to be tried.
 
-    without: tuple[float, ...]
-    with_draft: tuple[float, ...]
-    tokens: int
-    equal: bool
-
-
-def benchmark(
-    main: tuple[str, Path],
-    draft: tuple[str, Path],
-    prompts: Sequence[Prompt],
-    suite: str,
-    *,
-    seconds: float,
-    progress: Progress,
-) -> BenchResult:
-    """Measure a pair, each model a (name, folder), within about ``seconds``.
-
-    Raises what mlx-lm raises for models it refuses.
+    ``bytes`` is the size of its weights; ``open`` loads it beside its main, and raises what the
+    engine raises for models it refuses.
     """
-    started_at = datetime.now().astimezone().isoformat(timespec="seconds")
-    started = time.perf_counter()
-    progress({"step": "loading", "done": 0.0})
-    pairing = Pairing(main[1], draft[1])
-    progress({"step": "generating", "done": 0.05})
-    answers, baseline = _answers(pairing, prompts, progress)
-    costs = pairing.costs(pairing.encode(prompts[0]))
-    lengths = predict.lengths(answers, _of_all(costs, len(answers)))
-    chosen = predict.best([each for each in lengths if each.draft_tokens > 0])
-    left = seconds - (time.perf_counter() - started)
-    paired = _confirm(pairing, prompts, chosen.draft_tokens, left, progress)
-    best = _decide(lengths, chosen, paired)
+
+    name: str
+    bytes: int
+    open: Callable[[], Replayable]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be measured: a main, with which prompts, in about how many ``seconds``.
+
+    ``weights`` are the classes' shares of what the user generates (``predict.lengths``).
+    """
+
+    main: str
+    prompts: tuple[Prompt, ...]
+    suite: str
+    weights: Mapping[str, float]
+    seconds: float
+    started_at: str
+    progress: Progress = lambda _: None
+
+
+@dataclass(frozen=True, slots=True)
+class _Foretold:
+    """What a draft promises, and the seconds it took to find out."""
+
+    draft: Candidate
+    studies: tuple[Study, ...]
+    costs: Costs
+    lengths: tuple[LengthResult, ...]
+    by_class: dict[str, tuple[LengthResult, ...]]
+    seconds: float
+
+    @property
+    def fastest(self) -> LengthResult:
+        """The fastest length that drafts at all."""
+        return predict.best([each for each in self.lengths if each.draft_tokens > 0])
+
+    @property
+    def tried(self) -> tuple[int, ...]:
+        """The lengths to run: none, the fastest, and the usual one unless it cannot win."""
+        best = self.fastest.draft_tokens
+        pays = predict.best(self.lengths).draft_tokens > 0
+        return (0, best, DEFAULT_LENGTH) if pays and best != DEFAULT_LENGTH else (0, best)
+
+
+def benchmark(asked: Asked, drafts: Sequence[Candidate]) -> Iterator[BenchResult]:
+    """Measure every draft; each result comes as soon as it is there, the most promising first."""
+    asked.progress({"step": "loading", "done": 0.0})
+    engine = drafts[0].open()
+    begun = engine.clock()
+    alone = _answer(engine, asked)
+    answered = replace(asked, prompts=asked.prompts[: len(alone)])
+    shared = (engine.clock() - begun) / len(drafts)
+    foretold: list[_Foretold] = []
+    for number, draft in enumerate(drafts):
+        asked.progress({"step": "replaying", "done": 0.3 + 0.2 * number / len(drafts)})
+        engine = draft.open() if number else engine
+        foretold.append(_foretell(engine, draft, answered, alone))
+    measured = 0.0
+    for number, each in enumerate(sorted(foretold, key=_promise)):
+        runs, took = None, 0.0
+        if number == 0 or each.fastest.predicted_speedup > max(1.0, measured):
+            engine = engine if len(drafts) == 1 else each.draft.open()
+            left = asked.seconds - (engine.clock() - begun)
+            runs, took = _run(engine, each, replace(answered, seconds=left), alone)
+        found = _result(answered, each, runs, alone)
+        measured = max(measured, found.best.measured_speedup or 0.0)
+        yield replace(
+            found,
+            engine=engine.name,
+            model_seconds=shared + each.seconds + took,
+            notes=(*found.notes, *_left_out(asked, answered)),
+        )
+
+
+def _answer(engine: Replayable, asked: Asked) -> list[Timed]:
+    """The main's own answers, to as many prompts as there is time for and at least one."""
+    alone: list[Timed] = []
+    begun = engine.clock()
+    for prompt in asked.prompts:
+        so_far = engine.clock() - begun
+        if alone and so_far + so_far / len(alone) > asked.seconds * ANSWERING:
+            break
+        alone.append(engine.answer(prompt, 0))
+        done = 0.05 + 0.25 * len(alone) / len(asked.prompts)
+        asked.progress({"step": "generating", "done": done})
+    return alone
+
+
+def _foretell(
+    engine: Replayable, draft: Candidate, asked: Asked, alone: Sequence[Timed]
+) -> _Foretold:
+    begun = engine.clock()
+    studies = tuple(
+        engine.study(prompt, answer) for prompt, answer in zip(asked.prompts, alone, strict=True)
+    )
+    answers = [each.answer for each in studies]
+    measured = engine.costs(asked.prompts[0], checking=STEPS)
+    lengths = predict.lengths(answers, measured, asked.weights)
+    while more := _worth_measuring(answers, measured, lengths, asked.weights):
+        measured = engine.costs(asked.prompts[0], checking=more, known=measured)
+        lengths = predict.lengths(answers, measured, asked.weights)
+    return _Foretold(
+        draft,
+        studies,
+        measured,
+        lengths,
+        predict.by_class(answers, measured),
+        engine.clock() - begun,
+    )
+
+
+def _worth_measuring(
+    answers: Sequence[Answer],
+    measured: Costs,
+    lengths: Sequence[LengthResult],
+    weights: Mapping[str, float],
+) -> tuple[int, ...]:
+    """Which counts between the measured ones could still make another length the fastest.
+
+    A pass over more tokens is never cheaper, but on many chips it rises in steps, not in a line: so
+    each count is first taken to cost what the measured one below it does.
+    """
+    best = predict.best([each for each in lengths if each.draft_tokens > 0])
+    hoped = predict.lengths(answers, costs.at_least(measured, predict.LONGEST + 1), weights)
+    hopeful = [
+        each
+        for each in hoped
+        if each.draft_tokens > 0
+        and each.draft_tokens + 1 not in measured.short.main
+        and (
+            each.draft_tokens == best.draft_tokens
+            or each.predicted_tps > best.predicted_tps * (1 + predict.TIE)
+        )
+    ]
+    first = sorted(hopeful, key=lambda each: -each.predicted_tps)[:1]
+    return tuple(each.draft_tokens + 1 for each in first)
+
+
+def _promise(foretold: _Foretold) -> tuple[float, int]:
+    """What to sort drafts by: the fastest first, of those that tie the smallest."""
+    step = predict.TIE
+    return -round(foretold.fastest.predicted_speedup / step) * step, foretold.draft.bytes
+
+
+def _run(
+    engine: Replayable, foretold: _Foretold, asked: Asked, alone: Sequence[Timed]
+) -> tuple[Runs | None, float]:
+    begun = engine.clock()
+    once = sum(each.seconds for each in alone)
+    runs = confirm(
+        engine,
+        asked.prompts,
+        foretold.tried,
+        weights=asked.weights,
+        seconds=asked.seconds,
+        one_pass=sum(
+            once / foretold.lengths[length].predicted_speedup for length in foretold.tried
+        ),
+        say=lambda done: asked.progress({"step": "confirming", "done": 0.5 + 0.5 * done}),
+    )
+    return runs, engine.clock() - begun
+
+
+def _result(
+    asked: Asked, foretold: _Foretold, runs: Runs | None, alone: Sequence[Timed]
+) -> BenchResult:
+    """Everything but the engine and the time it took, which whoever ran it knows."""
+    best = _decide(foretold, runs)
+    baseline = predict.tokens_per_second(
+        [(p.kind, a.tokens, a.seconds) for p, a in zip(asked.prompts, alone, strict=True)],
+        asked.weights,
+    )
     return BenchResult(
-        main=main[0],
-        draft=draft[0],
+        main=asked.main,
+        draft=foretold.draft.name,
         engine="mlx",
-        suite=suite,
-        started_at=started_at,
+        suite=asked.suite,
+        started_at=asked.started_at,
         baseline_tps=baseline,
-        lengths=lengths,
+        lengths=foretold.lengths,
         best=best,
-        text_equal=paired.equal,
-        model_seconds=time.perf_counter() - started,
-        by_class=_by_class(answers, costs, chosen.draft_tokens),
-        notes=() if paired.equal else ("the text with the draft differs from the one without",),
+        text_equal=runs is None or runs.unequal() == 0,
+        model_seconds=0.0,
+        by_class=_by_class(foretold, best),
+        notes=tuple(_notes(foretold, runs, baseline)),
+        lengths_by_class=foretold.by_class,
+        confirmation=None if runs is None else _confirmation(runs, foretold.tried),
+        costs=costs.to_json(foretold.costs),
+        sampled=_sampled(foretold.studies),
+        near_ties=sum(each.near_ties for each in foretold.studies),
+        draft_bytes=foretold.draft.bytes,
     )
 
 
-def _answers(
-    pairing: Pairing, prompts: Sequence[Prompt], progress: Progress
-) -> tuple[list[Answer], float]:
-    answers: list[Answer] = []
-    tokens, taken = 0, 0.0
-    for number, prompt in enumerate(prompts):
-        ids = pairing.encode(prompt)
-        timed = pairing.answer(ids, prompt.max_tokens, 0)
-        tokens, taken = tokens + len(timed.tokens), taken + timed.seconds
-        answers.append(Answer(prompt.kind, pairing.guesses(ids, timed.tokens), prompt.max_tokens))
-        progress({"step": "generating", "done": 0.05 + 0.35 * (number + 1) / len(prompts)})
-    return answers, tokens / taken
+def _decide(foretold: _Foretold, runs: Runs | None) -> Best:
+    """No speculation wins when nothing is predicted faster, or the runs say slower.
 
-
-def _of_all(costs: Costs, answers: int) -> Costs:
-    return Costs(
-        costs.main_step,
-        costs.draft_step,
-        costs.main_prefill * answers,
-        costs.draft_prefill * answers,
+    The usual length takes the place of the predicted best when the runs say that it is faster.
+    """
+    fastest = foretold.fastest
+    predicted = predict.best(foretold.lengths).draft_tokens
+    if runs is None:
+        return Best(predicted, fastest.predicted_speedup, None, None, fastest.draft_tokens)
+    tried = fastest
+    if DEFAULT_LENGTH in runs.answers and _below_one(
+        runs.interval(DEFAULT_LENGTH, fastest.draft_tokens)
+    ):
+        tried = foretold.lengths[DEFAULT_LENGTH]
+    bounds = runs.interval(0, tried.draft_tokens)
+    surely_faster = bounds is not None and bounds[0] > 1
+    none = _below_one(bounds) or (predicted == 0 and not surely_faster)
+    return Best(
+        0 if none else tried.draft_tokens,
+        tried.predicted_speedup,
+        runs.speedup(0, tried.draft_tokens),
+        bounds,
+        tried.draft_tokens,
     )
 
 
-def _confirm(
-    pairing: Pairing,
-    prompts: Sequence[Prompt],
-    draft_tokens: int,
-    seconds: float,
-    progress: Progress,
-) -> _Paired:
-    """Whole answers with and without the draft, in turn, until decided or out of time."""
-    without: list[float] = []
-    with_draft: list[float] = []
-    tokens = 0
-    equal = True
-    deadline = time.perf_counter() + max(0.0, seconds)
-    for number in range(PASSES):
-        for prompt in prompts:
-            ids = pairing.encode(prompt)
-            order = (0, draft_tokens) if number % 2 == 0 else (draft_tokens, 0)
-            pair = {length: pairing.answer(ids, prompt.max_tokens, length) for length in order}
-            equal = equal and pair[0].tokens == pair[draft_tokens].tokens
-            tokens += len(pair[0].tokens)
-            without.append(pair[0].seconds)
-            with_draft.append(pair[draft_tokens].seconds)
-        progress({"step": "confirming", "done": 0.4 + 0.6 * (number + 1) / PASSES})
-        bounds = statistics.interval(without, with_draft, looks=PASSES)
-        if bounds is not None and (bounds[0] > 1 or bounds[1] < 1) and number > 0:
-            break
-        if time.perf_counter() > deadline:
-            break
-    return _Paired(tuple(without), tuple(with_draft), tokens, equal)
+def _below_one(interval: tuple[float, float] | None) -> bool:
+    return interval is not None and interval[1] < 1
 
 
-def _decide(lengths: tuple[LengthResult, ...], chosen: LengthResult, paired: _Paired) -> Best:
-    """No speculation wins when nothing is predicted faster, or the measurement says slower."""
-    measured = statistics.speedup(paired.without, paired.with_draft)
-    bounds = statistics.interval(paired.without, paired.with_draft, looks=PASSES)
-    slower = bounds is not None and bounds[1] < 1
-    none_is_best = predict.best(lengths).draft_tokens == 0 and (bounds is None or bounds[0] <= 1)
-    draft_tokens = 0 if slower or none_is_best else chosen.draft_tokens
-    return Best(draft_tokens, chosen.predicted_speedup, measured, bounds)
+def _confirmation(runs: Runs, lengths: Sequence[int]) -> Confirmation:
+    default = len(lengths) > 2
+    return Confirmation(
+        passes=runs.passes,
+        ended=runs.ended,
+        over_default=runs.speedup(DEFAULT_LENGTH, lengths[1]) if default else None,
+        over_default_interval=runs.interval(DEFAULT_LENGTH, lengths[1]) if default else None,
+        outliers=runs.outliers(),
+    )
 
 
-def _by_class(
-    answers: Sequence[Answer], costs: Costs, draft_tokens: int
-) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = {}
-    for answer in answers:
-        found_lengths = predict.lengths([answer], costs)
-        each = found_lengths[draft_tokens]
-        found[answer.kind] = {
-            "acceptance": each.acceptance or 0.0,
-            "predicted_tps": each.predicted_tps,
-            "predicted_speedup": each.predicted_speedup,
+def _by_class(foretold: _Foretold, best: Best) -> dict[str, dict[str, float]]:
+    """Each class at the length that was tried, and the length that would be best for it alone."""
+    length = best.tried or DEFAULT_LENGTH
+    return {
+        kind: {
+            "acceptance": found[length].acceptance or 0.0,
+            "predicted_tps": found[length].predicted_tps,
+            "predicted_speedup": found[length].predicted_speedup,
+            "best_draft_tokens": predict.best(found).draft_tokens,
         }
-    return found
+        for kind, found in foretold.by_class.items()
+    }
+
+
+def _sampled(studies: Sequence[Study]) -> dict[str, float]:
+    places = sum(each.sampled.places for each in studies)
+    mean = {
+        rule: sum(getattr(each.sampled, rule) * each.sampled.places for each in studies) / places
+        for rule in ("greedy", "matching", "rejection")
+    }
+    return {**asdict(studies[0].sampled), **mean, "places": places}
+
+
+def _notes(foretold: _Foretold, runs: Runs | None, baseline: float) -> Iterator[str]:
+    if runs is None:
+        yield "not confirmed by real runs: another draft is faster, or the time was up"
+    elif unequal := runs.unequal():
+        near = sum(each.near_ties for each in foretold.studies)
+        why = (
+            f"; the main all but ties between two tokens in {near} places, where rounding decides"
+            if near
+            else ""
+        )
+        yield f"{unequal} answers with the draft differ from the one without{why}"
+    predicted = foretold.lengths[0].predicted_tps
+    if abs(predicted / baseline - 1) > FAR_OFF:
+        yield (
+            f"the steps alone predict {predicted:.1f} tokens/s without a draft, and "
+            f"{baseline:.1f} were measured: something else was using the machine"
+        )
+
+
+def _left_out(asked: Asked, answered: Asked) -> Iterator[str]:
+    if len(answered.prompts) < len(asked.prompts):
+        yield (
+            f"only {len(answered.prompts)} of {len(asked.prompts)} prompts were asked: the main is "
+            "too slow for all of them in the time given"
+        )

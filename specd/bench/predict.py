@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from specd.bench.costs import Costs
 from specd.bench.replay import Replay, replay, together
 from specd.bench.result import LengthResult
 
@@ -17,66 +17,57 @@ TIE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Costs:
-    """Seconds, each the median of several measurements.
-
-    ``main_step[k]`` is one pass of the main over k tokens for the k that were measured, the others
-    lie between; ``draft_step`` one token of the draft; the prefills are of the whole prompts.
-    """
-
-    main_step: Mapping[int, float]
-    draft_step: float
-    main_prefill: float
-    draft_prefill: float
-
-    def main(self, tokens: int) -> float:
-        """One pass of the main over ``tokens`` tokens, interpolated."""
-        known = sorted(self.main_step)
-        right = bisect_left(known, tokens)
-        if right == len(known):
-            return self.main_step[known[-1]] * tokens / known[-1]
-        if known[right] == tokens or right == 0:
-            return self.main_step[known[right]]
-        low, high = known[right - 1], known[right]
-        share = (tokens - low) / (high - low)
-        return self.main_step[low] + share * (self.main_step[high] - self.main_step[low])
-
-
-@dataclass(frozen=True, slots=True)
 class Answer:
     """One generated answer: which of its tokens the draft guesses, under which limit."""
 
     kind: str
+    prompt_tokens: int
     agrees: tuple[bool, ...]
     max_tokens: int
 
 
-def seconds(counts: Replay, draft_tokens: int, costs: Costs) -> float:
-    """How long the answers behind ``counts`` take with this draft length; 0 is without a draft."""
+def seconds(answer: Answer, counts: Replay, draft_tokens: int, costs: Costs) -> float:
+    """How long ``answer`` takes with this draft length and these counts; 0 is without a draft."""
+    # What a step costs is all but linear in the context, so the middle stands for the whole.
+    context = answer.prompt_tokens + counts.tokens / 2
     if draft_tokens == 0:
-        return costs.main_prefill + counts.tokens * costs.main(1)
+        prefill = costs.prefill(answer.prompt_tokens, draft=False)
+        return prefill + counts.tokens * costs.plain(context)
     return (
-        costs.main_prefill
-        + costs.draft_prefill
-        + counts.drafted * costs.draft_step
-        + counts.rounds * costs.main(draft_tokens + 1)
+        costs.prefill(answer.prompt_tokens, draft=True)
+        + counts.drafted * costs.draft(context)
+        + counts.caught_up * costs.catch_up(context)
+        + counts.rounds * costs.checking(draft_tokens + 1, context)
     )
 
 
-def lengths(answers: Sequence[Answer], costs: Costs) -> tuple[LengthResult, ...]:
-    """Every draft length from 0 to ``LONGEST``."""
+def lengths(
+    answers: Sequence[Answer], costs: Costs, weights: Mapping[str, float]
+) -> tuple[LengthResult, ...]:
+    """Every draft length from 0 to ``LONGEST``.
+
+    ``weights`` says what share of the tokens a user has generated is of each class; a class it does
+    not name has the weight 1. Counts are over all answers alike.
+    """
     found: list[LengthResult] = []
     baseline = 0.0
     for draft_tokens in range(LONGEST + 1):
-        counts = together([replay(a.agrees, draft_tokens, a.max_tokens) for a in answers])
-        speed = counts.tokens / seconds(counts, draft_tokens, costs)
+        counts = [replay(a.agrees, draft_tokens, a.max_tokens) for a in answers]
+        taken = [
+            seconds(answer, count, draft_tokens, costs)
+            for answer, count in zip(answers, counts, strict=True)
+        ]
+        speed = tokens_per_second(
+            [(a.kind, len(a.agrees), s) for a, s in zip(answers, taken, strict=True)], weights
+        )
         baseline = baseline or speed
+        total = together(counts)
         found.append(
             LengthResult(
                 draft_tokens=draft_tokens,
-                acceptance=counts.acceptance,
-                accepted=counts.accepted,
-                rounds=counts.rounds,
+                acceptance=total.acceptance,
+                accepted=total.accepted,
+                rounds=total.rounds,
                 predicted_tps=speed,
                 predicted_speedup=speed / baseline,
             )
@@ -84,7 +75,43 @@ def lengths(answers: Sequence[Answer], costs: Costs) -> tuple[LengthResult, ...]
     return tuple(found)
 
 
+def tokens_per_second(
+    taken: Sequence[tuple[str, int, float]], weights: Mapping[str, float]
+) -> float:
+    """The speed of a weighted mix of classes, from (class, tokens, seconds) of each answer.
+
+    Weights are shares of tokens, so seconds per token are what is averaged.
+    """
+    shares = token_shares([(kind, tokens) for kind, tokens, _ in taken], weights)
+    return 1 / sum(share * seconds for share, (_, _, seconds) in zip(shares, taken, strict=True))
+
+
+def token_shares(
+    answers: Sequence[tuple[str, int]], weights: Mapping[str, float]
+) -> tuple[float, ...]:
+    """How much a second of each (class, tokens) answer counts in seconds per token of the mix.
+
+    When all classes present have the weight 0, they count alike.
+    """
+    of_class: dict[str, int] = {}
+    for kind, tokens in answers:
+        of_class[kind] = of_class.get(kind, 0) + tokens
+    weight = {kind: weights.get(kind, 1.0) for kind in of_class}
+    if not any(weight.values()):
+        weight = dict.fromkeys(of_class, 1.0)
+    total = sum(weight.values())
+    return tuple(weight[kind] / total / of_class[kind] for kind, _ in answers)
+
+
 def best(found: Sequence[LengthResult]) -> LengthResult:
     """The fastest length; of those within a hundredth of it, the shortest, which may be 0."""
     fastest = max(each.predicted_tps for each in found)
     return next(each for each in found if each.predicted_tps >= fastest * (1 - TIE))
+
+
+def by_class(answers: Sequence[Answer], costs: Costs) -> dict[str, tuple[LengthResult, ...]]:
+    """Every draft length for each class by itself."""
+    kinds = dict.fromkeys(answer.kind for answer in answers)
+    return {
+        kind: lengths([each for each in answers if each.kind == kind], costs, {}) for kind in kinds
+    }

@@ -14,12 +14,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Counts over one answer: ``drafted`` guesses made, ``accepted`` of them, in ``rounds``."""
+    """Counts over one answer: ``drafted`` guesses made, ``accepted`` of them, in ``rounds``.
+
+    ``caught_up`` counts the rounds in which the draft first had to read a token of its own that it
+    had not seen: those that follow a round of nothing but right guesses.
+    """
 
     tokens: int
     rounds: int
     drafted: int
     accepted: int
+    caught_up: int
 
     @property
     def acceptance(self) -> float:
@@ -34,7 +39,8 @@ def replay(agrees: Sequence[bool], draft_tokens: int, max_tokens: int) -> Replay
     answer was generated under; an answer shorter than it ended by itself.
     """
     tokens = len(agrees)
-    at = rounds = drafted = accepted = 0
+    at = rounds = drafted = accepted = caught_up = 0
+    all_right = False
     while at < tokens:
         guesses = min(max_tokens - at, draft_tokens)
         right = 0
@@ -43,10 +49,12 @@ def replay(agrees: Sequence[bool], draft_tokens: int, max_tokens: int) -> Replay
         rounds += 1
         drafted += guesses
         accepted += right
+        caught_up += all_right and guesses > 0
+        all_right = 0 < right == guesses
         at += right
         if at < tokens:
             at += 1
-    return Replay(tokens, rounds, drafted, accepted)
+    return Replay(tokens, rounds, drafted, accepted, caught_up)
 
 
 def together(parts: Sequence[Replay]) -> Replay:
@@ -56,4 +64,5 @@ def together(parts: Sequence[Replay]) -> Replay:
         sum(p.rounds for p in parts),
         sum(p.drafted for p in parts),
         sum(p.accepted for p in parts),
+        sum(p.caught_up for p in parts),
     )

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 EngineName: TypeAlias = Literal["mlx", "server"]
+Ending: TypeAlias = Literal["decided", "enough", "time"]
+
+DEFAULT_LENGTH = 2
+"""What mlx-lm and LM Studio draft when nobody says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +33,53 @@ class LengthResult:
 class Best:
     """The chosen draft length; 0 means no speculation. ``interval`` bounds the measured speed-up.
 
-    ``measured_speedup`` and ``interval`` are None when nothing was measured to confirm it.
+    Both speed-ups are of ``tried`` draft tokens, which is the chosen length, or the fastest that
+    drafts when none is chosen. ``measured_speedup`` and ``interval`` are None when nothing was
+    measured to confirm it.
     """
 
     draft_tokens: int
     predicted_speedup: float
     measured_speedup: float | None
     interval: tuple[float, float] | None
+    tried: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outlier:
+    """A timed answer that took ``times`` as long as its prompt's others; it counts all the same."""
+
+    kind: str
+    run: int
+    times: float
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """The real runs behind ``Best``.
+
+    ``passes`` is how often every prompt was answered each way. It ended since it was "decided",
+    "enough" passes were made, or the "time" was up; the intervals keep their level whichever it
+    was. ``over_default`` is the speed over that of ``DEFAULT_LENGTH``, None where that is the
+    length tried, or was not run.
+    """
+
+    passes: int
+    ended: Ending
+    over_default: float | None
+    over_default_interval: tuple[float, float] | None
+    outliers: tuple[Outlier, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class BenchResult:
-    """One benchmark of one pair. Times are seconds, speeds tokens per second."""
+    """One benchmark of one pair. Times are seconds, speeds tokens per second.
+
+    ``lengths_by_class`` is ``lengths`` for each class of prompts, ``costs`` the curves behind the
+    predictions (``costs.to_json``), ``sampled`` the acceptance at a temperature
+    (``sampling.Sampled``). ``near_ties`` counts the tokens that rounding may decide otherwise with
+    a draft than without.
+    """
 
     main: str
     draft: str
@@ -54,3 +93,9 @@ class BenchResult:
     model_seconds: float
     by_class: dict[str, dict[str, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    lengths_by_class: dict[str, tuple[LengthResult, ...]] = field(default_factory=dict)
+    confirmation: Confirmation | None = None
+    costs: dict[str, Any] = field(default_factory=dict)
+    sampled: dict[str, float] = field(default_factory=dict)
+    near_ties: int = 0
+    draft_bytes: int = 0

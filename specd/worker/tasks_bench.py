@@ -2,46 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from specd.bench import circumstances, prompts
+from specd.bench.engine_mlx import Main, MlxEngine, open_draft, open_main
 from specd.bench.history import History
-from specd.bench.measure import benchmark
+from specd.bench.measure import Asked, Candidate, benchmark
 
 
 def bench(request: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """``{"pairs": [[[name, folder], [name, folder]], …], "suite", "quick", "seconds", "history"}``.
 
-    Every result is kept in the history as soon as it is there; ``{"results": […]}``.
+    ``"weights"`` may give classes of prompts their share. Pairs with the same main are measured
+    together. Every result is kept in the history as soon as it is there; ``{"results": […]}``.
     """
-    asked = prompts.suite(request["suite"], quick=bool(request["quick"]))
+    suite = prompts.suite(request["suite"], quick=bool(request["quick"]))
     history = History(Path(request["history"]))
     results: list[dict[str, Any]] = []
-    pairs = request["pairs"]
-    share = 1 / len(pairs) if pairs else 1.0
-    for number, (main, draft) in enumerate(pairs):
+    mains = _by_main(request["pairs"])
+    for number, ((name, folder), drafts) in enumerate(mains.items()):
 
-        def step(said: dict[str, Any], before: float = number * share) -> None:
-            progress({**said, "done": before + share * said["done"]})
+        def step(said: dict[str, Any], before: float = number / len(mains)) -> None:
+            progress({**said, "done": before + said["done"] / len(mains)})
 
-        context = {
-            **circumstances.here(),
-            **circumstances.dependencies(Path(main[1]), Path(draft[1]), engine_version=None),
-            "seconds": request["seconds"],
-            "quick": request["quick"],
-        }
-        result = benchmark(
-            (main[0], Path(main[1])),
-            (draft[0], Path(draft[1])),
-            asked,
-            request["suite"],
-            seconds=request["seconds"] * share,
+        step({"step": "loading", "done": 0.0})
+        main = open_main(Path(folder))
+        asked = Asked(
+            main=name,
+            prompts=suite,
+            suite=request["suite"],
+            weights=request.get("weights", {}),
+            seconds=request["seconds"] / len(mains),
+            started_at=datetime.now().astimezone().isoformat(timespec="seconds"),
             progress=step,
         )
-        history.add(result, context)
-        results.append(asdict(result))
+        stood = circumstances.here()
+        folders = {name: Path(where) for name, where in drafts}
+        for result in benchmark(asked, [_candidate(main, *each) for each in folders.items()]):
+            context = {
+                **stood,
+                **circumstances.dependencies(
+                    Path(folder), folders[result.draft], engine_version=None
+                ),
+                "seconds": request["seconds"],
+                "quick": request["quick"],
+            }
+            history.add(result, context)
+            results.append(asdict(result))
     history.close()
     return {"results": results}
+
+
+def _by_main(pairs: Sequence[Any]) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for main, draft in pairs:
+        found.setdefault((main[0], main[1]), []).append((draft[0], draft[1]))
+    return found
+
+
+def _candidate(main: Main, name: str, folder: Path) -> Candidate:
+    weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    return Candidate(name, weights, lambda: MlxEngine(main, open_draft(folder)))

@@ -1,0 +1,135 @@
+"""Real runs, side by side: no draft, the length in question, and the length everybody uses.
+
+Every prompt is answered each way in every pass, in an order that turns, so that whatever the
+machine does meanwhile falls on all sides alike. After some passes the interval is looked at, and
+the runs end as soon as it excludes 1. Any ``Engine`` will do.
+
+Runs in the worker only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from specd.bench import statistics
+from specd.bench.engine import Engine, Timed
+from specd.bench.predict import token_shares
+from specd.bench.prompts import Prompt
+from specd.bench.result import Ending, Outlier
+from specd.bench.statistics import LEVEL_OF_A_LOOK, LOOKS, Paired
+
+Say = Callable[[float], None]
+"""Told how much of the most that may be run is done, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Answers by draft length and prompt, one for every pass."""
+
+    prompts: tuple[Prompt, ...]
+    answers: Mapping[int, tuple[tuple[Timed, ...], ...]]
+    ended: Ending
+    weights: Mapping[str, float]
+
+    @property
+    def passes(self) -> int:
+        """How often every prompt was answered each way."""
+        return len(self.answers[0][0])
+
+    def pairs(self, one: int, other: int) -> tuple[Paired, ...]:
+        """Seconds per token of two draft lengths, prompt by prompt."""
+        tokens = [(p.kind, a[0].tokens) for p, a in zip(self.prompts, self.answers[0], strict=True)]
+        shares = token_shares(tokens, self.weights)
+        return tuple(
+            Paired(share * count, _per_token(of_one), _per_token(of_other))
+            for share, (_, count), of_one, of_other in zip(
+                shares, tokens, self.answers[one], self.answers[other], strict=True
+            )
+        )
+
+    def speedup(self, one: int, other: int) -> float:
+        """How much faster ``other`` draft tokens are than ``one``."""
+        return statistics.speedup(self.pairs(one, other))
+
+    def interval(self, one: int, other: int) -> tuple[float, float] | None:
+        """Its interval, at a level that holds although the runs ended when it was decided."""
+        return statistics.interval(self.pairs(one, other), level=LEVEL_OF_A_LOOK)
+
+    def unequal(self) -> int:
+        """How many answers with a draft differ from the one without."""
+        return sum(
+            answer.said != alone[0].said
+            for length, of_length in self.answers.items()
+            if length
+            for alone, answers in zip(self.answers[0], of_length, strict=True)
+            for answer in answers
+        )
+
+    def outliers(self) -> tuple[Outlier, ...]:
+        """Answers that took unlike the others of their prompt; they count all the same."""
+        found = {
+            Outlier(self.prompts[prompt].kind, run + 1, times)
+            for length in self.answers
+            for prompt, run, times in statistics.outliers(self.pairs(length, length))
+        }
+        return tuple(sorted(found, key=lambda each: (each.run, each.kind, each.times)))
+
+
+def _per_token(answers: Sequence[Timed]) -> tuple[float, ...]:
+    return tuple(each.seconds / each.tokens for each in answers)
+
+
+def confirm(
+    engine: Engine,
+    prompts: Sequence[Prompt],
+    lengths: Sequence[int],
+    *,
+    weights: Mapping[str, float],
+    seconds: float,
+    one_pass: float,
+    say: Say = lambda _: None,
+) -> Runs | None:
+    """Answer every prompt with each of ``lengths``: 0 first, then the one in question.
+
+    Begins no pass that would not end within ``seconds``; ``one_pass`` is how long one is expected
+    to take, until one has been made. None when there is no time for any.
+    """
+    answers: dict[int, list[list[Timed]]] = {length: [[] for _ in prompts] for length in lengths}
+    begun = engine.clock()
+    ended: Ending = "enough"
+    runs: Runs | None = None
+    for number in range(LOOKS[-1]):
+        so_far = engine.clock() - begun
+        if so_far + (so_far / number if number else one_pass) > seconds:
+            ended = "time"
+            break
+        for at, prompt in enumerate(prompts):
+            for length in _turned(lengths, number + at):
+                answers[length][at].append(engine.answer(prompt, length))
+            say((number + (at + 1) / len(prompts)) / LOOKS[-1])
+        runs = _runs(prompts, answers, "enough", weights)
+        if number + 1 in LOOKS and _decided(runs.interval(0, lengths[1])):
+            ended = "decided"
+            break
+    return runs and _runs(prompts, answers, ended, weights)
+
+
+def _runs(
+    prompts: Sequence[Prompt],
+    answers: Mapping[int, Sequence[Sequence[Timed]]],
+    ended: Ending,
+    weights: Mapping[str, float],
+) -> Runs:
+    kept = {length: tuple(map(tuple, each)) for length, each in answers.items()}
+    return Runs(tuple(prompts), kept, ended, weights)
+
+
+def _turned(lengths: Sequence[int], by: int) -> list[int]:
+    """Every order of two in turn, and every length first equally often."""
+    start = by % len(lengths)
+    return [*lengths[start:], *lengths[:start]]
+
+
+def _decided(interval: tuple[float, float] | None) -> bool:
+    return interval is not None and (interval[0] > 1 or interval[1] < 1)

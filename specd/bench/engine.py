@@ -1,0 +1,72 @@
+"""What a measurement asks of an engine: whole answers, and, where it can be, what is behind them.
+
+``engine_mlx`` runs model folders itself and can do both; a server only answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from specd.bench.costs import Costs
+from specd.bench.predict import Answer
+from specd.bench.prompts import Prompt
+from specd.bench.result import EngineName
+from specd.bench.sampling import Sampled
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """One whole answer and the ``seconds`` it took, the prompt included.
+
+    ``said`` is compared with other answers and never kept: token ids, or a text. ``from_draft``
+    are the tokens that a draft guessed, None where the engine does not say.
+    """
+
+    said: tuple[int, ...] | str
+    tokens: int
+    seconds: float
+    from_draft: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """What one pass of both models over an answer tells.
+
+    ``near_ties`` counts tokens that the main itself would have chosen otherwise when it reads many
+    at once: two logits so close that rounding decides. There, an answer with a draft may differ.
+    """
+
+    answer: Answer
+    near_ties: int
+    sampled: Sampled
+
+
+class Engine(Protocol):
+    """A main model with one draft, ready to answer greedily."""
+
+    @property
+    def name(self) -> EngineName:
+        """How it is called in results."""
+
+    def answer(self, prompt: Prompt, draft_tokens: int) -> Timed:
+        """A whole answer; ``draft_tokens`` 0 is without the draft."""
+
+    def clock(self) -> float:
+        """Seconds, from an arbitrary start."""
+
+
+class Replayable(Engine, Protocol):
+    """An engine that shows what both models think of a text, and what their steps cost."""
+
+    def study(self, prompt: Prompt, answer: Timed) -> Study:
+        """Which tokens of the main's answer the draft would have guessed."""
+
+    def costs(
+        self, prompt: Prompt, *, checking: Sequence[int], known: Costs | None = None
+    ) -> Costs:
+        """What steps cost: the draft's, and the main's over each of ``checking`` tokens.
+
+        With ``known``, only the latter are measured, and added to it.
+        """

@@ -1,0 +1,165 @@
+"""An engine that answers in no time: costs, agreement and noise are set, and its clock is its own.
+
+It walks through mlx-lm's rounds one by one, each step at the price of its place in the context, and
+knows nothing of how specd predicts.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from specd.bench.costs import Costs, Spread, Steps, spread
+from specd.bench.engine import Study, Timed
+from specd.bench.predict import Answer
+from specd.bench.prompts import Prompt
+from specd.bench.result import EngineName
+from specd.bench.sampling import Sampled
+
+PROMPT_TOKENS = 30
+LONG = 512
+
+
+@dataclass(frozen=True)
+class Setting:
+    """``checking(k)`` is a pass of the main over k tokens, in its plain steps; ``draft`` a guess.
+
+    ``acceptance`` is how often a guess is right after a right one in the most predictable class;
+    each further class has ``spread`` less. ``sticky`` is how much likelier right follows right.
+    """
+
+    checking: Callable[[int], float]
+    draft: float
+    acceptance: float
+    spread: float = 0.1
+    sticky: float = 0.0
+    step: float = 0.02
+    growth: float = 0.0002
+    noise: float = 0.03
+    disturbed: float = 0.01
+
+
+@dataclass
+class SimulatedEngine:
+    """A pair that behaves as ``setting`` says; ``truth`` asks without noise and without time."""
+
+    setting: Setting
+    prompts: Sequence[Prompt]
+    seed: int = 0
+    now: float = 0.0
+    differs: bool = False
+    agrees: dict[str, list[bool]] = field(default_factory=dict)
+    asked: list[tuple[str, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.chance = random.Random(self.seed)  # noqa: S311 - for tests
+        for number, prompt in enumerate(self.prompts):
+            self.agrees[prompt.kind] = self._agreements(number, prompt.max_tokens)
+
+    @property
+    def name(self) -> EngineName:
+        return "mlx"
+
+    def clock(self) -> float:
+        return self.now
+
+    def truth(self, draft_tokens: int) -> float:
+        """Tokens per second over all prompts, each a class of its own, every class alike."""
+        per_token = [self.seconds(p, draft_tokens) / p.max_tokens for p in self.prompts]
+        return len(per_token) / sum(per_token)
+
+    def seconds(self, prompt: Prompt, draft_tokens: int) -> float:
+        """One answer, round by round."""
+        agrees, tokens = self.agrees[prompt.kind], prompt.max_tokens
+        taken = 10 * self.setting.step
+        if draft_tokens == 0:
+            return taken + sum(self._step(1, at) for at in range(tokens))
+        taken *= 1 + self.setting.draft
+        at, behind = 0, False
+        while at < tokens:
+            guesses = min(draft_tokens, tokens - at)
+            taken += guesses * self._draft(at) + (behind and guesses > 0) * 0.5 * self._draft(at)
+            taken += self._step(guesses + 1, at)
+            right = 0
+            while right < guesses and agrees[at + right]:
+                right += 1
+            behind = right == guesses
+            at += right + 1
+        return taken
+
+    def answer(self, prompt: Prompt, draft_tokens: int) -> Timed:
+        self.asked.append((prompt.kind, draft_tokens))
+        seconds = self._noisy(self.seconds(prompt, draft_tokens))
+        said = (draft_tokens > 0 and self.differs, *range(prompt.max_tokens - 1))
+        return Timed(said, prompt.max_tokens, self._spend(seconds))
+
+    def study(self, prompt: Prompt, answer: Timed) -> Study:
+        assert answer.tokens == prompt.max_tokens
+        agrees = tuple(self.agrees[prompt.kind])
+        self._spend(20 * self.setting.step * (1 + self.setting.draft))
+        share = sum(agrees) / len(agrees)
+        return Study(
+            Answer(prompt.kind, PROMPT_TOKENS, agrees, prompt.max_tokens),
+            0,
+            Sampled(0.8, len(agrees), share, share, share),
+        )
+
+    def costs(
+        self, prompt: Prompt, *, checking: Sequence[int], known: Costs | None = None
+    ) -> Costs:
+        assert prompt in self.prompts
+        if known is None:
+            return Costs(self._steps(PROMPT_TOKENS, checking), self._steps(LONG, checking))
+        return Costs(*(self._also(each, checking) for each in (known.short, known.long)))
+
+    def _steps(self, context: int, checking: Sequence[int]) -> Steps:
+        at = context - PROMPT_TOKENS
+        prefill = 10 * self.setting.step * context / PROMPT_TOKENS
+        return Steps(
+            context,
+            plain=self._measure(self._step(1, at)),
+            main=self._checks(at, checking),
+            draft=self._measure(self._draft(at)),
+            catch_up=self._measure(0.5 * self._draft(at)),
+            main_prefill=self._measure(prefill),
+            draft_prefill=self._measure(prefill * self.setting.draft),
+        )
+
+    def _also(self, known: Steps, checking: Sequence[int]) -> Steps:
+        more = self._checks(known.context - PROMPT_TOKENS, checking)
+        return replace(known, main={**known.main, **more})
+
+    def _checks(self, at: int, checking: Sequence[int]) -> dict[int, Spread]:
+        return {count: self._measure(self._step(count, at)) for count in checking}
+
+    def _measure(self, seconds: float) -> Spread:
+        # One more for warming up, as the real engine takes.
+        self._spend(seconds)
+        return spread([self._spend(self._noisy(seconds)) for _ in range(9)])
+
+    def _step(self, tokens: int, at: int) -> float:
+        cost = 1.0 if tokens == 1 else self.setting.checking(tokens)
+        return self.setting.step * cost * (1 + self.setting.growth * at)
+
+    def _draft(self, at: int) -> float:
+        return self.setting.step * self.setting.draft * (1 + self.setting.growth * at)
+
+    def _noisy(self, seconds: float) -> float:
+        disturbed = self.chance.random() < self.setting.disturbed
+        factor = self.chance.uniform(1.3, 3.0) if disturbed else 1.0
+        return seconds * factor * self.chance.lognormvariate(0, self.setting.noise)
+
+    def _spend(self, seconds: float) -> float:
+        self.now += seconds
+        return seconds
+
+    def _agreements(self, number: int, tokens: int) -> list[bool]:
+        share = max(0.0, self.setting.acceptance - number * self.setting.spread)
+        agrees = [self.chance.random() < share]
+        while len(agrees) < tokens:
+            if self.chance.random() < self.setting.sticky:
+                agrees.append(agrees[-1])
+            else:
+                agrees.append(self.chance.random() < share)
+        return agrees

@@ -1,0 +1,96 @@
+"""What was measured is given back, and what lies between lies between."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from specd.bench import costs
+from specd.bench.costs import Costs, Spread, Steps, spread
+
+SECONDS = st.floats(1e-6, 100)
+
+
+def exactly(seconds: float) -> Spread:
+    return Spread(seconds, seconds, seconds, 1)
+
+
+def steps(context: int, *, factor: float = 1.0) -> Steps:
+    return Steps(
+        context=context,
+        plain=exactly(1.0 * factor),
+        main={k: exactly(factor * seconds) for k, seconds in {1: 1.1, 2: 1.2, 5: 1.8}.items()},
+        draft=exactly(0.1 * factor),
+        catch_up=exactly(0.05 * factor),
+        main_prefill=exactly(0.01 * context),
+        draft_prefill=exactly(0.001 * context),
+    )
+
+
+CURVES = Costs(steps(100), steps(300, factor=2.0))
+
+
+@given(samples=st.lists(SECONDS, min_size=1, max_size=20))
+def test_a_spread_is_a_median_between_its_quartiles(samples: list[float]) -> None:
+    found = spread(samples)
+    assert min(samples) <= found.low <= found.median <= found.high <= max(samples)
+    assert found.samples == len(samples)
+    assert sum(each <= found.median for each in samples) * 2 >= len(samples)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_measured_pass_costs_what_was_measured(count: int) -> None:
+    assert CURVES.checking(count, 100) == CURVES.short.main[count].median
+    assert CURVES.checking(count, 300) == pytest.approx(CURVES.long.main[count].median)
+
+
+def test_a_pass_between_two_measured_ones_lies_on_the_line_through_them() -> None:
+    assert CURVES.checking(3, 100) == pytest.approx(1.4)
+    assert CURVES.checking(4, 100) == pytest.approx(1.6)
+
+
+def test_a_pass_beyond_the_measured_ones_rises_in_proportion() -> None:
+    assert CURVES.checking(10, 100) == pytest.approx(3.6)
+
+
+def test_steps_grow_with_the_context() -> None:
+    assert CURVES.plain(200) == pytest.approx(1.5)
+    assert CURVES.plain(500) == pytest.approx(3.0)
+    assert CURVES.draft(200) == pytest.approx(0.15)
+    assert CURVES.catch_up(300) == pytest.approx(0.1)
+
+
+def test_reading_a_prompt_takes_both_models_when_there_is_a_draft() -> None:
+    assert CURVES.prefill(200, draft=False) == pytest.approx(2.0)
+    assert CURVES.prefill(200, draft=True) == pytest.approx(2.2)
+
+
+def test_no_step_is_free_however_noisy_its_measurement() -> None:
+    noisy = Costs(steps(100, factor=2.0), steps(110, factor=1.0))
+    assert noisy.plain(4_000) > 0
+
+
+@given(count=st.integers(1, 17), context=st.integers(0, 1000))
+def test_the_least_a_pass_can_cost_is_never_more_than_what_it_is_taken_to(
+    count: int, context: int
+) -> None:
+    least = costs.at_least(CURVES, 17)
+    assert least.checking(count, context) <= CURVES.checking(count, context) * (1 + 1e-9)
+    assert least.checking(count, context) >= CURVES.checking(1, context) * (1 - 1e-9)
+
+
+def test_the_curves_survive_json() -> None:
+    told = json.loads(json.dumps(costs.to_json(CURVES)))
+    assert told["short"]["main"]["5"]["median"] == 1.8
+    assert told["long"]["context"] == 300
+    assert set(told["short"]) == {
+        "context", "plain", "main", "draft", "catch_up", "main_prefill", "draft_prefill",
+    }  # fmt: skip
+
+
+def test_equal_contexts_are_averaged() -> None:
+    assert Costs(CURVES.short, replace(CURVES.long, context=100)).plain(100) == 1.5

@@ -1,0 +1,130 @@
+"""Pairs with known answers by construction: noise lowers acceptance, idle layers raise the price."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from specd.bench.engine_mlx import LONG, Main, MlxEngine, open_draft, open_main
+from specd.bench.measure import STEPS, Asked, Candidate, benchmark
+from specd.bench.predict import LONGEST
+from specd.bench.prompts import STANDARD
+from specd.demo.models import DEMO, SMALL, ensure
+from tests.bench import tiny
+from tests.conftest import Figures
+
+pytestmark = pytest.mark.mlx
+
+PROMPT = replace(STANDARD[0], max_tokens=12)
+
+
+def acceptance(main: Main, draft: object, tokens: int) -> float:
+    engine = MlxEngine(main, draft)
+    prompt = replace(STANDARD[0], max_tokens=tokens)
+    agrees = engine.study(prompt, engine.answer(prompt, 0)).answer.agrees
+    return sum(agrees) / len(agrees)
+
+
+def test_the_stronger_the_noise_on_a_draft_the_rarer_it_is_right(figures: Figures) -> None:
+    main = Main(tiny.model(), tiny.tokenizer())
+    shares = {noise: acceptance(main, tiny.model(noise=noise), 60) for noise in (0, 0.003, 0.02)}
+    figures(**{f"noise_{noise}": share for noise, share in shares.items()})
+    assert shares[0] == 1.0
+    assert 1.0 > shares[0.003] > shares[0.02] + 0.1
+
+
+def test_so_it_is_with_smollm2s_weights(figures: Figures) -> None:
+    main = open_main(ensure(SMALL.main))
+    shares = {
+        noise: acceptance(main, open_draft(ensure(replace(SMALL.good, noise=noise))), 12)
+        for noise in (0.0, 0.5)
+    }
+    figures(**{f"noise_{noise}": share for noise, share in shares.items()})
+    assert shares[0.0] == 1.0
+    assert shares[0.5] < 0.5
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(7200)
+def test_acceptance_falls_with_every_step_of_noise_on_all_of_smollm2(figures: Figures) -> None:
+    main = open_main(ensure(DEMO.main))
+    steps = (0.0, 0.05, 0.1, 0.2, 0.4)
+    shares = [
+        acceptance(main, open_draft(ensure(replace(DEMO.good, noise=noise))), 80) for noise in steps
+    ]
+    figures(**{f"noise_{noise}": share for noise, share in zip(steps, shares, strict=True)})
+    assert shares[0] > 0.95
+    assert shares == sorted(shares, reverse=True)
+    assert shares[-1] < 0.3
+
+
+def test_layers_that_add_nothing_cost_time_and_change_no_word(figures: Figures) -> None:
+    deep = replace(SMALL.main, idle_layers=12)
+    draft = open_draft(ensure(SMALL.good))
+    engines = [MlxEngine(open_main(ensure(each)), draft) for each in (SMALL.main, deep)]
+    prompt = replace(PROMPT, max_tokens=6)
+    answers = [[engine.answer(prompt, 0) for _ in range(2)] for engine in engines]
+    assert len({each.said for of_engine in answers for each in of_engine}) == 1
+    short, long = (min(each.seconds for each in of_engine) for of_engine in answers)
+    figures(two_idle_layers=short, twelve=long)
+    assert long > short
+
+
+def test_costs_are_measured_at_a_short_and_a_long_context_for_every_count() -> None:
+    engine = tiny.engine(noise=0.01)
+    costs = engine.costs(PROMPT, checking=STEPS)
+    for steps in (costs.short, costs.long):
+        assert sorted(steps.main) == list(STEPS)
+        assert steps.main[17].median > steps.main[1].median
+        for each in (steps.plain, steps.draft, steps.main_prefill, steps.draft_prefill):
+            assert 0 < each.low <= each.median <= each.high
+    assert costs.short.context == len(engine.encode(PROMPT))
+    assert costs.long.context >= LONG[-1]
+    assert costs.long.main_prefill.median > costs.short.main_prefill.median
+
+
+def test_further_counts_are_added_to_what_is_known() -> None:
+    engine = tiny.engine(noise=0.01)
+    known = engine.costs(PROMPT, checking=(1, 5))
+    more = engine.costs(PROMPT, checking=(3,), known=known)
+    assert sorted(more.long.main) == [1, 3, 5]
+    assert more.short.plain == known.short.plain
+    assert more.short.main[5] == known.short.main[5]
+
+
+def test_a_draft_writes_what_the_main_would_have_written() -> None:
+    engine = tiny.engine(noise=0.01)
+    alone = engine.answer(PROMPT, 0)
+    assert alone.from_draft == 0
+    with_draft = engine.answer(PROMPT, 3)
+    assert with_draft.said == alone.said
+    assert (with_draft.from_draft or 0) > 0
+
+
+def test_measuring_leaves_the_next_answer_as_it_was() -> None:
+    engine = tiny.engine(noise=0.01)
+    before = engine.answer(PROMPT, 2)
+    engine.costs(PROMPT, checking=(1, 2))
+    after = engine.answer(PROMPT, 2)
+    assert (after.said, after.from_draft) == (before.said, before.from_draft)
+
+
+def test_a_benchmark_of_real_models_holds_together(figures: Figures) -> None:
+    engine = tiny.engine(noise=0.005)
+    prompts = tuple(replace(each, max_tokens=16) for each in STANDARD[:3])
+    (result,) = benchmark(
+        Asked("main", prompts, "standard", {}, 60.0, "now"),
+        [Candidate("draft", 1, lambda: engine)],
+    )
+    figures(
+        predicted=result.best.predicted_speedup,
+        measured=result.best.measured_speedup,
+        seconds=result.model_seconds,
+    )
+    assert result.text_equal
+    assert len(result.lengths) == LONGEST + 1
+    assert result.lengths[4].accepted > 0
+    assert result.best.measured_speedup is not None
+    assert result.sampled["matching"] < result.sampled["rejection"] <= 1
+    assert result.costs["short"]["main"]["1"]["samples"] >= 2

@@ -1,0 +1,275 @@
+"""The chosen length is as good as the best of exhaustive measuring, for a fraction of the time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+from statistics import median
+from typing import Any
+
+import pytest
+
+from specd.bench.measure import Asked, Candidate, benchmark
+from specd.bench.predict import LONGEST
+from specd.bench.prompts import STANDARD, Prompt
+from specd.bench.result import BenchResult
+from tests.bench.simulated import Setting, SimulatedEngine
+from tests.conftest import Figures
+
+ENOUGH = 1e6  # seconds: no time limit
+
+
+def flat(k: int) -> float:
+    """Reading the weights is all that costs."""
+    return 1.02 + 0.01 * (k - 1)
+
+
+def rising(k: int) -> float:
+    """Every further token adds something."""
+    return 1.05 + 0.12 * (k - 1)
+
+
+def stepped(k: int) -> float:
+    """Tokens are worked off eight at a time."""
+    return 1.1 + 0.6 * ((k - 1) // 8)
+
+
+def linear(k: int) -> float:
+    """Many tokens are no cheaper than one by one: a processor without idle units."""
+    return 0.95 * k
+
+
+def asked(prompts: tuple[Prompt, ...] = STANDARD, **changed: Any) -> Asked:
+    return replace(Asked("main", prompts, "standard", {}, ENOUGH, "now"), **changed)
+
+
+def measure(engine: SimulatedEngine, **changed: Any) -> BenchResult:
+    (result,) = benchmark(
+        asked(tuple(engine.prompts), **changed), [Candidate("draft", 1, lambda: engine)]
+    )
+    return result
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """How good the choice was, and what it and exhaustive measuring cost, in model-seconds."""
+
+    quality: float
+    spent: float
+    exhaustive: float
+    covered: bool | None
+    chosen: int
+
+
+def tune(setting: Setting, seed: int) -> Tuned:
+    engine = SimulatedEngine(setting, STANDARD, seed)
+    result = measure(engine)
+    speeds = [engine.truth(length) for length in range(LONGEST + 1)]
+    spent = engine.now
+    assert result.confirmation is not None
+    # Every length as often as the chosen one was run: the same certainty about each.
+    for _ in range(result.confirmation.passes):
+        for length in range(LONGEST + 1):
+            for prompt in STANDARD:
+                engine.answer(prompt, length)
+    bounds, tried = result.best.interval, result.best.tried
+    assert bounds is not None
+    assert tried is not None
+    truth = speeds[tried] / speeds[0]
+    return Tuned(
+        speeds[result.best.draft_tokens] / max(speeds),
+        spent,
+        engine.now - spent,
+        bounds[0] <= truth <= bounds[1],
+        result.best.draft_tokens,
+    )
+
+
+CURVES = (flat, rising, stepped, linear)
+SHORT = tuple(product(CURVES, (0.03, 0.1, 0.3), (0.98, 0.9, 0.75, 0.5, 0.2), (0.0, 0.4), (0, 1)))
+FULL = tuple(
+    product(
+        CURVES,
+        (0.02, 0.05, 0.1, 0.2, 0.4, 0.8),
+        (0.99, 0.95, 0.9, 0.8, 0.7, 0.6, 0.4, 0.2, 0.0),
+        (0.0, 0.4, 0.7),
+        range(6),
+    )
+)
+
+
+def hold(settings: tuple[Any, ...], figures: Figures) -> None:
+    found = [
+        tune(Setting(curve, cost, acceptance, sticky=sticky), seed)
+        for curve, cost, acceptance, sticky, seed in settings
+    ]
+    saved = sum(each.exhaustive for each in found) / sum(each.spent for each in found)
+    coverage = sum(bool(each.covered) for each in found) / len(found)
+    figures(
+        settings=len(found),
+        worst_quality=min(each.quality for each in found),
+        saved=saved,
+        median_saved=median(each.exhaustive / each.spent for each in found),
+        least_saved=min(each.exhaustive / each.spent for each in found),
+        coverage=coverage,
+        lengths_chosen=len({each.chosen for each in found}),
+        no_speculation=sum(each.chosen == 0 for each in found),
+    )
+    assert len(found) >= 200
+    assert min(each.quality for each in found) >= 0.97
+    assert saved >= 5
+    assert coverage >= 0.95 - 3 * (0.95 * 0.05 / len(found)) ** 0.5
+    assert len({each.chosen for each in found}) > 5
+
+
+def test_the_choice_is_within_3_percent_of_the_best_for_a_fifth_of_the_time(
+    figures: Figures,
+) -> None:
+    hold(SHORT, figures)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(7200)
+def test_it_is_so_over_thousands_of_settings(figures: Figures) -> None:
+    hold(FULL, figures)
+
+
+FAST = Setting(flat, 0.03, 0.95)
+SLOW = Setting(linear, 0.3, 0.5)
+TWO = STANDARD[:2]
+
+
+def test_the_result_tells_every_length_the_best_and_how_it_was_confirmed() -> None:
+    engine = SimulatedEngine(FAST, STANDARD)
+    result = measure(engine)
+    assert [each.draft_tokens for each in result.lengths] == list(range(LONGEST + 1))
+    assert result.lengths[0].predicted_speedup == 1.0
+    assert result.baseline_tps == pytest.approx(engine.truth(0), rel=0.1)
+    assert result.best.measured_speedup == pytest.approx(result.best.predicted_speedup, rel=0.1)
+    assert result.best.interval is not None
+    assert result.best.interval[0] > 1
+    assert result.text_equal
+    assert result.confirmation is not None
+    assert result.confirmation.ended == "decided"
+    assert set(result.by_class) == {each.kind for each in STANDARD}
+    assert result.model_seconds == pytest.approx(engine.now)
+
+
+def test_where_nothing_is_faster_no_speculation_is_chosen_and_the_loss_is_measured() -> None:
+    result = measure(SimulatedEngine(SLOW, STANDARD))
+    assert result.best.draft_tokens == 0
+    assert result.best.tried == 1
+    assert result.best.interval is not None
+    assert result.best.interval[1] < 1
+
+
+def test_the_choice_is_run_against_no_draft_and_against_the_usual_length() -> None:
+    engine = SimulatedEngine(FAST, STANDARD)
+    result = measure(engine)
+    confirmation = result.confirmation
+    assert confirmation is not None
+    chosen = result.best.draft_tokens
+    assert {length for _, length in engine.asked} == {0, 2, chosen}
+    truth = engine.truth(chosen) / engine.truth(2)
+    assert confirmation.over_default == pytest.approx(truth, rel=0.05)
+    assert confirmation.over_default_interval is not None
+    assert confirmation.over_default_interval[0] <= truth <= confirmation.over_default_interval[1]
+
+
+def test_every_way_is_first_second_and_last_in_turn() -> None:
+    engine = SimulatedEngine(FAST, STANDARD[:3])
+    chosen = measure(engine).best.draft_tokens
+    runs = [length for _, length in engine.asked[3:12]]
+    assert [runs[0:3], runs[3:6], runs[6:9]] == [
+        [0, chosen, 2],
+        [chosen, 2, 0],
+        [2, 0, chosen],
+    ]
+
+
+def test_a_prediction_that_real_runs_contradict_is_not_chosen() -> None:
+    class Hampered(SimulatedEngine):
+        def seconds(self, prompt: Prompt, draft_tokens: int) -> float:
+            return super().seconds(prompt, draft_tokens) * (1 if draft_tokens == 0 else 5)
+
+    result = measure(Hampered(FAST, TWO))
+    assert result.best.predicted_speedup > 1.2
+    assert result.best.draft_tokens == 0
+    assert result.best.measured_speedup is not None
+    assert result.best.measured_speedup < 1
+
+
+def test_the_usual_length_is_taken_when_it_is_measured_faster_than_the_predicted_best() -> None:
+    class Hampered(SimulatedEngine):
+        def seconds(self, prompt: Prompt, draft_tokens: int) -> float:
+            return super().seconds(prompt, draft_tokens) * (2 if draft_tokens > 2 else 1)
+
+    result = measure(Hampered(FAST, TWO))
+    assert result.best.draft_tokens == 2
+    assert result.best.measured_speedup is not None
+    assert result.best.measured_speedup > 1
+
+
+def test_texts_that_differ_are_told() -> None:
+    result = measure(SimulatedEngine(FAST, TWO, differs=True))
+    assert not result.text_equal
+    assert "differ" in result.notes[0]
+
+
+def test_a_class_without_weight_has_no_say() -> None:
+    setting = replace(FAST, spread=0.8)
+    both = measure(SimulatedEngine(setting, TWO))
+    easy = measure(SimulatedEngine(setting, TWO), weights={"long": 0})
+    hard = measure(SimulatedEngine(setting, TWO), weights={"short": 0})
+    assert easy.best.draft_tokens > both.best.draft_tokens > hard.best.draft_tokens
+    assert easy.by_class["short"]["best_draft_tokens"] == easy.best.draft_tokens
+
+
+def test_without_time_for_real_runs_the_prediction_says_that_it_is_one() -> None:
+    result = measure(SimulatedEngine(FAST, TWO), seconds=10.0)
+    assert result.best.measured_speedup is None
+    assert result.best.interval is None
+    assert result.best.draft_tokens > 2
+    assert any("not confirmed" in note for note in result.notes)
+
+
+def test_a_slow_main_is_asked_only_what_there_is_time_for() -> None:
+    engine = SimulatedEngine(replace(FAST, step=1.0), STANDARD)
+    result = measure(engine, seconds=400.0)
+    assert len(result.by_class) < len(STANDARD)
+    assert any("prompts were asked" in note for note in result.notes)
+
+
+def drafts(*settings: Setting) -> tuple[list[SimulatedEngine], list[Candidate]]:
+    engines = [SimulatedEngine(each, TWO) for each in settings]
+    return engines, [
+        Candidate(f"draft-{number}", number, lambda engine=engine: engine)  # type: ignore[misc]
+        for number, engine in enumerate(engines)
+    ]
+
+
+def test_only_a_draft_that_could_be_the_best_is_run() -> None:
+    good, poor = FAST, replace(FAST, acceptance=0.3)
+    engines, candidates = drafts(poor, good)
+    first, second = benchmark(asked(TWO), candidates)
+    assert first.draft == "draft-1"
+    assert first.best.measured_speedup is not None
+    assert second.draft == "draft-0"
+    assert second.best.measured_speedup is None
+    # The main's own answers are the first draft's; nothing else of it was run.
+    assert engines[0].asked == [(each.kind, 0) for each in TWO]
+
+
+def test_of_drafts_that_promise_the_same_the_smaller_is_run_first() -> None:
+    _, candidates = drafts(replace(FAST, noise=0.0, disturbed=0.0), FAST)
+    engines = [each.open() for each in candidates]
+    same = [Candidate("big", 9, lambda: engines[0]), Candidate("small", 1, lambda: engines[0])]
+    first, *_ = benchmark(asked(TWO), same)
+    assert first.draft == "small"
+
+
+def test_progress_only_rises_and_ends() -> None:
+    said: list[float] = []
+    measure(SimulatedEngine(FAST, TWO), progress=lambda step: said.append(step["done"]))
+    assert said == sorted(said)
+    assert 0 <= said[0] <= said[-1] <= 1
