@@ -15,7 +15,8 @@ def parser() -> argparse.ArgumentParser:
         prog="specd apply",
         description="Make LM Studio's files as specd.toml wants them, now and once. Values you had "
         "restored are taken under specd's care again.",
-        epilog="exit code: 0 everything stands as wanted, 1 something could not be, 2 bad input",
+        epilog="examples: specd apply --dry-run; specd apply; "
+        "exit code: 0 everything stands as wanted, 1 something could not be, 2 bad input",
     )
     made.add_argument("--dry-run", action="store_true", help="only show it, as `specd diff` does")
     return made

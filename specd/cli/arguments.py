@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
@@ -18,7 +20,28 @@ def parse(made: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Names
         raise SystemExit(2)
 
     made.error = complain  # type: ignore[method-assign] # argparse asks for a subclass per parser
+    if {"-h", "--help"} & set(words):
+        lay_out(made)
     return made.parse_args(words)
+
+
+def lay_out(made: argparse.ArgumentParser) -> None:
+    """Have its help show every example and every exit code on a line of its own."""
+    columns = shutil.get_terminal_size().columns - 2
+    made.formatter_class = argparse.RawDescriptionHelpFormatter
+    made.description = textwrap.fill(made.description or "", columns)
+    lines: list[str] = []
+    for part in re.split(r"; |\. (?=example)", made.epilog or ""):
+        heading, colon, item = part.partition(": ")
+        if colon and not heading.startswith("specd "):
+            lines.append(f"\n{heading}:" if lines else f"{heading}:")
+        else:
+            item = part
+        lines += [
+            textwrap.indent(textwrap.fill(each, columns - 4, subsequent_indent="  "), "  ")
+            for each in re.split(r", (?=\d )", item)
+        ]
+    made.epilog = "\n".join(lines)
 
 
 def _nearest(made: argparse.ArgumentParser, message: str) -> str:

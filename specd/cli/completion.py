@@ -26,9 +26,11 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="specd completion",
         description="Print a script that lets a shell complete specd's commands and flags.",
-        epilog="bash: specd completion bash > ~/.local/share/bash-completion/completions/specd; "
-        "zsh: specd completion zsh > ~/.zfunc/_specd (with ~/.zfunc in fpath); "
-        "fish: specd completion fish > ~/.config/fish/completions/specd.fish",
+        epilog="examples: "
+        "specd completion bash > ~/.local/share/bash-completion/completions/specd; "
+        "specd completion zsh > ~/.zfunc/_specd (with ~/.zfunc in fpath); "
+        "specd completion fish > ~/.config/fish/completions/specd.fish; "
+        "exit code: 0 printed, 2 bad input",
     )
     made.add_argument("shell", choices=tuple(SHELLS))
     return made

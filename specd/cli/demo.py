@@ -14,7 +14,8 @@ def parser() -> argparse.ArgumentParser:
             "Lay out a sandbox LM Studio with real small models, run the real daemon on it, and"
             " check each of specd's promises. Takes about two minutes; touches nothing of yours."
         ),
-        epilog="exit code: 0 every promise held, 1 one did not, 2 the demo's weights are missing",
+        epilog="examples: specd demo; specd demo --keep; "
+        "exit code: 0 every promise held, 1 one did not, 2 the demo's weights are missing",
     )
     made.add_argument("--keep", action="store_true", help="leave the sandbox and say where it is")
     made.add_argument("--json", action="store_true", help="print the steps as JSON at the end")

@@ -18,7 +18,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="specd diff",
         description="Show what `specd apply` would change in LM Studio's files, changing nothing.",
-        epilog="exit code: 0 nothing to change, 1 something would change, 2 bad input",
+        epilog="examples: specd diff; specd diff --json; "
+        "exit code: 0 nothing to change, 1 something would change, 2 bad input",
     )
     made.add_argument("--json", action="store_true", help="print JSON")
     return made

@@ -24,7 +24,8 @@ def parser() -> argparse.ArgumentParser:
         prog="specd doctor",
         description="Check everything from Python to LM Studio's files, and say what to do about "
         "what is wrong. Changes nothing.",
-        epilog="exit code: 0 nothing is wrong, 1 something is",
+        epilog="examples: specd doctor; specd doctor --json; "
+        "exit code: 0 nothing is wrong, 1 something is",
     )
     made.add_argument("--json", action="store_true", help="print JSON")
     return made

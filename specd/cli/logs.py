@@ -27,7 +27,8 @@ def parser() -> argparse.ArgumentParser:
         prog="specd logs",
         description="Show what specd did and why, one line per decision.",
         epilog="examples: specd logs -f; specd logs --since 1h --level warning; "
-        "specd logs --since 2026-11-24T08:00 --json; exit code: 1 when there is no log yet",
+        "specd logs --since 2026-11-24T08:00 --json; "
+        "exit code: 0 shown, 1 there is no log yet, 2 bad input",
     )
     made.add_argument("-f", "--follow", action="store_true", help="go on showing what is added")
     made.add_argument(

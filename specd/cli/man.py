@@ -30,7 +30,8 @@ def parser() -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         prog="specd man",
         description="Print the manual page.",
-        epilog="to keep it: specd man > ~/.local/share/man/man1/specd.1",
+        epilog="examples: specd man | man -l -; specd man > ~/.local/share/man/man1/specd.1; "
+        "exit code: 0 printed",
     )
 
 

@@ -17,7 +17,8 @@ def parser() -> argparse.ArgumentParser:
         prog="specd metrics",
         description="Print the daemon's metrics in Prometheus' text format, or write them where "
         "node_exporter's textfile collector finds them.",
-        epilog="example, from cron: specd metrics -o /var/lib/node_exporter/textfile/specd.prom; "
+        epilog="examples: specd metrics; "
+        "specd metrics -o /var/lib/node_exporter/textfile/specd.prom; "
         "exit code: 0 done, 2 the file cannot be written, 3 specd is not running "
         "(the file then says specd_up 0)",
     )

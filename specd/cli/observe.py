@@ -29,7 +29,8 @@ def parser() -> argparse.ArgumentParser:
         prog="specd observe",
         description="Show what your own chats tell of speed, with and without a draft. Reads the "
         "figures LM Studio keeps with each answer, and never a word of text.",
-        epilog="exit code: 0 done, 1 not all could be read, 2 switched off or no LM Studio home",
+        epilog="examples: specd observe; specd observe --json; "
+        "exit code: 0 done, 1 not all could be read, 2 switched off or no LM Studio home",
     )
     made.add_argument("--json", action="store_true", help="print JSON")
     return made

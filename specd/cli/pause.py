@@ -13,7 +13,7 @@ def parser() -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         prog="specd pause",
         description="Let the running daemon write nothing until `specd resume`.",
-        epilog="exit code: 0 done, 3 specd is not running",
+        epilog="example: specd pause; exit code: 0 done, 3 specd is not running",
     )
 
 

@@ -21,7 +21,8 @@ def parser() -> argparse.ArgumentParser:
         prog="specd restore",
         description="Undo what specd wrote into LM Studio's files. What is restored is left alone "
         "from then on, until `specd apply` or a change of specd.toml asks for it again.",
-        epilog="example: specd restore --list; specd restore 12; specd restore --all",
+        epilog="examples: specd restore --list; specd restore 12; specd restore --all; "
+        "exit code: 0 done, 2 there is no such entry, or it cannot be undone",
     )
     which = made.add_mutually_exclusive_group()
     which.add_argument("id", nargs="?", type=int, metavar="ID", help="the journal number to undo")

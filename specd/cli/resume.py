@@ -12,7 +12,7 @@ def parser() -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         prog="specd resume",
         description="Let a paused daemon write again, starting with a look.",
-        epilog="exit code: 0 done, 3 specd is not running",
+        epilog="example: specd resume; exit code: 0 done, 3 specd is not running",
     )
 
 

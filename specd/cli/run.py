@@ -15,7 +15,9 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="specd run",
         description="Watch LM Studio's files and keep the wanted settings applied, until stopped.",
-        epilog="signals: TERM and INT stop it cleanly, HUP reads specd.toml again",
+        epilog="examples: specd run; specd run --config ./specd.toml; "
+        "exit code: 0 stopped, 2 another specd runs here or its directory cannot be used; "
+        "signals: TERM and INT stop it cleanly, HUP reads specd.toml again",
     )
     made.add_argument("--config", type=Path, metavar="FILE", help="use this specd.toml")
     return made

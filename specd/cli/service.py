@@ -26,7 +26,8 @@ class Verb:
         return argparse.ArgumentParser(
             prog=f"specd {self.name}",
             description=self.about,
-            epilog="exit code: 0 done, 1 the service manager refused or the daemon did not answer",
+            epilog=f"example: specd {self.name}; "
+            "exit code: 0 done, 1 the service manager refused or the daemon did not answer",
         )
 
     def run(self, _args: argparse.Namespace) -> int:

@@ -18,7 +18,8 @@ def parser() -> argparse.ArgumentParser:
         prog="specd uninstall",
         description="Stop the login service and remove its file. LM Studio's settings stay as they "
         "are, and so do specd.toml, the journal and the measurements, unless you say otherwise.",
-        epilog="exit code: 0 done, 1 something could not be removed or restored",
+        epilog="examples: specd uninstall; specd uninstall --restore-settings --purge; "
+        "exit code: 0 done, 1 something could not be removed or restored",
     )
     made.add_argument(
         "--restore-settings",

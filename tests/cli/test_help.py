@@ -1,0 +1,51 @@
+"""``--help``: every command says what it does, with examples that work and every exit code."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+from specd.cli import arguments
+from specd.cli.main import COMMANDS, main, usage
+
+
+def helped(name: str, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main([name, "--help"]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_examples_and_exit_codes_on_lines_of_their_own(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = helped(name, capsys)
+    assert re.search(rf"(?m)^examples?:\n  specd {name}\b", text)
+    assert re.search(r"(?m)^exit code:\n  0 \w", text)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_examples_are_commands(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    section = re.search(r"(?ms)^examples?:\n(.*?)(?:\n\n|\Z)", helped(name, capsys))
+    assert section is not None
+    for line in re.sub(r"\n    ", " ", section[1]).splitlines():
+        command = re.split(r" [|>] | \(", line.strip())[0]
+        words = shlex.split(command)
+        assert words[0] == "specd"
+        arguments.parse(COMMANDS[words[1]]().parser(), words[2:])
+
+
+@pytest.mark.parametrize("columns", [50, 80, 120])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_the_terminal(
+    name: str, columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for line in helped(name, capsys).splitlines():
+        assert len(line) <= columns or len(line.split()) < 5, line
+
+
+def test_the_list_of_commands_names_them_all(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in COMMANDS:
+        assert re.search(rf"(?m)^  {name} +\w", usage())
