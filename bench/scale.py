@@ -16,7 +16,7 @@ from statistics import median
 from bench.commands import run_ms
 from bench.figures import Section, at_most, ratio
 from bench.homes import Home, Settings, lay_out
-from bench.running import SPECD, Running
+from bench.running import SPECD, Running, answers
 from specd import places
 from specd.bench.history import History
 from specd.bench.result import BenchResult, Best, LengthResult
@@ -25,6 +25,7 @@ from specd.demo.seed_home import DRAFT, MAIN
 from specd.reconcile.journal import Change, Journal
 
 TIMES = 10
+ANSWERS = 10
 BOUND = 2.0
 
 RUNS = 100_000
@@ -43,10 +44,12 @@ QUESTIONS = {
     "`GET /v1/history`": "/v1/history",
     "`GET /v1/journal`": "/v1/journal",
 }
+START = "start → socket answers"
+MEMORY = "the daemon's memory, MiB"
 
 
 def measure(root: Path, *, large: bool) -> Section:
-    """Each command ``TIMES`` times on both states."""
+    """Each command ``TIMES`` times on both states, each question ``ANSWERS`` times as often."""
     scale = 1 if large else 50
     small, big = lay_out(root / "empty"), lay_out(root / "full")
     _fill(big, RUNS // scale, ENTRIES // scale, LOG_BYTES // scale)
@@ -54,24 +57,30 @@ def measure(root: Path, *, large: bool) -> Section:
     _fill(small, 60, 60, 10_000)
     homes = {"little": small, "much": big}
     took: dict[str, dict[str, list[float]]] = {
-        name: {size: [] for size in homes} for name in (*COMMANDS, *QUESTIONS, "`specd restore ID`")
+        name: {size: [] for size in homes}
+        for name in (*COMMANDS, *QUESTIONS, "`specd restore ID`", START, MEMORY)
     }
+    for _ in range(TIMES):
+        for size, home in homes.items():
+            took[START][size].append(_start_ms(home))
     with Running(SPECD, small) as one, Running(SPECD, big) as other:
-        for running in (one, other):
+        for size, running in zip(homes, (one, other), strict=True):
             running.get_ready(Settings(running.home))
+            took[MEMORY][size].append(running.usage().rss / 2**20)
         for _ in range(TIMES):
             for size, home in homes.items():
                 for name, words in COMMANDS.items():
                     took[name][size].append(_specd_ms(home, words))
                 for name, path in QUESTIONS.items():
-                    took[name][size].append(_answer_ms(home, path))
+                    took[name][size].extend(_answer_ms(home, path) for _ in range(ANSWERS))
                 took["`specd restore ID`"][size].append(_restore_ms(home))
     against = {name: ratio(each["much"], each["little"]) for name, each in took.items()}
     return Section(
         title="Scale of state",
         about=(
-            f"milliseconds; history of {RUNS // scale:,} runs, journal of {ENTRIES // scale:,} "
-            f"entries, log of {LOG_BYTES // scale / 2**20:,.0f} MiB, beside nearly empty ones"
+            f"milliseconds; history of {RUNS // scale:,} runs, {ENTRIES // scale:,} writes into "
+            f"the journal (which prunes itself), log of {LOG_BYTES // scale / 2**20:,.0f} MiB, "
+            "beside nearly empty ones"
         ),
         columns=("little state", "much state", "much ÷ little"),
         rows={
@@ -86,6 +95,14 @@ def measure(root: Path, *, large: bool) -> Section:
 
 def _specd_ms(home: Home, words: list[str]) -> float:
     return run_ms([sys.executable, "-m", "specd", *words], home.environment)
+
+
+def _start_ms(home: Home) -> float:
+    started = time.perf_counter()
+    with Running(SPECD, home):
+        while answers(home) is None:
+            time.sleep(0.001)
+        return (time.perf_counter() - started) * 1000
 
 
 def _answer_ms(home: Home, path: str) -> float:

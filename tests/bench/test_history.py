@@ -158,7 +158,8 @@ def test_what_is_no_database_is_moved_aside_whole(path: Path) -> None:
     assert aside.read_bytes().startswith(b"this was")
 
 
-def test_damage_inside_is_found_at_start_and_said(path: Path) -> None:
+def damage(path: Path) -> None:
+    """A history with noise in its middle."""
     with closing(History(path)) as kept:
         for _ in range(200):
             kept.add(RESULT, CONTEXT)
@@ -167,6 +168,20 @@ def test_damage_inside_is_found_at_start_and_said(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[8192:40960] = os.urandom(40960 - 8192)
     path.write_bytes(content)
+
+
+def test_a_large_file_is_checked_at_start_only_after_a_crash(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "ALWAYS_CHECKED_BYTES", 0)
+    damage(path)
+    assert database.problem(path) is None
+    path.with_name("history.db-wal").touch()  # what a process that was killed leaves behind
+    assert database.problem(path) is not None
+
+
+def test_damage_inside_is_found_at_start_and_said(path: Path) -> None:
+    damage(path)
     again = History(path)
     said = again.recover()
     assert said is not None
