@@ -406,10 +406,10 @@ class Daemon:
         self._compare_tokenizers()
 
     def _clear_up(self) -> None:
-        """Remove what interrupted writes left wherever specd writes; once in each directory."""
-        directories = {path.parent for path in self._reconciler.paths} - self._cleared
-        self._cleared |= directories
-        for line in self._stores.clear(directories):
+        """Remove what interrupted writes left wherever specd writes; once for each file."""
+        files = self._reconciler.paths - self._cleared
+        self._cleared |= files
+        for line in self._stores.clear(files):
             self._say("warning", line)
 
     def _scout(self) -> None:

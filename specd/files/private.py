@@ -5,28 +5,33 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import stat
 from pathlib import Path
 
 MAX_BYTES = 4 << 20
 """Far above any of these files; the bound keeps what a broken one costs small."""
 
-_PART = ".new"
+_LEFTOVER = re.compile(r".+\.(\d+)\.new")
 
 
-def write(path: Path, content: bytes) -> None:
-    """Replace the file by ``content``, on disk before it gets the name.
+def write(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Replace the file by ``content``; ``durable`` has it on disk before it gets the name.
 
     Raises:
         OSError: it could not be written; what stood there before still does.
     """
-    beside = path.with_name(f"{path.name}.{os.getpid()}{_PART}")
+    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            view = memoryview(content)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            if durable:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         beside.replace(path)
     except OSError:
         with contextlib.suppress(OSError):
@@ -49,7 +54,8 @@ def read_json(path: Path) -> object:
 
 
 def sweep(directory: Path) -> None:
-    """Remove what a crash in the middle of ``write`` left; for when nobody else writes here."""
-    for left in directory.glob(f"*{_PART}"):
-        with contextlib.suppress(OSError):
-            left.unlink()
+    """Remove what a crash in the middle of ``write`` left here; nobody else writes meanwhile."""
+    with contextlib.suppress(OSError):
+        for left in tuple(directory.iterdir()):
+            if _LEFTOVER.fullmatch(left.name):
+                left.unlink()

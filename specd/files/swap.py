@@ -289,7 +289,7 @@ def _part(real: Path, content: bytes, like: _Read | None) -> Iterator[tuple[Path
                 attributes.copy(like.descriptor, like.facts, descriptor)
             view = memoryview(content)
             while view:
-                view = view[file.write(view) :]
+                view = view[os.write(descriptor, view) :]
             yield part, file
     finally:
         part.unlink(missing_ok=True)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from specd import __version__
+from specd.files import private
 from specd.files.pointer import Absent, Json
 from specd.lmstudio import keys
 from specd.lmstudio.folder import Folder, models_in, plain_name, tells
@@ -108,10 +108,7 @@ class IndexCache:
         content = msgspec.json.encode(_Stored(__version__, self.folders))
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=".models-")
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            os.replace(name, self._path)  # noqa: PTH105 - both are paths as strings
+            private.write(self._path, content, durable=False)
             self._stored = dict(self.folders)
 
 

@@ -52,10 +52,12 @@ def _apply_one(edit: FileEdit, journal: Journal, by: str) -> Applied:
         after = edit.after if content == edit.before else render(content, edit.edits)
         return None if after == content else after
 
-    def record(path: Path, before: bytes | None, after: bytes) -> None:
+    def record(_real: Path, before: bytes | None, after: bytes) -> None:
         if entry:
             journal.settle(entry.pop(), written=False)
-        entry.append(journal.intend(path, before, after, edit.changes, surface=edit.surface, by=by))
+        # By the name the planner knows, so that what is restored is held, links or not.
+        number = journal.intend(edit.path, before, after, edit.changes, surface=edit.surface, by=by)
+        entry.append(number)
 
     try:
         written = swap.update(edit.path, transform, before_write=record)

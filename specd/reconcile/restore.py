@@ -1,6 +1,7 @@
 """Undo what specd wrote, and remember to leave it undone.
 
-When the file is still exactly what specd wrote, its old bytes come back. When others wrote since,
+When the file is still exactly what specd wrote, its old bytes come back, and one that was not there
+goes away again. When others wrote since,
 only specd's values go back, each where it is still specd's. What was restored is *held*: the
 planner leaves those values alone until the user asks for them again.
 """
@@ -16,6 +17,7 @@ from typing import Any
 from specd.files import jsonedit, private, swap
 from specd.files.pointer import Edit
 from specd.reconcile.journal import Change, Entry, Journal
+from specd.reconcile.observe import read_file
 
 
 class CannotRestore(Exception):
@@ -114,6 +116,9 @@ def restore_all(journal: Journal, held: HeldKeys) -> tuple[Restored, ...]:
 
 
 def _undo(journal: Journal, entry: Entry) -> Restored:
+    if entry.created and _taken_away(journal, entry):
+        keys = tuple(change.key for change in entry.changes)
+        return Restored(entry.id, entry.path, keys, "the file specd had made is taken away")
     went_back: list[str] = []
     how: list[str] = []
 
@@ -136,6 +141,14 @@ def _undo(journal: Journal, entry: Entry) -> Restored:
 
     swap.update(entry.path, transform, before_write=lambda *_: None)
     return Restored(entry.id, entry.path, tuple(went_back), how[0] if how else "unchanged")
+
+
+def _taken_away(journal: Journal, entry: Entry) -> bool:
+    """Remove a file that specd made, while nobody has put anything into it."""
+    content = read_file(entry.path).content
+    if content is None or not journal.is_what_was_written(entry, content):
+        return False
+    return swap.remove(entry.path, content)
 
 
 def _bytes_before(journal: Journal, entry: Entry, content: bytes, mine: list[Change]) -> bytes:

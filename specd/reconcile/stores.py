@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -101,10 +102,11 @@ class Stores:
         Raises:
             OSError: the state directory cannot be used.
         """
-        private.sweep(self.state)
+        for directory in (self.state, places.tokenizer_cache_dir(self.state)):
+            private.sweep(directory)
         damaged = self.history.recover()
         lines = [damaged] if damaged is not None else []
-        lines += self.clear({path.parent for path in self.journal.paths()})
+        lines += self.clear(self.journal.paths())
         for entry in self.journal.recover():
             outcome = {"written": "had been made", "intended": "cannot be told yet"}.get(
                 entry.state, "had not been made"
@@ -112,10 +114,10 @@ class Stores:
             lines.append(f"a write of {entry.path} was interrupted; it {outcome}")
         return lines
 
-    def clear(self, directories: Iterable[Path]) -> list[str]:
-        """Resolve what interrupted writes left in these directories; a line for each leftover."""
+    def clear(self, files: Iterable[Path]) -> list[str]:
+        """Resolve what interrupted writes left beside these files; a line for each leftover."""
         lines: list[str] = []
-        for directory in sorted(directories):
+        for directory in sorted({Path(os.path.realpath(file)).parent for file in files}):
             try:
                 found = swap.recover(directory)
             except swap.SwapError as error:
@@ -144,7 +146,7 @@ class Stores:
         """Keep them for the next start; losing them costs the ``since`` times alone."""
         listed = json.dumps([asdict(each) for each in conditions])
         with contextlib.suppress(OSError):
-            private.write(self.state / "conditions.json", listed.encode())
+            private.write(self.state / "conditions.json", listed.encode(), durable=False)
 
     # -- verdicts -------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 from specd import config
 from specd.config import ConfigError, SpecdConfig
+from specd.files import private
 from specd.lmstudio import app, draft_cache, models, server, settings
 from specd.lmstudio.draft_cache import CacheOpinion
 from specd.lmstudio.home import Home, NoHome, WatchedDir, watch_directories
@@ -64,9 +65,7 @@ def _keep(path: Path, kept: Path) -> None:
         text = path.read_bytes() if path.exists() else b""
         if kept.exists() and kept.read_bytes() == text:
             return
-        beside = kept.with_suffix(".new")
-        beside.write_bytes(text)
-        beside.replace(kept)
+        private.write(kept, text)
     except OSError:
         # Without the copy a broken specd.toml means defaults at the next start, and nothing worse.
         return

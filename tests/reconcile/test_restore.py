@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from specd.config import Speculation
 from specd.files import jsonedit, swap
 from specd.files.pointer import ABSENT, Edit
 from specd.reconcile.apply import apply
 from specd.reconcile.journal import Change, Journal
 from specd.reconcile.plan import FileEdit
+from specd.reconcile.reconciler import Reconciler, Want
 from specd.reconcile.restore import CannotRestore, HeldKeys, restore, restore_all
 
 SETTINGS = b'{\n    "switch" : false,\n    "theirs": 1.0, "token": "hf_x"\n}'
@@ -95,6 +97,44 @@ def test_a_file_that_is_gone_is_not_made_again(settings, journal, held):
     settings.unlink()
     assert restore(journal, number, held).how == "the file is gone"
     assert not settings.exists()
+
+
+def make(path: Path, journal: Journal) -> int:
+    """Have specd make a file that was not there."""
+    edits = (Edit(SWITCH, True),)
+    change = Change("switch", SWITCH, ABSENT, True, "wanted")
+    made = FileEdit(path, "defaults", None, jsonedit.fresh(edits), edits, (change,))
+    (done,) = apply([made], journal, by="test")
+    assert done.journal_id is not None
+    return done.journal_id
+
+
+def test_a_file_that_specd_made_is_taken_away_again(tmp_path, journal, held):
+    path = tmp_path / "made.json"
+    assert restore(journal, make(path, journal), held).keys == ("switch",)
+    assert not path.exists()
+
+
+def test_a_file_that_specd_made_stays_with_what_others_put_into_it(tmp_path, journal, held):
+    path = tmp_path / "made.json"
+    number = make(path, journal)
+    path.write_bytes(jsonedit.edit(path.read_bytes(), [Edit(("theirs",), 1)]))
+    restore(journal, number, held)
+    assert json.loads(path.read_bytes()) == {"theirs": 1}
+
+
+def test_what_is_restored_behind_a_link_is_left_alone_too(tmp_path, journal, held):
+    home = tmp_path / "home"
+    home.mkdir()
+    (tmp_path / "dotfile.json").write_text(json.dumps({"chat": {}}))
+    (home / "settings.json").symlink_to(tmp_path / "dotfile.json")
+    reconciler = Reconciler(journal, by="test")
+    reconciler.want(Want(home, Speculation(), ()))
+    reconciler.run(None)
+    restore_all(journal, held)
+    reconciler.want(Want(home, Speculation(), (), held.read()))
+    assert not reconciler.run(None).applied
+    assert json.loads((tmp_path / "dotfile.json").read_text()) == {"chat": {}}
 
 
 def test_what_is_not_understood_is_not_written_over(settings, journal, held):
