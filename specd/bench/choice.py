@@ -1,52 +1,139 @@
-"""What the benchmarks say a main should draft with (pure)."""
+"""What the benchmarks say a main should draft with (pure).
+
+One night's figures are not to overturn what many nights have shown. So the results are gone through
+from the oldest on, and what stands changes only for a reason that is larger than the noise: a draft
+in use goes when it is surely below the wanted speed-up, one that was sent away comes back when it
+is clearly above it, and another draft or length takes over when it is better by more than a little.
+The same results always give the same choice, so nothing of it needs to be remembered.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from specd.bench.result import BenchResult
 from specd.config import Benchmark
 
-HYSTERESIS = 0.02
-"""What was slower must be this much above 1 before it is taken in again, so that a noisy night
-does not flip it."""
+HYSTERESIS = 0.03
+"""How far beyond the wanted speed-up, or beyond what stands, a figure must be to change it."""
+
+TIE = 0.01
+"""Speed-ups this close are a tie: the smaller draft wins it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The draft's name as in the results, None for no speculation; and the sentence why."""
+    """The draft's name as in the results, None for no speculation; and the sentence why.
+
+    ``measured`` names the draft that the sentence is about.
+    """
 
     draft: str | None
     draft_tokens: int
     reason: str
+    measured: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What holds after some results: the newest of each draft, which of them pay, what is in use.
+
+    ``pays`` lacks drafts that were never confirmed by real runs.
+    """
+
+    latest: Mapping[str, BenchResult]
+    pays: Mapping[str, bool]
+    draft: str | None
+    draft_tokens: int
 
 
 def decide(results: Sequence[BenchResult], wanted: Benchmark) -> Choice | None:
-    """The best of several drafts' latest results for one main; None without any result."""
-    if not results:
+    """The best of several drafts for one main, from all their results, oldest first.
+
+    None without any result that real runs confirm.
+    """
+    standing = _Standing({}, {}, None, 0)
+    for result in results:
+        if result.best.measured_speedup is not None:
+            standing = _after(standing, result, wanted.min_speedup)
+    if not standing.latest:
         return None
-    best = max(results, key=lambda each: each.best.measured_speedup or 0.0)
-    measured = best.best.measured_speedup or 0.0
-    if best.best.draft_tokens > 0 and measured >= wanted.min_speedup:
+    if standing.draft is not None:
+        measured = _speedup(standing.latest[standing.draft])
         return Choice(
-            best.draft,
-            best.best.draft_tokens,
-            f"measured {measured:.2f}× with {best.best.draft_tokens} draft tokens",
+            standing.draft,
+            standing.draft_tokens,
+            f"measured {measured:.2f}× with {standing.draft_tokens} draft tokens",
+            standing.draft,
         )
+    best = _fastest(standing.latest)
+    return _without_gain(best, wanted)
+
+
+def _without_gain(best: BenchResult, wanted: Benchmark) -> Choice:
+    measured = _speedup(best)
     if wanted.on_slower == "disable":
         return Choice(
             None,
             0,
             f"taken out: the best draft, {best.draft}, was measured {measured:.2f}×, below the "
             f"wanted {wanted.min_speedup:.2f}×",
+            best.draft,
         )
-    fastest = max(
-        (each for each in best.lengths if each.draft_tokens > 0),
-        key=lambda each: (each.predicted_tps, -each.draft_tokens),
-    )
     return Choice(
         best.draft,
-        fastest.draft_tokens,
+        best.best.tried or _fastest_length(best),
         f'kept although no gain was measured ({measured:.2f}×): on_slower is "warn"',
+        best.draft,
     )
+
+
+def _after(before: _Standing, result: BenchResult, wanted: float) -> _Standing:
+    latest = {**before.latest, result.draft: result}
+    pays = {
+        **before.pays,
+        result.draft: _pays(result, wanted, before=before.pays.get(result.draft)),
+    }
+    paying = {name: each for name, each in latest.items() if pays[name]}
+    if not paying:
+        return _Standing(latest, pays, None, 0)
+    best = _fastest(paying)
+    current = paying.get(before.draft) if before.draft is not None else None
+    if current is not None and _speedup(best) <= _speedup(current) * (1 + HYSTERESIS):
+        return _Standing(latest, pays, current.draft, _length(current, before.draft_tokens))
+    return _Standing(latest, pays, best.draft, best.best.draft_tokens)
+
+
+def _pays(result: BenchResult, wanted: float, *, before: bool | None) -> bool:
+    """Whether a draft is worth its while, given whether it was so far; None for a new one."""
+    measured = _speedup(result)
+    low, high = result.best.interval or (measured, measured)
+    if before:
+        return high >= wanted - HYSTERESIS
+    margin = 0.0 if before is None else HYSTERESIS
+    return result.best.draft_tokens > 0 and low > 1 and measured >= wanted + margin
+
+
+def _fastest(latest: Mapping[str, BenchResult]) -> BenchResult:
+    """The fastest draft; of those that tie, the smallest."""
+    most = max(_speedup(each) for each in latest.values())
+    tied = [each for each in latest.values() if _speedup(each) >= most * (1 - TIE)]
+    return min(tied, key=lambda each: (each.draft_bytes, -_speedup(each)))
+
+
+def _length(result: BenchResult, standing: int) -> int:
+    """The length that stands, unless the newest result promises more by more than a little."""
+    promised = {each.draft_tokens: each.predicted_tps for each in result.lengths}
+    best = result.best.draft_tokens or standing
+    enough = promised.get(best, 0.0) / (1 + HYSTERESIS)
+    return standing if promised.get(standing, 0.0) >= enough else best
+
+
+def _fastest_length(result: BenchResult) -> int:
+    drafting = [each for each in result.lengths if each.draft_tokens > 0]
+    return max(drafting, key=lambda each: (each.predicted_tps, -each.draft_tokens)).draft_tokens
+
+
+def _speedup(result: BenchResult) -> float:
+    return result.best.measured_speedup or 0.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,8 +18,11 @@ import msgspec
 from specd.bench import database
 from specd.bench.result import BenchResult
 
-KEPT: Final = 10_000
-"""Runs; the oldest make room. At some 4 kB each the file stays below 50 MB."""
+KEPT: Final = 5_000
+"""Runs; the oldest make room. At some 9 kB each the file stays below 50 MB."""
+
+NIGHTS: Final = 365
+"""How many results of each draft a choice looks back on."""
 
 _COLUMNS: Final = "id, result, context"
 
@@ -39,12 +43,14 @@ class History:
         self._path = path
         self._open: sqlite3.Connection | None = None
         self._latest: dict[tuple[str, str], Run | None] = {}
+        self._nights: dict[tuple[str, tuple[str, ...]], tuple[BenchResult, ...]] = {}
         self._seen_version = 0
 
     def add(self, result: BenchResult, context: dict[str, Any]) -> int:
         """Keep a result; ``context`` is what it was measured on. Returns its number."""
         runs = self._database()
         self._latest.clear()
+        self._nights.clear()
         with runs:
             number = runs.execute(
                 "INSERT INTO runs (started_at, main, draft, result, context) "
@@ -67,12 +73,7 @@ class History:
 
     def latest_run(self, main: str, draft: str) -> Run | None:
         """As ``latest``, with the circumstances."""
-        runs = self._database()
-        # SQLite counts the commits of other processes here, so that remembering is safe.
-        (version,) = runs.execute("PRAGMA data_version").fetchone()
-        if version != self._seen_version:
-            self._seen_version = version
-            self._latest.clear()
+        runs = self._up_to_date()
         if (main, draft) not in self._latest:
             row = runs.execute(
                 f"SELECT {_COLUMNS} FROM runs WHERE main = ? AND draft = ? "  # noqa: S608 - own words
@@ -81,6 +82,23 @@ class History:
             ).fetchone()
             self._latest[main, draft] = None if row is None else _run(row)
         return self._latest[main, draft]
+
+    def nights(self, main: str, drafts: Sequence[str]) -> tuple[BenchResult, ...]:
+        """The last results of a main with some drafts, oldest first.
+
+        Those of other model files under the same names are passed over.
+        """
+        asked = (main, tuple(drafts))
+        runs = self._up_to_date()
+        if asked not in self._nights:
+            marks = ",".join("?" * len(drafts))
+            rows = runs.execute(
+                f"SELECT {_COLUMNS} FROM runs WHERE main = ? AND draft IN ({marks}) "  # noqa: S608 - own words
+                "ORDER BY id DESC LIMIT ?",
+                (main, *drafts, NIGHTS * len(drafts)),
+            )
+            self._nights[asked] = _of_same_files(tuple(map(_run, rows)))
+        return self._nights[asked]
 
     def recent(self, limit: int) -> tuple[BenchResult, ...]:
         """The newest results, newest first."""
@@ -124,10 +142,30 @@ class History:
             self._open.close()
             self._open = None
 
+    def _up_to_date(self) -> sqlite3.Connection:
+        runs = self._database()
+        # SQLite counts the commits of other processes here, so that remembering is safe.
+        (version,) = runs.execute("PRAGMA data_version").fetchone()
+        if version != self._seen_version:
+            self._seen_version = version
+            self._latest.clear()
+            self._nights.clear()
+        return runs
+
     def _database(self) -> sqlite3.Connection:
         if self._open is None:
             self._open = database.connect(self._path)
         return self._open
+
+
+def _of_same_files(newest_first: Sequence[Run]) -> tuple[BenchResult, ...]:
+    files: dict[str, tuple[Any, Any]] = {}
+    kept: list[BenchResult] = []
+    for run in newest_first:
+        now = run.context.get("main_files"), run.context.get("draft_files")
+        if files.setdefault(run.result.draft, now) == now:
+            kept.append(run.result)
+    return tuple(reversed(kept))
 
 
 def _run(row: tuple[int, str, str]) -> Run:

@@ -227,7 +227,10 @@ def _result(
         model_seconds=0.0,
         by_class=_by_class(foretold, best),
         notes=tuple(_notes(foretold, runs, baseline)),
-        lengths_by_class=foretold.by_class,
+        tps_by_class={
+            kind: tuple(round(each.predicted_tps, 3) for each in found)
+            for kind, found in foretold.by_class.items()
+        },
         confirmation=None if runs is None else _confirmation(runs, foretold.tried),
         costs=costs.to_json(foretold.costs),
         sampled=_sampled(foretold.studies),

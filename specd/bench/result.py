@@ -75,10 +75,10 @@ class Confirmation:
 class BenchResult:
     """One benchmark of one pair. Times are seconds, speeds tokens per second.
 
-    ``lengths_by_class`` is ``lengths`` for each class of prompts, ``costs`` the curves behind the
-    predictions (``costs.to_json``), ``sampled`` the acceptance at a temperature
-    (``sampling.Sampled``). ``near_ties`` counts the tokens that rounding may decide otherwise with
-    a draft than without.
+    ``tps_by_class`` are the predicted tokens/s of every length of ``lengths``, for each class of
+    prompts by itself; ``costs`` the curves behind the predictions (``costs.to_json``), ``sampled``
+    the acceptance at a temperature (``sampling.Sampled``). ``near_ties`` counts the tokens that
+    rounding may decide otherwise with a draft than without.
     """
 
     main: str
@@ -93,7 +93,7 @@ class BenchResult:
     model_seconds: float
     by_class: dict[str, dict[str, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    lengths_by_class: dict[str, tuple[LengthResult, ...]] = field(default_factory=dict)
+    tps_by_class: dict[str, tuple[float, ...]] = field(default_factory=dict)
     confirmation: Confirmation | None = None
     costs: dict[str, Any] = field(default_factory=dict)
     sampled: dict[str, float] = field(default_factory=dict)

@@ -78,8 +78,8 @@ class Stores:
         """The pairs of specd.toml with everything that is known of them."""
 
         def choose(main: Model, drafts: Sequence[Model]) -> Choice | None:
-            known = [self.history.latest(main.key, draft.key) for draft in drafts]
-            return choice.decide([each for each in known if each], wanted.benchmark)
+            keys = [draft.key for draft in drafts]
+            return choice.decide(self.history.nights(main.key, keys), wanted.benchmark)
 
         def rank(main: Model, installed: Sequence[Model]) -> Sequence[Model]:
             return suggest.rank(main, installed, self.verdicts)

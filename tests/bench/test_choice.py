@@ -1,0 +1,187 @@
+"""The choice follows the benchmarks, and a noisy night does not overturn it."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from specd.bench import choice
+from specd.bench.choice import Choice
+from specd.bench.result import BenchResult, Best, LengthResult
+from specd.config import Benchmark
+
+WARN = Benchmark()
+DISABLE = Benchmark(on_slower="disable")
+
+
+def night(
+    speedup: float | None,
+    *,
+    draft: str = "small",
+    length: int = 4,
+    half: float = 0.03,
+    promised: dict[int, float] | None = None,
+    size: int = 1,
+) -> BenchResult:
+    """A result; ``promised`` are predicted speeds of lengths, ``half`` half the interval."""
+    told = promised or {length: 20.0 * (speedup or 1.0)}
+    gains = speedup is not None and speedup + half >= 1
+    return BenchResult(
+        main="main",
+        draft=draft,
+        engine="mlx",
+        suite="standard",
+        started_at="2026-11-24T04:30:00+00:00",
+        baseline_tps=20.0,
+        lengths=tuple(
+            LengthResult(each, 0.8, 8, 10, told.get(each, 1.0), told.get(each, 1.0) / 20)
+            for each in range(17)
+        ),
+        best=Best(
+            length if gains else 0,
+            speedup or 1.0,
+            speedup,
+            None if speedup is None else (speedup - half, speedup + half),
+            length,
+        ),
+        text_equal=True,
+        model_seconds=1.0,
+        draft_bytes=size,
+    )
+
+
+def decided(*nights: BenchResult, wanted: Benchmark = DISABLE) -> Choice:
+    found = choice.decide(nights, wanted)
+    assert found is not None
+    return found
+
+
+def test_without_a_confirmed_result_there_is_no_choice() -> None:
+    assert choice.decide([], WARN) is None
+    assert choice.decide([night(None)], WARN) is None
+
+
+def test_a_draft_that_pays_is_chosen_with_its_length() -> None:
+    found = decided(night(1.4, length=5))
+    assert (found.draft, found.draft_tokens) == ("small", 5)
+    assert "1.40×" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("speedup", "half"), [(1.03, 0.001), (1.2, 0.25), (0.8, 0.1)],
+    ids=["below the wanted", "perhaps slower", "slower"],
+)  # fmt: skip
+def test_a_new_draft_must_surely_gain_and_reach_the_wanted_speedup(
+    speedup: float, half: float
+) -> None:
+    assert decided(night(speedup, half=half)).draft is None
+
+
+def test_a_slower_draft_is_taken_out_with_the_reason_where_the_user_wants_that() -> None:
+    found = decided(night(0.8))
+    assert found.draft is None
+    assert found.measured == "small"
+    assert "0.80×" in found.reason
+    assert "1.05×" in found.reason
+
+
+def test_and_kept_with_the_reason_where_not() -> None:
+    found = decided(night(0.8, length=3), wanted=WARN)
+    assert (found.draft, found.draft_tokens) == ("small", 3)
+    assert "no gain" in found.reason
+
+
+def test_a_noisy_night_does_not_take_out_what_paid() -> None:
+    good = [night(1.2)] * 5
+    assert decided(*good, night(1.0, half=0.1)).draft == "small"
+    assert decided(*good, night(1.04, half=0.005)).draft == "small"
+
+
+def test_a_night_that_is_surely_too_slow_does() -> None:
+    assert decided(*[night(1.2)] * 5, night(0.98, half=0.03)).draft is None
+
+
+def test_what_was_taken_out_comes_back_only_when_it_is_clearly_faster() -> None:
+    out = [night(1.2), night(0.9)]
+    assert decided(*out, night(1.06)).draft is None
+    assert decided(*out, night(1.10)).draft == "small"
+
+
+@pytest.mark.parametrize("truth", [0.9, 1.0, 1.04, 1.06, 1.1, 1.3])
+def test_a_year_of_honest_nights_hardly_flips_it(truth: float) -> None:
+    chance = random.Random(1)  # noqa: S311 - for a test
+    nights: list[BenchResult] = []
+    states: list[bool] = []
+    naive: list[bool] = []
+    for _ in range(365):
+        error = chance.gauss(0, 0.015)
+        nights.append(night(truth + error, half=0.03))
+        states.append(decided(*nights).draft is not None)
+        naive.append(truth + error >= DISABLE.min_speedup)
+    assert flips(states) <= 2
+    assert flips(states) <= flips(naive)
+
+
+def flips(states: list[bool]) -> int:
+    return sum(one != other for one, other in pairwise(states))
+
+
+def test_the_fastest_of_several_drafts_is_chosen() -> None:
+    found = decided(night(1.2), night(1.5, draft="other", length=6))
+    assert (found.draft, found.draft_tokens) == ("other", 6)
+
+
+def test_of_drafts_that_tie_the_smaller_is_chosen() -> None:
+    big, small = night(1.305, draft="big", size=9), night(1.3, size=1)
+    both = choice.decide([big, small], DISABLE)
+    assert both is not None
+    # The big one stood first, and the small one is no better: what stands stays.
+    assert both.draft == "big"
+    assert decided(small, big).draft == "small"
+
+
+def test_another_draft_takes_over_only_when_it_is_better_by_more_than_the_noise() -> None:
+    stands = night(1.30, draft="stands")
+    assert decided(stands, night(1.31)).draft == "stands"
+    assert decided(stands, night(1.40)).draft == "small"
+
+
+def test_when_the_draft_in_use_is_taken_out_the_next_best_takes_its_place() -> None:
+    assert decided(night(1.3, draft="gone"), night(1.2), night(0.9, draft="gone")).draft == "small"
+
+
+def test_a_length_stays_while_another_promises_but_little_more() -> None:
+    first = night(1.3, length=4)
+    little = night(1.3, length=5, promised={4: 25.9, 5: 26.0})
+    more = night(1.3, length=5, promised={4: 24.0, 5: 26.0})
+    assert decided(first, little).draft_tokens == 4
+    assert decided(first, more).draft_tokens == 5
+
+
+def test_results_without_real_runs_change_nothing() -> None:
+    assert decided(night(1.3), night(None)) == decided(night(1.3))
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.5, 2), st.sampled_from("ab"), st.integers(1, 16)), min_size=1)
+)
+def test_whatever_was_measured_there_is_a_choice_that_can_be_written(
+    nights: list[tuple[float, str, int]],
+) -> None:
+    results = [night(speedup, draft=draft, length=length) for speedup, draft, length in nights]
+    for wanted in (WARN, DISABLE):
+        found = decided(*results, wanted=wanted)
+        assert (found.draft is None) == (found.draft_tokens == 0)
+        assert found.draft is not None or wanted is DISABLE
+        assert found.reason
+
+
+def test_an_old_result_that_does_not_tell_what_was_tried_still_has_a_length() -> None:
+    old = night(0.8, promised={3: 19.0, 7: 12.0})
+    found = decided(replace(old, best=replace(old.best, tried=None)), wanted=WARN)
+    assert found.draft_tokens == 3
