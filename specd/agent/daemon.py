@@ -361,20 +361,25 @@ class Daemon:
             else:
                 self._say("warning", str(found))
         self._home = found
-        self._world = survey.look(found, self._state)
+        self._look_into_home()
         self._decide()
         self._follow()
 
     def _look_at_models(self) -> None:
-        before = self._world.models
-        if isinstance(self._home, Home):
-            self._world = survey.look(self._home, self._state)
-        if self._world.models != before:
-            self._say("info", "models changed", installed=len(self._world.models))
-            self._judged.clear()
+        if self._look_into_home():
             self._follow()
         self._decide()
         self._pass(None)
+
+    def _look_into_home(self) -> bool:
+        """See what stands there besides the files specd edits; whether other models do."""
+        before = self._world.models
+        self._world = survey.look(self._home, self._state)
+        if self._world.models == before:
+            return False
+        self._say("info", "models changed", installed=len(self._world.models))
+        self._judged.clear()
+        return True
 
     def _look_at_models_folder(self) -> None:
         if isinstance(self._home, Home):
