@@ -1,13 +1,17 @@
-"""``python -m bench``: measure, print the tables, keep them as JSON and Markdown."""
+"""``python -m bench``: measure, print the tables, keep them as JSON and Markdown.
+
+What is measured takes the place of what was known of the same sections; the rest stays.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -77,8 +81,7 @@ def main() -> int:
     unknown = set(arguments.sections) - set(SECTIONS)
     if unknown:
         parser().error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
-    taken_at = datetime.now().astimezone().isoformat(timespec="minutes")
-    sections: list[Section] = []
+    measured: dict[str, Section] = {}
     broken: list[str] = []
     with tempfile.TemporaryDirectory(prefix="specd-bench-", dir=arguments.work) as work:
         here = machine.describe(Path(work))
@@ -86,27 +89,36 @@ def main() -> int:
             print(f"measuring: {name}", file=sys.stderr, flush=True)
             root = Path(work) / name
             root.mkdir()
+            taken = _taken(quick=arguments.quick)
             try:
-                sections.append(SECTIONS[name](root, Size(full=not arguments.quick)))
+                section = SECTIONS[name](root, Size(full=not arguments.quick))
             except Exception:  # noqa: BLE001 - an hour of the others' figures must not be lost
                 traceback.print_exc()
                 broken.append(name)
-    markdown = report.as_markdown(here, taken_at, sections)
+            else:
+                measured[name] = replace(section, taken=taken)
     arguments.out.mkdir(parents=True, exist_ok=True)
+    known = report.read(arguments.out / "bench.json") | measured
+    ordered = {name: known[name] for name in SECTIONS if name in known}
+    markdown = report.as_markdown(here, ordered.values())
     (arguments.out / "bench.md").write_text(markdown, encoding="utf-8")
-    (arguments.out / "bench.json").write_text(
-        report.as_json(here, taken_at, sections), encoding="utf-8"
-    )
+    (arguments.out / "bench.json").write_text(report.as_json(here, ordered), encoding="utf-8")
     if arguments.into is not None:
         report.put_into(arguments.into, markdown)
-    print(markdown)
+    print(report.as_markdown(here, measured.values()))
     if broken:
         print(f"could not be measured: {', '.join(broken)}", file=sys.stderr)
         return 2
-    claims = [claim for section in sections for claim in section.claims]
+    claims = [claim for section in measured.values() for claim in section.claims]
     if arguments.quick:
         return int(any(claim.smoke and claim.far_off(FAR_OFF) for claim in claims))
     return int(not all(claim.held for claim in claims))
+
+
+def _taken(*, quick: bool) -> str:
+    now = datetime.now().astimezone().isoformat(timespec="minutes")
+    form = "the quick form" if quick else "the full form"
+    return f"{form}, {now}, load average at the start {os.getloadavg()[0]:.1f}"
 
 
 if __name__ == "__main__":

@@ -65,7 +65,10 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One table. ``rows`` maps what was measured to its cells, in the order of ``columns``."""
+    """One table. ``rows`` maps what was measured to its cells, in the order of ``columns``.
+
+    ``taken`` says when, and beside what load of the machine.
+    """
 
     title: str
     about: str
@@ -74,6 +77,7 @@ class Section:
     claims: tuple[Claim, ...] = ()
     notes: tuple[str, ...] = ()
     raw: dict[str, list[float]] = field(default_factory=dict)
+    taken: str = ""
 
 
 def percentile(samples: Sequence[float], share: float) -> float:

@@ -29,14 +29,12 @@ class Machine:
     python: str
     fsync_ms: float
     empty_python_ms: float
-    load: float
 
     def __str__(self) -> str:
         return (
             f"{self.processor}, {self.cores} cores, {self.memory_gib:.0f} GiB; {self.system}; "
             f"{self.file_system}, write + fsync of 4 KB {self.fsync_ms:.2f} ms; "
-            f"Python {self.python}, `python -c pass` {self.empty_python_ms:.1f} ms; "
-            f"load average at the start {self.load:.2f}"
+            f"Python {self.python}, `python -c pass` {self.empty_python_ms:.1f} ms"
         )
 
 
@@ -51,7 +49,6 @@ def describe(where: Path) -> Machine:
         python=platform.python_version(),
         fsync_ms=median(_fsync_ms(where) for _ in range(FSYNCS)),
         empty_python_ms=median(_empty_python_ms() for _ in range(20)),
-        load=os.getloadavg()[0],
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from bench.figures import Claim, Section, number
 from bench.machine import Machine
@@ -16,32 +17,37 @@ END = "<!-- measured: end -->"
 NOT_MEASURED = "–"
 
 
-def as_json(machine: Machine, taken_at: str, sections: Sequence[Section]) -> str:
+def as_json(machine: Machine, sections: Mapping[str, Section]) -> str:
     """Everything, the single samples included."""
     document = {
-        "taken_at": taken_at,
         "machine": asdict(machine),
-        "sections": [
-            {**asdict(section), "held": all(claim.held for claim in section.claims)}
-            for section in sections
-        ],
+        "sections": {name: asdict(section) for name, section in sections.items()},
     }
     return json.dumps(document, ensure_ascii=False, indent=1)
 
 
-def as_markdown(machine: Machine, taken_at: str, sections: Sequence[Section]) -> str:
+def read(path: Path) -> dict[str, Section]:
+    """The sections of an earlier run, so that one of them can be measured anew; {} when none."""
+    if not path.exists():
+        return {}
+    document = json.loads(path.read_bytes())
+    return {name: _section(each) for name, each in document["sections"].items()}
+
+
+def as_markdown(machine: Machine, sections: Iterable[Section]) -> str:
     """The figures to hold first, then one table per section."""
-    claims = [claim for section in sections for claim in section.claims]
+    listed = list(sections)
+    claims = [claim for section in listed for claim in section.claims]
     parts = [
-        f"Measured {taken_at} on: {machine}",
+        f"Measured on: {machine}.",
         "### Figures to hold",
         _table(("what", "measured", "bound", "held"), [_claim(claim) for claim in claims]),
     ]
-    for section in sections:
+    for section in listed:
         parts += [f"### {section.title}", f"{section.about[0].upper()}{section.about[1:]}."]
         rows = [(name, *map(_cell, cells)) for name, cells in section.rows.items()]
         parts.append(_table(("", *section.columns), rows))
-        parts += [f"{note[0].upper()}{note[1:]}." for note in section.notes]
+        parts += [f"{note[0].upper()}{note[1:]}." for note in (*section.notes, section.taken)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -57,6 +63,23 @@ def put_into(document: Path, markdown: str) -> None:
     if not begin or not end:
         raise ValueError(f"{document} lacks {BEGIN} … {END}")
     document.write_text(f"{before}{BEGIN}\n\n{markdown}\n{END}{after}", encoding="utf-8")
+
+
+def _section(record: dict[str, Any]) -> Section:
+    claims = tuple(
+        Claim(**{**each, "interval": each["interval"] and tuple(each["interval"])})
+        for each in record["claims"]
+    )
+    rows = {name: tuple(cells) for name, cells in record["rows"].items()}
+    return Section(
+        **{
+            **record,
+            "columns": tuple(record["columns"]),
+            "rows": rows,
+            "claims": claims,
+            "notes": tuple(record["notes"]),
+        }
+    )
 
 
 def _claim(claim: Claim) -> tuple[str, ...]:
