@@ -7,6 +7,7 @@ import time
 
 from specd import places
 from specd.cli import ask
+from specd.service.platforms import Platform
 
 PATIENCE_S = 30.0
 
@@ -36,3 +37,13 @@ def wait(patience: float = PATIENCE_S) -> ask.CannotAsk | None:
         else:
             return None
         time.sleep(0.05)
+
+
+def otherwise_than_as(platform: Platform) -> int | None:
+    """The process of a daemon that the service manager has not started, None when there is none."""
+    try:
+        status = ask.ask("GET", "/v1/status")
+    except ask.CannotAsk:
+        return None
+    running: int = status["pid"]
+    return None if running == platform.pid() else running

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from specd import config, places
 from specd.cli import alive, ask, diff, world
-from specd.cli.paint import safe
+from specd.cli.paint import safe, short, width, wrap
 from specd.config import ConfigError, SpecdConfig, edit
 from specd.files.swap import SwapError, update
 from specd.lmstudio import home as homes
+from specd.lmstudio import names
 from specd.reconcile import survey
+from specd.reconcile.journal import Journal
 from specd.service import program, proposal
 from specd.service.command import ServiceError
 from specd.service.platforms import PLATFORMS, Platform, here
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
+
+SETTLES_S = 10.0
+"""How long to wait for the daemon's first writes, so that they can be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +35,7 @@ class _Found:
     config_path: Path
     wanted: SpecdConfig
     text: str | None
-    lines: tuple[str, ...]
+    facts: tuple[tuple[str, str], ...]
     seen: world.Seen | None
 
 
@@ -76,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _install(platform: Platform, *, sure: bool) -> int:
-    other = _running_otherwise(platform)
+    other = alive.otherwise_than_as(platform)
     if other is not None:
         print(
             f"specd: a specd runs already (process {other}), not as a service; stop it first",
@@ -84,34 +91,26 @@ def _install(platform: Platform, *, sure: bool) -> int:
         )
         return FAILED
     found = _look()
-    for line in found.lines:
-        print(line)
-    print(f"\nspecd will write\n  {platform.file()}  (starts it at login)")
+    for name, text in found.facts:
+        print(f"{name:<15} {wrap(short(text), width(), ' ' * 16)}")
+    print("\nspecd will write")
+    _will_write(platform.file(), "starts it at login")
     if found.text is not None:
-        print(f"  {found.config_path}  (what you want, every key explained)")
-    print(f"  {places.state_dir()}  (log, journal with undo, measurements)")
+        _will_write(found.config_path, "what you want, every key explained")
+    _will_write(places.state_dir(), "log, journal with undo, measurements")
     _show_changes(found)
     if not sure and not _agreed():
         return BAD_INPUT
     print()
+    known = Journal(places.journal_dir(places.state_dir())).last_write()
     if found.text is not None:
         _write(found.config_path, found.text)
-        print(f"wrote {found.config_path}")
+        print(safe(f"wrote {found.config_path}"))
     for line in platform.install(_program(found.wanted)):
-        print(line)
+        print(safe(line))
     if alive.wait_and_tell() != DONE:
         return FAILED
-    return _tell_how_it_stands()
-
-
-def _running_otherwise(platform: Platform) -> int | None:
-    """The process of a daemon that somebody else has started, None when there is none."""
-    try:
-        status = ask.ask("GET", "/v1/status")
-    except ask.CannotAsk:
-        return None
-    running: int = status["pid"]
-    return None if running == platform.pid() else running
+    return _tell_how_it_stands(known.id if known else 0)
 
 
 def _look() -> _Found:
@@ -120,37 +119,48 @@ def _look() -> _Found:
     home = homes.find_home(loaded.config.lmstudio.home)
     if isinstance(home, homes.NoHome):
         text = None if loaded.exists else edit.new_text()
-        return _Found(path, loaded.config, text, (f"{home}; specd will wait for it",), None)
+        waits = ("LM Studio home", f"{home}; specd will wait for it")
+        return _Found(path, loaded.config, text, (waits,), None)
     seen = world.look(loaded.config, home)
-    lines = [
-        f"LM Studio home  {safe(str(home.path))} ({home.how})",
-        f"models          {len(seen.world.models)} installed",
-    ]
+    facts: tuple[tuple[str, str], ...] = (
+        ("LM Studio home", f"{home.path} ({home.how})"),
+        ("models", f"{len(seen.world.models)} installed"),
+    )
     if loaded.exists or loaded.config.pair:
-        lines.append(f"configuration   {path if loaded.exists else loaded.managed} stays as it is")
-        return _Found(path, loaded.config, None, tuple(lines), seen)
+        kept = ("configuration", f"{path if loaded.exists else loaded.managed} stays as it is")
+        return _Found(path, loaded.config, None, (*facts, kept), seen)
     pairs, more = _proposed(seen)
     wanted = loaded.config.model_copy(update={"pair": pairs})
-    return _Found(path, wanted, edit.new_text(pairs), (*lines, *more), replace(seen, config=wanted))
+    return _Found(path, wanted, edit.new_text(pairs), (*facts, *more), replace(seen, config=wanted))
 
 
-def _proposed(seen: world.Seen) -> tuple[tuple[config.Pair, ...], list[str]]:
+def _proposed(seen: world.Seen) -> tuple[tuple[config.Pair, ...], list[tuple[str, str]]]:
     """The pairs to propose, and what to say about them."""
     answer = survey.ask_server(seen.home, seen.config.lmstudio)
-    loaded = {model.key for model in answer.models if model.loaded_instances}
+    served = [model.key for model in answer.models if model.loaded_instances]
+    loaded = {
+        model.key
+        for model in seen.world.models
+        if names.served_as(model, served, seen.world.models) is not None
+    }
     asking = proposal.candidates(seen.world.models, loaded)
     resolved = world.decide(replace(seen, config=asking))
     chosen = proposal.propose(resolved, loaded)
     if not chosen:
-        return (), [
-            "pairs           none: no installed main model has a draft that is proven right"
-        ]
+        return (), [("pairs", "none: no installed main model has a draft that is proven right")]
     said = [
-        f"pair            {pair.name}: {pair.why}"
-        + (" (loaded now)" if pair.main and pair.main.key in loaded else "")
+        (
+            "pair",
+            f"{pair.name}: {pair.why}"
+            + (" (loaded now)" if pair.main and pair.main.key in loaded else ""),
+        )
         for pair in chosen
     ]
-    return tuple(pair.asked for pair in chosen), [safe(line) for line in said]
+    return tuple(pair.asked for pair in chosen), said
+
+
+def _will_write(path: Path, what: str) -> None:
+    print(f"  {short(str(path))}  ({what})")
 
 
 def _show_changes(found: _Found) -> None:
@@ -190,12 +200,27 @@ def _write(path: Path, text: str) -> None:
     )
 
 
-def _tell_how_it_stands() -> int:
-    status = ask.ask("GET", "/v1/status")
+def _tell_how_it_stands(known: int) -> int:
+    """Every write to LM Studio's files since the journal's number ``known``, and what is wrong."""
+    end = time.monotonic() + SETTLES_S
+    while _at_work(status := ask.ask("GET", "/v1/status")) and time.monotonic() < end:
+        time.sleep(0.1)
+    for entry in reversed(ask.ask("GET", "/v1/journal")):
+        if entry["id"] > known:
+            keys = ", ".join(change["key"] for change in entry["changes"])
+            print(safe(f"wrote {keys} in {entry['path']} (undo: specd restore {entry['id']})"))
     for condition in status["conditions"]:
         if condition["status"] == "false":
-            print(safe(f"{condition['type']}: {condition['message']}"))
+            print(short(f"{condition['type']}: {condition['message']}"))
     return DONE
+
+
+def _at_work(status: dict[str, Any]) -> bool:
+    """Whether the daemon is about to write, or has yet to find out whether it may."""
+    found = {(each["type"], each["reason"]) for each in status["conditions"]}
+    return ("HomeFound", "NotLooked") in found or bool(
+        {"Drifted", "Comparing"} & {reason for _, reason in found}
+    )
 
 
 def _in_force() -> SpecdConfig:

@@ -274,11 +274,13 @@ def _main(words: list[str]) -> int:
 
 
 def usage() -> str:
-    """What ``specd --help`` prints: every command with its description's first sentence."""
+    """What ``specd --help`` prints: every command with what its description begins with."""
+    from specd.cli.paint import width, wrap
+
     lines = ["usage: specd COMMAND [ARGUMENTS]", "", "commands:"]
     for name, load in COMMANDS.items():
-        about = (load().parser().description or "").split(". ")[0].rstrip(".")
-        lines.append(f"  {name:<12} {about}")
+        about = (load().parser().description or "").split(". ")[0].split(": ")[0].rstrip(".")
+        lines.append(f"  {name:<12} {wrap(about, width(), ' ' * 15)}")
     lines += ["", "`specd COMMAND --help` says more; `specd --version` prints the version."]
     return "\n".join(lines)
 

@@ -7,6 +7,7 @@ import shutil
 import sys
 
 from specd import places
+from specd.cli import alive
 from specd.files.swap import SwapError
 from specd.service.command import ServiceError
 from specd.service.platforms import here
@@ -37,7 +38,16 @@ def parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Stop, restore, remove, in this order."""
     try:
-        done = here().uninstall()
+        platform = here()
+        other = alive.otherwise_than_as(platform)
+        if other is not None and (args.restore_settings or args.purge):
+            # It would write the settings again, and keep files in a directory that is gone.
+            print(
+                f"specd: a specd runs (process {other}), not as a service; stop it first",
+                file=sys.stderr,
+            )
+            return 1
+        done = platform.uninstall()
     except ServiceError as problem:
         print(f"specd: {problem}", file=sys.stderr)
         return 1

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from specd.config import SpecdConfig
+from specd.lmstudio import names
 from specd.lmstudio.home import Home, NoHome
 from specd.reconcile.conditions import Condition, ConditionType, Status
 from specd.reconcile.desired import WantedPair
@@ -143,7 +144,12 @@ def _engine_will_speculate(facts: Facts, _: SpecdConfig) -> Finding:
 def _loaded_for_parallel_requests(facts: Facts) -> str | None:
     if facts.server is None:
         return None
-    mains = {pair.main.key for pair in facts.pairs if pair.main is not None}
+    keys = [model.key for model in facts.server.models]
+    mains = {
+        names.served_as(pair.main, keys, facts.models)
+        for pair in facts.pairs
+        if pair.main is not None
+    }
     for model in facts.server.models:
         for instance in model.loaded_instances:
             if model.key in mains and instance.parallel is not None and instance.parallel > 1:

@@ -160,6 +160,17 @@ def test_parallel_requests_are_named_as_what_switches_speculation_off():
     assert "parallel = 1" in found.message
 
 
+def test_the_servers_key_may_leave_the_quantization_out():
+    main = replace(MAIN, key="qwen3-8b-4bit")
+    served = ServedModel("qwen3-8b", loaded_instances=(Instance("qwen3-8b", parallel=4),))
+    found = judged(
+        models=(main, SMALL),
+        pairs=(replace(PAIR, main=main),),
+        server=ServerSeen("u", None, (served,)),
+    )["EngineWillSpeculate"]
+    assert (found.status, found.reason) == ("false", "Parallel")
+
+
 def test_a_write_that_failed_says_so_for_its_own_file_alone():
     edit = FileEdit(SETTINGS, "settings", b"", b"", (), ())
     failed = Applied(edit, problem="the disk is full; free some space")

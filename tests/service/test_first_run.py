@@ -1,0 +1,165 @@
+"""The first ``specd install`` on the seed's machine: found out, shown, asked once, done, undone."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from specd.demo.seed_home import MAIN, seed_home
+from tests.daemon import until
+
+from .user import User
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="runs this machine's stand-in")
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Iterator[User]:
+    made = User(tmp_path)
+    seed_home(made.home / ".lmstudio")
+    yield made
+    made.end()
+
+
+def files(user: User) -> dict[Path, bytes]:
+    """Every file of the user's but the models and specd's own."""
+    return {
+        path.relative_to(user.home): path.read_bytes()
+        for path in user.home.rglob("*")
+        if path.is_file()
+        and not path.is_relative_to(user.home / "state")
+        and not path.is_relative_to(user.home / ".lmstudio" / "models")
+    }
+
+
+def on_a_terminal(user: User, answer: str, *words: str) -> tuple[int, str]:
+    """Run ``specd install`` on a terminal, answer its question, and return what it said."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "specd", "install", *words],
+        env={**user.environment, "COLUMNS": "100"},
+        cwd=user.home,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    said = b""
+    while True:
+        try:
+            chunk = os.read(ours, 1 << 16)
+        except OSError:
+            break
+        if not chunk:
+            break
+        said += chunk
+        if said.endswith(b"Go on? [y/N] "):
+            os.write(ours, answer.encode())
+    os.close(ours)
+    return process.wait(60), said.decode().replace("\r\n", "\n")
+
+
+def test_it_asks_once_after_showing_all_it_will_do(user: User) -> None:
+    before = files(user)
+    code, said = on_a_terminal(user, "n\n")
+    assert code == 2
+    assert said.count("?") == 1
+    assert "models          5 installed" in said
+    assert "josiefied-qwen3-8b-abliterated-v1-4bit ←" in said
+    for path in ("systemd/user/specd.service", "specd/specd.toml", "/state"):
+        assert path in said
+    assert '+  "speculativeDecoding": true' in said
+    assert said.endswith("nothing was written\n")
+    assert files(user) == before
+    assert user.service_pid() is None
+
+
+def test_yes_does_what_was_shown_and_says_what_was_written(user: User) -> None:
+    before = files(user)
+    code, said = on_a_terminal(user, "y\n")
+    assert code == 0
+    written = {path for path, content in files(user).items() if before.get(path) != content}
+    said = said.partition("Go on? [y/N]")[2]
+    for path in written:
+        assert f"wrote {user.home / path}" in said or f"in {user.home / path} (undo: " in said
+    assert len(written) == 4  # the unit, specd.toml, settings.json, the main's defaults
+    made = tomllib.loads((user.home / ".config" / "specd" / "specd.toml").read_text())
+    assert [pair["main"] for pair in made["pair"]] == [MAIN.rpartition("/")[2].lower()]
+    assert user.service_pid() is not None
+
+    # Again, as after an upgrade: nothing is proposed, nothing is rewritten, the daemon is new.
+    first = user.service_pid()
+    done = user.specd("install", "--yes")
+    assert done.returncode == 0
+    assert "stays as it is" in done.stdout
+    assert "wrote" not in done.stdout
+    assert user.service_pid() != first
+
+    done = user.specd("uninstall", "--restore-settings", "--purge")
+    assert done.returncode == 0, done.stderr
+    after = files(user)
+    assert after.pop(Path(".config/specd/specd.toml"))
+    assert after == before
+    assert not (user.home / "state").exists()
+
+
+def test_a_loaded_main_comes_before_a_larger_one(user: User) -> None:
+    """The proposal follows what the server says is loaded."""
+    code = (
+        "import http.server, json, sys\n"
+        "class Answer(http.server.BaseHTTPRequestHandler):\n"
+        "    def log_message(self, *a): pass\n"
+        "    def do_GET(self):\n"
+        "        body = json.dumps({'models': [{'type': 'llm', 'publisher': 'mlx-community',\n"
+        "            'key': 'qwen3-4b', 'format': 'mlx', 'max_context_length': 40960,\n"
+        "            'loaded_instances': [{'id': 'qwen3-4b', 'config': {'parallel': 1}}]}]})\n"
+        "        self.send_response(200 if self.path == '/api/v1/models' else 404)\n"
+        "        self.send_header('Content-Length', str(len(body)))\n"
+        "        self.end_headers()\n"
+        "        self.wfile.write(body.encode())\n"
+        "server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Answer)\n"
+        "print(server.server_port, flush=True)\n"
+        "server.serve_forever()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        port = int(server.stdout.readline())
+        settings = user.home / ".lmstudio" / ".internal" / "http-server-config.json"
+        settings.write_text(json.dumps({**json.loads(settings.read_text()), "port": port}))
+        done = user.specd("install")
+        server.kill()
+    assert done.returncode == 2
+    assert "pair            qwen3-4b-4bit ← josiefied-qwen3-1.7b" in done.stdout
+    assert "(loaded now)" in " ".join(done.stdout.split())
+    assert "there is no terminal to ask on" in done.stderr
+
+
+def test_nothing_is_taken_away_under_a_daemon_that_was_started_by_hand(user: User) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "specd", "run"],
+        env=user.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        until(lambda: user.specd("status").returncode in (0, 1), "the daemon answers")
+        for flag in ("--purge", "--restore-settings"):
+            done = user.specd("uninstall", flag)
+            assert done.returncode == 1
+            assert f"process {process.pid}" in done.stderr
+        assert (user.home / "state").is_dir()
+        assert user.specd("install", "--yes").returncode == 1
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
