@@ -103,7 +103,11 @@ def _exchange(
         except TimeoutError:
             raise _hung(timeout) from None
         except OSError as error:
-            raise NotRunning(f"the specd daemon went away while answering: {error}") from error
+            # A client that is turned away has its answer before it is cut off.
+            if not raw:
+                raise NotRunning(f"the specd daemon went away while answering: {error}") from error
+    if not raw:
+        raise NotRunning("the specd daemon went away without an answer")
     return _parse(bytes(raw))
 
 
@@ -170,6 +174,8 @@ def _send(connection: socket.socket, method: str, path: str, body: dict[str, Any
     )
     try:
         connection.sendall(head.encode() + content)
+    except BrokenPipeError:
+        return  # cut off already: whatever it answered is there to be read
     except OSError as error:
         raise NotRunning(f"the specd daemon went away: {error.strerror or error}") from error
 

@@ -262,7 +262,7 @@ def test_more_clients_than_descriptors_cannot_keep_it_from_its_files(sandbox: Sa
     finally:
         for client in clients:
             client.close()
-    until(lambda: sandbox.status()["state"], "it answers again")
+    until(sandbox.answers, "it answers again")
     assert "Traceback" not in sandbox.said()
 
 
