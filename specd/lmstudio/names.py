@@ -110,8 +110,9 @@ def served_as(model: Model, keys: Iterable[str], models: Sequence[Model]) -> str
 def _ways(name: str) -> tuple[Callable[[Model], bool], ...]:
     folded = name.casefold()
     wanted = _spelling(folded)
+    is_path = name.startswith("/")
     return (
-        lambda model: name in (model.identifier, str(model.path)),
+        lambda model: name == (str(model.path) if is_path else model.identifier),
         lambda model: folded in _full(model),
         lambda model: folded in _short(model),
         lambda model: "/" in folded and any(_agrees(wanted, model, n) for n in _full(model)),

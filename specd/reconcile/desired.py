@@ -70,18 +70,19 @@ def resolve(
 ) -> tuple[WantedPair, ...]:
     """Resolve every pair of specd.toml in order; the first of two with the same main counts."""
     pairs: list[WantedPair] = []
-    taken: dict[str, str] = {}
+    taken: set[str] = set()
     for asked in wanted.pair:
         pair = _resolve_one(asked, wanted, models, verdict, rank, choose)
         if pair.main is not None:
-            first = taken.setdefault(pair.main.identifier, asked.main)
-            if first != asked.main or any(p.main == pair.main for p in pairs):
+            main = pair.main.identifier
+            if main in taken:
                 pair = replace(
                     pair,
                     state="refused",
                     why=f"{pair.main.key} is already the main model of an earlier [[pair]]; "
                     "remove one of the two from specd.toml",
                 )
+            taken.add(main)
         pairs.append(pair)
     return tuple(pairs)
 
