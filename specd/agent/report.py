@@ -11,7 +11,7 @@ from specd import __version__
 from specd.files.pointer import ABSENT
 from specd.lmstudio.home import Home
 from specd.reconcile.conditions import Condition
-from specd.reconcile.desired import WantedPair
+from specd.reconcile.desired import MTP, WantedPair
 from specd.reconcile.facts import Facts
 from specd.reconcile.journal import Change, Entry
 
@@ -57,7 +57,7 @@ def pair(facts: Facts, wanted: WantedPair) -> dict[str, Any]:
     proof = next((p for p in facts.proofs if f"{p.main} ← {p.draft}" == wanted.name), None)
     return {
         "main": wanted.main.key if wanted.main else wanted.asked.main,
-        "draft": wanted.draft.key if wanted.draft else None,
+        "draft": wanted.draft.key if wanted.draft else MTP if wanted.mtp else None,
         "draft_tokens": wanted.draft_tokens,
         "verdict": wanted.verdict.kind if wanted.verdict else None,
         "speedup": measured.best.measured_speedup if measured else None,

@@ -129,7 +129,7 @@ def _as_main(seen: world.Seen, model: Model) -> None:
 
 
 def _as_draft(seen: world.Seen, model: Model) -> None:
-    mains = [pair.name for pair in _wanted(seen) if pair.draft == model]
+    mains = [pair.name for pair in _wanted(seen) if pair.draft == model and pair.state == "wanted"]
     if mains:
         _say("as draft", f"in use by {', '.join(mains)}")
 

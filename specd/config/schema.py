@@ -95,7 +95,7 @@ class Pair(_Section):
     draft: str = Field(
         default="auto",
         min_length=1,
-        description="auto: the fastest that is proven compatible",
+        description="auto: the fastest proven one; mtp: the main's own",
     )
     draft_tokens: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
         default="auto", description="drafted at a time; auto: the measured best"

@@ -333,6 +333,7 @@ def _gguf_model(
         quantization=quantization,
         size_bytes=sum(folder.sizes[each] for each in shards),
         problem=problem,
+        mtp_heads=known.whole(f"{known.architecture}.{gguf.MTP_LAYERS}") or 0,
     )
 
 

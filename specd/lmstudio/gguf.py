@@ -40,6 +40,7 @@ _SCALARS: Final = {
 }
 
 TOKENS: Final = "tokenizer.ggml.tokens"
+MTP_LAYERS: Final = "nextn_predict_layers"  # under the architecture's name
 _TYPES: Final = "tokenizer.ggml.token_type"
 _MERGES: Final = "tokenizer.ggml.merges"
 

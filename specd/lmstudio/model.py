@@ -18,7 +18,9 @@ class Model:
     Studio writes where it names a model in a config (``publisher/repo`` for MLX,
     ``publisher/repo/file.gguf`` for GGUF); ``key`` is the app's short key, usually the lower-cased
     repo name. ``size_bytes`` counts the weights. ``vocab_size`` is config.json's (or GGUF's) logit
-    width. ``problem`` says why the model cannot be used, in words, when ``kind`` is "incomplete".
+    width. ``mtp_heads`` counts the multi-token prediction layers that a GGUF file holds beside the
+    model's own: it can draft for itself with them. ``problem`` says why the model cannot be used,
+    in words, when ``kind`` is "incomplete".
     """
 
     key: str
@@ -33,3 +35,4 @@ class Model:
     quantization: str | None
     size_bytes: int
     problem: str | None = None
+    mtp_heads: int = 0

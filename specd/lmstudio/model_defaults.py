@@ -51,7 +51,13 @@ def _target(home: Path, wanted: WantedDraft) -> Target:
         NAME,
         config_path(home, wanted.main),
         lambda current: wishes(
-            home, wanted.main, wanted.draft, wanted.draft_tokens, current, mtp=wanted.mtp
+            home,
+            wanted.main,
+            wanted.draft,
+            wanted.draft_tokens,
+            current,
+            mtp=wanted.mtp,
+            why_none=wanted.why_none,
         ),
     )
 
@@ -64,6 +70,7 @@ def wishes(
     current: Content,
     *,
     mtp: bool = False,
+    why_none: str = "",
 ) -> tuple[Wish, ...] | Problem:
     """What the defaults of ``main`` should hold, given what they hold (``ABSENT``: no file).
 
@@ -75,7 +82,7 @@ def wishes(
     problem = _misfit(file, current, [(section, key) for section, key, _ in fields])
     if problem is not None:
         return problem
-    why = _why(main, draft, mtp=mtp)
+    why = _why(main, draft, mtp=mtp, why_none=why_none)
     made = [
         Wish(NAME, file, key, _edit(section, key, value), why) for section, key, value in fields
     ]
@@ -136,12 +143,12 @@ def _scaffold(file: Path) -> Iterator[Wish]:
         yield Wish(NAME, file, key, Edit(at, value), "a new file of LM Studio's shape")
 
 
-def _why(main: Model, draft: Model | None, *, mtp: bool) -> str:
+def _why(main: Model, draft: Model | None, *, mtp: bool, why_none: str) -> str:
     if draft is not None:
         return f"{draft.key} drafts for {main.key}"
     if mtp:
         return f"{main.key} drafts with its own prediction heads"
-    return f"nothing drafts for {main.key}"
+    return f"nothing drafts for {main.key}" + (f": {why_none}" if why_none else "")
 
 
 def _misfit(

@@ -53,6 +53,7 @@ class _Kept(msgspec.Struct, array_like=True):
     quantization: str | None
     size_bytes: int
     problem: str | None
+    mtp_heads: int
 
 
 class _Listing(msgspec.Struct, array_like=True):
@@ -256,6 +257,7 @@ def _kept(model: Model) -> _Kept:
         model.quantization,
         model.size_bytes,
         model.problem,
+        model.mtp_heads,
     )
 
 
@@ -273,4 +275,5 @@ def _restored(folder: str, kept: _Kept) -> Model:
         kept.quantization,
         kept.size_bytes,
         kept.problem,
+        kept.mtp_heads,
     )

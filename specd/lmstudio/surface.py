@@ -46,13 +46,15 @@ class Problem:
 class WantedDraft:
     """What should draft for ``main``: a model, its own ``mtp`` heads, or (neither) nothing.
 
-    ``draft_tokens`` is the draft length, None to leave LM Studio's default.
+    ``draft_tokens`` is the draft length, None to leave LM Studio's default. ``why_none`` is a
+    clause that tells why nothing should, for the journal.
     """
 
     main: Model
     draft: Model | None
     draft_tokens: int | None = None
     mtp: bool = False
+    why_none: str = ""
 
 
 @dataclass(frozen=True, slots=True)

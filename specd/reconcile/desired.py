@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from specd import config
 from specd.bench.choice import Choice
@@ -27,9 +27,11 @@ class WantedPair:
     - "wanted": main, draft and verdict are there, and the pair is to be configured;
     - "waiting": a verdict is being worked out (``undecided`` names the drafts it is about);
     - "refused": the verdict, or the lack of any usable draft, forbids it;
-    - "withdrawn": speculation is to be off for this main (switched off, or measured slower);
+    - "withdrawn": speculation is to be off for this main (switched off, or measured slower, and
+      then ``draft`` is what was measured);
     - "missing": a named model is not installed or not unambiguous.
 
+    ``mtp`` says that the main drafts with its own prediction heads, and ``draft`` is None.
     ``draft_tokens`` is None where LM Studio's own default is to stay. ``why`` is a sentence.
     """
 
@@ -39,6 +41,7 @@ class WantedPair:
     main: Model | None = None
     draft: Model | None = None
     draft_tokens: int | None = None
+    mtp: bool = False
     verdict: Verdict | None = None
     undecided: tuple[Model, ...] = ()
 
@@ -46,7 +49,7 @@ class WantedPair:
     def name(self) -> str:
         """``main ← draft`` as a person would say it."""
         main = self.main.key if self.main else self.asked.main
-        draft = self.draft.key if self.draft else self.asked.draft
+        draft = self.draft.key if self.draft else MTP if self.mtp else self.asked.draft
         return f"{main} ← {draft}"
 
 
@@ -56,8 +59,11 @@ LookUp: TypeAlias = Callable[[Model, Model], Verdict | None]
 Rank: TypeAlias = Callable[[Model, Sequence[Model]], Sequence[Model]]
 """The drafts worth trying for a main, most promising first."""
 
-Choose: TypeAlias = Callable[[Model, Sequence[Model]], Choice | None]
-"""What the benchmarks say is best for a main among some drafts; None before the first benchmark."""
+Choose: TypeAlias = Callable[[Model, Sequence[str]], Choice | None]
+"""What the benchmarks say is best for a main among drafts, by their keys; None before the first."""
+
+MTP: Final = "mtp"
+"""What a main's own multi-token prediction heads are called where a draft is named."""
 
 
 def resolve(
@@ -106,6 +112,8 @@ def _resolve_one(
             state="withdrawn",
             why="speculation is switched off in specd.toml (enabled = false)",
         )
+    if asked.draft == MTP:
+        return _own_heads(pair, main, choose)
     if asked.draft == "auto":
         return _choose_draft(pair, main, models, verdict, rank, choose)
     try:
@@ -125,7 +133,7 @@ def _judge(
     pair = replace(pair, verdict=found)
     if not found.usable:
         return replace(pair, state="refused", why=f"{found.kind}: {found.reasons[0]}")
-    choice = choose(main, (draft,))
+    choice = choose(main, (draft.key,))
     if choice is not None and choice.draft is None:
         return replace(pair, state="withdrawn", why=choice.reason)
     return replace(
@@ -151,9 +159,15 @@ def _choose_draft(
         for draft in candidates
         if (found := verdicts[draft.identifier]) is not None and found.usable
     ]
-    choice = choose(main, usable) if usable else None
+    own = (MTP,) if main.mtp_heads else ()
+    choice = choose(main, (*own, *(draft.key for draft in usable))) if usable or own else None
     if choice is not None and choice.draft is None:
-        return replace(pair, state="withdrawn", undecided=undecided, why=choice.reason)
+        measured = next((draft for draft in usable if draft.key == choice.measured), None)
+        return replace(
+            pair, state="withdrawn", draft=measured, undecided=undecided, why=choice.reason
+        )
+    if own and (choice is None or choice.draft == MTP):
+        return _own_heads(pair, main, lambda *_: choice)
     if choice is not None:
         best = next((draft for draft in usable if draft.key == choice.draft), None)
         if best is not None:
@@ -180,6 +194,29 @@ def _choose_draft(
         draft_tokens=_length(pair.asked, None),
         verdict=verdicts[best.identifier],
         why=f"the most promising of {len(usable)} proven drafts; not benchmarked yet",
+    )
+
+
+def _own_heads(pair: WantedPair, main: Model, choose: Choose) -> WantedPair:
+    """The main drafting for itself; until something was measured, the first choice where it can.
+
+    Its heads were trained to guess this very model's tokens, and are all but free beside it.
+    """
+    if not main.mtp_heads:
+        return replace(
+            pair,
+            state="refused",
+            why=f"{main.key} has no prediction heads of its own; only some GGUF files do",
+        )
+    choice = choose(main, (MTP,))
+    if choice is not None and choice.draft is None:
+        return replace(pair, state="withdrawn", why=choice.reason)
+    return replace(
+        pair,
+        mtp=True,
+        draft_tokens=_length(pair.asked, choice),
+        verdict=Verdict(main.key, MTP, "identical", ("its own heads speak its own tokens",)),
+        why=choice.reason if choice else "it drafts with its own prediction heads; not benchmarked",
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from specd import config
 from specd.lmstudio import settings
+from specd.lmstudio.model import Model
 from specd.lmstudio.surface import Target, Wanted, WantedDraft
 from specd.lmstudio.surfaces import SURFACES
 from specd.reconcile import contention
@@ -209,11 +210,15 @@ def _targets(want: Want) -> dict[Path, Target]:
         want.home,
         want.speculation,
         tuple(
-            WantedDraft(
-                pair.main, pair.draft if pair.state == "wanted" else None, pair.draft_tokens
-            )
+            _wanted_draft(pair.main, pair)
             for pair in want.pairs
             if pair.main is not None and pair.state in ("wanted", "withdrawn")
         ),
     )
     return {target.path: target for surface in SURFACES for target in surface.targets(wanted)}
+
+
+def _wanted_draft(main: Model, pair: WantedPair) -> WantedDraft:
+    if pair.state == "withdrawn":
+        return WantedDraft(main, None, why_none=pair.why)
+    return WantedDraft(main, pair.draft, pair.draft_tokens, mtp=pair.mtp)

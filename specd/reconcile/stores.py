@@ -77,9 +77,8 @@ class Stores:
     def resolve(self, wanted: SpecdConfig, models: Sequence[Model]) -> tuple[WantedPair, ...]:
         """The pairs of specd.toml with everything that is known of them."""
 
-        def choose(main: Model, drafts: Sequence[Model]) -> Choice | None:
-            keys = [draft.key for draft in drafts]
-            return choice.decide(self.history.nights(main.key, keys), wanted.benchmark)
+        def choose(main: Model, drafts: Sequence[str]) -> Choice | None:
+            return choice.decide(self.history.nights(main.key, drafts), wanted.benchmark)
 
         def rank(main: Model, installed: Sequence[Model]) -> Sequence[Model]:
             return suggest.rank(main, installed, self.verdicts)
@@ -163,8 +162,9 @@ class Stores:
         """The latest benchmark of each pair, by the pair's name."""
         found: dict[str, BenchResult] = {}
         for pair in pairs:
-            if pair.main is not None and pair.draft is not None:
-                latest = self.history.latest(pair.main.key, pair.draft.key)
+            draft = pair.draft.key if pair.draft is not None else desired.MTP if pair.mtp else None
+            if pair.main is not None and draft is not None:
+                latest = self.history.latest(pair.main.key, draft)
                 if latest is not None:
                     found[pair.name] = latest
         return found

@@ -206,6 +206,11 @@ def test_an_unreadable_config_makes_the_model_incomplete(models: Path) -> None:
     assert "cannot be read" in (only(models).problem or "")
 
 
+def test_a_gguf_file_with_prediction_heads_tells_how_many(models: Path) -> None:
+    homes.gguf_model(models, "a/b-GGUF/b-Q4_0.gguf", architecture="glm4", nextn_predict_layers=1)
+    assert only(models).mtp_heads == 1
+
+
 def test_a_gguf_file_is_named_with_its_file_and_measured_by_its_tokens(models: Path) -> None:
     path = homes.gguf_model(models, "bartowski/Phi-4-GGUF/phi-4-Q4_K_M.gguf", tokens=100)
     found = only(models)

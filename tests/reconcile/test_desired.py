@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from specd import config
 from specd.bench.choice import Choice
@@ -34,6 +35,7 @@ def resolved(
     )
 
 
+HEADED = replace(MAIN, format="gguf", mtp_heads=1)
 AUTO = config.Pair(main="qwen3-8b")
 NAMED = config.Pair(main="Qwen3-8B-4bit", draft="qwen3-0.6b", draft_tokens=5)
 
@@ -62,6 +64,43 @@ def test_a_length_in_the_configuration_beats_the_measured_one():
 def test_a_draft_measured_slower_is_withdrawn_with_its_figure():
     (pair,) = resolved(wanted(AUTO), choice=Choice(None, 0, "measured 0.80×"))
     assert (pair.state, pair.draft, pair.why) == ("withdrawn", None, "measured 0.80×")
+
+
+def test_a_withdrawn_draft_of_several_is_named_so_that_its_figure_can_be_shown():
+    choice = Choice(None, 0, "measured 0.80×", SMALL.key)
+    (pair,) = resolved(wanted(AUTO), choice=choice)
+    assert (pair.state, pair.draft) == ("withdrawn", SMALL)
+
+
+def test_a_main_with_prediction_heads_drafts_for_itself_until_something_was_measured():
+    (pair,) = resolved(wanted(AUTO), models=(HEADED, SMALL))
+    assert (pair.state, pair.mtp, pair.draft, pair.draft_tokens) == ("wanted", True, None, None)
+    assert pair.name == "qwen3-8b ← mtp"
+
+
+def test_its_heads_are_a_candidate_beside_draft_models():
+    (heads,) = resolved(wanted(AUTO), models=(HEADED, SMALL), choice=Choice("mtp", 3, "faster"))
+    assert (heads.mtp, heads.draft, heads.draft_tokens) == (True, None, 3)
+    (model,) = resolved(wanted(AUTO), models=(HEADED, SMALL), choice=Choice(SMALL.key, 5, "faster"))
+    assert (model.mtp, model.draft, model.draft_tokens) == (False, SMALL, 5)
+
+
+def test_heads_that_slow_down_are_withdrawn_like_any_draft():
+    (pair,) = resolved(
+        wanted(config.Pair(main="qwen3-8b", draft="mtp")),
+        models=(HEADED, SMALL),
+        choice=Choice(None, 0, "measured 0.90×"),
+    )
+    assert (pair.state, pair.mtp, pair.why) == ("withdrawn", False, "measured 0.90×")
+
+
+def test_heads_can_be_asked_for_by_name_where_there_are_some():
+    asked = config.Pair(main="qwen3-8b", draft="mtp", draft_tokens=2)
+    (pair,) = resolved(wanted(asked), models=(HEADED, SMALL))
+    assert (pair.state, pair.mtp, pair.draft_tokens) == ("wanted", True, 2)
+    (without,) = resolved(wanted(asked))
+    assert without.state == "refused"
+    assert "no prediction heads" in without.why
 
 
 def test_while_a_verdict_is_missing_nothing_is_written():

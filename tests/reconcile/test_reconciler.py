@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from specd import config
+from specd.lmstudio import model_defaults
 from specd.lmstudio import settings as surface
+from specd.reconcile.apply import Applied
+from specd.reconcile.desired import WantedPair
 from specd.reconcile.journal import Journal
 from specd.reconcile.reconciler import RETRY_S, Reconciler, Want
+
+from .pairs import MAIN, SMALL
 
 DRIFTED = '{"chat": {"visualizeSpeculativeDecoding": false}, "token": "secret"}'
 
@@ -134,3 +140,32 @@ def test_what_the_user_took_back_stays_so_until_it_is_released(reconciler: Recon
     reconciler.run(None)
     document = json.loads((home / "settings.json").read_bytes())
     assert document["chat"]["visualizeSpeculativeDecoding"] is True
+
+
+def test_a_draft_that_slows_down_is_taken_out_with_its_reason_in_the_journal(
+    reconciler: Reconciler, home: Path
+):
+    def want(pair: WantedPair) -> tuple[Applied, ...]:
+        reconciler.want(Want(home, config.Speculation(), (pair,)))
+        return reconciler.run(None).applied
+
+    pair = WantedPair(config.Pair(main=MAIN.key), "wanted", "", MAIN, SMALL, 4)
+    want(pair)
+    path = model_defaults.config_path(home, MAIN)
+    assert model_defaults.read(json.loads(path.read_bytes())).draft_model == SMALL.identifier
+    why = "taken out: the best draft was measured 0.80×"
+    (applied,) = want(replace(pair, state="withdrawn", why=why))
+    assert applied.journal_id is not None
+    assert {why in change.why for change in applied.edit.changes} == {True}
+    assert model_defaults.read(json.loads(path.read_bytes())).draft_model is None
+
+
+def test_a_gguf_main_with_prediction_heads_is_told_to_draft_with_them(
+    reconciler: Reconciler, home: Path
+):
+    main = replace(MAIN, format="gguf", identifier="a/b-GGUF/b.gguf", mtp_heads=1)
+    pair = WantedPair(config.Pair(main=main.key), "wanted", "", main, None, 3, mtp=True)
+    reconciler.want(Want(home, config.Speculation(), (pair,)))
+    reconciler.run(None)
+    held = model_defaults.read(json.loads(model_defaults.config_path(home, main).read_bytes()))
+    assert (held.mtp, held.draft_model, held.draft_tokens) == (True, None, 3)
