@@ -43,6 +43,7 @@ from specd.reconcile.proving import PairUse
 from specd.reconcile.reconciler import Pass, Reconciler, Want
 from specd.reconcile.restore import restore, restore_all
 from specd.reconcile.stores import Stores
+from specd.tokenizer import others
 from specd.tokenizer.report import to_json
 from specd.worker.client import Limits
 
@@ -764,6 +765,8 @@ class Daemon:
         with contextlib.suppress(names.NameProblem):
             pair = [names.resolve(each, self._world.models) for each in (main, draft)]
             verdict = self._stores.verdicts.lookup(*pair)
+            if verdict is not None:
+                verdict = others.with_cache(verdict, *pair, self._world.opinion)
         return {
             "config": str(self._config_path),
             "home": str(self._home.path) if isinstance(self._home, Home) else None,

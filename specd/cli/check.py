@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from specd import places
@@ -21,10 +21,16 @@ from specd.tokenizer.report import from_json, to_json
 from specd.tokenizer.verdict import Verdict
 
 if TYPE_CHECKING:
+    from specd.lmstudio.draft_cache import CacheOpinion
     from specd.lmstudio.model import Model
     from specd.reconcile.stores import Stores
 
 USABLE, NOT_USABLE, BAD_INPUT = 0, 1, 2
+
+DEEP_S = 900.0
+DEEP_OVERHEAD = 2
+DEEP_BYTES = 4 << 30
+"""Memory MLX may take to prove a pair: twice its weights, and what it takes without any."""
 
 _INKS: dict[str, Ink] = {
     "identical": "green",
@@ -46,13 +52,21 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("main", metavar="MAIN")
     made.add_argument("draft", metavar="DRAFT")
+    made.add_argument(
+        "--deep",
+        action="store_true",
+        help="prove it with MLX: both tokenizers id by id, and greedy answers with and without the "
+        "draft (loads both models)",
+    )
     made.add_argument("--json", action="store_true", help="print the verdict as JSON")
     return made
 
 
 def run(args: argparse.Namespace) -> int:
     """Ask the daemon for the verdict; where it has none, find both models and compare them."""
-    verdict = _told(args.main, args.draft) or _looked_up(args.main, args.draft)
+    verdict = None if args.deep else _told(args.main, args.draft)
+    if verdict is None:
+        verdict = _looked_up(args.main, args.draft, deep=args.deep)
     if verdict is None:
         return BAD_INPUT
     if args.json:
@@ -76,21 +90,26 @@ def _told(main: str, draft: str) -> Verdict | None:
     return None if answer["verdict"] is None else from_json(answer["verdict"])
 
 
-def _looked_up(main_name: str, draft_name: str) -> Verdict | None:
+def _looked_up(main_name: str, draft_name: str, *, deep: bool) -> Verdict | None:
     """The verdict from the cache, else from a worker; None when it was said why there is none."""
     from specd.cli import world  # noqa: PLC0415 - see the module's docstring
     from specd.lmstudio.names import NameProblem  # noqa: PLC0415
+    from specd.tokenizer import others  # noqa: PLC0415
     from specd.worker.client import WorkerError  # noqa: PLC0415
 
     try:
         installed: tuple[Model, ...] = ()
+        opinion: CacheOpinion | None = None
         if is_path(main_name) and is_path(draft_name):
             stores = world.open_stores()
         else:
             seen = world.see()
-            stores, installed = seen.stores, seen.world.models
+            stores, installed, opinion = seen.stores, seen.world.models, seen.world.opinion
         main, draft = (find(name, installed) for name in (main_name, draft_name))
-        return _verdict(stores, main, draft)
+        verdict = _verdict(stores, main, draft)
+        if deep:
+            verdict = _deep(stores, main, draft, verdict)
+        return others.with_cache(verdict, main, draft, opinion)
     except (world.Unusable, NameProblem, WorkerError) as problem:
         print(f"specd: {problem}", file=sys.stderr)
         return None
@@ -106,11 +125,27 @@ def render(verdict: Verdict, columns: int, *, colour: bool) -> str:
     rest = verdict.difference_count - min(8, len(verdict.differences))
     if rest > 0:
         lines.append(f"    … and {rest:,} more")
-    lines += [f"  advice: {wrap(each, columns, '  ')}" for each in verdict.advice]
-    lines += [f"  {name}: {wrap(said, columns, '  ')}" for name, said in verdict.others.items()]
-    if verdict.validated:
-        lines.append(f"  validated: {wrap(verdict.validated, columns, '  ')}")
+    lines += [f"  {wrap(f'{name}: {said}', columns, '    ')}" for name, said in _beside(verdict)]
     return "\n".join(lines)
+
+
+def _beside(verdict: Verdict) -> list[tuple[str, str]]:
+    """What stands below the reasons, each under its name."""
+    told = [("advice", each) for each in verdict.advice]
+    split = verdict.segmentation
+    if split is not None and split.tokens:
+        says = (
+            f"the draft splits {split.different:,} of {split.tokens:,} tokens of probe texts "
+            f"otherwise ({split.different / split.tokens:.1%}); that costs acceptance, not "
+            "correctness"
+        )
+        told.append(("splitting", says))
+    told += [(f"by {name}", said) for name, said in verdict.others.items()]
+    if verdict.validated:
+        told.append(("proven with MLX", verdict.validated))
+    elif verdict.usable:
+        told.append(("proven with MLX", "not yet; `specd check --deep` does it"))
+    return told
 
 
 def is_path(name: str) -> bool:
@@ -152,3 +187,26 @@ def _verdict(stores: Stores, main: Model, draft: Model) -> Verdict:
     if known is None:
         raise WorkerError("the model files changed while they were being compared; try again")
     return known
+
+
+def _deep(stores: Stores, main: Model, draft: Model, verdict: Verdict) -> Verdict:
+    """The verdict once MLX has had its say, where it can have one."""
+    from specd.worker.client import Limits, run_task  # noqa: PLC0415 - see the module's docstring
+
+    if not verdict.usable or main.format != "mlx":
+        return verdict
+    proof = stores.verdicts.proven(main, draft)
+    if proof is not None and proof.whole:
+        return verdict
+    weights = main.size_bytes + draft.size_bytes
+
+    def tell(step: dict[str, Any]) -> None:
+        print(f"{step['now']} …", file=sys.stderr)
+
+    run_task(
+        "validate",
+        stores.verdict_request([(main, draft)]),
+        limits=Limits(DEEP_S, DEEP_OVERHEAD * weights + DEEP_BYTES),
+        on_progress=tell,
+    )
+    return stores.verdicts.lookup(main, draft) or verdict

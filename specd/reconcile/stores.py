@@ -154,6 +154,7 @@ class Stores:
         return {
             "cache": str(places.tokenizer_cache_dir(self.state)),
             "pairs": [[str(main.path), str(draft.path)] for main, draft in pairs],
+            "engine": True,
         }
 
     # -- benchmarks -----------------------------------------------------------------------------

@@ -97,11 +97,17 @@ def advice(main: Model, draft: Model, cache: Trimmable | None) -> tuple[str, ...
     if cache is not None and cache.window is not None:
         found.append(
             f"part of the main's KV cache keeps only the last {cache.window:,} tokens; once it is "
-            "full, it cannot be trimmed and the engine stops speculating"
+            "full, mlx-lm cannot take refused draft tokens back"
         )
-    if cache is not None and cache.yes is None:
+    if cache is not None and cache.problem:
         found.append(f"mlx-lm could not be asked about the main's KV cache: {cache.problem}")
     return tuple(found)
+
+
+def worth_drafting(main: Model) -> float | None:
+    """Up to how many billions of parameters a draft for this main should have; None: unknown."""
+    size = billions(main)
+    return None if size is None else next(limit for below, limit in _WORTH_DRAFTING if size < below)
 
 
 def _sizes(main: float | None, draft: float | None) -> list[str]:

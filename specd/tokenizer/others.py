@@ -9,9 +9,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 
+from specd.lmstudio.draft_cache import CacheOpinion
+from specd.lmstudio.model import Model
 from specd.tokenizer.fingerprint import Fingerprint
+from specd.tokenizer.verdict import Verdict
 
 LLAMA_CPP_MAX_DIFFERENCE = 128
 LLAMA_CPP_FIRST_ID = 5
@@ -43,6 +47,17 @@ def lm_studio_cache(*, listed: bool, fits: bool) -> str:
     """What LM Studio's compatibility cache says, which lists the main."""
     why = "it lists this draft" if listed else "it does not list this draft"
     return _opinion(why, accepts=listed, fits=fits, blind="it is out of date")
+
+
+def with_cache(
+    verdict: Verdict, main: Model, draft: Model, opinion: CacheOpinion | None
+) -> Verdict:
+    """The verdict with what LM Studio's cache says of the pair, where it knows the main."""
+    listed = opinion.pairs.get(main.identifier) if opinion is not None else None
+    if listed is None or verdict.kind == "unknown":
+        return verdict
+    says = lm_studio_cache(listed=draft.identifier in listed, fits=verdict.usable)
+    return replace(verdict, others={**verdict.others, "lm-studio-cache": says})
 
 
 def _opinion(why: str, *, accepts: bool, fits: bool, blind: str) -> str:

@@ -38,7 +38,8 @@ class Known:
 
     ``digest`` is its fingerprint's, None where the files do not tell, and ``problem`` says why.
     ``content`` is a digest of its files, weights by size and time stamp. ``family``, ``tokens``
-    (how many) and ``vocab_size`` are the fingerprint's.
+    (how many) and ``vocab_size`` are the fingerprint's; ``config`` is a digest of config.json, ""
+    where there is none.
     """
 
     digest: str | None
@@ -47,21 +48,21 @@ class Known:
     family: str = ""
     tokens: int = 0
     vocab_size: int = 0
+    config: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
     """What MLX said of a pair: ``words`` for a person, ``refusal`` when it contradicts the files.
 
-    ``whole`` tells that the weights took part. ``cache`` is what the main's classes say,
-    ``segmentation`` how differently the two split text.
+    ``whole`` tells that nothing is left to be tried when more memory is free; ``segmentation`` how
+    differently the two split text.
     """
 
     words: str
-    refusal: str
-    whole: bool
-    cache: Trimmable
-    segmentation: Segmentation
+    refusal: str = ""
+    whole: bool = True
+    segmentation: Segmentation | None = None
 
 
 class VerdictStore:
@@ -92,7 +93,8 @@ class VerdictStore:
         found = self.verdict(one.digest or "", other.digest or "")
         if found is None:
             return None
-        return _whole(main, draft, found, one, other, self.proof(one, other))
+        cache = self.cache(one) if main.format == "mlx" else None
+        return _whole(main, draft, found, one, other, cache, self.proof(one, other))
 
     # -- models ---------------------------------------------------------------------------------
 
@@ -140,25 +142,43 @@ class VerdictStore:
         """Keep what two fingerprints say of each other."""
         self._put("verdicts", (main, draft, verdict.kind, json.dumps(asdict(verdict))))
 
-    # -- proofs ---------------------------------------------------------------------------------
+    # -- what MLX says --------------------------------------------------------------------------
+
+    def cache(self, main: Known) -> Trimmable | None:
+        """What mlx-lm says of a main's KV cache, None when nobody has asked this version of it."""
+        row = self._one("SELECT record FROM caches WHERE config = ?", _asked(main.config))
+        if row is None:
+            return None
+        told = json.loads(row[0])
+        return Trimmable(**{**told, "kinds": tuple(told["kinds"])})
+
+    def keep_cache(self, main: Known, cache: Trimmable) -> None:
+        """Keep what mlx-lm said."""
+        self._put("caches", (_asked(main.config), json.dumps(asdict(cache))))
 
     def proof(self, main: Known, draft: Known) -> Proof | None:
         """What MLX said of models of this content, with the MLX that is installed now."""
-        row = self._one("SELECT record FROM proofs WHERE pair = ?", _pair(main, draft))
+        row = self._one(
+            "SELECT record FROM proofs WHERE pair = ?", _asked(main.content, draft.content)
+        )
         if row is None:
             return None
         told = json.loads(row[0])
         return Proof(
             **{
                 **told,
-                "cache": trimmable(told["cache"]),
-                "segmentation": Segmentation(**told["segmentation"]),
+                "segmentation": told["segmentation"] and Segmentation(**told["segmentation"]),
             }
         )
 
+    def proven(self, main: Model, draft: Model) -> Proof | None:
+        """What MLX said of a pair whose files are as they were then."""
+        one, other = self.known(main.path), self.known(draft.path)
+        return None if one is None or other is None else self.proof(one, other)
+
     def keep_proof(self, main: Known, draft: Known, proof: Proof) -> None:
         """Keep what MLX said."""
-        self._put("proofs", (_pair(main, draft), json.dumps(asdict(proof))))
+        self._put("proofs", (_asked(main.content, draft.content), json.dumps(asdict(proof))))
 
     # -- the file -------------------------------------------------------------------------------
 
@@ -188,12 +208,17 @@ class VerdictStore:
 
 
 def _whole(
-    main: Model, draft: Model, found: Verdict, one: Known, other: Known, proof: Proof | None
+    main: Model,
+    draft: Model,
+    found: Verdict,
+    one: Known,
+    other: Known,
+    cache: Trimmable | None,
+    proof: Proof | None,
 ) -> Verdict:
     """The fingerprints' verdict with what the engine, others and MLX have to say."""
     fits = found.usable
     opinions = {"mlx-engine": others.mlx_engine(one.vocab_size, other.vocab_size, fits=fits)}
-    cache = proof.cache if proof is not None else None
     made = replace(
         found,
         main=main.key,
@@ -208,15 +233,12 @@ def _whole(
         made = replace(made, kind=kind, reasons=reasons)
     if proof is None:
         return made
-    made = replace(made, validated=proof.words, segmentation=proof.segmentation)
+    made = replace(
+        made, validated=proof.words, segmentation=proof.segmentation or found.segmentation
+    )
     if proof.refusal and made.usable:
         return replace(made, kind="incompatible", reasons=(proof.refusal, *made.reasons))
     return made
-
-
-def trimmable(record: dict[str, Any]) -> Trimmable:
-    """From its own fields, as ``dataclasses.asdict`` gives them."""
-    return Trimmable(**{**record, "kinds": tuple(record["kinds"])})
 
 
 def identity(path: Path) -> str:
@@ -259,9 +281,9 @@ def _files(path: Path) -> Iterator[tuple[str, os.stat_result]]:
         yield name, facts
 
 
-def _pair(main: Known, draft: Known) -> str:
-    told = "\0".join((main.content, draft.content, *_versions()))
-    return hashlib.sha256(told.encode()).hexdigest()
+def _asked(*what: str) -> str:
+    """Names what was asked of MLX: another version of it may say something else."""
+    return hashlib.sha256("\0".join((*what, *_versions())).encode()).hexdigest()
 
 
 @lru_cache(maxsize=1)
@@ -272,6 +294,7 @@ def _versions() -> tuple[str, ...]:
 _TABLES = (
     "models (path TEXT PRIMARY KEY, looks TEXT NOT NULL, record TEXT NOT NULL)",
     "verdicts (main TEXT, draft TEXT, kind TEXT, record TEXT, PRIMARY KEY (main, draft))",
+    "caches (config TEXT PRIMARY KEY, record TEXT NOT NULL)",
     "proofs (pair TEXT PRIMARY KEY, record TEXT NOT NULL)",
 )
 

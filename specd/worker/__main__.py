@@ -24,6 +24,18 @@ def _verdicts() -> Task:
     return verdicts
 
 
+def _classes() -> Task:
+    from specd.worker.tasks_tokenizer import classes
+
+    return classes
+
+
+def _validate() -> Task:
+    from specd.worker.tasks_tokenizer import validate
+
+    return validate
+
+
 def _bench() -> Task:
     from specd.worker.tasks_bench import bench
 
@@ -44,6 +56,8 @@ def _observe() -> Task:
 
 TASKS: dict[str, Callable[[], Task]] = {
     "verdicts": _verdicts,
+    "classes": _classes,
+    "validate": _validate,
     "bench": _bench,
     "bench-server": _bench_server,
     "observe": _observe,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from specd.tokenizer import fingerprint, store
 from specd.tokenizer.compare import compare
+from specd.tokenizer.engine import Trimmable
 from specd.tokenizer.fingerprint import Fingerprint, Unreadable
 from specd.tokenizer.report import to_json
-from specd.tokenizer.store import Known, VerdictStore
+from specd.tokenizer.store import Known, Proof, VerdictStore
 from specd.tokenizer.verdict import Verdict
 
 HELD = 64
@@ -20,14 +22,22 @@ Progress: TypeAlias = Callable[[dict[str, Any]], None]
 
 
 def verdicts(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """``{"cache": dir, "pairs": [[main, draft], …]}`` (paths) → ``{"verdicts": […]}``."""
+    """``{"cache": dir, "pairs": [[main, draft], …], "engine": bool}`` → ``{"verdicts": […]}``.
+
+    Pairs are paths. With "engine", mlx-lm is asked about the KV cache of every main that may be
+    drafted for: its import takes seconds, once for each config.json.
+    """
     reader = _Reader(VerdictStore(Path(request["cache"])))
-    found: list[dict[str, Any]] = []
+    found: list[Verdict] = []
     pairs = [(Path(main), Path(draft)) for main, draft in request["pairs"]]
     for number, (main, draft) in enumerate(pairs):
-        found.append(to_json(reader.judge(main, draft)))
+        found.append(reader.judge(main, draft))
         progress({"done": number + 1, "of": len(pairs)})
-    return {"verdicts": found}
+    if request.get("engine"):
+        usable = zip(pairs, found, strict=True)
+        for main in dict.fromkeys(main for (main, _), verdict in usable if verdict.usable):
+            reader.ask_for_cache(main)
+    return {"verdicts": [to_json(verdict) for verdict in found]}
 
 
 def classes(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -47,6 +57,35 @@ def classes(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         for draft in where.values():
             reader.judge(main, draft)
     return {"classes": len(where)}
+
+
+def validate(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """``{"cache": dir, "pairs": [[main, draft], …]}`` (folders): prove each pair with MLX.
+
+    ``{"proofs": [{"main", "draft", "words", "refusal"}]}``, in the order of the pairs.
+    """
+    from specd.tokenizer.validate import validate as prove  # noqa: PLC0415 - MLX takes seconds
+
+    kept = VerdictStore(Path(request["cache"]))
+    reader = _Reader(kept)
+    proofs: list[dict[str, Any]] = []
+    pairs = [(Path(main), Path(draft)) for main, draft in request["pairs"]]
+    for number, (main, draft) in enumerate(pairs):
+        known = [reader.known(path) for path in (main, draft)]
+        reader.judge(main, draft)
+        reader.ask_for_cache(main)
+
+        def tick(what: str, done: int = number) -> None:
+            progress({"done": done, "of": len(pairs), "now": what})
+
+        try:
+            proof = prove(main, draft, tick)
+        except Unreadable as why:
+            proof = Proof(f"not proven: {why}")
+        kept.keep_proof(known[0], known[1], proof)
+        told = {"words": proof.words, "refusal": proof.refusal}
+        proofs.append({"main": main.name, "draft": draft.name, **told})
+    return {"proofs": proofs}
 
 
 class _Reader:
@@ -76,6 +115,18 @@ class _Reader:
             self._store.keep_verdict(one, other, verdict)
         return verdict
 
+    def ask_for_cache(self, main: Path) -> None:
+        """Have mlx-lm say whether a main's KV cache can be trimmed, where it has not yet."""
+        known = self.known(main)
+        if not known.config or self._store.cache(known) is not None:
+            return
+        try:
+            from specd.tokenizer.kv_cache import trimmable  # noqa: PLC0415 - MLX takes seconds
+        except (ImportError, OSError, RuntimeError) as error:
+            self._store.keep_cache(known, Trimmable(None, problem=f"MLX does not start: {error}"))
+        else:
+            self._store.keep_cache(known, trimmable(main))
+
     def _fingerprint(self, path: Path) -> Fingerprint:
         digest = self.known(path).digest or ""
         if digest not in self._held:
@@ -91,7 +142,8 @@ class _Reader:
         else:
             digest = read.digest()
             self._hold(digest, read)
-            known = Known(digest, "", content, read.family, read.count, read.vocab_size)
+            config = _config(path)
+            known = Known(digest, "", content, read.family, read.count, read.vocab_size, config)
         self._store.keep_model(path, looks, known)
         return known
 
@@ -99,3 +151,11 @@ class _Reader:
         if len(self._held) >= HELD:
             self._held.pop(next(iter(self._held)))
         self._held[digest] = read
+
+
+def _config(path: Path) -> str:
+    """A digest of config.json, which says what architecture a folder's model has."""
+    try:
+        return hashlib.sha256((path / "config.json").read_bytes()).hexdigest()
+    except OSError:
+        return ""

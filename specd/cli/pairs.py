@@ -1,0 +1,201 @@
+"""``specd pairs``: which installed models may draft for which, all of them at once."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from specd.cli import world
+from specd.cli.paint import Ink, paint, safe, wants_colour, width, wrap
+from specd.lmstudio.model import Model
+from specd.tokenizer.classes import Class, Overview, Suggestion, overview
+from specd.tokenizer.engine import Trimmable
+from specd.tokenizer.store import Known, VerdictStore
+from specd.tokenizer.verdict import VerdictKind
+from specd.worker.client import Limits, WorkerError, run_task
+
+BAD_INPUT = 2
+LISTED = 12
+COLUMNS_EACH = 4
+
+_SIGNS: dict[VerdictKind, tuple[str, Ink]] = {
+    "identical": ("=", "green"),
+    "compatible": ("+", "green"),
+    "incompatible": ("·", "grey"),
+    "unsupported": ("-", "yellow"),
+    "unknown": ("?", "yellow"),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of ``specd pairs``."""
+    made = argparse.ArgumentParser(
+        prog="specd pairs",
+        description="Show which installed models may draft for which, and which drafts are worth a "
+        "benchmark. Models with one and the same tokenizer stand together.",
+        epilog="example: specd pairs; specd pairs --json",
+    )
+    made.add_argument("--all", action="store_true", help="list every main, however many there are")
+    made.add_argument("--json", action="store_true", help="print everything as JSON")
+    return made
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read what has not been read yet (in a worker), and show what it comes to."""
+    try:
+        seen = world.see()
+        found = look(seen.stores.verdicts, seen.world.models, seen)
+    except (world.Unusable, WorkerError) as problem:
+        print(f"specd: {problem}", file=sys.stderr)
+        return BAD_INPUT
+    if args.json:
+        print(json.dumps(as_json(found), indent=2, ensure_ascii=False))
+    else:
+        print(render(found, width(), everything=args.all, colour=wants_colour()))
+    return 0
+
+
+def look(store: VerdictStore, models: tuple[Model, ...], seen: world.Seen) -> Overview:
+    """All pairs, from what is kept; what is not is read first.
+
+    Raises:
+        WorkerError: it could not be read.
+    """
+    known, kinds = _kept(store, models)
+    digests = {each.digest for each in known.values() if each.digest is not None}
+    wanting = [model for model in _readable(models) if model.identifier not in known]
+    if wanting or any((one, other) not in kinds for one in digests for other in digests):
+        print(f"reading the tokenizers of {len(wanting)} models …", file=sys.stderr)
+        paths = [str(model.path) for model in _readable(models)]
+        request = {**seen.stores.verdict_request([]), "models": paths}
+        run_task("classes", request, limits=Limits(world.VERDICTS_S, world.WORKER_MEMORY))
+        known, kinds = _kept(store, models)
+    return overview(models, known, kinds, _caches(store, known))
+
+
+def _kept(
+    store: VerdictStore, models: tuple[Model, ...]
+) -> tuple[dict[str, Known], dict[tuple[str, str], VerdictKind]]:
+    store.all_known()
+    told = ((model.identifier, store.known(model.path)) for model in _readable(models))
+    return {name: known for name, known in told if known is not None}, store.kinds()
+
+
+def _readable(models: tuple[Model, ...]) -> list[Model]:
+    return [model for model in models if model.kind in ("llm", "vlm") and model.format != "other"]
+
+
+def _caches(store: VerdictStore, known: dict[str, Known]) -> dict[str, Trimmable]:
+    said = {each.config: store.cache(each) for each in known.values() if each.config}
+    return {
+        name: cache for name, each in known.items() if (cache := said.get(each.config)) is not None
+    }
+
+
+# -- for programs ---------------------------------------------------------------------------------
+
+
+def as_json(found: Overview) -> dict[str, Any]:
+    """Classes with their models, verdicts between classes, suggestions by main."""
+    return {
+        "classes": [
+            {
+                "name": each.name,
+                "fingerprint": each.digest,
+                "family": each.family,
+                "tokens": each.tokens,
+                "models": [model.identifier for model in each.models],
+            }
+            for each in found.classes
+        ],
+        "matrix": {
+            main.name: {draft.name: _kind(found, main, draft) for draft in found.classes}
+            for main in found.classes
+        },
+        "mains": [
+            {
+                "main": each.main.identifier,
+                "usable": each.usable,
+                "suggested": [
+                    {"draft": draft.identifier, "verdict": kind} for draft, kind in each.drafts
+                ],
+                "why_none": each.why_none,
+                "wanted": each.wanted,
+            }
+            for each in found.suggestions
+        ],
+        "unknown": [
+            {"model": model.identifier, "reason": reason} for model, reason in found.unknown
+        ],
+    }
+
+
+def _kind(found: Overview, main: Class, draft: Class) -> VerdictKind:
+    return found.kinds.get((main.digest, draft.digest), "unknown")
+
+
+# -- for people -----------------------------------------------------------------------------------
+
+
+def render(found: Overview, columns: int, *, everything: bool, colour: bool) -> str:
+    """Classes, the matrix between them, and what to try for each main."""
+    limit = sys.maxsize if everything else LISTED
+    lines: list[str] = []
+    for each in found.classes[:limit]:
+        names = ", ".join(safe(model.key) for model in each.models[:6])
+        more = f" and {len(each.models) - 6} more" if len(each.models) > 6 else ""
+        told = f"{each.name}  {each.tokens:,} tokens, {each.family}: {names}{more}"
+        lines.append(wrap(told, columns, "   "))
+    if len(found.classes) > 1:
+        lines += ["", *_matrix(found, columns, limit, colour=colour)]
+    lines += ["", *_suggested(found.suggestions, columns, limit, colour=colour)]
+    for model, reason in found.unknown[:limit]:
+        mark = paint("?", "yellow", colour=colour)
+        lines.append(f"{mark} {wrap(f'{model.identifier}: {reason}', columns - 2, '    ')}")
+    hidden = sum(
+        max(0, len(each) - limit) for each in (found.classes, found.suggestions, found.unknown)
+    )
+    if hidden:
+        lines.append(f"… and {hidden} more lines; `specd pairs --all` shows them")
+    if not found.classes and not found.unknown:
+        lines = ["no models are installed"]
+    return "\n".join(lines)
+
+
+def _matrix(found: Overview, columns: int, limit: int, *, colour: bool) -> list[str]:
+    """Mains down, drafts across, as many as there is room for."""
+    room = max(1, (columns - 8) // COLUMNS_EACH)
+    across = found.classes[: min(room, limit)]
+    head = "main ↓  " + "".join(f"{each.name:<{COLUMNS_EACH}}" for each in across) + "← draft"
+    lines = [head.rstrip()]
+    for main in found.classes[:limit]:
+        signs = [_SIGNS[_kind(found, main, draft)] for draft in across]
+        pad = " " * (COLUMNS_EACH - 1)
+        cells = "".join(paint(sign, ink, colour=colour) + pad for sign, ink in signs)
+        lines.append(f"{main.name:<8}{cells}".rstrip())
+    meanings = "  ".join(
+        f"{sign} {kind}" for kind, (sign, _) in _SIGNS.items() if kind != "unsupported"
+    )
+    return [*lines, meanings]
+
+
+def _suggested(
+    suggestions: tuple[Suggestion, ...], columns: int, limit: int, *, colour: bool
+) -> list[str]:
+    lines: list[str] = []
+    for each in suggestions[:limit]:
+        name = paint(safe(each.main.key), "bold", colour=colour)
+        if not each.drafts:
+            wanted = f"; would fit: {each.wanted}" if each.wanted else ""
+            lines.append(f"{name}\n    {wrap(each.why_none + wanted, columns - 4, '    ')}")
+            continue
+        best = each.drafts[0][0].key
+        lines.append(f"{name}  {each.usable} installed may draft; worth a benchmark:")
+        for draft, kind in each.drafts:
+            sign, ink = _SIGNS[kind]
+            size = f"{draft.size_bytes / 1e9:.1f} GB"
+            lines.append(f"  {paint(sign, ink, colour=colour)} {safe(draft.key)}  {kind}, {size}")
+        lines.append(f"    specd bench {safe(each.main.key)} {safe(best)}")
+    return lines

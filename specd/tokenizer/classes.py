@@ -1,0 +1,203 @@
+"""All pairs of all installed models, at a cost that grows with the models (pure).
+
+Models whose tokenizers have one fingerprint are one class. Whether a draft fits a main is decided
+between classes; what is left to each pair is its models' formats, kinds and sizes. So a thousand
+models of twenty tokenizers need four hundred verdicts and not a million.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from specd.lmstudio.model import Model
+from specd.tokenizer import engine
+from specd.tokenizer.engine import Trimmable
+from specd.tokenizer.store import Known
+from specd.tokenizer.suggest import LARGEST_SHARE
+from specd.tokenizer.verdict import VerdictKind
+
+SUGGESTED: Final = 3
+
+Kinds: TypeAlias = Mapping[tuple[str, str], VerdictKind]
+"""Verdicts by the digests of main and draft."""
+
+
+@dataclass(frozen=True, slots=True)
+class Class:
+    """Models whose tokenizers are one: ``digest`` names it, ``name`` is for people."""
+
+    digest: str
+    name: str
+    family: str
+    tokens: int
+    models: tuple[Model, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """What a main could be given: drafts worth a benchmark, best first, or why there is none.
+
+    ``usable`` counts all installed drafts that fit; ``wanted`` says what kind to install.
+    """
+
+    main: Model
+    drafts: tuple[tuple[Model, VerdictKind], ...]
+    usable: int
+    why_none: str = ""
+    wanted: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Every class, what each says of each, every main's drafts, and what could not be read."""
+
+    classes: tuple[Class, ...]
+    kinds: Kinds
+    suggestions: tuple[Suggestion, ...]
+    unknown: tuple[tuple[Model, str], ...]
+
+
+def overview(
+    models: Sequence[Model],
+    known: Mapping[str, Known],
+    kinds: Kinds,
+    caches: Mapping[str, Trimmable],
+) -> Overview:
+    """What the models are to each other.
+
+    ``known`` maps a model's identifier to what was read of it, ``caches`` to what mlx-lm says of
+    its KV cache, where it was asked.
+    """
+    told = {model.identifier: known.get(model.identifier) for model in models}
+    unknown = [(model, why) for model in models if (why := _why_unknown(model, told))]
+    left_out = {model.identifier for model, _ in unknown}
+    readable = [model for model in models if model.identifier not in left_out]
+    classes = _classes(readable, told)
+    drafts = _drafts(classes)
+    suggestions = tuple(
+        _suggest(model, each, classes, drafts, kinds, caches.get(model.identifier))
+        for each in classes
+        for model in each.models
+        if model.kind in ("llm", "vlm")
+    )
+    ordered = sorted(suggestions, key=lambda s: (not s.drafts, -s.main.size_bytes, s.main.key))
+    return Overview(classes, kinds, tuple(ordered), tuple(unknown))
+
+
+def _why_unknown(model: Model, told: Mapping[str, Known | None]) -> str | None:
+    why = engine.unusable(model)
+    if why is not None or model.kind in ("embedding", "mmproj", "adapter"):
+        return why or f"it is {_kind(model)}, which neither drafts nor is drafted for"
+    known = told[model.identifier]
+    if known is None:
+        return "its files changed while they were being read"
+    return known.problem if known.digest is None else None
+
+
+def _kind(model: Model) -> str:
+    return {"embedding": "an embedding model", "mmproj": "a projector"}.get(
+        model.kind, "an adapter"
+    )
+
+
+def _classes(models: Iterable[Model], told: Mapping[str, Known | None]) -> tuple[Class, ...]:
+    found: dict[str, list[Model]] = defaultdict(list)
+    for model in models:
+        known = told[model.identifier]
+        if known is not None and known.digest is not None:
+            found[known.digest].append(model)
+    made: list[Class] = []
+    for digest, members in found.items():
+        members.sort(key=lambda model: (-model.size_bytes, model.identifier))
+        known = told[members[0].identifier]
+        family, tokens = (known.family, known.tokens) if known else ("", 0)
+        made.append(Class(digest, "", family, tokens, tuple(members)))
+    made.sort(key=lambda each: (-len(each.models), each.models[0].identifier))
+    return tuple(
+        Class(each.digest, _letters(number), each.family, each.tokens, each.models)
+        for number, each in enumerate(made)
+    )
+
+
+def _letters(number: int) -> str:
+    """Count in letters: A to Z, then AA and so on."""
+    name = ""
+    number += 1
+    while number:
+        number, rest = divmod(number - 1, 26)
+        name = chr(65 + rest) + name
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class _Sorted:
+    """A class's possible drafts of one format, the smallest first, with their sizes."""
+
+    sizes: tuple[int, ...]
+    models: tuple[Model, ...]
+
+
+def _drafts(classes: Iterable[Class]) -> dict[tuple[str, str], _Sorted]:
+    """By class and format."""
+    found: dict[tuple[str, str], list[Model]] = defaultdict(list)
+    for each in classes:
+        for model in each.models:
+            if model.kind == "llm" and model.size_bytes > 0:
+                found[each.digest, model.format].append(model)
+    return {
+        key: _Sorted(tuple(m.size_bytes for m in members), tuple(members))
+        for key, members in (
+            (key, sorted(members, key=lambda m: (m.size_bytes, m.identifier)))
+            for key, members in found.items()
+        )
+    }
+
+
+def _suggest(
+    main: Model,
+    mine: Class,
+    classes: Iterable[Class],
+    drafts: Mapping[tuple[str, str], _Sorted],
+    kinds: Kinds,
+    cache: Trimmable | None,
+) -> Suggestion:
+    why = engine.refusal(main, cache)
+    if why is not None:
+        return Suggestion(main, (), 0, why)
+    usable = 0
+    found: list[tuple[Model, VerdictKind]] = []
+    for each in classes:
+        kind = kinds.get((mine.digest, each.digest), "unknown")
+        there = drafts.get((each.digest, main.format))
+        if kind not in ("identical", "compatible") or there is None:
+            continue
+        fitting = bisect_right(there.sizes, main.size_bytes * LARGEST_SHARE)
+        usable += fitting
+        found += [(model, kind) for model in there.models[:fitting][:SUGGESTED]]
+    found.sort(key=lambda pair: _promise(main, *pair))
+    if found:
+        return Suggestion(main, tuple(found[:SUGGESTED]), usable)
+    return Suggestion(main, (), 0, "no installed model fits", _wanted(main, mine))
+
+
+def _promise(main: Model, draft: Model, kind: VerdictKind) -> tuple[bool, bool, int, str]:
+    """Sorts drafts, the most promising first: kin, then those that lack nothing, then the small."""
+    kin = draft.architecture == main.architecture
+    return not kin, kind != "identical", draft.size_bytes, draft.identifier
+
+
+def _wanted(main: Model, mine: Class) -> str:
+    size = engine.worth_drafting(main)
+    if size == 0:
+        return "none: at this size LM Studio's docs see no gain in a draft"
+    up_to = f" of up to {size:g}B" if size is not None else ", of less than half its size"
+    family = main.architecture or "the same"
+    form = "GGUF" if main.format == "gguf" else "MLX"
+    return (
+        f"a {form} model of the {family} family{up_to} with the same tokenizer ({mine.tokens:,} "
+        "tokens)"
+    )
