@@ -766,7 +766,7 @@ class Daemon:
             pair = [names.resolve(each, self._world.models) for each in (main, draft)]
             verdict = self._stores.verdicts.lookup(*pair)
             if verdict is not None:
-                verdict = others.with_cache(verdict, *pair, self._world.opinion)
+                verdict = others.with_cache(verdict, pair[0], pair[1], self._world.opinion)
         return {
             "config": str(self._config_path),
             "home": str(self._home.path) if isinstance(self._home, Home) else None,

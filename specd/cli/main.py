@@ -158,6 +158,18 @@ def _check() -> Command:
     return check
 
 
+def _pairs() -> Command:
+    from specd.cli import pairs
+
+    return pairs
+
+
+def _cache() -> Command:
+    from specd.cli import cache
+
+    return cache
+
+
 def _bench() -> Command:
     from specd.cli import bench
 
@@ -184,6 +196,8 @@ COMMANDS: dict[str, Callable[[], Command]] = {
     "diff": _diff,
     "apply": _apply,
     "check": _check,
+    "pairs": _pairs,
+    "cache": _cache,
     "bench": _bench,
     "history": _history,
     "observe": _observe,

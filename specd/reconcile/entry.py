@@ -62,6 +62,11 @@ class Entry:
     by: str
 
     @property
+    def removed(self) -> bool:
+        """Whether there was no file after: it was moved aside."""
+        return self.after_sha == sha(b"")
+
+    @property
     def created(self) -> bool:
         """Whether there was no file before."""
         return self.before_sha is None

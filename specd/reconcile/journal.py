@@ -361,7 +361,7 @@ def _holds(intent: Entry) -> bool | None:
     """Whether a write took place, by what its file holds; None while the file cannot be read."""
     seen = read_file(intent.path)
     if seen.content is None:
-        return None if seen.problem is not None else False
+        return None if seen.problem is not None else intent.removed
     named = entries_.sha(seen.content)
     if named in (intent.before_sha, intent.after_sha):
         return named == intent.after_sha

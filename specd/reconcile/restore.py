@@ -126,6 +126,10 @@ def _undo(journal: Journal, entry: Entry) -> Restored:
         went_back.clear()
         how.clear()
         if content is None:
+            if entry.removed:
+                went_back.extend(change.key for change in entry.changes)
+                how.append("put back")
+                return journal.before(entry.id)
             how.append("the file is gone")
             return None
         document = jsonedit.parse(content)

@@ -53,12 +53,18 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Every class, what each says of each, every main's drafts, and what could not be read."""
+    """Every class, what each says of each, every main's drafts, and what could not be read.
+
+    ``class_of`` maps a model's identifier to its class's digest, ``caches`` to what mlx-lm says of
+    its KV cache, where it was asked.
+    """
 
     classes: tuple[Class, ...]
     kinds: Kinds
     suggestions: tuple[Suggestion, ...]
     unknown: tuple[tuple[Model, str], ...]
+    class_of: Mapping[str, str]
+    caches: Mapping[str, Trimmable]
 
 
 def overview(
@@ -85,7 +91,22 @@ def overview(
         if model.kind in ("llm", "vlm")
     )
     ordered = sorted(suggestions, key=lambda s: (not s.drafts, -s.main.size_bytes, s.main.key))
-    return Overview(classes, kinds, tuple(ordered), tuple(unknown))
+    class_of = {model.identifier: each.digest for each in classes for model in each.models}
+    return Overview(classes, kinds, tuple(ordered), tuple(unknown), class_of, caches)
+
+
+def kind_of(main: Model, draft: Model, found: Overview) -> VerdictKind:
+    """The verdict on one pair."""
+    if any(engine.unusable(model) for model in (main, draft)):
+        return "unknown"
+    if engine.hopeless(main, draft) is not None:
+        return "unsupported"
+    where = found.class_of
+    if main.identifier not in where or draft.identifier not in where:
+        return "unknown"
+    kind = found.kinds.get((where[main.identifier], where[draft.identifier]), "unknown")
+    refused = engine.refusal(main, found.caches.get(main.identifier)) is not None
+    return "unsupported" if refused and kind in ("identical", "compatible") else kind
 
 
 def _why_unknown(model: Model, told: Mapping[str, Known | None]) -> str | None:

@@ -1,0 +1,159 @@
+"""``specd cache``: where LM Studio's compatibility cache is wrong, and how to have it made anew."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from specd.cli import pairs, world
+from specd.cli.paint import paint, safe, wants_colour, width, wrap
+from specd.lmstudio import draft_cache
+from specd.lmstudio.model import Model
+from specd.reconcile.aside import CannotMove, move_aside
+from specd.tokenizer.classes import Overview, kind_of
+from specd.tokenizer.suggest import LARGEST_SHARE
+from specd.worker.client import WorkerError
+
+AGREES, DISAGREES, BAD_INPUT = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A pair of identifiers on which the cache and specd differ."""
+
+    main: str
+    draft: str
+    listed: bool
+    verdict: str
+    reason: str
+
+    def __str__(self) -> str:
+        says = "lists" if self.listed else "does not list"
+        return f"it {says} {self.draft} for {self.main}, which is {self.verdict}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    path: Path
+    problem: str | None
+    mains: int
+    disagreements: tuple[Disagreement, ...]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of ``specd cache``."""
+    made = argparse.ArgumentParser(
+        prog="specd cache",
+        description="Show where LM Studio's cache of compatible drafts is wrong, or move it aside "
+        "so that LM Studio makes it anew. specd never does that by itself.",
+        epilog="exit code: 0 the cache agrees (or was moved), 1 it disagrees, 2 bad input. "
+        "example: specd cache show; specd cache refresh",
+    )
+    what = made.add_subparsers(dest="what", metavar="{show,refresh}", required=True)
+    show = what.add_parser("show", help="list where the cache and specd's verdicts differ")
+    show.add_argument("--json", action="store_true", help="print them as JSON")
+    refresh = what.add_parser(
+        "refresh", help="move a stale cache aside; `specd restore` puts it back"
+    )
+    refresh.add_argument("--force", action="store_true", help="even when nothing in it is wrong")
+    refresh.add_argument("--json", action="store_true", help="print what was done as JSON")
+    return made
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare the cache with the verdicts; show, or move it aside."""
+    try:
+        seen = world.see()
+        look = _look(seen)
+        if args.what == "refresh":
+            return _refresh(seen, look, force=args.force, as_json=args.json)
+    except (world.Unusable, WorkerError, CannotMove) as problem:
+        print(f"specd: {problem}", file=sys.stderr)
+        return BAD_INPUT
+    if args.json:
+        told = {**asdict(look), "path": str(look.path), "agrees": not look.disagreements}
+        print(json.dumps(told, indent=2, ensure_ascii=False))
+    else:
+        print(render(look, width(), colour=wants_colour()))
+    return DISAGREES if look.disagreements else AGREES
+
+
+def render(look: _Look, columns: int, *, colour: bool) -> str:
+    """The disagreements for people."""
+    if look.problem is not None:
+        return wrap(look.problem, columns, "  ")
+    if not look.disagreements:
+        return f"{safe(str(look.path))} says of {look.mains} mains what specd says"
+    lines = [safe(str(look.path))]
+    for each in look.disagreements:
+        mark = paint("✗", "red", colour=colour)
+        lines.append(f"{mark} {wrap(str(each), columns - 2, '  ')}")
+    lines.append("`specd cache refresh` moves it aside, so that LM Studio makes it anew")
+    return "\n".join(lines)
+
+
+def _look(seen: world.Seen) -> _Look:
+    path = draft_cache.path(seen.home.path)
+    opinion = seen.world.opinion
+    if opinion is None:
+        return _Look(path, f"LM Studio keeps no compatibility cache at {path}", 0, ())
+    if opinion.problem is not None:
+        return _Look(path, opinion.problem, 0, ())
+    found = pairs.look(seen.stores.verdicts, seen.world.models, seen)
+    wrong = tuple(_disagreements(seen, found, opinion))
+    return _Look(path, None, len(opinion.pairs), wrong)
+
+
+def _disagreements(
+    seen: world.Seen, found: Overview, opinion: draft_cache.CacheOpinion
+) -> Iterator[Disagreement]:
+    models = {model.identifier: model for model in seen.world.models}
+    for identifier, listed in opinion.pairs.items():
+        main = models[identifier]
+        for name in listed:
+            verdict = seen.stores.verdicts.lookup(main, models[name])
+            if verdict is not None and verdict.kind in ("incompatible", "unsupported"):
+                reason = verdict.reasons[0]
+                yield Disagreement(
+                    identifier, name, listed=True, verdict=verdict.kind, reason=reason
+                )
+        for draft in seen.world.models:
+            if draft.identifier in listed or not _offered(main, draft):
+                continue
+            kind = kind_of(main, draft, found)
+            if kind in ("identical", "compatible"):
+                reason = "every token it can emit means the same in the main"
+                yield Disagreement(
+                    identifier, draft.identifier, listed=False, verdict=kind, reason=reason
+                )
+
+
+def _offered(main: Model, draft: Model) -> bool:
+    """Whether a draft is small enough that one would look for it in the list."""
+    return draft.kind == "llm" and 0 < draft.size_bytes <= main.size_bytes * LARGEST_SHARE
+
+
+def _refresh(seen: world.Seen, look: _Look, *, force: bool, as_json: bool) -> int:
+    if not look.disagreements and look.problem is None and not force:
+        said = f"{look.path} contradicts no verdict, so it stays; --force moves it all the same"
+        print(json.dumps({"moved": False, "message": said}) if as_json else safe(said))
+        return AGREES
+    count = len(look.disagreements)
+    why = f"specd cache refresh: {count} disagreements" if count else "specd cache refresh"
+    moved = move_aside(
+        look.path, seen.stores.journal, surface="draft-cache", why=why, by="specd cache"
+    )
+    said = (
+        f"moved to {moved.to}; LM Studio makes it anew, at the latest when it is started again "
+        f"(`specd restore {moved.journal_id}` puts it back)"
+    )
+    if as_json:
+        told = {"moved": True, "to": str(moved.to), "journal": moved.journal_id, "message": said}
+        print(json.dumps(told, indent=2, ensure_ascii=False))
+    else:
+        print(wrap(said, width(), "  "))
+    return AGREES
