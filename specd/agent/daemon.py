@@ -42,7 +42,7 @@ from specd.reconcile.plan import unified_diff
 from specd.reconcile.proving import PairUse
 from specd.reconcile.reconciler import Pass, Reconciler, Want
 from specd.reconcile.restore import restore, restore_all
-from specd.reconcile.stores import Stores
+from specd.reconcile.stores import Stores, proof_limits
 from specd.tokenizer import others
 from specd.tokenizer.report import to_json
 from specd.worker.client import Limits
@@ -132,6 +132,7 @@ class Daemon:
         self._contender: str | None = None
         self._contender_at = 0.0
         self._judged: set[tuple[str, str]] = set()
+        self._proven: set[str] = set()
         self._cleared: set[Path] = set()
         self._snapshot: Snapshot | None = None
 
@@ -192,6 +193,7 @@ class Daemon:
         self._schedule.start()
         self._say("info", "ready", after_ms=round((time.monotonic() - self._born) * 1000))
         self._scout()
+        self._prove_pairs()
         memory.give_back()
 
     def _close(self) -> None:
@@ -263,6 +265,7 @@ class Daemon:
         if everything:
             self._look_at_everything()
             self._scout()
+            self._prove_pairs()
             memory.give_back()
         elif dirty or again:
             if self._config_path in dirty:
@@ -298,6 +301,7 @@ class Daemon:
         self.reload()
         self._resync_at = time.monotonic() + self._config.agent.resync_seconds
         self._judged.clear()
+        self._proven.clear()
         self._survey_all()
         self._pass(None)
 
@@ -380,6 +384,7 @@ class Daemon:
             return False
         self._say("info", "models changed", installed=len(self._world.models))
         self._judged.clear()
+        self._proven.clear()
         return True
 
     def _look_at_models_folder(self) -> None:
@@ -521,10 +526,46 @@ class Daemon:
         self._decide()
         self._follow()
         self._pass(None)
+        self._prove_pairs()
 
     def _verdicts_failed(self, why: str) -> None:
         self._say("error", f"the tokenizers could not be compared: {why}")
         self._publish()
+
+    def _prove_pairs(self) -> None:
+        """Have MLX prove a wanted pair nobody has proven yet, when that disturbs nobody."""
+        unproven = self._stores.unproven(self._pairs)
+        fresh = [pair for pair in unproven if pair.name not in self._proven]
+        if not fresh or self._paused or self._jobs.running("validate"):
+            return
+        pair = fresh[0]
+        readings = preconditions.read(pair.main, pair.draft)
+        # Too little memory is no reason to wait: without weights there is something to prove too.
+        why = preconditions.postponed(replace(readings, needed_bytes=0), self._config.benchmark)
+        if why is not None or pair.main is None or pair.draft is None:
+            self._say("debug", f"{pair.name} is not proven yet: {why}")
+            return
+        self._proven.add(pair.name)
+        self._say("info", f"proving {pair.name} with MLX")
+        self._jobs.worker(
+            "validate",
+            self._stores.verdict_request([(pair.main, pair.draft)]),
+            limits=proof_limits(pair.main, pair.draft),
+            then=self._learn_proofs,
+            failed=self._proof_failed,
+        )
+
+    def _learn_proofs(self, result: dict[str, Any]) -> None:
+        for proof in result["proofs"]:
+            level: Level = "error" if proof["refusal"] else "info"
+            self._say(level, f"{proof['main']} ← {proof['draft']}: {proof['words']}")
+        self._decide()
+        self._pass(None)
+        self._prove_pairs()
+
+    def _proof_failed(self, why: str) -> None:
+        self._say("warning", f"a pair could not be proven with MLX: {why}")
+        self._prove_pairs()
 
     def _bench_if_convenient(self) -> None:
         pair = next((each for each in self._pairs if each.state in ("wanted", "withdrawn")), None)

@@ -27,11 +27,6 @@ if TYPE_CHECKING:
 
 USABLE, NOT_USABLE, BAD_INPUT = 0, 1, 2
 
-DEEP_S = 900.0
-DEEP_OVERHEAD = 2
-DEEP_BYTES = 4 << 30
-"""Memory MLX may take to prove a pair: twice its weights, and what it takes without any."""
-
 _INKS: dict[str, Ink] = {
     "identical": "green",
     "compatible": "green",
@@ -191,14 +186,14 @@ def _verdict(stores: Stores, main: Model, draft: Model) -> Verdict:
 
 def _deep(stores: Stores, main: Model, draft: Model, verdict: Verdict) -> Verdict:
     """The verdict once MLX has had its say, where it can have one."""
-    from specd.worker.client import Limits, run_task  # noqa: PLC0415 - see the module's docstring
+    from specd.reconcile.stores import proof_limits  # noqa: PLC0415 - see the module's docstring
+    from specd.worker.client import run_task  # noqa: PLC0415
 
     if not verdict.usable or main.format != "mlx":
         return verdict
     proof = stores.verdicts.proven(main, draft)
     if proof is not None and proof.whole:
         return verdict
-    weights = main.size_bytes + draft.size_bytes
 
     def tell(step: dict[str, Any]) -> None:
         print(f"{step['now']} …", file=sys.stderr)
@@ -206,7 +201,7 @@ def _deep(stores: Stores, main: Model, draft: Model, verdict: Verdict) -> Verdic
     run_task(
         "validate",
         stores.verdict_request([(main, draft)]),
-        limits=Limits(DEEP_S, DEEP_OVERHEAD * weights + DEEP_BYTES),
+        limits=proof_limits(main, draft),
         on_progress=tell,
     )
     return stores.verdicts.lookup(main, draft) or verdict

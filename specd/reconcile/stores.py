@@ -34,9 +34,22 @@ from specd.reconcile.proving import PairUse
 from specd.reconcile.restore import HeldKeys
 from specd.tokenizer import suggest
 from specd.tokenizer.store import VerdictStore
+from specd.worker.client import Limits
 
 DRAFTS_MEASURED = 3
 """How many drafts a benchmark tries for a main whose draft is "auto"."""
+
+
+PROOF_S = 900.0
+PROOF_OVERHEAD = 2
+PROOF_BYTES = 4 << 30
+"""Memory MLX may take to prove a pair: twice its weights, and what it takes without any."""
+
+
+def proof_limits(main: Model, draft: Model) -> Limits:
+    """What proving a pair may cost."""
+    weights = main.size_bytes + draft.size_bytes
+    return Limits(PROOF_S, PROOF_OVERHEAD * weights + PROOF_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +169,17 @@ class Stores:
             "pairs": [[str(main.path), str(draft.path)] for main, draft in pairs],
             "engine": True,
         }
+
+    def unproven(self, pairs: Sequence[WantedPair]) -> list[WantedPair]:
+        """The pairs in use for which MLX still has something to prove."""
+        found: list[WantedPair] = []
+        for pair in pairs:
+            if pair.state != "wanted" or pair.main is None or pair.draft is None:
+                continue
+            proof = self.verdicts.proven(pair.main, pair.draft)
+            if pair.main.format == "mlx" and (proof is None or not proof.whole):
+                found.append(pair)
+        return found
 
     # -- benchmarks -----------------------------------------------------------------------------
 

@@ -214,7 +214,7 @@ def _promise(main: Model, draft: Model, kind: VerdictKind) -> tuple[bool, bool, 
 def _wanted(main: Model, mine: Class) -> str:
     size = engine.worth_drafting(main)
     if size == 0:
-        return "none: at this size LM Studio's docs see no gain in a draft"
+        return "nothing; at this size LM Studio's docs see no gain in a draft"
     up_to = f" of up to {size:g}B" if size is not None else ", of less than half its size"
     family = main.architecture or "the same"
     form = "GGUF" if main.format == "gguf" else "MLX"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from specd.demo.models import SMALL, ensure
 from specd.demo.seed_home import seed_home
 from tests.daemon import Sandbox, until
 
@@ -21,9 +22,12 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A daemon that has compared the pair."""
     made = Sandbox(tmp_path_factory.mktemp("check"))
     seed_home(made.home)
-    made.config.write_text(f'[[pair]]\nmain = "{MAIN}"\ndraft = "{DRAFT}"\n')
+    made.config.write_text(
+        f'[[pair]]\nmain = "{MAIN}"\ndraft = "{DRAFT}"\n[benchmark]\nonly_when_idle = false\n'
+    )
     made.start()
     until(lambda: made.status()["pairs"][0]["verdict"] is not None, "the pair is compared", 60)
+    until(lambda: "its tokenizers agree" in made.said(), "the pair is proven", 60)
     yield made
     made.kill()
 
@@ -69,3 +73,39 @@ def test_a_name_nobody_has_is_bad_input(judged: Sandbox) -> None:
     ran = judged.specd("check", MAIN, "no-such-model")
     assert (ran.returncode, ran.stdout) == (2, "")
     assert "no-such-model" in ran.stderr
+
+
+def test_what_the_daemon_proved_in_the_background_stands_in_the_verdict(judged: Sandbox) -> None:
+    verdict = json.loads(judged.specd("check", MAIN, DRAFT, "--json").stdout)
+    assert "its tokenizers agree with the files on all 286 and 282 ids" in verdict["validated"]
+    assert "without weights" in verdict["validated"]
+    assert verdict["segmentation"]["tokens"] > 1_000
+    assert verdict["others"]["lm-studio-cache"] == "accepts: it lists this draft"
+
+
+@pytest.mark.mlx
+def test_deep_proves_a_pair_of_folders_and_remembers(
+    sandbox: Sandbox,
+) -> None:
+    main, draft = (str(ensure(recipe)) for recipe in (SMALL.main, SMALL.good))
+    shallow = json.loads(sandbox.specd("check", main, draft, "--json").stdout)
+    assert (shallow["verdict"], shallow["validated"]) == ("compatible", "")
+    deep = sandbox.specd("check", "--deep", main, draft, "--json")
+    assert deep.returncode == 0
+    assert "token for token" in json.loads(deep.stdout)["validated"]
+    assert "answer 1 of 2" in deep.stderr
+    again = sandbox.specd("check", "--deep", main, draft, "--json")
+    assert again.stdout == deep.stdout
+    assert again.stderr == ""
+
+
+@pytest.mark.mlx
+def test_people_are_told_what_was_not_proven_yet(sandbox: Sandbox) -> None:
+    main, draft = (str(ensure(recipe)) for recipe in (SMALL.good, SMALL.incompatible))
+    ran = sandbox.specd("check", main, draft)
+    assert ran.returncode == 1
+    assert "token ids mean different things" in ran.stdout
+    assert "specd check --deep" not in ran.stdout
+    usable = sandbox.specd("check", main, str(ensure(SMALL.poor)))
+    assert usable.returncode == 0
+    assert "not yet; `specd check --deep` does it" in usable.stdout

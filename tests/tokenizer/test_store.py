@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from specd.tokenizer import store
+from specd.tokenizer.engine import Trimmable
+from specd.tokenizer.store import Proof, VerdictStore
+from specd.worker.tasks_tokenizer import classes, verdicts
+from tests.conftest import Figures
+from tests.tokenizer import folders
+from tests.tokenizer.models import model
+
+
+def compare(cache: Path, *pair: Path) -> None:
+    verdicts({"cache": str(cache), "pairs": [[str(each) for each in pair]]}, lambda _: None)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    main = folders.lay_out(tmp_path / "Main-8B", folders.small("<think>"))
+    return main, folders.lay_out(tmp_path / "Draft-1B", folders.small())
+
+
+def test_a_pair_is_unknown_to_the_store_until_a_worker_compared_it(
+    tmp_path: Path, pair: tuple[Path, Path]
+) -> None:
+    kept = VerdictStore(tmp_path / "cache")
+    main, draft = model("Main-8B", pair[0], size_bytes=8), model("Draft-1B", pair[1], size_bytes=1)
+    assert kept.lookup(main, draft) is None
+    compare(tmp_path / "cache", *pair)
+    found = kept.lookup(main, draft)
+    assert found is not None
+    assert (found.kind, found.main, found.draft) == ("compatible", "main-8b", "draft-1b")
+    assert set(found.others) == {"mlx-engine", "llama.cpp"}
+    assert VerdictStore(tmp_path / "cache").lookup(main, draft) == found
+
+
+@pytest.mark.parametrize(
+    "name", ["tokenizer.json", "tokenizer_config.json", "config.json", "model.safetensors"]
+)
+def test_a_touched_file_makes_a_verdict_outdated(
+    tmp_path: Path, pair: tuple[Path, Path], name: str
+) -> None:
+    compare(tmp_path / "cache", *pair)
+    main, draft = model("Main", pair[0], size_bytes=8), model("Draft", pair[1], size_bytes=1)
+    kept = VerdictStore(tmp_path / "cache")
+    assert kept.lookup(main, draft) is not None
+    os.utime(pair[1] / name, ns=(1, 1))
+    assert kept.lookup(main, draft) is None
+
+
+def test_a_new_file_makes_a_verdict_outdated(tmp_path: Path, pair: tuple[Path, Path]) -> None:
+    compare(tmp_path / "cache", *pair)
+    folders.put(pair[0] / "generation_config.json", {"eos_token_id": 1})
+    main, draft = model("Main", pair[0], size_bytes=8), model("Draft", pair[1], size_bytes=1)
+    assert VerdictStore(tmp_path / "cache").lookup(main, draft) is None
+
+
+def test_what_cannot_be_read_is_unknown_with_the_reason(
+    tmp_path: Path, pair: tuple[Path, Path]
+) -> None:
+    (pair[1] / "tokenizer.json").write_text("{")
+    compare(tmp_path / "cache", *pair)
+    main, draft = model("Main", pair[0], size_bytes=8), model("Draft", pair[1], size_bytes=1)
+    found = VerdictStore(tmp_path / "cache").lookup(main, draft)
+    assert found is not None
+    assert found.kind == "unknown"
+    assert found.reasons[0].startswith("draft: tokenizer.json")
+
+
+def test_what_the_engine_refuses_needs_no_reading(tmp_path: Path) -> None:
+    kept = VerdictStore(tmp_path / "cache")
+    found = kept.lookup(model("A"), model("B", format="gguf"))
+    assert found is not None
+    assert found.kind == "unsupported"
+    half = kept.lookup(model("A"), model("B", kind="incomplete", problem="a shard is missing"))
+    assert half is not None
+    assert (half.kind, half.reasons) == ("unknown", ("b: a shard is missing",))
+
+
+def test_what_mlx_said_counts_while_the_content_is_the_same(
+    tmp_path: Path, pair: tuple[Path, Path]
+) -> None:
+    compare(tmp_path / "cache", *pair)
+    kept = VerdictStore(tmp_path / "cache")
+    main, draft = model("Main", pair[0], size_bytes=8), model("Draft", pair[1], size_bytes=1)
+    known = kept.known(pair[0]), kept.known(pair[1])
+    assert known[0] is not None
+    assert known[1] is not None
+    kept.keep_proof(known[0], known[1], Proof("proven"))
+    assert kept.proven(main, draft) == Proof("proven")
+    found = kept.lookup(main, draft)
+    assert found is not None
+    assert found.validated == "proven"
+    # The same files elsewhere are the same content.
+    moved = pair[1].rename(tmp_path / "moved")
+    compare(tmp_path / "cache", pair[0], moved)
+    assert kept.proven(main, model("Draft", moved)) == Proof("proven")
+    folders.put(moved / "tokenizer_config.json", {"eos_token": "<|im_end|>"})
+    compare(tmp_path / "cache", pair[0], moved)
+    assert kept.proven(main, model("Draft", moved)) is None
+
+
+def test_mlx_may_contradict_the_files(tmp_path: Path, pair: tuple[Path, Path]) -> None:
+    compare(tmp_path / "cache", *pair)
+    kept = VerdictStore(tmp_path / "cache")
+    main, draft = model("Main", pair[0], size_bytes=8), model("Draft", pair[1], size_bytes=1)
+    known = kept.known(pair[0]), kept.known(pair[1])
+    assert known[0] is not None
+    assert known[1] is not None
+    kept.keep_cache(known[0], Trimmable(yes=False, kinds=("ArraysCache",)))
+    found = kept.lookup(main, draft)
+    assert found is not None
+    assert found.kind == "unsupported"
+    assert "ArraysCache" in found.reasons[0]
+    kept.keep_cache(known[0], Trimmable(yes=True))
+    kept.keep_proof(known[0], known[1], Proof("id 7 differs", refusal="id 7 differs"))
+    found = kept.lookup(main, draft)
+    assert found is not None
+    assert (found.kind, found.reasons[0]) == ("incompatible", "id 7 differs")
+
+
+def test_a_broken_file_is_made_anew(tmp_path: Path, pair: tuple[Path, Path]) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "tokenizers.db").write_bytes(b"not a database" * 1000)
+    compare(tmp_path / "cache", *pair)
+    main, draft = model("Main", pair[0], size_bytes=8), model("Draft", pair[1], size_bytes=1)
+    assert VerdictStore(tmp_path / "cache").lookup(main, draft) is not None
+
+
+def test_the_number_of_verdicts_grows_with_tokenizers_and_not_with_pairs(tmp_path: Path) -> None:
+    documents = [folders.small(), folders.small("<a>"), folders.small("<a>", "<b>")]
+    paths = [
+        folders.lay_out(tmp_path / f"m{number}", documents[number % 3]) for number in range(30)
+    ]
+    request = {"cache": str(tmp_path / "cache"), "models": [str(path) for path in paths]}
+    assert classes(request, lambda _: None) == {"classes": 3}
+    assert len(VerdictStore(tmp_path / "cache").kinds()) == 9
+
+
+def test_a_warm_pair_takes_less_than_a_millisecond(
+    tmp_path: Path, pair: tuple[Path, Path], figures: Figures
+) -> None:
+    compare(tmp_path / "cache", *pair)
+    kept = VerdictStore(tmp_path / "cache")
+    main, draft = model("Main", pair[0], size_bytes=8), model("Draft", pair[1], size_bytes=1)
+    kept.lookup(main, draft)
+    took: list[float] = []
+    for _ in range(200):
+        started = time.perf_counter()
+        assert kept.lookup(main, draft)
+        took.append(time.perf_counter() - started)
+    figures(warm_pair_ms=sorted(took)[100] * 1000)
+    assert sorted(took)[100] < 0.001
+
+
+def test_identity_is_seen_from_outside_and_content_from_inside(tmp_path: Path) -> None:
+    one = folders.lay_out(tmp_path / "a", folders.small())
+    same = folders.lay_out(tmp_path / "b", folders.small())
+    for each in (one, same):
+        os.utime(each / "model.safetensors", ns=(7, 7))
+    assert store.identity(one) != store.identity(same)
+    assert store.content(one) == store.content(same)
+    assert json.loads(store.identity(tmp_path / "nowhere")) == []
+    folders.put(same / "chat_template.json", {})
+    assert store.content(one) != store.content(same)

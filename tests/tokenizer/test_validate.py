@@ -1,0 +1,117 @@
+"""MLX itself on real small models: what it proves, and what it contradicts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from specd.demo.models import SMALL, ensure
+from specd.tokenizer import probes
+from specd.tokenizer.validate import validate
+from specd.tokenizer.verdict import Segmentation
+from tests.tokenizer import folders
+
+pytestmark = pytest.mark.mlx
+
+
+def copied(folder: Path, to: Path) -> Path:
+    """A folder of its own around the same weights."""
+    to.mkdir()
+    for each in folder.iterdir():
+        if each.suffix == ".safetensors":
+            (to / each.name).hardlink_to(each.resolve())
+        else:
+            shutil.copy(each, to)
+    return to
+
+
+def test_a_real_pair_is_proven_token_for_token() -> None:
+    said: list[str] = []
+    proof = validate(ensure(SMALL.main), ensure(SMALL.good), said.append)
+    assert proof.refusal == ""
+    assert proof.whole
+    assert "49,156 and 49,152 ids" in proof.words
+    assert "token for token" in proof.words
+    assert "(0 tokens came from the draft)" not in proof.words
+    assert proof.segmentation is not None
+    assert proof.segmentation.tokens > 500
+    assert proof.segmentation.different == 0
+    assert said[-1] == "answer 2 of 2, with and without the draft"
+
+
+def test_a_pair_too_big_for_memory_is_proven_without_weights(tmp_path: Path) -> None:
+    main = copied(ensure(SMALL.main), tmp_path / "main")
+    huge = tmp_path / "main" / "more.safetensors"
+    huge.touch()
+    with huge.open("r+b") as file:
+        file.truncate(1 << 42)  # a sparse file: four terabytes that take no room
+    proof = validate(main, ensure(SMALL.good))
+    assert "49,156 and 49,152 ids" in proof.words
+    assert "without weights: the pair needs 5120." in proof.words
+    assert not proof.whole
+    assert proof.refusal == ""
+
+
+def test_a_tokenizer_that_loads_otherwise_than_its_files_say_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a fingerprint has a fault: MLX is the judge, and says on which id."""
+    from specd.tokenizer import validate as module
+
+    honest = module.fingerprint.read
+
+    def wrong(path: Path) -> module.Fingerprint:
+        read = honest(path)
+        tokens = list(read.tokens)
+        tokens[500], tokens[501] = tokens[501], tokens[500]
+        return module.Fingerprint(
+            **{name: getattr(read, name) for name in read.__slots__ if name != "tokens"},
+            tokens=tuple(tokens),
+        )
+
+    monkeypatch.setattr(module.fingerprint, "read", wrong)
+    proof = validate(ensure(SMALL.good), ensure(SMALL.poor))
+    assert proof.refusal.startswith("id 500 of the main spells")
+
+
+def test_weights_that_cannot_be_loaded_are_said(tmp_path: Path) -> None:
+    main = folders.lay_out(tmp_path / "main", folders.small("<think>"))
+    draft = folders.lay_out(tmp_path / "draft", folders.small())
+    proof = validate(main, draft)
+    assert "without weights: mlx-lm cannot load them" in proof.words
+    assert proof.refusal == ""
+
+
+def test_custom_code_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from specd.tokenizer.fingerprint import Unreadable
+
+    folder = folders.lay_out(tmp_path / "model", folders.small())
+    (folder / "evil.py").write_text("open('ran', 'w').write('ran')")
+    config = json.loads((folder / "tokenizer_config.json").read_bytes())
+    folders.put(
+        folder / "tokenizer_config.json",
+        {**config, "auto_map": {"AutoTokenizer": ["evil.T", None]}},
+    )
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Unreadable, match="auto_map"):
+        validate(folder, folder)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_probes_measure_how_differently_two_tokenizers_split(tmp_path: Path) -> None:
+    document = folders.small()
+    main = folders.lay_out(tmp_path / "main", document)
+    document["model"]["merges"] = document["model"]["merges"][:3]
+    draft = folders.lay_out(tmp_path / "draft", document)
+    found = validate(main, draft).segmentation
+    assert isinstance(found, Segmentation)
+    assert 0 < found.different < found.tokens
+
+
+def test_spans_are_where_tokens_stand() -> None:
+    assert probes.spans([b"the", b" cat", b""]) == [(0, 3), (3, 7), (7, 7)]
+    assert probes.split_otherwise([b"ab", b"c"], [b"a", b"bc"]) == 2
+    assert probes.split_otherwise([b"ab", b"c"], [b"ab", b"c"]) == 0
