@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         prog="specd pairs",
         description="Show which installed models may draft for which, and which drafts are worth a "
         "benchmark. Models with one and the same tokenizer stand together.",
-        epilog="example: specd pairs; specd pairs --json",
+        epilog="exit code: 0 shown, 2 bad input. example: specd pairs; specd pairs --json",
     )
     made.add_argument("--all", action="store_true", help="list every main, however many there are")
     made.add_argument("--json", action="store_true", help="print everything as JSON")
