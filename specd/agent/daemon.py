@@ -29,6 +29,7 @@ from specd.agent.jobs import Jobs
 from specd.agent.watch import Watch
 from specd.bench import preconditions, silence
 from specd.bench.result import BenchResult
+from specd.config import mix
 from specd.lmstudio import conversations, names
 from specd.lmstudio import home as homes
 from specd.lmstudio.home import Home, NoHome
@@ -606,6 +607,7 @@ class Daemon:
                 suite=str(asked.get("suite", "standard")),
                 quick=bool(asked.get("quick", False)),
                 seconds=wanted.max_minutes * 60.0 * BENCH_SHARE,
+                weights=mix.read(wanted.mix),
             ),
             limits=Limits(wanted.max_minutes * 60.0),
             then=self._learn_bench,

@@ -20,7 +20,7 @@ from specd.bench import preconditions, prompts
 from specd.bench.result import BenchResult
 from specd.cli import charts, check, compare, world
 from specd.cli.paint import width
-from specd.config import ConfigError, SpecdConfig
+from specd.config import ConfigError, SpecdConfig, mix
 from specd.lmstudio import home as homes
 from specd.lmstudio import names, server
 from specd.lmstudio.home import Home
@@ -174,7 +174,10 @@ def _measure(
         if plan.mlx:
             share = len(plan.mlx) / (len(plan.mlx) + len(plan.server))
             request = wanted.stores.bench_request(
-                plan.mlx, seconds=args.minutes * 54 * share, **common
+                plan.mlx,
+                seconds=args.minutes * 54 * share,
+                weights=mix.read(wanted.config.benchmark.mix),
+                **common,
             )
             found.append(_run(bar, "bench", request, deadline))
         if plan.server and seen is not None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from specd.config import cron
+from specd.config import cron, mix
 
 
 class _Section(BaseModel):
@@ -55,6 +55,11 @@ def _dotted(value: str) -> str:
 def _schedule(value: str) -> str:
     if value:
         cron.check(value)
+    return value
+
+
+def _mix(value: str) -> str:
+    mix.read(value)
     return value
 
 
@@ -111,6 +116,9 @@ class Benchmark(_Section):
     engine: Literal["auto", "mlx", "server"] = Field(
         default="auto",
         description="server where the main model is loaded, else mlx",
+    )
+    mix: Annotated[str, AfterValidator(_mix)] = Field(
+        default="", description="what you ask: code=3, creative=0.5; others 1"
     )
     min_speedup: Annotated[float, Field(ge=1.0, le=10.0)] = Field(
         default=1.05, description="a draft must be this much faster to be chosen"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -224,6 +224,7 @@ class Stores:
         suite: str,
         quick: bool,
         seconds: float,
+        weights: Mapping[str, float],
     ) -> dict[str, Any]:
         """The request of the worker task "bench" for these (main, draft) pairs."""
         return {
@@ -233,6 +234,7 @@ class Stores:
             "suite": suite,
             "quick": quick,
             "seconds": seconds,
+            "weights": dict(weights),
             "history": str(places.history_path(self.state)),
         }
 

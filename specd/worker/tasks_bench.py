@@ -15,10 +15,11 @@ from specd.bench.measure import Asked, Candidate, benchmark
 
 
 def bench(request: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """``{"pairs": [[[name, folder], [name, folder]], …], "suite", "quick", "seconds", "history"}``.
+    """``{"pairs": [[[name, folder], [name, folder]], …], "suite", "quick", "seconds", …}``.
 
-    ``"weights"`` may give classes of prompts their share. Pairs with the same main are measured
-    together. Every result is kept in the history as soon as it is there; ``{"results": […]}``.
+    Also ``"weights"`` of classes of prompts, and the path of the ``"history"``. Pairs with the same
+    main are measured together. Every result is kept in the history as soon as it is there;
+    ``{"results": […]}``.
     """
     suite = prompts.suite(request["suite"], quick=bool(request["quick"]))
     history = History(Path(request["history"]))
@@ -35,7 +36,7 @@ def bench(request: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -
             main=name,
             prompts=suite,
             suite=request["suite"],
-            weights=request.get("weights", {}),
+            weights=request["weights"],
             seconds=request["seconds"] / len(mains),
             started_at=datetime.now().astimezone().isoformat(timespec="seconds"),
             progress=step,
@@ -50,6 +51,7 @@ def bench(request: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -
                 ),
                 "seconds": request["seconds"],
                 "quick": request["quick"],
+                "weights": request["weights"],
             }
             history.add(result, context)
             results.append(asdict(result))

@@ -67,7 +67,8 @@ def test_an_interval_holds_the_truth_as_often_as_it_says_in_many_trials(
 ) -> None:
     rate = covered(trials=4000, passes=passes, noise=0.05, disturbed=disturbed, prompts=prompts)
     figures(coverage=rate)
-    assert 0.94 <= rate <= 0.97
+    # Of a few runs that something disturbed, the interval errs on the side of doubt.
+    assert 0.94 <= rate <= (0.985 if disturbed else 0.97)
 
 
 def ended_wrongly(rng: np.random.Generator) -> tuple[bool, bool]:
