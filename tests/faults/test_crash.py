@@ -7,8 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from os import close as uncounted_close
 from os import open as uncounted_open
 from os import rename as uncounted_rename
@@ -36,17 +35,6 @@ DEFAULTS = b"""{
   "load": { "fields": [] }
 }
 """
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
-    """Somewhere to die in a thousand times: in memory where there is such a place."""
-    memory = Path("/dev/shm")
-    if not os.access(memory, os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=memory) as made:
-        yield Path(made)
 
 
 def model(name: str) -> Model:
