@@ -109,7 +109,11 @@ class Daemon:
         self._reconciler = Reconciler(self._stores.journal, by="daemon")
         self._jobs = Jobs(self._inbox)
         self._watch = Watch(
-            self._on_change, self._on_reshape, self._on_lost, spare=places.log_path(state).parent
+            self._on_change,
+            self._on_reshape,
+            self._on_lost,
+            self._on_remount,
+            spare=places.log_path(state).parent,
         )
         self._api: Api | None = None
         self._schedule: Schedule | None = None
@@ -238,6 +242,13 @@ class Daemon:
             self._full_at = time.monotonic()
 
         self._inbox.do(lost)
+
+    def _on_remount(self) -> None:
+        def again() -> None:
+            if self._reconciler.failed:
+                self._full_at = time.monotonic()
+
+        self._inbox.do(again)
 
     def _look_soon(self, path: Path) -> None:
         self._soon.setdefault(path, time.monotonic() + UNFINISHED_S)

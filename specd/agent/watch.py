@@ -89,6 +89,7 @@ class _Subscription:
 class Watch:
     """The observer and its subscriptions. ``changed`` is called on a watchdog thread.
 
+    ``remounted`` is called when the table of mounts changed: what was read-only may not be now.
     ``spare`` is a directory that is not among those followed: whether it could be watched too tells
     whether all below the others are. ``polling`` says why not everything is watched, else None.
     """
@@ -98,8 +99,10 @@ class Watch:
         changed: Changed,
         reshaped: Callable[[], None],
         lost: Callable[[str], None],
+        remounted: Callable[[], None],
         spare: Path,
     ) -> None:
+        self._remounted = remounted
         self._changed = changed
         self._reshaped = reshaped
         self._spare = spare
@@ -194,6 +197,8 @@ class Watch:
         # Something was mounted somewhere: does a watched path lead to another directory now?
         if any(_inode(target.real) != target.inode for target in tuple(self._subscribed)):
             self._reshaped()
+        else:
+            self._remounted()
 
     def _heard(self, event: FileSystemEvent) -> None:
         settled = not (TELLS_CLOSE and isinstance(event, FileModifiedEvent))

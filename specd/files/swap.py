@@ -258,8 +258,12 @@ def _reading(real: Path) -> Iterator[_Read | None]:
             raise Failed(real, f"{real} is not a regular file; specd leaves it alone")
         if facts.st_size > jsonedit.MAX_BYTES:
             raise Failed(real, f"{real} is larger than any settings file; specd leaves it alone")
-        if not facts.st_mode & 0o222 or not os.access(real, os.W_OK):
+        if not facts.st_mode & 0o222:
             raise ReadOnly(real, f"{real} is read-only; make it writable (chmod u+w) for specd")
+        if not os.access(real, os.W_OK):
+            mounted = os.fstatvfs(descriptor).f_flag & os.ST_RDONLY
+            number = errno.EROFS if mounted else errno.EACCES
+            raise OSError(number, os.strerror(number), str(real))
         inode = (facts.st_dev, facts.st_ino)
         yield _Read(inode, _content(descriptor), descriptor, facts)
     finally:

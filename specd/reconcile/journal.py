@@ -260,7 +260,10 @@ class Journal:
         lines = b"".join(map(entries_.outcome_line, self._owed)) + lines
         if os.fstat(descriptor).st_size > self._read_to:
             lines = b"\n" + lines  # ends the line a crash or a full disk left torn
-        _write(descriptor, lines)
+        try:
+            _write(descriptor, lines)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._file)) from error
         self._owed.clear()
         self._refresh()
 

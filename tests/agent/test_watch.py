@@ -41,6 +41,7 @@ def watch(heard: Heard, tmp_path: Path) -> Iterator[Watch]:
         lambda path, settled: heard.changed.append((path, settled)),
         heard.reshape,
         heard.lost.append,
+        lambda: None,
         spare,
     )
     made.start()
