@@ -14,11 +14,14 @@ from bench.homes import Settings, fill, lay_out
 from bench.running import FLOOR, SPECD, WATCHMAN, Running, Usage
 
 MIB = 1 << 20
-SETTLE_S = 15.0
 
 
-def measure(root: Path, *, seconds: float) -> Section:
-    """Memory at the end of ``seconds`` of rest, and CPU, wakeups and writes during them."""
+def measure(root: Path, *, seconds: float, settle: float) -> Section:
+    """Memory at the end of ``seconds`` of rest, and CPU, wakeups and writes during them.
+
+    ``settle`` is how long, in seconds, they are let alone before: specd proves the pair with MLX,
+    and for a minute it suspects whoever last undid its writes.
+    """
     resting: dict[str, Running] = {}
     with ExitStack() as stack:
         for contender in (SPECD, FLOOR, WATCHMAN):
@@ -28,7 +31,7 @@ def measure(root: Path, *, seconds: float) -> Section:
             fill(home, conversations=20, files=2_000)
             resting[contender.name] = stack.enter_context(Running(contender, home))
             resting[contender.name].get_ready(Settings(home))
-        time.sleep(SETTLE_S)
+        time.sleep(settle)
         before = {name: running.usage() for name, running in resting.items()}
         time.sleep(seconds)
         after = {name: running.usage() for name, running in resting.items()}

@@ -22,6 +22,7 @@ CONFIG = """\
 server = "http://127.0.0.1:9"
 
 [benchmark]
+only_when_idle = false
 schedule = ""
 observe_conversations = false
 """

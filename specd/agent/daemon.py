@@ -8,6 +8,7 @@ one immutable snapshot after every change.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import sqlite3
@@ -72,6 +73,10 @@ CONTENDER_S = 30.0
 """How often to look for the process that keeps undoing specd's writes."""
 
 VERDICTS_S = 900.0
+
+PROVE_AGAIN_S = 24 * 3600.0
+"""A proof that failed, or found too little memory to be whole, costs seconds of processor time."""
+
 WORKER_MEMORY = 4 << 30
 BENCH_SHARE = 0.9
 """Of its minutes, what the measurement plans with; the rest is for loading and ending cleanly."""
@@ -137,7 +142,7 @@ class Daemon:
         self._contender: str | None = None
         self._contender_at = 0.0
         self._judged: set[tuple[str, str]] = set()
-        self._proven: set[str] = set()
+        self._proven: dict[str, float] = {}
         self._cleared: set[Path] = set()
         self._snapshot: Snapshot | None = None
 
@@ -313,7 +318,6 @@ class Daemon:
         self.reload()
         self._resync_at = time.monotonic() + self._config.agent.resync_seconds
         self._judged.clear()
-        self._proven.clear()
         self._survey_all()
         self._pass(None)
 
@@ -547,7 +551,8 @@ class Daemon:
     def _prove_pairs(self) -> None:
         """Have MLX prove a wanted pair nobody has proven yet, when that disturbs nobody."""
         unproven = self._stores.unproven(self._pairs)
-        fresh = [pair for pair in unproven if pair.name not in self._proven]
+        tried_since = time.monotonic() - PROVE_AGAIN_S
+        fresh = [p for p in unproven if self._proven.get(p.name, -math.inf) <= tried_since]
         if not fresh or self._paused or self._jobs.running("validate"):
             return
         pair = fresh[0]
@@ -557,7 +562,7 @@ class Daemon:
         if why is not None or pair.main is None or pair.draft is None:
             self._say("debug", f"{pair.name} is not proven yet: {why}")
             return
-        self._proven.add(pair.name)
+        self._proven[pair.name] = time.monotonic()
         self._say("info", f"proving {pair.name} with MLX")
         self._jobs.worker(
             "validate",

@@ -29,6 +29,9 @@ draft = "josiefied-qwen2.5-0.5b-abliterated"
 ELSEWHERE = {
     "make demo": "tests/demo/test_story.py tells the whole story",
     "make test": "what runs this",
+    "make bench": "takes an hour; tests/performance measures a short form",
+    "make bench ARGS=--quick": "as above",
+    'make bench ARGS="--quick commands"': "as above",
     "uv tool install .": "tests/docs/test_install.py builds and installs the wheel",
     "pipx install .": "tests/docs/test_install.py builds and installs the wheel",
     "brew tap local/specd . && brew install --HEAD local/specd/specd": "needs Homebrew",
