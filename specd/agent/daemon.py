@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 from specd import __version__, places
 from specd.agent import contender, lock, memory, notify, private, report
+from specd.agent.benchmarks import Benchmarks, Sight
 from specd.agent.events import Events, Level
 from specd.agent.inbox import Batch, Inbox
 from specd.agent.jobs import Jobs
 from specd.agent.watch import Watch
 from specd.bench import preconditions, silence
 from specd.bench.result import BenchResult
-from specd.config import mix
 from specd.lmstudio import conversations, names
 from specd.lmstudio import home as homes
 from specd.lmstudio.home import Home, NoHome
@@ -78,11 +78,6 @@ PROVE_AGAIN_S = 24 * 3600.0
 """A proof that failed, or found too little memory to be whole, costs seconds of processor time."""
 
 WORKER_MEMORY = 4 << 30
-BENCH_SHARE = 0.9
-"""Of its minutes, what the measurement plans with; the rest is for loading and ending cleanly."""
-
-BENCH_AGAIN = timedelta(minutes=30)
-
 OBSERVE_S = 300.0
 OBSERVE_SHARE = 0.8
 """Of that time, what reading conversations plans with; the rest is for adding everything up."""
@@ -113,6 +108,14 @@ class Daemon:
         self._stores = Stores.open(state)
         self._reconciler = Reconciler(self._stores.journal, by="daemon")
         self._jobs = Jobs(self._inbox)
+        self._bench = Benchmarks(
+            self._jobs,
+            self._stores,
+            look=self._sight,
+            say=self._say,
+            again=self._bench_again,
+            changed=self._learn_bench,
+        )
         self._watch = Watch(
             self._on_change,
             self._on_reshape,
@@ -131,7 +134,6 @@ class Daemon:
         self._uses: dict[str, PairUse] = {}
         self._memory_bytes = preconditions.machine_memory()
         self._paused = False
-        self._bench_note: str | None = None
         self._soon: dict[Path, float] = {}
         self._full_at: float | None = None
         self._models_at: float | None = None
@@ -196,7 +198,7 @@ class Daemon:
         self._api = Api(places.socket_path(self._state), DaemonBackend(self))
         notify.service_manager("READY=1")
         self._schedule = Schedule(
-            bench=lambda: self._inbox.do(self._bench_if_convenient),
+            bench=lambda: self._inbox.do(self._bench.due),
             observe=lambda: self._inbox.do(self._observe),
         )
         self._schedule.plan(self._config.benchmark.schedule)
@@ -446,6 +448,7 @@ class Daemon:
         home, asked = self._home, self._config.lmstudio
         self._jobs.scout("server", lambda: survey.ask_server(home, asked), self._learn_server)
         self._jobs.scout("app", lambda: survey.look_for_app(home), self._learn_app)
+        self._bench.look_for_changes()
 
     def _learn_server(self, seen: ServerSeen) -> None:
         self._server = seen
@@ -555,10 +558,16 @@ class Daemon:
         fresh = [p for p in unproven if self._proven.get(p.name, -math.inf) <= tried_since]
         if not fresh or self._paused or self._jobs.running("validate"):
             return
-        pair = fresh[0]
-        readings = preconditions.read(pair.main, pair.draft)
+        home = self._home.path if isinstance(self._home, Home) else None
         # Too little memory is no reason to wait: without weights there is something to prove too.
-        why = preconditions.postponed(replace(readings, needed_bytes=0), self._config.benchmark)
+        self._jobs.scout(
+            "prove",
+            lambda: preconditions.read(home, needed_bytes=0),
+            lambda readings: self._prove(fresh[0], readings),
+        )
+
+    def _prove(self, pair: WantedPair, readings: preconditions.Readings) -> None:
+        why = preconditions.postponed(readings, self._config.benchmark)
         if why is not None or pair.main is None or pair.draft is None:
             self._say("debug", f"{pair.name} is not proven yet: {why}")
             return
@@ -584,72 +593,24 @@ class Daemon:
         self._say("warning", f"a pair could not be proven with MLX: {why}")
         self._prove_pairs()
 
-    def _bench_if_convenient(self) -> None:
-        pair = next((each for each in self._pairs if each.state in ("wanted", "withdrawn")), None)
-        if pair is None:
-            self._bench_note = "no pair to measure yet"
-            self._publish()
-            return
-        readings = preconditions.read(pair.main, pair.draft)
-        why = preconditions.postponed(readings, self._config.benchmark)
-        if why is not None:
-            self._bench_note = f"postponed: {why}"
-            self._say("info", f"benchmark postponed: {why}")
-            if self._schedule is not None:
-                self._schedule.try_bench_again_in(BENCH_AGAIN)
-            self._publish()
-            return
-        self.start_bench({})
-
-    def start_bench(self, asked: dict[str, Any]) -> str:
-        """Start a benchmark of the wanted pairs, or of those asked for; says what it does."""
-        wanted = self._config.benchmark
-        pairs = [
-            (main, draft)
-            for main, draft in self._stores.worth_measuring(self._pairs, self._world.models)
-            if asked.get("main") in (None, main.key)
-            and (not asked.get("drafts") or draft.key in asked["drafts"])
-        ]
-        if not pairs:
-            return "there is no pair to measure"
-        if self._jobs.running("bench"):
-            return "a benchmark is already running"
-        self._bench_note = "running now"
-        self._say("info", "benchmark started")
-        self._jobs.worker(
-            "bench",
-            self._stores.bench_request(
-                pairs,
-                suite=str(asked.get("suite", "standard")),
-                quick=bool(asked.get("quick", False)),
-                seconds=wanted.max_minutes * 60.0 * BENCH_SHARE,
-                weights=mix.read(wanted.mix),
-            ),
-            limits=Limits(wanted.max_minutes * 60.0),
-            then=self._learn_bench,
-            failed=self._bench_failed,
+    def _sight(self) -> Sight:
+        return Sight(
+            config=self._config,
+            home=self._home if isinstance(self._home, Home) else None,
+            models=self._world.models,
+            pairs=self._pairs,
+            server=self._server,
+            engine_version=self._app.version if self._app is not None else None,
+            explain=self._circumstances,
         )
-        self._publish()
-        return "started"
 
-    def _learn_bench(self, result: dict[str, Any]) -> None:
-        self._bench_note = None
-        for each in result["results"]:
-            best = each["best"]
-            self._say(
-                "info",
-                f"measured {each['main']} ← {each['draft']}",
-                speedup=best["measured_speedup"],
-                draft_tokens=best["draft_tokens"],
-                baseline_tps=each["baseline_tps"],
-            )
+    def _bench_again(self, delay: timedelta) -> None:
+        if self._schedule is not None:
+            self._schedule.try_bench_again_in(delay)
+
+    def _learn_bench(self) -> None:
         self._decide()
         self._pass(None)
-
-    def _bench_failed(self, why: str) -> None:
-        self._bench_note = f"the last one failed: {why}"
-        self._say("warning", f"benchmark failed: {why}")
-        self._publish()
 
     def _observe(self) -> None:
         """Read what is new in the user's conversations: figures, never a word."""
@@ -718,6 +679,7 @@ class Daemon:
             app=self._app,
             last_write=datetime.fromisoformat(last.time) if last else None,
             benchmarks=self._benchmarks,
+            stale=dict(self._bench.stale),
             proofs=proving.proofs(self._pairs, self._uses, self._circumstances),
             in_use={
                 name: use.in_use
@@ -779,7 +741,7 @@ class Daemon:
         return report.DaemonState(
             uptime_s=time.monotonic() - self._born,
             next_benchmark=due.isoformat(timespec="seconds") if due else None,
-            benchmark=self._bench_note,
+            benchmark=self._bench.note,
             last_write=self._stores.journal.last_write(),
             watching=self._watch.polling or "events",
         )
@@ -831,6 +793,10 @@ class Daemon:
             "home": str(self._home.path) if isinstance(self._home, Home) else None,
             "verdict": None if verdict is None else to_json(verdict),
         }
+
+    def start_bench(self, asked: dict[str, Any]) -> str:
+        """Measure now; says what comes of it."""
+        return self._bench.start(asked)
 
     def pause(self) -> dict[str, Any]:
         """Watch and report, but write nothing until ``resume``."""

@@ -22,7 +22,8 @@ class Jobs:
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
-        self._cancelled = threading.Event()
+        self._closed = False
+        self._cancels: dict[str, threading.Event] = {}
         self._scouts = ThreadPoolExecutor(max_workers=2, thread_name_prefix="specd-scout")
         self._workers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="specd-worker")
         self._names: set[str] = set()
@@ -51,22 +52,32 @@ class Jobs:
         on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
     ) -> None:
         """Run a worker task; ``then(result)`` or ``failed(why)`` is called on the loop."""
+        cancelled = threading.Event()
 
         def work() -> Callable[[], None]:
             result = run_task(
                 task,
                 request,
                 limits=limits,
-                cancelled=self._cancelled,
+                cancelled=cancelled,
                 on_progress=lambda step: self._inbox.do(lambda: on_progress(step)),
             )
             return lambda: then(result)
 
+        if not self.running(task):
+            self._cancels[task] = cancelled
         self._start(task, self._workers, work, failed)
+
+    def cancel(self, task: str) -> None:
+        """Kill that worker and all it started; ``failed`` is called when it is gone."""
+        if task in self._cancels:
+            self._cancels[task].set()
 
     def close(self) -> None:
         """Kill what is under way and wait for the threads to see it."""
-        self._cancelled.set()
+        self._closed = True
+        for cancelled in self._cancels.values():
+            cancelled.set()
         for pool in (self._scouts, self._workers):
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -77,7 +88,7 @@ class Jobs:
         work: Callable[[], Callable[[], None]],
         failed: Callable[[str], None],
     ) -> None:
-        if name in self._names or self._cancelled.is_set():
+        if name in self._names or self._closed:
             return
         self._names.add(name)
 

@@ -51,7 +51,8 @@ def status(facts: Facts, conditions: Iterable[Condition], daemon: DaemonState) -
 def pair(facts: Facts, wanted: WantedPair) -> dict[str, Any]:
     """One pair as status shows it; ``speedup`` is the measured one, None before any benchmark.
 
-    ``observed`` is the proof that draft tokens ran, ``in_use`` what the user's own answers show.
+    ``stale`` says why that measurement no longer tells the truth, ``observed`` is the proof that
+    draft tokens ran, ``in_use`` what the user's own answers show.
     """
     measured = facts.benchmarks.get(wanted.name)
     proof = next((p for p in facts.proofs if f"{p.main} ← {p.draft}" == wanted.name), None)
@@ -63,6 +64,7 @@ def pair(facts: Facts, wanted: WantedPair) -> dict[str, Any]:
         "speedup": measured.best.measured_speedup if measured else None,
         "interval": list(measured.best.interval) if measured and measured.best.interval else None,
         "measured_at": measured.started_at if measured else None,
+        "stale": list(facts.stale.get(wanted.name, ())),
         "state": wanted.state,
         "why": wanted.why,
         "observed": asdict(proof) if proof else None,

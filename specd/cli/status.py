@@ -127,6 +127,8 @@ def _pair(pair: dict[str, Any], columns: int, *, colour: bool) -> str:
             speed += f" [{pair['interval'][0]:.2f}, {pair['interval'][1]:.2f}]"
         if pair.get("measured_at"):
             speed += f", {_ago(pair['measured_at'])}"
+        if pair.get("stale"):
+            speed += f", stale: {', '.join(pair['stale'])}"
     name = paint(safe(f"{pair['main']} ← {draft}"), "bold", colour=colour)
     facts = f"{pair['verdict'] or 'no verdict yet'} · {length} · {speed}"
     lines = f"  {name}\n    {wrap(facts, columns, ' ' * 4)}"

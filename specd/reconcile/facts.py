@@ -72,6 +72,7 @@ class Facts:
     app: AppSeen | None = None
     last_write: datetime | None = None
     benchmarks: dict[str, BenchResult] = field(default_factory=dict)
+    stale: dict[str, tuple[str, ...]] = field(default_factory=dict)
     proofs: tuple[Proof, ...] = ()
     in_use: dict[str, InUse] = field(default_factory=dict)
     paused: bool = False

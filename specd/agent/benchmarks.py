@@ -1,0 +1,349 @@
+"""The daemon's benchmarks: when one may run, with which engine, and what became of it.
+
+Nothing here waits: what takes time is looked up by a scout or done by a worker, and comes back to
+the daemon's loop, on which everything else here runs. A scheduled benchmark gives way to whoever
+wants the machine, before it begins and while it runs; one that was asked for does not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from specd.agent.events import Level
+from specd.agent.jobs import Jobs
+from specd.bench import memory, preconditions, staleness
+from specd.bench.history import Run
+from specd.bench.preconditions import Readings
+from specd.config import SpecdConfig, mix
+from specd.lmstudio.home import Home
+from specd.lmstudio.model import Model
+from specd.reconcile import engine, survey
+from specd.reconcile.desired import WantedPair
+from specd.reconcile.engine import Plan
+from specd.reconcile.facts import ServerSeen
+from specd.reconcile.proving import Explain
+from specd.reconcile.stores import Stores
+from specd.worker.client import Limits
+
+SHARE = 0.9
+"""Of its minutes, what a measurement plans with; the rest is for loading and ending cleanly."""
+
+AGAIN = timedelta(minutes=30)
+"""A postponed benchmark is tried again after this."""
+
+STALE_AFTER = timedelta(minutes=10)
+"""A result that no longer tells the truth is measured again after this: updates come in groups."""
+
+LOOK_S = 20.0
+"""How often a scheduled benchmark looks whether somebody wants the machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What the daemon knows when a benchmark is thought about."""
+
+    config: SpecdConfig
+    home: Home | None
+    models: tuple[Model, ...]
+    pairs: tuple[WantedPair, ...]
+    server: ServerSeen | None
+    engine_version: str | None
+    explain: Explain
+
+
+class Say(Protocol):
+    """How the daemon says something."""
+
+    def __call__(self, level: Level, message: str, **fields: str | float | bool | None) -> None:
+        """One line to the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Weighed:
+    """What a scout brought back on whether a benchmark may begin."""
+
+    plan: Plan
+    server: ServerSeen | None
+    readings: Readings
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One worker task of a benchmark."""
+
+    name: str
+    request: dict[str, Any]
+    seconds: float
+
+
+class Benchmarks:
+    """See the module's docstring. ``note`` says what is so in words, None when nothing is."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        stores: Stores,
+        *,
+        look: Callable[[], Sight],
+        say: Say,
+        again: Callable[[timedelta], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self._jobs = jobs
+        self._stores = stores
+        self._look = look
+        self._say = say
+        self._again = again
+        self._changed = changed
+        self.note: str | None = None
+        self.stale: dict[str, tuple[str, ...]] = {}
+        self._waiting: list[_Task] = []
+        self._running: _Task | None = None
+        self._scheduled = False
+        self._looked_at = 0.0
+        self._gave_way: str | None = None
+        self._told_stale: dict[str, tuple[str, ...]] = {}
+
+    # -- beginning ----------------------------------------------------------------------------
+
+    def due(self) -> None:
+        """It is time for a benchmark: begin one if nothing stands against it."""
+        sight = self._look()
+        pairs = self._stores.worth_measuring(sight.pairs, sight.models)
+        if self._running is not None:
+            return
+        if not pairs:
+            self.note = "no pair to measure yet"
+            self._changed()
+            return
+        self._jobs.scout("weigh", lambda: _weigh(sight, pairs), self._begin_or_wait)
+
+    def _begin_or_wait(self, weighed: _Weighed) -> None:
+        if self._running is not None:
+            return
+        wanted = self._look().config.benchmark
+        why = preconditions.postponed(weighed.readings, wanted)
+        if why is not None:
+            self._postpone(why)
+            return
+        self._begin(weighed.plan, weighed.server, {}, scheduled=True)
+
+    def _postpone(self, why: str) -> None:
+        self.note = f"postponed: {why}"
+        self._say("info", f"benchmark postponed: {why}")
+        self._again(AGAIN)
+        self._changed()
+
+    def start(self, asked: dict[str, Any]) -> str:
+        """Measure now what was asked for (``POST /v1/bench``); what comes of it, in words."""
+        sight = self._look()
+        pairs = [
+            (main, draft)
+            for main, draft in self._stores.worth_measuring(sight.pairs, sight.models)
+            if asked.get("main") in (None, main.key)
+            and (not asked.get("drafts") or draft.key in asked["drafts"])
+        ]
+        if not pairs:
+            return "there is no pair to measure"
+        if self._running is not None:
+            return "a benchmark is already running"
+        plan = _plan(sight, pairs, sight.server, asked.get("engine"))
+        if not plan.mlx and not plan.server:
+            return "; ".join(plan.problems)
+        self._begin(plan, sight.server, asked, scheduled=False)
+        return "started"
+
+    def _begin(
+        self, plan: Plan, server: ServerSeen | None, asked: dict[str, Any], *, scheduled: bool
+    ) -> None:
+        for problem in plan.problems:
+            self._say("warning", f"not measured: {problem}")
+        self._scheduled = scheduled
+        self._gave_way = None
+        self._waiting = self._tasks(plan, server, asked)
+        if not self._waiting:
+            self.note = f"nothing could be measured: {'; '.join(plan.problems)}"
+            self._changed()
+            return
+        self._say("info", "benchmark started", pairs=len(plan.mlx) + len(plan.server))
+        self._next()
+        self._changed()
+
+    def _tasks(self, plan: Plan, server: ServerSeen | None, asked: dict[str, Any]) -> list[_Task]:
+        sight = self._look()
+        minutes = sight.config.benchmark.max_minutes
+        pairs = len(plan.mlx) + len(plan.server)
+        suite, quick = str(asked.get("suite", "standard")), bool(asked.get("quick", False))
+        tasks: list[_Task] = []
+        if plan.mlx:
+            seconds = minutes * 60.0 * len(plan.mlx) / pairs
+            request = self._stores.bench_request(
+                plan.mlx,
+                suite=suite,
+                quick=quick,
+                seconds=seconds * SHARE,
+                weights=mix.read(sight.config.benchmark.mix),
+            )
+            tasks.append(_Task("bench", request, seconds))
+        if plan.server and server is not None:
+            seconds = minutes * 60.0 * len(plan.server) / pairs
+            request = self._stores.server_request(
+                plan.server,
+                server,
+                token_env=sight.config.lmstudio.token_env,
+                engine_version=sight.engine_version,
+                suite=suite,
+                quick=quick,
+                seconds=seconds * SHARE,
+            )
+            tasks.append(_Task("bench-server", request, seconds))
+        return tasks
+
+    # -- running ------------------------------------------------------------------------------
+
+    def _next(self) -> None:
+        task = self._running = self._waiting.pop(0)
+        self.note = "running now"
+        self._looked_at = time.monotonic()
+        self._jobs.worker(
+            task.name,
+            task.request,
+            limits=Limits(task.seconds),
+            then=self._learn,
+            failed=self._failed,
+            on_progress=self._step,
+        )
+
+    def _step(self, said: dict[str, Any]) -> None:
+        if self._running is None:
+            return
+        self.note = f"running now: {said['step']}, {said['done']:.0%}"
+        if self._scheduled and time.monotonic() - self._looked_at > LOOK_S:
+            self._looked_at = time.monotonic()
+            sight, on_server = self._look(), self._running.name == "bench-server"
+            self._jobs.scout("way", lambda: _readings(sight, 0, None), self._give_way(on_server))
+
+    def _give_way(self, on_server: bool) -> Callable[[Readings], None]:  # noqa: FBT001 - its only one
+        def look(readings: Readings) -> None:
+            if self._running is None:
+                return
+            # A benchmark on the server is itself a use of LM Studio.
+            seen = replace(readings, unused_s=None) if on_server else readings
+            why = preconditions.in_the_way(seen, self._look().config.benchmark)
+            if why is not None:
+                self._gave_way = why
+                self._waiting.clear()
+                self._jobs.cancel(self._running.name)
+
+        return look
+
+    def _learn(self, result: dict[str, Any]) -> None:
+        for each in result["results"]:
+            best = each["best"]
+            self._say(
+                "info",
+                f"measured {each['main']} ← {each['draft']}",
+                speedup=best["measured_speedup"],
+                draft_tokens=best["draft_tokens"],
+                baseline_tps=each["baseline_tps"],
+                engine=each["engine"],
+            )
+        for trouble in (*result.get("findings", ()), *result.get("failures", ())):
+            self._say("warning", f"not measured: {trouble}")
+        troubles = result.get("failures", ())
+        self._end(f"the last one failed: {troubles[0]}" if troubles else None)
+
+    def _failed(self, why: str) -> None:
+        if self._gave_way is not None:
+            self._end(None)
+            self._postpone(self._gave_way)
+            return
+        self._say("warning", f"benchmark failed: {why}")
+        self._end(f"the last one failed: {why}")
+
+    def _end(self, note: str | None) -> None:
+        self.note = note
+        self._running = None
+        if self._waiting:
+            self._next()
+        # Also after a failure: what was measured before it stands in the history.
+        self._changed()
+
+    # -- results that no longer tell the truth ------------------------------------------------
+
+    def look_for_changes(self) -> None:
+        """Compare what results depend on with what is installed now."""
+        sight = self._look()
+        measured = [
+            (pair.name, pair.main.path, pair.draft.path, run)
+            for pair in sight.pairs
+            if pair.main is not None
+            and pair.draft is not None
+            and (run := self._stores.history.latest_run(pair.main.key, pair.draft.key)) is not None
+        ]
+        self._jobs.scout("stale", lambda: _stale(measured, sight.engine_version), self._learn_stale)
+
+    def _learn_stale(self, found: dict[str, tuple[str, ...]]) -> None:
+        fresh = {name: why for name, why in found.items() if self._told_stale.get(name) != why}
+        self._told_stale = found
+        if found != self.stale:
+            self.stale = found
+            self._changed()
+        for name, why in fresh.items():
+            self._say("info", f"the benchmark of {name} is stale: {'; '.join(why)}")
+        if fresh and self._look().config.benchmark.schedule:
+            self._again(STALE_AFTER)
+
+
+def _weigh(sight: Sight, pairs: list[tuple[Model, Model]]) -> _Weighed:
+    asked_at: float | None = None
+    server: ServerSeen | None = None
+    if sight.config.benchmark.engine != "mlx" and sight.home is not None:
+        asked_at = time.time()
+        server = survey.ask_server(sight.home, sight.config.lmstudio)
+    plan = _plan(sight, pairs, server, None)
+    needed = [memory.needed(main, draft) for main, draft in plan.mlx]
+    # The main is in the server's memory as a rule; with the draft it is the server's to find room.
+    needed += [memory.needed(pair.draft) for pair in plan.server]
+    return _Weighed(plan, server, _readings(sight, max(needed, default=0), asked_at))
+
+
+def _readings(sight: Sight, needed: int, asked_at: float | None) -> Readings:
+    return preconditions.read(
+        None if sight.home is None else sight.home.path, needed, asked_at=asked_at
+    )
+
+
+def _plan(
+    sight: Sight,
+    pairs: Iterable[tuple[Model, Model]],
+    server: ServerSeen | None,
+    asked: engine.Asked | None,
+) -> Plan:
+    lengths = {
+        (pair.main.key, pair.draft.key): pair.draft_tokens
+        for pair in sight.pairs
+        if pair.main is not None and pair.draft is not None and pair.draft_tokens is not None
+    }
+    wanted = asked or sight.config.benchmark.engine
+    return engine.plan(wanted, pairs, sight.models, server, sight.explain, lengths)
+
+
+def _stale(
+    measured: Iterable[tuple[str, Path, Path, Run]], engine_version: str | None
+) -> dict[str, tuple[str, ...]]:
+    # Reads packages' metadata, which a daemon's start need not wait for.
+    from specd.bench import circumstances  # noqa: PLC0415
+
+    found: dict[str, tuple[str, ...]] = {}
+    for name, main, draft, run in measured:
+        now = circumstances.dependencies(main, draft, engine_version=engine_version)
+        why = staleness.stale(run.result.engine, run.context, now)
+        if why:
+            found[name] = why
+    return found

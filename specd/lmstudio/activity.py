@@ -1,0 +1,101 @@
+"""Whether LM Studio is at work for somebody: what it wrote last, and what its processes do.
+
+A request leaves lines in the server log and an answer a new conversation file, so their time stamps
+tell when it was used. A generation under way shows in the processor time of its processes, even
+where a GPU does most of the work.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from specd.lmstudio import app, keys, server_log
+
+if TYPE_CHECKING:
+    import psutil
+
+AT_WORK: Final = 0.25
+"""Share of one core; an idle LM Studio takes a few hundredths."""
+
+OWN_S: Final = 5.0
+"""A server log may be written this much after what it tells of."""
+
+_MAX_FOLDERS: Final = 1_000
+
+
+def last_used(home: Path, asked_at: float | None = None) -> float | None:
+    """When LM Studio last wrote of use, in seconds since 1970; None where it never did.
+
+    ``asked_at`` is when specd itself asked the server something: what the log says of that does not
+    count.
+    """
+    log = server_log.newest(home)
+    logged = None if log is None else _modified(log)
+    if logged is not None and asked_at is not None and abs(logged - asked_at) < OWN_S:
+        logged = None
+    chatted = _newest_below(home / keys.CONVERSATIONS)
+    return max((each for each in (logged, chatted) if each is not None), default=None)
+
+
+def generating(home: Path, over_s: float) -> bool | None:
+    """Whether its processes are at work, watched for ``over_s`` seconds; None: it does not run."""
+    import psutil  # noqa: PLC0415 - as in app
+
+    family: list[psutil.Process] = []
+    for each in app.running(home):
+        try:
+            oldest = psutil.Process(each.pid)
+            family += [oldest, *oldest.children(recursive=True)]
+        except psutil.Error:
+            continue
+    if not family:
+        return None
+    before = _processor_seconds(family)
+    started = time.monotonic()
+    time.sleep(over_s)
+    after = _processor_seconds(family)
+    spent = sum(after[pid] - before[pid] for pid in before.keys() & after.keys())
+    return spent / (time.monotonic() - started) > AT_WORK
+
+
+def _processor_seconds(family: list[psutil.Process]) -> dict[int, float]:
+    import psutil  # noqa: PLC0415 - as in app
+
+    found: dict[int, float] = {}
+    for process in family:
+        try:
+            times = process.cpu_times()
+        except psutil.Error:
+            continue
+        found[process.pid] = times.user + times.system
+    return found
+
+
+def _newest_below(folder: Path) -> float | None:
+    newest: float | None = None
+    waiting = [folder]
+    for _ in range(_MAX_FOLDERS):
+        if not waiting:
+            break
+        try:
+            entries = list(os.scandir(waiting.pop()))
+        except OSError:
+            continue
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(Path(entry.path))
+            elif entry.name.endswith(keys.CONVERSATION_SUFFIX):
+                modified = _modified(Path(entry.path))
+                if modified is not None:
+                    newest = max(modified, newest or 0.0)
+    return newest
+
+
+def _modified(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from specd.agent import benchmarks
+from specd.agent.benchmarks import Benchmarks, Sight
+from specd.agent.inbox import Inbox
+from specd.agent.jobs import Jobs
+from specd.bench.silence import Circumstances
+from specd.config import Benchmark, Pair, SpecdConfig
+from specd.demo.models import SMALL, ensure
+from specd.lmstudio.home import find_home
+from specd.lmstudio.models import index
+from specd.reconcile.stores import Stores
+from specd.worker.client import Limits, run_task
+from tests.chats import answer, chat, keep
+from tests.cli.test_history import result
+from tests.daemon import until
+
+pytestmark = pytest.mark.mlx
+
+MAIN, DRAFT = "smollm2-small-deep-fp16", "smollm2-small-4bit"
+ANYTIME = Benchmark(engine="mlx", only_when_idle=False, only_on_ac=False)
+
+
+@dataclass
+class Daemon:
+    """What a daemon's loop is to its benchmarks, with real stores, workers and models."""
+
+    stores: Stores
+    sight: Sight
+    inbox: Inbox = field(default_factory=Inbox)
+    said: list[str] = field(default_factory=list)
+    again: list[timedelta] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.jobs = Jobs(self.inbox)
+        self.bench = Benchmarks(
+            self.jobs,
+            self.stores,
+            look=lambda: self.sight,
+            say=lambda _level, message, **_: self.said.append(message),
+            again=self.again.append,
+            changed=lambda: None,
+        )
+
+    def wants(self, wanted: Benchmark) -> None:
+        config = self.sight.config.model_copy(update={"benchmark": wanted})
+        self.sight = replace(self.sight, config=config)
+
+    def until(self, true: Callable[[], Any], what: str, seconds: float = 60) -> None:
+        def turn() -> bool:
+            for task in self.inbox.take(0.01).tasks:
+                task()
+            return bool(true())
+
+        until(turn, f"{what}; said: {self.said}", seconds)
+
+    def heard(self, words: str) -> Callable[[], bool]:
+        return lambda: any(words in line for line in self.said)
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
+    home = tmp_path / "lmstudio"
+    for recipe in (SMALL.main, SMALL.good):
+        link = home / "models" / recipe.identifier
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(ensure(recipe))
+    (home / "settings.json").write_text("{}")
+    monkeypatch.setenv("LMSTUDIO_HOME", str(home))
+    models = index(home / "models").models
+    config = SpecdConfig(pair=(Pair(main=MAIN, draft=DRAFT),), benchmark=ANYTIME)
+    stores = Stores.open(tmp_path / "state")
+    (main,), (draft,) = ([m for m in models if m.key == key] for key in (MAIN, DRAFT))
+    run_task("verdicts", stores.verdict_request([(main, draft)]), limits=Limits(120))
+    sight = Sight(
+        config,
+        find_home("auto"),  # type: ignore[arg-type] # it is there
+        models,
+        stores.resolve(config, models),
+        None,
+        "0.3.30",
+        lambda _main, _draft: Circumstances(),
+    )
+    made = Daemon(stores, sight)
+    yield made
+    made.jobs.close()
+    stores.close()
+
+
+def workers() -> list[psutil.Process]:
+    found = psutil.Process().children(recursive=True)
+    return [each for each in found if "specd.worker" in each.cmdline()]
+
+
+def test_a_benchmark_that_was_asked_for_runs_and_stands_in_the_history(daemon: Daemon) -> None:
+    asked = {"main": MAIN, "drafts": [DRAFT], "suite": "brief", "quick": True}
+    assert daemon.bench.start(asked) == "started"
+    assert (daemon.bench.note or "").startswith("running now")
+    assert daemon.bench.start({}) == "a benchmark is already running"
+    daemon.until(daemon.heard(f"measured {MAIN} ← {DRAFT}"), "it is measured")
+    assert daemon.bench.note is None
+    run = daemon.stores.history.latest_run(MAIN, DRAFT)
+    assert run is not None
+    assert run.context["main_files"]
+    daemon.bench.look_for_changes()
+    daemon.until(lambda: not daemon.jobs.running("stale"), "it is compared")
+    assert daemon.bench.stale == {}
+
+
+def test_while_lm_studio_is_in_use_it_is_postponed_with_the_reason(daemon: Daemon) -> None:
+    keep(daemon.sight.home.path / "conversations", "a", chat(answer()))  # type: ignore[union-attr]
+    daemon.wants(Benchmark(engine="mlx", only_on_ac=False))
+    daemon.bench.due()
+    daemon.until(lambda: daemon.bench.note, "it is decided")
+    assert "postponed: " in (daemon.bench.note or "")
+    assert "(only_when_idle)" in (daemon.bench.note or "")
+    assert daemon.again == [benchmarks.AGAIN]
+    assert workers() == []
+
+
+def test_without_a_proven_pair_there_is_nothing_to_measure(daemon: Daemon) -> None:
+    daemon.sight = replace(daemon.sight, pairs=())
+    daemon.bench.due()
+    assert daemon.bench.note == "no pair to measure yet"
+    assert daemon.bench.start({}) == "there is no pair to measure"
+
+
+def test_its_minutes_over_the_worker_is_killed_and_the_reason_stays(daemon: Daemon) -> None:
+    daemon.wants(Benchmark.model_construct(**{**dict(ANYTIME), "max_minutes": 0.02}))
+    assert daemon.bench.start({}) == "started"
+    daemon.until(daemon.heard("benchmark failed"), "it ends")
+    assert "stopped after its time limit of 1.2 s" in (daemon.bench.note or "")
+    assert workers() == []
+    assert daemon.stores.history.recover() is None
+
+
+def test_it_gives_way_when_somebody_begins_to_use_lm_studio(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmarks, "LOOK_S", 0.0)
+    monkeypatch.setattr(benchmarks.preconditions, "BUSY_LOAD", 1000.0)
+    daemon.wants(Benchmark(engine="mlx", only_on_ac=False))
+    daemon.bench.due()
+    daemon.until(daemon.heard("benchmark started"), "it begins")
+    (worker,) = workers() or [None]
+    keep(daemon.sight.home.path / "conversations", "a", chat(answer()))  # type: ignore[union-attr]
+    daemon.until(daemon.heard("benchmark postponed: LM Studio was used"), "it gives way")
+    assert (daemon.bench.note or "").startswith("postponed: LM Studio was used")
+    assert daemon.again == [benchmarks.AGAIN]
+    assert worker is None or not worker.is_running()
+    assert daemon.stores.history.recent(1) == ()
+
+
+def test_other_model_files_make_a_result_stale_and_have_it_measured_again(
+    daemon: Daemon,
+) -> None:
+    measured = replace(result(1, 1.2), main=MAIN, draft=DRAFT)
+    daemon.stores.history.add(measured, {"main_files": "other", "engine": "0.3.1"})
+    for _ in range(2):
+        daemon.bench.look_for_changes()
+        daemon.until(lambda: not daemon.jobs.running("stale"), "it is compared")
+    assert daemon.bench.stale == {f"{MAIN} ← {DRAFT}": ("the main's files changed",)}
+    assert daemon.again == [benchmarks.STALE_AFTER]
+
+
+def test_never_means_never_also_for_stale_results(daemon: Daemon) -> None:
+    daemon.wants(ANYTIME.model_copy(update={"schedule": ""}))
+    measured = replace(result(1, 1.2), main=MAIN, draft=DRAFT)
+    daemon.stores.history.add(measured, {"main_files": "other"})
+    daemon.bench.look_for_changes()
+    daemon.until(lambda: daemon.bench.stale, "it is compared")
+    assert daemon.again == []

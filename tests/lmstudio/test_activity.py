@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from specd.lmstudio import activity
+from tests.daemon import until
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="macOS runs its own programs only from where they belong"
+)
+
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a program as LM Studio's headless sibling, whose name it then has."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def run(program: str, *words: str) -> subprocess.Popen[bytes]:
+        path = tmp_path / "llmster"
+        shutil.copy(shutil.which(program) or program, path)
+        process = subprocess.Popen([path, *words], stdout=subprocess.DEVNULL)
+        started.append(process)
+        until(lambda: psutil.Process(process.pid).name() == "llmster", "it has its name")
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_an_lm_studio_that_sleeps_is_not_generating(start: Start, tmp_path: Path) -> None:
+    start("sleep", "60")
+    assert activity.generating(tmp_path, 0.3) is False
+
+
+def test_an_lm_studio_that_works_is_generating(start: Start, tmp_path: Path) -> None:
+    start("yes")
+    until(lambda: activity.generating(tmp_path, 0.3), "it is seen at work")
+
+
+def test_where_it_does_not_run_nothing_is_known(tmp_path: Path) -> None:
+    running = any(p.info["name"] == "llmster" for p in psutil.process_iter(["name"]))
+    assert running or activity.generating(tmp_path, 0.1) is None
