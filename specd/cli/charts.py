@@ -35,13 +35,14 @@ def lengths(result: BenchResult, columns: int) -> str:
     figure.y_ticks_fkt = lambda low, _high: f"{low:.1f}"
     figure.plot(xs, ys, label=name)
     measured = _measured(result)
+    tried = best.draft_tokens if best.tried is None else best.tried
     at = dict(shown).get(best.draft_tokens)
     if at is not None:
         words = f"best: {best.draft_tokens}" if best.draft_tokens else "best: none"
-        above = max(at, measured or 0.0) + highest / HEIGHT
-        figure.text([best.draft_tokens], [above], [words])
-    if measured is not None and best.draft_tokens:
-        figure.scatter([best.draft_tokens], [measured], marker="●", label="measured")
+        above = max(at, (measured or 0.0) if tried == best.draft_tokens else 0.0)
+        figure.text([best.draft_tokens], [above + highest / HEIGHT], [words])
+    if measured is not None and tried:
+        figure.scatter([tried], [measured], marker="●", label="measured")
     return _shown(figure)
 
 

@@ -59,9 +59,10 @@ class Daemon:
         def turn() -> bool:
             for task in self.inbox.take(0.01).tasks:
                 task()
+            assert not self.heard("failed")() or "failed" in what, self.said
             return bool(true())
 
-        until(turn, f"{what}; said: {self.said}", seconds)
+        until(turn, what, seconds)
 
     def heard(self, words: str) -> Callable[[], bool]:
         return lambda: any(words in line for line in self.said)
@@ -102,11 +103,12 @@ def workers() -> list[psutil.Process]:
 
 
 def test_a_benchmark_that_was_asked_for_runs_and_stands_in_the_history(daemon: Daemon) -> None:
+    daemon.wants(Benchmark.model_construct(**{**dict(ANYTIME), "max_minutes": 0.5}))
     asked = {"main": MAIN, "drafts": [DRAFT], "suite": "brief", "quick": True}
     assert daemon.bench.start(asked) == "started"
     assert (daemon.bench.note or "").startswith("running now")
     assert daemon.bench.start({}) == "a benchmark is already running"
-    daemon.until(daemon.heard(f"measured {MAIN} ← {DRAFT}"), "it is measured")
+    daemon.until(daemon.heard(f"measured {MAIN} ← {DRAFT}"), "it is measured", 120)
     assert daemon.bench.note is None
     run = daemon.stores.history.latest_run(MAIN, DRAFT)
     assert run is not None
@@ -137,7 +139,7 @@ def test_without_a_proven_pair_there_is_nothing_to_measure(daemon: Daemon) -> No
 def test_its_minutes_over_the_worker_is_killed_and_the_reason_stays(daemon: Daemon) -> None:
     daemon.wants(Benchmark.model_construct(**{**dict(ANYTIME), "max_minutes": 0.02}))
     assert daemon.bench.start({}) == "started"
-    daemon.until(daemon.heard("benchmark failed"), "it ends")
+    daemon.until(daemon.heard("benchmark failed"), "it has failed")
     assert "stopped after its time limit of 1.2 s" in (daemon.bench.note or "")
     assert workers() == []
     assert daemon.stores.history.recover() is None
