@@ -16,8 +16,10 @@ from specd.agent.jobs import Jobs
 from specd.bench.silence import Circumstances
 from specd.config import Benchmark, Pair, SpecdConfig
 from specd.demo.models import SMALL, ensure
+from specd.demo.serving import standin
 from specd.lmstudio.home import find_home
 from specd.lmstudio.models import index
+from specd.reconcile import survey
 from specd.reconcile.stores import Stores
 from specd.worker.client import Limits, run_task
 from tests.chats import answer, chat, keep
@@ -102,17 +104,26 @@ def workers() -> list[psutil.Process]:
     return [each for each in found if "specd.worker" in each.cmdline()]
 
 
-def test_a_benchmark_that_was_asked_for_runs_and_stands_in_the_history(daemon: Daemon) -> None:
-    daemon.wants(Benchmark.model_construct(**{**dict(ANYTIME), "max_minutes": 0.5}))
-    asked = {"main": MAIN, "drafts": [DRAFT], "suite": "brief", "quick": True}
-    assert daemon.bench.start(asked) == "started"
-    assert (daemon.bench.note or "").startswith("running now")
-    assert daemon.bench.start({}) == "a benchmark is already running"
-    daemon.until(daemon.heard(f"measured {MAIN} ← {DRAFT}"), "it is measured", 120)
+@pytest.mark.parametrize("where", ["server", pytest.param("mlx", marks=pytest.mark.nightly)])
+def test_a_benchmark_that_was_asked_for_runs_and_stands_in_the_history(
+    daemon: Daemon, where: str, tmp_path: Path
+) -> None:
+    minutes = {"server": 0.3, "mlx": 3}[where]
+    daemon.wants(Benchmark.model_construct(**{**dict(ANYTIME), "max_minutes": minutes}))
+    home = daemon.sight.home
+    assert home is not None
+    with standin(home.path, tmp_path / "standin.log"):
+        server = survey.ask_server(home, daemon.sight.config.lmstudio)
+        daemon.sight = replace(daemon.sight, server=server)
+        asked = {"main": MAIN, "drafts": [DRAFT], "suite": "brief", "quick": True}
+        assert daemon.bench.start({**asked, "engine": where}) == "started"
+        assert (daemon.bench.note or "").startswith("running now")
+        assert daemon.bench.start({}) == "a benchmark is already running"
+        daemon.until(daemon.heard(f"measured {MAIN} ← {DRAFT}"), "it is measured", 200)
     assert daemon.bench.note is None
     run = daemon.stores.history.latest_run(MAIN, DRAFT)
     assert run is not None
-    assert run.context["main_files"]
+    assert run.result.engine == where
     daemon.bench.look_for_changes()
     daemon.until(lambda: not daemon.jobs.running("stale"), "it is compared")
     assert daemon.bench.stale == {}
