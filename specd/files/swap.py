@@ -96,6 +96,10 @@ class NoSpace(SwapError):
     """The disk or the quota is full."""
 
 
+class Outside(SwapError):
+    """A link leads out of the directory that the file was to lie in."""
+
+
 class Failed(SwapError):
     """The system refused, in its own words."""
 
@@ -146,18 +150,25 @@ class _Read(_File):
     facts: os.stat_result
 
 
-def update(path: Path, transform: Transform, *, before_write: BeforeWrite) -> Written | None:
+def update(
+    path: Path,
+    transform: Transform,
+    *,
+    before_write: BeforeWrite,
+    within: Path | None = None,
+) -> Written | None:
     """Replace the content of ``path`` by ``transform(content)``; None when there is nothing to do.
 
     ``transform`` is called again with their content when somebody else wrote meanwhile; it gets
     None when there is no file, and returns None to leave things as they are. While it raises
     ``NotUnderstood`` the file is given ``SETTLE_S`` to become whole. ``before_write`` is called
-    with (real path, old, new) before each attempt's exchange: a journal, say.
+    with (real path, old, new) before each attempt's exchange: a journal, say. With ``within``, no
+    link is followed out of that directory.
 
     Raises:
         SwapError: one of its kinds; the file is what it was, or what somebody else made of it.
     """
-    real = Path(os.path.realpath(path))
+    real = _real(path, within)
     with _explaining(real):
         if not real.parent.is_dir():
             if transform(None) is None:
@@ -173,13 +184,13 @@ def update(path: Path, transform: Transform, *, before_write: BeforeWrite) -> Wr
     raise Unsettled(real, f"{real} was written by somebody else {ATTEMPTS} times in a row")
 
 
-def remove(path: Path, content: bytes) -> bool:
-    """Take the file away if ``content`` is all it holds; whether it did.
+def remove(path: Path, content: bytes, *, within: Path | None = None) -> bool:
+    """Take the file away if ``content`` is all it holds; whether it did. ``within`` as above.
 
     Raises:
         SwapError: one of its kinds; the file is still there.
     """
-    real = Path(os.path.realpath(path))
+    real = _real(path, within)
     with _explaining(real), _turn(real.parent), _reading(real) as read:
         if read is None or read.content != content:
             return False
@@ -205,6 +216,13 @@ def recover(directory: Path) -> tuple[Recovered, ...]:
         return _sweep(directory)
 
 
+def _real(path: Path, within: Path | None) -> Path:
+    real = Path(os.path.realpath(path))
+    if within is not None and not real.is_relative_to(os.path.realpath(within)):
+        raise Outside(path, f"{path} leads out of {within}, to {real}; specd does not follow")
+    return real
+
+
 # ---- one attempt -------------------------------------------------------------------------------
 
 
@@ -222,6 +240,8 @@ def _attempt(
                 before_write(real, before, after)
             if not _stands(real, read):
                 return False, None
+            if os.path.realpath(real.parent) != str(real.parent):
+                raise Unsettled(real, f"the folder of {real} became a link to another meanwhile")
             won = _create(part, real) if read is None else _replace(part, real, read, after)
     return won, Written(real, before, after, attempt) if won else None
 

@@ -59,6 +59,7 @@ def _target(home: Path, wanted: WantedDraft) -> Target:
             mtp=wanted.mtp,
             why_none=wanted.why_none,
         ),
+        within=home,
     )
 
 

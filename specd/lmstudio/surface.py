@@ -74,11 +74,15 @@ WishesOf: TypeAlias = Callable[[Content], "tuple[Wish, ...] | Problem"]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One file of a surface, and what is wished of it given what it holds."""
+    """One file of a surface, and what is wished of it given what it holds.
+
+    ``within`` is a directory that no link may lead out of; None where the user's own link counts.
+    """
 
     surface: str
     path: Path
     wishes: WishesOf
+    within: Path | None = None
 
 
 class Surface(Protocol):

@@ -56,11 +56,19 @@ def _apply_one(edit: FileEdit, journal: Journal, by: str) -> Applied:
         if entry:
             journal.settle(entry.pop(), written=False)
         # By the name the planner knows, so that what is restored is held, links or not.
-        number = journal.intend(edit.path, before, after, edit.changes, surface=edit.surface, by=by)
+        number = journal.intend(
+            edit.path,
+            before,
+            after,
+            edit.changes,
+            surface=edit.surface,
+            by=by,
+            within=edit.within,
+        )
         entry.append(number)
 
     try:
-        written = swap.update(edit.path, transform, before_write=record)
+        written = swap.update(edit.path, transform, before_write=record, within=edit.within)
     except swap.SwapError as error:
         if entry and journal.settle_by_looking(entry[0]) == "written":
             # What failed came after the exchange: the values stand, and can be taken back.
@@ -69,7 +77,7 @@ def _apply_one(edit: FileEdit, journal: Journal, by: str) -> Applied:
             edit,
             problem=str(error),
             conflict=isinstance(error, swap.Unsettled),
-            permanent=isinstance(error, swap.ReadOnly),
+            permanent=isinstance(error, swap.ReadOnly | swap.Outside),
         )
     except NewerJournal as error:
         return Applied(edit, problem=str(error), permanent=True)

@@ -48,7 +48,7 @@ class Change:
 class Entry:
     """One write of one file. ``time`` is RFC 3339 with zone; the hashes are SHA-256, hex.
 
-    ``before_sha`` is None when the file was created.
+    ``before_sha`` is None when the file was created. No link may lead out of ``within``, if given.
     """
 
     id: int
@@ -60,6 +60,7 @@ class Entry:
     before_sha: str | None
     after_sha: str
     by: str
+    within: Path | None = None
 
     @property
     def removed(self) -> bool:
@@ -147,6 +148,7 @@ def entry_line(entry: Entry) -> bytes:
             "before": entry.before_sha,
             "after": entry.after_sha,
             "by": entry.by,
+            **({} if entry.within is None else {"within": str(entry.within)}),
             "changes": [
                 {
                     "key": change.key,
@@ -180,6 +182,7 @@ def _entry(record: dict[str, Any]) -> Entry:
         before_sha=None if before is None else intern(before),
         after_sha=intern(record["after"]),
         by=intern(record["by"]),
+        within=Path(intern(record["within"])) if "within" in record else None,
     )
 
 

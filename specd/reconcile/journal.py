@@ -89,6 +89,7 @@ class Journal:
         *,
         surface: str,
         by: str,
+        within: Path | None = None,
     ) -> int:
         """Note durably what is about to be written; returns the entry's id.
 
@@ -108,6 +109,7 @@ class Journal:
                 before_sha=None if before is None else entries_.sha(before),
                 after_sha=entries_.sha(after),
                 by=by,
+                within=within,
             )
             known = before is None or self._content(entries_.sha(before)) is not None
             content = b"" if known or before is None else entries_.pack(before)

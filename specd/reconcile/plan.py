@@ -25,7 +25,10 @@ HeldKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class FileEdit:
-    """What to change in one file; ``before`` is None when the file is to be created."""
+    """What to change in one file; ``before`` is None when the file is to be created.
+
+    ``within`` is a directory that no link may lead out of, None where the user's own link counts.
+    """
 
     path: Path
     surface: str
@@ -33,6 +36,7 @@ class FileEdit:
     after: bytes
     edits: tuple[Edit, ...]
     changes: tuple[Change, ...]
+    within: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ def plan(
         if not changes:
             continue
         try:
-            edits.append(_edit_file(file, target.surface, changes))
+            edits.append(_edit_file(file, target, changes))
         except jsonedit.NotUnderstood as error:
             why = f"{file.path}: {error}"
             blocked.append(Blocked(file.path, target.surface, why, unsettled=False))
@@ -104,10 +108,10 @@ def changes_between(file: FileSeen, wishes: Iterable[Wish]) -> tuple[Change, ...
     return tuple(changes)
 
 
-def _edit_file(file: FileSeen, surface: str, changes: tuple[Change, ...]) -> FileEdit:
+def _edit_file(file: FileSeen, target: Target, changes: tuple[Change, ...]) -> FileEdit:
     edits = tuple(Edit(change.at, change.new) for change in changes)
     after = render(file.content, edits)
-    return FileEdit(file.path, surface, file.content, after, edits, changes)
+    return FileEdit(file.path, target.surface, file.content, after, edits, changes, target.within)
 
 
 def render(content: bytes | None, edits: Sequence[Edit]) -> bytes:

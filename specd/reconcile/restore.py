@@ -143,7 +143,7 @@ def _undo(journal: Journal, entry: Entry) -> Restored:
         after = _bytes_before(journal, entry, content, mine)
         return None if after == content else after
 
-    swap.update(entry.path, transform, before_write=lambda *_: None)
+    swap.update(entry.path, transform, before_write=lambda *_: None, within=entry.within)
     return Restored(entry.id, entry.path, tuple(went_back), how[0] if how else "unchanged")
 
 
@@ -152,7 +152,7 @@ def _taken_away(journal: Journal, entry: Entry) -> bool:
     content = read_file(entry.path).content
     if content is None or not journal.is_what_was_written(entry, content):
         return False
-    return swap.remove(entry.path, content)
+    return swap.remove(entry.path, content, within=entry.within)
 
 
 def _bytes_before(journal: Journal, entry: Entry, content: bytes, mine: list[Change]) -> bytes:
