@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -56,9 +55,7 @@ def run_ms(command: list[str], environment: dict[str, str]) -> float:
         RuntimeError: it ended with a code that is neither "all is well" nor "a condition is false".
     """
     started = time.perf_counter()
-    ended = subprocess.run(
-        command, env=os.environ | environment, capture_output=True, text=True, check=False
-    )
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     took = (time.perf_counter() - started) * 1000
     if ended.returncode not in (0, 1):
         raise RuntimeError(f"{' '.join(command)} ended with {ended.returncode}: {ended.stderr}")

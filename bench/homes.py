@@ -60,11 +60,14 @@ class Home:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes specd look here and nowhere else."""
+        """What makes specd look here and nowhere else.
+
+        Python keeps what it compiled, whatever was asked of the one that measures.
+        """
         kept = {
             key: value
             for key, value in os.environ.items()
-            if not key.startswith(("SPECD_", "LMSTUDIO_"))
+            if not key.startswith(("SPECD_", "LMSTUDIO_", "PYTHON"))
         }
         return {
             **kept,
