@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from specd.bench.observed import Observed, Use, accepted_per_round, in_use
 from specd.cli import status, world
@@ -70,16 +70,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _read(request: dict[str, Any], *, show: bool) -> dict[str, Any]:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     shown = show and sys.stderr.isatty()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} of {task.total:.0f} chats"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), disable=not shown, transient=True) as bar:
-        task = bar.add_task("reading figures", total=None)
+        task = bar.add_task("reading figures", total=1)
         return run_task(
             "observe",
             request,
             limits=Limits(READ_S, world.WORKER_MEMORY),
             on_progress=lambda said: bar.update(
-                task, description=f"{said['files']:,} chats, {said['answers']:,} new answers"
+                task, completed=said["files"], total=max(said["of"], said["files"])
             ),
         )
 

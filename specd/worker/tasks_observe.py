@@ -13,6 +13,8 @@ from specd.lmstudio import conversations
 KEEP_EVERY_S = 2.0
 """How often it is kept how far reading has come: what a killed worker has to read again."""
 
+SAY_EVERY_S = 0.2
+
 
 def observe(request: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """``{"conversations": dir, "history": file, "seconds": limit}``.
@@ -27,16 +29,20 @@ def observe(request: dict[str, Any], progress: Callable[[dict[str, Any]], None])
     before = dict(cursor.files)
     files = answers = unreadable = 0
     done = True
+    of = conversations.changed(Path(request["conversations"]), cursor)
     keep_at = time.monotonic() + KEEP_EVERY_S
+    say_at = 0.0
     for batch in conversations.read(Path(request["conversations"]), cursor):
         answers += store.add(batch.answers)
         files += 1
         unreadable += batch.problem is not None
         # Each answer is kept once by its identifier; nobody else need remember them.
         cursor.counted.clear()
+        if time.monotonic() > say_at:
+            progress({"files": files, "of": of, "answers": answers})
+            say_at = time.monotonic() + SAY_EVERY_S
         if time.monotonic() > keep_at:
             store.keep_cursor(cursor, before)
-            progress({"files": files, "answers": answers})
             keep_at = time.monotonic() + KEEP_EVERY_S
         if time.monotonic() > deadline:
             done = False

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
@@ -10,6 +14,7 @@ import pytest
 
 from specd.agent import schedule
 from specd.agent.schedule import Schedule
+from tests.daemon import until
 
 
 @pytest.fixture
@@ -78,3 +83,41 @@ def test_weekdays_count_as_in_everybodys_crontab(made: Schedule):
     assert due is not None
     nominal = due + timedelta(seconds=schedule.JITTER_S * 2)
     assert "Mon" in (due.strftime("%a"), nominal.strftime("%a"))
+
+
+_TIMERS = """
+import sys, time
+from datetime import timedelta
+from specd.agent.schedule import Schedule
+from tests.daemon import until
+timers = Schedule(
+    bench=lambda: print("bench", flush=True),
+    observe=lambda: print("observe", flush=True),
+    observe_first=timedelta(seconds=0),
+    observe_every=timedelta(seconds=0.5),
+)
+timers.start()
+timers.try_bench_again_in(timedelta(seconds=1))
+sys.stdin.read()
+"""
+
+
+def test_what_was_slept_through_runs_once():
+    with subprocess.Popen(
+        [sys.executable, "-c", _TIMERS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "observe\n"
+        process.send_signal(signal.SIGSTOP)
+        asleep = time.monotonic()
+        until(lambda: time.monotonic() - asleep > 4, "it has slept", 10)
+        process.send_signal(signal.SIGCONT)
+        woke = time.monotonic()
+        heard: list[str] = []
+        while time.monotonic() - woke < 0.3 or "bench" not in heard:
+            heard.append(process.stdout.readline().strip())
+        process.kill()
+    assert heard.count("bench") == 1
+    # Eight were due while it slept. One makes up for them; others came just before and after.
+    assert heard.count("observe") <= 4
