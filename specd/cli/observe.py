@@ -5,18 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from specd.bench.expected import Expected, expected
 from specd.bench.observed import Observed, Use, accepted_per_round, in_use
 from specd.cli import status, world
 from specd.cli.paint import paint, safe, wants_colour, width, wrap
-from specd.lmstudio import conversations
+from specd.lmstudio import conversations, names
 from specd.worker.client import Limits, WorkerError, run_task
+
+Promised: TypeAlias = Mapping[tuple[str, str], tuple[Expected, ...]]
 
 READ_S = 600.0
 READ_SHARE = 0.9
@@ -62,11 +66,27 @@ def run(args: argparse.Namespace) -> int:
         print(f"specd: not all was read: {error}", file=sys.stderr)
         code = 1
     sums = seen.stores.observed.sums()
+    promised = {
+        (main, draft): _expected(seen, main, draft, drafted)
+        for main, draft, drafted, _ in _pairs(sums)
+    }
     if args.json:
-        print(json.dumps(to_json(sums), indent=2, ensure_ascii=False))
+        print(json.dumps(to_json(sums, promised), indent=2, ensure_ascii=False))
     else:
-        print(render(sums, width(), colour=wants_colour()))
+        print(render(sums, promised, width(), colour=wants_colour()))
     return code
+
+
+def _expected(
+    seen: world.Seen, main: str, draft: str, drafted: Sequence[Use]
+) -> tuple[Expected, ...]:
+    """What the latest benchmark of the pair promises on the user's prompts."""
+    try:
+        both = [names.resolve(each, seen.world.models).key for each in (main, draft)]
+    except names.NameProblem:
+        return ()
+    measured = seen.stores.history.latest(both[0], both[1])
+    return expected(drafted, measured) if measured is not None else ()
 
 
 def _read(request: dict[str, Any], *, show: bool) -> dict[str, Any]:
@@ -89,8 +109,11 @@ def _read(request: dict[str, Any], *, show: bool) -> dict[str, Any]:
         )
 
 
-def to_json(sums: Observed) -> dict[str, Any]:
-    """``{"read_at", "uses": [{main, draft, draft_tokens, answers, tps, …}], "pairs": […]}``."""
+def to_json(sums: Observed, promised: Promised) -> dict[str, Any]:
+    """``{"read_at", "uses": [{main, draft, draft_tokens, answers, tps, …}], "pairs": […]}``.
+
+    A pair's "expected" is what its latest benchmark promises on these prompts, by draft length.
+    """
     return {
         "read_at": _time(sums.at),
         "uses": [
@@ -104,14 +127,19 @@ def to_json(sums: Observed) -> dict[str, Any]:
             for use in sums.uses
         ],
         "pairs": [
-            {"main": main, "draft": draft, **asdict(in_use(drafted, plain))}
+            {
+                "main": main,
+                "draft": draft,
+                **asdict(in_use(drafted, plain)),
+                "expected": [asdict(each) for each in promised.get((main, draft), ())],
+            }
             for main, draft, drafted, plain in _pairs(sums)
         ],
         "asked": [{**asdict(each), "last": _time(each.last)} for each in sums.asked],
     }
 
 
-def render(sums: Observed, columns: int, *, colour: bool) -> str:
+def render(sums: Observed, promised: Promised, columns: int, *, colour: bool) -> str:
     """Everything for people."""
     if not sums.uses:
         return "no answers yet: LM Studio keeps its figures with chats made in the app"
@@ -123,11 +151,22 @@ def render(sums: Observed, columns: int, *, colour: bool) -> str:
             if pair_main == main and plain:
                 said = status.in_use(asdict(in_use(drafted, plain)))
                 lines.append(f"  {wrap(f'{draft}: {said}', columns, ' ' * 4)}")
+            if pair_main == main and (found := promised.get((main, draft))):
+                lines.append(f"  {wrap(f'{draft}: {_promise(found)}', columns, ' ' * 4)}")
         for each in sums.asked:
             if each.main == main and each.ran == 0:
                 said = f"{each.draft} was asked for in {each.answers} answers and never ran"
                 lines.append(f"  {paint('✗', 'red', colour=colour)} {safe(said)}")
     return "\n".join(lines)
+
+
+def _promise(found: Sequence[Expected]) -> str:
+    best = max(found, key=lambda each: each.tps)
+    return (
+        f"by the latest benchmark's costs, prompts like yours run at {best.tps:.1f} tokens/s "
+        f"({best.speedup:.2f}×) with {best.draft_tokens} draft tokens, the best of "
+        f"{len(found)} lengths that your answers tell of"
+    )
 
 
 def _use(use: Use) -> str:

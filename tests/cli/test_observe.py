@@ -3,11 +3,16 @@ from __future__ import annotations
 import copy
 import json
 import time
+from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from specd import places
+from specd.bench.history import History
 from tests.chats import PRIVATE, answer, chat, keep
+from tests.cli.test_history import result
 from tests.daemon import Sandbox, until
 from tests.lmstudio.homes import mlx_model
 
@@ -57,6 +62,30 @@ def test_a_person_reads_speeds_counts_and_acceptance(used: Sandbox) -> None:
     assert "18.2 tokens/s, 62% accepted, 12 answers" in ran.stdout
     assert "without a draft: 9.1 tokens/s, 12 answers" in ran.stdout
     assert "(2.00×)" in ran.stdout
+
+
+def test_a_benchmarks_costs_promise_a_speed_on_the_users_own_prompts(used: Sandbox) -> None:
+    step = answer(NOW + 5000)
+    step["content"] = [
+        {
+            "type": "text",
+            "text": PRIVATE,
+            "fromDraftModel": n % 2 == 0,
+            "tokensCount": 3 - n % 2 * 2,
+        }
+        for n in range(600)
+    ]
+    keep(used.home / "conversations", "c", chat(step))
+    with closing(History(places.history_path(used.state))) as history:
+        history.add(replace(result(1, 1.1), main="qwen3-8b-4bit", draft="qwen3-0.6b-4bit"), {})
+    ran = used.specd("observe", "--json")
+    assert ran.returncode == 0, ran.stderr
+    (pair,) = json.loads(ran.stdout)["pairs"]
+    assert [each["draft_tokens"] for each in pair["expected"]] == [1, 2, 3]
+    best = pair["expected"][2]
+    assert best["accepted_per_round"] == pytest.approx((300 * 3 + 12 * 3) / (300 + 24))
+    shown = " ".join(used.specd("observe").stdout.split())
+    assert f"run at {best['tps']:.1f} tokens/s" in shown
 
 
 def test_nothing_is_counted_twice_by_asking_twice(used: Sandbox) -> None:
