@@ -27,7 +27,8 @@ def measure(_: Path, *, large: bool) -> Section:
         title="Tuning",
         about=(
             "SmolLM2-135M with more layers and its own first layers as the draft, real generation "
-            "with mlx-lm; every length from 0 to 16 twice, beside one run of specd's benchmark"
+            "with mlx-lm; every length from 0 to 16 as often as specd ran its choice, beside one "
+            "run of specd's benchmark"
         ),
         columns=("seconds of model time", "draft tokens chosen", "its tokens/s ÷ the best's"),
         rows={

@@ -15,9 +15,6 @@ from specd.bench.measure import Asked, Candidate, benchmark
 from specd.bench.predict import LONGEST
 from specd.demo.models import DEMO, SMALL, ensure
 
-PASSES = 2
-"""How often exhaustive measuring runs every prompt at every length; specd confirms as often."""
-
 GRID = (0, 1, 2, 4, 8, 16)
 
 
@@ -38,7 +35,8 @@ def main(*, quick: bool) -> dict[str, object]:
     loading += time.perf_counter() - started
     spent = dict.fromkeys(range(LONGEST + 1), 0.0)
     tokens = dict.fromkeys(range(LONGEST + 1), 0)
-    for number in range(PASSES):
+    # Every length as often as specd ran the one it chose: the same certainty about each.
+    for number in range(result.confirmation.passes if result.confirmation else 1):
         lengths = range(LONGEST + 1) if number % 2 == 0 else range(LONGEST, -1, -1)
         for prompt in asked:
             for length in lengths:

@@ -1,6 +1,6 @@
 """Real runs, side by side: no draft, the length in question, and the length everybody uses.
 
-Every prompt is answered each way in every pass, in an order that turns, so that whatever the
+Every prompt is answered each way in a pass, in an order that turns, so that whatever the
 machine does meanwhile falls on all sides alike. After some passes the interval is looked at, and
 the runs end as soon as it excludes 1. Any ``Engine`` will do.
 
@@ -25,7 +25,7 @@ Say = Callable[[float], None]
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """Answers by draft length and prompt, one for every pass."""
+    """Answers by draft length and prompt, one for every pass that ran the length."""
 
     prompts: tuple[Prompt, ...]
     answers: Mapping[int, tuple[tuple[Timed, ...], ...]]
@@ -38,15 +38,20 @@ class Runs:
         return len(self.answers[0][0])
 
     def pairs(self, one: int, other: int) -> tuple[Paired, ...]:
-        """Seconds per token of two draft lengths, prompt by prompt."""
+        """Seconds per token of two draft lengths, prompt by prompt, of passes that ran both."""
         tokens = [(p.kind, a[0].tokens) for p, a in zip(self.prompts, self.answers[0], strict=True)]
         shares = token_shares(tokens, self.weights)
-        return tuple(
-            Paired(share * count, _per_token(of_one), _per_token(of_other))
-            for share, (_, count), of_one, of_other in zip(
-                shares, tokens, self.answers[one], self.answers[other], strict=True
+        found: list[Paired] = []
+        for at, (share, (_, count)) in enumerate(zip(shares, tokens, strict=True)):
+            both = list(zip(self.answers[one][at], self.answers[other][at], strict=False))
+            found.append(
+                Paired(
+                    share * count,
+                    tuple(each.seconds / each.tokens for each, _ in both),
+                    tuple(each.seconds / each.tokens for _, each in both),
+                )
             )
-        )
+        return tuple(found)
 
     def speedup(self, one: int, other: int) -> float:
         """How much faster ``other`` draft tokens are than ``one``."""
@@ -76,10 +81,6 @@ class Runs:
         return tuple(sorted(found, key=lambda each: (each.run, each.kind, each.times)))
 
 
-def _per_token(answers: Sequence[Timed]) -> tuple[float, ...]:
-    return tuple(each.seconds / each.tokens for each in answers)
-
-
 def confirm(
     engine: Engine,
     prompts: Sequence[Prompt],
@@ -92,26 +93,31 @@ def confirm(
 ) -> Runs | None:
     """Answer every prompt with each of ``lengths``: 0 first, then the one in question.
 
-    Begins no pass that would not end within ``seconds``; ``one_pass`` is how long one is expected
-    to take, until one has been made. None when there is no time for any.
+    Further lengths are there to be compared with the one in question, and run until that is
+    decided. Begins no pass that would not end within ``seconds``; ``one_pass`` is how long one is
+    expected to take, until one has been made. None when there is no time for any.
     """
     answers: dict[int, list[list[Timed]]] = {length: [[] for _ in prompts] for length in lengths}
     begun = engine.clock()
     ended: Ending = "enough"
     runs: Runs | None = None
+    running = list(lengths)
     for number in range(LOOKS[-1]):
         so_far = engine.clock() - begun
         if so_far + (so_far / number if number else one_pass) > seconds:
             ended = "time"
             break
         for at, prompt in enumerate(prompts):
-            for length in _turned(lengths, number + at):
+            for length in _turned(running, number + at):
                 answers[length][at].append(engine.answer(prompt, length))
             say((number + (at + 1) / len(prompts)) / LOOKS[-1])
         runs = _runs(prompts, answers, "enough", weights)
-        if number + 1 in LOOKS and _decided(runs.interval(0, lengths[1])):
-            ended = "decided"
-            break
+        if number + 1 in LOOKS:
+            if _decided(runs.interval(0, lengths[1])):
+                ended = "decided"
+                break
+            others = [each for each in running[2:] if not _decided(runs.interval(each, lengths[1]))]
+            running = [*lengths[:2], *others]
     return runs and _runs(prompts, answers, ended, weights)
 
 

@@ -64,9 +64,15 @@ class Replayable(Engine, Protocol):
         """Which tokens of the main's answer the draft would have guessed."""
 
     def costs(
-        self, prompt: Prompt, *, checking: Sequence[int], known: Costs | None = None
+        self,
+        prompt: Prompt,
+        *,
+        checking: Sequence[int],
+        seconds: float,
+        known: Costs | None = None,
     ) -> Costs:
         """What steps cost: the draft's, and the main's over each of ``checking`` tokens.
 
-        With ``known``, only the latter are measured, and added to it.
+        Each is measured at least twice, and more often within about ``seconds``. With ``known``,
+        only the latter are measured, and added to it.
         """

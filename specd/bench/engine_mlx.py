@@ -26,8 +26,7 @@ from specd.bench.result import EngineName
 from specd.bench.sampling import Sampled
 
 REPEATS = 9
-ENOUGH_S = 1.0
-"""Steps this slow are measured twice: what disturbs them is small beside them."""
+"""How often a step is measured, if there is time for it."""
 
 CHAIN = 4
 """Guesses, or plain tokens, that are timed in one go."""
@@ -70,6 +69,7 @@ class MlxEngine:
         self.main = main.model
         self.tokenizer = main.tokenizer
         self.draft = draft
+        self._caches: dict[int, Any] = {}
 
     @property
     def name(self) -> EngineName:
@@ -140,30 +140,41 @@ class MlxEngine:
         )
 
     def costs(
-        self, prompt: Prompt, *, checking: Sequence[int], known: Costs | None = None
+        self,
+        prompt: Prompt,
+        *,
+        checking: Sequence[int],
+        seconds: float,
+        known: Costs | None = None,
     ) -> Costs:
         """Measure steps after this prompt and after a long one; warm-up excluded."""
         ids = self.encode(prompt)
+        each_s = seconds / 2
         if known is not None:
             return Costs(
-                self._also(known.short, ids, checking), self._also(known.long, ids, checking)
+                self._also(known.short, ids, checking, each_s),
+                self._also(known.long, ids, checking, each_s),
             )
-        short = self._steps(ids, len(ids), checking)
+        short = self._steps(ids, len(ids), checking, each_s)
         per_token = (short.main_prefill.median + short.draft_prefill.median) / len(ids)
         affordable = [each for each in LONG if each * per_token < LONG_S]
         long = max([*affordable, len(ids) + LONG[-1]])
-        return Costs(short, self._steps(ids, long, checking))
+        return Costs(short, self._steps(ids, long, checking, each_s))
 
-    def _steps(self, ids: Sequence[int], context: int, checking: Sequence[int]) -> Steps:
+    def _steps(
+        self, ids: Sequence[int], context: int, checking: Sequence[int], seconds: float
+    ) -> Steps:
         main_cache, main_prefill = _prefill(self.main, ids, context)
         draft_cache, draft_prefill = _prefill(self.draft, ids, context)
+        # Every step leaves the cache as it was, so that further counts need no second prefill.
+        self._caches[context] = main_cache
         steps: dict[str, Callable[[], float]] = {
             "plain": lambda: _chain(self.main, main_cache, ids) / CHAIN,
             "draft": lambda: _chain(self.draft, draft_cache, ids) / CHAIN,
             "one": lambda: _check(self.draft, draft_cache, ids, 1),
             "two": lambda: _check(self.draft, draft_cache, ids, 2),
         }
-        taken = _in_turn(steps | _checks(self.main, main_cache, ids, checking))
+        taken = _in_turn(steps | _checks(self.main, main_cache, ids, checking), seconds)
         catch_up = [two - one for one, two in zip(taken["one"], taken["two"], strict=True)]
         return Steps(
             context=context,
@@ -175,9 +186,11 @@ class MlxEngine:
             draft_prefill=draft_prefill,
         )
 
-    def _also(self, known: Steps, ids: Sequence[int], checking: Sequence[int]) -> Steps:
-        cache, _ = _prefill(self.main, ids, known.context)
-        taken = _in_turn(_checks(self.main, cache, ids, checking))
+    def _also(
+        self, known: Steps, ids: Sequence[int], checking: Sequence[int], seconds: float
+    ) -> Steps:
+        cache = self._caches[known.context]
+        taken = _in_turn(_checks(self.main, cache, ids, checking), seconds)
         more = {count: spread(taken[str(count)]) for count in checking}
         return replace(known, main={**known.main, **more})
 
@@ -200,7 +213,7 @@ def _prefill(model: Any, ids: Sequence[int], context: int) -> tuple[Any, Spread]
     shown = mx.array([_cycled(ids, context)])
     taken: list[float] = []
     cache = make_prompt_cache(model)
-    while len(taken) < 3 and sum(taken) < ENOUGH_S:
+    while len(taken) < 3 and sum(taken) < LONG_S / 2:
         if taken:
             trim_prompt_cache(cache, context)
         started = time.perf_counter()
@@ -249,14 +262,15 @@ def _chain(model: Any, cache: Any, ids: Sequence[int]) -> float:
     return taken
 
 
-def _in_turn(steps: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
+def _in_turn(steps: Mapping[str, Callable[[], float]], seconds: float) -> dict[str, list[float]]:
     """Every step several times, in turn, so that a passing disturbance hits all alike."""
+    until = time.perf_counter() + seconds
     for step in steps.values():
         step()
     taken: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(REPEATS):
+    for number in range(REPEATS):
+        if number > 1 and time.perf_counter() > until:
+            break
         for name, step in steps.items():
             taken[name].append(step())
-        if len(taken) * ENOUGH_S / 4 < sum(map(sum, taken.values())) and len(taken[name]) > 1:
-            break
     return taken

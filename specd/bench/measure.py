@@ -27,6 +27,9 @@ STEPS = (1, 2, 3, 5, 9, 17)
 ANSWERING = 0.4
 """Of the time there is, what the main's own answers may take."""
 
+PRICING = 0.6
+"""Of the time that the main's own answers took, what measuring steps may take."""
+
 FAR_OFF = 0.15
 """A prediction of the main's own speed this far from the measured one is worth a note."""
 
@@ -138,10 +141,13 @@ def _foretell(
         engine.study(prompt, answer) for prompt, answer in zip(asked.prompts, alone, strict=True)
     )
     answers = [each.answer for each in studies]
-    measured = engine.costs(asked.prompts[0], checking=STEPS)
+    budget = PRICING * sum(each.seconds for each in alone)
+    measured = engine.costs(asked.prompts[0], checking=STEPS, seconds=budget)
     lengths = predict.lengths(answers, measured, asked.weights)
     while more := _worth_measuring(answers, measured, lengths, asked.weights):
-        measured = engine.costs(asked.prompts[0], checking=more, known=measured)
+        measured = engine.costs(
+            asked.prompts[0], checking=more, seconds=budget / len(STEPS), known=measured
+        )
         lengths = predict.lengths(answers, measured, asked.weights)
     return _Foretold(
         draft,

@@ -48,6 +48,7 @@ class SimulatedEngine:
     prompts: Sequence[Prompt]
     seed: int = 0
     now: float = 0.0
+    budget: float = 0.0
     differs: bool = False
     agrees: dict[str, list[bool]] = field(default_factory=dict)
     asked: list[tuple[str, int]] = field(default_factory=list)
@@ -106,9 +107,15 @@ class SimulatedEngine:
         )
 
     def costs(
-        self, prompt: Prompt, *, checking: Sequence[int], known: Costs | None = None
+        self,
+        prompt: Prompt,
+        *,
+        checking: Sequence[int],
+        seconds: float,
+        known: Costs | None = None,
     ) -> Costs:
         assert prompt in self.prompts
+        self.budget = seconds
         if known is None:
             return Costs(self._steps(PROMPT_TOKENS, checking), self._steps(LONG, checking))
         return Costs(*(self._also(each, checking) for each in (known.short, known.long)))
@@ -136,7 +143,8 @@ class SimulatedEngine:
     def _measure(self, seconds: float) -> Spread:
         # One more for warming up, as the real engine takes.
         self._spend(seconds)
-        return spread([self._spend(self._noisy(seconds)) for _ in range(9)])
+        repeats = max(2, min(9, round(self.budget / (60 * self.setting.step))))
+        return spread([self._spend(self._noisy(seconds)) for _ in range(repeats)])
 
     def _step(self, tokens: int, at: int) -> float:
         cost = 1.0 if tokens == 1 else self.setting.checking(tokens)

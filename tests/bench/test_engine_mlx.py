@@ -73,7 +73,7 @@ def test_layers_that_add_nothing_cost_time_and_change_no_word(figures: Figures) 
 
 def test_costs_are_measured_at_a_short_and_a_long_context_for_every_count() -> None:
     engine = tiny.engine(noise=0.01)
-    costs = engine.costs(PROMPT, checking=STEPS)
+    costs = engine.costs(PROMPT, checking=STEPS, seconds=0.5)
     for steps in (costs.short, costs.long):
         assert sorted(steps.main) == list(STEPS)
         assert steps.main[17].median > steps.main[1].median
@@ -86,8 +86,8 @@ def test_costs_are_measured_at_a_short_and_a_long_context_for_every_count() -> N
 
 def test_further_counts_are_added_to_what_is_known() -> None:
     engine = tiny.engine(noise=0.01)
-    known = engine.costs(PROMPT, checking=(1, 5))
-    more = engine.costs(PROMPT, checking=(3,), known=known)
+    known = engine.costs(PROMPT, checking=(1, 5), seconds=0.1)
+    more = engine.costs(PROMPT, checking=(3,), seconds=0.1, known=known)
     assert sorted(more.long.main) == [1, 3, 5]
     assert more.short.plain == known.short.plain
     assert more.short.main[5] == known.short.main[5]
@@ -105,7 +105,7 @@ def test_a_draft_writes_what_the_main_would_have_written() -> None:
 def test_measuring_leaves_the_next_answer_as_it_was() -> None:
     engine = tiny.engine(noise=0.01)
     before = engine.answer(PROMPT, 2)
-    engine.costs(PROMPT, checking=(1, 2))
+    engine.costs(PROMPT, checking=(1, 2), seconds=0.1)
     after = engine.answer(PROMPT, 2)
     assert (after.said, after.from_draft) == (before.said, before.from_draft)
 
