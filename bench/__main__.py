@@ -25,6 +25,7 @@ from bench import (
     starting,
     storm,
     tuning,
+    verdicts,
 )
 from bench.figures import Section
 
@@ -60,6 +61,7 @@ SECTIONS: dict[str, Callable[[Path, Size], Section]] = {
         root, seconds=size.of(10, 2), contenders=drift.present()
     ),
     "scale": lambda root, size: scale.measure(root, large=size.full),
+    "verdicts": lambda root, size: verdicts.measure(root, large=size.full),
     "tuning": lambda root, size: tuning.measure(root, large=size.full),
 }
 

@@ -65,13 +65,9 @@ def compare(main_name: str, main: Fingerprint, draft_name: str, draft: Fingerpri
 
 
 def _sort(main: Fingerprint, draft: Fingerprint) -> _Ids:
-    written = main.tokens[: main.logits]
-    drafted = draft.tokens[: draft.logits]
-    if written == drafted:
-        unlike: list[int] = []
-    else:
-        pairs = enumerate(zip_longest(written, drafted))
-        unlike = [number for number, (one, other) in pairs if one is not other and one != other]
+    written = main.texts[: main.logits]
+    drafted = draft.texts[: draft.logits]
+    unlike = _unlike(main, draft)
     there = [number for number in unlike if _has(drafted, number)]
     lacking = [number for number in unlike if not _has(drafted, number)]
     return _Ids(
@@ -88,12 +84,31 @@ def _sort(main: Fingerprint, draft: Fingerprint) -> _Ids:
     )
 
 
-def _has(tokens: tuple[bytes | None, ...], number: int) -> bool:
-    return number < len(tokens) and tokens[number] is not None
+def _unlike(main: Fingerprint, draft: Fingerprint) -> list[int]:
+    """The ids that spell different bytes, among those the two can answer with."""
+    if main.family != draft.family:
+        pairs = zip_longest(main.tokens[: main.logits], draft.tokens[: draft.logits])
+        return [number for number, (one, other) in enumerate(pairs) if one != other]
+    # Within a family the same text is the same bytes, and only what differs has to be spelled.
+    written, drafted = main.texts[: main.logits], draft.texts[: draft.logits]
+    if written == drafted:
+        return []
+    texts = enumerate(zip_longest(written, drafted))
+    unlike = [number for number, (one, other) in texts if one is not other and one != other]
+    return [
+        number
+        for number in unlike
+        if not (_has(written, number) and _has(drafted, number))
+        or main.token(number) != draft.token(number)
+    ]
 
 
-def _over(tokens: tuple[bytes | None, ...], rows: int) -> list[int]:
-    return [number for number in range(rows, len(tokens)) if tokens[number] is not None]
+def _has(texts: tuple[str | None, ...], number: int) -> bool:
+    return number < len(texts) and texts[number] is not None
+
+
+def _over(texts: tuple[str | None, ...], rows: int) -> list[int]:
+    return [number for number in range(rows, len(texts)) if texts[number] is not None]
 
 
 def _refusal(ids: _Ids, main: Fingerprint, draft: Fingerprint) -> str | None:
@@ -153,13 +168,13 @@ def _notes(ids: _Ids, main: Fingerprint, draft: Fingerprint, *, refused: bool) -
             "the rows beyond the last token are padding and mean nothing"
         )
     for name, one in (("main", main), ("draft", draft)):
-        if one.rows_from != "weights" and one.rows != len(one.tokens):
+        if one.rows_from != "weights" and one.rows != len(one.texts):
             notes.append(
                 f"the {name}'s weights do not tell their rows; config.json says {one.rows}"
             )
-        if one.rows < len(one.tokens):
+        if one.rows < len(one.texts):
             notes.append(
-                f"the {name}'s tokenizer has ids up to {len(one.tokens) - 1}, and its weights have "
+                f"the {name}'s tokenizer has ids up to {len(one.texts) - 1}, and its weights have "
                 f"{one.rows:,} rows"
             )
         notes += [f"the {name}: {remark}" for remark in one.remarks]
@@ -192,7 +207,7 @@ def _difference(number: int, main: Fingerprint, draft: Fingerprint) -> Differenc
 
 
 def _text(one: Fingerprint, number: int) -> str | None:
-    token = one.tokens[number] if 0 <= number < len(one.tokens) else None
+    token = one.token(number)
     return None if token is None else shown(token)
 
 

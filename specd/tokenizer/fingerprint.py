@@ -10,36 +10,38 @@ import hashlib
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 from specd.tokenizer import gguf_tokens, other_files, roles, tokenizer_json, weights
 from specd.tokenizer.reading import Absent, Unreadable, json_object, whole
+from specd.tokenizer.spelling import Family
 from specd.tokenizer.vocabulary import Vocabulary
 
 __all__ = ["Fingerprint", "Unreadable", "read"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Fingerprint:
     """One model's token ids, and what its weights make of them.
 
-    ``tokens[i]`` is what id ``i`` spells, None for an id without a token; ``special`` holds the
-    ids of control tokens, ``template`` those of the tokens its chat template writes; ``eos`` the
-    ids that end an answer, ``bos`` the one that begins a text. ``rows`` is how many ids the model
-    can be given (its embedding), ``logits`` how many it can answer with; ``rows_from`` tells where
-    they were read ("weights", "config", "tokens"). ``vocab_size`` counts the tokenizer's own
-    tokens, those added to them left out. ``family`` is how its tokens are spelled. ``splits`` is a
-    digest of what decides how text is split, "" where that cannot be told. ``remarks`` are
-    sentences on what is odd about the files.
+    ``texts[i]`` is what the files write for id ``i``, None for an id without a token, and
+    ``family`` how that is spelled; ``tokens`` are the bytes. ``special`` holds the ids of control
+    tokens, ``template`` those of the tokens its chat template writes; ``eos`` the ids that end an
+    answer, ``bos`` the one that begins a text. ``rows`` is how many ids the model can be given (its
+    embedding), ``logits`` how many it can answer with; ``rows_from`` tells where they were read
+    ("weights", "config", "tokens"). ``vocab_size`` counts the tokenizer's own tokens, those added
+    to them left out. ``splits`` is a digest of what decides how text is split, "" where that cannot
+    be told. ``remarks`` are sentences on what is odd about the files.
     """
 
-    tokens: tuple[bytes | None, ...]
+    texts: tuple[str | None, ...]
     special: frozenset[int]
     eos: frozenset[int]
     rows: int
     logits: int
-    family: str
+    family: Family
     vocab_size: int
     bos: int | None = None
     template: frozenset[int] = frozenset()
@@ -50,14 +52,26 @@ class Fingerprint:
     @property
     def count(self) -> int:
         """How many ids have a token."""
-        return len(self.tokens) - self.tokens.count(None)
+        return len(self.texts) - self.texts.count(None)
+
+    @cached_property
+    def tokens(self) -> tuple[bytes | None, ...]:
+        """What each id spells, worked out when it is asked for: mostly texts tell enough."""
+        spelled = iter(self.family.spell([text for text in self.texts if text is not None]))
+        return tuple(None if text is None else next(spelled) for text in self.texts)
+
+    def token(self, number: int) -> bytes | None:
+        """What one id spells."""
+        text = self.texts[number] if 0 <= number < len(self.texts) else None
+        return None if text is None else self.family.spell([text])[0]
 
     def digest(self) -> str:
         """SHA-256 over everything a verdict depends on: equal digests, equal verdicts."""
         hashed = hashlib.sha256()
-        lengths = array("q", [-1 if token is None else len(token) for token in self.tokens])
+        lengths = array("q", [-1 if text is None else len(text) for text in self.texts])
         hashed.update(lengths.tobytes())
-        hashed.update(b"".join(token for token in self.tokens if token))
+        joined = "".join(text for text in self.texts if text)
+        hashed.update(joined.encode("utf-8", "surrogatepass"))
         rest = (
             sorted(self.special),
             sorted(self.eos),
@@ -90,9 +104,9 @@ def _read_folder(folder: Path) -> Fingerprint:
     vocabulary, fast = _vocabulary(folder)
     roles.complete(vocabulary, folder, tokenizer_config, fast=fast)
     generation = json_object(folder / "generation_config.json")
-    room, source = _rows(folder, config, len(vocabulary.tokens))
+    room, source = _rows(folder, config, len(vocabulary.texts))
     return Fingerprint(
-        tokens=tuple(vocabulary.tokens),
+        texts=tuple(vocabulary.texts),
         special=frozenset(vocabulary.special),
         eos=roles.eos(vocabulary, tokenizer_config, config, generation),
         rows=room.embedding,
@@ -162,9 +176,9 @@ def _read_gguf(path: Path) -> Fingerprint:
     vocabulary, told = gguf_tokens.read(path)
     head = told.header
     ends = (head.whole(f"tokenizer.ggml.{role}_token_id") for role in ("eos", "eot", "eom"))
-    size = len(vocabulary.tokens)
+    size = len(vocabulary.texts)
     return Fingerprint(
-        tokens=tuple(vocabulary.tokens),
+        texts=tuple(vocabulary.texts),
         special=frozenset(vocabulary.special),
         eos=frozenset(number for each in ends if (number := whole(each)) is not None),
         rows=size,

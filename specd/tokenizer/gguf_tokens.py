@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from specd.lmstudio import gguf
 from specd.tokenizer import spelling
 from specd.tokenizer.reading import Unreadable
-from specd.tokenizer.spelling import Spelling
 from specd.tokenizer.vocabulary import Vocabulary, check_size
 
 _UNKNOWN: Final = 2  # llama.cpp's enum llama_token_type
@@ -18,12 +18,12 @@ _CONTROL: Final = 3
 _UNUSED: Final = 5
 _PADDING: Final = re.compile(r"\[PAD-?\d+\]")
 
-_FAMILIES: Final[dict[str, tuple[str, Spelling]]] = {
-    "gpt2": ("byte-level", spelling.byte_level),
-    "llama": ("sentencepiece", spelling.sentencepiece()),
-    "t5": ("sentencepiece", spelling.sentencepiece()),
-    "gemma4": ("sentencepiece", spelling.sentencepiece()),
-    "bert": ("sentencepiece", spelling.sentencepiece(byte_tokens=False)),
+_FAMILIES: Final = {
+    "gpt2": spelling.BYTE_LEVEL,
+    "llama": spelling.SENTENCEPIECE,
+    "t5": spelling.SENTENCEPIECE,
+    "gemma4": spelling.SENTENCEPIECE,
+    "bert": replace(spelling.SENTENCEPIECE, byte_tokens=False),
 }
 
 
@@ -42,13 +42,13 @@ def read(path: Path) -> tuple[Vocabulary, gguf.Tokenizer]:
     if not told.tokens:
         raise Unreadable(f"{path.name} holds no tokenizer")
     check_size(len(told.tokens))
-    family, spell = _FAMILIES.get(told.model, ("literal", spelling.literal))
-    tokens: list[bytes | None] = [*spell(told.tokens)]
-    for number, kind in enumerate(told.types[: len(tokens)]):
+    family = _FAMILIES.get(told.model, spelling.LITERAL)
+    texts: list[str | None] = [*told.tokens]
+    for number, kind in enumerate(told.types[: len(texts)]):
         if kind == _UNUSED and _PADDING.fullmatch(told.tokens[number]):
-            tokens[number] = None
+            texts[number] = None
     special = {n for n, kind in enumerate(told.types) if kind in (_CONTROL, _UNKNOWN)}
     ids = {text: number for number, text in enumerate(told.tokens)}
     split = "\n".join((told.model, told.pre, *told.merges))
     splits = hashlib.sha256(split.encode("utf-8", "surrogatepass")).hexdigest()
-    return Vocabulary(family, spell, tokens, ids, special=special, splits=splits), told
+    return Vocabulary(family, texts, ids, special=special, splits=splits), told

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,8 @@ def read_vocab_and_merges(path: Path) -> Vocabulary:
         ids = msgspec.json.decode(content(path, LIMIT_BYTES), type=dict[str, int])
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise Unreadable(f"{path.name} is no vocabulary: {error}") from error
-    tokens = by_id(ids, spelling.byte_level)
     splits = hashlib.sha256(b"merges.txt" + merges).hexdigest()
-    return Vocabulary("byte-level", spelling.byte_level, tokens, ids, splits=splits)
+    return Vocabulary(spelling.BYTE_LEVEL, by_id(ids), ids, splits=splits)
 
 
 def read_words(path: Path) -> Vocabulary:
@@ -72,9 +72,8 @@ def read_words(path: Path) -> Vocabulary:
     except UnicodeDecodeError as error:
         raise Unreadable(f"{path.name} is not UTF-8") from error
     check_size(len(texts))
-    spell = spelling.wordpiece()
     ids = {text: number for number, text in enumerate(texts)}
-    return Vocabulary("wordpiece", spell, [*spell(texts)], ids)
+    return Vocabulary(spelling.WORDPIECE, [*texts], ids)
 
 
 def _sentencepiece(name: str, raw: bytes) -> Vocabulary:
@@ -89,11 +88,11 @@ def _sentencepiece(name: str, raw: bytes) -> Vocabulary:
     check_size(max(1, size))
     numbers = range(size)
     texts = [pieces.IdToPiece(number) for number in numbers]
-    spell = spelling.sentencepiece(byte_tokens=any(map(pieces.IsByte, numbers)))
+    family = replace(spelling.SENTENCEPIECE, byte_tokens=any(map(pieces.IsByte, numbers)))
     special = {n for n in numbers if pieces.IsControl(n) or pieces.IsUnknown(n)}
     ids = {text: number for number, text in enumerate(texts)}
     splits = hashlib.sha256(raw).hexdigest()
-    return Vocabulary("sentencepiece", spell, [*spell(texts)], ids, special=special, splits=splits)
+    return Vocabulary(family, [*texts], ids, special=special, splits=splits)
 
 
 def _ranks(name: str, raw: bytes) -> Vocabulary:
@@ -105,9 +104,8 @@ def _ranks(name: str, raw: bytes) -> Vocabulary:
         if rank is None:
             raise Unreadable(f"{name}, line {number + 1}, is no tiktoken rank")
         ids[spelling.to_alphabet(rank[0])] = rank[1]
-    tokens = by_id(ids, spelling.byte_level)
     splits = hashlib.sha256(b"tiktoken" + raw).hexdigest()
-    return Vocabulary("byte-level", spelling.byte_level, tokens, ids, splits=splits)
+    return Vocabulary(spelling.BYTE_LEVEL, by_id(ids), ids, splits=splits)
 
 
 def _rank(line: bytes) -> tuple[bytes, int] | None:

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import islice
 
 from specd.lmstudio.draft_cache import CacheOpinion
 from specd.lmstudio.model import Model
@@ -71,7 +70,7 @@ def _opinion(why: str, *, accepts: bool, fits: bool, blind: str) -> str:
 
 def _llama_cpp_objection(main: Fingerprint, draft: Fingerprint) -> str | None:
     if main.family != draft.family:
-        return f"the vocabularies are {main.family} and {draft.family}"
+        return f"the vocabularies are {main.family.name} and {draft.family.name}"
     if main.bos != draft.bos:
         return f"the BOS tokens are {main.bos} and {draft.bos}"
     if _first_end(main) != _first_end(draft):
@@ -82,16 +81,15 @@ def _llama_cpp_objection(main: Fingerprint, draft: Fingerprint) -> str | None:
         return f"one has {apart:,} tokens more than the other"
     both = min(main.logits, draft.logits)
     pairs = zip(_padded(main, both), _padded(draft, both), strict=True)
-    for number, (one, other) in enumerate(islice(pairs, LLAMA_CPP_FIRST_ID, None)):
-        if one != other:
-            return f"the text of id {number + LLAMA_CPP_FIRST_ID} differs"
-    return None
+    differing = (n for n, (one, other) in enumerate(pairs) if one != other)
+    first = next((number for number in differing if number >= LLAMA_CPP_FIRST_ID), None)
+    return None if first is None else f"the text of id {first} differs"
 
 
 def _first_end(one: Fingerprint) -> int | None:
     return min(one.eos, default=None)
 
 
-def _padded(one: Fingerprint, size: int) -> tuple[bytes | None, ...]:
-    listed = one.tokens[:size]
+def _padded(one: Fingerprint, size: int) -> tuple[str | None, ...]:
+    listed = one.texts[:size]
     return listed + (None,) * (size - len(listed))

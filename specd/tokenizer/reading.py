@@ -46,7 +46,7 @@ def content(path: Path, limit: int, *, head: int | None = None) -> bytes:
                     f"{path.name} is {facts.st_size >> 20:,} MB; nothing over {limit >> 20} MB is "
                     "read"
                 )
-            return file.read(limit if head is None else head)
+            return file.read(facts.st_size if head is None else head)
     except FileNotFoundError as error:
         raise Absent(f"{path.name} is missing") from error
     except OSError as error:

@@ -52,7 +52,7 @@ def complete(
     for text in _named(config):
         known = vocabulary.id_of(text)
         if known is None:
-            known = vocabulary.next_id() if fast else len(vocabulary.tokens)
+            known = vocabulary.next_id() if fast else len(vocabulary.texts)
             vocabulary.add(text, known, special=True)
         vocabulary.special.add(known)
 

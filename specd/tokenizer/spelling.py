@@ -12,10 +12,43 @@ what the ``tokenizers`` library's decoders do: it stands for its own text.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 Spelling: TypeAlias = "Callable[[Sequence[str]], list[bytes]]"
 """The bytes of many tokens at once: vocabularies are large, and calls cost more than work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """How tokens are spelled: a name, the mark that matters, whether ``<0x0A>`` is a byte."""
+
+    name: str
+    mark: str = ""
+    byte_tokens: bool = False
+
+    def spell(self, texts: Sequence[str]) -> list[bytes]:
+        """The bytes of each of ``texts``."""
+        return self._spelling()(texts)
+
+    def _spelling(self) -> Spelling:
+        match self.name:
+            case "byte-level":
+                return byte_level
+            case "wordpiece":
+                return wordpiece(self.mark)
+            case "sentencepiece":
+                return sentencepiece(self.mark, byte_tokens=self.byte_tokens)
+            case "word-end":
+                return word_end(self.mark)
+            case _:
+                return literal
+
+
+BYTE_LEVEL: Final = Family("byte-level")
+SENTENCEPIECE: Final = Family("sentencepiece", "▁", byte_tokens=True)
+WORDPIECE: Final = Family("wordpiece", "##")
+LITERAL: Final = Family("literal")
 
 
 def _byte_alphabet() -> str:

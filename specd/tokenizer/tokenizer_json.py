@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import msgspec
 
 from specd.tokenizer import spelling
 from specd.tokenizer.reading import Unreadable, content
-from specd.tokenizer.spelling import Spelling
+from specd.tokenizer.spelling import Family
 from specd.tokenizer.vocabulary import Vocabulary, by_id, check_size
 
 FILE = "tokenizer.json"
@@ -48,7 +47,6 @@ class _Tokenizer(msgspec.Struct):
 
 
 _DECODER = msgspec.json.Decoder(_Tokenizer)
-_VOCAB = msgspec.json.Decoder(dict[str, int] | list[tuple[str, float]])
 
 
 def read(path: Path) -> Vocabulary:
@@ -62,10 +60,10 @@ def read(path: Path) -> Vocabulary:
     try:
         tokenizer = _DECODER.decode(raw)
         family = _family(tokenizer)
-        ids, tokens = _vocabulary(bytes(tokenizer.model.vocab), family)
+        ids, texts = _vocabulary(bytes(tokenizer.model.vocab))
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise Unreadable(f"{path.name} is no tokenizer that can be read: {error}") from error
-    made = Vocabulary(family.name, family.spelling(), list(tokens), ids, splits=_splits(tokenizer))
+    made = Vocabulary(family, list(texts), ids, splits=_splits(tokenizer))
     _add(made, tokenizer.added_tokens or [], path.name)
     return made
 
@@ -92,54 +90,36 @@ def _add(made: Vocabulary, listed: list[_Added], name: str) -> None:
         following = max(following, loaded + 1)
 
 
-@dataclass(frozen=True, slots=True)
-class _Family:
-    """How tokens are spelled: a name, the mark that matters, whether ``<0x0A>`` is a byte."""
-
-    name: str
-    mark: str = ""
-    byte_tokens: bool = False
-
-    def spelling(self) -> Spelling:
-        match self.name:
-            case "byte-level":
-                return spelling.byte_level
-            case "wordpiece":
-                return spelling.wordpiece(self.mark)
-            case "sentencepiece":
-                return spelling.sentencepiece(self.mark, byte_tokens=self.byte_tokens)
-            case "word-end":
-                return spelling.word_end(self.mark)
-            case _:
-                return spelling.literal
-
-
 @lru_cache(maxsize=2)
-def _vocabulary(raw: bytes, family: _Family) -> tuple[Mapping[str, int], tuple[bytes | None, ...]]:
+def _vocabulary(raw: bytes) -> tuple[Mapping[str, int], tuple[str | None, ...]]:
     """Kept for the next model: main and draft usually carry the same vocabulary, byte for byte."""
-    vocab = _VOCAB.decode(raw)
-    spell = family.spelling()
-    if isinstance(vocab, list):  # Unigram: (text, score) by position
-        texts = [text for text, _ in vocab]
-        return dict(zip(texts, range(len(texts)), strict=True)), tuple(spell(texts))
-    return vocab, tuple(by_id(vocab, spell))
+    if not raw.startswith(b"{"):  # Unigram: (text, score) by position
+        texts = [text for text, _ in msgspec.json.decode(raw, type=list[tuple[str, float]])]
+        return {text: number for number, text in enumerate(texts)}, tuple(texts)
+    ids = msgspec.json.decode(raw, type=dict[str, int])
+    return ids, tuple(by_id(ids))
 
 
-def _family(tokenizer: _Tokenizer) -> _Family:
+def forget() -> None:
+    """Give back the vocabularies kept for the next model."""
+    _vocabulary.cache_clear()
+
+
+def _family(tokenizer: _Tokenizer) -> Family:
     decoders = {str(each.get("type")): each for each in _parts(tokenizer.decoder, "decoders")}
     before = {str(each.get("type")) for each in _parts(tokenizer.pre_tokenizer, "pretokenizers")}
     model = tokenizer.model
     if "ByteLevel" in decoders or ("ByteLevel" in before and not decoders):
-        return _Family("byte-level")
+        return spelling.BYTE_LEVEL
     if model.type == "WordPiece" or "WordPiece" in decoders:
-        return _Family("wordpiece", model.continuing_subword_prefix or "##")
+        return Family("wordpiece", model.continuing_subword_prefix or "##")
     bytes_ = "ByteFallback" in decoders or bool(model.byte_fallback)
     space = _space(decoders)
     if space is not None or bytes_:
-        return _Family("sentencepiece", space or "▁", bytes_)
+        return Family("sentencepiece", space or "▁", bytes_)
     if model.end_of_word_suffix:
-        return _Family("word-end", model.end_of_word_suffix)
-    return _Family("literal")
+        return Family("word-end", model.end_of_word_suffix)
+    return spelling.LITERAL
 
 
 def _space(decoders: Mapping[str, Mapping[str, Any]]) -> str | None:

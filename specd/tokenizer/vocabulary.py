@@ -6,24 +6,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from specd.tokenizer.reading import Unreadable
-from specd.tokenizer.spelling import Spelling
+from specd.tokenizer.spelling import Family
 
 MAX_IDS = 4 << 20
 
 
 @dataclass(slots=True)
 class Vocabulary:
-    """``tokens[i]`` is what id ``i`` spells, None for an id without a token.
+    """``texts[i]`` is what the file writes for id ``i``, None for an id without a token.
 
-    ``ids`` are the tokenizer model's own tokens as the file writes them, ``added`` those beside it;
-    ``special`` the ids of control tokens. ``splits`` is a digest of what decides how text is split
-    ("" where it cannot be told): equal digests split ordinary text alike. ``remarks`` are sentences
-    on what a reader should know about the files.
+    ``family`` tells how texts are spelled. ``ids`` are the tokenizer model's own tokens as the file
+    writes them, ``added`` those beside it; ``special`` the ids of control tokens. ``splits`` is a
+    digest of what decides how text is split ("" where it cannot be told): equal digests split
+    ordinary text alike. ``remarks`` are sentences on what a reader should know about the files.
     """
 
-    family: str
-    spell: Spelling
-    tokens: list[bytes | None]
+    family: Family
+    texts: list[str | None]
     ids: Mapping[str, int]
     added: dict[str, int] = field(default_factory=dict)
     special: set[int] = field(default_factory=set)
@@ -46,9 +45,9 @@ class Vocabulary:
             Unreadable: no tokenizer has so large an id.
         """
         check_size(number + 1)
-        if number >= len(self.tokens):
-            self.tokens.extend([None] * (number + 1 - len(self.tokens)))
-        (self.tokens[number],) = self.spell([text])
+        if number >= len(self.texts):
+            self.texts.extend([None] * (number + 1 - len(self.texts)))
+        self.texts[number] = text
         self.added[text] = number
         if special:
             self.special.add(number)
@@ -66,24 +65,23 @@ def check_size(size: int) -> None:
         raise Unreadable(f"the tokenizer lists the id {size - 1}; no model has so many tokens")
 
 
-def by_id(ids: Mapping[str, int], spell: Spelling) -> list[bytes | None]:
-    """What each id spells, from the texts' ids.
+def by_id(ids: Mapping[str, int]) -> list[str | None]:
+    """The texts by their ids.
 
     Raises:
         Unreadable: an id is negative, impossibly large, or given to two tokens.
     """
     numbers = list(ids.values())
-    spelled = spell(list(ids))
     if numbers == list(range(len(numbers))):
-        return [*spelled]
+        return [*ids]
     check_size(min(numbers, default=0) + 1)
     check_size(max(numbers, default=0) + 1)
     if len(set(numbers)) != len(numbers):
         raise Unreadable(f"the tokenizer gives the id {_twice(numbers)} to two tokens")
-    tokens: list[bytes | None] = [None] * (max(numbers, default=-1) + 1)
-    for number, token in zip(numbers, spelled, strict=True):
-        tokens[number] = token
-    return tokens
+    texts: list[str | None] = [None] * (max(numbers, default=-1) + 1)
+    for text, number in ids.items():
+        texts[number] = text
+    return texts
 
 
 def _twice(numbers: Iterable[int]) -> int:

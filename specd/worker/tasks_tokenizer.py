@@ -143,7 +143,9 @@ class _Reader:
             digest = read.digest()
             self._hold(digest, read)
             config = _config(path)
-            known = Known(digest, "", content, read.family, read.count, read.vocab_size, config)
+            known = Known(
+                digest, "", content, read.family.name, read.count, read.vocab_size, config
+            )
         self._store.keep_model(path, looks, known)
         return known
 

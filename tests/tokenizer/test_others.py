@@ -7,13 +7,12 @@ import pytest
 from specd.lmstudio.draft_cache import CacheOpinion
 from specd.tokenizer import others
 from specd.tokenizer.fingerprint import Fingerprint
+from specd.tokenizer.spelling import BYTE_LEVEL, SENTENCEPIECE
 from specd.tokenizer.verdict import Verdict
 from tests.tokenizer.models import model
 
-TOKENS = tuple(f"t{number}".encode() for number in range(200))
-MAIN = Fingerprint(
-    TOKENS, frozenset(), frozenset({2}), 256, 256, "byte-level", vocab_size=200, bos=1
-)
+TOKENS = tuple(f"t{number}" for number in range(200))
+MAIN = Fingerprint(TOKENS, frozenset(), frozenset({2}), 256, 256, BYTE_LEVEL, vocab_size=200, bos=1)
 
 
 def llama_cpp(draft: Fingerprint, *, fits: bool) -> str:
@@ -32,10 +31,10 @@ def test_llama_cpp_accepts_the_same_tokens() -> None:
 
 
 def test_llama_cpp_passes_over_the_first_five_ids() -> None:
-    swapped = replace(MAIN, tokens=(TOKENS[3], *TOKENS[1:3], TOKENS[0], *TOKENS[4:]))
+    swapped = replace(MAIN, texts=(TOKENS[3], *TOKENS[1:3], TOKENS[0], *TOKENS[4:]))
     assert "accepts" in llama_cpp(swapped, fits=False)
     assert "wrong: it passes over ids 0 to 4" in llama_cpp(swapped, fits=False)
-    later = replace(MAIN, tokens=(*TOKENS[:5], b"x", *TOKENS[6:]))
+    later = replace(MAIN, texts=(*TOKENS[:5], "x", *TOKENS[6:]))
     assert llama_cpp(later, fits=False) == "refuses: the text of id 5 differs"
 
 
@@ -46,8 +45,8 @@ def test_llama_cpp_passes_over_the_first_five_ids() -> None:
         ({"logits": 256 + 129}, "129 tokens more"),
         ({"bos": 0}, "BOS"),
         ({"eos": frozenset({3})}, "EOS"),
-        ({"family": "sentencepiece"}, "sentencepiece"),
-        ({"tokens": TOKENS[:-1]}, "the text of id 199 differs"),
+        ({"family": SENTENCEPIECE}, "sentencepiece"),
+        ({"texts": TOKENS[:-1]}, "the text of id 199 differs"),
     ],
 )
 def test_llama_cpps_rule(change: dict[str, object], why: str) -> None:
