@@ -95,7 +95,10 @@ def measure(root: Path, *, large: bool) -> Section:
 
 
 def _couple(root: Path, name: str) -> tuple[Path, Path] | None:
-    """Two model folders: one with the tokenizer ``name``, one that lacks its last added token."""
+    """Two model folders: one with the tokenizer ``name``, one that lacks its last added token.
+
+    The rest of the file stays byte for byte, as between models of one publisher.
+    """
     try:
         source = real_tokenizers.folder(name)
     except NotFetched:
@@ -105,10 +108,10 @@ def _couple(root: Path, name: str) -> tuple[Path, Path] | None:
         shutil.copytree(source, folder)
         (folder / "config.json").write_text('{"model_type": "llama", "vocab_size": 300000}')
     path = folders[1] / "tokenizer.json"
-    document = json.loads(path.read_bytes())
-    last = document["added_tokens"].pop()["content"]
-    document["model"]["vocab"].pop(last, None)
-    path.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    start, end = text.index('"added_tokens"'), text.index('"normalizer"')
+    kept = json.loads("{" + text[start:end].rstrip().rstrip(",") + "}")["added_tokens"][:-1]
+    path.write_text(f'{text[:start]}"added_tokens": {json.dumps(kept)},{text[end:]}', "utf-8")
     return folders
 
 

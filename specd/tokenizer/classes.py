@@ -217,8 +217,8 @@ def _wanted(main: Model, mine: Class) -> str:
         return "nothing; at this size LM Studio's docs see no gain in a draft"
     up_to = f" of up to {size:g}B" if size is not None else ", of less than half its size"
     family = main.architecture or "the same"
-    form = "GGUF" if main.format == "gguf" else "MLX"
+    form = "a GGUF" if main.format == "gguf" else "an MLX"
     return (
-        f"a {form} model of the {family} family{up_to} with the same tokenizer ({mine.tokens:,} "
+        f"{form} model of the {family} family{up_to} with the same tokenizer ({mine.tokens:,} "
         "tokens)"
     )

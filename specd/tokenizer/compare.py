@@ -71,7 +71,7 @@ def _sort(main: Fingerprint, draft: Fingerprint) -> _Ids:
     there = [number for number in unlike if _has(drafted, number)]
     lacking = [number for number in unlike if not _has(drafted, number)]
     return _Ids(
-        same=len(drafted) - drafted.count(None) - len(there),
+        same=draft.count - len(_over(draft.texts, draft.logits)) - len(there),
         different=[number for number in there if number < main.rows],
         beyond=_over(drafted, main.rows),
         outside=_over(written, draft.rows),

@@ -49,7 +49,7 @@ class Fingerprint:
     splits: str = ""
     remarks: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def count(self) -> int:
         """How many ids have a token."""
         return len(self.texts) - self.texts.count(None)

@@ -19,6 +19,8 @@ from specd.tokenizer.verdict import Verdict
 LLAMA_CPP_MAX_DIFFERENCE = 128
 LLAMA_CPP_FIRST_ID = 5
 
+_BLOCK = 4096
+
 
 def mlx_engine(main: int, draft: int, *, fits: bool) -> str:
     """Its opinion, given both tokenizers' ``vocab_size``; ``fits`` is what the tokens say."""
@@ -80,10 +82,17 @@ def _llama_cpp_objection(main: Fingerprint, draft: Fingerprint) -> str | None:
     if apart > LLAMA_CPP_MAX_DIFFERENCE:
         return f"one has {apart:,} tokens more than the other"
     both = min(main.logits, draft.logits)
-    pairs = zip(_padded(main, both), _padded(draft, both), strict=True)
-    differing = (n for n, (one, other) in enumerate(pairs) if one != other)
-    first = next((number for number in differing if number >= LLAMA_CPP_FIRST_ID), None)
+    first = _first_difference(_padded(main, both), _padded(draft, both))
     return None if first is None else f"the text of id {first} differs"
+
+
+def _first_difference(main: tuple[str | None, ...], draft: tuple[str | None, ...]) -> int | None:
+    """Looks block by block, since vocabularies are long and mostly alike."""
+    for start in range(LLAMA_CPP_FIRST_ID, len(main), _BLOCK):
+        one, other = main[start : start + _BLOCK], draft[start : start + _BLOCK]
+        if one != other:
+            return next(start + n for n, text in enumerate(one) if text != other[n])
+    return None
 
 
 def _first_end(one: Fingerprint) -> int | None:

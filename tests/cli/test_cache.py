@@ -1,0 +1,91 @@
+"""``specd cache``: LM Studio's opinion beside specd's, moved aside on command alone and undone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from specd.demo.seed_home import DRAFT, MAIN, seed_home
+from tests.daemon import Sandbox
+
+QWEN2_5_3B = "mlx-community/Josiefied-Qwen2.5-3B-abliterated"
+QWEN3_1_7B = "mlx-community/Josiefied-Qwen3-1.7B-abliterated-v1-4bit"
+
+
+@pytest.fixture
+def seeded(tmp_path: Path) -> Sandbox:
+    made = Sandbox(tmp_path)
+    seed_home(made.home)
+    made.config.write_text("")
+    return made
+
+
+def cache(sandbox: Sandbox) -> Path:
+    return sandbox.home / ".internal" / "draft-model-compatibility-cache.json"
+
+
+def shown(sandbox: Sandbox) -> tuple[int, Any]:
+    ran = sandbox.specd("cache", "show", "--json")
+    return ran.returncode, json.loads(ran.stdout)
+
+
+def test_a_cache_that_agrees_stays_where_it_is(seeded: Sandbox) -> None:
+    before = cache(seeded).read_bytes()
+    assert shown(seeded)[0] == 0
+    ran = seeded.specd("cache", "refresh", "--json")
+    assert (ran.returncode, json.loads(ran.stdout)["moved"]) == (0, False)
+    assert cache(seeded).read_bytes() == before
+
+
+def test_what_it_lists_wrongly_and_what_it_leaves_out_is_shown(seeded: Sandbox) -> None:
+    cache(seeded).write_text(json.dumps({QWEN2_5_3B: [QWEN3_1_7B], MAIN: [DRAFT]}))
+    code, found = shown(seeded)
+    assert code == 1
+    told = {(each["main"], each["draft"]): each for each in found["disagreements"]}
+    wrong = told[QWEN2_5_3B, QWEN3_1_7B]
+    assert (wrong["listed"], wrong["verdict"]) == (True, "incompatible")
+    left_out = told[MAIN, QWEN3_1_7B]
+    assert (left_out["listed"], left_out["verdict"]) == (False, "identical")
+    assert (MAIN, DRAFT) not in told
+    text = seeded.specd("cache", "show").stdout
+    assert "specd cache refresh" in text
+    assert cache(seeded).exists()
+
+
+def test_a_stale_cache_is_moved_aside_and_comes_back(seeded: Sandbox) -> None:
+    stale = json.dumps({MAIN: []}).encode()
+    cache(seeded).write_bytes(stale)
+    ran = seeded.specd("cache", "refresh", "--json")
+    told = json.loads(ran.stdout)
+    assert (ran.returncode, told["moved"]) == (0, True)
+    assert not cache(seeded).exists()
+    assert Path(told["to"]).read_bytes() == stale
+    assert "keeps no compatibility cache" in seeded.specd("cache", "show").stdout
+    assert seeded.specd("restore", str(told["journal"])).returncode == 0
+    assert cache(seeded).read_bytes() == stale
+
+
+def test_a_cache_the_app_has_made_anew_is_not_overwritten(seeded: Sandbox) -> None:
+    cache(seeded).write_text(json.dumps({MAIN: []}))
+    number = json.loads(seeded.specd("cache", "refresh", "--json").stdout)["journal"]
+    anew = json.dumps({MAIN: [DRAFT]}).encode()
+    cache(seeded).write_bytes(anew)
+    ran = seeded.specd("restore", str(number))
+    assert "others have changed it since" in ran.stdout
+    assert cache(seeded).read_bytes() == anew
+
+
+def test_nothing_to_move_is_bad_input(seeded: Sandbox) -> None:
+    cache(seeded).unlink()
+    ran = seeded.specd("cache", "refresh", "--force")
+    assert ran.returncode == 2
+    assert "is not there" in ran.stderr
+
+
+def test_a_cache_that_cannot_be_read_may_be_moved_all_the_same(seeded: Sandbox) -> None:
+    cache(seeded).write_bytes(b'{"half')
+    assert "cannot be read" in seeded.specd("cache", "show").stdout
+    assert json.loads(seeded.specd("cache", "refresh", "--json").stdout)["moved"] is True
