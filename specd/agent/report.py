@@ -88,7 +88,7 @@ def change(made: Change) -> dict[str, Any]:
     """One value, old and new; None stands for "not there" and ``null`` alike."""
     return {
         "key": made.key,
-        "old": None if made.old is ABSENT else made.old,
+        "old": None if made.told_old is ABSENT else made.told_old,
         "new": None if made.new is ABSENT else made.new,
         "why": made.why,
     }

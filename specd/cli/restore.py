@@ -91,7 +91,7 @@ def _as_json(entry: Entry) -> dict[str, object]:
         "path": str(entry.path),
         "state": entry.state,
         "changes": [
-            {"key": each.key, "old": show(each.old), "new": show(each.new)}
+            {"key": each.key, "old": show(each.told_old), "new": show(each.new)}
             for each in entry.changes
         ],
     }

@@ -125,6 +125,9 @@ def _unknown(place: KeyPath, value: object) -> str:
 
 
 def _wrong(section: str, key: str, value: object) -> str:
+    if key == "token_env":
+        # What stands where the name of a variable belongs may be the token itself.
+        return f"must be {allowed.words(section, key)}"
     said = f"must be {allowed.words(section, key)}, not {shown(value)}"
     choices = allowed.values(section, key)
     if isinstance(value, str):

@@ -89,7 +89,7 @@ def _apply_one(edit: FileEdit, journal: Journal, by: str) -> Applied:
 
 def describe(change: Change) -> str:
     """``key: old → new`` as a person reads it."""
-    return f"{change.key}: {show(change.old)} → {show(change.new)}"
+    return f"{change.key}: {show(change.told_old)} → {show(change.new)}"
 
 
 def show(value: object) -> str:

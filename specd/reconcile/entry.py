@@ -43,6 +43,12 @@ class Change:
     new: Json | Absent
     why: str
 
+    @property
+    def told_old(self) -> Json | Absent:
+        """``old`` as it may be told: text where specd keeps a switch may be anybody's secret."""
+        foreign = isinstance(self.old, str | list | dict) and isinstance(self.new, int | float)
+        return "(not shown)" if foreign else self.old
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

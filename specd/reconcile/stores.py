@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -113,10 +114,13 @@ class Stores:
 
         Raises:
             OSError: the state directory cannot be used.
+            NewerHistory: a newer specd has worked here; better no daemon than half a one.
         """
         for directory in (self.state, places.tokenizer_cache_dir(self.state)):
             private.sweep(directory)
         damaged = self.history.recover()
+        with contextlib.suppress(sqlite3.Error):
+            self.history.recent(1)
         lines = [damaged] if damaged is not None else []
         lines += self.clear(self.journal.paths())
         for entry in self.journal.recover():
