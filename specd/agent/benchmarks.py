@@ -232,8 +232,10 @@ class Benchmarks:
         def look(readings: Readings) -> None:
             if self._running is None:
                 return
-            # A benchmark on the server is itself a use of LM Studio.
-            seen = replace(readings, unused_s=None) if on_server else readings
+            seen = readings
+            if on_server:
+                # Such a benchmark is itself a use of LM Studio.
+                seen = replace(readings, unused_s=None, generating=None)
             why = preconditions.in_the_way(seen, self._look().config.benchmark)
             if why is not None:
                 self._gave_way = why

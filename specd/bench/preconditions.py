@@ -80,8 +80,6 @@ def postponed(readings: Readings, wanted: Benchmark) -> str | None:
         return why
     if wanted.only_when_idle and readings.load_per_core > BUSY_LOAD:
         return f"the machine is busy, load {readings.load_per_core:.1f} per core (only_when_idle)"
-    if wanted.only_when_idle and readings.generating:
-        return "LM Studio is generating (only_when_idle)"
     if readings.thermal not in (None, "nominal"):
         return f"the machine is hot: {readings.thermal}"
     if readings.needed_bytes > readings.free_bytes:
@@ -102,4 +100,6 @@ def in_the_way(readings: Readings, wanted: Benchmark) -> str | None:
         return f"somebody typed {readings.idle_s:.0f} s ago (only_when_idle)"
     if readings.unused_s is not None and readings.unused_s < USED_S:
         return f"LM Studio was used {readings.unused_s:.0f} s ago (only_when_idle)"
+    if readings.generating:
+        return "LM Studio is generating (only_when_idle)"
     return None
