@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from specd import __version__, places
+from specd import __version__, config, places
 from specd.agent import contender, lock, memory, notify, private, report
 from specd.agent.benchmarks import Benchmarks, Sight
 from specd.agent.events import Events, Level
@@ -223,7 +223,7 @@ class Daemon:
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
-            self._inbox.do(self.reload)
+            self._inbox.do(self._look_at_everything)
         else:
             self._inbox.stop()
 
@@ -287,7 +287,7 @@ class Daemon:
             self._prove_pairs()
             memory.give_back()
         elif dirty or again:
-            if self._config_path in dirty:
+            if dirty & {self._config_path, config.managed_file()}:
                 self.reload()
             self._pass(dirty)
             self._sort_out(dirty)
@@ -414,7 +414,9 @@ class Daemon:
     def _follow(self) -> None:
         directories = survey.directories(self._home, self._world, self._config_path)
         before = self._watch.polling
-        self._watch.follow(directories, [*self._reconciler.paths, self._config_path])
+        self._watch.follow(
+            directories, [*self._reconciler.paths, self._config_path, config.managed_file()]
+        )
         polling = self._watch.polling
         if polling is not None and polling != before:
             self._say("warning", polling)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import sys
 import time
 
@@ -47,3 +50,9 @@ def otherwise_than_as(platform: Platform) -> int | None:
         return None
     running: int = status["pid"]
     return None if running == platform.pid() else running
+
+
+def tell_to_look() -> None:
+    """Have a running daemon look at everything again; nothing where none runs."""
+    with contextlib.suppress(ask.CannotAsk, OSError):
+        os.kill(ask.ask("GET", "/v1/status")["pid"], signal.SIGHUP)

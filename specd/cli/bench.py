@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from specd import config, places
 from specd.bench import preconditions, prompts
 from specd.bench.result import BenchResult
-from specd.cli import charts, check, compare, world
+from specd.cli import alive, charts, check, compare, world
 from specd.cli.paint import width
 from specd.config import ConfigError, SpecdConfig, mix
 from specd.lmstudio import home as homes
@@ -155,6 +155,8 @@ def _measure_and_print(
         return NOT_MEASURED
     for trouble in troubles:
         print(f"specd: {trouble}", file=sys.stderr)
+    if results:
+        alive.tell_to_look()  # what was measured may change what is to be configured
     if args.json and results:
         shown = results[0] if len(results) == 1 else results
         print(json.dumps(shown, indent=2, ensure_ascii=False))

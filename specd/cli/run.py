@@ -17,7 +17,7 @@ def parser() -> argparse.ArgumentParser:
         description="Watch LM Studio's files and keep the wanted settings applied, until stopped.",
         epilog="examples: specd run; specd run --config ./specd.toml; "
         "exit code: 0 stopped, 2 another specd runs here or its directory cannot be used; "
-        "signals: TERM and INT stop it cleanly, HUP reads specd.toml again",
+        "signals: TERM and INT stop it cleanly, HUP looks at everything again",
     )
     made.add_argument("--config", type=Path, metavar="FILE", help="use this specd.toml")
     return made

@@ -98,9 +98,12 @@ def opinion(home: Home, installed: tuple[Model, ...]) -> CacheOpinion | None:
 
 
 def directories(home: Home | NoHome, world: World, config_path: Path) -> tuple[WatchedDir, ...]:
-    """Everything the daemon must watch: LM Studio's directories and specd.toml's."""
-    configured = WatchedDir(config_path.parent, names=frozenset({config_path.name}))
-    return (*watch_directories(home, world.models_dir), configured)
+    """Everything the daemon must watch: LM Studio's directories, specd.toml's and the policy's."""
+    configured = (
+        WatchedDir(path.parent, names=frozenset({path.name}))
+        for path in (config_path, config.managed_file())
+    )
+    return (*watch_directories(home, world.models_dir), *configured)
 
 
 def meaning(home: Home, world: World, path: Path) -> Meaning:
