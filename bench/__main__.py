@@ -53,7 +53,7 @@ SECTIONS: dict[str, Callable[[Path, Size], Section]] = {
     ),
     "homes": lambda root, size: drift.measure_homes(root, drifts=size.of(500, 15), large=size.full),
     "rest": lambda root, size: at_rest.measure(
-        root, seconds=size.of(600, 5), settle=size.of(100, 15)
+        root, seconds=size.of(600, 5), settle=size.of(330, 15)
     ),
     "start": lambda root, size: starting.measure(root, starts=size.of(30, 4)),
     "commands": lambda root, size: commands.measure(root, times=size.of(50, 5)),

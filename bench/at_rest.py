@@ -20,7 +20,8 @@ def measure(root: Path, *, seconds: float, settle: float) -> Section:
     """Memory at the end of ``seconds`` of rest, and CPU, wakeups and writes during them.
 
     ``settle`` is how long, in seconds, they are let alone before: specd proves the pair with MLX,
-    and for a minute it suspects whoever last undid its writes.
+    suspects for a minute whoever last undid its writes, and keeps what it knows of model folders
+    with the first periodic look that finds them unchanged.
     """
     resting: dict[str, Running] = {}
     with ExitStack() as stack:
