@@ -10,11 +10,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from specd.lmstudio.draft_cache import CacheOpinion
 from specd.lmstudio.model import Model
-from specd.tokenizer.fingerprint import Fingerprint
 from specd.tokenizer.verdict import Verdict
+
+if TYPE_CHECKING:  # the daemon asks for opinions and reads no tokenizer
+    from specd.tokenizer.fingerprint import Fingerprint
 
 LLAMA_CPP_MAX_DIFFERENCE = 128
 LLAMA_CPP_FIRST_ID = 5

@@ -15,7 +15,6 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +287,8 @@ def _asked(*what: str) -> str:
 
 @lru_cache(maxsize=1)
 def _versions() -> tuple[str, ...]:
+    from importlib.metadata import version  # noqa: PLC0415 - half of what a look-up imports
+
     return tuple(version(name) for name in ("mlx", "mlx-lm", "transformers"))
 
 
