@@ -32,6 +32,9 @@ from specd.worker.client import Limits, WorkerError, run_task
 
 MEASURED, NOT_MEASURED, BAD_INPUT = 0, 1, 2
 
+GRACE_S = 30.0
+"""How long a worker that plans with its time may overrun it before it is killed."""
+
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of ``specd bench``."""
@@ -218,7 +221,9 @@ def _run(bar: Progress, task: str, request: dict[str, Any], deadline: float) -> 
     def step(said: dict[str, Any]) -> None:
         bar.update(line, description=said["step"], completed=said["done"])
 
-    return run_task(task, request, limits=Limits(deadline - time.monotonic()), on_progress=step)
+    return run_task(
+        task, request, limits=Limits(deadline - time.monotonic() + GRACE_S), on_progress=step
+    )
 
 
 def render(result: dict[str, Any], columns: int) -> str:

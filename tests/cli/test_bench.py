@@ -50,7 +50,7 @@ def load(url: str, parallel: int = 1) -> None:
 
 def test_auto_measures_on_the_server_that_has_the_main_loaded(paired: Sandbox, url: str) -> None:
     load(url)
-    ran = paired.specd("bench", "--suite", "brief", "--minutes", "0.3", "--json")
+    ran = paired.specd("bench", "--suite", "brief", "--minutes", "0.25", "--json")
     assert ran.returncode == 0, ran.stderr
     told = json.loads(ran.stdout)
     assert told["engine"] == "server"
