@@ -329,14 +329,20 @@ class _Conversation:
                 headers=[("Content-Type", "text/event-stream"), ("Cache-Control", "no-store")],
             )
             self._writer.write(self._http.send(head) or b"")
+            # What is said while the recent events are gathered is among them and in the queue.
+            written = 0
             for event in self._backend.recent_events():
                 self._write_event(event)
+                written = event.number
             while not self._reader.at_eof():
                 await asyncio.wait_for(self._writer.drain(), REQUEST_S)
                 try:
-                    self._write_event(await asyncio.wait_for(waiting.get(), HEARTBEAT_S))
+                    event = await asyncio.wait_for(waiting.get(), HEARTBEAT_S)
                 except TimeoutError:
                     self._writer.write(self._http.send(h11.Data(b": still here\n\n")) or b"")
+                    continue
+                if event.number > written:
+                    self._write_event(event)
         finally:
             stop()
 

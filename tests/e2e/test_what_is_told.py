@@ -1,0 +1,120 @@
+"""What leaves the daemon: every write with its undo, the same to all who listen, nothing secret."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+from specd.cli import ask
+from tests.daemon import SETTINGS, Sandbox, until
+
+
+def logged(sandbox: Sandbox, *words: str) -> list[dict[str, Any]]:
+    done = sandbox.specd("logs", "-n", "1000", "--json", *words)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def drift(sandbox: Sandbox, count: int) -> None:
+    sandbox.save(counter=count)
+    until(lambda: sandbox.applied() and sandbox.read()["counter"] == count, "it is restored")
+
+
+def test_every_write_is_a_line_with_file_key_old_new_and_what_undoes_it(sandbox: Sandbox) -> None:
+    sandbox.running()
+    drift(sandbox, 1)
+    until(lambda: len(ask.ask("GET", "/v1/journal", state=sandbox.state)) == 2, "both are noted")
+    entries = json.loads(sandbox.specd("restore", "--list", "--json").stdout)
+    lines = logged(sandbox)
+    for entry in entries:
+        for change in entry["changes"]:
+            (line,) = (
+                each
+                for each in lines
+                if each.get("journal") == entry["id"] and each.get("key") == change["key"]
+            )
+            assert line["file"] == entry["path"] == str(sandbox.settings)
+            assert line["message"].startswith(f"restored {change['key']}: ")
+            assert " → true" in line["message"]
+    assert len(entries) == 2
+
+
+def test_listeners_hear_what_the_log_says(sandbox: Sandbox) -> None:
+    sandbox.running()
+    heard: list[dict[str, Any]] = []
+
+    def listen() -> None:
+        heard.extend(ask.follow("/v1/events", state=sandbox.state))
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    drift(sandbox, 1)
+    sandbox.specd("pause")
+    until(lambda: any("paused" in each["message"] for each in heard), "the last event is heard")
+    said = logged(sandbox)[: len(heard)]
+    assert [each["message"] for each in heard] == [each["message"] for each in said]
+    assert [each["time"] for each in heard] == [each["time"] for each in said]
+    sandbox.stop()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_nothing_secret_is_told_to_anybody(sandbox: Sandbox) -> None:
+    secret = str(SETTINGS["hfDownloadToken"])
+    sandbox.env["LM_API_TOKEN"] = "the-token-of-the-server"
+    sandbox.running()
+    drift(sandbox, 1)
+    told = [
+        sandbox.specd(*words).stdout
+        for words in (
+            ["status", "--json"], ["logs", "-n", "1000"], ["restore", "--list"], ["diff"],
+            ["metrics"], ["report", "-o", "-"], ["doctor"], ["explain", "SettingsApplied"],
+        )
+    ]  # fmt: skip
+    told += [json.dumps(ask.ask("GET", f"/v1/{what}", state=sandbox.state))
+             for what in ("status", "plan", "journal", "history")]  # fmt: skip
+    told.append((sandbox.state / "logs" / "specd.log").read_text())
+    for text in told:
+        assert secret not in text
+        assert "the-token-of-the-server" not in text
+    # What stood in settings.json is kept for its owner alone.
+    for path in sandbox.state.rglob("*"):
+        if not path.is_symlink():
+            assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_the_report_holds_every_restored_drift_with_its_time(sandbox: Sandbox) -> None:
+    sandbox.running()
+    for count in range(1, 4):
+        drift(sandbox, count)
+    page = sandbox.specd("report", "-o", "-").stdout
+    points = re.findall(r"<circle[^>]*>.*?</circle>|<circle[^>]*/>", page, re.DOTALL)
+    restored = [each for each in points if "settings.json" in each]
+    assert len(restored) >= 3, page[-3000:]
+
+
+def test_a_condition_that_turns_false_reaches_the_desktop_when_asked_for(
+    sandbox: Sandbox,
+) -> None:
+    shown = sandbox.root / "shown"
+    program = sandbox.root / "bin" / "notify-send"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >> "{shown}"\n')
+    program.chmod(0o755)
+    sandbox.env["PATH"] = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    sandbox.running()
+    sandbox.settings.write_text("{")
+    until(lambda: sandbox.condition("SettingsApplied")["status"] == "false", "the fault is seen")
+    assert not shown.exists()  # nobody asked for it
+    sandbox.save()
+    until(lambda: sandbox.condition("SettingsApplied")["status"] == "true", "it is mended")
+    sandbox.config.write_text("[agent]\nnotify = true\n")
+    sandbox.specd("explain", "ConfigValid")
+    until(lambda: "configuration read" in sandbox.said(), "the wish is read")
+    sandbox.settings.write_text("{")
+    until(lambda: shown.exists() and "SettingsApplied" in Path(shown).read_text(), "it is shown")
+    lines = shown.read_text().splitlines()
+    assert lines[:3] == ["--app-name=specd", "--", "specd: SettingsApplied"]
