@@ -29,7 +29,7 @@ from specd.tokenizer import fingerprint
 from specd.tokenizer import tokenizer_json as reader
 from specd.tokenizer.compare import compare
 from specd.tokenizer.store import VerdictStore
-from specd.worker.client import environment
+from specd.worker.client import Limits, environment, run_task
 from tests import real_tokenizers
 from tests.npm import NotFetched
 
@@ -170,30 +170,12 @@ def _our_process(main: Path, draft: Path) -> None:
     cache = main.parent / "cache"
     shutil.rmtree(cache, ignore_errors=True)
     request = {"cache": str(cache), "pairs": [[str(main), str(draft)]]}
-    _run([sys.executable, "-m", "specd.worker", "verdicts"], json.dumps(request))
+    run_task("verdicts", request, limits=Limits(120))
 
 
 def _their_process(main: Path, draft: Path) -> None:
-    _run([sys.executable, "-c", THEIRS, str(main), str(draft)], "")
-
-
-def _run(command: list[str], request: str) -> None:
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=environment(),
-        start_new_session=True,
-    )
-    # A worker takes the end of its input for the end of whoever started it, so it stays open.
-    if process.stdin is not None and process.stdout is not None:
-        process.stdin.write(request + "\n")
-        process.stdin.flush()
-        process.stdout.read()
-    if process.wait():
-        raise RuntimeError(f"{command[2]} ended with {process.returncode}")
+    command = [sys.executable, "-c", THEIRS, str(main), str(draft)]
+    subprocess.run(command, env=environment(), check=True, capture_output=True)
 
 
 # -- many models ----------------------------------------------------------------------------------

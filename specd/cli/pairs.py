@@ -88,7 +88,8 @@ def _readable(models: tuple[Model, ...]) -> list[Model]:
 
 
 def _caches(store: VerdictStore, known: dict[str, Known]) -> dict[str, Trimmable]:
-    said = {each.config: store.cache(each) for each in known.values() if each.config}
+    asked = {each.config: each for each in known.values() if each.config}
+    said = {config: store.cache(each) for config, each in asked.items()}
     return {
         name: cache for name, each in known.items() if (cache := said.get(each.config)) is not None
     }
