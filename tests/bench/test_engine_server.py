@@ -28,7 +28,14 @@ ASKED = Asked(Named("main", MAIN), Named("draft", DRAFT), Circumstances(formats=
 SHORT = (prompts.Prompt("short", "Count to ten.", 6),)
 
 
-def measure(server: Server, asked: Asked = ASKED, seconds: float = 12) -> Any:
+@pytest.fixture
+def few_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As few lengths and passes as can be, however long they take on this machine."""
+    monkeypatch.setattr(engine_server, "LENGTHS", (2,))
+    monkeypatch.setattr(engine_server, "PASSES", 1)
+
+
+def measure(server: Server, asked: Asked = ASKED, seconds: float = 120) -> Any:
     steps: list[float] = []
     result, probe = benchmark(
         server,
@@ -71,7 +78,9 @@ def default_draft(home: Path) -> Iterator[None]:
 
 
 @pytest.mark.mlx
-def test_a_pair_is_measured_with_and_without_the_draft_on_a_real_server(server: Server) -> None:
+def test_a_pair_is_measured_with_and_without_the_draft_on_a_real_server(
+    server: Server, few_passes: None
+) -> None:
     result, probe = measure(server)
     assert (result.engine, result.main, result.draft) == ("server", "main", "draft")
     assert result.text_equal
@@ -143,7 +152,7 @@ def plain_server(tmp_path: Path) -> Iterator[Server]:
 
 @pytest.mark.mlx
 def test_a_plain_openai_server_takes_draft_and_length_with_the_request(
-    plain_server: Server,
+    plain_server: Server, few_passes: None
 ) -> None:
     main, draft = str(ensure(SMALL.main)), str(ensure(SMALL.good))
     asked = Asked(Named("main", main), Named("draft", draft), ASKED.known, draft_tokens=3)
