@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import replace
+from typing import Any
 
+import mlx.core as mx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,29 +72,41 @@ def test_the_closed_form_is_between_its_bounds(
     assert low * (1 - 1e-9) <= found <= (draft_tokens + 1) * low * (1 + 1e-9)
 
 
+def drawn_by_the_draft(engine: MlxEngine, prompt: Prompt, said: Any) -> list[float]:
+    """The draft's probability of each token of an answer."""
+    ids = engine.encode(prompt)
+    logits = engine.draft(mx.array([[*ids, *said[:-1]]]))[0, len(ids) - 1 :]
+    chances = mx.softmax(logits / TEMPERATURE, axis=-1)
+    return [float(chances[place, token].item()) for place, token in enumerate(said)]
+
+
 @pytest.mark.mlx
 def test_mlx_lm_accepts_sampled_guesses_as_often_as_the_models_probabilities_say(
     figures: Figures,
 ) -> None:
+    mx.random.seed(1)
     engine = tiny.engine(noise=0.01)
     prompt = replace(STANDARD[0], max_tokens=16)
     sampler = make_sampler(temp=TEMPERATURE)
-    accepted: list[int] = []
-    drafted: list[float] = []
-    chances: list[tuple[float, float]] = []
+    accepted = 0
+    told: list[sampling.Expected] = []
+    chances: list[float] = []
+    studies: list[sampling.Sampled] = []
     for _ in range(30):
-        # With one guess a round, every place that a round begins at is one draw of each model.
-        answer = engine.answer(prompt, 1, sampler=sampler)
-        accepted.append(answer.from_draft or 0)
-        sampled = engine.study(prompt, answer).sampled
-        chances.append((sampled.matching, sampled.rejection))
-        drafted.append(answer.tokens - (answer.from_draft or 0))
-    matching = sum(each for each, _ in chances) / len(chances)
-    rejection = sum(each for _, each in chances) / len(chances)
-    real = sum(accepted) / sum(drafted)
-    noise = math.sqrt(matching * (1 - matching) / sum(drafted))
-    figures(real=real, matching=matching, rejection=rejection)
-    assert real == pytest.approx(matching, abs=5 * noise)
+        answer = engine.answer(prompt, 2, sampler=sampler)
+        accepted += answer.from_draft or 0
+        of_answer = drawn_by_the_draft(engine, prompt, answer.said)
+        chances += of_answer
+        told.append(sampling.expected(of_answer, 2, prompt.max_tokens))
+        studies.append(engine.study(prompt, answer).sampled)
+    foretold = sum(each.accepted for each in told)
+    matching = sum(each.matching for each in studies) / len(studies)
+    rejection = sum(each.rejection for each in studies) / len(studies)
+    mean = sum(chances) / len(chances)
+    figures(accepted=accepted, foretold=foretold, matching=matching, rejection=rejection)
+    assert accepted == pytest.approx(foretold, abs=4 * math.sqrt(foretold))
+    # The main draws its text by p, so the draft's chance of it is Σ p·q in the mean.
+    assert mean == pytest.approx(matching, abs=4 * 0.5 / math.sqrt(len(chances)))
     assert rejection > matching
 
 
