@@ -68,11 +68,13 @@ class Fingerprint:
     def digest(self) -> str:
         """SHA-256 over everything a verdict depends on: equal digests, equal verdicts."""
         hashed = hashlib.sha256()
-        lengths = array("q", [-1 if text is None else len(text) for text in self.texts])
-        hashed.update(lengths.tobytes())
-        joined = "".join(text for text in self.texts if text)
-        hashed.update(joined.encode("utf-8", "surrogatepass"))
+        whole = self.count == len(self.texts)
+        holes = () if whole else [n for n, text in enumerate(self.texts) if text is None]
+        texts = [text or "" for text in self.texts]
+        hashed.update(array("q", map(len, texts)).tobytes())
+        hashed.update("".join(texts).encode("utf-8", "surrogatepass"))
         rest = (
+            holes,
             sorted(self.special),
             sorted(self.eos),
             sorted(self.template),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -255,3 +256,6 @@ def test_equal_digests_mean_equal_fingerprints(tmp_path: Path) -> None:
     more = fingerprint.read(folders.lay_out(tmp_path / "d", folders.small("<x>")))
     assert one.digest() == same.digest()
     assert len({one.digest(), wider.digest(), more.digest()}) == 3
+    unnamed = replace(one, texts=(None, *one.texts[1:]))
+    empty = replace(one, texts=("", *one.texts[1:]))
+    assert len({one.digest(), unnamed.digest(), empty.digest()}) == 3
