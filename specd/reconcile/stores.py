@@ -119,8 +119,9 @@ class Stores:
         for directory in (self.state, places.tokenizer_cache_dir(self.state)):
             private.sweep(directory)
         damaged = self.history.recover()
-        with contextlib.suppress(sqlite3.Error):
-            self.history.recent(1)
+        if places.history_path(self.state).exists():
+            with contextlib.suppress(sqlite3.Error):
+                self.history.recent(1)
         lines = [damaged] if damaged is not None else []
         lines += self.clear(self.journal.paths())
         for entry in self.journal.recover():

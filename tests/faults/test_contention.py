@@ -105,11 +105,11 @@ def test_the_other_side_is_named(sandbox: Sandbox):
     assert named in sandbox.said()
 
 
-def test_what_is_contended_is_forgiven_once_a_write_has_lasted(tmp_path: Path):
+def test_what_is_contended_is_forgiven_once_a_write_has_lasted(root: Path):
     now = [1_000.0]
-    path = settings.path(tmp_path)
-    reconciler = Reconciler(Journal(tmp_path / "journal"), by="test", clock=lambda: now[0])
-    reconciler.want(Want(tmp_path, Speculation(), ()))
+    path = settings.path(root)
+    reconciler = Reconciler(Journal(root / "journal"), by="test", clock=lambda: now[0])
+    reconciler.want(Want(root, Speculation(), ()))
     for _ in range(int(contention.BUDGET) + 20):
         path.write_text(json.dumps(SETTINGS))
         done = reconciler.run({path})
@@ -127,12 +127,12 @@ def test_what_is_contended_is_forgiven_once_a_write_has_lasted(tmp_path: Path):
     assert done.again_in is None
 
 
-def test_writes_of_an_endless_fight_are_few(tmp_path: Path, figures: Figures):
+def test_writes_of_an_endless_fight_are_few(root: Path, figures: Figures):
     now = [1_000.0]
-    path = settings.path(tmp_path)
-    journal = Journal(tmp_path / "journal")
+    path = settings.path(root)
+    journal = Journal(root / "journal")
     reconciler = Reconciler(journal, by="test", clock=lambda: now[0])
-    reconciler.want(Want(tmp_path, Speculation(), ()))
+    reconciler.want(Want(root, Speculation(), ()))
     day = now[0] + 86_400
     while now[0] < day:
         path.write_text(json.dumps(SETTINGS))

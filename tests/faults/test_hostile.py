@@ -200,7 +200,6 @@ def hostile(sandbox: Sandbox) -> Sandbox:
 
 COMMANDS = [
     ("status",),
-    ("status", "--json"),
     ("diff",),
     ("pairs",),
     ("cache",),
@@ -208,11 +207,9 @@ COMMANDS = [
     ("restore", "--list"),
     ("logs",),
     ("logs", "--json"),
-    ("config", "show"),
-    ("explain", "SettingsApplied"),
     ("metrics",),
-    *(("check", name, EVIL[0]) for name in EVIL[:4]),
-    *(("explain", name) for name in EVIL[:3]),
+    ("check", EVIL[0], EVIL[1]),
+    ("explain", EVIL[0]),
 ]
 
 
