@@ -27,7 +27,7 @@ STEPS = (1, 2, 3, 5, 9, 17)
 ANSWERING = 0.4
 """Of the time there is, what the main's own answers may take."""
 
-PRICING = 0.6
+PRICING = 0.7
 """Of the time that the main's own answers took, what measuring steps may take."""
 
 FAR_OFF = 0.15

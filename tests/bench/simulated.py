@@ -48,7 +48,7 @@ class SimulatedEngine:
     prompts: Sequence[Prompt]
     seed: int = 0
     now: float = 0.0
-    budget: float = 0.0
+    repeats: int = 2
     differs: bool = False
     agrees: dict[str, list[bool]] = field(default_factory=dict)
     asked: list[tuple[str, int]] = field(default_factory=list)
@@ -115,7 +115,8 @@ class SimulatedEngine:
         known: Costs | None = None,
     ) -> Costs:
         assert prompt in self.prompts
-        self.budget = seconds
+        measured = len(checking) + (0 if known else 6)
+        self.repeats = max(2, min(9, round(seconds / (5 * self.setting.step * measured))))
         if known is None:
             return Costs(self._steps(PROMPT_TOKENS, checking), self._steps(LONG, checking))
         return Costs(*(self._also(each, checking) for each in (known.short, known.long)))
@@ -143,8 +144,7 @@ class SimulatedEngine:
     def _measure(self, seconds: float) -> Spread:
         # One more for warming up, as the real engine takes.
         self._spend(seconds)
-        repeats = max(2, min(9, round(self.budget / (60 * self.setting.step))))
-        return spread([self._spend(self._noisy(seconds)) for _ in range(repeats)])
+        return spread([self._spend(self._noisy(seconds)) for _ in range(self.repeats)])
 
     def _step(self, tokens: int, at: int) -> float:
         cost = 1.0 if tokens == 1 else self.setting.checking(tokens)
