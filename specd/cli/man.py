@@ -22,6 +22,12 @@ EXIT_CODES = {
     "1": "a condition is false, or something could not be done",
     "2": "bad input: an argument, a model's name, or specd.toml",
     "3": "specd is not running",
+    "4": "the daemon hangs",
+    "5": "the daemon is of another version",
+    "6": "the socket belongs to another user",
+    "74": "standard output cannot be written",
+    "130": "interrupted",
+    "141": "whoever read standard output has left",
 }
 
 

@@ -146,7 +146,7 @@ def _pair(pair: dict[str, Any], columns: int, *, colour: bool) -> str:
 def in_use(used: dict[str, Any]) -> str:
     """What the user's own answers show of a pair, in words."""
     sides = [
-        f"{used[speed]:.1f} tokens/s {which} over {used[count]} answers"
+        f"{used[speed]:.1f} tokens/s {which} over {used[count]} answer{'s'[: used[count] != 1]}"
         for count, speed, which in (
             ("answers", "tps", "with the draft"),
             ("baseline_answers", "baseline_tps", "without"),
