@@ -204,7 +204,7 @@ def test_the_usual_length_is_taken_when_it_is_measured_faster_than_the_predicted
         def seconds(self, prompt: Prompt, draft_tokens: int) -> float:
             return super().seconds(prompt, draft_tokens) * (2 if draft_tokens > 2 else 1)
 
-    result = measure(Hampered(FAST, TWO))
+    result = measure(Hampered(replace(FAST, disturbed=0.0), TWO))
     assert result.best.draft_tokens == 2
     assert result.best.measured_speedup is not None
     assert result.best.measured_speedup > 1
