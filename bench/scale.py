@@ -58,7 +58,7 @@ def measure(root: Path, *, large: bool) -> Section:
     homes = {"little": small, "much": big}
     took: dict[str, dict[str, list[float]]] = {
         name: {size: [] for size in homes}
-        for name in (*COMMANDS, *QUESTIONS, "`specd restore ID`", START, MEMORY)
+        for name in (*COMMANDS, *QUESTIONS, "`specd restore N`", START, MEMORY)
     }
     for _ in range(TIMES):
         for size, home in homes.items():
@@ -73,7 +73,7 @@ def measure(root: Path, *, large: bool) -> Section:
                     took[name][size].append(_specd_ms(home, words))
                 for name, path in QUESTIONS.items():
                     took[name][size].extend(_answer_ms(home, path) for _ in range(ANSWERS))
-                took["`specd restore ID`"][size].append(_restore_ms(home))
+                took["`specd restore N`"][size].append(_restore_ms(home))
     against = {name: ratio(each["much"], each["little"]) for name, each in took.items()}
     return Section(
         title="Scale of state",

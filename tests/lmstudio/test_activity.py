@@ -12,9 +12,13 @@ import pytest
 from specd.lmstudio import activity
 from tests.daemon import until
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="macOS runs its own programs only from where they belong"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        sys.platform != "linux", reason="macOS runs its own programs only from where they belong"
+    ),
+    # Processes of LM Studio's name are looked for on the whole machine: one such test at a time.
+    pytest.mark.xdist_group("lm-studio"),
+]
 
 Start = Callable[..., subprocess.Popen[bytes]]
 

@@ -38,9 +38,13 @@ def sleeper(tmp_path: Path) -> Iterator[object]:
         process.wait()
 
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="macOS runs its own programs only from where they belong"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        sys.platform != "linux", reason="macOS runs its own programs only from where they belong"
+    ),
+    # Processes of LM Studio's name are looked for on the whole machine: one such test at a time.
+    pytest.mark.xdist_group("lm-studio"),
+]
 
 
 def found(home: Path | None, pid: int) -> app.Running | None:
