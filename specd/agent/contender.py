@@ -120,8 +120,10 @@ def _opener(path: Path) -> str | None:
     import psutil  # noqa: PLC0415 - costs memory, and only a fight needs it
 
     wanted = {str(path), str(path.resolve())}
-    for process in psutil.process_iter():
+    # psutil.process_iter() remembers names by number, and numbers are given out again.
+    for pid in psutil.pids():
         with contextlib.suppress(psutil.Error, OSError):
+            process = psutil.Process(pid)
             if process.pid != os.getpid() and any(f.path in wanted for f in process.open_files()):
                 name = _printable(process.name())
                 return f"{name} (process {process.pid}), which had the file open"

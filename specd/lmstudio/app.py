@@ -60,8 +60,10 @@ def running(home: Path | None = None) -> tuple[Running, ...]:
 
     installed = dict(_installed(home)) if home is not None else {}
     oldest: dict[Kind, tuple[float, psutil.Process]] = {}
-    for process in psutil.process_iter():
+    # psutil.process_iter() remembers names by number, and numbers are given out again.
+    for pid in psutil.pids():
         try:
+            process = psutil.Process(pid)
             found = _recognise(process, installed)
         except (psutil.Error, OSError):
             continue

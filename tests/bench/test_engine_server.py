@@ -110,7 +110,8 @@ def test_without_is_without_even_where_the_default_config_names_the_draft(
 def test_a_draft_that_is_dropped_without_a_word_is_a_finding_with_its_cause(
     server: Server,
 ) -> None:
-    server.unload(MAIN)
+    for instance in (each for model in server.models() for each in model.loaded_instances):
+        server.unload(instance.id)
     body = json.dumps({"model": MAIN, "parallel": 4}).encode()
     urllib.request.urlopen(f"{server.base_url}/api/v1/models/load", body)  # noqa: S310 - loopback
     (served,) = (each for each in server.models() if each.key == MAIN)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from specd.lmstudio import app
+from tests.daemon import until
 
 
 @pytest.fixture
@@ -63,6 +64,24 @@ def test_a_process_of_lm_studios_name_is_found_with_its_start(
     assert running.started is not None
     # Clock ticks are the unit of process times; a whole second would be too coarse to compare with.
     assert -0.05 < running.started.timestamp() - before < 10
+
+
+def test_a_process_with_the_number_of_an_earlier_one_is_taken_for_itself(
+    tmp_path: Path,
+) -> None:
+    """As a number that is given out again: the same one, under another name than it had before."""
+    program = tmp_path / "llmster"
+    shutil.copy(shutil.which("sleep") or "/bin/sleep", program)
+    waits = f"import os, sys; sys.stdin.read(); os.execv({str(program)!r}, ['llmster', '60'])"
+    process = subprocess.Popen([sys.executable, "-c", waits], stdin=subprocess.PIPE)
+    try:
+        assert found(None, process.pid) is None
+        assert process.stdin is not None
+        process.stdin.close()
+        until(lambda: found(None, process.pid), "it is found under its new name")
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_process_is_recognised_by_where_it_was_installed(sleeper: object, tmp_path: Path) -> None:
