@@ -147,15 +147,21 @@ class MlxEngine:
         seconds: float,
         known: Costs | None = None,
     ) -> Costs:
-        """Measure steps after this prompt and after a long one; warm-up excluded."""
+        """Measure steps after this prompt and after a long one; warm-up excluded.
+
+        Where the first alone takes longer than ``seconds``, it stands for both.
+        """
         ids = self.encode(prompt)
         each_s = seconds / 2
         if known is not None:
-            return Costs(
-                self._also(known.short, ids, checking, each_s),
-                self._also(known.long, ids, checking, each_s),
-            )
+            short = self._also(known.short, ids, checking, each_s)
+            if known.long is known.short:
+                return Costs(short, short)
+            return Costs(short, self._also(known.long, ids, checking, each_s))
+        begun = time.perf_counter()
         short = self._steps(ids, len(ids), checking, each_s)
+        if time.perf_counter() - begun > seconds:
+            return Costs(short, short)
         per_token = (short.main_prefill.median + short.draft_prefill.median) / len(ids)
         affordable = [each for each in LONG if each * per_token < LONG_S]
         long = max([*affordable, len(ids) + LONG[-1]])

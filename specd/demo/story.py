@@ -33,6 +33,8 @@ _START_S = 60.0
 _RESTORE_S = 10.0
 _COMPARE_S = 90.0
 _POLL_S = 0.0005
+_BENCH_MINUTES = 1.2
+_LENGTHS_TOLD = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,12 @@ def _story(narrator: Narrator, sandbox: Sandbox) -> None:
             _untouched(step, sandbox, before)
         with narrator.step("Asked over the API, the model really speculates") as step:
             _speculates(step, sandbox, url)
+        with narrator.step("The daemon proves the pair with MLX, in the background") as step:
+            _proven(step, sandbox)
+        with narrator.step("specd bench: is it faster, here and now?") as step:
+            _measured(step, sandbox, daemon)
+        for told in step.facts["told"]:
+            narrator.note(told)
         with narrator.step("specd status") as step:
             _conditions(step, daemon)
         narrator.show(specd(sandbox, "status")[1])
@@ -226,6 +234,57 @@ def _speculates(step: Step, sandbox: Sandbox, url: str) -> None:
     step.facts["stats"] = stats
     accepted, total = stats["accepted_draft_tokens_count"], stats["total_draft_tokens_count"]
     step.says = f"{accepted} of {total} drafted tokens accepted"
+
+
+def _proven(step: Step, sandbox: Sandbox) -> None:
+    """The daemon's own proof: two greedy answers, with and without the draft, token for token."""
+    pair = (_key(sandbox.family.main), _key(sandbox.family.good))
+
+    def proof() -> str:
+        code, text = specd(sandbox, "check", *pair, "--json")
+        if code != 0:
+            raise NotHeldError(f"specd check: {text}")
+        return str(json.loads(text)["validated"])
+
+    step.says = until(proof, "the pair is proven", seconds=_COMPARE_S, pause_s=0.5)
+
+
+def _measured(step: Step, sandbox: Sandbox, daemon: Daemon) -> None:
+    """A short benchmark; whatever it finds is a result, and "no gain" is one."""
+    main, draft = _key(sandbox.family.main), _key(sandbox.family.good)
+    asked = ("--engine", "mlx", "--suite", "brief", "--minutes", str(_BENCH_MINUTES), "--json")
+    code, text = specd(sandbox, "bench", main, draft, *asked)
+    if code != 0:
+        raise NotHeldError(f"specd bench: {text}")
+    found = json.loads(text)
+    best, lengths = found["best"], {each["draft_tokens"]: each for each in found["lengths"]}
+    if not found["text_equal"]:
+        raise NotHeldError("the answers with and without the draft differ")
+    step.facts["bench"] = found
+    step.says = _gain(best)
+    step.facts["told"] = [f"{found['baseline_tps']:5.1f} tokens/s without a draft"] + [
+        f"{lengths[count]['predicted_tps']:5.1f} tokens/s predicted, {count} drafted at a time, "
+        f"{lengths[count]['acceptance']:.0%} accepted"
+        for count in _LENGTHS_TOLD
+    ]
+    until(
+        lambda: any(pair["measured_at"] for pair in (daemon.status() or {"pairs": ()})["pairs"]),
+        "the daemon knows of the benchmark",
+        seconds=_START_S,
+        pause_s=0.2,
+    )
+
+
+def _gain(best: dict[str, Any]) -> str:
+    if best["measured_speedup"] is None:
+        return "no time to confirm what is predicted"
+    bounds = best["interval"]
+    span = "" if bounds is None else f" [{bounds[0]:.2f}, {bounds[1]:.2f}]"
+    measured = f"measured {best['measured_speedup']:.2f}×{span} with {best['tried']} draft tokens"
+    if best["draft_tokens"] == 0:
+        return f"no gain on this machine: {measured}"
+    sure = bounds is not None and bounds[0] > 1
+    return measured if sure else f"no more than a hint of a gain: {measured}"
 
 
 _MUST_HOLD = (
