@@ -744,7 +744,7 @@ class Daemon:
             uptime_s=time.monotonic() - self._born,
             next_benchmark=due.isoformat(timespec="seconds") if due else None,
             benchmark=self._bench.note,
-            last_write=self._stores.journal.last_write(),
+            last_writes=self._stores.journal.last_writes(report.LAST_WRITES),
             watching=self._watch.polling or "events",
         )
 

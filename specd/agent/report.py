@@ -15,21 +15,28 @@ from specd.reconcile.desired import MTP, WantedPair
 from specd.reconcile.facts import Facts
 from specd.reconcile.journal import Change, Entry
 
+LAST_WRITES = 3
+"""How many writes the status shows: what happened lately fits one screen."""
+
 
 @dataclass(frozen=True, slots=True)
 class DaemonState:
-    """What the daemon knows of itself. Times are RFC 3339 with zone or None."""
+    """What the daemon knows of itself.
+
+    Times are RFC 3339 with zone or None; ``last_writes`` are newest first.
+    """
 
     uptime_s: float
     next_benchmark: str | None
     benchmark: str | None
-    last_write: Entry | None
+    last_writes: tuple[Entry, ...]
     watching: str
 
 
 def status(facts: Facts, conditions: Iterable[Condition], daemon: DaemonState) -> dict[str, Any]:
     """The whole answer of ``GET /v1/status``."""
     listed = list(conditions)
+    writes = [entry(each) for each in daemon.last_writes]
     return {
         "version": __version__,
         "state": "degraded" if any(c.status == "false" for c in listed) else "healthy",
@@ -42,7 +49,8 @@ def status(facts: Facts, conditions: Iterable[Condition], daemon: DaemonState) -
         "conditions": [asdict(condition) for condition in listed],
         "pairs": [pair(facts, each) for each in facts.pairs],
         "held": [change.key for change in facts.held],
-        "last_write": entry(daemon.last_write) if daemon.last_write else None,
+        "last_write": writes[0] if writes else None,
+        "last_writes": writes,
         "next_benchmark": daemon.next_benchmark,
         "benchmark": daemon.benchmark,
     }

@@ -17,6 +17,9 @@ from specd.cli.paint import Ink, paint, safe, short, wants_colour, width, wrap
 
 HEALTHY, DEGRADED = 0, 1
 
+LONGEST_VALUE = 40
+"""Characters shown of a value that was written; a model's key is rarely longer."""
+
 # ECMA-48: drawing over the old screen line by line does not flicker, as clearing it first would.
 TO_TOP, NEWLINE, ERASED, REST_ERASED = "\x1b[H", "\n", "\x1b[K\n", "\x1b[K\n\x1b[J"
 
@@ -31,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     """The arguments of ``specd status``."""
     made = argparse.ArgumentParser(
         prog="specd status",
-        description="Show how things stand: conditions, pairs, last write, next benchmark.",
+        description="Show how things stand: conditions, pairs, last writes, next benchmark.",
         epilog="examples: specd status; specd status --watch; specd status --json | jq .state; "
         "exit code: 0 healthy, 1 a condition is false, 3 specd is not running, 4 it hangs, "
         "5 it is of another version, 6 its socket is another user's",
@@ -84,6 +87,7 @@ def render(status: dict[str, Any], columns: int, *, colour: bool) -> str:
     if status["pairs"]:
         lines += ["", paint("Pairs", "bold", colour=colour)]
         lines += [_pair(each, columns, colour=colour) for each in status["pairs"]]
+    lines += ["", paint("Last writes", "bold", colour=colour), *_writes(status, columns)]
     lines += ["", *_tail(status, columns)]
     return "\n".join(lines)
 
@@ -160,16 +164,34 @@ def in_use(used: dict[str, Any]) -> str:
     return f"your own chats: {', '.join(sides)}{ratio}{caution}"
 
 
+def _writes(status: dict[str, Any], columns: int) -> list[str]:
+    writes = status["last_writes"]
+    if not writes:
+        return ["  none yet"]
+    lines: list[str] = []
+    for write in writes:
+        what = f"{_ago(write['time'])}: {short(write['path'])}"
+        lines.append(f"{write['id']:>5}  {wrap(what, columns, ' ' * 7)}")
+        lines += [
+            f"{' ' * 7}{wrap(_changed(change), columns, ' ' * 9)}" for change in write["changes"]
+        ]
+    lines.append(f"  {wrap('`specd restore NUMBER` undoes one', columns, '  ')}")
+    return lines
+
+
+def _changed(change: dict[str, Any]) -> str:
+    return f"{change['key']}: {_value(change['old'])} → {_value(change['new'])}"
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "(unset)"
+    told = json.dumps(value, ensure_ascii=False)
+    return told if len(told) <= LONGEST_VALUE else f"{told[: LONGEST_VALUE - 1]}…"
+
+
 def _tail(status: dict[str, Any], columns: int) -> list[str]:
     lines: list[str] = []
-    last = status["last_write"]
-    if last is None:
-        lines.append("Last write      none yet")
-    else:
-        keys = ", ".join(change["key"] for change in last["changes"])
-        where = short(last["path"])
-        what = f"{_ago(last['time'])}: {keys} in {where} (undo: specd restore {last['id']})"
-        lines.append(f"Last write      {wrap(what, columns, ' ' * 16)}")
     if status.get("held"):
         held = f"left alone since you restored it: {', '.join(status['held'])}"
         lines.append(f"Held            {wrap(held, columns, ' ' * 16)}")

@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import threading
 import time
@@ -190,10 +191,15 @@ class Journal:
         """Whether ``content`` is exactly what the entry's write left in the file."""
         return entries_.sha(content) == entry.after_sha
 
-    def last_write(self) -> Entry | None:
-        """The newest write."""
+    def last_writes(self, count: int) -> tuple[Entry, ...]:
+        """The newest writes that were not undone, newest first; at most ``count``."""
         with self._lock:
-            return next((e for e in reversed(self._entries.values()) if e.state == "written"), None)
+            written = (e for e in reversed(self._entries.values()) if e.state == "written")
+            return tuple(itertools.islice(written, count))
+
+    def last_write(self) -> Entry | None:
+        """The newest write that was not undone."""
+        return next(iter(self.last_writes(1)), None)
 
     # -- the file -------------------------------------------------------------------------------
 

@@ -40,7 +40,7 @@ def answer(**more: Any) -> dict[str, Any]:
         ],
         "pairs": [],
         "held": [],
-        "last_write": None,
+        "last_writes": [],
         "next_benchmark": None,
         "benchmark": None,
         **more,
@@ -143,15 +143,35 @@ def test_a_fault_is_shown_with_what_to_do_and_what_is_true_without() -> None:
 def test_a_pair_is_shown_with_verdict_length_speed_up_and_its_age(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    shown = status.render(answer(pairs=[PAIR], last_write=WRITE), 80, colour=False)
+    shown = status.render(answer(pairs=[PAIR], last_writes=[WRITE]), 80, colour=False)
     assert "qwen3-8b ← qwen3-0.6b\n    compatible · 3 draft tokens · 1.31× faster" in shown
     assert re.search(r"\[1\.22, 1\.40\], \d+ d ago", shown)
-    assert "(undo: specd restore 12)" in " ".join(shown.split())
+
+
+def test_the_last_writes_are_shown_with_time_file_key_and_both_values() -> None:
+    path = "/home/ada/.lmstudio/.internal/user-concrete-model-default-config/q/qwen3-8b.json"
+    draft = {
+        "key": "llm.prediction.speculativeDecoding.draftModel",
+        "old": "a-draft-with-a-name-longer-than-anybody-reads",
+        "new": "qwen3-0.6b",
+        "why": "wanted",
+    }
+    writes = [WRITE, {**WRITE, "id": 7, "path": path, "changes": [draft]}]
+    shown = status.render(answer(last_writes=writes), 80, colour=False)
+    lines = shown[shown.index("Last writes") :].splitlines()
+    assert re.fullmatch(r"   12  \d+ \w+ ago: /home/ada/.lmstudio/settings.json", lines[1])
+    assert lines[2] == "       speculativeDecoding: (unset) → true"
+    assert lines[3].startswith("    7  ")
+    assert '"a-draft-with-a-name-longer-than-anybody… → "qwen3-0.6b"' in " ".join(
+        word for line in lines for word in line.split()
+    )
+    assert lines[-3] == "  `specd restore NUMBER` undoes one"
+    assert "Last writes\n  none yet\n" in status.render(answer(), 80, colour=False)
 
 
 def test_paths_under_the_home_directory_are_written_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ada")
-    shown = status.render(answer(last_write=WRITE), 80, colour=False)
+    shown = status.render(answer(last_writes=[WRITE]), 80, colour=False)
     assert "up 2 h · ~/.lmstudio" in shown
     assert "~/.lmstudio/settings.json" in shown
     elsewhere = answer(home="/backup/home/ada/.lmstudio")
@@ -168,7 +188,7 @@ def test_no_line_is_wider_than_the_terminal_unless_a_word_is(columns: int) -> No
                 condition("SettingsApplied", "true", "Applied", wordy),
             ],
             pairs=[{**PAIR, "state": "withdrawn", "why": wordy}],
-            last_write=WRITE,
+            last_writes=[WRITE],
             held=["speculativeDecoding"],
             benchmark=f"postponed: {wordy}",
         ),
@@ -188,7 +208,7 @@ def test_nothing_that_is_shown_can_reach_the_terminal_as_a_command(text: str) ->
             home=text,
             conditions=[condition("SettingsApplied", "false", "Applied", text)],
             pairs=[{**PAIR, "main": text, "why": text, "state": "missing"}],
-            last_write={**WRITE, "path": text},
+            last_writes=[{**WRITE, "path": text}],
             held=[text],
             benchmark=text,
         ),
@@ -254,7 +274,7 @@ def test_json_holds_what_programs_rely_on(sandbox: Sandbox) -> None:
     told = json.loads(done.stdout)
     assert {
         "version", "state", "home", "pid", "uptime_s", "conditions", "pairs", "last_write",
-        "next_benchmark",
+        "last_writes", "next_benchmark",
     } <= told.keys()  # fmt: skip
     assert [each["type"] for each in told["conditions"]] == list(MEANINGS)
     assert done.returncode == (0 if told["state"] == "healthy" else 1)

@@ -64,6 +64,13 @@ def test_a_write_is_remembered_with_what_stood_there_before(journal: Journal, ta
     assert journal.last_write() == entry
 
 
+def test_the_last_writes_are_the_newest_first_without_those_undone(journal: Journal, target: Path):
+    numbers = [write(journal, target, b"old", b"new %d" % turn) for turn in range(5)]
+    journal.restored(numbers[3])
+    newest = [entry.id for entry in journal.last_writes(3)]
+    assert newest == [numbers[4], numbers[2], numbers[1]]
+
+
 def test_a_file_that_was_created_has_nothing_before(journal: Journal, target: Path):
     number = write(journal, target, None, b"new")
     assert journal.before(number) is None
