@@ -12,21 +12,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from specd.agent.events import Level
+from specd.agent.events import Say
 from specd.agent.jobs import Jobs
+from specd.agent.sight import Sight
 from specd.bench import memory, preconditions, staleness
 from specd.bench.history import Run
 from specd.bench.preconditions import Readings
-from specd.config import SpecdConfig, mix
-from specd.lmstudio.home import Home
+from specd.config import mix
 from specd.lmstudio.model import Model
 from specd.reconcile import engine, survey
-from specd.reconcile.desired import WantedPair
 from specd.reconcile.engine import Plan
 from specd.reconcile.facts import ServerSeen
-from specd.reconcile.proving import Explain
 from specd.reconcile.stores import Stores
 from specd.worker.client import Limits
 
@@ -41,26 +39,6 @@ STALE_AFTER = timedelta(minutes=10)
 
 LOOK_S = 20.0
 """How often a scheduled benchmark looks whether somebody wants the machine."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """What the daemon knows when a benchmark is thought about."""
-
-    config: SpecdConfig
-    home: Home | None
-    models: tuple[Model, ...]
-    pairs: tuple[WantedPair, ...]
-    server: ServerSeen | None
-    engine_version: str | None
-    explain: Explain
-
-
-class Say(Protocol):
-    """How the daemon says something."""
-
-    def __call__(self, level: Level, message: str, **fields: str | float | bool | None) -> None:
-        """One line to the log."""
 
 
 @dataclass(frozen=True, slots=True)

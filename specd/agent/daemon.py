@@ -8,7 +8,6 @@ one immutable snapshot after every change.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import signal
 import sqlite3
@@ -16,38 +15,39 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from specd import __version__, config, places
 from specd.agent import contender, lock, memory, notify, private, report
-from specd.agent.benchmarks import Benchmarks, Sight
+from specd.agent.benchmarks import Benchmarks
 from specd.agent.events import Events, Level
 from specd.agent.inbox import Batch, Inbox
 from specd.agent.jobs import Jobs
+from specd.agent.proofs import Proofs
+from specd.agent.publication import Publication, Snapshot
+from specd.agent.real_use import RealUse
+from specd.agent.sight import Sight
 from specd.agent.watch import Watch
 from specd.bench import preconditions, silence
 from specd.bench.result import BenchResult
-from specd.lmstudio import conversations, names
 from specd.lmstudio import home as homes
+from specd.lmstudio import names
 from specd.lmstudio.home import Home, NoHome
 from specd.lmstudio.model import Model
-from specd.reconcile import judge, proving, survey
+from specd.reconcile import proving, survey
 from specd.reconcile.apply import Applied, describe
-from specd.reconcile.conditions import Condition
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.facts import AppSeen, Facts, ServerSeen
 from specd.reconcile.plan import unified_diff
-from specd.reconcile.proving import PairUse
 from specd.reconcile.reconciler import Pass, Reconciler, Want
 from specd.reconcile.restore import restore, restore_all
-from specd.reconcile.stores import Stores, proof_limits
+from specd.reconcile.stores import Stores
 from specd.tokenizer import others
 from specd.tokenizer.report import to_json
-from specd.worker.client import Limits
 
 if TYPE_CHECKING:
     from specd.agent.api import Api
@@ -72,24 +72,6 @@ POLL_MODELS_S = 30.0
 CONTENDER_S = 30.0
 """How often to look for the process that keeps undoing specd's writes."""
 
-VERDICTS_S = 900.0
-
-PROVE_AGAIN_S = 24 * 3600.0
-"""A proof that failed, or found too little memory to be whole, costs seconds of processor time."""
-
-WORKER_MEMORY = 4 << 30
-OBSERVE_S = 300.0
-OBSERVE_SHARE = 0.8
-"""Of that time, what reading conversations plans with; the rest is for adding everything up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What the socket may show: published whole, never changed."""
-
-    facts: Facts
-    conditions: tuple[Condition, ...]
-
 
 class Daemon:
     """See the module's docstring. ``run`` returns when the daemon was told to stop."""
@@ -108,6 +90,17 @@ class Daemon:
         self._stores = Stores.open(state)
         self._reconciler = Reconciler(self._stores.journal, by="daemon")
         self._jobs = Jobs(self._inbox)
+        self._publication = Publication(self._jobs, self._stores, say=self._say)
+        self._proofs = Proofs(
+            self._jobs,
+            self._stores,
+            look=self._sight,
+            say=self._say,
+            learnt=self._learn_proofs,
+        )
+        self._real_use = RealUse(
+            self._jobs, self._stores, look=self._sight, say=self._say, learnt=self._publish
+        )
         self._bench = Benchmarks(
             self._jobs,
             self._stores,
@@ -131,7 +124,6 @@ class Daemon:
         self._app: AppSeen | None = None
         self._pairs: tuple[WantedPair, ...] = ()
         self._benchmarks: dict[str, BenchResult] = {}
-        self._uses: dict[str, PairUse] = {}
         self._memory_bytes = preconditions.machine_memory()
         self._paused = False
         self._soon: dict[Path, float] = {}
@@ -143,10 +135,7 @@ class Daemon:
         self._poll_at: float | None = None
         self._contender: str | None = None
         self._contender_at = 0.0
-        self._judged: set[tuple[str, str]] = set()
-        self._proven: dict[str, float] = {}
         self._cleared: set[Path] = set()
-        self._snapshot: Snapshot | None = None
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -199,13 +188,13 @@ class Daemon:
         notify.service_manager("READY=1")
         self._schedule = Schedule(
             bench=lambda: self._inbox.do(self._bench.due),
-            observe=lambda: self._inbox.do(self._observe),
+            observe=lambda: self._inbox.do(self._real_use.read),
         )
         self._schedule.plan(self._config.benchmark.schedule)
         self._schedule.start()
         self._say("info", "ready", after_ms=round((time.monotonic() - self._born) * 1000))
         self._scout()
-        self._prove_pairs()
+        self._proofs.prove()
         memory.give_back()
 
     def _close(self) -> None:
@@ -284,7 +273,7 @@ class Daemon:
         if everything:
             self._look_at_everything()
             self._scout()
-            self._prove_pairs()
+            self._proofs.prove()
             memory.give_back()
         elif dirty or again:
             if dirty & {self._config_path, config.managed_file()}:
@@ -319,7 +308,7 @@ class Daemon:
     def _look_at_everything(self) -> None:
         self.reload()
         self._resync_at = time.monotonic() + self._config.agent.resync_seconds
-        self._judged.clear()
+        self._proofs.compare_again()
         self._survey_all()
         self._pass(None)
 
@@ -372,7 +361,7 @@ class Daemon:
             self._survey_all()
             self._pass(None)
         if wants_to_observe:
-            self._observe()
+            self._real_use.read()
         self._publish()
 
     def _survey_all(self) -> None:
@@ -401,8 +390,7 @@ class Daemon:
         if self._world.models == before:
             return False
         self._say("info", "models changed", installed=len(self._world.models))
-        self._judged.clear()
-        self._proven.clear()
+        self._proofs.forget()
         return True
 
     def _look_at_models_folder(self) -> None:
@@ -426,7 +414,7 @@ class Daemon:
         """Work out from all that is known what the files are to hold."""
         self._pairs = self._stores.resolve(self._config, self._world.models)
         self._benchmarks = self._stores.benchmarks(self._pairs)
-        self._look_at_uses()
+        self._real_use.look()
         if isinstance(self._home, Home):
             self._reconciler.want(
                 Want(self._home.path, self._config.speculation, self._pairs, self._stores.held())
@@ -434,7 +422,7 @@ class Daemon:
         else:
             self._reconciler.want(None)
         self._clear_up()
-        self._compare_tokenizers()
+        self._proofs.compare()
 
     def _clear_up(self) -> None:
         """Remove what interrupted writes left wherever specd writes; once for each file."""
@@ -513,88 +501,6 @@ class Daemon:
 
     # -- workers ------------------------------------------------------------------------------
 
-    def _compare_tokenizers(self) -> None:
-        wanted = [
-            (pair.main, draft)
-            for pair in self._pairs
-            if pair.main is not None
-            for draft in pair.undecided
-        ]
-        fresh = [
-            (main, draft)
-            for main, draft in wanted
-            if (main.identifier, draft.identifier) not in self._judged
-        ]
-        if not fresh or self._jobs.running("verdicts"):
-            return
-        self._judged.update((main.identifier, draft.identifier) for main, draft in fresh)
-        self._say("info", "comparing tokenizers", pairs=len(fresh))
-        self._jobs.worker(
-            "verdicts",
-            self._stores.verdict_request(fresh),
-            limits=Limits(VERDICTS_S, WORKER_MEMORY),
-            then=self._learn_verdicts,
-            failed=self._verdicts_failed,
-        )
-
-    def _learn_verdicts(self, result: dict[str, Any]) -> None:
-        for verdict in result["verdicts"]:
-            self._say(
-                "info",
-                f"{verdict['main']} ← {verdict['draft']}: {verdict['verdict']}",
-                reason=verdict["reasons"][0] if verdict["reasons"] else None,
-            )
-        self._decide()
-        self._follow()
-        self._pass(None)
-        self._prove_pairs()
-
-    def _verdicts_failed(self, why: str) -> None:
-        self._say("error", f"the tokenizers could not be compared: {why}")
-        self._publish()
-
-    def _prove_pairs(self) -> None:
-        """Have MLX prove a wanted pair nobody has proven yet, when that disturbs nobody."""
-        unproven = self._stores.unproven(self._pairs)
-        tried_since = time.monotonic() - PROVE_AGAIN_S
-        fresh = [p for p in unproven if self._proven.get(p.name, -math.inf) <= tried_since]
-        if not fresh or self._paused or self._jobs.running("validate"):
-            return
-        home = self._home.path if isinstance(self._home, Home) else None
-        # Too little memory is no reason to wait: without weights there is something to prove too.
-        self._jobs.scout(
-            "prove",
-            lambda: preconditions.read(home, needed_bytes=0),
-            lambda readings: self._prove(fresh[0], readings),
-        )
-
-    def _prove(self, pair: WantedPair, readings: preconditions.Readings) -> None:
-        why = preconditions.postponed(readings, self._config.benchmark)
-        if why is not None or pair.main is None or pair.draft is None:
-            self._say("debug", f"{pair.name} is not proven yet: {why}")
-            return
-        self._proven[pair.name] = time.monotonic()
-        self._say("info", f"proving {pair.name} with MLX")
-        self._jobs.worker(
-            "validate",
-            self._stores.verdict_request([(pair.main, pair.draft)]),
-            limits=proof_limits(pair.main, pair.draft),
-            then=self._learn_proofs,
-            failed=self._proof_failed,
-        )
-
-    def _learn_proofs(self, result: dict[str, Any]) -> None:
-        for proof in result["proofs"]:
-            level: Level = "error" if proof["refusal"] else "info"
-            self._say(level, f"{proof['main']} ← {proof['draft']}: {proof['words']}")
-        self._decide()
-        self._pass(None)
-        self._prove_pairs()
-
-    def _proof_failed(self, why: str) -> None:
-        self._say("warning", f"a pair could not be proven with MLX: {why}")
-        self._prove_pairs()
-
     def _sight(self) -> Sight:
         return Sight(
             config=self._config,
@@ -604,53 +510,21 @@ class Daemon:
             server=self._server,
             engine_version=self._app.version if self._app is not None else None,
             explain=self._circumstances,
+            paused=self._paused,
         )
 
     def _bench_again(self, delay: timedelta) -> None:
         if self._schedule is not None:
             self._schedule.try_bench_again_in(delay)
 
+    def _learn_proofs(self) -> None:
+        self._decide()
+        self._follow()
+        self._pass(None)
+
     def _learn_bench(self) -> None:
         self._decide()
         self._pass(None)
-
-    def _observe(self) -> None:
-        """Read what is new in the user's conversations: figures, never a word."""
-        if not self._config.benchmark.observe_conversations or not isinstance(self._home, Home):
-            return
-        self._jobs.worker(
-            "observe",
-            self._stores.observe_request(
-                conversations.directory(self._home.path), OBSERVE_S * OBSERVE_SHARE
-            ),
-            limits=Limits(OBSERVE_S, WORKER_MEMORY),
-            then=self._learn_observed,
-            failed=self._observe_failed,
-        )
-
-    def _learn_observed(self, result: dict[str, Any]) -> None:
-        self._say(
-            "info" if result["answers"] else "debug",
-            "conversations read: figures only",
-            files=result["files"],
-            new_answers=result["answers"],
-            unreadable=result["unreadable"],
-        )
-        self._look_at_uses()
-        self._publish()
-        if not result["done"]:
-            self._observe()
-
-    def _observe_failed(self, why: str) -> None:
-        self._say("warning", f"conversations could not be read: {why}")
-
-    def _look_at_uses(self) -> None:
-        """What real use shows, for what the next publication says of it."""
-        self._uses = self._stores.uses(
-            self._pairs,
-            self._world.models,
-            conversations=self._config.benchmark.observe_conversations,
-        )
 
     def _circumstances(self, main: Model, draft: Model) -> silence.Circumstances:
         return proving.circumstances(
@@ -682,40 +556,15 @@ class Daemon:
             last_write=datetime.fromisoformat(last.time) if last else None,
             benchmarks=self._benchmarks,
             stale=dict(self._bench.stale),
-            proofs=proving.proofs(self._pairs, self._uses, self._circumstances),
+            proofs=proving.proofs(self._pairs, self._real_use.uses, self._circumstances),
             in_use={
                 name: use.in_use
-                for name, use in self._uses.items()
+                for name, use in self._real_use.uses.items()
                 if use.in_use.answers or use.in_use.baseline_answers
             },
             paused=self._paused,
         )
-        before = self._snapshot.conditions if self._snapshot else self._stores.last_conditions()
-        now = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
-        judged = judge.conditions(facts, self._config, before, now)
-        self._snapshot = Snapshot(facts, judged)
-        if [(c.type, c.status) for c in judged] != [(c.type, c.status) for c in before]:
-            self._stores.keep_conditions(judged)
-            self._announce(before, judged)
-
-    def _announce(self, before: tuple[Condition, ...], now: tuple[Condition, ...]) -> None:
-        known = {each.type: each.status for each in before}
-        for condition in now:
-            if known.get(condition.type, "unknown") == condition.status:
-                continue
-            level: Level = "warning" if condition.status == "false" else "info"
-            self._say(
-                level,
-                f"{condition.type} is {condition.status}: {condition.message}",
-                reason=condition.reason,
-            )
-            if condition.status == "false" and self._config.agent.notify:
-                title, text = f"specd: {condition.type}", condition.message
-                self._jobs.scout(
-                    f"notify {title}",
-                    lambda t=title, m=text: notify.desktop(t, m),  # type: ignore[misc]
-                    lambda _: None,
-                )
+        self._publication.publish(facts, self._config)
 
     def _say(self, level: Level, message: str, **fields: str | float | bool | None) -> None:
         self._events.say(level, message, **fields)
@@ -725,7 +574,7 @@ class Daemon:
     @property
     def snapshot(self) -> Snapshot | None:
         """The last published facts and conditions."""
-        return self._snapshot
+        return self._publication.snapshot
 
     @property
     def stores(self) -> Stores:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 LEVELS: dict[Level, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -29,6 +29,13 @@ REMEMBERED = 500
 _PLAIN = frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:+@%,←→×~[]{}()<>|#*&!?"
 )
+
+
+class Say(Protocol):
+    """How anything in the daemon says something."""
+
+    def __call__(self, level: Level, message: str, **fields: str | float | bool | None) -> None:
+        """One line to the log."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ import psutil
 import pytest
 
 from specd.agent import benchmarks
-from specd.agent.benchmarks import Benchmarks, Sight
+from specd.agent.benchmarks import Benchmarks
 from specd.agent.inbox import Inbox
 from specd.agent.jobs import Jobs
+from specd.agent.sight import Sight
 from specd.bench.silence import Circumstances
 from specd.config import Benchmark, Pair, SpecdConfig
 from specd.demo.models import SMALL, ensure

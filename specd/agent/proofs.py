@@ -1,0 +1,135 @@
+"""The daemon's proofs: whose tokenizers are compared and which pairs MLX proves, and when.
+
+Workers do both; what they find comes back to the daemon's loop, on which everything here runs.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from specd.agent.events import Level, Say
+from specd.agent.jobs import Jobs
+from specd.agent.sight import Sight
+from specd.bench import preconditions
+from specd.reconcile.desired import WantedPair
+from specd.reconcile.stores import Stores, proof_limits
+from specd.worker.client import Limits
+
+COMPARING = Limits(seconds=900.0, memory_bytes=4 << 30)
+
+PROVE_AGAIN_S = 24 * 3600.0
+"""A proof that failed, or found too little memory to be whole, costs seconds of processor time."""
+
+
+class Proofs:
+    """See the module's docstring. ``learnt`` is called when more is known than before."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        stores: Stores,
+        *,
+        look: Callable[[], Sight],
+        say: Say,
+        learnt: Callable[[], None],
+    ) -> None:
+        self._jobs = jobs
+        self._stores = stores
+        self._look = look
+        self._say = say
+        self._learnt = learnt
+        self._compared: set[tuple[str, str]] = set()
+        self._tried: dict[str, float] = {}
+
+    def compare_again(self) -> None:
+        """Let what could not be decided be tried once more."""
+        self._compared.clear()
+
+    def forget(self) -> None:
+        """Other models stand there now: whatever was tried, try it anew."""
+        self._compared.clear()
+        self._tried.clear()
+
+    # -- tokenizers ---------------------------------------------------------------------------
+
+    def compare(self) -> None:
+        """Have the tokenizers of wanted pairs compared that no verdict is known of."""
+        wanted = [
+            (pair.main, draft)
+            for pair in self._look().pairs
+            if pair.main is not None
+            for draft in pair.undecided
+        ]
+        fresh = [
+            (main, draft)
+            for main, draft in wanted
+            if (main.identifier, draft.identifier) not in self._compared
+        ]
+        if not fresh or self._jobs.running("verdicts"):
+            return
+        self._compared.update((main.identifier, draft.identifier) for main, draft in fresh)
+        self._say("info", "comparing tokenizers", pairs=len(fresh))
+        self._jobs.worker(
+            "verdicts",
+            self._stores.verdict_request(fresh),
+            limits=COMPARING,
+            then=self._learn_verdicts,
+            failed=lambda why: self._say("error", f"the tokenizers could not be compared: {why}"),
+        )
+
+    def _learn_verdicts(self, result: dict[str, Any]) -> None:
+        for verdict in result["verdicts"]:
+            self._say(
+                "info",
+                f"{verdict['main']} ← {verdict['draft']}: {verdict['verdict']}",
+                reason=verdict["reasons"][0] if verdict["reasons"] else None,
+            )
+        self._learnt()
+        self.prove()
+
+    # -- with MLX -----------------------------------------------------------------------------
+
+    def prove(self) -> None:
+        """Have MLX prove a wanted pair nobody has proven yet, when that disturbs nobody."""
+        sight = self._look()
+        unproven = self._stores.unproven(sight.pairs)
+        tried_since = time.monotonic() - PROVE_AGAIN_S
+        fresh = [p for p in unproven if self._tried.get(p.name, -math.inf) <= tried_since]
+        if not fresh or sight.paused or self._jobs.running("validate"):
+            return
+        home = None if sight.home is None else sight.home.path
+        # Too little memory is no reason to wait: without weights there is something to prove too.
+        self._jobs.scout(
+            "prove",
+            lambda: preconditions.read(home, needed_bytes=0),
+            lambda readings: self._prove(fresh[0], readings),
+        )
+
+    def _prove(self, pair: WantedPair, readings: preconditions.Readings) -> None:
+        why = preconditions.postponed(readings, self._look().config.benchmark)
+        if why is not None or pair.main is None or pair.draft is None:
+            self._say("debug", f"{pair.name} is not proven yet: {why}")
+            return
+        self._tried[pair.name] = time.monotonic()
+        self._say("info", f"proving {pair.name} with MLX")
+        self._jobs.worker(
+            "validate",
+            self._stores.verdict_request([(pair.main, pair.draft)]),
+            limits=proof_limits(pair.main, pair.draft),
+            then=self._learn_proofs,
+            failed=self._proof_failed,
+        )
+
+    def _learn_proofs(self, result: dict[str, Any]) -> None:
+        for proof in result["proofs"]:
+            level: Level = "error" if proof["refusal"] else "info"
+            self._say(level, f"{proof['main']} ← {proof['draft']}: {proof['words']}")
+        self._learnt()
+        self.prove()
+
+    def _proof_failed(self, why: str) -> None:
+        self._say("warning", f"a pair could not be proven with MLX: {why}")
+        self.prove()

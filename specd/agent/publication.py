@@ -1,0 +1,57 @@
+"""What others may see of the daemon: one immutable snapshot, and a word on what changed in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from specd.agent import notify
+from specd.agent.events import Level, Say
+from specd.agent.jobs import Jobs
+from specd.config import SpecdConfig
+from specd.reconcile import judge
+from specd.reconcile.conditions import Condition
+from specd.reconcile.facts import Facts
+from specd.reconcile.stores import Stores
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the socket may show: published whole, never changed."""
+
+    facts: Facts
+    conditions: tuple[Condition, ...]
+
+
+class Publication:
+    """Judges facts into conditions; ``snapshot`` is the last one, None before the first."""
+
+    def __init__(self, jobs: Jobs, stores: Stores, *, say: Say) -> None:
+        self._jobs = jobs
+        self._stores = stores
+        self._say = say
+        self.snapshot: Snapshot | None = None
+
+    def publish(self, facts: Facts, config: SpecdConfig) -> None:
+        """Replace the snapshot; say, keep and notify of whichever conditions became others."""
+        before = self.snapshot.conditions if self.snapshot else self._stores.last_conditions()
+        now = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
+        judged = judge.conditions(facts, config, before, now)
+        self.snapshot = Snapshot(facts, judged)
+        if [(c.type, c.status) for c in judged] != [(c.type, c.status) for c in before]:
+            self._stores.keep_conditions(judged)
+            known = {each.type: each.status for each in before}
+            for condition in judged:
+                if known.get(condition.type, "unknown") != condition.status:
+                    self._announce(condition, aloud=config.agent.notify)
+
+    def _announce(self, condition: Condition, *, aloud: bool) -> None:
+        level: Level = "warning" if condition.status == "false" else "info"
+        self._say(
+            level,
+            f"{condition.type} is {condition.status}: {condition.message}",
+            reason=condition.reason,
+        )
+        if condition.status == "false" and aloud:
+            title, text = f"specd: {condition.type}", condition.message
+            self._jobs.scout(f"notify {title}", lambda: notify.desktop(title, text), lambda _: None)

@@ -1,0 +1,75 @@
+"""What real use shows: the user's conversations, read for their figures and never for a word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from specd.agent.events import Say
+from specd.agent.jobs import Jobs
+from specd.agent.sight import Sight
+from specd.lmstudio import conversations
+from specd.reconcile.proving import PairUse
+from specd.reconcile.stores import Stores
+from specd.worker.client import Limits
+
+READING = Limits(seconds=300.0, memory_bytes=4 << 30)
+
+READING_SHARE = 0.8
+"""Of that time, what reading conversations plans with; the rest is for adding everything up."""
+
+
+class RealUse:
+    """``uses`` says what is known of each wanted pair; ``learnt`` is called when it may be more."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        stores: Stores,
+        *,
+        look: Callable[[], Sight],
+        say: Say,
+        learnt: Callable[[], None],
+    ) -> None:
+        self._jobs = jobs
+        self._stores = stores
+        self._look = look
+        self._say = say
+        self._learnt = learnt
+        self.uses: dict[str, PairUse] = {}
+
+    def read(self) -> None:
+        """Have a worker read what is new since the last time."""
+        sight = self._look()
+        if not sight.config.benchmark.observe_conversations or sight.home is None:
+            return
+        directory = conversations.directory(sight.home.path)
+        self._jobs.worker(
+            "observe",
+            self._stores.observe_request(directory, READING.seconds * READING_SHARE),
+            limits=READING,
+            then=self._learn,
+            failed=lambda why: self._say("warning", f"conversations could not be read: {why}"),
+        )
+
+    def look(self) -> None:
+        """Look up what is known of the pairs that are wanted now."""
+        sight = self._look()
+        self.uses = self._stores.uses(
+            sight.pairs,
+            sight.models,
+            conversations=sight.config.benchmark.observe_conversations,
+        )
+
+    def _learn(self, result: dict[str, Any]) -> None:
+        self._say(
+            "info" if result["answers"] else "debug",
+            "conversations read: figures only",
+            files=result["files"],
+            new_answers=result["answers"],
+            unreadable=result["unreadable"],
+        )
+        self.look()
+        self._learnt()
+        if not result["done"]:
+            self.read()

@@ -1,0 +1,26 @@
+"""What the daemon knows, for the work it has done beside its loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from specd.config import SpecdConfig
+from specd.lmstudio.home import Home
+from specd.lmstudio.model import Model
+from specd.reconcile.desired import WantedPair
+from specd.reconcile.facts import ServerSeen
+from specd.reconcile.proving import Explain
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One look at all of it, at the moment something is thought about."""
+
+    config: SpecdConfig
+    home: Home | None
+    models: tuple[Model, ...]
+    pairs: tuple[WantedPair, ...]
+    server: ServerSeen | None
+    engine_version: str | None
+    explain: Explain
+    paused: bool = False
