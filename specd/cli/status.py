@@ -17,8 +17,8 @@ from specd.cli.paint import Ink, paint, safe, short, wants_colour, width, wrap
 
 HEALTHY, DEGRADED = 0, 1
 
-LONGEST_VALUE = 40
-"""Characters shown of a value that was written; a model's key is rarely longer."""
+LONGEST_VALUE = 60
+"""Characters shown of a value that was written; the path of a model in two folders fits."""
 
 # ECMA-48: drawing over the old screen line by line does not flicker, as clearing it first would.
 TO_TOP, NEWLINE, ERASED, REST_ERASED = "\x1b[H", "\n", "\x1b[K\n", "\x1b[K\n\x1b[J"

@@ -152,7 +152,7 @@ def test_the_last_writes_are_shown_with_time_file_key_and_both_values() -> None:
     path = "/home/ada/.lmstudio/.internal/user-concrete-model-default-config/q/qwen3-8b.json"
     draft = {
         "key": "llm.prediction.speculativeDecoding.draftModel",
-        "old": "a-draft-with-a-name-longer-than-anybody-reads",
+        "old": "publisher/" + "long" * 20,
         "new": "qwen3-0.6b",
         "why": "wanted",
     }
@@ -162,9 +162,8 @@ def test_the_last_writes_are_shown_with_time_file_key_and_both_values() -> None:
     assert re.fullmatch(r"   12  \d+ \w+ ago: /home/ada/.lmstudio/settings.json", lines[1])
     assert lines[2] == "       speculativeDecoding: (unset) → true"
     assert lines[3].startswith("    7  ")
-    assert '"a-draft-with-a-name-longer-than-anybody… → "qwen3-0.6b"' in " ".join(
-        word for line in lines for word in line.split()
-    )
+    told = " ".join(" ".join(lines).split())
+    assert f'"publisher/{"long" * 12}… → "qwen3-0.6b"' in told
     assert lines[-3] == "  `specd restore NUMBER` undoes one"
     assert "Last writes\n  none yet\n" in status.render(answer(), 80, colour=False)
 
