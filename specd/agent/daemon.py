@@ -439,6 +439,7 @@ class Daemon:
         self._jobs.scout("server", lambda: survey.ask_server(home, asked), self._learn_server)
         self._jobs.scout("app", lambda: survey.look_for_app(home), self._learn_app)
         self._bench.look_for_changes()
+        self._real_use.read_log()
 
     def _learn_server(self, seen: ServerSeen) -> None:
         self._server = seen

@@ -1,4 +1,4 @@
-"""What real use shows: the user's conversations, read for their figures and never for a word."""
+"""What real use shows: conversations and the server's log, read for figures, never for a word."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 from specd.agent.events import Say
 from specd.agent.jobs import Jobs
 from specd.agent.sight import Sight
-from specd.lmstudio import conversations
+from specd.lmstudio import conversations, server_log
+from specd.lmstudio.server_log import News, Place
 from specd.reconcile.proving import PairUse
 from specd.reconcile.stores import Stores
 from specd.worker.client import Limits
@@ -52,6 +53,16 @@ class RealUse:
             failed=lambda why: self._say("warning", f"conversations could not be read: {why}"),
         )
 
+    def read_log(self) -> None:
+        """Read on, on a thread, in what LM Studio's server has logged; a few megabytes at most."""
+        sight = self._look()
+        if not sight.config.benchmark.observe_conversations or sight.home is None:
+            return
+        home, place = sight.home.path, self._stores.logged.place
+        self._jobs.scout(
+            "server log", lambda: server_log.read_on(home, place), self._learn_from_log
+        )
+
     def look(self) -> None:
         """Look up what is known of the pairs that are wanted now."""
         sight = self._look()
@@ -60,6 +71,13 @@ class RealUse:
             sight.models,
             conversations=sight.config.benchmark.observe_conversations,
         )
+
+    def _learn_from_log(self, read: tuple[tuple[News, ...], Place | None]) -> None:
+        new = self._stores.logged.add(*read)
+        if new:
+            self._say("debug", "server log read: figures only", new_answers=new)
+            self.look()
+            self._learnt()
 
     def _learn(self, result: dict[str, Any]) -> None:
         self._say(

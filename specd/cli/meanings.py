@@ -60,7 +60,7 @@ MEANINGS: dict[ConditionType, Meaning] = {
     "SpeculationObserved": Meaning(
         "Draft tokens were seen at work.",
         "The statistics of the server's answers, and those LM Studio keeps with conversations "
-        "(figures only, never text).",
+        "and in its server log (figures only, never text).",
         "A draft that fails is dropped without a word by the engine: when it is configured and no "
         "draft tokens show, restart LM Studio and look again.",
     ),

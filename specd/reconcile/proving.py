@@ -1,7 +1,7 @@
 """Whether draft tokens were seen at work for a pair, and if not, why (pure).
 
-Two witnesses: the statistics LM Studio keeps with the user's own answers, and those that a server
-gave to the last benchmark. The later one is believed.
+Three witnesses: the statistics LM Studio keeps with the user's own answers, those in its server's
+log, and those that a server gave to the last benchmark. The latest is believed.
 """
 
 from __future__ import annotations
@@ -23,11 +23,15 @@ ENOUGH = 3
 
 @dataclass(frozen=True, slots=True)
 class PairUse:
-    """What is known of one pair's use. ``asked`` and ``probe`` are None where nothing is."""
+    """What is known of one pair's use. A witness that says nothing of it is None.
+
+    ``asked`` is what conversations tell, ``logged`` what the server's log does.
+    """
 
     in_use: InUse
     asked: Asked | None
     probe: Probe | None
+    logged: Asked | None = None
 
 
 Explain: TypeAlias = Callable[[Model, Model], silence.Circumstances]
@@ -39,27 +43,37 @@ def uses(
     installed: Sequence[Model],
     seen: Observed,
     probes: Sequence[Probe],
+    logged: Sequence[Asked] = (),
 ) -> dict[str, PairUse]:
-    """What conversations and probes tell of each pair, by the pair's name."""
+    """What conversations, probes and the server's log tell of each pair, by the pair's name."""
     meant = _Names(installed)
+    drafts = [pair.draft for pair in pairs if pair.draft is not None]
     found: dict[str, PairUse] = {}
     for pair in pairs:
         if pair.main is None or pair.draft is None:
             continue
         mine = [use for use in seen.uses if meant.by(use.main) == pair.main]
         drafted = [use for use in mine if use.draft and meant.by(use.draft) == pair.draft]
-        asked = [
+        asked = [each for each in seen.asked if meant.pair(each) == (pair.main, pair.draft)]
+        told = [
             each
-            for each in seen.asked
-            if meant.by(each.main) == pair.main and meant.by(each.draft) == pair.draft
+            for each in logged
+            if meant.pair(each) == (pair.main, pair.draft)
+            # A log need not name the main; then the draft does, where it serves one alone.
+            or (
+                not each.main
+                and meant.by(each.draft) == pair.draft
+                and drafts.count(pair.draft) == 1
+            )
         ]
         found[pair.name] = PairUse(
             observed.in_use(drafted, [use for use in mine if use.draft is None]),
-            max(asked, key=lambda each: each.last or 0.0, default=None),
+            max(asked, key=_last, default=None),
             next(
                 (p for p in probes if (p.main, p.draft) == (pair.main.key, pair.draft.key)),
                 None,
             ),
+            max(told, key=_last, default=None),
         )
     return found
 
@@ -78,24 +92,35 @@ def proofs(
 
 
 def _proof(pair: WantedPair, use: PairUse, explain: Explain) -> Proof | None:
-    main, draft, asked, probe = pair.main, pair.draft, use.asked, use.probe
+    main, draft, probe = pair.main, pair.draft, use.probe
     if main is None or draft is None:
         return None
-    if probe is not None and (asked is None or probe.at >= (asked.last or 0.0)):
+    asked, whose = max(
+        (use.asked, "your last {} answers"),
+        (use.logged, "the last {} answers in LM Studio's server log"),
+        key=lambda told: -1.0 if told[0] is None else _last(told[0]),
+    )
+    if probe is not None and (asked is None or probe.at >= _last(asked)):
         return Proof(
             main.key, draft.key, probe.drafted, probe.accepted, "the last probe", probe.finding
         )
     if asked is None or (asked.ran == 0 and asked.answers < ENOUGH):
         return None
-    where = f"{asked.ran} of your last {asked.answers} answers"
+    of = whose.format(asked.answers)
     finding = None
     if asked.ran == 0:
         likely = "; or ".join(silence.causes(explain(main, draft)))
         finding = (
-            f"{pair.name}: none of your last {asked.answers} answers has draft tokens although "
-            f"the draft was asked for. Likely: {likely}"
+            f"{pair.name}: none of {of} has draft tokens although the draft was asked for. "
+            f"Likely: {likely}"
         )
-    return Proof(main.key, draft.key, asked.drafted, asked.accepted, where, finding)
+    return Proof(
+        main.key, draft.key, asked.drafted, asked.accepted, f"{asked.ran} of {of}", finding
+    )
+
+
+def _last(asked: Asked) -> float:
+    return asked.last or 0.0
 
 
 def circumstances(
@@ -126,6 +151,10 @@ class _Names:
     def __init__(self, installed: Sequence[Model]) -> None:
         self._installed = installed
         self._known: dict[str, Model | None] = {}
+
+    def pair(self, asked: Asked) -> tuple[Model | None, Model | None]:
+        """The main and the draft that ``asked`` is about."""
+        return self.by(asked.main), self.by(asked.draft)
 
     def by(self, name: str) -> Model | None:
         """The model called ``name``; None when there is none, or several are."""

@@ -30,6 +30,7 @@ from specd.reconcile.desired import WantedPair
 from specd.reconcile.engine import ServedPair
 from specd.reconcile.facts import ServerSeen
 from specd.reconcile.journal import Journal
+from specd.reconcile.logged import LoggedStore
 from specd.reconcile.plan import HeldKey
 from specd.reconcile.proving import PairUse
 from specd.reconcile.restore import HeldKeys
@@ -63,6 +64,7 @@ class Stores:
     verdicts: VerdictStore
     history: History
     observed: ObservedStore
+    logged: LoggedStore
 
     @classmethod
     def open(cls, state: Path) -> Stores:
@@ -79,6 +81,7 @@ class Stores:
             VerdictStore(places.tokenizer_cache_dir(state)),
             History(places.history_path(state)),
             ObservedStore(places.history_path(state)),
+            LoggedStore(state / "server-log.json"),
         )
 
     def close(self) -> None:
@@ -287,9 +290,13 @@ class Stores:
     def uses(
         self, pairs: Sequence[WantedPair], installed: Sequence[Model], *, conversations: bool
     ) -> dict[str, PairUse]:
-        """What the last probes, and ``conversations``, show of each pair, by the pair's name."""
+        """What the last probes show of each pair, by the pair's name.
+
+        With ``conversations`` also what the user's own answers do, there and in the server's log.
+        """
         seen = self.observed.sums() if conversations else Observed()
-        return proving.uses(pairs, installed, seen, self.observed.probes())
+        logged = self.logged.asked() if conversations else ()
+        return proving.uses(pairs, installed, seen, self.observed.probes(), logged)
 
 
 def _served(model: Model, name: str) -> dict[str, str]:

@@ -161,3 +161,28 @@ def test_then_the_answers_prove_that_drafts_are_at_work(seed: Sandbox) -> None:
     # Both models were there before and after; how they are named is LM Studio's affair.
     told = seed.status()["pairs"][0]
     assert told["observed"]["drafted"] == 40
+
+
+def test_the_servers_own_log_proves_it_too_without_a_word_of_what_was_said(seed: Sandbox) -> None:
+    start(seed)
+    said = "the-answer-is-nobodys-business"
+    statistics = {
+        "draft_model": DRAFT,
+        "total_draft_tokens_count": 40,
+        "accepted_draft_tokens_count": 25,
+    }
+    body = {"model": MAIN, "choices": [{"message": {"content": said}}], "stats": statistics}
+    log = seed.home / "server-logs" / "2026-11" / "2026-11-24.1.log"
+    log.parent.mkdir(parents=True)
+    log.write_text(f"[2026-11-24 13:00:02][INFO] Generated: {json.dumps(body, indent=2)}\n")
+    until(lambda: seed.condition("SpeculationObserved")["status"] == "true", "the proof is seen")
+    told = seed.condition("SpeculationObserved")["message"]
+    assert "25 of 40 draft tokens accepted" in told
+    assert "LM Studio's server log" in told
+    seed.stop()
+    kept = [path.read_bytes() for path in seed.state.rglob("*") if path.is_file()]
+    assert not any(said.encode() in content for content in kept)
+    # What was read once is still known after a restart, although the log is gone.
+    log.unlink()
+    seed.start()
+    until(lambda: seed.condition("SpeculationObserved")["status"] == "true", "it is still known")

@@ -2,7 +2,12 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
+from datetime import datetime
 from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from specd.lmstudio import server_log
 from specd.lmstudio.server_log import LoggedDraft
@@ -33,7 +38,7 @@ def test_an_answers_statistics_are_found_spread_over_lines(tmp_path: Path) -> No
         + json.dumps({"stats": STATS}, indent=2),
         "[2026-11-24 13:00:05][INFO] Generated prediction: " + json.dumps({"stats": STATS}),
     )
-    assert server_log.read(path) == (LoggedDraft("qwen3-0.6b", 40, 25),) * 2
+    assert server_log.read(path) == (LoggedDraft("qwen3-0.6b", 40, 25, "qwen3-8b"),) * 2
 
 
 def test_llama_cpps_own_line_is_found(tmp_path: Path) -> None:
@@ -70,3 +75,82 @@ def test_the_newest_log_is_found_by_month_day_and_number(tmp_path: Path) -> None
         (logs / name).parent.mkdir(parents=True, exist_ok=True)
         (logs / name).write_text("")
     assert server_log.newest(tmp_path) == logs / "2026-11" / "2026-11-24.10.log"
+
+
+def today(home: Path, name: str = "2026-11-24.1.log") -> Path:
+    path = home / "server-logs" / name[:7] / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def answer(main: str = "qwen3-8b", text: str = "") -> str:
+    body = {"model": main, "choices": [{"message": {"content": text}}], "stats": STATS}
+    return f"[INFO] Generated prediction: {json.dumps(body, indent=2)}\n"
+
+
+def test_each_answer_is_told_once_however_often_one_looks(tmp_path: Path) -> None:
+    log = today(tmp_path)
+    log.write_text(answer())
+    news, place = server_log.read_on(tmp_path, None)
+    assert [each.drafts for each in news] == [(LoggedDraft("qwen3-0.6b", 40, 25, "qwen3-8b"),)]
+    assert server_log.read_on(tmp_path, place) == ((), place)
+    with log.open("a") as file:
+        file.write(answer("qwen3-14b"))
+    (more,), _ = server_log.read_on(tmp_path, place)
+    assert [each.main for each in more.drafts] == ["qwen3-14b"]
+
+
+def test_what_is_told_is_at_least_as_young_as_the_last_look(tmp_path: Path) -> None:
+    log = today(tmp_path)
+    log.write_text(answer())
+    os.utime(log, (1_800_000_000, 1_800_000_000))
+    (first,), place = server_log.read_on(tmp_path, None)
+    assert datetime.fromtimestamp(first.since).astimezone().isoformat()[:19] == (
+        "2026-11-24T00:00:00"
+    )
+    with log.open("a") as file:
+        file.write(answer())
+    (second,), _ = server_log.read_on(tmp_path, place)
+    assert second.since == 1_800_000_000
+
+
+def test_a_log_that_was_followed_by_another_is_read_to_its_end(tmp_path: Path) -> None:
+    old = today(tmp_path)
+    old.write_text(answer("a"))
+    _, place = server_log.read_on(tmp_path, None)
+    with old.open("a") as file:
+        file.write(answer("b"))
+    today(tmp_path, "2026-11-25.1.log").write_text(answer("c"))
+    news, place = server_log.read_on(tmp_path, place)
+    assert [each.main for told in news for each in told.drafts] == ["b", "c"]
+    assert place is not None
+    assert place.log.endswith("2026-11-25.1.log")
+
+
+def test_a_log_that_was_written_anew_is_read_from_its_start(tmp_path: Path) -> None:
+    log = today(tmp_path)
+    log.write_text(answer() * 3)
+    _, place = server_log.read_on(tmp_path, None)
+    log.write_text(answer())
+    (told,), _ = server_log.read_on(tmp_path, place)
+    assert len(told.drafts) == 1
+
+
+def test_no_text_is_taken_for_a_statistic(tmp_path: Path) -> None:
+    log = today(tmp_path)
+    log.write_text(f"{json.dumps({'content': json.dumps(STATS | {'model': 'x'})})}\n")
+    assert server_log.read_on(tmp_path, None)[0] == ()
+
+
+@given(padding=st.integers(0, 1500))
+def test_an_answer_is_found_wherever_the_chunks_are_cut(padding: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        log = today(Path(folder))
+        log.write_text("x" * (256 * 1024 - padding) + answer())
+        (told,), _ = server_log.read_on(Path(folder), None)
+    assert told.drafts == (LoggedDraft("qwen3-0.6b", 40, 25, "qwen3-8b"),)
+
+
+def test_a_pipe_in_place_of_a_log_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(today(tmp_path))
+    assert server_log.read_on(tmp_path, None) == ((), None)

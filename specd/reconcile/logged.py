@@ -1,0 +1,86 @@
+"""What LM Studio's server log told of drafts: counts, kept in one small file of specd's own.
+
+Kept, because a log is read once: what stood in yesterday's is still true after a restart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from specd.bench.observed import RECENT, Asked
+from specd.files import private
+from specd.lmstudio.server_log import News, Place
+
+KEPT = 200
+"""Answers; the oldest make room."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    main: str
+    draft: str
+    drafted: int
+    accepted: int
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    place: Place | None = None
+    answers: tuple[_Answer, ...] = ()
+
+
+class LoggedStore:
+    """``place`` is how far the logs have been read; nobody but one daemon adds to it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._kept = _Kept()
+        with contextlib.suppress(msgspec.ValidationError):
+            self._kept = msgspec.convert(private.read_json(path), _Kept)
+
+    @property
+    def place(self) -> Place | None:
+        """How far the logs have been read; None before the first time."""
+        return self._kept.place
+
+    def add(self, news: Iterable[News], place: Place | None) -> int:
+        """Keep what was read; returns how many answers with a named draft were new."""
+        new = [
+            _Answer(each.main, each.draft, each.total, each.accepted, told.since)
+            for told in news
+            for each in told.drafts
+            if each.draft
+        ]
+        if place == self._kept.place and not new:
+            return 0
+        self._kept = _Kept(place, (*self._kept.answers, *new)[-KEPT:])
+        # Not durable: what a power cut loses is read again from the log.
+        with contextlib.suppress(OSError):
+            private.write(self._path, msgspec.json.encode(self._kept), durable=False)
+        return len(new)
+
+    def asked(self) -> tuple[Asked, ...]:
+        """The latest answers of each main and draft, named as LM Studio does; a main may be ""."""
+        of: dict[tuple[str, str], list[_Answer]] = defaultdict(list)
+        for answer in self._kept.answers:
+            of[answer.main, answer.draft].append(answer)
+        return tuple(
+            Asked(
+                main,
+                draft,
+                len(recent),
+                sum(each.drafted > 0 for each in recent),
+                sum(each.drafted for each in recent),
+                sum(each.accepted for each in recent),
+                recent[-1].since,
+            )
+            for (main, draft), answers in of.items()
+            if (recent := answers[-RECENT:])
+        )

@@ -1,0 +1,56 @@
+"""What the server's log told stays known, bounded, over restarts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from specd.bench.observed import RECENT
+from specd.lmstudio.server_log import LoggedDraft, News, Place
+from specd.reconcile.logged import KEPT, LoggedStore
+
+PLACE = Place("/home/anna/.lmstudio/server-logs/2026-11/2026-11-24.1.log", 7, 4096, 5.0)
+
+
+def told(count: int, *, drafted: int = 10, since: float = 1.0) -> News:
+    return News((LoggedDraft("small", drafted, drafted // 2, "large"),) * count, since)
+
+
+def test_it_is_kept_over_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "server-log.json"
+    assert LoggedStore(path).place is None
+    assert LoggedStore(path).add([told(2), told(1, since=9.0)], PLACE) == 3
+    again = LoggedStore(path)
+    assert again.place == PLACE
+    (asked,) = again.asked()
+    assert (asked.main, asked.draft, asked.answers, asked.ran) == ("large", "small", 3, 3)
+    assert (asked.drafted, asked.accepted, asked.last) == (30, 15, 9.0)
+
+
+def test_the_latest_answers_count_alone(tmp_path: Path) -> None:
+    store = LoggedStore(tmp_path / "server-log.json")
+    store.add([told(RECENT), told(RECENT, drafted=0)], PLACE)
+    (asked,) = store.asked()
+    assert (asked.answers, asked.ran) == (RECENT, 0)
+
+
+def test_it_does_not_grow(tmp_path: Path) -> None:
+    path = tmp_path / "server-log.json"
+    store = LoggedStore(path)
+    for _ in range(3):
+        store.add([told(KEPT)], PLACE)
+    assert len(json.loads(path.read_bytes())["answers"]) == KEPT
+
+
+def test_an_answer_whose_draft_is_not_named_is_nobodys(tmp_path: Path) -> None:
+    store = LoggedStore(tmp_path / "server-log.json")
+    assert store.add([News((LoggedDraft("", 10, 5, "large"),), 1.0)], PLACE) == 0
+    assert store.asked() == ()
+
+
+def test_a_broken_file_is_as_none(tmp_path: Path) -> None:
+    path = tmp_path / "server-log.json"
+    for content in (b"", b"{", b"[]", b'{"answers": [1]}', b'{"place": {"log": 1}}'):
+        path.write_bytes(content)
+        assert LoggedStore(path).asked() == ()
+        assert LoggedStore(path).place is None

@@ -1,0 +1,91 @@
+"""Whether a draft ran: which witness is believed, and what is made of silence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from specd.bench.observed import Asked, Observed, Probe
+from specd.bench.silence import Circumstances
+from specd.config import Pair
+from specd.lmstudio.model import Model
+from specd.reconcile import proving
+from specd.reconcile.desired import WantedPair
+from specd.reconcile.facts import Proof
+
+from .pairs import MAIN, OTHER, SMALL, model, verdict
+
+INSTALLED = (MAIN, SMALL, OTHER)
+PAIR = WantedPair(
+    Pair(main="qwen3-8b"), "wanted", "proven", main=MAIN, draft=SMALL, verdict=verdict()
+)
+
+
+def asked(last: float, *, ran: int = 4, answers: int = 5, main: str = MAIN.key) -> Asked:
+    return Asked(main, SMALL.key, answers, ran, ran * 10, ran * 8, last)
+
+
+def probed(at: float, drafted: int = 7) -> Probe:
+    return Probe(MAIN.key, SMALL.key, at, 2, drafted, drafted, None if drafted else "dropped")
+
+
+def proof(
+    chats: Asked | None = None,
+    log: Asked | None = None,
+    probe: Probe | None = None,
+    pairs: tuple[WantedPair, ...] = (PAIR,),
+) -> Proof | None:
+    seen = Observed(asked=(chats,) if chats else ())
+    known = proving.uses(pairs, INSTALLED, seen, (probe,) if probe else (), (log,) if log else ())
+    return next(iter(proving.proofs(pairs, known, _of_nothing)), None)
+
+
+def _of_nothing(_main: Model, _draft: Model) -> Circumstances:
+    return Circumstances()
+
+
+def test_nobody_saw_anything() -> None:
+    assert proof() is None
+
+
+def test_the_servers_log_is_a_witness() -> None:
+    found = proof(log=asked(5.0))
+    assert found == Proof(
+        MAIN.key, SMALL.key, 40, 32, "4 of the last 5 answers in LM Studio's server log"
+    )
+
+
+def test_the_latest_witness_is_believed() -> None:
+    chats, log = asked(1.0, ran=0), asked(2.0)
+    for probe, where in ((probed(3.0), "the last probe"), (probed(1.5), "server log")):
+        found = proof(chats, log, probe)
+        assert found is not None
+        assert where in found.where
+    found = proof(asked(9.0), log)
+    assert found is not None
+    assert found.where == "4 of your last 5 answers"
+
+
+def test_a_later_probe_without_draft_tokens_outweighs_an_older_log() -> None:
+    found = proof(log=asked(2.0), probe=probed(3.0, drafted=0))
+    assert found is not None
+    assert found.finding == "dropped"
+
+
+def test_a_few_silent_answers_in_the_log_prove_nothing_and_more_do() -> None:
+    assert proof(log=asked(1.0, ran=0, answers=2)) is None
+    found = proof(log=asked(1.0, ran=0, answers=3))
+    assert found is not None
+    assert found.finding is not None
+    assert "none of the last 3 answers in LM Studio's server log has draft tokens" in found.finding
+
+
+def test_where_the_log_names_no_main_the_draft_tells_which_pair_if_it_serves_one() -> None:
+    unnamed = asked(1.0, main="")
+    assert proof(log=unnamed) is not None
+    other = model("Qwen3-14B-4bit")
+    both = (PAIR, replace(PAIR, main=other))
+    assert proof(log=unnamed, pairs=both) is None
+
+
+def test_what_was_logged_of_another_main_is_no_proof() -> None:
+    assert proof(log=asked(1.0, main=OTHER.key)) is None
