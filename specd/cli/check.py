@@ -42,7 +42,8 @@ def parser() -> argparse.ArgumentParser:
         prog="specd check",
         description="Say whether DRAFT may draft for MAIN, and why. Both are model names as LM "
         "Studio or you write them, or paths of model folders.",
-        epilog="exit code: 0 the pair may be used, 1 it may not, 2 bad input. "
+        epilog="exit code: 0 the pair may be used, 1 it may not, 2 bad input: no such model, or "
+        "its files do not tell. "
         "example: specd check qwen3-8b qwen3-0.6b",
     )
     made.add_argument("main", metavar="MAIN")
@@ -68,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(to_json(verdict), indent=2, ensure_ascii=False))
     else:
         print(render(verdict, width(), colour=wants_colour()))
+    if verdict.kind == "unknown":
+        return BAD_INPUT
     return USABLE if verdict.usable else NOT_USABLE
 
 

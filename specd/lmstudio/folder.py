@@ -158,9 +158,14 @@ def _read_config(folder: Folder) -> dict[str, Any] | str:
         value = json.loads((folder.path / "config.json").read_bytes())
     except OSError as error:
         return f"config.json cannot be read: {error.strerror or error}"
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        return f"config.json is not valid JSON ({where}: {error.msg}); download the model again"
     except (ValueError, RecursionError):
         return "config.json is not valid JSON; download the model again"
-    return value if isinstance(value, dict) else "config.json does not hold an object"
+    if not isinstance(value, dict):
+        return "config.json does not hold an object; download the model again"
+    return value
 
 
 def _unfinished(folder: Folder) -> str | None:
@@ -183,7 +188,7 @@ def _unusable(folder: Folder, weights: list[str]) -> str | None:
             return f"{name} {problem}"
     tokenizers = [*filter(folder.sizes.__contains__, _TOKENIZERS), *folder.ending(".tiktoken")]
     if not tokenizers:
-        return "it has no tokenizer (tokenizer.json)"
+        return "it has no tokenizer (tokenizer.json); download the model again"
     empty = [name for name in tokenizers if folder.sizes[name] == 0]
     return f"{empty[0]} is empty; download the model again" if empty else None
 
@@ -223,15 +228,15 @@ def _broken_safetensors(path: Path, size: int) -> str | None:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             if length > min(HEADER_MAX_BYTES, size - 8):
-                return "is cut off, or no safetensors file"
+                return "is cut off, or no safetensors file; download the model again"
             tensors = msgspec.json.decode(file.read(length), type=dict[str, _Tensor])
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"
     except (ValueError, RecursionError, struct.error):
-        return "has no safetensors header"
+        return "has no safetensors header; download the model again"
     expected = 8 + length + max((each.data_offsets[1] for each in tensors.values()), default=0)
     if size < expected:
-        return f"is cut off: {size:,} of {expected:,} bytes are there"
+        return f"is cut off: {size:,} of {expected:,} bytes are there; download the model again"
     return None
 
 
@@ -286,13 +291,13 @@ def _leads(name: str) -> bool:
 
 def _read_gguf(folder: Folder, name: str) -> gguf.Header | str:
     if folder.sizes[name] == 0:
-        return "the file is empty; download it again"
+        return f"{name} is empty; download it again"
     try:
         return gguf.read_header(folder.path / name)
     except gguf.NotGguf as error:
-        return f"the file cannot be used: {error}"
+        return f"{name} cannot be used: {error}; download it again"
     except OSError as error:
-        return f"the file cannot be read: {error.strerror or error}"
+        return f"{name} cannot be read: {error.strerror or error}"
 
 
 def _is_projector(name: str, header: gguf.Header | str) -> bool:

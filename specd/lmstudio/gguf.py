@@ -153,27 +153,30 @@ def _read(
             layout = _SCALARS[kind]
             (header.values[key],) = struct.unpack(layout, _take(file, struct.calcsize(layout)))
         else:
-            raise NotGguf(f"it has a value of the unknown type {kind}")
+            raise NotGguf(f"byte {file.tell() - 4:,} of its header names the unknown type {kind}")
     return header
 
 
 def _take(file: BinaryIO, size: int) -> bytes:
     taken = file.read(size)
     if len(taken) != size:
-        raise NotGguf("it ends in the middle of its header")
+        size = os.fstat(file.fileno()).st_size
+        raise NotGguf(f"it ends in the middle of its header, at byte {size:,}")
     return taken
 
 
 def _string(file: BinaryIO) -> str:
     (length,) = struct.unpack("<Q", _take(file, 8))
     if length > _MAX_STRING:
-        raise NotGguf(f"it has a string of {length} bytes in its header")
+        at = file.tell() - 8
+        raise NotGguf(f"byte {at:,} of its header announces a string of {length:,} bytes")
     return _take(file, length).decode("utf-8", "replace")
 
 
 def _array(file: BinaryIO, of: int, length: int) -> tuple[str, ...] | tuple[int, ...]:
     if length > _MAX_ELEMENTS_PASSED:
-        raise NotGguf(f"it has an array of {length} elements in its header")
+        at = file.tell() - 8
+        raise NotGguf(f"byte {at:,} of its header announces an array of {length:,} elements")
     if of == _STRING:
         return tuple(_string(file) for _ in range(length))
     layout = _SCALARS.get(of, "")
@@ -186,7 +189,7 @@ def _pass_array(file: BinaryIO, of: int, length: int) -> None:
     if of in _SCALARS:
         size = length * struct.calcsize(_SCALARS[of])
         if file.tell() + size > os.fstat(file.fileno()).st_size:
-            raise NotGguf("it ends in the middle of its header")
+            raise NotGguf("it ends in the middle of its header, in its last array")
         file.seek(size, os.SEEK_CUR)
     elif of == _STRING and length <= _MAX_ELEMENTS_PASSED:
         for _ in range(length):

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from specd.tokenizer import gguf_tokens, other_files, roles, tokenizer_json, weights
-from specd.tokenizer.reading import Absent, Unreadable, json_object, whole
+from specd.tokenizer.reading import REMEDY, Absent, Unreadable, json_object, whole
 from specd.tokenizer.spelling import Family
-from specd.tokenizer.vocabulary import Vocabulary
+from specd.tokenizer.vocabulary import Impossible, Vocabulary
 
 __all__ = ["Fingerprint", "Unreadable", "read"]
+
+_Told = TypeVar("_Told")
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,10 @@ def _read_folder(folder: Path) -> Fingerprint:
     tokenizer_config = json_object(folder / "tokenizer_config.json")
     _refuse_custom_code(config, tokenizer_config)
     vocabulary, fast = _vocabulary(folder)
-    roles.complete(vocabulary, folder, tokenizer_config, fast=fast)
+    try:
+        roles.complete(vocabulary, folder, tokenizer_config, fast=fast)
+    except Impossible as why:
+        raise Unreadable(f"added_tokens.json or tokenizer_config.json: {why}; {REMEDY}") from why
     generation = json_object(folder / "generation_config.json")
     room, source = _rows(folder, config, len(vocabulary.texts))
     return Fingerprint(
@@ -148,12 +153,19 @@ def _vocabulary(folder: Path) -> tuple[Vocabulary, bool]:
     """The vocabulary, and whether it came from ``tokenizer.json``."""
     for name, read_file in _FILES:
         try:
-            return read_file(folder / name), name == "tokenizer.json"
+            return _named(read_file, folder / name), name == "tokenizer.json"
         except Absent:
             continue
     for path in sorted(folder.glob("*.tiktoken"))[:1]:
-        return other_files.read_ranks(path), False
-    raise Absent("tokenizer.json is missing, and no other tokenizer is there")
+        return _named(other_files.read_ranks, path), False
+    raise Absent(f"tokenizer.json is missing, and no other tokenizer is there; {REMEDY}")
+
+
+def _named(read_file: Callable[[Path], _Told], path: Path) -> _Told:
+    try:
+        return read_file(path)
+    except Impossible as why:
+        raise Unreadable(f"{path.name}: {why}; {REMEDY}") from why
 
 
 def _rows(folder: Path, config: Mapping[str, Any], tokens: int) -> tuple[weights.Rows, str]:
@@ -175,7 +187,7 @@ def _logit_width(config: Mapping[str, Any]) -> int | None:
 
 
 def _read_gguf(path: Path) -> Fingerprint:
-    vocabulary, told = gguf_tokens.read(path)
+    vocabulary, told = _named(gguf_tokens.read, path)
     head = told.header
     ends = (head.whole(f"tokenizer.ggml.{role}_token_id") for role in ("eos", "eot", "eom"))
     size = len(vocabulary.texts)

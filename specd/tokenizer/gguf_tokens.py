@@ -10,7 +10,7 @@ from typing import Final
 
 from specd.lmstudio import gguf
 from specd.tokenizer import spelling
-from specd.tokenizer.reading import Unreadable
+from specd.tokenizer.reading import REMEDY, Unreadable
 from specd.tokenizer.vocabulary import Vocabulary, check_size
 
 _UNKNOWN: Final = 2  # llama.cpp's enum llama_token_type
@@ -36,11 +36,11 @@ def read(path: Path) -> tuple[Vocabulary, gguf.Tokenizer]:
     try:
         told = gguf.read_tokenizer(path)
     except gguf.NotGguf as error:
-        raise Unreadable(f"{path.name} cannot be used: {error}") from error
+        raise Unreadable(f"{path.name} cannot be used: {error}; {REMEDY}") from error
     except OSError as error:
         raise Unreadable(f"{path.name} cannot be read: {error.strerror or error}") from error
     if not told.tokens:
-        raise Unreadable(f"{path.name} holds no tokenizer")
+        raise Unreadable(f"{path.name} holds no tokenizer (tokenizer.ggml.tokens); {REMEDY}")
     check_size(len(told.tokens))
     family = _FAMILIES.get(told.model, spelling.LITERAL)
     texts: list[str | None] = [*told.tokens]

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from specd.tokenizer import spelling
-from specd.tokenizer.reading import Unreadable, content
+from specd.tokenizer.reading import REMEDY, Unreadable, content, damaged
 from specd.tokenizer.vocabulary import Vocabulary, by_id, check_size
 
 LIMIT_BYTES = 64 << 20
@@ -53,10 +53,11 @@ def read_vocab_and_merges(path: Path) -> Vocabulary:
         Unreadable: one of them cannot be read.
     """
     merges = content(path.with_name("merges.txt"), LIMIT_BYTES)
+    raw = content(path, LIMIT_BYTES)
     try:
-        ids = msgspec.json.decode(content(path, LIMIT_BYTES), type=dict[str, int])
+        ids = msgspec.json.decode(raw, type=dict[str, int])
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise Unreadable(f"{path.name} is no vocabulary: {error}") from error
+        raise damaged(path.name, raw, error, "a vocabulary") from error
     splits = hashlib.sha256(b"merges.txt" + merges).hexdigest()
     return Vocabulary(spelling.BYTE_LEVEL, by_id(ids), ids, splits=splits)
 
@@ -67,10 +68,11 @@ def read_words(path: Path) -> Vocabulary:
     Raises:
         Unreadable: it cannot be read.
     """
+    raw = content(path, LIMIT_BYTES)
     try:
-        texts = content(path, LIMIT_BYTES).decode("utf-8").splitlines()
+        texts = raw.decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise Unreadable(f"{path.name} is not UTF-8") from error
+        raise damaged(path.name, raw, error, "a list of words") from error
     check_size(len(texts))
     ids = {text: number for number, text in enumerate(texts)}
     return Vocabulary(spelling.WORDPIECE, [*texts], ids)
@@ -84,7 +86,10 @@ def _sentencepiece(name: str, raw: bytes) -> Vocabulary:
         pieces.LoadFromSerializedProto(raw)
         size = pieces.GetPieceSize()
     except (RuntimeError, ValueError, OSError) as error:
-        raise Unreadable(f"{name} is no SentencePiece model: {str(error)[:200]}") from error
+        raise Unreadable(
+            f"{name} ({len(raw):,} bytes) is no whole SentencePiece model, nor a list of tiktoken "
+            f"ranks; {REMEDY}"
+        ) from error
     check_size(max(1, size))
     numbers = range(size)
     texts = [pieces.IdToPiece(number) for number in numbers]
@@ -102,7 +107,7 @@ def _ranks(name: str, raw: bytes) -> Vocabulary:
             continue
         rank = _rank(line)
         if rank is None:
-            raise Unreadable(f"{name}, line {number + 1}, is no tiktoken rank")
+            raise Unreadable(f"{name}, line {number + 1:,}, is no tiktoken rank; {REMEDY}")
         ids[spelling.to_alphabet(rank[0])] = rank[1]
     splits = hashlib.sha256(b"tiktoken" + raw).hexdigest()
     return Vocabulary(spelling.BYTE_LEVEL, by_id(ids), ids, splits=splits)

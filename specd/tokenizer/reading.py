@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
 
 CONFIG_BYTES = 8 << 20
+
+REMEDY = "download the model again"
 
 
 class Unreadable(Exception):
@@ -40,7 +43,7 @@ def content(path: Path, limit: int, *, head: int | None = None) -> bytes:
             if not stat.S_ISREG(facts.st_mode):
                 raise Unreadable(f"{path.name} is not a regular file")
             if facts.st_size == 0:
-                raise Unreadable(f"{path.name} is empty: the download is not finished")
+                raise Unreadable(f"{path.name} is empty; {REMEDY}")
             if head is None and facts.st_size > limit:
                 raise Unreadable(
                     f"{path.name} is {facts.st_size >> 20:,} MB; nothing over {limit >> 20} MB is "
@@ -48,7 +51,7 @@ def content(path: Path, limit: int, *, head: int | None = None) -> bytes:
                 )
             return file.read(facts.st_size if head is None else head)
     except FileNotFoundError as error:
-        raise Absent(f"{path.name} is missing") from error
+        raise Absent(f"{path.name} is missing; {REMEDY}") from error
     except OSError as error:
         raise Unreadable(f"{path.name} cannot be read: {error.strerror or error}") from error
 
@@ -75,15 +78,17 @@ def json_object(path: Path, *, required: bool = False) -> dict[str, Any]:
         Unreadable: it cannot be read, or is no JSON object; or it is missing and required.
     """
     try:
-        value = json.loads(content(path, CONFIG_BYTES))
+        raw = content(path, CONFIG_BYTES)
     except Absent:
         if required:
             raise
         return {}
+    try:
+        value = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"{path.name} is not JSON that can be read: {_short(error)}") from error
+        raise damaged(path.name, raw, error, "JSON that can be read") from error
     if not isinstance(value, dict):
-        raise Unreadable(f"{path.name} holds no JSON object")
+        raise Unreadable(f"{path.name} holds no JSON object; {REMEDY}")
     return value
 
 
@@ -94,5 +99,33 @@ def whole(value: object) -> int | None:
     return None
 
 
-def _short(error: Exception) -> str:
-    return str(error)[:200] or type(error).__name__
+def damaged(
+    name: str, raw: bytes, error: Exception, expected: str, *, part: bytes | None = None
+) -> Unreadable:
+    """What to raise for a file that holds ``raw`` and is not what was ``expected``.
+
+    Names the line and byte where ``error`` (of json, msgspec or a codec) tells one. ``part`` is
+    what was being decoded when that was not all of ``raw``.
+    """
+    why = str(error).partition(";")[0][:200] or type(error).__name__
+    at: int | None = None
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as broken:
+        at, why = broken.start, "it is not UTF-8"
+    else:
+        told = _AT.search(why)
+        if told is not None:
+            at = int(told[2]) + (0 if part is None else max(0, raw.find(part)))
+            if told[1] == "char":
+                at = len(text[:at].encode())
+            why = why[: told.start()].removesuffix(": ").rstrip()
+        elif "truncated" in why:
+            at, why = len(raw), "it is cut off"
+    line = raw[:at].count(b"\n") + 1
+    place = "" if at is None else f", line {line:,} (byte {at:,}),"
+    return Unreadable(f"{name}{place} is not {expected}: {why}; {REMEDY}")
+
+
+_AT = re.compile(r"(?:: line \d+ column \d+)? ?\((char|byte) (\d+)\)$")
+"""How json and msgspec end a message to tell the place."""

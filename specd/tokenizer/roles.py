@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from specd.tokenizer.reading import Absent, Unreadable, content, json_object, whole
+from specd.tokenizer.reading import REMEDY, Absent, Unreadable, content, json_object, whole
 from specd.tokenizer.vocabulary import Vocabulary
 
 TEMPLATE_BYTES: Final = 1 << 20
@@ -64,7 +64,10 @@ def _decoder(config: Mapping[str, Any]) -> list[tuple[int, str, bool]]:
     for key, told in listed.items() if isinstance(listed, dict) else ():
         text = _text(told)
         if text is None or not (isinstance(key, str) and key.isdecimal() and len(key) < 10):
-            raise Unreadable("tokenizer_config.json has an added_tokens_decoder that is none")
+            raise Unreadable(
+                f"tokenizer_config.json has an added_tokens_decoder that gives {str(key)[:40]!r} "
+                f"no token; {REMEDY}"
+            )
         found.append((int(key), text, isinstance(told, dict) and told.get("special") is True))
     return sorted(found)
 
@@ -76,7 +79,8 @@ def _named(config: Mapping[str, Any]) -> Iterator[str]:
             yield text
     for key in ("additional_special_tokens", "extra_special_tokens"):
         more = config.get(key)
-        for each in more.values() if isinstance(more, dict) else more or ():
+        listed = more.values() if isinstance(more, dict) else more
+        for each in listed if isinstance(listed, Iterable) and not isinstance(listed, str) else ():
             text = _text(each)
             if text:
                 yield text

@@ -83,12 +83,13 @@ class VerdictStore:
         if why is not None:
             return Verdict(main.key, draft.key, "unsupported", (why,))
         one, other = self.known(main.path), self.known(draft.path)
-        if one is None or other is None:
-            return None
+        # One that does not tell decides, whether or not anybody has read the other.
         for model, known in ((main, one), (draft, other)):
-            if known.digest is None:
+            if known is not None and known.digest is None:
                 reason = f"{model.key}: {known.problem}"
                 return Verdict(main.key, draft.key, "unknown", (reason,))
+        if one is None or other is None:
+            return None
         found = self.verdict(one.digest or "", other.digest or "")
         if found is None:
             return None

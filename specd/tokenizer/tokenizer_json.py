@@ -15,12 +15,14 @@ from typing import Any
 import msgspec
 
 from specd.tokenizer import spelling
-from specd.tokenizer.reading import Unreadable, content
+from specd.tokenizer.reading import REMEDY, Unreadable, content, damaged
 from specd.tokenizer.spelling import Family
 from specd.tokenizer.vocabulary import Vocabulary, by_id, check_size
 
 FILE = "tokenizer.json"
 LIMIT_BYTES = 64 << 20
+
+_EXPECTED = "a tokenizer that can be read"
 
 
 class _Added(msgspec.Struct):
@@ -60,9 +62,15 @@ def read(path: Path) -> Vocabulary:
     try:
         tokenizer = _DECODER.decode(raw)
         family = _family(tokenizer)
-        ids, texts = _vocabulary(bytes(tokenizer.model.vocab))
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise Unreadable(f"{path.name} is no tokenizer that can be read: {error}") from error
+        raise damaged(path.name, raw, error, _EXPECTED) from error
+    listed = bytes(tokenizer.model.vocab)
+    try:
+        ids, texts = _vocabulary(listed)
+    except msgspec.ValidationError as error:
+        raise Unreadable(f"{path.name}: {_wrong(listed, error)}; {REMEDY}") from error
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise damaged(path.name, raw, error, _EXPECTED, part=listed) from error
     made = Vocabulary(family, list(texts), ids, splits=_splits(tokenizer))
     _add(made, tokenizer.added_tokens or [], path.name)
     return made
@@ -84,7 +92,7 @@ def _add(made: Vocabulary, listed: list[_Added], name: str) -> None:
         if loaded != each.id:
             raise Unreadable(
                 f"{name} contradicts itself: it gives {each.content!r} the id {each.id}, and "
-                f"loaders give it {loaded}"
+                f"loaders give it {loaded}; {REMEDY}, or another conversion of it"
             )
         made.add(each.content, loaded, special=each.special)
         following = max(following, loaded + 1)
@@ -98,6 +106,15 @@ def _vocabulary(raw: bytes) -> tuple[Mapping[str, int], tuple[str | None, ...]]:
         return {text: number for number, text in enumerate(texts)}, tuple(texts)
     ids = msgspec.json.decode(raw, type=dict[str, int])
     return ids, tuple(by_id(ids))
+
+
+def _wrong(raw: bytes, error: msgspec.ValidationError) -> str:
+    """Which token of a vocabulary has no id; msgspec tells no more than that one has none."""
+    listed = msgspec.json.decode(raw)
+    for text, number in listed.items() if isinstance(listed, dict) else ():
+        if not isinstance(number, int) or isinstance(number, bool):
+            return f"model.vocab gives {text[:40]!r} the id {str(number)[:40]!r}"
+    return f"model.vocab is no vocabulary: {error}"
 
 
 def forget() -> None:

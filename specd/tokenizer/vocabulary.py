@@ -11,6 +11,10 @@ from specd.tokenizer.spelling import Family
 MAX_IDS = 4 << 20
 
 
+class Impossible(Unreadable):
+    """Ids that no tokenizer has; whoever knows the file names it."""
+
+
 @dataclass(slots=True)
 class Vocabulary:
     """``texts[i]`` is what the file writes for id ``i``, None for an id without a token.
@@ -42,7 +46,7 @@ class Vocabulary:
         """Let ``number`` be the token ``text``.
 
         Raises:
-            Unreadable: no tokenizer has so large an id.
+            Impossible: no tokenizer has so large an id.
         """
         check_size(number + 1)
         if number >= len(self.texts):
@@ -57,19 +61,19 @@ def check_size(size: int) -> None:
     """Refuse a vocabulary no model has.
 
     Raises:
-        Unreadable: an id is negative, or beyond ``MAX_IDS``.
+        Impossible: an id is negative, or beyond ``MAX_IDS``.
     """
     if size < 1:
-        raise Unreadable(f"the tokenizer lists the negative id {size - 1}")
+        raise Impossible(f"the tokenizer lists the negative id {size - 1}")
     if size > MAX_IDS:
-        raise Unreadable(f"the tokenizer lists the id {size - 1}; no model has so many tokens")
+        raise Impossible(f"the tokenizer lists the id {size - 1}, and no model has so many tokens")
 
 
 def by_id(ids: Mapping[str, int]) -> list[str | None]:
     """The texts by their ids.
 
     Raises:
-        Unreadable: an id is negative, impossibly large, or given to two tokens.
+        Impossible: an id is negative, impossibly large, or given to two tokens.
     """
     numbers = list(ids.values())
     if numbers == list(range(len(numbers))):
@@ -77,7 +81,7 @@ def by_id(ids: Mapping[str, int]) -> list[str | None]:
     check_size(min(numbers, default=0) + 1)
     check_size(max(numbers, default=0) + 1)
     if len(set(numbers)) != len(numbers):
-        raise Unreadable(f"the tokenizer gives the id {_twice(numbers)} to two tokens")
+        raise Impossible(f"the tokenizer gives the id {_twice(numbers)} to two tokens")
     texts: list[str | None] = [None] * (max(numbers, default=-1) + 1)
     for text, number in ids.items():
         texts[number] = text

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from specd.tokenizer.reading import Unreadable, content
+from specd.tokenizer.reading import REMEDY, Unreadable, content
 
 HEADER_BYTES: Final = 64 << 20
 MAX_FILES: Final = 512
@@ -79,12 +79,16 @@ def rows(folder: Path) -> Rows | None:
 def _header(path: Path) -> dict[str, _Tensor]:
     start = content(path, HEADER_BYTES, head=8)
     if len(start) < 8:
-        raise Unreadable(f"{path.name} is cut off")
+        raise Unreadable(f"{path.name} is cut off; {REMEDY}")
     (length,) = struct.unpack("<Q", start)
     if length > HEADER_BYTES:
-        raise Unreadable(f"{path.name} is no safetensors file, or its header is impossibly large")
+        raise Unreadable(
+            f"{path.name} is no safetensors file, or its header is impossibly large; {REMEDY}"
+        )
     raw = content(path, HEADER_BYTES, head=8 + length)
     try:
         return _HEADER.decode(raw[8:])
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise Unreadable(f"{path.name} has no safetensors header: {str(error)[:200]}") from error
+        raise Unreadable(
+            f"{path.name} has no safetensors header: {str(error)[:200]}; {REMEDY}"
+        ) from error

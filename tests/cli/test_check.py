@@ -12,6 +12,7 @@ import pytest
 from specd.demo.models import SMALL, ensure
 from specd.demo.seed_home import seed_home
 from tests.daemon import Sandbox, until
+from tests.tokenizer import folders
 
 MAIN = "josiefied-qwen3-8b-abliterated-v1"
 DRAFT = "josiefied-qwen2.5-0.5b-abliterated"
@@ -73,6 +74,23 @@ def test_a_name_nobody_has_is_bad_input(judged: Sandbox) -> None:
     ran = judged.specd("check", MAIN, "no-such-model")
     assert (ran.returncode, ran.stdout) == (2, "")
     assert "no-such-model" in ran.stderr
+
+
+@pytest.mark.parametrize("main", ["good", "bad"])
+def test_a_broken_tokenizer_is_bad_input_named_with_its_place_and_remedy(
+    sandbox: Sandbox, main: str
+) -> None:
+    draft = "bad" if main == "good" else "good"
+    models = sandbox.home / "models" / "someone"
+    for name in ("good", "bad"):
+        folders.lay_out(models / name, folders.small())
+    (models / "bad" / "tokenizer.json").write_bytes(b'{"model": {"vocab')
+    ran = sandbox.specd("check", str(models / main), str(models / draft))
+    assert ran.returncode == 2
+    told = " ".join(ran.stdout.split())
+    assert "bad: tokenizer.json, line 1 (byte 17), is not a tokenizer that can be read" in told
+    assert "download the model again" in told
+    assert "Traceback" not in ran.stdout + ran.stderr
 
 
 def test_what_the_daemon_proved_in_the_background_stands_in_the_verdict(judged: Sandbox) -> None:

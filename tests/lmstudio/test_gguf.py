@@ -99,7 +99,7 @@ def string(text: bytes) -> bytes:
         (b"GGML" + bytes(40), "does not begin with GGUF"),
         (whole(version=1), "its version 1"),
         (whole(), "ends in the middle"),
-        (whole(struct.pack("<Q", 2**63)), "a string of 9223372036854775808 bytes"),
+        (whole(struct.pack("<Q", 2**63)), "a string of 9,223,372,036,854,775,808 bytes"),
         (whole(string(b"k"), struct.pack("<I", 99)), "unknown type 99"),
         (whole(string(b"k"), struct.pack("<IIQ", 9, 4, 2**60)), "ends in the middle"),
         (whole(string(b"k"), struct.pack("<IIQ", 9, 8, 2**60)), "cannot be passed over"),

@@ -271,9 +271,9 @@ def test_a_broken_gguf_is_incomplete(models: Path) -> None:
         path.write_bytes(content)
     problems = {model.path.stem: model.problem for model in index(models).models}
     assert problems == {
-        "empty": "the file is empty; download it again",
-        "cut": "the file cannot be used: it ends in the middle of its header",
-        "other": "the file cannot be used: it does not begin with GGUF",
+        "empty": "empty.gguf is empty; download it again",
+        "cut": "cut.gguf cannot be used: it ends in the middle of its header, at byte 5; download it again",
+        "other": "other.gguf cannot be used: it does not begin with GGUF; download it again",
     }
 
 

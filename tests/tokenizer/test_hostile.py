@@ -13,7 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
+import sentencepiece
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -135,6 +137,124 @@ def test_a_hostile_folder_is_unreadable_with_the_reason_at_once(
         fingerprint.read(folder)
     assert time.monotonic() - started < 5
     assert not (tmp_path / "ran").exists()
+
+
+def _in_place_of_it(name: str, content: bytes) -> Spoil:
+    def spoil(folder: Path) -> None:
+        (folder / "tokenizer.json").unlink()
+        (folder / name).write_bytes(content)
+
+    return spoil
+
+
+def _sentencepiece_cut_off(folder: Path) -> None:
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["the thing in the thick of it"] * 9),
+        model_prefix=str(folder / "tokenizer"),
+        vocab_size=16,
+        minloglevel=2,
+    )
+    (folder / "tokenizer.json").unlink()
+    path = folder / "tokenizer.model"
+    path.write_bytes(path.read_bytes()[:200])
+
+
+RANKS = b"AA== 0\nAQ== 1\n!!! 2\n"
+TOLD: dict[str, tuple[Spoil, str]] = {
+    "cut off": (
+        _write("tokenizer.json", b'{\n  "model": {"voc'),
+        "tokenizer.json, line 2 (byte 18), is not a tokenizer that can be read: it is cut off",
+    ),
+    "no JSON": (
+        _write("tokenizer.json", b'{"model":\n\n <html>'),
+        "tokenizer.json, line 3 (byte 12), is not a tokenizer that can be read: JSON is malformed",
+    ),
+    "not UTF-8, within the vocabulary": (
+        _write("tokenizer.json", b'{"model": {"vocab": {"\xff": 0}}}'),
+        "tokenizer.json, line 1 (byte 22), is not a tokenizer that can be read: it is not UTF-8",
+    ),
+    "broken within the vocabulary": (
+        _write("tokenizer.json", b'{"model": {"vocab": ["a", ]}}'),
+        "tokenizer.json, line 1 (byte 26), is not a tokenizer that can be read: JSON is malformed",
+    ),
+    "an id that is text": (
+        _ids({"a": 0, "b": "1"}),
+        "tokenizer.json: model.vocab gives 'b' the id '1'",
+    ),
+    "no model": (_write("tokenizer.json", b"{}"), "tokenizer.json is not a tokenizer"),
+    "empty": (_write("tokenizer.json", b""), "tokenizer.json is empty"),
+    "missing": (
+        lambda folder: (folder / "tokenizer.json").unlink(),
+        "tokenizer.json is missing, and no other tokenizer is there",
+    ),
+    "a SentencePiece model cut off": (
+        _sentencepiece_cut_off,
+        "tokenizer.model (200 bytes) is no whole SentencePiece model",
+    ),
+    "an empty SentencePiece model": (
+        _in_place_of_it("tokenizer.model", b""),
+        "tokenizer.model is empty",
+    ),
+    "a tiktoken rank that is none": (
+        _in_place_of_it("qwen.tiktoken", RANKS),
+        "qwen.tiktoken, line 3, is no tiktoken rank",
+    ),
+    "tiktoken ranks under another name": (
+        _in_place_of_it("tokenizer.model", RANKS),
+        "tokenizer.model, line 3, is no tiktoken rank",
+    ),
+    "words that are not UTF-8": (
+        _in_place_of_it("vocab.txt", b"a\nb\n\xff\n"),
+        "vocab.txt, line 3 (byte 4), is not a list of words: it is not UTF-8",
+    ),
+    "a config that is no JSON": (
+        _write("tokenizer_config.json", '{"ü":\n1,,}'.encode()),
+        "tokenizer_config.json, line 2 (byte 9), is not JSON that can be read",
+    ),
+    "an added id beyond every model": (
+        _in_place_of_it("tokenizer.model", b"AA== 0\n"),
+        "added_tokens.json or tokenizer_config.json: the tokenizer lists the id 2147483646",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_a_broken_file_is_named_with_the_place_in_it_and_the_remedy(
+    name: str, tmp_path: Path
+) -> None:
+    spoil, said = TOLD[name]
+    folder = folders.lay_out(tmp_path / "model", folders.small())
+    if "added id" in name:
+        folders.put(folder / "added_tokens.json", {"<far>": (1 << 31) - 2})
+    spoil(folder)
+    with pytest.raises(Unreadable) as raised:
+        fingerprint.read(folder)
+    assert str(raised.value).startswith(said)
+    assert str(raised.value).endswith("; download the model again")
+
+
+def test_a_gguf_cut_off_anywhere_in_its_header_says_where(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    writer = gguf.GGUFWriter(str(path), "qwen3")
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(["a", "b", "c"])
+    writer.add_token_types([1, 1, 1])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    whole = path.read_bytes()
+    for size in range(1, len(whole)):
+        path.write_bytes(whole[:size])
+        with pytest.raises(Unreadable, match=r"^model.gguf cannot be used: it .*again$") as raised:
+            fingerprint.read(path)
+        assert f"at byte {size:,};" in str(raised.value) or "in its last array" in str(raised.value)
+
+
+@pytest.mark.parametrize("told", [7, "</s>", True, [7], {"a": 7}])
+def test_extra_tokens_that_are_none_are_passed_over(told: object, tmp_path: Path) -> None:
+    folder = folders.lay_out(tmp_path / "a", folders.small(), additional_special_tokens=told)
+    plain = folders.lay_out(tmp_path / "b", folders.small())
+    assert fingerprint.read(folder) == fingerprint.read(plain)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

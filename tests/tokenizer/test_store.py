@@ -40,6 +40,22 @@ def test_a_pair_is_unknown_to_the_store_until_a_worker_compared_it(
     assert VerdictStore(tmp_path / "cache").lookup(main, draft) == found
 
 
+@pytest.mark.parametrize("broken", ["Main-8B", "Draft-1B", "both"])
+def test_whichever_of_the_two_cannot_be_read_the_verdict_says_so(
+    tmp_path: Path, pair: tuple[Path, Path], broken: str
+) -> None:
+    for folder in pair:
+        if broken in (folder.name, "both"):
+            (folder / "tokenizer.json").write_bytes(b"{")
+    compare(tmp_path / "cache", *pair)
+    main, draft = model("Main-8B", pair[0], size_bytes=8), model("Draft-1B", pair[1], size_bytes=1)
+    found = VerdictStore(tmp_path / "cache").lookup(main, draft)
+    assert found is not None
+    assert found.kind == "unknown"
+    named = "draft-1b" if broken == "Draft-1B" else "main-8b"
+    assert found.reasons[0].startswith(f"{named}: tokenizer.json, line 1 (byte 1),")
+
+
 @pytest.mark.parametrize(
     "name", ["tokenizer.json", "tokenizer_config.json", "config.json", "model.safetensors"]
 )
