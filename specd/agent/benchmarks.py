@@ -157,6 +157,7 @@ class Benchmarks:
         minutes = sight.config.benchmark.max_minutes
         pairs = len(plan.mlx) + len(plan.server)
         suite, quick = str(asked.get("suite", "standard")), bool(asked.get("quick", False))
+        weights = mix.read(sight.config.benchmark.mix)
         tasks: list[_Task] = []
         if plan.mlx:
             seconds = minutes * 60.0 * len(plan.mlx) / pairs
@@ -165,7 +166,7 @@ class Benchmarks:
                 suite=suite,
                 quick=quick,
                 seconds=seconds * SHARE,
-                weights=mix.read(sight.config.benchmark.mix),
+                weights=weights,
             )
             tasks.append(_Task("bench", request, seconds))
         if plan.server and server is not None:
@@ -178,6 +179,7 @@ class Benchmarks:
                 suite=suite,
                 quick=quick,
                 seconds=seconds * SHARE,
+                weights=weights,
             )
             tasks.append(_Task("bench-server", request, seconds))
         return tasks

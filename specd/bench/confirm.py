@@ -1,8 +1,8 @@
 """Real runs, side by side: no draft, the length in question, and the length everybody uses.
 
-Every prompt is answered each way in a pass, in an order that turns, so that whatever the
-machine does meanwhile falls on all sides alike. After some passes the interval is looked at, and
-the runs end as soon as it excludes 1. Any ``Engine`` will do.
+First the main answers alone. Then every prompt is answered each way in a pass, in an order that
+turns, so that whatever the machine does meanwhile falls on all sides alike. After some passes the
+interval is looked at, and the runs end as soon as it excludes 1. Any ``Engine`` will do.
 
 Runs in the worker only.
 """
@@ -18,6 +18,9 @@ from specd.bench.predict import token_shares
 from specd.bench.prompts import Prompt
 from specd.bench.result import Ending, Outlier
 from specd.bench.statistics import LEVEL_OF_A_LOOK, LOOKS, Paired
+
+ANSWERING = 0.4
+"""Of the time there is, what the main's own answers may take."""
 
 Say = Callable[[float], None]
 """Told how much of the most that may be run is done, 0 to 1."""
@@ -79,6 +82,31 @@ class Runs:
             for prompt, run, times in statistics.outliers(self.pairs(length, length))
         }
         return tuple(sorted(found, key=lambda each: (each.run, each.kind, each.times)))
+
+
+def answer_alone(
+    engine: Engine, prompts: Sequence[Prompt], *, seconds: float, say: Say = lambda _: None
+) -> tuple[Timed, ...]:
+    """The main's own answers, to as many prompts as ``seconds`` are for and at least one."""
+    answers: list[Timed] = []
+    begun = engine.clock()
+    for prompt in prompts:
+        so_far = engine.clock() - begun
+        if answers and so_far + so_far / len(answers) > seconds:
+            break
+        answers.append(engine.answer(prompt, 0))
+        say(len(answers) / len(prompts))
+    return tuple(answers)
+
+
+def left_out(prompts: Sequence[Prompt], answered: Sequence[Timed]) -> str | None:
+    """What to say when there was no time for some prompts."""
+    if len(answered) == len(prompts):
+        return None
+    return (
+        f"only {len(answered)} of {len(prompts)} prompts were asked: the main is too slow for all "
+        "of them in the time given"
+    )
 
 
 def confirm(

@@ -21,13 +21,16 @@ class Timed:
     """One whole answer and the ``seconds`` it took, the prompt included.
 
     ``said`` is compared with other answers and never kept: token ids, or a text. ``from_draft``
-    are the tokens that a draft guessed, None where the engine does not say.
+    are the tokens that a draft guessed, ``drafted`` all that it did, None where the engine does not
+    say. ``first_token_s`` are the seconds until the first token.
     """
 
     said: tuple[int, ...] | str
     tokens: int
     seconds: float
     from_draft: int | None = None
+    drafted: int | None = None
+    first_token_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

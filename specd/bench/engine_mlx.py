@@ -95,17 +95,18 @@ class MlxEngine:
             extra |= {"draft_model": self.draft, "num_draft_tokens": draft_tokens}
         ids = self.encode(prompt)
         said: list[int] = []
-        from_draft = 0
+        from_draft, first = 0, None
         started = time.perf_counter()
         for response in stream_generate(
             self.main, self.tokenizer, ids, max_tokens=prompt.max_tokens, **extra
         ):
             said.append(int(response.token))
+            first = first or time.perf_counter() - started
             from_draft += bool(response.from_draft)
         seconds = time.perf_counter() - started
         # mlx-lm has already begun a token that nobody asks for: it is not to disturb what follows.
         mx.synchronize()
-        return Timed(tuple(said), len(said), seconds, from_draft)
+        return Timed(tuple(said), len(said), seconds, from_draft, first_token_s=first)
 
     def study(self, prompt: Prompt, answer: Timed) -> Study:
         """One pass of each model over the answer, the right tokens shown whatever it would say."""

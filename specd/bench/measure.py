@@ -13,19 +13,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from specd.bench import costs, predict
-from specd.bench.confirm import Runs, confirm
+from specd.bench import best, costs, predict
+from specd.bench.confirm import ANSWERING, Runs, answer_alone, confirm, left_out
 from specd.bench.costs import Costs
 from specd.bench.engine import Replayable, Study, Timed
 from specd.bench.predict import Answer
 from specd.bench.prompts import Prompt
-from specd.bench.result import DEFAULT_LENGTH, BenchResult, Best, Confirmation, LengthResult
+from specd.bench.result import DEFAULT_LENGTH, BenchResult, Best, LengthResult
 
 STEPS = (1, 2, 3, 5, 9, 17)
 """The token counts that the main's step is measured for at first."""
-
-ANSWERING = 0.4
-"""Of the time there is, what the main's own answers may take."""
 
 PRICING = 0.7
 """Of the time that the main's own answers took, what measuring steps may take."""
@@ -77,16 +74,9 @@ class _Foretold:
     seconds: float
 
     @property
-    def fastest(self) -> LengthResult:
-        """The fastest length that drafts at all."""
-        return predict.best([each for each in self.lengths if each.draft_tokens > 0])
-
-    @property
-    def tried(self) -> tuple[int, ...]:
-        """The lengths to run: none, the fastest, and the usual one unless it cannot win."""
-        best = self.fastest.draft_tokens
-        pays = predict.best(self.lengths).draft_tokens > 0
-        return (0, best, DEFAULT_LENGTH) if pays and best != DEFAULT_LENGTH else (0, best)
+    def promise(self) -> float:
+        """The predicted speed-up of the fastest length that drafts at all."""
+        return best.fastest(self.lengths).predicted_speedup
 
 
 def benchmark(asked: Asked, drafts: Sequence[Candidate]) -> Iterator[BenchResult]:
@@ -94,7 +84,12 @@ def benchmark(asked: Asked, drafts: Sequence[Candidate]) -> Iterator[BenchResult
     asked.progress({"step": "loading", "done": 0.0})
     engine = drafts[0].open()
     begun = engine.clock()
-    alone = _answer(engine, asked)
+    alone = answer_alone(
+        engine,
+        asked.prompts,
+        seconds=asked.seconds * ANSWERING,
+        say=lambda done: asked.progress({"step": "generating", "done": 0.05 + 0.25 * done}),
+    )
     answered = replace(asked, prompts=asked.prompts[: len(alone)])
     shared = (engine.clock() - begun) / len(drafts)
     foretold: list[_Foretold] = []
@@ -105,7 +100,7 @@ def benchmark(asked: Asked, drafts: Sequence[Candidate]) -> Iterator[BenchResult
     measured = 0.0
     for number, each in enumerate(sorted(foretold, key=_promise)):
         runs, took = None, 0.0
-        if number == 0 or each.fastest.predicted_speedup > max(1.0, measured):
+        if number == 0 or each.promise > max(1.0, measured):
             engine = engine if len(drafts) == 1 else each.draft.open()
             left = asked.seconds - (engine.clock() - begun)
             runs, took = _run(engine, each, replace(answered, seconds=left), alone)
@@ -115,22 +110,8 @@ def benchmark(asked: Asked, drafts: Sequence[Candidate]) -> Iterator[BenchResult
             found,
             engine=engine.name,
             model_seconds=shared + each.seconds + took,
-            notes=(*found.notes, *_left_out(asked, answered)),
+            notes=(*found.notes, *filter(None, [left_out(asked.prompts, alone)])),
         )
-
-
-def _answer(engine: Replayable, asked: Asked) -> list[Timed]:
-    """The main's own answers, to as many prompts as there is time for and at least one."""
-    alone: list[Timed] = []
-    begun = engine.clock()
-    for prompt in asked.prompts:
-        so_far = engine.clock() - begun
-        if alone and so_far + so_far / len(alone) > asked.seconds * ANSWERING:
-            break
-        alone.append(engine.answer(prompt, 0))
-        done = 0.05 + 0.25 * len(alone) / len(asked.prompts)
-        asked.progress({"step": "generating", "done": done})
-    return alone
 
 
 def _foretell(
@@ -170,7 +151,7 @@ def _worth_measuring(
     A pass over more tokens is never cheaper, but on many chips it rises in steps, not in a line: so
     each count is first taken to cost what the measured one below it does.
     """
-    best = predict.best([each for each in lengths if each.draft_tokens > 0])
+    fastest = best.fastest(lengths)
     hoped = predict.lengths(answers, costs.at_least(measured, predict.LONGEST + 1), weights)
     hopeful = [
         each
@@ -178,8 +159,8 @@ def _worth_measuring(
         if each.draft_tokens > 0
         and each.draft_tokens + 1 not in measured.short.main
         and (
-            each.draft_tokens == best.draft_tokens
-            or each.predicted_tps > best.predicted_tps * (1 + predict.TIE)
+            each.draft_tokens == fastest.draft_tokens
+            or each.predicted_tps > fastest.predicted_tps * (1 + predict.TIE)
         )
     ]
     first = sorted(hopeful, key=lambda each: -each.predicted_tps)[:1]
@@ -189,7 +170,7 @@ def _worth_measuring(
 def _promise(foretold: _Foretold) -> tuple[float, int]:
     """What to sort drafts by: the fastest first, of those that tie the smallest."""
     step = predict.TIE
-    return -round(foretold.fastest.predicted_speedup / step) * step, foretold.draft.bytes
+    return -round(foretold.promise / step) * step, foretold.draft.bytes
 
 
 def _run(
@@ -197,15 +178,14 @@ def _run(
 ) -> tuple[Runs | None, float]:
     begun = engine.clock()
     once = sum(each.seconds for each in alone)
+    lengths = best.to_run(foretold.lengths)
     runs = confirm(
         engine,
         asked.prompts,
-        foretold.tried,
+        lengths,
         weights=asked.weights,
         seconds=asked.seconds,
-        one_pass=sum(
-            once / foretold.lengths[length].predicted_speedup for length in foretold.tried
-        ),
+        one_pass=sum(once / foretold.lengths[each].predicted_speedup for each in lengths),
         say=lambda done: asked.progress({"step": "confirming", "done": 0.5 + 0.5 * done}),
     )
     return runs, engine.clock() - begun
@@ -215,7 +195,7 @@ def _result(
     asked: Asked, foretold: _Foretold, runs: Runs | None, alone: Sequence[Timed]
 ) -> BenchResult:
     """Everything but the engine and the time it took, which whoever ran it knows."""
-    best = _decide(foretold, runs)
+    chosen = best.decide(foretold.lengths, runs)
     baseline = predict.tokens_per_second(
         [(p.kind, a.tokens, a.seconds) for p, a in zip(asked.prompts, alone, strict=True)],
         asked.weights,
@@ -228,16 +208,16 @@ def _result(
         started_at=asked.started_at,
         baseline_tps=baseline,
         lengths=foretold.lengths,
-        best=best,
+        best=chosen,
         text_equal=runs is None or runs.unequal() == 0,
         model_seconds=0.0,
-        by_class=_by_class(foretold, best),
+        by_class=_by_class(foretold, runs, chosen),
         notes=tuple(_notes(foretold, runs, baseline)),
         tps_by_class={
             kind: tuple(round(each.predicted_tps, 3) for each in found)
             for kind, found in foretold.by_class.items()
         },
-        confirmation=None if runs is None else _confirmation(runs, foretold.tried),
+        confirmation=None if runs is None else best.confirmation(runs),
         costs=costs.to_json(foretold.costs),
         sampled=_sampled(foretold.studies),
         near_ties=sum(each.near_ties for each in foretold.studies),
@@ -245,52 +225,13 @@ def _result(
     )
 
 
-def _decide(foretold: _Foretold, runs: Runs | None) -> Best:
-    """No speculation wins when nothing is predicted faster, or the runs say slower.
-
-    The usual length takes the place of the predicted best when the runs say that it is faster.
-    """
-    fastest = foretold.fastest
-    predicted = predict.best(foretold.lengths).draft_tokens
-    if runs is None:
-        return Best(predicted, fastest.predicted_speedup, None, None, fastest.draft_tokens)
-    tried = fastest
-    if DEFAULT_LENGTH in runs.answers and _below_one(
-        runs.interval(DEFAULT_LENGTH, fastest.draft_tokens)
-    ):
-        tried = foretold.lengths[DEFAULT_LENGTH]
-    bounds = runs.interval(0, tried.draft_tokens)
-    surely_faster = bounds is not None and bounds[0] > 1
-    none = _below_one(bounds) or (predicted == 0 and not surely_faster)
-    return Best(
-        0 if none else tried.draft_tokens,
-        tried.predicted_speedup,
-        runs.speedup(0, tried.draft_tokens),
-        bounds,
-        tried.draft_tokens,
-    )
-
-
-def _below_one(interval: tuple[float, float] | None) -> bool:
-    return interval is not None and interval[1] < 1
-
-
-def _confirmation(runs: Runs, lengths: Sequence[int]) -> Confirmation:
-    default = len(lengths) > 2
-    return Confirmation(
-        passes=runs.passes,
-        ended=runs.ended,
-        over_default=runs.speedup(DEFAULT_LENGTH, lengths[1]) if default else None,
-        over_default_interval=runs.interval(DEFAULT_LENGTH, lengths[1]) if default else None,
-        outliers=runs.outliers(),
-    )
-
-
-def _by_class(foretold: _Foretold, best: Best) -> dict[str, dict[str, float]]:
+def _by_class(foretold: _Foretold, runs: Runs | None, chosen: Best) -> dict[str, dict[str, float]]:
     """Each class at the length that was tried, and the length that would be best for it alone."""
-    length = best.tried or DEFAULT_LENGTH
+    length = chosen.tried or DEFAULT_LENGTH
+    measured = best.by_class(runs, length) if runs is not None else {}
     return {
         kind: {
+            **measured.get(kind, {}),
             "acceptance": found[length].acceptance or 0.0,
             "predicted_tps": found[length].predicted_tps,
             "predicted_speedup": found[length].predicted_speedup,
@@ -325,12 +266,4 @@ def _notes(foretold: _Foretold, runs: Runs | None, baseline: float) -> Iterator[
         yield (
             f"the steps alone predict {predicted:.1f} tokens/s without a draft, and "
             f"{baseline:.1f} were measured: something else was using the machine"
-        )
-
-
-def _left_out(asked: Asked, answered: Asked) -> Iterator[str]:
-    if len(answered.prompts) < len(asked.prompts):
-        yield (
-            f"only {len(answered.prompts)} of {len(asked.prompts)} prompts were asked: the main is "
-            "too slow for all of them in the time given"
         )

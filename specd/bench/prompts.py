@@ -7,17 +7,21 @@ a first look and for slow machines.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One question and how many tokens its answer may have."""
+    """One question and how many tokens its answer may have.
+
+    ``stream`` is whether it is to come piece by piece, where an engine has the choice.
+    """
 
     kind: str
     text: str
     max_tokens: int
+    stream: bool = False
 
 
 SEED: Final = (
@@ -26,6 +30,7 @@ SEED: Final = (
         "long",
         "Write a detailed explanation of how neural networks work, including backpropagation.",
         200,
+        stream=True,
     ),
 )
 
@@ -54,4 +59,4 @@ def suite(name: str, *, quick: bool) -> tuple[Prompt, ...]:
     prompts = SUITES[name]
     if not quick:
         return prompts
-    return tuple(Prompt(p.kind, p.text, min(p.max_tokens, QUICK_TOKENS)) for p in prompts)
+    return tuple(replace(each, max_tokens=min(each.max_tokens, QUICK_TOKENS)) for each in prompts)

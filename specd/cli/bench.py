@@ -173,7 +173,11 @@ def _measure(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The results, and what could not be measured."""
     deadline = time.monotonic() + args.minutes * 60
-    common = {"suite": args.suite, "quick": args.quick}
+    common = {
+        "suite": args.suite,
+        "quick": args.quick,
+        "weights": mix.read(wanted.config.benchmark.mix),
+    }
     found: list[dict[str, Any]] = []
     with _progress(show=not args.json) as bar:
         if plan.mlx:
@@ -181,7 +185,6 @@ def _measure(
             request = wanted.stores.bench_request(
                 plan.mlx,
                 seconds=args.minutes * 54 * share,
-                weights=mix.read(wanted.config.benchmark.mix),
                 **common,
             )
             found.append(_run(bar, "bench", request, deadline))

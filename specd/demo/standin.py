@@ -105,7 +105,9 @@ class StandIn:
         if not usable or draft is None:
             return None, 0
         try:
-            return self.load(draft), count if isinstance(count, int) and count > 0 else 2
+            return self.load(draft, ttl=request.get("ttl")), count if isinstance(
+                count, int
+            ) and count > 0 else 2
         except RefusedError:
             return None, 0
 

@@ -256,6 +256,7 @@ class Stores:
         suite: str,
         quick: bool,
         seconds: float,
+        weights: Mapping[str, float],
     ) -> dict[str, Any]:
         """The request of the worker task "bench-server"; ``engine_version`` is LM Studio's."""
         return {
@@ -274,6 +275,7 @@ class Stores:
             "suite": suite,
             "quick": quick,
             "seconds": seconds,
+            "weights": dict(weights),
             "history": str(places.history_path(self.state)),
         }
 

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from specd.bench import circumstances, prompts
-from specd.bench.engine_server import Asked, CannotMeasure, DraftSilent, Named, benchmark
+from specd.bench.engine_server import (
+    FREED_S,
+    Asked,
+    CannotMeasure,
+    DraftSilent,
+    Named,
+    benchmark,
+    on_demand,
+)
 from specd.bench.history import History
 from specd.bench.observed import ObservedStore
 from specd.bench.silence import Circumstances
@@ -20,10 +28,11 @@ from specd.lmstudio.server import Server, ServerError
 def bench_server(
     request: dict[str, Any], progress: Callable[[dict[str, Any]], None]
 ) -> dict[str, Any]:
-    """``{"url", "token_env", "engine_version", "pairs", "suite", "quick", "seconds", "history"}``.
+    """``{"url", "token_env", "engine_version", "pairs", "suite", "quick", "seconds", …}``.
 
-    A pair is ``{"main": {"name", "path", "served"}, "draft": {…}, "known", "draft_tokens"}``. Every
-    result and proof is kept as soon as it is there; ``{"results", "findings", "failures"}``.
+    Also ``"weights"`` of classes of prompts, and the path of the ``"history"``. A pair is
+    ``{"main": {"name", "path", "served"}, "draft": {…}, "known", "draft_tokens"}``. Every result
+    and proof is kept as soon as it is there; ``{"results", "findings", "failures"}``.
     """
     server = Server(
         request["url"], os.environ.get(request["token_env"]), token_env=request["token_env"]
@@ -33,6 +42,8 @@ def bench_server(
     observed = ObservedStore(Path(request["history"]))
     told: dict[str, list[Any]] = {"results": [], "findings": [], "failures": []}
     pairs = request["pairs"]
+    # Asked once: what the first pair brings into memory is not the user's for the second.
+    borrowed = _on_demand(server)
     started = time.monotonic()
     for number, pair in enumerate(pairs):
 
@@ -50,11 +61,12 @@ def bench_server(
             "server": request["url"],
             "seconds": request["seconds"],
             "quick": request["quick"],
+            "weights": request["weights"],
         }
         try:
             result, probe = benchmark(
                 server,
-                _asked(pair),
+                _asked(pair, request["weights"], borrowed),
                 asked_for,
                 request["suite"],
                 seconds=left / (len(pairs) - number),
@@ -74,7 +86,14 @@ def bench_server(
     return told
 
 
-def _asked(pair: dict[str, Any]) -> Asked:
+def _on_demand(server: Server) -> frozenset[str]:
+    try:
+        return on_demand(server)
+    except ServerError:  # each pair will meet it, and say so
+        return frozenset()
+
+
+def _asked(pair: dict[str, Any], weights: dict[str, float], borrowed: frozenset[str]) -> Asked:
     known = pair["known"]
     return Asked(
         main=Named(pair["main"]["name"], pair["main"]["served"]),
@@ -87,4 +106,6 @@ def _asked(pair: dict[str, Any]) -> Asked:
             }
         ),
         draft_tokens=pair["draft_tokens"],
+        weights=weights,
+        ttl=FREED_S if pair["main"]["served"] in borrowed else None,
     )

@@ -14,8 +14,11 @@ from specd.bench.costs import Costs, Spread, Steps, spread
 from specd.bench.engine import Study, Timed
 from specd.bench.predict import Answer
 from specd.bench.prompts import Prompt
+from specd.bench.replay import replay
 from specd.bench.result import EngineName
 from specd.bench.sampling import Sampled
+from specd.lmstudio import server
+from specd.lmstudio.server import DraftStats, Message
 
 PROMPT_TOKENS = 30
 LONG = 512
@@ -171,3 +174,55 @@ class SimulatedEngine:
             else:
                 agrees.append(self.chance.random() < share)
         return agrees
+
+
+class SimulatedServer(server.Server):
+    """LM Studio's server over a simulated pair; ``switching`` seconds pass when the draft changes.
+
+    ``fixed`` is the length of the model's own config, where requests have no say.
+    """
+
+    def __init__(
+        self, pair: SimulatedEngine, *, switching: float = 0.0, fixed: int | None = None
+    ) -> None:
+        super().__init__("http://simulated")
+        self.pair = pair
+        self.switching = switching
+        self.fixed = fixed
+        self.drafting = False
+        self.asked: list[tuple[str, int]] = []
+        self.ttls: set[int | None] = set()
+
+    def chat(
+        self,
+        model: str,
+        messages: Sequence[Message],
+        *,
+        draft_model: str | None = None,
+        num_draft_tokens: int | None = None,
+        max_tokens: int = 256,
+        temperature: float = 0.0,
+        ttl: int | None = None,
+        stream: bool = False,
+        timeout: float = 600.0,
+    ) -> server.Answer:
+        assert model
+        assert timeout > 0 == temperature
+        self.ttls.add(ttl)
+        length = (self.fixed or num_draft_tokens or 2) if draft_model else 0
+        prompt = next((p for p in self.pair.prompts if p.text == messages[0]["content"]), None)
+        kind = prompt.kind if prompt else self.pair.prompts[0].kind
+        self.asked.append((prompt.kind if prompt else "", length))
+        late = self.switching if self.drafting != (length > 0) else 0.0
+        self.drafting = length > 0
+        self.pair.now += late
+        timed = self.pair.answer(Prompt(kind, "", max_tokens, stream=stream), length)
+        counts = replay(self.pair.agrees[kind][:max_tokens], length, max_tokens)
+        return server.Answer(
+            str(timed.said),
+            timed.tokens,
+            PROMPT_TOKENS,
+            timed.seconds + late,
+            tokens_per_second=timed.tokens / timed.seconds,
+            draft=DraftStats("draft", counts.drafted, counts.accepted, 0, 0) if length else None,
+        )

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specd.bench import engine_server, prompts
-from specd.bench.engine_server import Asked, DraftSilent, Named, benchmark
+from specd.bench import confirm, engine_server, prompts
+from specd.bench.engine import Timed
+from specd.bench.engine_server import (
+    Asked,
+    CannotMeasure,
+    DraftSilent,
+    Named,
+    ServerEngine,
+    benchmark,
+)
 from specd.bench.replay import replay
 from specd.bench.silence import Circumstances
 from specd.demo.models import SMALL, ensure
 from specd.demo.serving import standin
-from specd.lmstudio.server import Answer, DraftStats, Server
+from specd.lmstudio.server import Server
 from specd.worker.client import environment
+from tests.bench.simulated import Setting, SimulatedEngine, SimulatedServer
 from tests.daemon import until
 
 MAIN, DRAFT = "smollm2-small-deep-fp16", "smollm2-small-4bit"
@@ -32,7 +42,7 @@ SHORT = (prompts.Prompt("short", "Count to ten.", 6),)
 def few_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """As few lengths and passes as can be, however long they take on this machine."""
     monkeypatch.setattr(engine_server, "LENGTHS", (2,))
-    monkeypatch.setattr(engine_server, "PASSES", 1)
+    monkeypatch.setattr(confirm, "LOOKS", (2,))
 
 
 def measure(server: Server, asked: Asked = ASKED, seconds: float = 120) -> Any:
@@ -91,6 +101,9 @@ def test_a_pair_is_measured_with_and_without_the_draft_on_a_real_server(
     assert all(0 < (each.acceptance or 0) <= 1 and each.rounds for each in tried)
     figures = result.by_class["short"]
     assert 0 < figures["first_token_s"] < 6 / figures["measured_tps"]
+    assert result.confirmation.passes == 2
+    low, high = result.best.interval
+    assert low < result.best.measured_speedup < high
     assert probe.drafted >= probe.accepted > 0
     assert probe.finding is None
 
@@ -101,9 +114,9 @@ def test_without_is_without_even_where_the_default_config_names_the_draft(
 ) -> None:
     chat = [{"role": "user", "content": "Count."}]
     assert server.chat(MAIN, chat, max_tokens=8).draft is not None
-    talk = engine_server._acquainted(server, ASKED)
-    assert talk.ask("Count.", 8, 0).draft is None
-    assert talk.ask("Count.", 8, 2).draft is not None
+    engine = engine_server._acquainted(ServerEngine(server, ASKED, tells=True))
+    assert engine.ask("Count.", 8, 0).draft is None
+    assert engine.ask("Count.", 8, 2).draft is not None
 
 
 @pytest.mark.mlx
@@ -168,17 +181,149 @@ def test_a_plain_openai_server_takes_draft_and_length_with_the_request(
     assert (probe.drafted, probe.finding) == (0, None)
 
 
+# -- the confirmation, on a server whose truth is known ---------------------------------------
+
+FAST = Setting(lambda k: 1.02 + 0.01 * (k - 1), 0.03, 0.95)
+SLOW = Setting(lambda k: 0.95 * k, 0.3, 0.5)
+
+
+def simulated(server: SimulatedServer, asked: Asked = ASKED, seconds: float = 1e6) -> Any:
+    return benchmark(
+        server,
+        asked,
+        server.pair.prompts,
+        "standard",
+        seconds=seconds,
+        progress=lambda _: None,
+        clock=server.pair.clock,
+    )[0]
+
+
+def test_the_choice_is_confirmed_against_no_draft_and_against_the_usual_length() -> None:
+    server = SimulatedServer(SimulatedEngine(FAST, prompts.STANDARD))
+    result = simulated(server)
+    truth = server.pair.truth
+    tried, confirmed = result.best.tried, result.confirmation
+    assert tried > 2
+    assert result.best.interval[0] <= truth(tried) / truth(0) <= result.best.interval[1]
+    assert confirmed.ended == "decided"
+    low, high = confirmed.over_default_interval
+    assert low <= truth(tried) / truth(2) <= high
+    assert confirmed.over_default == pytest.approx(truth(tried) / truth(2), rel=0.05)
+
+
+def test_none_the_choice_and_the_usual_length_answer_each_prompt_in_turn() -> None:
+    server = SimulatedServer(SimulatedEngine(FAST, prompts.STANDARD))
+    tried = simulated(server).best.tried
+    said = [length for kind, length in server.asked if kind]
+    swept = len(prompts.STANDARD) * (1 + len(engine_server.LENGTHS))
+    assert said[swept : swept + 9] == [0, tried, 2, tried, 2, 0, 2, 0, tried]
+
+
+def test_an_answer_that_is_timed_never_follows_a_change_of_the_draft() -> None:
+    quick, late = (
+        SimulatedServer(SimulatedEngine(FAST, prompts.STANDARD), switching=each)
+        for each in (0.0, 60.0)
+    )
+    assert simulated(late).best.measured_speedup == simulated(quick).best.measured_speedup
+    assert late.pair.now > quick.pair.now + 600
+
+
+def test_where_nothing_is_faster_no_speculation_is_chosen_and_the_loss_is_measured() -> None:
+    best = simulated(SimulatedServer(SimulatedEngine(SLOW, prompts.STANDARD))).best
+    assert best.draft_tokens == 0
+    assert best.interval[1] < 1
+
+
+def test_the_interval_covers_the_truth_at_its_rate_however_early_the_runs_end() -> None:
+    covered = 0
+    for seed in range(100):
+        gain = replace(FAST, acceptance=0.2 + seed / 400, noise=0.1, step=0.02)
+        server = SimulatedServer(SimulatedEngine(gain, prompts.STANDARD, seed), fixed=3)
+        best = simulated(server, replace(ASKED, draft_tokens=3)).best
+        truth = server.pair.truth(3) / server.pair.truth(0)
+        covered += best.interval[0] <= truth <= best.interval[1]
+    assert covered >= 95 - 3 * (100 * 0.95 * 0.05) ** 0.5
+
+
+def test_a_length_that_requests_cannot_change_is_compared_with_none_alone() -> None:
+    server = SimulatedServer(SimulatedEngine(FAST, prompts.STANDARD), fixed=5)
+    result = simulated(server)
+    assert {length for _, length in server.asked} == {0, 5}
+    assert result.best.tried == 5
+    assert result.confirmation.over_default is None
+    assert any("takes no draft length" in note for note in result.notes)
+
+
+def test_disturbed_answers_are_kept_and_named() -> None:
+    def outliers(disturbed: float) -> list[float]:
+        setting = replace(FAST, disturbed=disturbed, noise=0.01)
+        return [
+            outlier.times
+            for seed in range(5)
+            for outlier in simulated(
+                SimulatedServer(SimulatedEngine(setting, prompts.STANDARD, seed))
+            ).confirmation.outliers
+        ]
+
+    assert outliers(0.0) == []
+    assert max(outliers(0.1)) > 1.3
+
+
+def test_texts_that_differ_are_told() -> None:
+    server = SimulatedServer(SimulatedEngine(FAST, prompts.STANDARD[:2], differs=True))
+    result = simulated(server)
+    assert not result.text_equal
+    assert any("differ" in note for note in result.notes)
+
+
+def test_a_class_without_weight_has_no_say() -> None:
+    setting = replace(FAST, spread=0.8)
+
+    def tuned(weights: dict[str, float]) -> Any:
+        server = SimulatedServer(SimulatedEngine(setting, prompts.STANDARD[:2]))
+        return simulated(server, replace(ASKED, weights=weights))
+
+    easy, both, hard = tuned({"long": 0}), tuned({}), tuned({"short": 0})
+    speedups = [each.best.measured_speedup for each in (easy, both, hard)]
+    assert speedups == sorted(speedups, reverse=True)
+    assert easy.best.tried > hard.best.tried
+
+
+def test_a_slow_main_is_asked_only_what_there_is_time_for() -> None:
+    server = SimulatedServer(SimulatedEngine(replace(FAST, step=1.0), prompts.STANDARD))
+    result = simulated(server, seconds=1000.0)
+    assert any("prompts were asked" in note for note in result.notes)
+    assert server.pair.now < 1200
+
+
+def test_an_empty_answer_cannot_be_timed_and_is_said() -> None:
+    class Silent(SimulatedServer):
+        def chat(self, *words: Any, **more: Any) -> Any:
+            heard = super().chat(*words, **more)
+            return replace(heard, tokens=0) if more["max_tokens"] == 60 else heard
+
+    with pytest.raises(CannotMeasure, match="'translation'"):
+        simulated(Silent(SimulatedEngine(FAST, prompts.STANDARD)))
+
+
+@pytest.mark.parametrize("ttl", [None, 120])
+def test_every_request_says_how_long_the_main_may_stay(ttl: int | None) -> None:
+    server = SimulatedServer(SimulatedEngine(FAST, prompts.STANDARD[:1]))
+    simulated(server, replace(ASKED, ttl=ttl))
+    assert server.ttls == {ttl}
+
+
 # -- which length was in force, from what the server counts -----------------------------------
 
 
-def told(agrees: list[bool], length: int) -> Answer:
+def told(agrees: list[bool], length: int) -> Timed:
     counts = replay(agrees, length, len(agrees))
-    draft = DraftStats("d", counts.drafted, counts.accepted, 0, 0)
-    return Answer("", counts.tokens, 5, 1.0, tokens_per_second=1.0, draft=draft)
+    return Timed("", counts.tokens, 1.0, counts.accepted, counts.drafted)
 
 
-def talk() -> Any:
-    return engine_server._Talk(Server("http://127.0.0.1:1"), ASKED, tells=True)
+def engine(asked: Asked = ASKED) -> ServerEngine:
+    return ServerEngine(Server("http://127.0.0.1:1"), asked, tells=True)
 
 
 ANSWERS = st.lists(st.lists(st.booleans(), min_size=1, max_size=60), min_size=1, max_size=5)
@@ -188,7 +333,7 @@ ANSWERS = st.lists(st.lists(st.booleans(), min_size=1, max_size=60), min_size=1,
 def test_a_length_that_was_taken_is_never_taken_for_another(
     answers: list[list[bool]], length: int
 ) -> None:
-    mine = talk()
+    mine = engine()
     assert engine_server._in_force(mine, [told(each, length) for each in answers], length) == length
     assert mine.fixed is None
 
@@ -197,11 +342,10 @@ def test_a_length_that_was_taken_is_never_taken_for_another(
 def test_a_length_the_server_did_not_take_is_noticed(
     agrees: list[bool], asked: int, real: int
 ) -> None:
-    found = engine_server._in_force(talk(), [told(agrees, real)], asked)
+    found = engine_server._in_force(engine(), [told(agrees, real)], asked)
     assert found == asked if asked == real else abs(found - real) <= 1
 
 
 def test_llama_cpp_s_length_is_only_the_most_it_drafts() -> None:
-    mine = talk()
-    mine.asked = Asked(ASKED.main, ASKED.draft, Circumstances(formats=("gguf", "gguf")))
+    mine = engine(Asked(ASKED.main, ASKED.draft, Circumstances(formats=("gguf", "gguf"))))
     assert engine_server._in_force(mine, [told([True] * 40, 5)], 2) == 16

@@ -1,0 +1,111 @@
+"""The best draft length: what promises most, and what real runs then say of it (pure).
+
+Whichever engine answered: lengths are run, decided on and reported in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from specd.bench import predict
+from specd.bench.confirm import Runs
+from specd.bench.engine import Timed
+from specd.bench.result import DEFAULT_LENGTH, Best, Confirmation, LengthResult
+
+
+def fastest(lengths: Sequence[LengthResult]) -> LengthResult:
+    """The fastest length that drafts at all."""
+    return predict.best([each for each in lengths if each.draft_tokens > 0])
+
+
+def to_run(lengths: Sequence[LengthResult]) -> tuple[int, ...]:
+    """The lengths to run: none, the fastest, and the usual one unless it cannot win."""
+    tried = fastest(lengths).draft_tokens
+    usual = any(each.draft_tokens == DEFAULT_LENGTH for each in lengths)
+    pays = predict.best(lengths).draft_tokens > 0
+    if pays and usual and tried != DEFAULT_LENGTH:
+        return (0, tried, DEFAULT_LENGTH)
+    return (0, tried)
+
+
+def decide(lengths: Sequence[LengthResult], runs: Runs | None) -> Best:
+    """No speculation wins when nothing is predicted faster, or the runs say slower.
+
+    The usual length takes the place of the predicted best when the runs say that it is faster.
+    """
+    tried = fastest(lengths)
+    predicted = predict.best(lengths).draft_tokens
+    if runs is None:
+        return Best(predicted, tried.predicted_speedup, None, None, tried.draft_tokens)
+    if DEFAULT_LENGTH in runs.answers and _below_one(
+        runs.interval(DEFAULT_LENGTH, tried.draft_tokens)
+    ):
+        tried = next(each for each in lengths if each.draft_tokens == DEFAULT_LENGTH)
+    bounds = runs.interval(0, tried.draft_tokens)
+    surely_faster = bounds is not None and bounds[0] > 1
+    none = _below_one(bounds) or (predicted == 0 and not surely_faster)
+    return Best(
+        0 if none else tried.draft_tokens,
+        tried.predicted_speedup,
+        runs.speedup(0, tried.draft_tokens),
+        bounds,
+        tried.draft_tokens,
+    )
+
+
+def _below_one(interval: tuple[float, float] | None) -> bool:
+    return interval is not None and interval[1] < 1
+
+
+def confirmation(runs: Runs) -> Confirmation:
+    """How the runs went; their lengths are those of ``to_run``."""
+    _, tried, *usual = runs.answers
+    return Confirmation(
+        passes=runs.passes,
+        ended=runs.ended,
+        over_default=runs.speedup(DEFAULT_LENGTH, tried) if usual else None,
+        over_default_interval=runs.interval(DEFAULT_LENGTH, tried) if usual else None,
+        outliers=runs.outliers(),
+    )
+
+
+def by_class(runs: Runs, draft_tokens: int) -> dict[str, dict[str, float]]:
+    """What was measured of each class of prompts, without a draft and with ``draft_tokens``.
+
+    Tokens per second, seconds to the first token, and the share of drafted tokens accepted; figures
+    that the engine does not tell are left out.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for kind in dict.fromkeys(each.kind for each in runs.prompts):
+        both = [
+            pair
+            for at, prompt in enumerate(runs.prompts)
+            if prompt.kind == kind
+            for pair in zip(runs.answers[0][at], runs.answers[draft_tokens][at], strict=False)
+        ]
+        without, drafted = [one for one, _ in both], [other for _, other in both]
+        figures: dict[str, float | None] = {
+            "baseline_tps": _tps(without),
+            "measured_tps": _tps(drafted),
+            "measured_speedup": _tps(drafted) / _tps(without),
+            "baseline_first_token_s": _mean([each.first_token_s for each in without]),
+            "first_token_s": _mean([each.first_token_s for each in drafted]),
+            "acceptance": _acceptance(drafted),
+        }
+        found[kind] = {name: value for name, value in figures.items() if value is not None}
+    return found
+
+
+def _tps(answers: Sequence[Timed]) -> float:
+    return sum(each.tokens for each in answers) / sum(each.seconds for each in answers)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _acceptance(answers: Sequence[Timed]) -> float | None:
+    told = [each for each in answers if each.drafted is not None]
+    drafted = sum(each.drafted or 0 for each in told)
+    return sum(each.from_draft or 0 for each in told) / drafted if drafted else None
