@@ -83,11 +83,13 @@ class Daemon:
         self._inbox = Inbox()
         opened = tuple(private.enforce(state))
         self._held_lock = lock.hold(places.lock_path(state))
+        before = survey.last_good(state)
         self._config, self._config_problem = survey.configuration(config_path, state)
         self._events = Events(places.log_path(state), self._config.agent.log_level)
         for line in opened:
             self._say("warning", line)
         self._stores = Stores.open(state)
+        self._stores.release_if_asked(before, self._config)
         self._reconciler = Reconciler(self._stores.journal, by="daemon")
         self._jobs = Jobs(self._inbox)
         self._publication = Publication(self._jobs, self._stores, say=self._say)
@@ -353,6 +355,7 @@ class Daemon:
             read.benchmark.observe_conversations
             and not self._config.benchmark.observe_conversations
         )
+        self._stores.release_if_asked(self._config, read)
         self._config, self._config_problem = read, problem
         if changed:
             self._events.set_level(read.agent.log_level)
@@ -605,14 +608,20 @@ class Daemon:
     # Orders: run on the loop through ``on_loop``.
 
     def apply_now(self) -> dict[str, Any]:
-        """Look at everything and write what differs, without waiting for anybody's turn."""
+        """Write what differs, without waiting for anybody's turn; what was restored counts again.
+
+        "written" holds the numbers of the writes in the journal.
+        """
+        newest = self._stores.journal.newest()
+        self._stores.release()
+        self.reload()
         self._survey_all()
         done = self._pass(None, force=True)
-        self._say("info", "applied on request", files=len(done.applied))
+        entries = self._stores.journal.entries()
+        written = [each.id for each in entries if each.id > newest]
+        self._say("info", "applied on request", files=len(written))
         return {
-            "written": [
-                str(each.edit.path) for each in done.applied if each.journal_id is not None
-            ],
+            "written": written,
             "problems": [each.problem for each in done.applied if each.problem is not None],
         }
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from specd.cli import diff, world
+from specd.cli import ask, diff, world
+from specd.cli.paint import safe
 from specd.reconcile.apply import describe
+from specd.reconcile.reconciler import Reconciler
 
 
 def parser() -> argparse.ArgumentParser:
@@ -16,7 +18,8 @@ def parser() -> argparse.ArgumentParser:
         description="Make LM Studio's files as specd.toml wants them, now and once. Values you had "
         "restored are taken under specd's care again.",
         epilog="examples: specd apply --dry-run; specd apply; "
-        "exit code: 0 everything stands as wanted, 1 something could not be, 2 bad input",
+        "exit code: 0 everything stands as wanted, 1 something could not be, 2 bad input, 4 the "
+        "daemon hangs, 5 it is of another version, 6 its socket is another user's",
     )
     made.add_argument("--dry-run", action="store_true", help="only show it, as `specd diff` does")
     return made
@@ -29,27 +32,46 @@ def run(args: argparse.Namespace) -> int:
     except world.Unusable as problem:
         print(f"specd: {problem}", file=sys.stderr)
         return 2
-    if not args.dry_run:
-        seen.stores.release()
     pairs = world.decide(seen)
-    reconciler = world.reconciler(seen, pairs, by="specd apply")
+    reconciler = world.reconciler(seen, pairs, by="specd apply", held=frozenset())
     planned = reconciler.plan()
     if args.dry_run:
         diff.print_plan(planned, pairs, as_json=False)
         return 0
-    done = reconciler.run(None, force=True)
-    for applied in done.applied:
-        for change in applied.edit.changes if applied.journal_id is not None else ():
-            undo = f"specd restore {applied.journal_id}"
-            print(f"{applied.edit.path}: {describe(change)} (undo: {undo})")
-        if applied.problem is not None:
-            print(f"specd: {applied.problem}", file=sys.stderr)
-    if not done.applied:
+    try:
+        written, problems = _by_the_daemon(seen)
+    except ask.NotRunning:
+        written, problems = _directly(seen, reconciler)
+    except ask.CannotAsk as problem:
+        print(f"specd: {problem}", file=sys.stderr)
+        return problem.exit_code
+    for entry in filter(None, map(seen.stores.journal.get, written)):
+        for change in entry.changes:
+            undo = f"(undo: specd restore {entry.id})"
+            print(f"{safe(str(entry.path))}: {safe(describe(change))} {undo}")
+    if not written and not problems:
         print("nothing to change")
-    for blocked in planned.blocked:
-        print(f"specd: {blocked.why}", file=sys.stderr)
     stuck = [pair for pair in pairs if pair.state in ("missing", "refused", "waiting")]
-    for pair in stuck:
-        print(f"specd: {pair.name}: {pair.why}", file=sys.stderr)
-    failed = any(applied.problem is not None for applied in done.applied)
-    return 1 if failed or planned.blocked or stuck else 0
+    complaints = [
+        *problems,
+        *(blocked.why for blocked in planned.blocked),
+        *(f"{pair.name}: {pair.why}" for pair in stuck),
+    ]
+    for complaint in complaints:
+        print(f"specd: {safe(complaint)}", file=sys.stderr)
+    return 1 if complaints else 0
+
+
+def _by_the_daemon(seen: world.Seen) -> tuple[list[int], list[str]]:
+    """Have a running daemon do it: it knows of nothing that is released behind its back."""
+    answer = ask.ask("POST", "/v1/apply", state=seen.state, timeout=120)
+    return answer["written"], answer["problems"]
+
+
+def _directly(seen: world.Seen, reconciler: Reconciler) -> tuple[list[int], list[str]]:
+    seen.stores.release()
+    done = reconciler.run(None, force=True)
+    return (
+        [each.journal_id for each in done.applied if each.journal_id is not None],
+        [each.problem for each in done.applied if each.problem is not None],
+    )

@@ -48,7 +48,10 @@ def print_plan(made: Plan, pairs: tuple[WantedPair, ...], *, as_json: bool) -> N
     for blocked in made.blocked:
         print(f"specd: {blocked.why}", file=sys.stderr)
     for _, change in made.held:
-        print(f"specd: {change.key} is left alone since you restored it", file=sys.stderr)
+        print(
+            f"specd: {change.key} is left alone since you restored it; `specd apply` sets it again",
+            file=sys.stderr,
+        )
     for pair in pairs:
         if pair.state in ("missing", "refused", "waiting"):
             print(f"specd: {pair.name}: {pair.why}", file=sys.stderr)

@@ -22,7 +22,8 @@ def parser() -> argparse.ArgumentParser:
         description="Undo what specd wrote into LM Studio's files. What is restored is left alone "
         "from then on, until `specd apply` or a change of specd.toml asks for it again.",
         epilog="examples: specd restore --list; specd restore 12; specd restore --all; "
-        "exit code: 0 done, 2 there is no such entry, or it cannot be undone",
+        "exit code: 0 done, 2 there is no such entry, or it cannot be undone, 4 the daemon hangs, "
+        "5 it is of another version, 6 its socket is another user's",
     )
     which = made.add_mutually_exclusive_group()
     which.add_argument("id", nargs="?", type=int, metavar="ID", help="the journal number to undo")
@@ -46,9 +47,12 @@ def run(args: argparse.Namespace) -> int:
         except (CannotRestore, SwapError) as problem:
             print(f"specd: {problem}", file=sys.stderr)
             return 2
-    except ask.CannotAsk as problem:
+    except ask.Refused as problem:
         print(f"specd: {problem}", file=sys.stderr)
         return 2
+    except ask.CannotAsk as problem:
+        print(f"specd: {problem}", file=sys.stderr)
+        return problem.exit_code
     if args.json:
         print(json.dumps(answer, indent=2, ensure_ascii=False))
         return 0

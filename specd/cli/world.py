@@ -15,6 +15,7 @@ from specd.lmstudio import home as homes
 from specd.lmstudio.home import Home, NoHome
 from specd.reconcile import survey
 from specd.reconcile.desired import WantedPair
+from specd.reconcile.plan import HeldKey
 from specd.reconcile.reconciler import Reconciler, Want
 from specd.reconcile.stores import Stores
 from specd.reconcile.survey import World
@@ -98,8 +99,11 @@ def decide(seen: Seen) -> tuple[WantedPair, ...]:
     return seen.stores.resolve(seen.config, seen.world.models)
 
 
-def reconciler(seen: Seen, pairs: tuple[WantedPair, ...], *, by: str) -> Reconciler:
-    """A reconciler that wants what specd.toml asks for."""
+def reconciler(
+    seen: Seen, pairs: tuple[WantedPair, ...], *, by: str, held: frozenset[HeldKey] | None = None
+) -> Reconciler:
+    """A reconciler that wants what specd.toml asks for; ``held``: by default what is held."""
     made = Reconciler(seen.stores.journal, by=by)
-    made.want(Want(seen.home.path, seen.config.speculation, pairs, seen.stores.held()))
+    kept = seen.stores.held() if held is None else held
+    made.want(Want(seen.home.path, seen.config.speculation, pairs, kept))
     return made

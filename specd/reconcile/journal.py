@@ -162,6 +162,12 @@ class Journal:
             self._refresh()
             return tuple(e for e in self._entries.values() if e.state in ("written", "restored"))
 
+    def newest(self) -> int:
+        """The number given last; 0 before any."""
+        with self._lock:
+            self._refresh()
+            return self._last
+
     def paths(self) -> frozenset[Path]:
         """Every file that a write is known of, whatever became of it."""
         with self._lock:

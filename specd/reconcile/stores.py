@@ -112,6 +112,11 @@ class Stores:
         """Take every value under specd's care again."""
         self.held_keys.release()
 
+    def release_if_asked(self, before: SpecdConfig | None, now: SpecdConfig) -> None:
+        """Do so where specd.toml asks for something else than it did; None: it is not known."""
+        if before is not None and (before.speculation, before.pair) != (now.speculation, now.pair):
+            self.release()
+
     def recover(self) -> list[str]:
         """Clear up after a crash; a line for each thing found.
 

@@ -44,19 +44,24 @@ def configuration(
     A specd.toml that is broken leaves ``last`` in force; at start, the copy that was kept of the
     last good one; with neither, the defaults.
     """
-    kept = state / "last-good.toml"
     try:
         read = config.load(path)
     except ConfigError as error:
-        problem = str(error)
-        if last is not None:
-            return last, problem
-        try:
-            return config.load(kept), problem
-        except ConfigError:
-            return SpecdConfig(), problem
-    _keep(path, kept)
+        return last or last_good(state) or SpecdConfig(), str(error)
+    _keep(path, _kept(state))
     return read, None
+
+
+def last_good(state: Path) -> SpecdConfig | None:
+    """What was in force when specd ran last; None when no good configuration ever was."""
+    try:
+        return config.load(_kept(state)) if _kept(state).exists() else None
+    except ConfigError:
+        return None
+
+
+def _kept(state: Path) -> Path:
+    return state / "last-good.toml"
 
 
 def _keep(path: Path, kept: Path) -> None:

@@ -1,4 +1,4 @@
-"""``diff``, ``apply`` and ``restore`` without a daemon: shown, done, undone to the byte."""
+"""``diff``, ``apply`` and ``restore``, with and without a daemon: shown, done, undone to the byte."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.daemon import Sandbox
+import pytest
+
+from specd.cli import ask, main
+from tests.daemon import Sandbox, until
 
 from .conftest import DRAFT, MAIN
 
+PREFIX = "llm.prediction.speculativeDecoding"
 DEFAULTS = ".internal/user-concrete-model-default-config/mlx-community/"
 
 
@@ -102,3 +106,69 @@ def test_a_broken_configuration_stops_it_with_the_line(seed: Sandbox) -> None:
         assert done.returncode == 2
         assert "specd.toml:2" in done.stderr
     assert contents(seed) == before
+
+
+def test_a_dry_run_shows_what_was_restored_too_because_apply_sets_it_again(seed: Sandbox) -> None:
+    first = seed.specd("apply", "--dry-run").stdout
+    seed.specd("apply")
+    seed.specd("restore", "--all")
+    assert seed.specd("apply", "--dry-run").stdout == first
+
+
+@pytest.fixture
+def restored(seed: Sandbox) -> Sandbox:
+    """A running daemon that leaves alone what the user took back."""
+    seed.start()
+    until(lambda: seed.read().get("speculativeDecoding") is True, "the settings stand")
+    until(lambda: seed.condition("PairsConfigured")["status"] == "true", "the pair stands", 60)
+    assert seed.specd("restore", "--all").returncode == 0
+    assert "speculativeDecoding" in seed.status()["held"]
+    return seed
+
+
+def test_apply_has_the_running_daemon_take_back_what_was_restored(restored: Sandbox) -> None:
+    done = restored.specd("apply")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "settings.json: speculativeDecoding: (unset) → true (undo: specd restore " in done.stdout
+    assert f"{PREFIX}.draftModel: " in done.stdout
+    assert restored.status()["held"] == []
+    # From now on it is kept again, without anybody's asking.
+    document = restored.read()
+    del document["speculativeDecoding"]
+    restored.settings.write_text(json.dumps(document))
+    until(lambda: restored.read().get("speculativeDecoding") is True, "it is kept again")
+    assert restored.specd("apply").stdout == "nothing to change\n"
+
+
+def test_a_change_of_what_specd_toml_asks_for_releases_it_too(restored: Sandbox) -> None:
+    assert restored.specd("config", "set", "agent.log_level", "debug").returncode == 0
+    assert "speculativeDecoding" in restored.status()["held"]
+    assert restored.specd("config", "set", "speculation.visualize", "false").returncode == 0
+    until(lambda: restored.read().get("speculativeDecoding") is True, "it is set again")
+    assert restored.status()["held"] == []
+
+
+def test_so_does_one_while_specd_was_not_running(restored: Sandbox) -> None:
+    restored.stop()
+    restored.start()
+    assert "speculativeDecoding" in restored.status()["held"]
+    restored.stop()
+    assert restored.specd("config", "set", "speculation.visualize", "false").returncode == 0
+    restored.start()
+    until(lambda: restored.read().get("speculativeDecoding") is True, "it is set again")
+
+
+@pytest.mark.parametrize("words", [["apply"], ["restore", "--all"]])
+def test_a_daemon_that_hangs_is_not_gone_around(
+    restored: Sandbox, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    before = contents(restored)
+    monkeypatch.setattr(ask, "_exchange", _hung)
+    for name, value in restored.environment().items():
+        monkeypatch.setenv(name, value)
+    assert main.main(words) == ask.Hung.exit_code
+    assert contents(restored) == before
+
+
+def _hung(*_: object) -> tuple[int, bytes]:
+    raise ask.Hung("the specd daemon gave no answer")
