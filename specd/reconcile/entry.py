@@ -13,6 +13,7 @@ import json
 import zlib
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from sys import intern
 from typing import Any, Literal, TypeAlias, get_args
@@ -181,15 +182,21 @@ def _entry(record: dict[str, Any]) -> Entry:
     return Entry(
         id=int(record["id"]),
         time=record["time"],
-        path=Path(intern(record["path"])),
+        path=_path(record["path"]),
         surface=intern(record["surface"]),
         changes=tuple(map(_change, record["changes"])),
         state=_state(record["state"]),
         before_sha=None if before is None else intern(before),
         after_sha=intern(record["after"]),
         by=intern(record["by"]),
-        within=Path(intern(record["within"])) if "within" in record else None,
+        within=_path(record["within"]) if "within" in record else None,
     )
+
+
+@lru_cache(maxsize=256)
+def _path(spelled: str) -> Path:
+    """One for all of a file's entries: a path that was once asked anything outweighs an entry."""
+    return Path(spelled)
 
 
 def _change(record: dict[str, Any]) -> Change:

@@ -49,7 +49,9 @@ LOCK_S = 5.0
 """How long another specd may take for an append."""
 
 STEP_S = 0.001
-_CHUNK = 1 << 20
+
+_CHUNK = 1 << 15
+_LARGE_CHUNK = 1 << 20
 
 
 class Journal:
@@ -398,8 +400,11 @@ def _lines(descriptor: int, start: int) -> Iterator[tuple[int, bytes, int]]:
     """
     rest = b""
     overlong = False
-    while chunk := os.pread(descriptor, _CHUNK, start + len(rest)):
+    # Small pieces leave a small hole in the daemon's heap; a long line is not put together of many.
+    size = _CHUNK
+    while chunk := os.pread(descriptor, size, start + len(rest)):
         *whole, rest = (rest + chunk).split(b"\n")
+        size = _CHUNK if whole else min(2 * size, _LARGE_CHUNK)
         for line in whole:
             yield start, b"" if overlong else line, len(line) + 1
             start += len(line) + 1
