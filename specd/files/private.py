@@ -39,6 +39,22 @@ def write(path: Path, content: bytes, *, durable: bool = True) -> None:
         raise
 
 
+def read(path: Path) -> bytes:
+    """All of the file, without the note of when it was read: that would be a write for a read.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open(path, "rb", opener=_unnoted) as file:
+        return file.read()
+
+
+def _unnoted(path: str, flags: int) -> int:
+    with contextlib.suppress(PermissionError):  # somebody else's file
+        return os.open(path, flags | getattr(os, "O_NOATIME", 0))
+    return os.open(path, flags)
+
+
 def read_json(path: Path) -> object:
     """The document in the file; None when there is none, or none that can be understood."""
     try:

@@ -94,7 +94,7 @@ class IndexCache:
         """The cache kept in ``path``; an empty one when there is none or it is no use."""
         cache = cls(path)
         try:
-            kept = msgspec.json.decode(path.read_bytes(), type=_Stored)
+            kept = msgspec.json.decode(private.read(path), type=_Stored)
         except (OSError, ValueError, RecursionError):
             return cache
         if kept.version == __version__:

@@ -397,7 +397,8 @@ def test_the_cache_survives_a_restart(home: Path, tmp_path: Path, opened: list[s
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b'{"version": "0", "folders": {}}', b"[" * 50_000]
+    "content",
+    [b"", b"{", b"[]", b'{"version": "0", "folders": {}}', pytest.param(b"[" * 50_000, id="deep")],
 )
 def test_a_cache_that_is_no_use_is_as_good_as_none(
     home: Path, tmp_path: Path, content: bytes
