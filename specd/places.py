@@ -60,6 +60,11 @@ def journal_dir(state: Path) -> Path:
     return state / "journal"
 
 
+def holds_path(state: Path) -> Path:
+    """The values the user took back."""
+    return state / "holds.json"
+
+
 def tokenizer_cache_dir(state: Path) -> Path:
     """Cached fingerprints and verdicts; safe to delete."""
     return state / "tokenizers"

@@ -69,6 +69,8 @@ def _by_the_daemon(seen: world.Seen) -> tuple[list[int], list[str]]:
 
 
 def _directly(seen: world.Seen, reconciler: Reconciler) -> tuple[list[int], list[str]]:
+    for line in seen.stores.clear(()):
+        print(f"specd: {safe(line)}", file=sys.stderr)
     seen.stores.release()
     done = reconciler.run(None, force=True)
     return (

@@ -11,8 +11,9 @@ from specd.cli import ask
 from specd.cli.paint import safe
 from specd.files.swap import SwapError
 from specd.reconcile.apply import describe, show
+from specd.reconcile.held import HeldKeys
 from specd.reconcile.journal import Entry, Journal
-from specd.reconcile.restore import CannotRestore, HeldKeys, restore, restore_all
+from specd.reconcile.restore import CannotRestore, restore, restore_all
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     except ask.NotRunning:
         try:
             answer = _directly(args.id)
-        except (CannotRestore, SwapError) as problem:
+        except (CannotRestore, SwapError, OSError) as problem:
             print(f"specd: {problem}", file=sys.stderr)
             return 2
     except ask.Refused as problem:
@@ -66,7 +67,11 @@ def run(args: argparse.Namespace) -> int:
 def _directly(number: int | None) -> dict[str, list[dict[str, object]]]:
     """Undo without a daemon, which would otherwise do it on its own loop."""
     state = places.state_dir()
-    journal, held = Journal(places.journal_dir(state)), HeldKeys(state / "holds.json")
+    journal = Journal(places.journal_dir(state))
+    held = HeldKeys(places.holds_path(state), journal)
+    mended = held.mend()
+    if mended is not None:
+        print(f"specd: {mended}", file=sys.stderr)
     undone = restore_all(journal, held) if number is None else (restore(journal, number, held),)
     return {"restored": [each.as_json() for each in undone]}
 

@@ -65,12 +65,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _restore() -> bool:
+    from specd.reconcile.held import HeldKeys  # noqa: PLC0415
     from specd.reconcile.journal import Journal  # noqa: PLC0415 - only when asked for
-    from specd.reconcile.restore import HeldKeys, restore_all  # noqa: PLC0415
+    from specd.reconcile.restore import restore_all  # noqa: PLC0415
 
     state = places.state_dir()
     try:
-        restored = restore_all(Journal(places.journal_dir(state)), HeldKeys(state / "holds.json"))
+        journal = Journal(places.journal_dir(state))
+        held = HeldKeys(places.holds_path(state), journal)
+        mended = held.mend()
+        if mended is not None:
+            print(f"specd: {mended}", file=sys.stderr)
+        restored = restore_all(journal, held)
     except (OSError, SwapError) as error:
         print(f"specd: not everything could be restored: {error}", file=sys.stderr)
         return False

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
 import stat
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+from specd.files.exchange import move_to_free_name
 
 MAX_BYTES = 4 << 20
 """Far above any of these files; the bound keeps what a broken one costs small."""
+
+
+class Broken(Exception):
+    """The file holds something else than specd would have written; the message says what."""
+
 
 _LEFTOVER = re.compile(r".+\.(\d+)\.new")
 
@@ -56,17 +66,49 @@ def _unnoted(path: str, flags: int) -> int:
 
 
 def read_json(path: Path) -> object:
-    """The document in the file; None when there is none, or none that can be understood."""
+    """The document in the file; None when there is no file.
+
+    Raises:
+        Broken: it is no JSON, or nothing specd would have written.
+        OSError: it cannot be read.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            facts = os.fstat(descriptor)
-            if not stat.S_ISREG(facts.st_mode) or facts.st_size > MAX_BYTES:
-                return None
-            document: object = json.loads(file.read(MAX_BYTES))
-            return document
-    except (OSError, ValueError, RecursionError):
+    except FileNotFoundError:
         return None
+    with os.fdopen(descriptor, "rb") as file:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise Broken("it is no regular file")
+        if facts.st_size > MAX_BYTES:
+            raise Broken(f"it is {facts.st_size:,} bytes long")
+        raw = file.read(MAX_BYTES)
+    try:
+        document: object = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise Broken("it is no JSON that can be read") from error
+    if document is None:
+        raise Broken("it holds nothing")
+    return document
+
+
+def set_aside(path: Path, *, by: Callable[[Path, Path], None] = move_to_free_name) -> Path:
+    """Move what is not understood away, beside itself under a free name; where it lies now.
+
+    ``by`` is what gives it the name, and raises FileExistsError where something has it.
+
+    Raises:
+        OSError: it cannot be moved; it is where it was.
+    """
+    first = aside = path.with_name(f"{path.name}.broken-{time.strftime('%Y%m%d-%H%M%S')}")
+    more = itertools.count(2)
+    while True:
+        try:
+            by(path, aside)
+        except FileExistsError:
+            aside = first.with_name(f"{first.name}-{next(more)}")
+        else:
+            return aside
 
 
 def sweep(directory: Path) -> None:

@@ -9,7 +9,7 @@ settings.json may hold tokens.
 
 The file stays small: beyond ``PRUNE_ENTRIES`` or ``PRUNE_BYTES`` it is written anew with the newest
 writes, and always with the first write of every file, so that what stood there before specd came
-can be brought back however long ago that was.
+can be brought back however long ago that was. One in which a line was not understood is kept aside.
 
 Several processes and threads may use one journal. Whoever appends holds a lock on the file, and has
 read what the others appended, so that numbers are given once.
@@ -24,12 +24,13 @@ import itertools
 import os
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from specd.files import jsonedit
+from specd.files import jsonedit, private
 from specd.files.pointer import Absent
 from specd.reconcile import entry as entries_
 from specd.reconcile.entry import Change, Content, Entry, NewerJournal, Outcome, State
@@ -61,9 +62,11 @@ class Journal:
         self._file = directory / "entries.jsonl"
         self._lock = threading.RLock()
         self._descriptor: int | None = None
+        self._closing: weakref.finalize[[int], Journal] | None = None
         self._read_to = 0
         self._last = 0
         self._entries: dict[int, Entry] = {}
+        self._unread_lines = 0
         self._contents: dict[str, tuple[int, int]] = {}  # by hash: offset and length of the line
         self._smallest = 0  # bytes that pruning left
         self._open_intents: set[int] = set()
@@ -72,14 +75,11 @@ class Journal:
         with self._lock:
             self._refresh()
 
-    def __del__(self) -> None:
-        self.close()
-
     def close(self) -> None:
         """Close the file; it is opened again when needed."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
+        self._descriptor = None
+        if self._closing is not None:
+            self._closing()
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -205,6 +205,13 @@ class Journal:
             written = (e for e in reversed(self._entries.values()) if e.state == "written")
             return tuple(itertools.islice(written, count))
 
+    @property
+    def unread_lines(self) -> int:
+        """How many lines are none of the journal's, or no longer are."""
+        with self._lock:
+            self._refresh()
+            return self._unread_lines
+
     def last_write(self) -> Entry | None:
         """The newest write that was not undone."""
         return next(iter(self.last_writes(1)), None)
@@ -259,10 +266,20 @@ class Journal:
         self.close()
         self._forget()
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._descriptor = os.open(
-            self._file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+        return self._use(
+            os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         )
-        return self._descriptor
+
+    def _use(self, descriptor: int) -> int:
+        """Have the file open, until it is closed or this journal is gone.
+
+        Not by ``__del__``, which also runs for what was never built, and while an interpreter that
+        ends takes modules apart: then the kernel closes it.
+        """
+        self._descriptor = descriptor
+        self._closing = weakref.finalize(self, _close, descriptor)
+        self._closing.atexit = False
+        return descriptor
 
     def _named(self, descriptor: int) -> bool:
         """Whether the open file is the one at the journal's path; open, its inode is nobody's."""
@@ -289,12 +306,15 @@ class Journal:
         if os.fstat(descriptor).st_size < self._read_to:
             self._forget()
         for start, line, size in _lines(descriptor, self._read_to):
-            self._take(entries_.read(line), start, size)
+            said = entries_.read(line)
+            self._take(said, start, size)
             self._read_to = start + size
+            self._unread_lines += said is None and bool(line.strip())
 
     def _forget(self) -> None:
         self._read_to = 0
         self._last = 0
+        self._unread_lines = 0
         self._entries.clear()
         self._contents.clear()
 
@@ -334,13 +354,16 @@ class Journal:
             for line in self._lines_worth_keeping():
                 _write(made, line)
             os.fsync(made)
+            if self._unread_lines:
+                # By a link, so that at no point there is no journal.
+                private.set_aside(self._file, by=os.link)
             beside.replace(self._file)
         except OSError:
             os.close(made)
             return
         self.close()
         self._forget()
-        self._descriptor = made
+        self._use(made)
         self._refresh()
         self._smallest = self._read_to
 
@@ -413,6 +436,12 @@ def _lines(descriptor: int, start: int) -> Iterator[tuple[int, bytes, int]]:
             yield start, b"", len(rest)
             start += len(rest)
             rest, overlong = b"", True
+
+
+def _close(descriptor: int) -> None:
+    # What matters was synced; whoever else closed it, or a file server that is gone, is no fault.
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
 
 
 def _write(descriptor: int, lines: bytes) -> None:

@@ -42,13 +42,29 @@ class LoggedStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._kept = _Kept()
-        with contextlib.suppress(msgspec.ValidationError):
-            self._kept = msgspec.convert(private.read_json(path), _Kept)
+        self._understood = True
+        try:
+            told = private.read_json(path)
+            if told is not None:
+                self._kept = msgspec.convert(told, _Kept)
+        except (OSError, private.Broken, msgspec.ValidationError):
+            self._understood = False
 
     @property
     def place(self) -> Place | None:
         """How far the logs have been read; None before the first time."""
         return self._kept.place
+
+    def recover(self) -> str | None:
+        """Move a file that is not understood aside; a line for a person when there was one."""
+        if self._understood:
+            return None
+        try:
+            aside = private.set_aside(self._path)
+        except OSError as error:
+            return f"{self._path} is broken and cannot be moved aside: {error.strerror or error}"
+        self._understood = True
+        return f"{self._path} was broken and lies at {aside} now; the newest log is read again"
 
     def add(self, news: Iterable[News], place: Place | None) -> int:
         """Keep what was read; returns how many answers with a named draft were new."""
@@ -62,8 +78,9 @@ class LoggedStore:
             return 0
         self._kept = _Kept(place, (*self._kept.answers, *new)[-KEPT:])
         # Not durable: what a power cut loses is read again from the log.
-        with contextlib.suppress(OSError):
-            private.write(self._path, msgspec.json.encode(self._kept), durable=False)
+        if self._understood:
+            with contextlib.suppress(OSError):
+                private.write(self._path, msgspec.json.encode(self._kept), durable=False)
         return len(new)
 
     def asked(self) -> tuple[Asked, ...]:

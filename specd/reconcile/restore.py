@@ -8,14 +8,13 @@ planner leaves those values alone until the user asks for them again.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from specd.files import jsonedit, private, swap
+from specd.files import jsonedit, swap
 from specd.files.pointer import Edit
+from specd.reconcile.held import HeldKeys
 from specd.reconcile.journal import Change, Entry, Journal
 from specd.reconcile.observe import read_file
 
@@ -45,45 +44,6 @@ class Restored:
             "how": self.how,
             "message": str(self),
         }
-
-
-class HeldKeys:
-    """The values the user took back: pairs of (path, key), kept in one small file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def read(self) -> frozenset[tuple[str, str]]:
-        """All of them; none when the file is missing or broken."""
-        listed = private.read_json(self._path)
-        if not isinstance(listed, list):
-            return frozenset()
-        return frozenset(
-            (each[0], each[1])
-            for each in listed
-            if isinstance(each, list) and len(each) == 2 and all(isinstance(e, str) for e in each)
-        )
-
-    def hold(self, path: Path, keys: Iterable[str]) -> frozenset[tuple[str, str]]:
-        """Leave these values alone from now on; returns those that were not held before."""
-        known = self.read()
-        newly = frozenset((str(path), key) for key in keys) - known
-        if newly:
-            self._write(known | newly)
-        return newly
-
-    def let_go(self, held: frozenset[tuple[str, str]]) -> None:
-        """Take these values under specd's care again."""
-        if held:
-            self._write(self.read() - held)
-
-    def release(self) -> None:
-        """Take every value under specd's care again."""
-        if self._path.exists():
-            self._write(frozenset())
-
-    def _write(self, held: frozenset[tuple[str, str]]) -> None:
-        private.write(self._path, json.dumps(sorted(held)).encode())
 
 
 def restore(journal: Journal, number: int, held: HeldKeys) -> Restored:

@@ -29,11 +29,11 @@ from specd.reconcile.conditions import Condition
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.engine import ServedPair
 from specd.reconcile.facts import ServerSeen
+from specd.reconcile.held import HeldKeys
 from specd.reconcile.journal import Journal
 from specd.reconcile.logged import LoggedStore
 from specd.reconcile.plan import HeldKey
 from specd.reconcile.proving import PairUse
-from specd.reconcile.restore import HeldKeys
 from specd.tokenizer import suggest
 from specd.tokenizer.store import VerdictStore
 from specd.worker.client import Limits
@@ -74,10 +74,11 @@ class Stores:
             OSError: the state directory cannot be used.
             journal.NewerJournal, database.NewerHistory: a newer specd wrote it.
         """
+        journal = Journal(places.journal_dir(state))
         return cls(
             state,
-            Journal(places.journal_dir(state)),
-            HeldKeys(state / "holds.json"),
+            journal,
+            HeldKeys(places.holds_path(state), journal),
             VerdictStore(places.tokenizer_cache_dir(state)),
             History(places.history_path(state)),
             ObservedStore(places.history_path(state)),
@@ -130,7 +131,7 @@ class Stores:
         if places.history_path(self.state).exists():
             with contextlib.suppress(sqlite3.Error):
                 self.history.recent(1)
-        lines = [damaged] if damaged is not None else []
+        lines = [line for line in (damaged, self.logged.recover(), self._unread()) if line]
         lines += self.clear(self.journal.paths())
         for entry in self.journal.recover():
             outcome = {"written": "had been made", "intended": "cannot be told yet"}.get(
@@ -139,9 +140,29 @@ class Stores:
             lines.append(f"a write of {entry.path} was interrupted; it {outcome}")
         return lines
 
+    def _unread(self) -> str | None:
+        lines = self.journal.unread_lines
+        if not lines:
+            return None
+        return (
+            f"{lines:,} lines of the journal are broken and passed over; what they said cannot be "
+            "undone"
+        )
+
     def clear(self, files: Iterable[Path]) -> list[str]:
-        """Resolve what interrupted writes left beside these files; a line for each leftover."""
+        """Resolve what interrupted writes left beside these files; a line for each thing found.
+
+        Held values that cannot be read are no less in the way of the next write: that is said too.
+        """
         lines: list[str] = []
+        try:
+            mended = self.held_keys.mend()
+        except OSError as error:
+            mended = (
+                f"{places.holds_path(self.state)} cannot be read ({error.strerror or error}); "
+                "meanwhile every value that was ever restored is left alone"
+            )
+        lines += [mended] if mended is not None else []
         for directory in sorted({Path(os.path.realpath(file)).parent for file in files}):
             try:
                 found = swap.recover(directory)
@@ -155,7 +176,10 @@ class Stores:
 
     def last_conditions(self) -> tuple[Condition, ...]:
         """The conditions of the last run, so that ``since`` survives a restart."""
-        listed = private.read_json(self.state / "conditions.json")
+        try:
+            listed = private.read_json(self.state / "conditions.json")
+        except (OSError, private.Broken):
+            return ()
         if not isinstance(listed, list):
             return ()
         names = {field.name for field in fields(Condition)}

@@ -134,8 +134,10 @@ HOME_FILES = [
 ]
 OWN_FILES = [
     "holds.json",
+    "server-log.json",
     "conditions.json",
     "models.json",
+    "tokenizers/tokenizers.db",
     "history.db",
     "journal/entries.jsonl",
     "last-good.toml",
@@ -176,6 +178,10 @@ def test_a_daemon_starts_and_works_whatever_stands_in_every_file(sandbox: Sandbo
     assert "a fault in specd" not in sandbox.said()
     for file, content in theirs.items():
         assert (sandbox.home / file).read_bytes() == content, file
+    for file in ("holds.json", "server-log.json"):
+        (aside,) = sandbox.state.glob(f"{file}.broken-*")
+        assert aside.read_bytes() == BROKEN[name]
+        assert f"{file} was broken" in sandbox.said()
 
 
 def cut_or_flip(path: Path, sound: bytes, at: int) -> None:
@@ -237,4 +243,6 @@ def test_kept_conditions_and_held_values_of_any_shape_are_passed_over(root: Path
         stores = Stores.open(root)
         assert stores.last_conditions() == ()
         assert stores.held() == frozenset()
+        stores.recover()
+        assert content in [each.read_bytes() for each in root.glob("holds.json*")]
         stores.close()

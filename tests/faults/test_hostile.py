@@ -15,9 +15,10 @@ from specd.config import Pair, Speculation
 from specd.files import swap
 from specd.lmstudio.model import Model
 from specd.reconcile.desired import WantedPair
+from specd.reconcile.held import HeldKeys
 from specd.reconcile.journal import Journal
 from specd.reconcile.reconciler import Reconciler, Want
-from specd.reconcile.restore import HeldKeys, restore_all
+from specd.reconcile.restore import restore_all
 from tests.daemon import SETTINGS, Sandbox, until
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -131,7 +132,7 @@ def test_taking_back_follows_no_link_that_was_put_there_since(tmp_path: Path, ho
     before = outside(tmp_path)
     journal = Journal(tmp_path / "state")
     with pytest.raises(swap.Outside):
-        restore_all(journal, HeldKeys(tmp_path / "state" / "holds.json"))
+        restore_all(journal, HeldKeys(tmp_path / "state" / "holds.json", journal))
     assert outside(tmp_path) == before
 
 

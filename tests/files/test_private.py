@@ -1,3 +1,5 @@
+"""specd's own small files: whole, its owner's alone, and never written over unread."""
+
 from __future__ import annotations
 
 import os
@@ -7,6 +9,49 @@ from pathlib import Path
 import pytest
 
 from specd.files import private
+
+
+def test_what_is_written_is_read_and_the_owners_alone(tmp_path: Path):
+    path = tmp_path / "small.json"
+    assert private.read_json(path) is None
+    private.write(path, b'{"a": 1}')
+    assert private.read_json(path) == {"a": 1}
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [each.name for each in tmp_path.iterdir()] == ["small.json"]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "no JSON"),
+        (b"null", "holds nothing"),
+        (b"[" * 100_000, "no JSON"),
+        (b"9" * 10_000, "no JSON"),
+        (b"\xff", "no JSON"),
+        (b" " * (private.MAX_BYTES + 1), "4,194,305 bytes"),
+    ],
+)
+def test_what_is_not_understood_is_broken_with_the_reason(tmp_path: Path, content: bytes, why: str):
+    path = tmp_path / "small.json"
+    path.write_bytes(content)
+    with pytest.raises(private.Broken, match=why):
+        private.read_json(path)
+
+
+def test_a_fifo_in_its_place_holds_nobody_up(tmp_path: Path):
+    os.mkfifo(tmp_path / "small.json")
+    with pytest.raises(private.Broken, match="no regular file"):
+        private.read_json(tmp_path / "small.json")
+
+
+def test_set_aside_it_lies_whole_under_a_free_name(tmp_path: Path):
+    path = tmp_path / "small.json"
+    contents = [b"%d" % number for number in range(5)]
+    for content in contents:
+        path.write_bytes(content)
+        assert private.set_aside(path).read_bytes() == content
+    assert not path.exists()
+    assert sorted(each.read_bytes() for each in tmp_path.iterdir()) == contents
 
 
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:

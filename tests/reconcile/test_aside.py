@@ -7,8 +7,9 @@ import pytest
 
 from specd.reconcile import aside
 from specd.reconcile.aside import CannotMove, move_aside
+from specd.reconcile.held import HeldKeys
 from specd.reconcile.journal import Journal
-from specd.reconcile.restore import HeldKeys, restore
+from specd.reconcile.restore import restore
 
 CONTENT = b'{"a": ["b"]}'
 
@@ -38,7 +39,7 @@ def test_it_is_put_back_byte_for_byte(tmp_path: Path, journal: Journal) -> None:
     path.write_bytes(CONTENT)
     moved = move(path, journal)
     moved.to.unlink()
-    undone = restore(journal, moved.journal_id, HeldKeys(tmp_path / "holds.json"))
+    undone = restore(journal, moved.journal_id, HeldKeys(tmp_path / "holds.json", journal))
     assert path.read_bytes() == CONTENT
     assert undone.how == "put back"
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import multiprocessing
 import os
 import resource
+import subprocess
+import sys
 import threading
 import tracemalloc
 import zlib
@@ -443,6 +446,56 @@ def test_a_journal_that_is_deleted_under_it_begins_anew(
     assert Journal(tmp_path / "journal").before(number) == b"old"
 
 
+ENDINGS = {
+    "held by a module that outlives it": "sys.kept = journal",
+    "held in a circle": "sys.kept = circle = [journal]; circle.append(circle)",
+    "held by a thread": "threading.Thread(target=journal.entries).start()",
+    "held by a daemon thread": (
+        "threading.Thread(target=lambda j: time.sleep(60), args=(journal,), daemon=True).start()"
+    ),
+    "closed by somebody else": "os.close(journal._descriptor)",
+    "closed twice": "journal.close(); journal.close()",
+    "never opened": "attempt(Path('/dev/null/journal'))",
+    "never built": "attempt(None)",
+    "its directory is gone": "shutil.rmtree(directory)",
+    "ended by an exception": "sys.kept = journal; sys.exit(0)",
+}
+
+ENDING = """
+import os, shutil, sys, threading, time
+from pathlib import Path
+from specd.reconcile.journal import Journal
+
+def attempt(path):
+    try:
+        Journal(path)
+    except (OSError, TypeError):
+        pass
+
+directory = Path(sys.argv[1])
+journal = Journal(directory)
+"""
+
+
+@pytest.mark.parametrize("how", ENDINGS)
+def test_a_program_that_ends_with_it_open_ends_without_a_word(tmp_path: Path, how: str):
+    ended = subprocess.run(
+        [sys.executable, "-c", ENDING + ENDINGS[how], str(tmp_path / "journal")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_a_journal_that_is_gone_holds_no_descriptor(tmp_path: Path):
+    before = set(Path("/dev/fd").iterdir())
+    for _ in range(20):
+        write(Journal(tmp_path / "journal"), tmp_path / "settings.json", b"old", b"new")
+    gc.collect()
+    assert len(set(Path("/dev/fd").iterdir()) - before) <= 1
+
+
 # -- keeping it small -----------------------------------------------------------------------------
 
 
@@ -464,6 +517,25 @@ def test_it_stays_small_and_keeps_the_newest_and_each_files_first(
         newest = [seen.before(entry.id) for entry in entries[-15:]]
         assert newest == [f"often {count}".encode() for count in range(285, 300)]
     assert {path.name for path in (tmp_path / "journal").iterdir()} == {"entries.jsonl"}
+
+
+def test_lines_it_does_not_understand_are_counted_and_kept_aside_when_it_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(journals, "PRUNE_ENTRIES", 10)
+    monkeypatch.setattr(journals, "KEPT_ENTRIES", 5)
+    journal = Journal(tmp_path / "journal")
+    write(journal, tmp_path / "settings.json", b"first", b"after")
+    assert journal.unread_lines == 0
+    with file_of(tmp_path / "journal").open("ab") as file:
+        file.write(b"of use to somebody\n\x00\xff\n\n")
+    assert Journal(tmp_path / "journal").unread_lines == journal.unread_lines == 2
+    for count in range(30):
+        write(journal, tmp_path / "settings.json", b"%d" % count, b"after")
+    assert Journal(tmp_path / "journal").unread_lines == journal.unread_lines == 0
+    (aside,) = (tmp_path / "journal").glob("entries.jsonl.broken-*")
+    assert b"of use to somebody\n\x00\xff\n\n" in aside.read_bytes()
+    assert journal.before(1) == b"first"
 
 
 def test_large_contents_are_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

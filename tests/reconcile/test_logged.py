@@ -48,9 +48,20 @@ def test_an_answer_whose_draft_is_not_named_is_nobodys(tmp_path: Path) -> None:
     assert store.asked() == ()
 
 
-def test_a_broken_file_is_as_none(tmp_path: Path) -> None:
+def test_a_broken_file_is_as_none_and_is_kept_aside(tmp_path: Path) -> None:
     path = tmp_path / "server-log.json"
-    for content in (b"", b"{", b"[]", b'{"answers": [1]}', b'{"place": {"log": 1}}'):
+    contents = (b"", b"{", b"[]", b'{"answers": [1]}', b'{"place": {"log": 1}}')
+    for content in contents:
         path.write_bytes(content)
-        assert LoggedStore(path).asked() == ()
-        assert LoggedStore(path).place is None
+        store = LoggedStore(path)
+        assert store.asked() == ()
+        assert store.place is None
+        store.add([told(1)], PLACE)
+        assert path.read_bytes() == content
+        said = store.recover()
+        assert said is not None
+        assert said.startswith(f"{path} was broken")
+        store.add([told(1)], PLACE)
+        assert LoggedStore(path).recover() is None
+    kept = [each.read_bytes() for each in tmp_path.glob("server-log.json.broken-*")]
+    assert sorted(kept) == sorted(contents)

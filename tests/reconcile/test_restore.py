@@ -11,10 +11,11 @@ from specd.config import Speculation
 from specd.files import jsonedit, swap
 from specd.files.pointer import ABSENT, Edit
 from specd.reconcile.apply import apply
+from specd.reconcile.held import HeldKeys
 from specd.reconcile.journal import Change, Journal
 from specd.reconcile.plan import FileEdit
 from specd.reconcile.reconciler import Reconciler, Want
-from specd.reconcile.restore import CannotRestore, HeldKeys, restore, restore_all
+from specd.reconcile.restore import CannotRestore, restore, restore_all
 
 SETTINGS = b'{\n    "switch" : false,\n    "theirs": 1.0, "token": "hf_x"\n}'
 SWITCH = ("switch",)
@@ -27,7 +28,7 @@ def journal(tmp_path: Path) -> Journal:
 
 @pytest.fixture
 def held(journal: Journal, tmp_path: Path) -> HeldKeys:
-    return HeldKeys(tmp_path / "state" / "holds.json")
+    return HeldKeys(tmp_path / "state" / "holds.json", journal)
 
 
 @pytest.fixture
@@ -177,44 +178,6 @@ def test_all_undone_between_writes_of_others_keeps_theirs(settings, journal, hel
     restore_all(journal, held)
     left = json.loads(settings.read_bytes())
     assert (left["switch"], left["counter"]) == (False, 4)
-
-
-def test_held_values_are_let_go_on_request(held, tmp_path):
-    held.hold(tmp_path / "a", ["x", "y"])
-    assert held.hold(tmp_path / "a", ["x", "z"]) == {(str(tmp_path / "a"), "z")}
-    assert len(held.read()) == 3
-    held.release()
-    assert held.read() == frozenset()
-
-
-BROKEN = [
-    b"",
-    b"{}",
-    b"null",
-    b'"text"',
-    b"7",
-    b"[1, 2]",
-    b'[["a"], ["a", 1], {"a": "b"}, null]',
-    b"[" * 100_000,
-    b"\xff\xfe",
-    b'[["a", "b"',
-]
-
-
-@pytest.mark.parametrize("content", BROKEN, ids=range(len(BROKEN)))
-def test_a_broken_list_of_held_values_holds_none(tmp_path: Path, content: bytes):
-    path = tmp_path / "holds.json"
-    path.write_bytes(content)
-    held = HeldKeys(path)
-    assert held.read() == frozenset()
-    held.hold(tmp_path / "a", ["x"])
-    assert held.read() == {(str(tmp_path / "a"), "x")}
-    assert {each.name for each in tmp_path.iterdir()} == {"holds.json"}
-
-
-def test_held_values_are_the_owners_alone(held: HeldKeys, tmp_path: Path):
-    held.hold(tmp_path / "a", ["x"])
-    assert (tmp_path / "state" / "holds.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_absent_is_told_apart_from_null():
