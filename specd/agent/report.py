@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from specd import __version__
+from specd.bench.outcome import outcome
 from specd.files.pointer import ABSENT
 from specd.lmstudio.home import Home
 from specd.reconcile.conditions import Condition
@@ -57,10 +58,11 @@ def status(facts: Facts, conditions: Iterable[Condition], daemon: DaemonState) -
 
 
 def pair(facts: Facts, wanted: WantedPair) -> dict[str, Any]:
-    """One pair as status shows it; ``speedup`` is the measured one, None before any benchmark.
+    """One pair as status shows it; ``speedup`` is the measured one, None where there is none.
 
-    ``stale`` says why that measurement no longer tells the truth, ``observed`` is the proof that
-    draft tokens ran, ``in_use`` what the user's own answers show.
+    ``gain`` is what the last benchmark has shown, in words, None before any. ``stale`` says why
+    that measurement no longer tells the truth, ``observed`` is the proof that draft tokens ran,
+    ``in_use`` what the user's own answers show.
     """
     measured = facts.benchmarks.get(wanted.name)
     proof = next((p for p in facts.proofs if f"{p.main} ← {p.draft}" == wanted.name), None)
@@ -71,6 +73,7 @@ def pair(facts: Facts, wanted: WantedPair) -> dict[str, Any]:
         "verdict": wanted.verdict.kind if wanted.verdict else None,
         "speedup": measured.best.measured_speedup if measured else None,
         "interval": list(measured.best.interval) if measured and measured.best.interval else None,
+        "gain": outcome(measured).words if measured else None,
         "measured_at": measured.started_at if measured else None,
         "stale": list(facts.stale.get(wanted.name, ())),
         "state": wanted.state,

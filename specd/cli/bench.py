@@ -17,9 +17,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from specd import config, places
 from specd.bench import preconditions, prompts
-from specd.bench.result import BenchResult
-from specd.cli import alive, charts, check, compare, world
-from specd.cli.paint import width
+from specd.bench.outcome import outcome
+from specd.bench.result import DEFAULT_LENGTH, BenchResult, Best, Confirmation
+from specd.cli import alive, bench_seed, charts, check, compare, world
+from specd.cli.paint import safe, width, wrap
 from specd.config import ConfigError, SpecdConfig, mix
 from specd.lmstudio import home as homes
 from specd.lmstudio import names, server
@@ -229,36 +230,64 @@ def _run(bar: Progress, task: str, request: dict[str, Any], deadline: float) -> 
     )
 
 
-def render(result: dict[str, Any], columns: int) -> str:
-    """One result for people."""
-    best = result["best"]
+def render(told: dict[str, Any], columns: int) -> str:
+    """One result for people; the last line says what is known now."""
+    result = msgspec.convert(told, BenchResult)
+    name = safe(f"{result.main} ← {result.draft}")
     lines = [
-        f"{result['main']} ← {result['draft']}  (suite {result['suite']}, {result['engine']})",
-        f"  without a draft   {result['baseline_tps']:.1f} tokens/s",
+        f"{name}  (suite {result.suite}, {result.engine})",
+        f"  without a draft   {result.baseline_tps:.1f} tokens/s",
     ]
-    how = "predicted" if result["engine"] == "mlx" else "measured"
-    shown = [each for each in result["lengths"] if each["draft_tokens"] in _SHOWN]
+    how = "predicted" if result.engine == "mlx" else "measured"
     lines.append(f"  draft tokens   acceptance   {how} tokens/s")
     lines += [
-        f"  {each['draft_tokens']:>12}   {_share(each['acceptance']):>10}   "
-        f"{each['predicted_tps']:>10.1f}  ({each['predicted_speedup']:.2f}×)"
-        for each in shown
+        f"  {each.draft_tokens:>12}   {_share(each.acceptance):>10}   "
+        f"{each.predicted_tps:>10.1f}  ({each.predicted_speedup:.2f}×)"
+        for each in result.lengths
+        if each.draft_tokens in _SHOWN
     ]
-    measured, bounds = best["measured_speedup"], best["interval"]
-    if measured is not None:
-        span = f" [{bounds[0]:.2f}, {bounds[1]:.2f}]" if bounds else ""
-        lines.append(f"  measured          {measured:.2f}×{span}")
-    if best["draft_tokens"] == 0:
-        lines.append("  verdict           no gain: this main is best without this draft here")
-    else:
-        lines.append(f"  verdict           {best['draft_tokens']} draft tokens")
-    if not result["text_equal"]:
+    if result.confirmation is not None:
+        lines += _confirmed(result.confirmation, result.best)
+    if not result.text_equal:
         lines.append("  caution           the texts with and without the draft differ")
-    typed = msgspec.convert(result, BenchResult)
-    for drawn in (charts.lengths(typed, columns), charts.classes(typed)):
+    lines += [f"  note              {wrap(note, columns, ' ' * 20)}" for note in result.notes]
+    for drawn in (charts.lengths(result, columns), charts.classes(result)):
         if drawn:
             lines += ["", drawn]
+    if result.suite == "seed":
+        lines += ["", bench_seed.table(result)]
+    lines += ["", f"  result            {wrap(outcome(result).words, columns, ' ' * 20)}"]
     return "\n".join(lines)
+
+
+_ENDED = {
+    "decided": "it was decided",
+    "enough": "that is the most that are made",
+    "time": "the time was up",
+}
+
+
+def _confirmed(runs: Confirmation, best: Best) -> list[str]:
+    """How the real runs went: the measured speed-up, over the usual length too, and outliers."""
+    tried = best.draft_tokens if best.tried is None else best.tried
+    passes = f"{runs.passes} pass{'es'[: 2 * (runs.passes != 1)]}"
+    speed = _ratio(best.measured_speedup, best.interval)
+    how = f"with {tried} draft tokens in {passes}; {_ENDED[runs.ended]}"
+    lines = [f"  measured          {speed} {how}"]
+    if runs.over_default is not None:
+        over = _ratio(runs.over_default, runs.over_default_interval)
+        lines.append(f"  over the usual {DEFAULT_LENGTH}  {over}")
+    lines += [
+        f"  outlier           {each.kind}, pass {each.run}: {each.times:.1f}× its usual time; it "
+        "counts all the same"
+        for each in runs.outliers
+    ]
+    return lines
+
+
+def _ratio(value: float | None, interval: tuple[float, float] | None) -> str:
+    span = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
+    return f"{value:.2f}×{span}"
 
 
 def _share(value: float | None) -> str:

@@ -7,6 +7,7 @@ import difflib
 import sys
 from collections.abc import Sequence
 
+from specd.bench.outcome import outcome
 from specd.bench.result import BenchResult
 from specd.cli import ask, world
 from specd.cli.meanings import MEANINGS
@@ -179,14 +180,7 @@ def _reasons(verdict: Verdict) -> None:
 def _speed(measured: BenchResult | None) -> str:
     if measured is None:
         return "not yet; `specd bench` does it now"
-    best = measured.best
-    if best.interval is None or best.measured_speedup is None:
-        return f"predicted {best.predicted_speedup:.2f}×, not confirmed"
-    low, high = best.interval
-    return (
-        f"{best.measured_speedup:.2f}× [{low:.2f}, {high:.2f}] with {best.draft_tokens} draft "
-        f"tokens, {measured.started_at}"
-    )
+    return f"{outcome(measured).words}, {measured.started_at}"
 
 
 def _wanted(seen: world.Seen) -> tuple[WantedPair, ...]:

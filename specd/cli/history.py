@@ -141,7 +141,7 @@ def speedup(result: BenchResult) -> str:
     """The measured speed-up with its interval, in words."""
     best = result.best
     if best.measured_speedup is None:
-        return "not measured"
+        return "not confirmed"
     span = f" [{best.interval[0]:.2f}, {best.interval[1]:.2f}]" if best.interval else ""
     return f"{best.measured_speedup:.2f}×{span}"
 

@@ -129,12 +129,12 @@ def _pairs(report: Report) -> str:
             _cell(each["draft"] or "none"),
             _cell(each["verdict"] or "not compared yet"),
             _cell("LM Studio's own" if each["draft_tokens"] is None else str(each["draft_tokens"])),
-            _cell("not measured" if each["speedup"] is None else f"{each['speedup']:.2f}×"),
+            _cell(each.get("gain") or "not measured"),
             _cell(each.get("why") or ""),
         ]
         for each in listed
     ]
-    head = ["main", "draft", "verdict", "draft tokens", "speed-up", "why"]
+    head = ["main", "draft", "verdict", "draft tokens", "gain", "why"]
     return _section("Pairs", _table("Pairs", head, rows))
 
 

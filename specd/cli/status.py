@@ -122,19 +122,13 @@ def _pair(pair: dict[str, Any], columns: int, *, colour: bool) -> str:
     length = "LM Studio's default length"
     if pair["draft_tokens"] is not None:
         length = f"{pair['draft_tokens']} draft tokens"
-    speed = "not measured"
-    if pair["speedup"] is not None:
-        speed = (
-            f"{pair['speedup']:.2f}× faster" if pair["speedup"] >= 1 else f"{pair['speedup']:.2f}×"
-        )
-        if pair.get("interval"):
-            speed += f" [{pair['interval'][0]:.2f}, {pair['interval'][1]:.2f}]"
-        if pair.get("measured_at"):
-            speed += f", {_ago(pair['measured_at'])}"
-        if pair.get("stale"):
-            speed += f", stale: {', '.join(pair['stale'])}"
+    gain = pair.get("gain") or "not measured"
+    if pair.get("measured_at"):
+        gain += f", {_ago(pair['measured_at'])}"
+    if pair.get("stale"):
+        gain += f", stale: {', '.join(pair['stale'])}"
     name = paint(safe(f"{pair['main']} ← {draft}"), "bold", colour=colour)
-    facts = f"{pair['verdict'] or 'no verdict yet'} · {length} · {speed}"
+    facts = f"{pair['verdict'] or 'no verdict yet'} · {length} · {gain}"
     lines = f"  {name}\n    {wrap(facts, columns, ' ' * 4)}"
     if pair.get("state") != "wanted" and pair.get("why"):
         lines += f"\n    {wrap(pair['why'], columns, ' ' * 4)}"

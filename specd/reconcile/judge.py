@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
+from specd.bench.outcome import Kind, outcome
 from specd.config import SpecdConfig
 from specd.lmstudio import names
 from specd.lmstudio.home import Home, NoHome
@@ -200,31 +201,23 @@ def _faster(facts: Facts, wanted: SpecdConfig) -> Finding:
     }
     if not measured:
         return "unknown", "NotMeasured", "not benchmarked yet; `specd bench` does it now"
-    slow: list[str] = []
-    unsure: list[str] = []
-    fast: list[str] = []
-    for name, result in measured.items():
-        interval = result.best.interval
-        if result.best.draft_tokens == 0 or (interval is not None and interval[1] <= 1.0):
-            slow.append(f"{name}: no draft length is faster than none")
-        elif interval is None or interval[0] <= 1.0:
-            unsure.append(f"{name}: the gain is within the noise")
-        else:
-            fast.append(
-                f"{name}: {result.best.measured_speedup:.2f}× "
-                f"[{interval[0]:.2f}, {interval[1]:.2f}] with "
-                f"{result.best.draft_tokens} draft tokens"
-            )
-    if slow:
+    found = {name: outcome(result) for name, result in measured.items()}
+
+    def told(kind: Kind) -> list[str]:
+        return [f"{name}: {each.words}" for name, each in found.items() if each.kind == kind]
+
+    if slow := told("none"):
         advice = (
             "the draft has been taken out"
             if wanted.benchmark.on_slower == "disable"
             else 'set [benchmark] on_slower = "disable" to have it taken out, or try another draft'
         )
         return "false", "NoGain", f"{'; '.join(slow)} — {advice}"
-    if unsure:
+    if unsure := told("noise"):
         return "unknown", "WithinNoise", "; ".join(unsure)
-    return "true", "Measured", "; ".join(fast)
+    if unsure := told("unconfirmed"):
+        return "unknown", "NotConfirmed", "; ".join(unsure)
+    return "true", "Measured", "; ".join(told("faster"))
 
 
 def _cache_agrees(facts: Facts, _: SpecdConfig) -> Finding:

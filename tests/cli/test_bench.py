@@ -79,6 +79,22 @@ def test_a_draft_the_server_drops_is_a_finding_here_and_in_status(
     assert "loaded for 4 requests at once" in observed["message"]
 
 
+def test_the_seeds_tests_are_shown_before_and_after_and_no_gain_is_said_plainly(
+    paired: Sandbox,
+) -> None:
+    folders = [str(ensure(each)) for each in (SMALL.main, SMALL.poor)]
+    ran = paired.specd("bench", *folders, "--suite", "seed", "--quick", "--minutes", "0.4")
+    assert ran.returncode == 0, ran.stderr
+    lines = [" ".join(line.split()) for line in ran.stdout.splitlines()]
+    assert any(line.startswith("Test 1/2: up to 50 tokens ") for line in lines)
+    assert any(line.startswith("Test 3: up to 200 tokens, streamed ") for line in lines)
+    assert "expected on the seed machine 18 22-27 +20% to +50%" in lines
+    assert any(line.endswith("less than the expectation") for line in lines)
+    _, ending = " ".join(lines).split(" result ")
+    assert ending.startswith("no gain")
+    assert "no speculation is fastest" in ending
+
+
 def worker_of(process: subprocess.Popen[bytes]) -> psutil.Process | None:
     try:
         family = psutil.Process(process.pid).children(recursive=True)

@@ -59,6 +59,7 @@ PAIR = {
     "verdict": "compatible",
     "speedup": 1.31,
     "interval": [1.22, 1.4],
+    "gain": "1.31× faster [1.22, 1.40] with 3 draft tokens",
     "measured_at": "2026-11-20T04:30:00+00:00",
     "state": "wanted",
     "why": "measured 1.31× with 3 draft tokens",
@@ -145,7 +146,8 @@ def test_a_pair_is_shown_with_verdict_length_speed_up_and_its_age(
 ) -> None:
     shown = status.render(answer(pairs=[PAIR], last_writes=[WRITE]), 80, colour=False)
     assert "qwen3-8b ← qwen3-0.6b\n    compatible · 3 draft tokens · 1.31× faster" in shown
-    assert re.search(r"\[1\.22, 1\.40\], \d+ d ago", shown)
+    told = " ".join(shown.split())
+    assert re.search(r"\[1\.22, 1\.40\] with 3 draft tokens, \d+ d ago", told)
 
 
 def test_the_last_writes_are_shown_with_time_file_key_and_both_values() -> None:

@@ -1,0 +1,68 @@
+"""The suite ``seed`` as a person would do it by hand: before and after, and what was hoped for."""
+
+from __future__ import annotations
+
+from specd.bench.prompts import SEED, SEED_EXPECTED
+from specd.bench.result import BenchResult
+
+TESTS = {"short": "Test 1/2", "long": "Test 3"}
+"""What the checks are called: one sentence before and after, and a long answer as a stream."""
+
+
+def table(result: BenchResult) -> str:
+    """Tokens per second of each test without and with the draft, beside the expectation."""
+    tried = result.best.draft_tokens if result.best.tried is None else result.best.tried
+    confirmed = result.best.measured_speedup is not None
+    after = "after" if confirmed else "predicted"
+    lines = [f"  {'':<36}  {'before':>8}  {after:>9}  ({tried} draft tokens)"]
+    for prompt in SEED:
+        figures = _figures(result, prompt.kind)
+        if figures is None:
+            continue
+        how = ", streamed" if prompt.stream else ""
+        name = f"{TESTS[prompt.kind]}: up to {prompt.max_tokens} tokens{how}"
+        before, with_draft = figures
+        lines.append(
+            f"  {name:<36}  {before:>8.1f}  {with_draft:>9.1f}  {with_draft / before - 1:+.0%}"
+        )
+        first = _first_token(result, prompt.kind)
+        if prompt.stream and first is not None:
+            lines.append(
+                f"  {'  seconds to the first token':<36}  {first[0]:>8.2f}  {first[1]:>9.2f}"
+            )
+    alone = [told[0] for each in SEED if (told := _figures(result, each.kind)) is not None]
+    # Every class counts alike, token by token, so that seconds per token are what is averaged.
+    both = len(alone) / sum(1 / each for each in alone) if alone else result.baseline_tps
+    expected = SEED_EXPECTED
+    low, high = expected.after
+    least, most = expected.gain
+    lines.append(
+        f"  {'expected on the seed machine':<36}  {expected.before:>8.0f}  "
+        f"{f'{low:.0f}-{high:.0f}':>9}  +{least:.0%} to +{most:.0%}"
+    )
+    speedup = result.best.measured_speedup if confirmed else result.best.predicted_speedup
+    gain = (speedup or 0.0) - 1
+    reached = "less than" if gain < least else "more than" if gain > most else "within"
+    name = "both tests here" if confirmed else "both tests here, predicted"
+    lines.append(
+        f"  {name:<36}  {both:>8.1f}  {both * (1 + gain):>9.1f}  {gain:+.0%}, {reached} the "
+        "expectation"
+    )
+    return "\n".join(lines)
+
+
+def _figures(result: BenchResult, kind: str) -> tuple[float, float] | None:
+    """Tokens per second without and with the draft: measured, else predicted; None: neither."""
+    told = result.by_class.get(kind, {})
+    if "measured_tps" in told:
+        return told["baseline_tps"], told["measured_tps"]
+    if "predicted_tps" in told:
+        return told["predicted_tps"] / told["predicted_speedup"], told["predicted_tps"]
+    return None
+
+
+def _first_token(result: BenchResult, kind: str) -> tuple[float, float] | None:
+    told = result.by_class.get(kind, {})
+    if "first_token_s" not in told or "baseline_first_token_s" not in told:
+        return None
+    return told["baseline_first_token_s"], told["first_token_s"]
