@@ -71,11 +71,12 @@ def ask(
         answer = json.loads(content)
     except ValueError:
         raise OtherVersion(_other("an answer that is not JSON")) from None
-    if status == 404 and path.startswith("/v1/"):
-        raise OtherVersion(_other(f"no {path}"))
     if status >= 400:
-        message = answer.get("error") if isinstance(answer, dict) else None
-        raise Refused(str(message or f"the daemon answered {status}"))
+        message = str((answer.get("error") if isinstance(answer, dict) else None) or "")
+        # 404 is also the answer to what makes sense but is not there, such as a write's number.
+        if status == 404 and (not message or message.startswith(f"there is no {path}")):
+            raise OtherVersion(_other(f"no {path}"))
+        raise Refused(message or f"the daemon answered {status}")
     return answer
 
 

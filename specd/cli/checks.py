@@ -211,7 +211,8 @@ def _specd_process(told: str) -> int | None:
 def daemon(patient: Patient) -> Finding:
     """Whether the daemon answers, and is of this version."""
     if patient.status is None:
-        return Finding("daemon", "fail", str(patient.problem), "`specd start`, or `specd install`")
+        says, _, remedy = str(patient.problem).partition("; ")
+        return Finding("daemon", "fail", says, remedy or "`specd start`, or `specd install`")
     running = patient.status["version"]
     says = f"process {patient.status['pid']} answers, up {patient.status['uptime_s']:.0f} s"
     if running != __version__:
@@ -424,7 +425,7 @@ CHECKS: tuple[Callable[[Patient], Finding], ...] = (
     _symptom(
         "option missing in LM Studio?",
         ("SettingsApplied", "PairsConfigured", "CacheAgrees", "AppUpToDate"),
-        "the settings stand, and LM Studio has read them",
+        "the settings stand; LM Studio reads them when it starts",
     ),
     _symptom(
         "draft called incompatible?",

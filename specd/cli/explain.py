@@ -103,7 +103,7 @@ def _model(seen: world.Seen, model: Model) -> None:
     if model.quantization:
         facts.append(model.quantization)
     if model.vocab_size:
-        facts.append(f"{model.vocab_size} logits")
+        facts.append(f"{model.vocab_size:,} logits")
     _say("what it is", ", ".join(facts))
     if model.problem:
         _say("not usable", model.problem)
@@ -174,7 +174,7 @@ def _reasons(verdict: Verdict) -> None:
         _say(name, opinion)
     for advice in verdict.advice:
         _say("advice", advice)
-    _say("proven", verdict.validated or "from the files; `specd check` proves it with MLX")
+    _say("proven", verdict.validated or "from the files; `specd check --deep` proves it with MLX")
 
 
 def _speed(measured: BenchResult | None) -> str:

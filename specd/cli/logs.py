@@ -17,7 +17,7 @@ from specd.cli.paint import Ink, paint, safe, wants_colour
 
 USUAL = 50
 
-_INKS: dict[str, Ink] = {"debug": "grey", "warning": "yellow", "error": "red"}
+INKS: dict[str, Ink] = {"debug": "grey", "warning": "yellow", "error": "red"}
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -78,7 +78,7 @@ def _shown(entry: Entry, args: argparse.Namespace) -> str:
     text = safe(entry.text)
     if entry.time is not None and args.utc:
         text = f"{_utc(entry.time)} {text.partition(' ')[2]}"
-    ink = _INKS.get(entry.level)
+    ink = INKS.get(entry.level)
     return paint(text, ink, colour=wants_colour()) if ink else text
 
 

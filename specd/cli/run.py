@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import os
 import sys
+import threading
 from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 from specd import places
+
+if TYPE_CHECKING:
+    from specd.agent.events import Event, Events
+
+WELCOME = """\
+specd works until Ctrl-C. In another terminal, `specd status` shows how things stand.
+"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,4 +54,30 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         print(f"specd: cannot use {error.filename or state}: {error.strerror}", file=sys.stderr)
         return 2
+    if sys.stderr.isatty():
+        _tell(daemon.events)
     return daemon.run()
+
+
+def _tell(events: Events) -> None:
+    """Show a person who started it by hand what it does; the log holds more of each line."""
+    from specd.cli.logs import INKS  # noqa: PLC0415 - a service shows nobody anything
+    from specd.cli.paint import paint, wants_colour, width, wrap  # noqa: PLC0415 - as above
+
+    colour = wants_colour(sys.stderr)
+    coming: SimpleQueue[Event] = SimpleQueue()
+
+    def show() -> None:
+        # On a thread of its own: a terminal that is stopped with Ctrl-S must not stop specd.
+        with contextlib.suppress(OSError, ValueError):
+            while True:
+                event = coming.get()
+                text = f"{event.time[11:19]}  {wrap(event.message, width(), ' ' * 10)}"
+                ink = INKS.get(event.level)
+                print(paint(text, ink, colour=colour) if ink else text, file=sys.stderr, flush=True)
+
+    print(WELCOME, file=sys.stderr)
+    for event in events.recent:
+        coming.put(event)
+    events.listen(coming.put)
+    threading.Thread(target=show, name="specd-terminal", daemon=True).start()

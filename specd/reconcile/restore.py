@@ -15,7 +15,7 @@ from typing import Any
 from specd.files import jsonedit, swap
 from specd.files.pointer import Edit
 from specd.reconcile.held import HeldKeys
-from specd.reconcile.journal import Change, Entry, Journal
+from specd.reconcile.journal import Entry, Journal
 from specd.reconcile.observe import read_file
 
 
@@ -99,8 +99,12 @@ def _undo(journal: Journal, entry: Entry) -> Restored:
             if jsonedit.same(jsonedit.value_at(document, change.at), change.new)
         ]
         went_back.extend(change.key for change in mine)
-        how.append("key by key" if mine else "others have changed it since")
-        after = _bytes_before(journal, entry, content, mine)
+        before = _bytes_before(journal, entry, content)
+        if before is not None:
+            how.append("the file is as it was")
+            return before
+        how.append("these values alone" if mine else "others have changed it since")
+        after = jsonedit.edit(content, [Edit(change.at, change.old) for change in mine])
         return None if after == content else after
 
     swap.update(entry.path, transform, before_write=lambda *_: None, within=entry.within)
@@ -115,12 +119,11 @@ def _taken_away(journal: Journal, entry: Entry) -> bool:
     return swap.remove(entry.path, content, within=entry.within)
 
 
-def _bytes_before(journal: Journal, entry: Entry, content: bytes, mine: list[Change]) -> bytes:
-    if journal.is_what_was_written(entry, content) and entry.before_sha is not None:
-        try:
-            before = journal.before(entry.id)
-        except FileNotFoundError:
-            before = None
-        if before is not None:
-            return before
-    return jsonedit.edit(content, [Edit(change.at, change.old) for change in mine])
+def _bytes_before(journal: Journal, entry: Entry, content: bytes) -> bytes | None:
+    """What stood there before, where nobody has written since and it is still known."""
+    if not journal.is_what_was_written(entry, content) or entry.before_sha is None:
+        return None
+    try:
+        return journal.before(entry.id)
+    except FileNotFoundError:
+        return None

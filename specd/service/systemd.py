@@ -91,6 +91,8 @@ def install(program: Program) -> list[str]:
     Raises:
         ServiceError: the unit cannot be written, or systemctl refuses.
     """
+    # Where there is no session, no unit is to be left behind.
+    _show("MainPID").or_fail(_NO_BUS)
     # What is to be writable has to exist when the service starts.
     program.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     done = [_put(text(program))]
@@ -163,7 +165,7 @@ def detail() -> str:
 
 _NO_BUS = (
     "is your systemd user session reachable? log in directly rather than with su, "
-    "or run `loginctl enable-linger` once"
+    "or run `loginctl enable-linger` once; `specd run` works without it"
 )
 
 
@@ -178,7 +180,11 @@ def _order(verb: str) -> None:
 
 
 def _property(name: str) -> str:
-    return _systemctl("show", "--property", name, "--value", UNIT).said
+    return _show(name).said
+
+
+def _show(name: str) -> Ran:
+    return _systemctl("show", "--property", name, "--value", UNIT)
 
 
 def _put(content: bytes) -> str:

@@ -63,6 +63,7 @@ def test_restore_undoes_one_write_or_all_of_them_to_the_byte(seed: Sandbox) -> N
     settings = next(each for each in listed if each["path"].endswith("settings.json"))
     done = seed.specd("restore", str(settings["id"]))
     assert done.returncode == 0
+    assert "(the file is as it was)" in done.stdout
     assert seed.settings.read_bytes() == before[Path("settings.json")]
     assert "(undone)" in seed.specd("restore", "--list").stdout
 
@@ -175,6 +176,14 @@ def test_so_does_one_while_specd_was_not_running(restored: Sandbox) -> None:
     assert restored.specd("config", "set", "speculation.visualize", "false").returncode == 0
     restored.start()
     until(lambda: restored.read().get("speculativeDecoding") is True, "it is set again")
+
+
+def test_a_running_daemon_that_knows_no_such_write_says_so(restored: Sandbox) -> None:
+    done = restored.specd("restore", "99")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "specd: there is no write number 99; `specd restore --list` lists them\n"
+    )
 
 
 @pytest.mark.parametrize("words", [["apply"], ["restore", "--all"]])

@@ -100,7 +100,7 @@ def nothing(_: Sandbox) -> None:
         (broken_settings, "settings.json", "settings.json", "so that it writes the file anew"),
         (open_state, "state", "is open to other users", "chmod 700"),
         (file_for_a_socket, "socket", "is no socket", "remove"),
-        (nothing, "daemon", "not running", "specd start"),
+        (nothing, "daemon", "specd is not running", "`specd install` sets it up"),
         (nothing, "MLX", "no Metal device", "install specd again"),
     ],
 )

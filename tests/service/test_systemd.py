@@ -144,5 +144,6 @@ def test_a_session_without_systemd_is_told_what_to_do(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STANDIN_NO_BUS", "1")
-    with pytest.raises(ServiceError, match=r"Failed to connect to bus.*enable-linger"):
+    with pytest.raises(ServiceError, match=r"Failed to connect to bus.*enable-linger.*`specd run`"):
         systemd.install(program)
+    assert not systemd.file().exists()

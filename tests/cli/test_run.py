@@ -1,0 +1,66 @@
+"""``specd run`` by hand: a terminal shows what it does, and cannot hold it up."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import subprocess
+import sys
+import threading
+
+from tests.daemon import Sandbox, until
+
+
+def on_a_terminal(sandbox: Sandbox) -> tuple[int, list[bytes]]:
+    """Start the daemon on a terminal; its descriptor, and what it has shown so far."""
+    ours, theirs = pty.openpty()
+    sandbox.process = subprocess.Popen(
+        [sys.executable, "-m", "specd", "run"],
+        env=sandbox.environment(),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    return ours, []
+
+
+def test_a_terminal_shows_what_is_done_as_it_is_done(sandbox: Sandbox) -> None:
+    sandbox.save()
+    ours, shown = on_a_terminal(sandbox)
+
+    def read() -> None:
+        with contextlib.suppress(OSError):
+            while chunk := os.read(ours, 4096):
+                shown.append(chunk)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    until(lambda: b"ready" in b"".join(shown), "it is shown")
+    text = b"".join(shown).decode()
+    assert text.startswith("specd works until Ctrl-C.")
+    assert "restored speculativeDecoding: (unset) → true" in text.replace("\r\n          ", " ")
+    assert sandbox.stop() == 0
+    reader.join(10)
+    os.close(ours)
+
+
+def test_a_terminal_that_nobody_reads_or_that_is_gone_holds_nothing_up(sandbox: Sandbox) -> None:
+    sandbox.save()
+    ours, _ = on_a_terminal(sandbox)
+    until(sandbox.applied, "the first reconcile")
+    for count in range(100):
+        sandbox.save(counter=count)
+        until(sandbox.applied, "it is restored")
+    os.close(ours)
+    sandbox.save(counter=100)
+    until(sandbox.applied, "it is restored without a terminal")
+    assert sandbox.stop() == 0
+
+
+def test_a_service_shows_nothing(sandbox: Sandbox) -> None:
+    sandbox.running()
+    assert sandbox.stop() == 0
+    assert (sandbox.root / "daemon.out").read_bytes() == b""
