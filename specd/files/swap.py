@@ -120,10 +120,11 @@ class Recovered:
 
     ``removed``: it was specd's own. ``put back``: it held somebody's update, which stands in
     ``path`` again. ``superseded``: it held somebody's update, and they have written anew since.
+    ``kept``: it was ``path`` itself, on its way out, and stands there again.
     """
 
     path: Path
-    outcome: Literal["removed", "put back", "superseded"]
+    outcome: Literal["removed", "put back", "superseded", "kept"]
 
     @property
     def told(self) -> str:
@@ -132,6 +133,7 @@ class Recovered:
             "removed": "its temporary file is removed",
             "put back": "what another program had written meanwhile is back in place",
             "superseded": "what another program had written meanwhile it has written anew since",
+            "kept": "it was to be taken away, and is still there",
         }[self.outcome]
 
 
@@ -184,8 +186,13 @@ def update(
     raise Unsettled(real, f"{real} was written by somebody else {ATTEMPTS} times in a row")
 
 
-def remove(path: Path, content: bytes, *, within: Path | None = None) -> bool:
+def remove(
+    path: Path, content: bytes, *, within: Path | None = None, to: Path | None = None
+) -> bool:
     """Take the file away if ``content`` is all it holds; whether it did. ``within`` as above.
+
+    ``to`` is a name in the same directory that it gets instead of going away; what had that name
+    goes away.
 
     Raises:
         SwapError: one of its kinds; the file is still there.
@@ -196,8 +203,13 @@ def remove(path: Path, content: bytes, *, within: Path | None = None) -> bool:
             return False
         beside = _swap_name(real, content, b"")
         real.rename(beside)
-        if _is_old(beside, read):
-            return True
+        try:
+            if _is_old(beside, read, to):
+                return True
+        except OSError:
+            with contextlib.suppress(OSError):
+                move_to_free_name(beside, real)
+            raise
         with contextlib.suppress(FileExistsError):
             move_to_free_name(beside, real)
         beside.unlink(missing_ok=True)
@@ -404,8 +416,11 @@ def _put_back(beside: Path, real: Path, put: _File) -> None:
     raise Unsettled(real, f"{real} is being written by several programs at once")
 
 
-def _is_old(beside: Path, known: _File) -> bool:
-    """Remove what came out when it is what was ``known`` and nobody can write to it any more."""
+def _is_old(beside: Path, known: _File, to: Path | None = None) -> bool:
+    """Remove what came out when it is what was ``known`` and nobody can write to it any more.
+
+    Or give it the name ``to``.
+    """
     try:
         descriptor = os.open(beside, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError:
@@ -416,7 +431,10 @@ def _is_old(beside: Path, known: _File) -> bool:
             return False
         if not _given_up(descriptor, known.content):
             return False
-        beside.unlink()
+        if to is None:
+            beside.unlink()
+        else:
+            beside.rename(to)
         return True
     finally:
         os.close(descriptor)  # gives the lease up as well
@@ -496,6 +514,9 @@ def _resolve(directory: Path, name: re.Match[str]) -> Recovered | None:
         return None
     left = _seen(beside)
     if name["before"] is None or _short(left.content) in (name["before"], name["after"]):
+        if name["after"] == _short(b"") and not os.path.lexists(real):
+            move_to_free_name(beside, real)
+            return Recovered(real, "kept")
         beside.unlink()
         return Recovered(real, "removed")
     # Somebody's update: it came out of an exchange, and specd was killed before putting it back.

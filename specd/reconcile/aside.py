@@ -1,21 +1,24 @@
 """Move one of LM Studio's files aside, so that the app makes it anew; undone like any write.
 
-The file is renamed beside itself, so that it is there or not at every moment, and its content goes
-into the journal first. When somebody writes it between the look and the rename, what they wrote is
-what was moved, and what the journal gets.
+Its content goes into the journal first, and it gets its new name only if that is still what it
+holds: when somebody writes it meanwhile, it all begins again with what they wrote. Killed at any
+point, the file is there, or aside with its copy in the journal.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from specd.files import jsonedit, swap
 from specd.files.pointer import ABSENT
 from specd.reconcile.entry import Change
 from specd.reconcile.journal import Journal
 
 SUFFIX = ".moved-aside"
-LIMIT_BYTES = 64 << 20
+LIMIT_BYTES = jsonedit.MAX_BYTES
+"""What the journal can give back."""
 
 
 class CannotMove(Exception):
@@ -36,26 +39,27 @@ def move_aside(path: Path, journal: Journal, *, surface: str, why: str, by: str)
     Raises:
         CannotMove: it is not there, is no file specd would copy, or cannot be renamed.
     """
-    to = path.with_name(path.name + SUFFIX)
+    real = Path(os.path.realpath(path))
+    to = real.with_name(real.name + SUFFIX)
     change = Change(path.name, (), "(the whole file)", ABSENT, why)
     try:
-        content = _read(path)
-        number = journal.intend(path, content, b"", (change,), surface=surface, by=by)
-        try:
-            path.rename(to)
-        except OSError:
-            journal.settle(number, written=False)
-            raise
-        moved = _read(to)
-        if moved != content:
-            journal.settle(number, written=False)
-            number = journal.intend(path, moved, b"", (change,), surface=surface, by=by)
-        journal.settle(number, written=True)
+        for _ in range(swap.ATTEMPTS):
+            content = _read(path)
+            number = journal.intend(path, content, b"", (change,), surface=surface, by=by)
+            moved = False
+            try:
+                moved = swap.remove(path, content, to=to)
+            finally:
+                journal.settle(number, written=moved)
+            if moved:
+                return Moved(number, to)
     except FileNotFoundError as error:
         raise CannotMove(f"{path} is not there, so LM Studio will make it anew anyway") from error
+    except swap.SwapError as error:
+        raise CannotMove(f"{path} cannot be moved: {error}") from error
     except OSError as error:
         raise CannotMove(f"{path} cannot be moved: {error.strerror or error}") from error
-    return Moved(number, to)
+    raise CannotMove(f"{path} is being written all the time; try again later")
 
 
 def _read(path: Path) -> bytes:

@@ -13,6 +13,7 @@ from os import open as uncounted_open
 from os import rename as uncounted_rename
 from os import write as uncounted_write
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from specd.config import Pair, Speculation, edit
 from specd.files import private, swap
 from specd.lmstudio.model import Model
 from specd.reconcile import journal as journals
+from specd.reconcile.aside import SUFFIX, move_aside
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.journal import Journal
 from specd.reconcile.reconciler import Reconciler, Want
@@ -282,6 +284,70 @@ def test_killed_at_any_point_of_setting_a_value_in_specd_toml(root: Path, figure
         swap.recover(path.parent)
         assert path.read_bytes() in (old, new)
         assert names(path.parent) == ["specd.toml"]
+
+    figures(points=every_point(lay_out, work, check))
+
+
+@pytest.mark.parametrize("meanwhile", ["nobody", "in place", "rename"])
+def test_killed_at_any_point_of_moving_the_draft_cache_aside_it_is_there_or_aside_with_its_copy(
+    root: Path, meanwhile: str, figures: Figures
+):
+    home, state = root / "home", root / "state"
+    path, old, newer = home / "cache.json", b'{"main": ["draft"]}', b'{"main": []}'
+    aside, told = path.with_name(path.name + SUFFIX), root / "they have written"
+
+    def lay_out() -> None:
+        for directory in (home, state):
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir()
+        told.unlink(missing_ok=True)
+        path.write_bytes(old)
+
+    def theirs() -> None:
+        beside = home / "theirs"
+        name = path if meanwhile == "in place" else beside
+        descriptor = uncounted_open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        uncounted_write(descriptor, newer)
+        uncounted_close(descriptor)
+        if meanwhile == "rename":
+            uncounted_rename(beside, path)  # noqa: PTH104 - the uncounted one
+        uncounted_close(uncounted_open(told, os.O_WRONLY | os.O_CREAT, 0o600))
+
+    def work() -> None:
+        journal = Journal(state / "journal")
+        intend, written = journal.intend, meanwhile == "nobody"
+
+        def slow(*args: Any, **how: Any) -> int:
+            nonlocal written
+            number = intend(*args, **how)
+            if not written:
+                theirs()
+                written = True
+            return number
+
+        journal.intend = slow  # type: ignore[method-assign]
+        move_aside(path, journal, surface="draft-cache", why="asked for", by="test")
+
+    def check() -> None:
+        stores = Stores.open(state)
+        stores.recover()
+        entries = stores.journal.entries()
+        if path.exists():
+            content = path.read_bytes()
+            assert names(home) == ["cache.json"]
+            assert entries == ()
+            move_aside(path, stores.journal, surface="draft-cache", why="again", by="test")
+            entries = stores.journal.entries()
+        else:
+            content = aside.read_bytes()
+        assert content == (newer if told.exists() else old)
+        assert names(home) == [aside.name]
+        assert aside.read_bytes() == content
+        (entry,) = entries
+        assert stores.journal.before(entry.id) == content
+        restore_all(stores.journal, stores.held_keys)
+        assert path.read_bytes() == content
+        stores.close()
 
     figures(points=every_point(lay_out, work, check))
 

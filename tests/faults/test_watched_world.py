@@ -100,15 +100,54 @@ def halt(sandbox: Sandbox) -> None:
         )
 
 
-def test_a_stopped_daemon_catches_up_with_everything_it_slept_through(sandbox: Sandbox):
+def test_a_stopped_daemon_catches_up_with_everything_it_slept_through(
+    sandbox: Sandbox, figures: Figures
+):
+    sleep_through(sandbox, figures, seconds=1.0, saves=50)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(600)
+def test_stopped_for_minutes_it_catches_up_all_the_same(sandbox: Sandbox, figures: Figures):
+    sleep_through(sandbox, figures, seconds=180.0, saves=1_800)
+
+
+def sleep_through(sandbox: Sandbox, figures: Figures, *, seconds: float, saves: int) -> None:
+    """Stop the daemon for so long, with saves spread over the time, and let it go on."""
+    sandbox.config.write_text("[agent]\nresync_seconds = 30\n")
     sandbox.running()
     assert sandbox.process is not None
+    listed = len(json.loads(sandbox.specd("restore", "--list", "--json").stdout))
+    resident, descriptors = sandbox.resident(), sandbox.descriptors()
     halt(sandbox)
-    for count in range(50):
+    began = time.monotonic()
+    for count in range(saves):
         sandbox.save(rename=count % 2 == 0, counter=count)
+        time.sleep(max(0.0, began + seconds * (count + 1) / saves - time.monotonic()))
+    asleep = time.monotonic() - began
+    assert asleep >= seconds
+    assert not sandbox.applied()
     sandbox.process.send_signal(signal.SIGCONT)
+    woken = time.perf_counter()
     until(sandbox.applied, "restored after waking up")
-    assert sandbox.read()["counter"] == 49
+    restored = time.perf_counter() - woken
+    assert sandbox.read()["counter"] == saves - 1
+    until(lambda: sandbox.condition("SettingsApplied")["status"] == "true", "and that is said")
+    writes = len(json.loads(sandbox.specd("restore", "--list", "--json").stdout)) - listed
+    figures(
+        asleep_s=asleep,
+        saves=saves,
+        restored_ms=restored * 1000,
+        writes=writes,
+        grown_mb=(sandbox.resident() - resident) / 2**20,
+    )
+    assert writes <= 3
+    assert sandbox.descriptors() <= descriptors + 2
+    assert sandbox.status()["uptime_s"] > asleep
+    sandbox.save(counter=-1)
+    until(sandbox.applied, "and events count as before")
+    assert "Traceback" not in sandbox.said()
+    assert "a fault in specd" not in sandbox.said()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="about inotify's queue")

@@ -483,6 +483,21 @@ def test_an_update_whose_file_is_gone_goes_back(path: Path):
     assert path.read_bytes() == b"their update"
 
 
+def test_killed_while_it_was_taken_away_the_file_is_still_there(path: Path):
+    path.rename(left(path, b"quiet", after=b""))
+    assert swap.recover(path.parent) == (swap.Recovered(path, "kept"),)
+    assert path.read_bytes() == b"quiet"
+    assert alone(path)
+
+
+def test_made_anew_since_it_was_taken_away_the_old_one_is_gone(path: Path):
+    left(path, b"quiet", after=b"")
+    path.write_bytes(b"made anew")
+    assert swap.recover(path.parent) == (swap.Recovered(path, "removed"),)
+    assert path.read_bytes() == b"made anew"
+    assert alone(path)
+
+
 def test_the_next_write_clears_up_as_well(path: Path):
     path.write_bytes(b"QUIET")
     left(path, b"their update")
@@ -515,6 +530,27 @@ def test_a_file_is_removed_if_it_holds_just_that(path: Path):
     assert swap.remove(path, b"quiet")
     assert list(path.parent.iterdir()) == []
     assert not swap.remove(path, b"quiet")
+
+
+def test_a_file_is_moved_aside_if_it_holds_just_that(path: Path):
+    aside = path.with_name("aside")
+    aside.write_bytes(b"an older one")
+    inode = path.stat().st_ino
+    assert not swap.remove(path, b"other", to=aside)
+    assert (path.read_bytes(), aside.read_bytes()) == (b"quiet", b"an older one")
+    assert swap.remove(path, b"quiet", to=aside)
+    assert aside.read_bytes() == b"quiet"
+    assert aside.stat().st_ino == inode
+    assert list(path.parent.iterdir()) == [aside]
+
+
+def test_a_file_that_cannot_be_moved_aside_is_still_there(path: Path):
+    aside = path.with_name("aside")
+    aside.mkdir()
+    with pytest.raises(swap.SwapError):
+        swap.remove(path, b"quiet", to=aside)
+    assert path.read_bytes() == b"quiet"
+    assert {each.name for each in path.parent.iterdir()} == {path.name, "aside"}
 
 
 # -- without exchange ------------------------------------------------------------------------------------
