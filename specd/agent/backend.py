@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from specd import places
 from specd.agent import metrics, report
-from specd.agent.api import BadRequest
+from specd.agent.api import Api, BadRequest
 from specd.agent.events import Event, Listener
 from specd.bench.prompts import SUITES
 
 if TYPE_CHECKING:
     from specd.agent.daemon import Daemon
+
+
+def serve(daemon: Daemon) -> Api:
+    """Let ``daemon`` be asked on its socket from now on."""
+    return Api(places.socket_path(daemon.directory), DaemonBackend(daemon))
 
 
 class BenchOrder(msgspec.Struct, forbid_unknown_fields=True):

@@ -74,9 +74,13 @@ CONTENDER_S = 30.0
 
 
 class Daemon:
-    """See the module's docstring. ``run`` returns when the daemon was told to stop."""
+    """See the module's docstring. ``run`` returns when the daemon was told to stop.
 
-    def __init__(self, config_path: Path, state: Path) -> None:
+    ``serve`` opens the socket on which others may ask it, once the first pass is over.
+    """
+
+    def __init__(self, config_path: Path, state: Path, *, serve: Callable[[Daemon], Api]) -> None:
+        self._serve = serve
         self._born = time.monotonic()
         self._config_path = config_path
         self._state = state
@@ -182,11 +186,9 @@ class Daemon:
 
     def _open(self) -> None:
         # Imported after the first pass: what the user waits for is the settings, not the timers.
-        from specd.agent.api import Api  # noqa: PLC0415
-        from specd.agent.backend import DaemonBackend  # noqa: PLC0415
         from specd.agent.schedule import Schedule  # noqa: PLC0415
 
-        self._api = Api(places.socket_path(self._state), DaemonBackend(self))
+        self._api = self._serve(self)
         notify.service_manager("READY=1")
         self._schedule = Schedule(
             bench=lambda: self._inbox.do(self._bench.due),
@@ -579,6 +581,11 @@ class Daemon:
     def snapshot(self) -> Snapshot | None:
         """The last published facts and conditions."""
         return self._publication.snapshot
+
+    @property
+    def directory(self) -> Path:
+        """Where everything lies that specd keeps."""
+        return self._state
 
     @property
     def stores(self) -> Stores:

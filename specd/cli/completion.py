@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from specd.cli.main import COMMANDS
+from specd.cli.commands import COMMANDS
 
 HEADER = "# specd's completions for {}; made by `specd completion`"
 

@@ -6,7 +6,7 @@ import argparse
 import re
 
 from specd import __version__
-from specd.cli.main import COMMANDS
+from specd.cli.commands import COMMANDS
 
 ENVIRONMENT = {
     "SPECD_CONFIG": "the configuration file, instead of the platform's usual place",

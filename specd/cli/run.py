@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING
 from specd import places
 
 if TYPE_CHECKING:
+    from specd.agent.api import Api
+    from specd.agent.daemon import Daemon
     from specd.agent.events import Event, Events
+
 
 WELCOME = """\
 specd works until Ctrl-C. In another terminal, `specd status` shows how things stand.
@@ -47,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     os.umask(0o077)
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        daemon = Daemon(config_path, state)
+        daemon = Daemon(config_path, state, serve=_serve)
     except lock.AlreadyRunning as problem:
         print(f"specd: {problem}", file=sys.stderr)
         return 2
@@ -81,3 +84,10 @@ def _tell(events: Events) -> None:
         coming.put(event)
     events.listen(coming.put)
     threading.Thread(target=show, name="specd-terminal", daemon=True).start()
+
+
+def _serve(daemon: Daemon) -> Api:
+    # Imported after the first pass: what the user waits for is the settings, not the socket.
+    from specd.agent import backend  # noqa: PLC0415
+
+    return backend.serve(daemon)

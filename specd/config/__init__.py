@@ -6,7 +6,8 @@ writes without touching the user's comments. Only ``schema`` and ``reading`` are
 the daemon reads its configuration before anything else, and errors and edits are rare.
 """
 
-from specd.config.reading import ConfigError, Loaded, Problem, load, managed_file, read
+from specd.config.error import ConfigError, Problem
+from specd.config.reading import Loaded, load, managed_file, read
 from specd.config.schema import (
     Agent,
     Benchmark,

@@ -18,10 +18,11 @@ import tomlkit
 from tomlkit.items import Item
 
 from specd.config import allowed, reading
+from specd.config.error import ConfigError, Problem
 from specd.config.lines import Statement, statements
 from specd.config.problems import nearest
-from specd.config.reading import ConfigError, Document, Problem
-from specd.config.schema import Pair, SpecdConfig
+from specd.config.reading import Document
+from specd.config.schema import Pair, SpecdConfig, keys
 
 COLUMN = 40
 """Where the explanations of a new file begin."""
@@ -76,7 +77,7 @@ def set_value(text: str, key: str, word: str) -> str:
         return _set_in_pair(text, document, key, word)
     section, _, name = key.partition(".")
     if section == "pair" or section not in allowed.sections() or name not in allowed.names(section):
-        known = [*reading.keys(), "pair.MAIN.draft", "pair.MAIN.draft_tokens"]
+        known = [*keys(), "pair.MAIN.draft", "pair.MAIN.draft_tokens"]
         known.remove("pair")
         hint = nearest(key, known) or f" (there are {', '.join(known)})"
         raise BadKey(f"there is no key {key}{hint}")

@@ -11,9 +11,10 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from specd.config import allowed, reading
+from specd.config import allowed
+from specd.config.error import ConfigError, Problem
 from specd.config.lines import KeyPath, line_of
-from specd.config.reading import ConfigError, Problem
+from specd.config.schema import keys
 
 SHOWN = 60
 
@@ -58,7 +59,7 @@ def locked_keys(path: Path, policy: Any, text: str) -> frozenset[str]:
     if not isinstance(locked, list) or not all(isinstance(name, str) for name in locked):
         what = 'must be a list of names, such as ["benchmark", "agent.log_level"]'
         raise ConfigError(path, (Problem(line, "policy.locked", what),))
-    known = [*allowed.sections(), *reading.keys()]
+    known = [*allowed.sections(), *keys()]
     wrong = tuple(
         Problem(line, "policy.locked", f"there is no {shown(name)}{nearest(name, known)}")
         for name in locked

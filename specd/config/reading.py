@@ -26,49 +26,14 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import ValidationError
 
-from specd.config.schema import SpecdConfig
+from specd.config.error import ConfigError, Problem
+from specd.config.schema import SpecdConfig, keys
 
 MAX_BYTES = 1 << 20
 """Nobody writes a megabyte of settings; a log file named by mistake is not read into memory."""
 
 Origin: TypeAlias = Literal["default", "managed", "locked", "user"]
 Document: TypeAlias = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing wrong: the line (from 1) or None, the dotted key or "", what is wrong in words."""
-
-    line: int | None
-    key: str
-    message: str
-
-
-class ConfigError(Exception):
-    """A configuration that cannot be used; ``problems`` lists all that is wrong with ``path``."""
-
-    def __init__(self, path: Path, problems: tuple[Problem, ...]) -> None:
-        super().__init__(path, problems)
-        self.path = path
-        self.problems = problems
-
-    def lines(self) -> list[str]:
-        """One line per problem: ``file:line: key: message``."""
-        return [
-            ": ".join(
-                part
-                for part in (
-                    f"{self.path}:{problem.line}" if problem.line else str(self.path),
-                    problem.key,
-                    problem.message,
-                )
-                if part
-            )
-            for problem in self.problems
-        ]
-
-    def __str__(self) -> str:
-        return "; ".join(self.lines())
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +92,6 @@ def read(path: Path) -> Loaded:
         managed=policy if below is not None else None,
         origins={key: _origin(key, own, below or {}, locked) for key in keys()},
         overruled=tuple(key for key in keys() if _has(own, key) and _locks(locked, key)),
-    )
-
-
-def keys() -> tuple[str, ...]:
-    """Every dotted key of specd.toml; "pair" stands for the list of pairs."""
-    return tuple(
-        name if name == "pair" else f"{name}.{key}"
-        for name, section in SpecdConfig.model_fields.items()
-        for key in (["pair"] if name == "pair" else type(section.default).model_fields)
     )
 
 

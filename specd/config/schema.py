@@ -157,3 +157,12 @@ class SpecdConfig(_Section):
     pair: tuple[Pair, ...] = ()
     benchmark: Benchmark = Benchmark()
     agent: Agent = Agent()
+
+
+def keys() -> tuple[str, ...]:
+    """Every dotted key of specd.toml; "pair" stands for the list of pairs."""
+    return tuple(
+        name if name == "pair" else f"{name}.{key}"
+        for name, section in SpecdConfig.model_fields.items()
+        for key in (["pair"] if name == "pair" else type(section.default).model_fields)
+    )

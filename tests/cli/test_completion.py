@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from specd.cli import completion, man
-from specd.cli.main import COMMANDS
+from specd.cli.commands import COMMANDS
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import shlex
 import pytest
 
 from specd.cli import arguments
-from specd.cli.main import COMMANDS, main, usage
+from specd.cli.commands import COMMANDS
+from specd.cli.main import main, usage
 
 
 def helped(name: str, capsys: pytest.CaptureFixture[str]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from specd.cli import arguments
-from specd.cli.main import COMMANDS
+from specd.cli.commands import COMMANDS
 from specd.demo.seed_home import seed_home
 from tests.daemon import until
 from tests.docs import pages
