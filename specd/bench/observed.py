@@ -426,6 +426,21 @@ def _weeks(group: Iterable[_Figures]) -> tuple[Week, ...]:
 # -- with and without -------------------------------------------------------------------------
 
 
+def by_pair(uses: Sequence[Use]) -> list[tuple[str, str, list[Use], list[Use]]]:
+    """(main, draft, its uses at any length, the main's uses without any) of every pair."""
+    named = dict.fromkeys((use.main, use.draft) for use in uses)
+    return [
+        (
+            main,
+            draft,
+            [use for use in uses if (use.main, use.draft) == (main, draft)],
+            [use for use in uses if use.main == main and use.draft is None],
+        )
+        for main, draft in named
+        if draft is not None
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class InUse:
     """A pair in real use, with its draft and without any. Speeds are tokens per second.

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from specd.bench.expected import Expected, expected
-from specd.bench.observed import Observed, Use, accepted_per_round, in_use
+from specd.bench.observed import Observed, Use, accepted_per_round, by_pair, in_use
 from specd.cli import status, world
 from specd.cli.paint import paint, safe, wants_colour, width, wrap
 from specd.lmstudio import conversations, names
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     sums = seen.stores.observed.sums()
     promised = {
         (main, draft): _expected(seen, main, draft, drafted)
-        for main, draft, drafted, _ in _pairs(sums)
+        for main, draft, drafted, _ in by_pair(sums.uses)
     }
     if args.json:
         print(json.dumps(to_json(sums, promised), indent=2, ensure_ascii=False))
@@ -133,7 +133,7 @@ def to_json(sums: Observed, promised: Promised) -> dict[str, Any]:
                 **asdict(in_use(drafted, plain)),
                 "expected": [asdict(each) for each in promised.get((main, draft), ())],
             }
-            for main, draft, drafted, plain in _pairs(sums)
+            for main, draft, drafted, plain in by_pair(sums.uses)
         ],
         "asked": [{**asdict(each), "last": _time(each.last)} for each in sums.asked],
     }
@@ -147,7 +147,7 @@ def render(sums: Observed, promised: Promised, columns: int, *, colour: bool) ->
     for main in dict.fromkeys(use.main for use in sums.uses):
         lines += [paint(safe(main), "bold", colour=colour)]
         lines += [f"  {_use(use)}" for use in sums.uses if use.main == main]
-        for pair_main, draft, drafted, plain in _pairs(sums):
+        for pair_main, draft, drafted, plain in by_pair(sums.uses):
             if pair_main == main and plain:
                 said = status.in_use(asdict(in_use(drafted, plain)))
                 lines.append(f"  {wrap(f'{draft}: {said}', columns, ' ' * 4)}")
@@ -182,21 +182,6 @@ def _use(use: Use) -> str:
     rounds = f"; accepted per round: {', '.join(per_round)}" if per_round else ""
     last = f", last on {_day(use.last)}" if use.last else ""
     return safe(f"{draft}{length}: {speed}{taken}, {use.answers:,} answers{last}{rounds}")
-
-
-def _pairs(sums: Observed) -> list[tuple[str, str, list[Use], list[Use]]]:
-    """(main, draft, its uses at any length, the uses without any)."""
-    named = dict.fromkeys((use.main, use.draft) for use in sums.uses if use.draft is not None)
-    return [
-        (
-            main,
-            draft,
-            [use for use in sums.uses if (use.main, use.draft) == (main, draft)],
-            [use for use in sums.uses if use.main == main and use.draft is None],
-        )
-        for main, draft in named
-        if draft is not None
-    ]
 
 
 def _time(seconds: float | None) -> str | None:

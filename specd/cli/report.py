@@ -10,10 +10,13 @@ from pathlib import Path
 
 from specd import __version__, places
 from specd.bench.history import History
+from specd.bench.observed import by_pair
 from specd.bench.result import BenchResult
 from specd.cli import ask, logbook, world
 from specd.cli.report_page import Report, Write, page
+from specd.cli.report_use import RealUse
 from specd.files.swap import SwapError, update
+from specd.lmstudio import names
 from specd.reconcile.apply import show
 from specd.reconcile.conditions import Condition
 from specd.reconcile.journal import Entry, Journal
@@ -32,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="specd report",
         description="Write one self-contained HTML page: state, pairs, speed-up over time, tokens "
-        "per second against draft length, and what was changed back when.",
+        "per second against draft length and in your own chats, and what was changed back when.",
         epilog="examples: specd report --open; specd report -o - > page.html; "
         "exit code: 0 done, 2 the page cannot be written",
     )
@@ -73,24 +76,25 @@ def gather(state: Path) -> Report:
         status = ask.ask("GET", "/v1/status", state=state)
     except ask.CannotAsk:
         status = None
+    try:
+        seen = world.see()
+    except world.Unusable:
+        seen = None
     conditions = [Condition(**each) for each in status["conditions"]] if status else []
     return Report(
         made_at=datetime.now().astimezone(),
         version=__version__,
         status=status,
         conditions=tuple(conditions),
-        matrix=_matrix(),
+        matrix=_matrix(seen) if seen else {},
         benchmarks=_benchmarks(state),
         writes=_writes(state),
+        uses=_uses(seen) if seen and seen.config.benchmark.observe_conversations else (),
     )
 
 
-def _matrix() -> dict[str, dict[str, VerdictKind | None]]:
+def _matrix(seen: world.Seen) -> dict[str, dict[str, VerdictKind | None]]:
     """Main → draft → verdict, for the main models that have drafts worth trying."""
-    try:
-        seen = world.see()
-    except world.Unusable:
-        return {}
     found: dict[str, dict[str, VerdictKind | None]] = {}
     mains = sorted(seen.world.models, key=lambda model: -model.size_bytes)
     for main in mains:
@@ -101,6 +105,32 @@ def _matrix() -> dict[str, dict[str, VerdictKind | None]]:
         if verdicts:
             found[main.key] = {d.key: v.kind if v else None for d, v in verdicts.items()}
     return found
+
+
+def _uses(seen: world.Seen) -> tuple[RealUse, ...]:
+    """What has been read of the user's chats so far: every pair, then mains never with a draft."""
+    uses = seen.stores.observed.sums().uses
+    pairs = [
+        RealUse(main, draft, tuple(drafted), tuple(plain), _latest(seen, main, draft))
+        for main, draft, drafted, plain in by_pair(uses)
+    ]
+    drafted_for = {each.main for each in pairs}
+    alone = dict.fromkeys(use.main for use in uses if use.main not in drafted_for)
+    return (
+        *pairs,
+        *(
+            RealUse(main, None, (), tuple(use for use in uses if use.main == main), None)
+            for main in alone
+        ),
+    )
+
+
+def _latest(seen: world.Seen, main: str, draft: str) -> BenchResult | None:
+    try:
+        both = [names.resolve(each, seen.world.models).key for each in (main, draft)]
+    except names.NameProblem:
+        return None
+    return seen.stores.history.latest(both[0], both[1])
 
 
 def _benchmarks(state: Path) -> tuple[BenchResult, ...]:

@@ -13,8 +13,10 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
-from specd.bench.result import BenchResult
+from specd.bench.result import BenchResult, LengthResult
 from specd.cli.plots import SERIES, Axis, Point, Series, plot
+from specd.cli.report_parts import DATES, cell, day, details, figure, section, since, table, time
+from specd.cli.report_use import RealUse, real_use
 from specd.reconcile.conditions import Condition
 from specd.tokenizer.verdict import VerdictKind
 
@@ -51,6 +53,7 @@ class Report:
     matrix: dict[str, dict[str, VerdictKind | None]]
     benchmarks: tuple[BenchResult, ...]
     writes: tuple[Write, ...]
+    uses: tuple[RealUse, ...] = ()
 
 
 def page(report: Report) -> str:
@@ -65,7 +68,7 @@ def page(report: Report) -> str:
             '<meta name="color-scheme" content="light dark">',
             f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
             '<link rel="icon" href="data:,">',
-            f"<title>specd report, {_day(report.made_at)}</title>",
+            f"<title>specd report, {day(report.made_at)}</title>",
             f"<style>{STYLE}</style>",
             "</head>",
             "<body>",
@@ -75,6 +78,7 @@ def page(report: Report) -> str:
             _pairs(report),
             _matrix(report.matrix),
             _speedups(report.benchmarks),
+            real_use(report.uses),
             _lengths(report.benchmarks),
             _drift(report.writes),
             "</main>",
@@ -95,7 +99,7 @@ def _header(report: Report) -> str:
         detail = f"{status['home'] or 'no LM Studio home'} · process {status['pid']}"
     return (
         f'<header><h1>specd <span class="badge {escape(state)}">{escape(state)}</span></h1>'
-        f"<p>{escape(detail)}</p><p>{_time(report.made_at)}</p></header>"
+        f"<p>{escape(detail)}</p><p>{time(report.made_at)}</p></header>"
     )
 
 
@@ -104,43 +108,41 @@ _MARKS = {"true": "✓ true", "false": "✗ false", "unknown": "· unknown"}
 
 def _conditions(conditions: Sequence[Condition]) -> str:
     if not conditions:
-        return _section("Conditions", "<p>Nothing is known yet.</p>")
+        return section("Conditions", "<p>Nothing is known yet.</p>")
     rows = [
         [
             f"<th scope='row'>{escape(each.type)}</th>",
             f"<td class='{each.status}'>{_MARKS[each.status]}</td>",
             f"<td>{escape(each.message)}</td>",
-            f"<td>{_since(each.since)}</td>",
+            f"<td>{since(each.since)}</td>",
         ]
         for each in conditions
     ]
-    return _section(
-        "Conditions", _table("Conditions", ["condition", "status", "why", "since"], rows)
-    )
+    return section("Conditions", table("Conditions", ["condition", "status", "why", "since"], rows))
 
 
 def _pairs(report: Report) -> str:
     listed = report.status["pairs"] if report.status else []
     if not listed:
-        return _section("Pairs", "<p>No pair is configured, or specd is not running.</p>")
+        return section("Pairs", "<p>No pair is configured, or specd is not running.</p>")
     rows = [
         [
             f"<th scope='row'>{escape(each['main'])}</th>",
-            _cell(each["draft"] or "none"),
-            _cell(each["verdict"] or "not compared yet"),
-            _cell("LM Studio's own" if each["draft_tokens"] is None else str(each["draft_tokens"])),
-            _cell(each.get("gain") or "not measured"),
-            _cell(each.get("why") or ""),
+            cell(each["draft"] or "none"),
+            cell(each["verdict"] or "not compared yet"),
+            cell("LM Studio's own" if each["draft_tokens"] is None else str(each["draft_tokens"])),
+            cell(each.get("gain") or "not measured"),
+            cell(each.get("why") or ""),
         ]
         for each in listed
     ]
     head = ["main", "draft", "verdict", "draft tokens", "gain", "why"]
-    return _section("Pairs", _table("Pairs", head, rows))
+    return section("Pairs", table("Pairs", head, rows))
 
 
 def _matrix(matrix: dict[str, dict[str, VerdictKind | None]]) -> str:
     if not matrix:
-        return _section("Which drafts fit which main", "<p>No models are known.</p>")
+        return section("Which drafts fit which main", "<p>No models are known.</p>")
     drafts = list(dict.fromkeys(draft for row in matrix.values() for draft in row))
     rows = [
         [
@@ -149,8 +151,8 @@ def _matrix(matrix: dict[str, dict[str, VerdictKind | None]]) -> str:
         ]
         for main, row in matrix.items()
     ]
-    return _section(
-        "Which drafts fit which main", _table("Verdicts", ["main \\ draft", *drafts], rows)
+    return section(
+        "Which drafts fit which main", table("Verdicts", ["main \\ draft", *drafts], rows)
     )
 
 
@@ -164,7 +166,7 @@ def _verdict(kind: VerdictKind | None) -> str:
 def _speedups(benchmarks: Sequence[BenchResult]) -> str:
     measured = [each for each in benchmarks if each.best.measured_speedup is not None]
     if not measured:
-        return _section("Speed-up over time", "<p>Nothing has been measured yet.</p>")
+        return section("Speed-up over time", "<p>Nothing has been measured yet.</p>")
     series = [
         Series(name, tuple(_speedup_point(each) for each in results))
         for name, results in _by_pair(measured).items()
@@ -179,19 +181,19 @@ def _speedups(benchmarks: Sequence[BenchResult]) -> str:
     )
     rows = [
         [
-            f"<th scope='row'>{_since(each.started_at)}</th>",
-            _cell(f"{each.main} ← {each.draft}"),
-            _cell(str(each.best.draft_tokens)),
-            _cell(_measured(each)),
-            _cell(f"{each.baseline_tps:.1f}"),
-            _cell(each.engine),
-            _cell("yes" if each.text_equal else "no"),
+            f"<th scope='row'>{since(each.started_at)}</th>",
+            cell(f"{each.main} ← {each.draft}"),
+            cell(str(each.best.draft_tokens)),
+            cell(_measured(each)),
+            cell(f"{each.baseline_tps:.1f}"),
+            cell(each.engine),
+            cell("yes" if each.text_equal else "no"),
         ]
         for each in reversed(measured)
     ]
     head = ["when", "pair", "draft tokens", "speed-up", "tokens/s without", "engine", "same text"]
-    table = _details("All benchmarks", _table("Benchmarks", head, rows))
-    return _section("Speed-up over time", _figure(drawn, series) + table)
+    listed = details("All benchmarks", table("Benchmarks", head, rows))
+    return section("Speed-up over time", figure(drawn, series) + listed)
 
 
 def _speedup_point(result: BenchResult) -> Point:
@@ -200,7 +202,7 @@ def _speedup_point(result: BenchResult) -> Point:
     return Point(
         when.timestamp(),
         result.best.measured_speedup or 0.0,
-        f"{result.main} ← {result.draft}, {_day(when)}: {_measured(result)}",
+        f"{result.main} ← {result.draft}, {day(when)}: {_measured(result)}",
         low,
         high,
     )
@@ -217,7 +219,7 @@ def _lengths(benchmarks: Sequence[BenchResult]) -> str:
     heading = "Tokens per second against draft length"
     latest = [results[-1] for results in _by_pair(benchmarks).values() if results[-1].lengths]
     if not latest:
-        return _section(heading, "<p>Nothing has been measured yet.</p>")
+        return section(heading, "<p>Nothing has been measured yet.</p>")
     series = [
         Series(
             f"{each.main} ← {each.draft}",
@@ -228,9 +230,10 @@ def _lengths(benchmarks: Sequence[BenchResult]) -> str:
                         length.draft_tokens,
                         length.predicted_tps,
                         f"{length.draft_tokens} draft tokens: {length.predicted_tps:.1f} tokens/s, "
-                        f"{length.acceptance:.0%} accepted",
+                        f"{_accepted(length)}",
                     )
                     for length in each.lengths
+                    if length.draft_tokens
                 ),
             ),
         )
@@ -247,31 +250,37 @@ def _lengths(benchmarks: Sequence[BenchResult]) -> str:
     rows = [
         [
             f"<th scope='row'>{escape(f'{each.main} ← {each.draft}')}</th>",
-            _cell(str(length.draft_tokens)),
-            _cell(f"{length.acceptance:.0%}"),
-            _cell(f"{length.predicted_tps:.1f}"),
-            _cell(f"{length.predicted_speedup:.2f}×"),
+            cell(str(length.draft_tokens)),
+            cell(_accepted(length)),
+            cell(f"{length.predicted_tps:.1f}"),
+            cell(f"{length.predicted_speedup:.2f}×"),
         ]
         for each in latest
         for length in each.lengths
     ]
     head = ["pair", "draft tokens", "accepted", "tokens/s", "speed-up"]
-    return _section(
-        heading, _figure(drawn, series) + _details("All lengths", _table("Lengths", head, rows))
+    return section(
+        heading, figure(drawn, series) + details("All lengths", table("Lengths", head, rows))
     )
+
+
+def _accepted(length: LengthResult) -> str:
+    if length.acceptance is None:
+        return "acceptance not told"
+    return f"{length.acceptance:.0%} accepted"
 
 
 def _drift(writes: Sequence[Write]) -> str:
     heading = "What was changed back"
     if not writes:
-        return _section(heading, "<p>specd has written nothing yet.</p>")
+        return section(heading, "<p>specd has written nothing yet.</p>")
     timed = [each for each in writes if each.took_ms is not None]
     shown = ""
     if timed:
         by_file: dict[str, list[Point]] = defaultdict(list)
         for each in timed:
             name = each.path.rsplit("/", 1)[-1]
-            says = f"{_day(each.time)} {each.time:%H:%M:%S}, {name}: {each.took_ms:.1f} ms"
+            says = f"{day(each.time)} {each.time:%H:%M:%S}, {name}: {each.took_ms:.1f} ms"
             by_file[name].append(Point(each.time.timestamp(), each.took_ms or 0.0, says))
         series = [Series(name, tuple(points), joined=False) for name, points in by_file.items()]
         drawn = plot(
@@ -281,24 +290,24 @@ def _drift(writes: Sequence[Write]) -> str:
             DATES,
             Axis("milliseconds", lambda value: f"{value:g}", zero=True),
         )
-        shown = _figure(drawn, series)
+        shown = figure(drawn, series)
     rows = [
         [
             f"<th scope='row'>{each.number}</th>",
-            f"<td>{_time(each.time)}</td>",
-            _cell(each.path),
+            f"<td>{time(each.time)}</td>",
+            cell(each.path),
             "<td>" + "<br>".join(escape(change) for change in each.changes) + "</td>",
-            _cell("" if each.took_ms is None else f"{each.took_ms:.1f} ms"),
-            _cell(each.state),
+            cell("" if each.took_ms is None else f"{each.took_ms:.1f} ms"),
+            cell(each.state),
         ]
         for each in reversed(writes[-NEWEST_WRITES:])
     ]
-    table = _table("Writes", ["no.", "when", "file", "what", "took", "state"], rows)
+    listed = table("Writes", ["no.", "when", "file", "what", "took", "state"], rows)
     left = len(writes) - NEWEST_WRITES
     note = (
         f"<p>{left} older writes are in <code>specd restore --list</code>.</p>" if left > 0 else ""
     )
-    return _section(heading, shown + _details(f"All {len(rows)} writes", table + note))
+    return section(heading, shown + details(f"All {len(rows)} writes", listed + note))
 
 
 def _by_pair(results: Iterable[BenchResult]) -> dict[str, list[BenchResult]]:
@@ -308,75 +317,6 @@ def _by_pair(results: Iterable[BenchResult]) -> dict[str, list[BenchResult]]:
     return dict(found)
 
 
-def _section(heading: str, content: str) -> str:
-    return f"<section><h2>{escape(heading)}</h2>{content}</section>"
-
-
-def _figure(drawn: str, series: Sequence[Series]) -> str:
-    keys = "".join(
-        f'<li><span class="key s{number % SERIES}"></span>{escape(each.name)}</li>'
-        for number, each in enumerate(series)
-    )
-    return (
-        '<figure><div class="scroll" tabindex="0" role="group" aria-label="plot, scrolls sideways">'
-        f"{drawn}</div><figcaption><ul>{keys}</ul></figcaption></figure>"
-    )
-
-
-def _details(summary: str, content: str) -> str:
-    return f"<details><summary>{escape(summary)}</summary>{content}</details>"
-
-
-def _table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    columns = "".join(f"<th scope='col'>{escape(each)}</th>" for each in head)
-    body = "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}, table">'
-        f"<table><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-def _cell(text: str) -> str:
-    return f"<td>{escape(text)}</td>"
-
-
-def _time(moment: datetime) -> str:
-    shown = f"{_day(moment)} {moment:%H:%M:%S}"
-    return f'<time datetime="{escape(moment.isoformat())}">{shown}</time>'
-
-
-def _since(text: str) -> str:
-    try:
-        return _time(datetime.fromisoformat(text).astimezone())
-    except ValueError:
-        return escape(text)
-
-
-def _day(moment: datetime) -> str:
-    return f"{moment.day} {moment:%b %Y}"
-
-
-def _day_of(seconds: float) -> str:
-    moment = datetime.fromtimestamp(seconds).astimezone()
-    midnight = (moment.hour, moment.minute) == (0, 0)
-    return f"{moment.day} {moment:%b}" if midnight else f"{moment.day} {moment:%b %H:%M}"
-
-
-HOUR, DAY = 3600.0, 86400.0
-DATES = Axis(
-    "date",
-    _day_of,
-    steps=(
-        60,
-        300,
-        900,
-        HOUR,
-        3 * HOUR,
-        6 * HOUR,
-        DAY,
-        *(n * DAY for n in (2, 7, 14, 28, 91, 365)),
-    ),
-)
 WHOLE = (1, 2, 5, 10, 20)
 
 STYLE = """

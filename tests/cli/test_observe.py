@@ -88,6 +88,26 @@ def test_a_benchmarks_costs_promise_a_speed_on_the_users_own_prompts(used: Sandb
     assert f"run at {best['tps']:.1f} tokens/s" in shown
 
 
+def test_the_report_shows_them_beside_the_benchmark_until_it_is_switched_off(
+    used: Sandbox,
+) -> None:
+    with closing(History(places.history_path(used.state))) as history:
+        history.add(replace(result(1, 1.1), main="qwen3-8b-4bit", draft="qwen3-0.6b-4bit"), {})
+    used.specd("observe")
+    shown = used.specd("report", "-o", "-").stdout
+    for figure in (
+        "9.1 tokens/s, 12 answers",
+        "18.2 tokens/s, 12 answers",
+        "2.00×",
+        "62% (benchmark 75%)",
+        "1.10× faster [1.05, 1.15] with 3 draft tokens",
+    ):
+        assert f"<td>{figure}</td>" in shown
+    assert PRIVATE not in shown
+    used.config.write_text(f"{PAIR}[benchmark]\nobserve_conversations = false\n")
+    assert "18.2 tokens/s" not in used.specd("report", "-o", "-").stdout
+
+
 def test_nothing_is_counted_twice_by_asking_twice(used: Sandbox) -> None:
     first, second = (json.loads(used.specd("observe", "--json").stdout) for _ in range(2))
     assert [u["answers"] for u in first["uses"]] == [u["answers"] for u in second["uses"]]

@@ -11,12 +11,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from specd.bench.observed import Use, Week
 from specd.bench.result import BenchResult, Best, LengthResult
 from specd.cli import plots
 from specd.cli.report_page import Report, Write, page
+from specd.cli.report_use import RealUse
 from specd.reconcile.conditions import Condition
 from tests import npm
 
@@ -43,6 +46,27 @@ def benchmark(day: int, draft: str = "qwen3-0.6b") -> BenchResult:
     )
 
 
+def use(draft: str | None, tps: float | None, weeks: int, **more: Any) -> Use:
+    made = Use(
+        main="mlx-community/Qwen3-8B-4bit",
+        draft=draft,
+        draft_tokens=3 if draft else None,
+        answers=12 * weeks,
+        tps=tps,
+        seconds=60.0,
+        prompt_tokens=35.0,
+        tokens=102.0,
+        drafted=400 if draft else 0,
+        accepted=250 if draft else 0,
+        first=START.timestamp(),
+        last=START.timestamp(),
+        weeks=tuple(
+            Week((START + timedelta(weeks=n)).timestamp(), 12, tps, 40, 25) for n in range(weeks)
+        ),
+    )
+    return replace(made, **more)
+
+
 @pytest.fixture
 def report() -> Report:
     return Report(
@@ -59,6 +83,7 @@ def report() -> Report:
                     "verdict": "compatible",
                     "draft_tokens": 3,
                     "speedup": 1.31,
+                    "gain": "1.31× faster [1.26, 1.36] with 3 draft tokens",
                     "why": NASTY,
                 },
                 {
@@ -91,6 +116,16 @@ def report() -> Report:
                 None if n == 1 else 2.0 + n,
             )
             for n in range(1, 8)
+        ),
+        uses=(
+            RealUse(
+                "mlx-community/Qwen3-8B-4bit",
+                "qwen3-0.6b",
+                (use("qwen3-0.6b", 18.2, 3), use("qwen3-0.6b", 12.2, 2, draft_tokens=5)),
+                (use(None, 9.1, 4, tokens=900.0),),
+                benchmark(4),
+            ),
+            RealUse(NASTY, None, (), (use(None, None, 1, main=NASTY),), None),
         ),
     )
 
@@ -129,11 +164,68 @@ def test_what_comes_from_files_is_shown_as_text(report: Report) -> None:
 def test_every_plot_holds_its_figures(report: Report) -> None:
     text = page(report)
     circles = [a for tag, a in Elements(text).found if tag == "circle"]
-    # 6 benchmarks, the latest of each of 2 pairs with 1 + 6 lengths, 6 timed writes.
-    assert len(circles) == 6 + 2 * 7 + 6
+    # 6 benchmarks, the latest of each of 2 pairs with 1 + 6 lengths, 6 timed writes, and 4 weeks
+    # without a draft beside 3 with.
+    assert len(circles) == 6 + 2 * 7 + 6 + 4 + 3
     assert "1.28× [1.23, 1.33]" in text
     assert "3 draft tokens: 22.5 tokens/s, 75% accepted" in text
     assert "1 Nov 2026 06:30:00, settings.json" not in text  # number 1 has no time taken
+
+
+def rows_of(text: str, caption: str) -> list[list[str]]:
+    """The words of a table's rows, cell by cell."""
+    (shown,) = re.findall(rf'aria-label="{caption}, table">(.*?)</table>', text, re.DOTALL)
+    return [
+        [
+            html.unescape(re.sub("<[^>]*>", "", each))
+            for each in re.findall("<t[hd].*?</t[hd]>", row)
+        ]
+        for row in re.findall("<tr>(.*?)</tr>", shown.partition("<tbody>")[2], re.DOTALL)
+    ]
+
+
+def test_a_pairs_gain_is_told_in_the_words_of_status(report: Report) -> None:
+    measured, unmeasured = rows_of(page(report), "Pairs")
+    assert measured[4] == "1.31× faster [1.26, 1.36] with 3 draft tokens"
+    assert unmeasured[4] == "not measured"
+
+
+def test_real_use_stands_beside_the_benchmark(report: Report) -> None:
+    pair, alone = rows_of(page(report), "Real use")
+    assert pair == [
+        "mlx-community/Qwen3-8B-4bit",
+        "qwen3-0.6b",
+        "9.1 tokens/s, 48 answers",
+        "15.2 tokens/s, 60 answers",
+        "1.67×",
+        "62% (benchmark 75%)",
+        "1.28× faster [1.23, 1.33] with 3 draft tokens",
+    ]
+    assert "Caution, mlx-community/Qwen3-8B-4bit ← qwen3-0.6b: answers differ" in page(report)
+    assert alone[:4] == [NASTY, "none", "no speed told, 12 answers", "no answers"]
+    assert alone[6] == "not measured"
+
+
+def test_the_weeks_of_real_use_are_shown_with_how_many_answers_stand_behind_them(
+    report: Report,
+) -> None:
+    weeks = rows_of(page(report), "Weeks")
+    assert len(weeks) == 4 + 3
+    assert weeks[0] == [
+        "mlx-community/Qwen3-8B-4bit without a draft",
+        "week of 1 Nov 2026: 9.1 tokens/s, 12 answers",
+    ]
+    assert weeks[4][1] == "week of 1 Nov 2026: 15.2 tokens/s, 24 answers"
+
+
+def test_what_a_server_does_not_tell_is_said_to_be_so(report: Report) -> None:
+    silent = replace(
+        benchmark(9, "other"),
+        engine="server",
+        lengths=(LengthResult(2, None, None, None, 20, 1.1),),
+    )
+    text = page(replace(report, benchmarks=(silent,)))
+    assert "2 draft tokens: 20.0 tokens/s, acceptance not told" in text
 
 
 def test_points_stand_where_their_values_are() -> None:
@@ -172,6 +264,7 @@ def test_a_report_before_anything_happened_says_so() -> None:
     text = page(EMPTY)
     assert "specd is not running" in text
     assert "Nothing has been measured yet." in text
+    assert "No answers have been read from your chats" in text
     assert "<svg" not in text
 
 
