@@ -29,7 +29,7 @@ own_namespace = pytest.mark.skipif(
     sys.platform != "linux" or not namespaces(), reason="needs user and mount namespaces"
 )
 
-MOUNT = """
+MEMORY = """
 keep=$(mktemp -d) && cp -a "$1/." "$keep" 2>/dev/null
 mount -t tmpfs -o size="$2" none "$1" && cp -a "$keep/." "$1"
 rm -r "$keep"
@@ -39,16 +39,24 @@ exec "$@"
 
 
 class Inside:
-    """A daemon of the sandbox's for which one directory is a small file system in memory."""
+    """A daemon of the sandbox's for which one directory is a file system of its own.
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    ``as_root`` is for those that only the real root may mount.
+    """
+
+    def __init__(self, sandbox: Sandbox, *, as_root: bool = False) -> None:
         self.sandbox = sandbox
         self.mounted = sandbox.home
+        self._namespaces = ["-m"] if as_root else ["-U", "-m"]
+        self._kept = [] if as_root else ["--preserve-credentials"]
 
-    def start(self, mounted: Path, size: str) -> None:
+    def start(self, mounted: Path, given: str, script: str = MEMORY) -> None:
+        """Run the daemon by ``script``, which mounts, ``given`` a size, say, and then executes."""
         mounted.mkdir(exist_ok=True)
         self.mounted = mounted
-        within = ["unshare", "-Urm", "sh", "-c", MOUNT, "sh", str(mounted), size]
+        as_root = ["-r"] if "-U" in self._namespaces else []
+        within = ["unshare", *self._namespaces, *as_root, "sh", "-c", script, "sh"]
+        within += [str(mounted), given]
         self.sandbox.start(wait=False, within=within)
         until(lambda: self.seen(mounted / "..").exists(), "it is there")
         # The socket lies where only the daemon's own namespace sees it, if that is what is mounted.
@@ -69,12 +77,12 @@ class Inside:
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """A command in the daemon's namespaces."""
-        within = ["nsenter", "-t", str(self.pid), "-U", "-m", "--preserve-credentials"]
+        within = ["nsenter", "-t", str(self.pid), *self._namespaces, *self._kept]
         return subprocess.run([*within, *command], check=True, capture_output=True, text=True)
 
     def status(self) -> dict[str, Any]:
         program = [sys.executable, "-m", "specd", "status", "--json"]
-        within = ["nsenter", "-t", str(self.pid), "-U", "-m", "--preserve-credentials"]
+        within = ["nsenter", "-t", str(self.pid), *self._namespaces, *self._kept]
         done = subprocess.run(
             [*within, *program],
             env=self.sandbox.environment(),

@@ -28,7 +28,7 @@ def small_home(sandbox: Sandbox) -> Iterator[Inside]:
     """The home on a file system of its own with room for little more than its settings."""
     sandbox.save()
     inside = Inside(sandbox)
-    inside.start(mounted=sandbox.home, size="64k")
+    inside.start(sandbox.home, "64k")
     until(inside.holds_wanted, "the first reconcile")
     yield inside
     inside.end()
@@ -84,7 +84,7 @@ def test_a_read_only_home_is_said_once_and_recovers_when_it_is_mounted_for_writi
 def test_what_cannot_be_noted_in_a_full_state_is_not_written(sandbox: Sandbox):
     sandbox.save()
     inside = Inside(sandbox)
-    inside.start(mounted=sandbox.state, size="512k")
+    inside.start(sandbox.state, "512k")
     try:
         until(inside.holds_wanted, "the first reconcile")
         inside.halt()
