@@ -23,10 +23,10 @@ from typing import Any, Final
 from specd.bench import best, predict, silence
 from specd.bench.confirm import ANSWERING, Runs, answer_alone, confirm, left_out
 from specd.bench.engine import Timed
-from specd.bench.observed import Probe
 from specd.bench.prompts import Prompt
 from specd.bench.result import BenchResult, EngineName, LengthResult
 from specd.bench.silence import Circumstances
+from specd.bench.use import Probe
 from specd.lmstudio.server import Answer, DraftRefused, Server
 
 LENGTHS: Final = (2, 4, 1, 3, 6, 8)

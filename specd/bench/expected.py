@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from specd.bench.observed import Use, accepted_per_round
 from specd.bench.result import BenchResult, LengthResult
+from specd.bench.use import Use, accepted_per_round
 
 ENOUGH_ROUNDS = 200
 """Fewer rounds say too little of how often a draft is right."""

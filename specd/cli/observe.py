@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from specd.bench.expected import Expected, expected
-from specd.bench.observed import Observed, Use, accepted_per_round, by_pair, in_use
+from specd.bench.use import Observed, Use, accepted_per_round, by_pair, in_use
 from specd.cli import status, world
 from specd.cli.paint import paint, safe, wants_colour, width, wrap
 from specd.lmstudio import conversations, names

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from specd import __version__, places
 from specd.bench.history import History
-from specd.bench.observed import by_pair
 from specd.bench.result import BenchResult
+from specd.bench.use import by_pair
 from specd.cli import ask, logbook, world
 from specd.cli.report_page import Report, Write, page
 from specd.cli.report_use import RealUse

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 
-from specd.bench.observed import InUse, Use, in_use
 from specd.bench.outcome import outcome
 from specd.bench.result import BenchResult
+from specd.bench.use import InUse, Use, in_use
 from specd.cli.plots import Axis, Point, Series, plot
 from specd.cli.report_parts import DATES, cell, day, details, figure, section, table
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from specd.bench.observed import InUse
 from specd.bench.result import BenchResult
+from specd.bench.use import InUse
 from specd.lmstudio.draft_cache import CacheOpinion
 from specd.lmstudio.home import Home, NoHome
 from specd.lmstudio.model import Model

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from specd.bench.observed import RECENT, Asked
+from specd.bench.observed import RECENT
+from specd.bench.use import Asked
 from specd.files import private
 from specd.lmstudio.server_log import News, Place
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from specd.bench import observed, silence
-from specd.bench.observed import Asked, InUse, Observed, Probe
+from specd.bench import silence
+from specd.bench.use import Asked, InUse, Observed, Probe, in_use
 from specd.lmstudio import names
 from specd.lmstudio.model import Model
 from specd.reconcile.desired import WantedPair
@@ -67,7 +67,7 @@ def uses(
             )
         ]
         found[pair.name] = PairUse(
-            observed.in_use(drafted, [use for use in mine if use.draft is None]),
+            in_use(drafted, [use for use in mine if use.draft is None]),
             max(asked, key=_last, default=None),
             next(
                 (p for p in probes if (p.main, p.draft) == (pair.main.key, pair.draft.key)),

@@ -19,8 +19,9 @@ from specd import places
 from specd.bench import choice
 from specd.bench.choice import Choice
 from specd.bench.history import History
-from specd.bench.observed import Observed, ObservedStore
+from specd.bench.observed import ObservedStore
 from specd.bench.result import BenchResult
+from specd.bench.use import Observed
 from specd.config import SpecdConfig
 from specd.files import private, swap
 from specd.lmstudio.model import Model

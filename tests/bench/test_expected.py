@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specd.bench.expected import ENOUGH_ROUNDS, expected
-from specd.bench.observed import Use
 from specd.bench.replay import replay
 from specd.bench.result import BenchResult, Best, LengthResult
+from specd.bench.use import Use
 
 MAIN_S, DRAFT_S, MORE_S = 0.050, 0.004, 0.003
 """Seconds: a step of the main over one token, of the draft, of each token more to check."""

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specd.bench import observed
-from specd.bench.observed import Observed, ObservedStore, Probe, accepted_per_round, rounds_of
-from specd.lmstudio.conversations import AnswerStats, Run
+from specd.bench.observed import ObservedStore
+from specd.bench.use import WEEK_S, Observed, Probe, in_use
+from specd.lmstudio.conversations import AnswerStats
 from specd.worker.client import Limits, run_task
 from tests.chats import PRIVATE, answer, chat, keep
 from tests.conftest import Figures
@@ -135,7 +136,7 @@ def test_without_a_told_speed_the_time_after_the_first_token_counts(store: Obser
 
 
 def test_weeks_show_how_it_went_over_time(store: ObservedStore) -> None:
-    week = observed.WEEK_S
+    week = WEEK_S
     store.add(
         [stats(1), stats(2, at=START + week, tokens_per_second=40.0), stats(3, at=START + week)]
     )
@@ -179,39 +180,13 @@ def test_another_process_s_sums_and_probes_are_seen(tmp_path: Path) -> None:
     assert [p.at for p in mine.probes() if p.draft == "draft"] == [START + 1]
 
 
-# -- rounds -----------------------------------------------------------------------------------
-
-
-@given(st.lists(st.integers(0, 5), min_size=1), st.integers(1, 5))
-def test_rounds_are_told_from_who_wrote_which_tokens(taken: list[int], cut: int) -> None:
-    runs: list[Run] = []
-    for accepted in taken:
-        for from_draft, tokens in ((True, accepted), (False, 1)):
-            if tokens and runs and runs[-1].from_draft == from_draft:
-                runs[-1] = Run(from_draft, runs[-1].tokens + tokens)
-            elif tokens:
-                runs.append(Run(from_draft, tokens))
-    rounds = rounds_of(runs)
-    if not any(taken):
-        assert rounds == ()
-        return
-    assert rounds == tuple(taken.count(n) for n in range(max(taken) + 1))
-    expected = sum(min(n, cut) for n in taken) / len(taken)
-    found = accepted_per_round(rounds, cut)
-    assert found is None if cut > max(taken) else found == pytest.approx(expected)
-
-
-def test_a_run_longer_than_any_round_is_no_pattern() -> None:
-    assert rounds_of([Run(True, 200), Run(False, 1)]) == ()
-
-
 # -- with and without ---------------------------------------------------------------------------
 
 
 def test_a_pair_in_use_is_put_beside_no_draft(store: ObservedStore) -> None:
     store.add([drafted(n) for n in range(10)] + [stats(n) for n in range(10, 30)])
     without, with_draft = store.finish(START).uses
-    used = observed.in_use([with_draft], [without])
+    used = in_use([with_draft], [without])
     assert (used.answers, used.baseline_answers, used.draft_tokens) == (10, 20, 3)
     assert used.speedup == pytest.approx(1.5)
     assert used.acceptance == pytest.approx(0.6)
@@ -222,10 +197,10 @@ def test_few_answers_and_other_kinds_of_prompts_call_for_caution(store: Observed
     store.add([drafted(n, prompt_tokens=40) for n in range(10)])
     store.add([stats(n, prompt_tokens=500) for n in range(10, 15)])
     without, with_draft = store.finish(START).uses
-    assert "too few" in (observed.in_use([with_draft], [without]).caution or "")
+    assert "too few" in (in_use([with_draft], [without]).caution or "")
     store.add([stats(n, prompt_tokens=500) for n in range(15, 30)])
     without, with_draft = store.finish(START).uses
-    assert observed.in_use([with_draft], [without]).caution == (
+    assert in_use([with_draft], [without]).caution == (
         "prompts differ in kind: typically 40 tokens with the draft and 500 without"
     )
 

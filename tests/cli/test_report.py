@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from specd.bench.observed import Use, Week
 from specd.bench.result import BenchResult, Best, LengthResult
+from specd.bench.use import Use, Week
 from specd.cli import plots
 from specd.cli.report_page import Report, Write, page
 from specd.cli.report_use import RealUse

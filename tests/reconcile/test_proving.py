@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from specd.bench.observed import Asked, Observed, Probe
 from specd.bench.silence import Circumstances
+from specd.bench.use import Asked, Observed, Probe
 from specd.config import Pair
 from specd.lmstudio.model import Model
 from specd.reconcile import proving
