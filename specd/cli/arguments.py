@@ -31,17 +31,26 @@ def lay_out(made: argparse.ArgumentParser) -> None:
     made.formatter_class = argparse.RawDescriptionHelpFormatter
     made.description = textwrap.fill(made.description or "", columns)
     lines: list[str] = []
-    for part in re.split(r"; |\. (?=example)", made.epilog or ""):
-        heading, colon, item = part.partition(": ")
-        if colon and not heading.startswith("specd "):
-            lines.append(f"\n{heading}:" if lines else f"{heading}:")
-        else:
-            item = part
+    for heading, items in sections(made.epilog or ""):
+        lines.append(f"\n{heading}:" if lines else f"{heading}:")
         lines += [
             textwrap.indent(textwrap.fill(each, columns - 4, subsequent_indent="  "), "  ")
-            for each in re.split(r", (?=\d )", item)
+            for each in items
         ]
     made.epilog = "\n".join(lines)
+
+
+def sections(epilog: str) -> list[tuple[str, list[str]]]:
+    """What an epilog ("examples: …; …; exit code: 0 …, 1 …") says, by its headings."""
+    found: list[tuple[str, list[str]]] = []
+    for part in epilog.split("; ") if epilog else ():
+        heading, colon, item = part.partition(": ")
+        if not colon or heading.startswith("specd "):
+            heading, item = "", part
+        if heading:
+            found.append((heading, []))
+        found[-1][1].extend(re.split(r", (?=\d )", item))
+    return found
 
 
 def _nearest(made: argparse.ArgumentParser, message: str) -> str:

@@ -54,7 +54,12 @@ def parser() -> argparse.ArgumentParser:
         help="mlx: the model folders; server: LM Studio's API or another's; auto: the server "
         "where it has the main loaded, else mlx (usually as specd.toml says)",
     )
-    made.add_argument("--suite", choices=sorted(prompts.SUITES), default="standard")
+    made.add_argument(
+        "--suite",
+        choices=sorted(prompts.SUITES),
+        default="standard",
+        help="which prompts (standard)",
+    )
     made.add_argument("--quick", action="store_true", help="short answers: a rough look")
     made.add_argument("--minutes", type=float, default=10.0, help="time limit (10)")
     made.add_argument("--json", action="store_true", help="print JSON")

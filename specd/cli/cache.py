@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from specd.cli import pairs, world
-from specd.cli.paint import paint, safe, wants_colour, width, wrap
+from specd.cli.paint import paint, safe, short, wants_colour, width, wrap
 from specd.lmstudio import draft_cache
 from specd.lmstudio.model import Model
 from specd.reconcile.aside import CannotMove, move_aside
@@ -50,11 +50,14 @@ def parser() -> argparse.ArgumentParser:
         prog="specd cache",
         description="Show where LM Studio's cache of compatible drafts is wrong, or move it aside "
         "so that LM Studio makes it anew. specd never does that by itself.",
-        epilog="exit code: 0 the cache agrees (or was moved), 1 it disagrees, 2 bad input. "
-        "example: specd cache show; specd cache refresh",
+        epilog="examples: specd cache; specd cache refresh; "
+        "exit code: 0 the cache agrees (or was moved), 1 it disagrees, 2 bad input",
     )
-    what = made.add_subparsers(dest="what", metavar="{show,refresh}", required=True)
-    show = what.add_parser("show", help="list where the cache and specd's verdicts differ")
+    made.set_defaults(json=False)
+    what = made.add_subparsers(dest="what", metavar="{show,refresh}")
+    show = what.add_parser(
+        "show", help="list where the cache and specd's verdicts differ (the default)"
+    )
     show.add_argument("--json", action="store_true", help="print them as JSON")
     refresh = what.add_parser(
         "refresh", help="move a stale cache aside; `specd restore` puts it back"
@@ -87,7 +90,9 @@ def render(look: _Look, columns: int, *, colour: bool) -> str:
     if look.problem is not None:
         return wrap(look.problem, columns, "  ")
     if not look.disagreements:
-        return f"{safe(str(look.path))} says of {look.mains} mains what specd says"
+        mains = "1 main" if look.mains == 1 else f"{look.mains} mains"
+        agrees = f"LM Studio's cache agrees with specd's verdicts on {mains} ({look.path})"
+        return wrap(short(agrees), columns, "  ")
     lines = [safe(str(look.path))]
     for each in look.disagreements:
         mark = paint("✗", "red", colour=colour)

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 from specd import places
 from specd.cli import ask
-from specd.cli.paint import Ink, paint, safe, wants_colour, width, wrap
+from specd.cli.paint import Ink, paint, wants_colour, width, wrap
 from specd.tokenizer.report import from_json, to_json
 from specd.tokenizer.verdict import Verdict
 
@@ -42,12 +42,12 @@ def parser() -> argparse.ArgumentParser:
         prog="specd check",
         description="Say whether DRAFT may draft for MAIN, and why. Both are model names as LM "
         "Studio or you write them, or paths of model folders.",
-        epilog="exit code: 0 the pair may be used, 1 it may not, 2 bad input: no such model, or "
-        "its files do not tell. "
-        "example: specd check qwen3-8b qwen3-0.6b",
+        epilog="examples: specd check qwen3-8b qwen3-0.6b; specd check --deep qwen3-8b qwen3-0.6b; "
+        "exit code: 0 the pair may be used, 1 it may not, 2 bad input: no such model, or its files "
+        "do not tell",
     )
-    made.add_argument("main", metavar="MAIN")
-    made.add_argument("draft", metavar="DRAFT")
+    made.add_argument("main", metavar="MAIN", help="the model that answers")
+    made.add_argument("draft", metavar="DRAFT", help="the small one that writes ahead")
     made.add_argument(
         "--deep",
         action="store_true",
@@ -116,7 +116,8 @@ def _looked_up(main_name: str, draft_name: str, *, deep: bool) -> Verdict | None
 def render(verdict: Verdict, columns: int, *, colour: bool) -> str:
     """The verdict for people."""
     kind = paint(verdict.kind, _INKS[verdict.kind], colour=colour)
-    lines = [f"{safe(verdict.main)} ← {safe(verdict.draft)}: {kind}"]
+    name = wrap(f"{verdict.main} ← {verdict.draft}:", columns, "  ")
+    lines = [f"{name} {kind}"]
     lines += [f"  {wrap(reason, columns, '  ')}" for reason in verdict.reasons]
     for each in verdict.differences[:8]:
         lines.append(f"    id {each.id}: main {each.main!r}, draft {each.draft!r}")

@@ -22,34 +22,43 @@ class Command(Protocol):
 
 
 _WHERE = {
-    "status": "specd.cli.status",
-    "diff": "specd.cli.diff",
-    "apply": "specd.cli.apply",
-    "check": "specd.cli.check",
-    "pairs": "specd.cli.pairs",
-    "cache": "specd.cli.cache",
-    "bench": "specd.cli.bench",
-    "history": "specd.cli.history",
-    "observe": "specd.cli.observe",
-    "restore": "specd.cli.restore",
-    "pause": "specd.cli.pause",
-    "resume": "specd.cli.resume",
-    "logs": "specd.cli.logs",
-    "explain": "specd.cli.explain",
-    "doctor": "specd.cli.doctor",
-    "report": "specd.cli.report",
-    "config": "specd.cli.config",
     "install": "specd.cli.install",
     "uninstall": "specd.cli.uninstall",
     "start": "specd.cli.service:START",
     "stop": "specd.cli.service:STOP",
     "restart": "specd.cli.service:RESTART",
     "run": "specd.cli.run",
-    "demo": "specd.cli.demo",
+    "status": "specd.cli.status",
+    "explain": "specd.cli.explain",
+    "doctor": "specd.cli.doctor",
+    "logs": "specd.cli.logs",
+    "report": "specd.cli.report",
     "metrics": "specd.cli.metrics",
+    "config": "specd.cli.config",
+    "diff": "specd.cli.diff",
+    "apply": "specd.cli.apply",
+    "restore": "specd.cli.restore",
+    "pause": "specd.cli.pause",
+    "resume": "specd.cli.resume",
+    "pairs": "specd.cli.pairs",
+    "check": "specd.cli.check",
+    "bench": "specd.cli.bench",
+    "history": "specd.cli.history",
+    "observe": "specd.cli.observe",
+    "cache": "specd.cli.cache",
+    "demo": "specd.cli.demo",
     "completion": "specd.cli.completion",
     "man": "specd.cli.man",
 }
+
+HEADINGS = {
+    "install": "have it run",
+    "status": "see how things stand",
+    "config": "say what you want, and undo it",
+    "pairs": "find out about models",
+    "demo": "more",
+}
+"""What the commands from there on are for."""
 
 
 def _load(where: str) -> Command:

@@ -11,7 +11,7 @@ from specd.bench.outcome import outcome
 from specd.bench.result import BenchResult
 from specd.cli import ask, world
 from specd.cli.meanings import MEANINGS
-from specd.cli.paint import paint, safe, wants_colour, width, wrap
+from specd.cli.paint import paint, safe, short, wants_colour, width, wrap
 from specd.lmstudio import model_defaults, names
 from specd.lmstudio.model import Model
 from specd.reconcile.desired import WantedPair
@@ -57,7 +57,10 @@ def run(args: argparse.Namespace) -> int:
         print(f"specd: {problem}{_nearest(words)}", file=sys.stderr)
         return BAD_INPUT
     except names.NameProblem as problem:
-        print(f"specd: {safe(str(problem))}{_nearest(words)}", file=sys.stderr)
+        near = _nearest(words)
+        # Who wrote a condition's name nearly right does not want all the models listed.
+        said = f"there is no condition or model {words[0]!r}" if near else safe(str(problem))
+        print(f"specd: {said}{near}", file=sys.stderr)
         return BAD_INPUT
     if len(models) == 1:
         _model(seen, models[0])
@@ -70,12 +73,13 @@ def _nearest(words: Sequence[str]) -> str:
     near = difflib.get_close_matches(words[0].lower(), [each.lower() for each in MEANINGS], n=1)
     if not near:
         return ""
-    return f"; or did you mean the condition {next(e for e in MEANINGS if e.lower() == near[0])}?"
+    return f"; did you mean the condition {next(e for e in MEANINGS if e.lower() == near[0])}?"
 
 
 def _condition(kind: str) -> int:
     meaning = next(each for name, each in MEANINGS.items() if name == kind)
     problem: ask.CannotAsk | None = None
+    now: dict[str, str] = {}
     try:
         status = ask.ask("GET", "/v1/status")
     except ask.CannotAsk as cannot:
@@ -88,7 +92,8 @@ def _condition(kind: str) -> int:
         _say("since", now["since"])
     _say("true when", meaning.true_when)
     _say("looked at", meaning.looks_at)
-    _say("what next", meaning.next_step)
+    well = "nothing: it is so, and looked at again whenever something changes"
+    _say("what next", well if now.get("status") == "true" else meaning.next_step)
     if problem is not None:
         print(f"specd: how it stands cannot be told: {problem}", file=sys.stderr)
         return NOT_RUNNING
@@ -196,4 +201,4 @@ def _title(text: str) -> None:
 
 
 def _say(name: str, text: str) -> None:
-    print(f"  {name:<12} {wrap(text, width(), ' ' * 15)}")
+    print(f"  {name:<12} {wrap(short(text), width(), ' ' * 15)}")

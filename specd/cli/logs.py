@@ -41,7 +41,10 @@ def parser() -> argparse.ArgumentParser:
         help="only from then on: 90s, 15m, 1h, 2d, today, 08:30, 2026-11-24 or a full time",
     )
     made.add_argument(
-        "--level", choices=logbook.LEVELS, default="debug", help="only lines as grave as this"
+        "--level",
+        choices=logbook.LEVELS,
+        default="debug",
+        help="only lines as grave as this, or graver",
     )
     made.add_argument("--utc", action="store_true", help="show times in UTC, not as written")
     made.add_argument("--json", action="store_true", help="one JSON object per line")

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from specd.cli.commands import COMMANDS
+from specd.cli.commands import COMMANDS, HEADINGS
 
 CANNOT_SHOW = 74
 """Exit code when standard output cannot be written (EX_IOERR of sysexits.h)."""
@@ -62,7 +62,9 @@ def _open_streams(words: list[str]) -> None:
 
 def _main(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
-        print(usage())
+        if words[1:2] and words[1] in COMMANDS:
+            return _main([words[1], "--help"])
+        print(usage(), file=sys.stdout if words else sys.stderr)
         return 0 if words else 2
     if words[0] in ("-V", "--version", "version"):
         from specd import __version__
@@ -86,8 +88,16 @@ def usage() -> str:
     """What ``specd --help`` prints: every command with what its description begins with."""
     from specd.cli.paint import width, wrap
 
-    lines = ["usage: specd COMMAND [ARGUMENTS]", "", "commands:"]
+    lines = [
+        "usage: specd COMMAND [ARGUMENTS]",
+        "",
+        wrap(
+            "`specd install` sets everything up; `specd status` shows how it stands.", width(), ""
+        ),
+    ]
     for name, load in COMMANDS.items():
+        if name in HEADINGS:
+            lines += ["", f"{HEADINGS[name]}:"]
         about = (load().parser().description or "").split(". ")[0].split(": ")[0].rstrip(".")
         lines.append(f"  {name:<12} {wrap(about, width(), ' ' * 15)}")
     lines += ["", "`specd COMMAND --help` says more; `specd --version` prints the version."]

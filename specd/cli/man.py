@@ -4,9 +4,34 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Mapping
 
 from specd import __version__
+from specd.cli import arguments
 from specd.cli.commands import COMMANDS
+
+DESCRIPTION = (
+    "specd keeps the settings with which LM Studio decodes speculatively, as specd.toml asks for "
+    "them: when LM Studio forgets one, specd writes it back. It configures no draft model before "
+    "it has compared the draft's tokens with the main model's one by one, and measures whether a "
+    "draft is faster here. Every write can be undone. `specd install` sets it up; `specd status` "
+    "shows how things stand."
+)
+
+FILES = {
+    "~/.config/specd/specd.toml, on macOS ~/Library/Application Support/specd/specd.toml": (
+        "the configuration; `specd config path` prints its place"
+    ),
+    "~/.local/state/specd/, on macOS ~/Library/Application Support/specd/": (
+        "log, journal, measurements, and the socket"
+    ),
+    "/etc/specd/specd.toml, on macOS /Library/Application Support/specd/specd.toml": (
+        "the machine-wide policy that lies under the user's configuration"
+    ),
+    "~/.config/systemd/user/specd.service, on macOS ~/Library/LaunchAgents/local.specd.plist": (
+        "what starts specd at login; `specd install` writes it"
+    ),
+}
 
 ENVIRONMENT = {
     "SPECD_CONFIG": "the configuration file, instead of the platform's usual place",
@@ -57,36 +82,59 @@ def page() -> str:
         ".B specd",
         ".I command",
         ".RI [ arguments ]",
+        ".br",
+        ".B specd",
+        ".I command",
+        ".B \\-\\-help",
+        ".br",
+        ".B specd \\-\\-version",
+        ".SH DESCRIPTION",
+        _text(DESCRIPTION),
         ".SH COMMANDS",
     ]
     for load in COMMANDS.values():
         lines += _command(load().parser())
-    lines.append(".SH ENVIRONMENT")
-    for name, about in ENVIRONMENT.items():
-        lines += [".TP", f".B {_text(name)}", _text(about)]
-    lines.append(".SH EXIT STATUS")
-    for code, about in EXIT_CODES.items():
-        lines += [".TP", f".B {code}", _text(about)]
+    lines += _listed("FILES", FILES)
+    lines += _listed("ENVIRONMENT", ENVIRONMENT)
+    lines += _listed("EXIT STATUS", EXIT_CODES)
     return "\n".join(lines) + "\n"
 
 
+def _listed(heading: str, told: Mapping[str, str]) -> list[str]:
+    lines = [f".SH {heading}"]
+    for name, about in told.items():
+        lines += [".TP", f".B {_text(name)}", _text(about)]
+    return lines
+
+
 def _command(made: argparse.ArgumentParser) -> list[str]:
-    usage = re.sub(r"\s+", " ", made.format_usage().removeprefix("usage: ")).strip()
-    lines = [f".SS {_text(made.prog)}", _text(made.description or ""), ".PP", f".B {_text(usage)}"]
+    lines = [f".SS {_text(made.prog)}", _text(made.description or ""), ".PP", _usage(made)]
     for action in made._actions:  # noqa: SLF001 - argparse offers no public way to list them
-        if action.help in (None, argparse.SUPPRESS) or action.dest == "help":
-            continue
         if isinstance(action.choices, dict):
             for verb, inner in action.choices.items():
-                lines += [".TP", f".B {_text(verb)}", _text(_about(action, verb, inner))]
-            continue
-        name = ", ".join(action.option_strings) or str(action.metavar or action.dest)
-        takes = action.nargs != 0 and action.option_strings
-        value = f" {action.metavar or action.dest.upper()}" if takes else ""
-        lines += [".TP", f".B {_text(name + value)}", _text(action.help or "")]
-    if made.epilog:
-        lines += [".PP", _text(made.epilog)]
+                lines += [".TP", _usage(inner), _text(_about(action, verb, inner))]
+                told = [line for each in inner._actions for line in _argument(each)]  # noqa: SLF001
+                lines += [".RS", *told, ".RE"] if told else []
+        else:
+            lines += _argument(action)
+    for heading, items in arguments.sections(made.epilog or ""):
+        lines += [".PP", _text(f"{heading.capitalize()}:")]
+        lines += [f".br\n{_text(f'  {item}')}" for item in items]
     return lines
+
+
+def _usage(made: argparse.ArgumentParser) -> str:
+    usage = re.sub(r"\s+", " ", made.format_usage().removeprefix("usage: ")).strip()
+    return f".B {_text(usage.replace(' [-h]', '', 1))}"
+
+
+def _argument(action: argparse.Action) -> list[str]:
+    if action.help in (None, argparse.SUPPRESS) or action.dest == "help":
+        return []
+    name = ", ".join(action.option_strings) or str(action.metavar or action.dest)
+    takes = action.nargs != 0 and action.option_strings
+    value = f" {action.metavar or action.dest.upper()}" if takes else ""
+    return [".TP", f".B {_text(name + value)}", _text(action.help or "")]
 
 
 def _about(action: argparse.Action, verb: str, inner: argparse.ArgumentParser) -> str:

@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         prog="specd pairs",
         description="Show which installed models may draft for which, and which drafts are worth a "
         "benchmark. Models with one and the same tokenizer stand together.",
-        epilog="exit code: 0 shown, 2 bad input. example: specd pairs; specd pairs --json",
+        epilog="examples: specd pairs; specd pairs --json; exit code: 0 shown, 2 bad input",
     )
     made.add_argument("--all", action="store_true", help="list every main, however many there are")
     made.add_argument("--json", action="store_true", help="print everything as JSON")
@@ -67,7 +67,8 @@ def look(store: VerdictStore, models: tuple[Model, ...], seen: world.Seen) -> Ov
     digests = {each.digest for each in known.values() if each.digest is not None}
     wanting = [model for model in _readable(models) if model.identifier not in known]
     if wanting or any((one, other) not in kinds for one in digests for other in digests):
-        print(f"reading the tokenizers of {len(wanting)} models …", file=sys.stderr)
+        if wanting:
+            print(f"reading the tokenizers of {len(wanting)} models …", file=sys.stderr)
         paths = [str(model.path) for model in _readable(models)]
         request = {**seen.stores.verdict_request([]), "models": paths}
         run_task("classes", request, limits=Limits(world.VERDICTS_S, world.WORKER_MEMORY))

@@ -8,7 +8,7 @@ import sys
 
 from specd import places
 from specd.cli import ask
-from specd.cli.paint import safe
+from specd.cli.paint import safe, short, width, wrap
 from specd.files.swap import SwapError
 from specd.reconcile.apply import describe, show
 from specd.reconcile.held import HeldKeys
@@ -85,11 +85,11 @@ def _list(journal: Journal, *, as_json: bool) -> int:
         print("specd has written nothing yet")
     for entry in entries:
         undone = " (undone)" if entry.state == "restored" else ""
-        print(
-            f"{entry.id:>5}  {entry.time[:19].replace('T', ' ')}  {safe(str(entry.path))}{undone}"
-        )
+        when = entry.time[:19].replace("T", " ")
+        what = f"{when} {short(str(entry.path))}{undone}"
+        print(f"{entry.id:>5}  {wrap(what, width(), ' ' * 7)}")
         for change in entry.changes:
-            print(f"       {safe(describe(change))}")
+            print(f"       {wrap(describe(change), width(), ' ' * 9)}")
     return 0
 
 

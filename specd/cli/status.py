@@ -13,9 +13,12 @@ from datetime import datetime
 from typing import Any
 
 from specd.cli import ask
-from specd.cli.paint import Ink, paint, safe, short, wants_colour, width, wrap
+from specd.cli.paint import Ink, paint, short, wants_colour, width, wrap
 
 HEALTHY, DEGRADED = 0, 1
+
+NARROW = 70
+"""Columns below which what is said of a condition stands below its name."""
 
 LONGEST_VALUE = 60
 """Characters shown of a value that was written; the path of a model in two folders fits."""
@@ -82,7 +85,7 @@ def _look(*, as_json: bool, indent: int | None) -> tuple[int, str]:
 
 def render(status: dict[str, Any], columns: int, *, colour: bool) -> str:
     """The screen: at most ``columns`` wide where words allow it."""
-    lines = [_headline(status, colour=colour), ""]
+    lines = [_headline(status, columns, colour=colour), ""]
     lines += [_condition(each, columns, colour=colour) for each in status["conditions"]]
     if status["pairs"]:
         lines += ["", paint("Pairs", "bold", colour=colour)]
@@ -92,17 +95,21 @@ def render(status: dict[str, Any], columns: int, *, colour: bool) -> str:
     return "\n".join(lines)
 
 
-def _headline(status: dict[str, Any], *, colour: bool) -> str:
+def _headline(status: dict[str, Any], columns: int, *, colour: bool) -> str:
     ink: Ink = "green" if status["state"] == "healthy" else "red"
-    state = paint(status["state"], ink, colour=colour)
-    home = short(status["home"] or "no LM Studio home")
-    paused = paint(" · paused", "yellow", colour=colour) if status.get("paused") else ""
-    return f"specd {status['version']}: {state}{paused} · up {_span(status['uptime_s'])} · {home}"
+    parts = [
+        f"specd {status['version']}: {status['state']}",
+        "paused" * status.get("paused", False),
+    ]
+    parts += [f"up {_span(status['uptime_s'])}", short(status["home"] or "no LM Studio home")]
+    line = wrap(" · ".join(filter(None, parts)), columns, "  ")
+    line = line.replace(status["state"], paint(status["state"], ink, colour=colour), 1)
+    return line.replace(" · paused", f" · {paint('paused', 'yellow', colour=colour)}", 1)
 
 
 def _condition(condition: dict[str, Any], columns: int, *, colour: bool) -> str:
     mark, ink = _MARKS[condition["status"]]
-    narrow = columns < 60
+    narrow = columns < NARROW
     indent = " " * (4 if narrow else 24)
     name = f"{condition['type']}\n{indent}" if narrow else f"{condition['type']:<20}  "
     lead = f"{paint(mark, ink, colour=colour)} {name}"
@@ -127,7 +134,7 @@ def _pair(pair: dict[str, Any], columns: int, *, colour: bool) -> str:
         gain += f", {_ago(pair['measured_at'])}"
     if pair.get("stale"):
         gain += f", stale: {', '.join(pair['stale'])}"
-    name = paint(safe(f"{pair['main']} ← {draft}"), "bold", colour=colour)
+    name = paint(wrap(f"{pair['main']} ← {draft}", columns, " " * 4), "bold", colour=colour)
     facts = f"{pair['verdict'] or 'no verdict yet'} · {length} · {gain}"
     lines = f"  {name}\n    {wrap(facts, columns, ' ' * 4)}"
     if pair.get("state") != "wanted" and pair.get("why"):
@@ -164,7 +171,9 @@ def _writes(status: dict[str, Any], columns: int) -> list[str]:
         return ["  none yet"]
     lines: list[str] = []
     for write in writes:
-        what = f"{_ago(write['time'])}: {short(write['path'])}"
+        # The headline says where LM Studio's home is.
+        path = write["path"].removeprefix(f"{status['home']}/")
+        what = f"{_ago(write['time'])}: {short(path)}"
         lines.append(f"{write['id']:>5}  {wrap(what, columns, ' ' * 7)}")
         lines += [
             f"{' ' * 7}{wrap(_changed(change), columns, ' ' * 9)}" for change in write["changes"]

@@ -10,8 +10,12 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from specd.demo.daemon import NotHeldError
+
+LEAD = 9
+"""Columns of a mark and the seconds a step took."""
 
 
 @dataclass(slots=True)
@@ -53,12 +57,22 @@ class Narrator:
             step.seconds = round(time.perf_counter() - began, 2)
             mark = "[green]✓[/]" if step.ok else "[red]✗[/]"
             took = f"[dim]{step.seconds:5.1f} s[/]"
-            told = f"{mark} {took}  [bold]{escape(name)}[/]  {escape(step.says)}"
-            self.console.print(told, soft_wrap=True)
+            self._tell(f"{mark} {took}", f"[bold]{escape(name)}[/]  {escape(step.says)}")
 
     def note(self, text: str) -> None:
         """An indented line below the last step."""
-        self.console.print(f"           {escape(text)}", soft_wrap=True)
+        self._tell(" " * LEAD, escape(text))
+
+    def _tell(self, lead: str, text: str) -> None:
+        """``text`` behind ``lead``; on a terminal its later lines stay behind it too."""
+        if not self.console.is_terminal:
+            self.console.print(f"{lead}  {text}", soft_wrap=True)
+            return
+        columns = Table.grid(padding=(0, 2, 0, 0))
+        columns.add_column(no_wrap=True, min_width=LEAD)
+        columns.add_column()
+        columns.add_row(lead, text)
+        self.console.print(columns)
 
     def show(self, text: str) -> None:
         """A screen of somebody else's, set apart."""

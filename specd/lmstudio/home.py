@@ -35,8 +35,8 @@ class NoHome:
     def __str__(self) -> str:
         looked = ", ".join(str(path) for path in self.looked)
         return (
-            f"no LM Studio home: {self.reason} (looked at {looked}); start LM Studio once, or set "
-            "home under [lmstudio] in specd.toml"
+            f"no LM Studio home: {self.reason}; start LM Studio once, or set home under [lmstudio] "
+            f"in specd.toml (looked at {looked})"
         )
 
 

@@ -40,6 +40,16 @@ def test_a_cache_that_agrees_stays_where_it_is(seeded: Sandbox) -> None:
     assert cache(seeded).read_bytes() == before
 
 
+def test_without_a_verb_it_shows(seeded: Sandbox) -> None:
+    ran = seeded.specd("cache")
+    assert (ran.returncode, ran.stderr.count("specd:")) == (0, 0)
+    assert ran.stdout == seeded.specd("cache", "show").stdout
+    told = " ".join(ran.stdout.split())
+    assert told.startswith("LM Studio's cache agrees with specd's verdicts on 1 main (")
+    # What is known already is not read again, nor said to be.
+    assert seeded.specd("pairs").stderr == ""
+
+
 def test_what_it_lists_wrongly_and_what_it_leaves_out_is_shown(seeded: Sandbox) -> None:
     cache(seeded).write_text(json.dumps({QWEN2_5_3B: [QWEN3_1_7B], MAIN: [DRAFT]}))
     code, found = shown(seeded)

@@ -10,6 +10,7 @@ import pytest
 
 from specd.cli import completion, man
 from specd.cli.commands import COMMANDS
+from specd.service import launchd, systemd
 
 
 @pytest.fixture
@@ -103,6 +104,22 @@ def test_the_manual_page_tells_every_command_and_flag() -> None:
         for action in load().parser()._actions:
             for flag in () if action.dest == "help" else action.option_strings:
                 assert flag in page
+
+
+def test_the_manual_page_tells_verbs_with_their_arguments_and_where_files_lie() -> None:
+    page = man.page().replace("\\-", "-")
+    for verb in ("init [--print]", "show [--json]", "path", "set KEY VALUE"):
+        assert f"\n.B specd config {verb}\n" in page
+    assert "\n.B specd cache refresh [--force] [--json]\n" in page
+    assert page.index(".SH DESCRIPTION") < page.index(".SH COMMANDS") < page.index(".SH FILES")
+    assert str(systemd.file()).replace(str(Path.home()), "~") in page
+    assert f"~/Library/LaunchAgents/{launchd.LABEL}.plist" in page
+
+
+def test_each_example_and_each_exit_code_has_a_line_of_the_manual_page_to_itself() -> None:
+    lines = man.page().replace("\\-", "-").splitlines()
+    assert "  specd status --json | jq .state" in lines
+    assert "  3 specd is not running" in lines
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from specd.cli import arguments
-from specd.cli.commands import COMMANDS
+from specd.cli.commands import COMMANDS, HEADINGS
 from specd.cli.main import main, usage
 
 
@@ -50,3 +50,21 @@ def test_help_fits_the_terminal(
 def test_the_list_of_commands_names_them_all(capsys: pytest.CaptureFixture[str]) -> None:
     for name in COMMANDS:
         assert re.search(rf"(?m)^  {name} +\w", usage())
+
+
+def test_the_list_begins_with_where_to_begin_and_has_its_headings(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([]) == 2
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", f"{usage()}\n")
+    assert usage().splitlines()[2].startswith("`specd install` sets everything up")
+    for first, heading in HEADINGS.items():
+        assert f"\n\n{heading}:\n  {first} " in usage()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_can_be_asked_for_as_a_command(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = helped(name, capsys)
+    assert main(["help", name]) == 0
+    assert capsys.readouterr().out == text

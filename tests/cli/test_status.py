@@ -161,20 +161,27 @@ def test_the_last_writes_are_shown_with_time_file_key_and_both_values() -> None:
     writes = [WRITE, {**WRITE, "id": 7, "path": path, "changes": [draft]}]
     shown = status.render(answer(last_writes=writes), 80, colour=False)
     lines = shown[shown.index("Last writes") :].splitlines()
-    assert re.fullmatch(r"   12  \d+ \w+ ago: /home/ada/.lmstudio/settings.json", lines[1])
+    assert re.fullmatch(r"   12  \d+ \w+ ago: settings.json", lines[1])
     assert lines[2] == "       speculativeDecoding: (unset) → true"
-    assert lines[3].startswith("    7  ")
+    assert re.fullmatch(r"    7  \d+ \w+ ago: \.internal/.*/q/qwen3-8b\.json", lines[3])
     told = " ".join(" ".join(lines).split())
     assert f'"publisher/{"long" * 12}… → "qwen3-0.6b"' in told
     assert lines[-3] == "  `specd restore NUMBER` undoes one"
     assert "Last writes\n  none yet\n" in status.render(answer(), 80, colour=False)
 
 
+def test_on_a_narrow_terminal_what_is_said_stands_below_the_names() -> None:
+    shown = status.render(answer(pairs=[PAIR], paused=True), 40, colour=False)
+    assert shown.startswith("specd 0.1.0: healthy · paused · up 2 h\n  · /home/ada/.lmstudio\n")
+    assert "✓ SettingsApplied\n    every wanted value stands\n" in shown
+
+
 def test_paths_under_the_home_directory_are_written_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ada")
-    shown = status.render(answer(last_writes=[WRITE]), 80, colour=False)
+    elsewhere = {**WRITE, "path": "/home/ada/dotfiles/settings.json"}
+    shown = status.render(answer(last_writes=[elsewhere]), 80, colour=False)
     assert "up 2 h · ~/.lmstudio" in shown
-    assert "~/.lmstudio/settings.json" in shown
+    assert "~/dotfiles/settings.json" in shown
     elsewhere = answer(home="/backup/home/ada/.lmstudio")
     assert "/backup/home/ada/.lmstudio" in status.render(elsewhere, 80, colour=False)
 
