@@ -8,15 +8,16 @@ costs a few ``stat`` calls and reads no model. Everything here may be deleted; i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from specd.lmstudio.model import Model
 from specd.tokenizer import engine, others
@@ -25,6 +26,8 @@ from specd.tokenizer.verdict import Segmentation, Verdict, VerdictKind, from_rec
 
 VERSION = 1
 """Raised when the same files are to give other fingerprints or verdicts."""
+
+_Told = TypeVar("_Told")
 
 _TELLING = (".json", ".model", ".tiktoken", ".txt", ".safetensors", ".gguf", ".jinja")
 _WEIGHTS = (".safetensors", ".gguf")
@@ -70,6 +73,7 @@ class VerdictStore:
     def __init__(self, directory: Path) -> None:
         self._path = directory / "tokenizers.db"
         self._open: sqlite3.Connection | None = None
+        self._inode: tuple[int, int] | None = None
         self._known: dict[str, tuple[str, Known]] = {}
         self._verdicts: dict[tuple[str, str], Verdict] = {}
 
@@ -103,19 +107,16 @@ class VerdictStore:
         name, looks = str(path), identity(path)
         kept = self._known.get(name)
         if kept is None or kept[0] != looks:
-            row = self._one("SELECT looks, record FROM models WHERE path = ?", name)
-            if row is None or row[0] != looks:
+            kept = self._one("SELECT looks, record FROM models WHERE path = ?", _seen, name)
+            if kept is None or kept[0] != looks:
                 return None
-            kept = looks, Known(**json.loads(row[1]))
             self._known[name] = kept
         return kept[1]
 
     def all_known(self) -> None:
         """Read every model's record at once, for callers who will ask for most of them."""
-        for path, looks, record in self._database().execute(
-            "SELECT path, looks, record FROM models"
-        ):
-            self._known[path] = looks, Known(**json.loads(record))
+        query = "SELECT path, looks, record FROM models"
+        self._known.update(self._rows(query, lambda row: (row[0], _seen(row[1:]))))
 
     def keep_model(self, path: Path, looks: str, known: Known) -> None:
         """Keep what was read; ``looks`` is the model's ``identity`` before it was read."""
@@ -127,15 +128,19 @@ class VerdictStore:
         """What two fingerprints, named by their digests, say of each other."""
         found = self._verdicts.get((main, draft))
         if found is None:
-            row = self._one("SELECT record FROM verdicts WHERE main = ? AND draft = ?", main, draft)
-            if row is None:
-                return None
-            found = self._verdicts[main, draft] = from_record(json.loads(row[0]))
+            found = self._one(
+                "SELECT record FROM verdicts WHERE main = ? AND draft = ?",
+                lambda row: from_record(json.loads(row[0])),
+                main,
+                draft,
+            )
+            if found is not None:
+                self._verdicts[main, draft] = found
         return found
 
     def kinds(self) -> dict[tuple[str, str], VerdictKind]:
         """Every kept verdict's kind, by the digests of main and draft."""
-        rows = self._database().execute("SELECT main, draft, kind FROM verdicts")
+        rows = self._rows("SELECT main, draft, kind FROM verdicts", lambda row: row)
         return {(main, draft): kind for main, draft, kind in rows}
 
     def keep_verdict(self, main: str, draft: str, verdict: Verdict) -> None:
@@ -146,11 +151,8 @@ class VerdictStore:
 
     def cache(self, main: Known) -> Trimmable | None:
         """What mlx-lm says of a main's KV cache, None when nobody has asked this version of it."""
-        row = self._one("SELECT record FROM caches WHERE config = ?", _asked(main.config))
-        if row is None:
-            return None
-        told = json.loads(row[0])
-        return Trimmable(**{**told, "kinds": tuple(told["kinds"])})
+        query = "SELECT record FROM caches WHERE config = ?"
+        return self._one(query, _trimmable, _asked(main.config))
 
     def keep_cache(self, main: Known, cache: Trimmable) -> None:
         """Keep what mlx-lm said."""
@@ -158,18 +160,8 @@ class VerdictStore:
 
     def proof(self, main: Known, draft: Known) -> Proof | None:
         """What MLX said of models of this content, with the MLX that is installed now."""
-        row = self._one(
-            "SELECT record FROM proofs WHERE pair = ?", _asked(main.content, draft.content)
-        )
-        if row is None:
-            return None
-        told = json.loads(row[0])
-        return Proof(
-            **{
-                **told,
-                "segmentation": told["segmentation"] and Segmentation(**told["segmentation"]),
-            }
-        )
+        query = "SELECT record FROM proofs WHERE pair = ?"
+        return self._one(query, _proof, _asked(main.content, draft.content))
 
     def proven(self, main: Model, draft: Model) -> Proof | None:
         """What MLX said of a pair whose files are as they were then."""
@@ -188,22 +180,55 @@ class VerdictStore:
             self._open.close()
             self._open = None
 
-    def _one(self, query: str, *values: str) -> Any:
-        return self._database().execute(query, values).fetchone()
+    def _one(self, query: str, understand: Callable[[Any], _Told], *values: str) -> _Told | None:
+        """What the row says; None where there is none, or no longer what was written."""
+        return next(iter(self._rows(query, understand, *values)), None)
+
+    def _rows(self, query: str, understand: Callable[[Any], _Told], *values: str) -> list[_Told]:
+        with self._sound():
+            return [understand(row) for row in self._database().execute(query, values)]
+        return []
 
     def _put(self, table: str, values: tuple[str, ...]) -> None:
         places = ", ".join("?" * len(values))
-        with self._database() as database:
-            database.execute(f"INSERT OR REPLACE INTO {table} VALUES ({places})", values)  # noqa: S608 - the table names stand in this file
+        for _ in range(2):
+            with self._sound(), self._database() as database:
+                database.execute(f"INSERT OR REPLACE INTO {table} VALUES ({places})", values)  # noqa: S608 - the table names stand in this file
+                return
+
+    @contextlib.contextmanager
+    def _sound(self) -> Iterator[None]:
+        """A file that is not understood, or another version's, is given up, and the block ended.
+
+        It holds nothing that cannot be worked out again.
+        """
+        try:
+            yield
+        except (sqlite3.Error, ValueError, TypeError, KeyError, AttributeError) as error:
+            mine = isinstance(error, sqlite3.ProgrammingError | UnicodeEncodeError)
+            if mine or getattr(error, "sqlite_errorcode", 0) & 0xFF in _NOT_THE_FILE:
+                raise
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self.close()
+        self._known.clear()
+        self._verdicts.clear()
+        if _inode(self._path) == self._inode:  # otherwise somebody else has begun anew already
+            for end in ("", "-wal", "-shm"):
+                self._path.with_name(self._path.name + end).unlink(missing_ok=True)
 
     def _database(self) -> sqlite3.Connection:
         if self._open is None:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            made = sqlite3.connect(self._path, timeout=10)
+            self._inode = _inode(self._path)
             try:
-                self._open = _connect(self._path)
-            except sqlite3.DatabaseError:
-                # Broken, or of another version: it holds nothing that cannot be worked out again.
-                self._path.unlink(missing_ok=True)
-                self._open = _connect(self._path)
+                _prepare(made)
+            except BaseException:
+                made.close()
+                raise
+            self._open = made
         return self._open
 
 
@@ -301,17 +326,49 @@ _TABLES = (
 )
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    database = sqlite3.connect(path, timeout=10)
+_NOT_THE_FILE = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+)
+"""Errors that say nothing of what the file holds: another process, the disk, the permissions."""
+
+
+def _prepare(database: sqlite3.Connection) -> None:
     database.execute("PRAGMA journal_mode = WAL")
     (kept,) = database.execute("PRAGMA user_version").fetchone()
     if kept not in (0, VERSION):
-        database.close()
-        raise sqlite3.DatabaseError(f"{path} holds another version's work")
+        raise sqlite3.DatabaseError("another version's work")
     if kept == 0:
         with database:
             for table in _TABLES:
                 database.execute(f"CREATE TABLE IF NOT EXISTS {table} WITHOUT ROWID")
             database.execute(f"PRAGMA user_version = {VERSION}")
-    return database
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
+
+
+def _seen(row: Any) -> tuple[str, Known]:
+    looks, record = row
+    return looks, Known(**json.loads(record))
+
+
+def _trimmable(row: Any) -> Trimmable:
+    told = json.loads(row[0])
+    return Trimmable(**{**told, "kinds": tuple(told["kinds"])})
+
+
+def _proof(row: Any) -> Proof:
+    told = json.loads(row[0])
+    split = told["segmentation"]
+    return Proof(**{**told, "segmentation": split and Segmentation(**split)})

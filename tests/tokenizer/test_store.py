@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import os
+import sqlite3
 import time
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import pytest
 
 from specd.tokenizer import store
 from specd.tokenizer.engine import Trimmable
-from specd.tokenizer.store import Proof, VerdictStore
+from specd.tokenizer.store import Known, Proof, VerdictStore
 from specd.worker.tasks_tokenizer import classes, verdicts
 from tests.conftest import Figures
 from tests.tokenizer import folders
@@ -147,6 +150,55 @@ def test_a_broken_file_is_made_anew(tmp_path: Path, pair: tuple[Path, Path]) -> 
     compare(tmp_path / "cache", *pair)
     main, draft = model("Main", pair[0], size_bytes=8), model("Draft", pair[1], size_bytes=1)
     assert VerdictStore(tmp_path / "cache").lookup(main, draft) is not None
+
+
+def test_cut_or_flipped_anywhere_it_says_what_it_said_or_is_made_anew(
+    tmp_path: Path, pair: tuple[Path, Path], figures: Figures
+) -> None:
+    cache = tmp_path / "cache"
+    compare(cache, *pair)
+    gc.collect()
+    path = cache / "tokenizers.db"
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode = DELETE")
+    sound = path.read_bytes()
+    main, draft = model("Main", pair[0], size_bytes=8), model("Draft", pair[1], size_bytes=1)
+    points = anew = 0
+    for at in range(0, len(sound), len(sound) // 80):
+        for left in cache.iterdir():
+            left.unlink()
+        broken = bytearray(sound)
+        broken[at] ^= 1 << points // 2 % 8
+        path.write_bytes(sound[:at] if points % 2 else bytes(broken))
+        points += 1
+        kept = VerdictStore(cache)
+        found = kept.lookup(main, draft)
+        if found is None:
+            anew += 1
+            compare(cache, *pair)
+            # One that had the broken file open finds what was made anew in its place.
+            found = kept.lookup(main, draft)
+        assert found is not None
+        assert found.kind == "compatible"
+        kept.close()
+    figures(points=points, made_anew=anew)
+
+
+def test_a_file_that_another_process_writes_is_not_given_up(
+    tmp_path: Path, pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda path, **_: connect(path, timeout=0))
+    compare(tmp_path / "cache", *pair)
+    path = tmp_path / "cache" / "tokenizers.db"
+    inode = path.stat().st_ino
+    with contextlib.closing(connect(path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        kept = VerdictStore(tmp_path / "cache")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            kept.keep_model(pair[0], "looks", Known(None, "", ""))
+        kept.close()
+    assert path.stat().st_ino == inode
 
 
 def test_the_number_of_verdicts_grows_with_tokenizers_and_not_with_pairs(tmp_path: Path) -> None:
