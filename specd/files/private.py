@@ -111,6 +111,20 @@ def set_aside(path: Path, *, by: Callable[[Path, Path], None] = move_to_free_nam
             return aside
 
 
+def name_twice(one: Path, other: Path) -> None:
+    """Give the file ``one`` the name ``other`` as well; where there are no links, instead.
+
+    Raises:
+        FileExistsError: something has that name.
+    """
+    try:
+        os.link(one, other, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError:
+        move_to_free_name(one, other)
+
+
 def sweep(directory: Path) -> None:
     """Remove what a crash in the middle of ``write`` left here; nobody else writes meanwhile."""
     with contextlib.suppress(OSError):

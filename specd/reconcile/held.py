@@ -66,7 +66,8 @@ class HeldKeys:
         if problem is None:
             return None
         known = held | self._taken_back()
-        aside = private.set_aside(self._path)
+        # Kept under both names until it is written anew: killed between, nothing is forgotten.
+        aside = private.set_aside(self._path, by=private.name_twice)
         self._write(known)
         return (
             f"{self._path} was broken ({problem}) and lies at {aside} now; every value that was "

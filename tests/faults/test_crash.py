@@ -288,6 +288,42 @@ def test_killed_at_any_point_of_setting_a_value_in_specd_toml(root: Path, figure
     figures(points=every_point(lay_out, work, check))
 
 
+def test_killed_at_any_point_of_mending_the_held_values_none_is_forgotten(
+    root: Path, figures: Figures
+):
+    home = Home(root / "all").lay_out_applied()
+    home.restore()
+    taken_back = Stores.open(home.state)
+    known = taken_back.held()
+    taken_back.close()
+    assert len(known) > 3
+    restored = root / "restored"
+    shutil.copytree(home.root, restored, symlinks=True)
+
+    def lay_out() -> None:
+        shutil.rmtree(home.root)
+        shutil.copytree(restored, home.root)
+        (home.state / "holds.json").write_bytes(b'[["cut off')
+
+    def work() -> None:
+        stores = Stores.open(home.state)
+        stores.held_keys.hold(home.settings, ["another"])
+
+    def check() -> None:
+        stores = home.restart()
+        assert stores.held() >= known
+        contents = [each.read_bytes() for each in home.state.glob("holds.json.broken-*")]
+        assert contents == [b'[["cut off'] * len(contents)
+        assert contents
+        assert {*names(home.state)} - {"journal"} == {
+            "holds.json",
+            *(each.name for each in home.state.glob("holds.json.broken-*")),
+        }
+        stores.close()
+
+    figures(points=every_point(lay_out, work, check))
+
+
 @pytest.mark.parametrize("meanwhile", ["nobody", "in place", "rename"])
 def test_killed_at_any_point_of_moving_the_draft_cache_aside_it_is_there_or_aside_with_its_copy(
     root: Path, meanwhile: str, figures: Figures
