@@ -540,6 +540,8 @@ class Daemon:
     # -- what others may see ------------------------------------------------------------------
 
     def _publish(self) -> None:
+        if isinstance(self._home, NoHome) and not self._home.looked:
+            return  # nothing has been seen yet, and what was known at the last stop still is
         rec = self._reconciler
         last = self._stores.journal.last_write()
         facts = Facts(

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from specd.cli import ask, diff, world
-from specd.cli.paint import safe
+from specd.cli.paint import safe, short
 from specd.reconcile.apply import describe
 from specd.reconcile.reconciler import Reconciler
 
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     for entry in filter(None, map(seen.stores.journal.get, written)):
         for change in entry.changes:
             undo = f"(undo: specd restore {entry.id})"
-            print(f"{safe(str(entry.path))}: {safe(describe(change))} {undo}")
+            print(f"{short(str(entry.path))}: {safe(describe(change))} {undo}")
     if not written and not problems:
         print("nothing to change")
     stuck = [pair for pair in pairs if pair.state in ("missing", "refused", "waiting")]

@@ -260,7 +260,11 @@ def log(patient: Patient) -> Finding:
             "log", "fail", f"{path} cannot be read: {error.strerror}", f"chmod 600 {path}"
         )
     errors = [entry for entry in graves if entry.level == "error"]
-    says = f"{len(errors)} errors and {len(graves) - len(errors)} warnings in the last day"
+    warnings = len(graves) - len(errors)
+    says = (
+        f"{len(errors)} error{'s'[: len(errors) != 1]} and {warnings} "
+        f"warning{'s'[: warnings != 1]} in the last day"
+    )
     if errors:
         last = errors[-1].as_json()["message"]
         return Finding("log", "note", f"{says}; `specd logs --level error` shows them: {last}")

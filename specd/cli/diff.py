@@ -47,9 +47,10 @@ def print_plan(made: Plan, pairs: tuple[WantedPair, ...], *, as_json: bool) -> N
         print(unified_diff(edit, colour=wants_colour()), end="")
     for blocked in made.blocked:
         print(f"specd: {blocked.why}", file=sys.stderr)
-    for _, change in made.held:
+    if made.held:
+        held = ", ".join(change.key for _, change in made.held)
         print(
-            f"specd: {change.key} is left alone since you restored it; `specd apply` sets it again",
+            f"specd: left alone since you restored it: {held}; `specd apply` sets it again",
             file=sys.stderr,
         )
     for pair in pairs:

@@ -100,7 +100,8 @@ def usage() -> str:
             lines += ["", f"{HEADINGS[name]}:"]
         about = (load().parser().description or "").split(". ")[0].split(": ")[0].rstrip(".")
         lines.append(f"  {name:<12} {wrap(about, width(), ' ' * 15)}")
-    lines += ["", "`specd COMMAND --help` says more; `specd --version` prints the version."]
+    more = "`specd COMMAND --help` says more; `specd --version` prints the version."
+    lines += ["", wrap(more, width(), "")]
     return "\n".join(lines)
 
 

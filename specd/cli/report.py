@@ -15,6 +15,7 @@ from specd.bench.use import by_pair
 from specd.cli import ask, logbook, world
 from specd.cli.report_page import Report, Write, page
 from specd.cli.report_use import RealUse
+from specd.files import private
 from specd.files.swap import SwapError, update
 from specd.lmstudio import names
 from specd.reconcile.apply import show
@@ -58,9 +59,11 @@ def run(args: argparse.Namespace) -> int:
     named = Path(args.output) if args.output else places.state_dir() / "report.html"
     path = named.expanduser().absolute()
     try:
-        if not args.output:
+        if args.output:
+            update(path, lambda _: text.encode(), before_write=lambda _path, _before, _after: None)
+        else:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        update(path, lambda _: text.encode(), before_write=lambda _path, _before, _after: None)
+            private.write(path, text.encode(), durable=False)
     except (OSError, SwapError) as problem:
         print(f"specd: the report cannot be written: {problem}", file=sys.stderr)
         return 2

@@ -168,7 +168,7 @@ def in_use(used: dict[str, Any]) -> str:
 def _writes(status: dict[str, Any], columns: int) -> list[str]:
     writes = status["last_writes"]
     if not writes:
-        return ["  none yet"]
+        return [f"  {wrap('nothing that specd wrote stands in the files now', columns, '  ')}"]
     lines: list[str] = []
     for write in writes:
         # The headline says where LM Studio's home is.

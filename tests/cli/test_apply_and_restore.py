@@ -77,7 +77,9 @@ def test_what_was_restored_is_left_alone_until_apply_asks_for_it(seed: Sandbox) 
     seed.specd("restore", "--all")
     shown = seed.specd("diff")
     assert (shown.returncode, shown.stdout) == (0, "")
-    assert "speculativeDecoding is left alone since you restored it" in shown.stderr
+    assert shown.stderr.startswith("specd: left alone since you restored it: ")
+    assert " speculativeDecoding, " in shown.stderr
+    assert shown.stderr.endswith("; `specd apply` sets it again\n")
     assert seed.specd("apply").returncode == 0
     assert seed.read()["speculativeDecoding"] is True
 

@@ -167,7 +167,9 @@ def test_the_last_writes_are_shown_with_time_file_key_and_both_values() -> None:
     told = " ".join(" ".join(lines).split())
     assert f'"publisher/{"long" * 12}… → "qwen3-0.6b"' in told
     assert lines[-3] == "  `specd restore NUMBER` undoes one"
-    assert "Last writes\n  none yet\n" in status.render(answer(), 80, colour=False)
+    assert "Last writes\n  nothing that specd wrote stands in the files now\n" in status.render(
+        answer(), 80, colour=False
+    )
 
 
 def test_on_a_narrow_terminal_what_is_said_stands_below_the_names() -> None:

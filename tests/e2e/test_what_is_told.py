@@ -6,6 +6,7 @@ import json
 import os
 import re
 import threading
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,30 @@ def test_a_condition_that_turns_false_reaches_the_desktop_when_asked_for(
     until(lambda: shown.exists() and "SettingsApplied" in Path(shown).read_text(), "it is shown")
     lines = shown.read_text().splitlines()
     assert lines[:3] == ["--app-name=specd", "--", "specd: SettingsApplied"]
+
+
+def test_a_restart_makes_no_news_of_what_was_known(sandbox: Sandbox) -> None:
+    sandbox.running()
+    until(lambda: sandbox.condition("SettingsApplied")["status"] == "true", "all is well")
+    before = {each["type"]: each["since"] for each in sandbox.status()["conditions"]}
+    # Since when is told in seconds; a restart within one could not be told from none.
+    until(lambda: _now() > max(before.values()), "a second has passed")
+    sandbox.stop()
+    sandbox.start()
+    for kind in ("ConfigValid", "HomeFound", "SettingsApplied", "Uncontended"):
+        assert sandbox.condition(kind)["since"] == before[kind], kind
+    after = logged(sandbox)
+    started = max(n for n, line in enumerate(after) if line["message"].endswith(" started"))
+    news = [line["message"] for line in after[started:]]
+    assert not [each for each in news if each.startswith(("HomeFound", "SettingsApplied"))]
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def test_the_report_in_the_state_directory_is_its_owners_alone(sandbox: Sandbox) -> None:
+    sandbox.running()
+    done = sandbox.specd("report")
+    assert done.stdout == f"{sandbox.state / 'report.html'}\n"
+    assert (sandbox.state / "report.html").stat().st_mode & 0o777 == 0o600
