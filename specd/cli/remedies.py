@@ -23,6 +23,7 @@ STEPS: dict[tuple[str, str], str] = {
     ("PairsConfigured", "BackingOff"): "stop the program that changes it; see Uncontended",
     ("PairsConfigured", "Drifted"): "nothing: specd writes it at once; `specd diff` shows what",
     ("TokenizersCompatible", "Incompatible"): 'draft = "auto" takes a proven one instead',
+    ("TokenizersCompatible", "FilesUnreadable"): "download that model again",
     ("EngineWillSpeculate", "EngineRefuses"): "take another main or draft; `specd check` says why",
     ("EngineWillSpeculate", "Parallel"): "load the model again with parallel = 1",
     ("ServerReachable", "Refused"): "put the token where specd runs ([lmstudio] token_env)",

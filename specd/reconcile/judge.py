@@ -115,7 +115,8 @@ def _tokenizers_compatible(facts: Facts, _: SpecdConfig) -> Finding:
     judged = [pair for pair in facts.pairs if pair.verdict is not None]
     bad = [pair for pair in judged if pair.verdict is not None and not pair.verdict.usable]
     if bad:
-        return "false", "Incompatible", _each(bad)
+        unread = all(pair.verdict is not None and pair.verdict.kind == "unknown" for pair in bad)
+        return "false", "FilesUnreadable" if unread else "Incompatible", _each(bad)
     undecided = [pair for pair in facts.pairs if pair.verdict is None and pair.draft is not None]
     waiting = [pair for pair in facts.pairs if pair.state == "waiting"]
     if undecided or waiting:
@@ -229,6 +230,8 @@ def _cache_agrees(facts: Facts, _: SpecdConfig) -> Finding:
     wrong: list[str] = []
     for pair in facts.pairs:
         if pair.main is None or pair.draft is None or pair.verdict is None:
+            continue
+        if pair.verdict.kind == "unknown":  # which contradicts nobody
             continue
         drafts = opinion.pairs.get(pair.main.identifier)
         if drafts is None:

@@ -81,6 +81,12 @@ def test_when_all_is_well_every_condition_is_true():
             "proven",
         ),
         (
+            {"pairs": (replace(PAIR, state="refused", verdict=verdict("unknown")),)},
+            "TokenizersCompatible",
+            "FilesUnreadable",
+            "proven",
+        ),
+        (
             {"pairs": (replace(PAIR, state="refused", verdict=verdict("unsupported")),)},
             "EngineWillSpeculate",
             "EngineRefuses",
@@ -151,6 +157,13 @@ def test_what_is_wrong_is_said_with_what_to_do(facts, kind, reason, said):
 )
 def test_what_could_not_be_seen_is_unknown_and_no_fault(facts, kind):
     assert judged(**facts)[kind].status == "unknown"
+
+
+@pytest.mark.parametrize("listed", [(), (SMALL.identifier,)])
+def test_a_pair_whose_files_do_not_tell_contradicts_no_cache(listed):
+    pair = replace(PAIR, state="refused", verdict=verdict("unknown"))
+    opinion = CacheOpinion({MAIN.identifier: listed})
+    assert judged(pairs=(pair,), opinion=opinion)["CacheAgrees"].status == "true"
 
 
 def test_parallel_requests_are_named_as_what_switches_speculation_off():
