@@ -99,3 +99,9 @@ class BenchResult:
     sampled: dict[str, float] = field(default_factory=dict)
     near_ties: int = 0
     draft_bytes: int = 0
+
+    @property
+    def measured_tps(self) -> float | None:
+        """Tokens per second with the draft, in the real runs; None when there were none."""
+        speedup = self.best.measured_speedup
+        return None if speedup is None else self.baseline_tps * speedup

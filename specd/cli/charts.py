@@ -29,12 +29,12 @@ def lengths(result: BenchResult, columns: int) -> str:
     name = "predicted" if result.engine == "mlx" else "tried"
     figure = _figure(columns, "draft tokens", "tokens/s")
     figure.set_x_limits(min_=0, max_=max(*xs, 1))
-    highest = max(*ys, _measured(result) or 0.0) * 1.3
+    measured = result.measured_tps
+    highest = max(*ys, measured or 0.0) * 1.3
     figure.set_y_limits(min_=0, max_=highest)
     figure.x_ticks_fkt = lambda low, _high: f"{low:.0f}"
     figure.y_ticks_fkt = lambda low, _high: f"{low:.1f}"
     figure.plot(xs, ys, label=name)
-    measured = _measured(result)
     tried = best.draft_tokens if best.tried is None else best.tried
     at = dict(shown).get(best.draft_tokens)
     if at is not None:
@@ -44,11 +44,6 @@ def lengths(result: BenchResult, columns: int) -> str:
     if measured is not None and tried:
         figure.scatter([tried], [measured], marker="●", label="measured")
     return _shown(figure)
-
-
-def _measured(result: BenchResult) -> float | None:
-    speedup = result.best.measured_speedup
-    return None if speedup is None else result.baseline_tps * speedup
 
 
 def speedups(runs: Sequence[Run], columns: int) -> str:

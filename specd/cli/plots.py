@@ -20,13 +20,17 @@ DASHES = ("none", "7 4", "2 4", "9 3 2 3", "4 4", "1 3")
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One point; ``low`` and ``high`` are the ends of its interval, ``says`` its words."""
+    """One point; ``low`` and ``high`` are the ends of its interval, ``says`` its words.
+
+    ``mark`` is what stands above it for everybody to see.
+    """
 
     x: float
     y: float
     says: str
     low: float | None = None
     high: float | None = None
+    mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,8 @@ def _drawn(series: Series, number: int, x: _Scale, y: _Scale) -> list[str]:
             f'<circle class="s{number}" cx="{x(point.x):.1f}" cy="{y(point.y):.1f}" r="4.5">'
             f"<title>{escape(point.says)}</title></circle>"
         )
+        if point.mark:
+            parts.append(_label(x(point.x), y(point.y) - 10, point.mark, "middle"))
     return parts
 
 

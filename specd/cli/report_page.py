@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from html import escape
 from typing import Any
@@ -80,6 +80,7 @@ def page(report: Report) -> str:
             _speedups(report.benchmarks),
             real_use(report.uses),
             _lengths(report.benchmarks),
+            _kinds(report.benchmarks),
             _drift(report.writes),
             "</main>",
             f"<footer><p>Made by specd {escape(report.version)}. {FOOTER}</p></footer>",
@@ -220,29 +221,11 @@ def _lengths(benchmarks: Sequence[BenchResult]) -> str:
     latest = [results[-1] for results in _by_pair(benchmarks).values() if results[-1].lengths]
     if not latest:
         return section(heading, "<p>Nothing has been measured yet.</p>")
-    series = [
-        Series(
-            f"{each.main} ← {each.draft}",
-            (
-                Point(0, each.baseline_tps, f"without a draft: {each.baseline_tps:.1f} tokens/s"),
-                *(
-                    Point(
-                        length.draft_tokens,
-                        length.predicted_tps,
-                        f"{length.draft_tokens} draft tokens: {length.predicted_tps:.1f} tokens/s, "
-                        f"{_accepted(length)}",
-                    )
-                    for length in each.lengths
-                    if length.draft_tokens
-                ),
-            ),
-        )
-        for each in latest
-    ]
+    series = [made for each in latest for made in (_foretold(each), _real(each)) if made]
     drawn = plot(
         heading,
-        "The latest benchmark of each pair: measured without a draft (0), and predicted from exact "
-        "replay for each draft length.",
+        "The latest benchmark of each pair: measured without a draft (0), predicted from exact "
+        "replay for each draft length, the best marked, and what real runs measured.",
         series,
         Axis("draft tokens", lambda value: f"{value:.0f}", zero=True, steps=WHOLE),
         Axis("tokens/s", lambda value: f"{value:g}", zero=True),
@@ -262,6 +245,59 @@ def _lengths(benchmarks: Sequence[BenchResult]) -> str:
     return section(
         heading, figure(drawn, series) + details("All lengths", table("Lengths", head, rows))
     )
+
+
+def _foretold(result: BenchResult) -> Series:
+    without = Point(0, result.baseline_tps, f"without a draft: {result.baseline_tps:.1f} tokens/s")
+    drafted = [
+        Point(
+            each.draft_tokens,
+            each.predicted_tps,
+            f"{each.draft_tokens} draft tokens: {each.predicted_tps:.1f} tokens/s, "
+            f"{_accepted(each)}",
+        )
+        for each in result.lengths
+        if each.draft_tokens
+    ]
+    points = [
+        replace(each, mark="best") if each.x == result.best.draft_tokens else each
+        for each in (without, *drafted)
+    ]
+    return Series(f"{result.main} ← {result.draft}", tuple(points))
+
+
+def _real(result: BenchResult) -> Series | None:
+    speed, best = result.measured_tps, result.best
+    tried = best.draft_tokens if best.tried is None else best.tried
+    if speed is None or not tried:
+        return None
+    says = f"measured with {tried} draft tokens: {speed:.1f} tokens/s"
+    name = f"{result.main} ← {result.draft}, measured"
+    return Series(name, (Point(tried, speed, says),), joined=False)
+
+
+def _kinds(benchmarks: Sequence[BenchResult]) -> str:
+    """Acceptance of each class of prompts: one number would hide that a story drafts badly."""
+    latest = [results[-1] for results in _by_pair(benchmarks).values()]
+    rows = [
+        [
+            f"<th scope='row'>{escape(f'{each.main} ← {each.draft}')}</th>",
+            cell(kind),
+            _share(told["acceptance"]),
+        ]
+        for each in latest
+        for kind, told in each.by_class.items()
+        if "acceptance" in told
+    ]
+    if not rows:
+        return ""
+    head = ["pair", "prompts", "draft tokens accepted"]
+    return section("What is accepted of which prompts", table("Acceptance", head, rows))
+
+
+def _share(of_one: float) -> str:
+    bar = f"<meter min='0' max='1' value='{of_one:.3f}' aria-label='accepted'></meter>"
+    return f"<td>{bar} {of_one:.0%}</td>"
 
 
 def _accepted(length: LengthResult) -> str:

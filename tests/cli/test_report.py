@@ -43,6 +43,7 @@ def benchmark(day: int, draft: str = "qwen3-0.6b") -> BenchResult:
         best=Best(3, speed, speed, (speed - 0.05, speed + 0.05)),
         text_equal=True,
         model_seconds=30.0,
+        by_class={"code": {"acceptance": 0.82}, "creative": {"acceptance": 0.41}},
     )
 
 
@@ -164,12 +165,26 @@ def test_what_comes_from_files_is_shown_as_text(report: Report) -> None:
 def test_every_plot_holds_its_figures(report: Report) -> None:
     text = page(report)
     circles = [a for tag, a in Elements(text).found if tag == "circle"]
-    # 6 benchmarks, the latest of each of 2 pairs with 1 + 6 lengths, 6 timed writes, and 4 weeks
-    # without a draft beside 3 with.
-    assert len(circles) == 6 + 2 * 7 + 6 + 4 + 3
+    # 6 benchmarks, the latest of each of 2 pairs with 1 + 6 lengths and what was measured, 6 timed
+    # writes, and 4 weeks without a draft beside 3 with.
+    assert len(circles) == 6 + 2 * (7 + 1) + 6 + 4 + 3
     assert "1.28× [1.23, 1.33]" in text
     assert "3 draft tokens: 22.5 tokens/s, 75% accepted" in text
     assert "1 Nov 2026 06:30:00, settings.json" not in text  # number 1 has no time taken
+
+
+def test_the_best_length_is_marked_beside_what_was_measured(report: Report) -> None:
+    text = page(replace(report, benchmarks=(benchmark(4),)))
+    (mark,) = re.findall(r'<text x="([\d.]+)"[^>]*>best</text>', text)
+    (best,) = re.findall(r'cx="([\d.]+)"[^>]*><title>3 draft tokens: 22.5 tokens/s', text)
+    (measured,) = re.findall(r'cx="([\d.]+)"[^>]*><title>measured with 3 draft tokens: 23.0', text)
+    assert mark == best == measured
+
+
+def test_what_is_accepted_is_told_by_kind_of_prompt(report: Report) -> None:
+    rows = rows_of(page(replace(report, benchmarks=(benchmark(4),))), "Acceptance")
+    pair = "qwen3-8b ← qwen3-0.6b"
+    assert rows == [[pair, "code", " 82%"], [pair, "creative", " 41%"]]
 
 
 def rows_of(text: str, caption: str) -> list[list[str]]:
