@@ -115,8 +115,9 @@ def _tokenizers_compatible(facts: Facts, _: SpecdConfig) -> Finding:
     judged = [pair for pair in facts.pairs if pair.verdict is not None]
     bad = [pair for pair in judged if pair.verdict is not None and not pair.verdict.usable]
     if bad:
-        unread = all(pair.verdict is not None and pair.verdict.kind == "unknown" for pair in bad)
-        return "false", "FilesUnreadable" if unread else "Incompatible", _each(bad)
+        if all(pair.verdict is not None and pair.verdict.kind == "unknown" for pair in bad):
+            return "false", "FilesUnreadable", _each(bad)
+        return "false", "Incompatible", _each(bad)
     undecided = [pair for pair in facts.pairs if pair.verdict is None and pair.draft is not None]
     waiting = [pair for pair in facts.pairs if pair.state == "waiting"]
     if undecided or waiting:
