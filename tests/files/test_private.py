@@ -81,6 +81,9 @@ def test_reading_writes_nothing_not_even_when_it_was(tmp_path: Path) -> None:
     os.utime(kept, ns=(1_000_000_000, 2_000_000_000))
     private.read(kept)
     assert kept.stat().st_atime_ns == 1_000_000_000
+    with pytest.raises(private.Broken):
+        private.read_json(kept)
+    assert kept.stat().st_atime_ns == 1_000_000_000
     kept.read_bytes()
     if kept.stat().st_atime_ns == 1_000_000_000:
         pytest.skip("this file system notes no reading")
