@@ -547,6 +547,7 @@ class Daemon:
         facts = Facts(
             config_problem=self._config_problem,
             config_path=self._config_path,
+            config_there=survey.is_there(self._config_path),
             home=self._home,
             models=self._world.models,
             model_problems=self._world.problems,

@@ -109,6 +109,8 @@ def backup_path(path: Path, version: int) -> Path:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
+    if not path.exists():
+        path.touch(mode=0o600)  # SQLite's log beside it takes over who may read it
     database = sqlite3.connect(path, timeout=WAIT_S, check_same_thread=False)
     try:
         database.execute("PRAGMA journal_mode = WAL")

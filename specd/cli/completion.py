@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
         "specd completion fish > ~/.config/fish/completions/specd.fish; "
         "exit code: 0 printed, 2 bad input",
     )
-    made.add_argument("shell", choices=tuple(SHELLS))
+    made.add_argument("shell", choices=tuple(SHELLS), metavar="{bash,zsh,fish}")
     return made
 
 

@@ -57,6 +57,7 @@ class Facts:
     config_problem: str | None
     config_path: Path
     home: Home | NoHome
+    config_there: bool = True
     models: tuple[Model, ...] = ()
     model_problems: tuple[str, ...] = ()
     pairs: tuple[WantedPair, ...] = ()

@@ -47,6 +47,8 @@ def _config_valid(facts: Facts, _: SpecdConfig) -> Finding:
             "Invalid",
             f"{facts.config_problem} — the last good configuration stays in force",
         )
+    if not facts.config_there:
+        return "true", "Defaults", f"there is none at {facts.config_path}: every default counts"
     return "true", "Parsed", f"{facts.config_path} is valid"
 
 

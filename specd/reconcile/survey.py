@@ -60,6 +60,14 @@ def last_good(state: Path) -> SpecdConfig | None:
         return None
 
 
+def is_there(path: Path) -> bool:
+    """Whether specd.toml exists; one that cannot be looked at does, and is told of as a problem."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
+
+
 def _kept(state: Path) -> Path:
     return state / "last-good.toml"
 

@@ -56,6 +56,13 @@ def test_a_row_comes_back_as_it_was_kept(kept: History) -> None:
     assert kept.run(number + 1) is None
 
 
+def test_it_is_its_owners_alone(path: Path, kept: History) -> None:
+    kept.latest("main", "draft")
+    beside = [each for each in path.parent.iterdir() if each.name.startswith(path.name)]
+    assert path in beside
+    assert {each.stat().st_mode & 0o777 for each in beside} == {0o600}
+
+
 def test_the_latest_of_a_pair_is_known_and_the_newest_come_first(kept: History) -> None:
     kept.add(RESULT, CONTEXT)
     kept.add(replace(RESULT, draft="other"), CONTEXT)

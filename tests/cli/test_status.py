@@ -84,13 +84,14 @@ def faults() -> set[tuple[str, str]]:
     reasons: dict[str, set[str]] = {}
     for function in (each for each in tree.body if isinstance(each, ast.FunctionDef)):
         reasons[function.name] = {
-            node.elts[1].value
+            str(reason.value)
             for node in ast.walk(function)
             if isinstance(node, ast.Tuple)
             and len(node.elts) == 3
             and isinstance(node.elts[0], ast.Constant)
             and node.elts[0].value == "false"
-            and isinstance(node.elts[1], ast.Constant)
+            for reason in _either(node.elts[1])
+            if isinstance(reason, ast.Constant)
         }
     for kind, judging in judge.JUDGES:
         mine = {(kind, reason) for reason in reasons[judging.__name__]}
@@ -101,6 +102,11 @@ def faults() -> set[tuple[str, str]]:
             mine |= {(kind, reason) for reason in ("ModelMissing", "PairRefused")}
         found |= mine
     return found
+
+
+def _either(reason: ast.expr) -> tuple[ast.expr, ...]:
+    """What a reason can be: ``A if … else B`` is either of two."""
+    return (reason.body, reason.orelse) if isinstance(reason, ast.IfExp) else (reason,)
 
 
 def test_every_condition_that_can_be_false_is_among_the_faults() -> None:

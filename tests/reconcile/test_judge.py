@@ -56,6 +56,12 @@ def test_when_all_is_well_every_condition_is_true():
     assert {kind: each.status for kind, each in judged().items()} == dict.fromkeys(judged(), "true")
 
 
+def test_a_specd_toml_that_is_not_there_is_not_called_valid():
+    found = judged(config_there=False)["ConfigValid"]
+    assert (found.status, found.reason) == ("true", "Defaults")
+    assert "there is none at" in found.message
+
+
 @pytest.mark.parametrize(
     ("facts", "kind", "reason", "said"),
     [
