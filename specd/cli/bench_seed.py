@@ -16,11 +16,12 @@ def table(result: BenchResult) -> str:
     after = "after" if confirmed else "predicted"
     lines = [f"  {'':<36}  {'before':>8}  {after:>9}  ({tried} draft tokens)"]
     for prompt in SEED:
-        figures = _figures(result, prompt.kind)
-        if figures is None:
-            continue
         how = ", streamed" if prompt.stream else ""
         name = f"{TESTS[prompt.kind]}: up to {prompt.max_tokens} tokens{how}"
+        figures = _figures(result, prompt.kind)
+        if figures is None:
+            lines.append(f"  {name:<36}  time was up before it; give --minutes more")
+            continue
         before, with_draft = figures
         lines.append(
             f"  {name:<36}  {before:>8.1f}  {with_draft:>9.1f}  {with_draft / before - 1:+.0%}"
@@ -43,7 +44,8 @@ def table(result: BenchResult) -> str:
     speedup = result.best.measured_speedup if confirmed else result.best.predicted_speedup
     gain = (speedup or 0.0) - 1
     reached = "less than" if gain < least else "more than" if gain > most else "within"
-    name = "both tests here" if confirmed else "both tests here, predicted"
+    name = f"{'both tests' if len(alone) == len(SEED) else 'what was run'} here"
+    name += "" if confirmed else ", predicted"
     lines.append(
         f"  {name:<36}  {both:>8.1f}  {both * (1 + gain):>9.1f}  {gain:+.0%}, {reached} the "
         "expectation"
