@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from specd.cli import ask, diff, world
+from specd.cli import ask, diff, orders, world
 from specd.cli.paint import safe, short
 from specd.reconcile.apply import describe
 from specd.reconcile.reconciler import Reconciler
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _by_the_daemon(seen: world.Seen) -> tuple[list[int], list[str]]:
     """Have a running daemon do it: it knows of nothing that is released behind its back."""
-    answer = ask.ask("POST", "/v1/apply", state=seen.state, timeout=120)
+    answer = orders.give("/v1/apply", None, state=seen.state, timeout=120)
     return answer["written"], answer["problems"]
 
 

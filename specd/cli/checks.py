@@ -20,10 +20,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import psutil
-
 from specd import __version__, config, places
-from specd.cli import ask, logbook
+from specd.cli import ask, logbook, orders
 from specd.config import ConfigError, SpecdConfig
 from specd.lmstudio import app, server_log, settings
 from specd.lmstudio import home as homes
@@ -178,34 +176,20 @@ def socket(patient: Patient) -> Finding:
 
 
 def lock(patient: Patient) -> Finding:
-    """Whether a process holds the state directory without answering.
-
-    The lock itself is not tried: a daemon that starts at that moment would find it taken.
-    """
+    """Whether a process holds the state directory without answering."""
     path = places.lock_path(patient.state)
     try:
-        told = path.read_text(encoding="ascii", errors="replace").strip()
-    except FileNotFoundError:
-        return Finding("lock", "ok", "no daemon has worked here yet")
+        if not path.exists():
+            return Finding("lock", "ok", "no daemon has worked here yet")
+        holder = orders.at_work(patient.state)
     except OSError as error:
         return Finding("lock", "fail", f"{path}: {error.strerror}", f"chmod 600 {path}")
-    holder = _specd_process(told)
     if holder is None:
         return Finding("lock", "ok", "no process holds it")
     if patient.status is None:
         says = f"process {holder} holds {path.parent.parent} and does not answer"
         return Finding("lock", "fail", says, f"`specd restart`, or `kill {holder}`")
     return Finding("lock", "ok", f"process {holder} holds it")
-
-
-def _specd_process(told: str) -> int | None:
-    if not told.isdigit():
-        return None
-    try:
-        words = psutil.Process(int(told)).cmdline()
-    except psutil.Error:
-        return None
-    return int(told) if any("specd" in word for word in words) else None
 
 
 def daemon(patient: Patient) -> Finding:

@@ -7,7 +7,7 @@ import json
 import sys
 
 from specd import places
-from specd.cli import ask
+from specd.cli import ask, orders
 from specd.cli.paint import safe, short, width, wrap
 from specd.files.swap import SwapError
 from specd.reconcile.apply import describe, show
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         return _list(Journal(places.journal_dir(state)), as_json=args.json)
     body = {"all": True} if args.all else {"id": args.id}
     try:
-        answer = ask.ask("POST", "/v1/restore", body, state=state, timeout=120)
+        answer = orders.give("/v1/restore", body, state=state, timeout=120)
     except ask.NotRunning:
         try:
             answer = _directly(args.id)

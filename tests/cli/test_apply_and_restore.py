@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from specd import places
 from specd.cli import ask, main
 from tests.daemon import Sandbox, until
 
@@ -202,3 +205,21 @@ def test_a_daemon_that_hangs_is_not_gone_around(
 
 def _hung(*_: object) -> tuple[int, bytes]:
     raise ask.Hung("the specd daemon gave no answer")
+
+
+def test_a_daemon_that_is_just_starting_is_waited_for(restored: Sandbox) -> None:
+    assert restored.specd("apply").returncode == 0
+    restored.stop()
+    process = restored.start(wait=False)
+    lock = places.lock_path(restored.state)
+    until(lambda: lock.read_text().strip() == str(process.pid), "it has begun")
+    process.send_signal(signal.SIGSTOP)
+    with ThreadPoolExecutor() as pool:
+        undone = pool.submit(restored.specd, "restore", "--all")
+        with pytest.raises(TimeoutError):
+            undone.result(1.0)
+        process.send_signal(signal.SIGCONT)
+        done = undone.result(60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "speculativeDecoding" in restored.status()["held"]
+    assert "speculativeDecoding" not in restored.read()
