@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="specd restore",
         description="Undo what specd wrote into LM Studio's files. What is restored is left alone "
-        "from then on, until `specd apply` or a change of specd.toml asks for it again.",
+        "from then on, until `specd apply`, or a change of what specd.toml asks for.",
         epilog="examples: specd restore --list; specd restore 12; specd restore --all; "
         "exit code: 0 done, 2 there is no such entry, or it cannot be undone, 4 the daemon hangs, "
         "5 it is of another version, 6 its socket is another user's",
