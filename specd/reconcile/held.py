@@ -22,6 +22,7 @@ class HeldKeys:
     def __init__(self, path: Path, journal: Journal) -> None:
         self._path = path
         self._journal = journal
+        self._untold: str | None = None
 
     def read(self) -> frozenset[HeldKey]:
         """All of them; where the file cannot be read, at least all that the journal knows of."""
@@ -37,7 +38,7 @@ class HeldKeys:
         Raises:
             OSError: it cannot be kept.
         """
-        self.mend()
+        self._mend()
         known = self.read()
         newly = frozenset((str(path), key) for key in keys) - known
         if newly:
@@ -47,31 +48,38 @@ class HeldKeys:
     def let_go(self, held: frozenset[HeldKey]) -> None:
         """Take these values under specd's care again."""
         if held:
-            self.mend()
+            self._mend()
             self._write(self.read() - held)
 
     def release(self) -> None:
         """Take every value under specd's care again."""
         if self._path.exists():
-            self.mend()
+            self._mend()
             self._write(frozenset())
 
     def mend(self) -> str | None:
-        """Move a broken file aside, and keep what is known; a line for a person when it was.
+        """Move a broken file aside, and keep what is known; a line for a person when there was one.
+
+        Also when it was moved since the last call, by whatever had to write it anew.
 
         Raises:
             OSError: it cannot be read, moved or written; it is where it was.
         """
+        self._mend()
+        told, self._untold = self._untold, None
+        return told
+
+    def _mend(self) -> None:
         held, problem = self._kept()
         if problem is None:
-            return None
+            return
         known = held | self._taken_back()
         # Kept under both names until it is written anew: killed between, nothing is forgotten.
         aside = private.set_aside(self._path, by=private.name_twice)
         self._write(known)
-        return (
+        self._untold = (
             f"{self._path} was broken ({problem}) and lies at {aside} now; every value that was "
-            "ever restored is left alone, until `specd apply` takes them all back"
+            "ever restored is left alone until `specd apply` or specd.toml asks for it"
         )
 
     def _kept(self) -> tuple[frozenset[HeldKey], str | None]:

@@ -93,6 +93,9 @@ def test_a_broken_file_is_moved_aside_whole_before_it_is_written_anew(
         assert said is not None
         assert said.startswith(f"{path} was broken (")
         assert held.mend() is None
+    if write != "mend":
+        assert f"{path} was broken (" in (held.mend() or "")
+    assert held.mend() is None
     assert held.read() == known
     (aside,) = path.parent.glob("holds.json.broken-*")
     assert aside.read_bytes() == content
