@@ -22,7 +22,7 @@ from typing import Final
 from specd.lmstudio import keys
 
 _TAIL_BYTES: Final = 4 * 1024 * 1024
-_CHUNK_BYTES: Final = 256 * 1024
+_CHUNK_BYTES: Final = 64 * 1024  # the daemon reads it, and is to stay small
 _LONGEST: Final = 512  # bytes of one statistic
 _NEAR: Final = 4096  # counts further apart than this are of different answers
 

@@ -146,7 +146,7 @@ def test_no_text_is_taken_for_a_statistic(tmp_path: Path) -> None:
 def test_an_answer_is_found_wherever_the_chunks_are_cut(padding: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         log = today(Path(folder))
-        log.write_text("x" * (256 * 1024 - padding) + answer())
+        log.write_text("x" * (64 * 1024 - padding) + answer())
         (told,), _ = server_log.read_on(Path(folder), None)
     assert told.drafts == (LoggedDraft("qwen3-0.6b", 40, 25, "qwen3-8b"),)
 
