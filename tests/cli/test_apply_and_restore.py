@@ -170,7 +170,7 @@ def test_a_change_of_what_specd_toml_asks_for_releases_it_too(restored: Sandbox)
     assert "speculativeDecoding" in restored.status()["held"]
     assert restored.specd("config", "set", "speculation.visualize", "false").returncode == 0
     until(lambda: restored.read().get("speculativeDecoding") is True, "it is set again")
-    assert restored.status()["held"] == []
+    until(lambda: restored.status()["held"] == [], "and nothing is held any more")
 
 
 def test_so_does_one_while_specd_was_not_running(restored: Sandbox) -> None:
