@@ -202,7 +202,7 @@ def _installed(root: Path, count: int) -> tuple[float, list[float], float]:
     seen = world.look(SpecdConfig(), home)
     del os.environ["SPECD_STATE_DIR"]
     all_pairs: list[float] = []
-    for _ in range(5):
+    for _ in range(15):
         fresh = VerdictStore(root / "state" / "tokenizers")
         started = time.perf_counter()
         found = pairs.look(fresh, seen.world.models, seen)

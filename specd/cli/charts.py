@@ -40,7 +40,9 @@ def lengths(result: BenchResult, columns: int) -> str:
     if at is not None:
         words = f"best: {best.draft_tokens}" if best.draft_tokens else "best: none"
         above = max(at, (measured or 0.0) if tried == best.draft_tokens else 0.0)
-        figure.text([best.draft_tokens], [above + highest / HEIGHT], [words])
+        # A text begins at its point: near the right edge it would be cut.
+        room = max(*xs, 1) * (1 - len(words) / figure.width)
+        figure.text([min(best.draft_tokens, room)], [above + highest / HEIGHT], [words])
     if measured is not None and tried:
         figure.scatter([tried], [measured], marker="●", label="measured")
     return _shown(figure)

@@ -144,7 +144,7 @@ def _value(section: str, name: str, word: str) -> object:
             problem = problem or error.problems[0].message
         else:
             return value
-    raise BadKey(f"{section}.{name} {problem}")
+    raise BadKey(f"{section}.{name}: {problem}")
 
 
 def _replace(table: Any, name: str, value: object) -> None:

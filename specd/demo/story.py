@@ -257,34 +257,26 @@ def _measured(step: Step, sandbox: Sandbox, daemon: Daemon) -> None:
     if code != 0:
         raise NotHeldError(f"specd bench: {text}")
     found = json.loads(text)
-    best, lengths = found["best"], {each["draft_tokens"]: each for each in found["lengths"]}
+    lengths = {each["draft_tokens"]: each for each in found["lengths"]}
     if not found["text_equal"]:
         raise NotHeldError("the answers with and without the draft differ")
     step.facts["bench"] = found
-    step.says = _gain(best)
     step.facts["told"] = [f"{found['baseline_tps']:5.1f} tokens/s without a draft"] + [
         f"{lengths[count]['predicted_tps']:5.1f} tokens/s predicted, {count} drafted at a time, "
         f"{lengths[count]['acceptance']:.0%} accepted"
         for count in _LENGTHS_TOLD
     ]
-    until(
-        lambda: any(pair["measured_at"] for pair in (daemon.status() or {"pairs": ()})["pairs"]),
+    step.says = until(
+        lambda: next(filter(None, (pair["gain"] for pair in _pairs(daemon))), ""),
         "the daemon knows of the benchmark",
         seconds=_START_S,
         pause_s=0.2,
     )
 
 
-def _gain(best: dict[str, Any]) -> str:
-    if best["measured_speedup"] is None:
-        return "no time to confirm what is predicted"
-    bounds = best["interval"]
-    span = "" if bounds is None else f" [{bounds[0]:.2f}, {bounds[1]:.2f}]"
-    measured = f"measured {best['measured_speedup']:.2f}×{span} with {best['tried']} draft tokens"
-    if best["draft_tokens"] == 0:
-        return f"no gain on this machine: {measured}"
-    sure = bounds is not None and bounds[0] > 1
-    return measured if sure else f"no more than a hint of a gain: {measured}"
+def _pairs(daemon: Daemon) -> list[dict[str, Any]]:
+    status = daemon.status()
+    return [] if status is None else status["pairs"]
 
 
 _MUST_HOLD = (
