@@ -13,6 +13,13 @@ from bench.figures import Claim, Section, at_least, exactly
 SAVED_BOUND = 5.0
 QUALITY_BOUND = 0.97
 
+_PAIR = {
+    True: "SmolLM2-135M with more layers, drafted for by itself without them in 4 bits",
+    False: "SmolLM2's first layers with two more that do nothing, drafted for by themselves in "
+    "4 bits",
+}
+"""What ``bench.tuning_real`` tunes, by whether it is the full form."""
+
 
 def measure(_: Path, *, large: bool) -> Section:
     """Tune a pair of real models in a process of its own, then measure every length there."""
@@ -26,9 +33,8 @@ def measure(_: Path, *, large: bool) -> Section:
     return Section(
         title="Tuning",
         about=(
-            "SmolLM2-135M with more layers and its own first layers as the draft, real generation "
-            "with mlx-lm; every length from 0 to 16 as often as specd ran its choice, beside one "
-            "run of specd's benchmark"
+            f"{_PAIR[large]}; real generation with mlx-lm; every length from 0 to 16 as often as "
+            "specd ran its choice, beside one run of specd's benchmark"
         ),
         columns=("seconds of model time", "draft tokens chosen", "its tokens/s ÷ the best's"),
         rows={
