@@ -55,25 +55,36 @@ shift 2 && exec "$@"
 """A home that a program serves, which knows no exchange of two names."""
 
 
-def can_mount(kind: str) -> bool:
-    """Whether an image of this file system can be made and mounted in a namespace of its own."""
-    if sys.platform != "linux" or os.geteuid() != 0:
+def can(script: str) -> bool:
+    """Whether root, in an empty directory and with mounts of its own, may do this here."""
+    if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("unshare") is None:
         return False
-    script = f"truncate -s 128M image && mkfs.{kind} -q image && mkdir disk && mount image disk"
     with tempfile.TemporaryDirectory() as work:
         tried = subprocess.run(
-            ["unshare", "-m", "sh", "-c", script], cwd=work, capture_output=True, check=False
+            ["timeout", "20", "unshare", "-m", "sh", "-c", f"mkdir disk && {script}"],
+            cwd=work,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
         )
     return tried.returncode == 0
 
 
+MOUNTED = "truncate -s 128M image && mkfs.{0} -q image && mount image disk"
+SERVED = (
+    "truncate -s 16M image && mkfs.ext4 -q -O ^has_journal image && "
+    "fuse2fs -o fakeroot image disk && mountpoint -q disk && umount disk"
+)
+
 btrfs = pytest.mark.skipif(
-    shutil.which("btrfs") is None or not can_mount("btrfs"),
+    shutil.which("btrfs") is None or not can(MOUNTED.format("btrfs")),
     reason="needs root, loop devices and btrfs",
 )
-ext4 = pytest.mark.skipif(not can_mount("ext4"), reason="needs root, loop devices and ext4")
+ext4 = pytest.mark.skipif(
+    not can(MOUNTED.format("ext4")), reason="needs root, loop devices and ext4"
+)
 fuse = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("fuse2fs") is None or not Path("/dev/fuse").exists(),
+    shutil.which("fuse2fs") is None or not can(SERVED),
     reason="needs root and fuse2fs",
 )
 
