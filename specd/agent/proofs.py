@@ -15,10 +15,7 @@ from specd.agent.jobs import Jobs
 from specd.agent.sight import Sight
 from specd.bench import preconditions
 from specd.reconcile.desired import WantedPair
-from specd.reconcile.stores import Stores, proof_limits
-from specd.worker.client import Limits
-
-COMPARING = Limits(seconds=900.0, memory_bytes=4 << 30)
+from specd.reconcile.stores import COMPARING, Stores, proof_limits
 
 PROVE_AGAIN_S = 24 * 3600.0
 """A proof that failed, or found too little memory to be whole, costs seconds of processor time."""

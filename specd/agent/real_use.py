@@ -11,10 +11,10 @@ from specd.agent.sight import Sight
 from specd.lmstudio import conversations, server_log
 from specd.lmstudio.server_log import News, Place
 from specd.reconcile.proving import PairUse
-from specd.reconcile.stores import Stores
+from specd.reconcile.stores import WORKER_MEMORY, Stores
 from specd.worker.client import Limits
 
-READING = Limits(seconds=300.0, memory_bytes=4 << 30)
+READING = Limits(seconds=300.0, memory_bytes=WORKER_MEMORY)
 
 READING_SHARE = 0.8
 """Of that time, what reading conversations plans with; the rest is for adding everything up."""

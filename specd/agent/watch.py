@@ -42,6 +42,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 
 from specd.agent.mounts import Mounts
+from specd.files.attributes import inode
 from specd.lmstudio.home import WatchedDir
 
 TELLS_CLOSE = sys.platform == "linux"
@@ -195,7 +196,7 @@ class Watch:
 
     def _look_beneath(self) -> None:
         # Something was mounted somewhere: does a watched path lead to another directory now?
-        if any(_inode(target.real) != target.inode for target in tuple(self._subscribed)):
+        if any(inode(target.real) != target.inode for target in tuple(self._subscribed)):
             self._reshaped()
         else:
             self._remounted()
@@ -292,17 +293,9 @@ def _aim(
 def _add(
     targets: set[_Target], path: Path, *, recursive: bool, names: frozenset[str] | None
 ) -> None:
-    inode = _inode(path)
-    if inode is not None:
-        targets.add(_Target(Path(os.path.realpath(path)), inode, recursive, names))
-
-
-def _inode(path: Path) -> tuple[int, int] | None:
-    try:
-        facts = path.stat()
-    except OSError:
-        return None
-    return facts.st_dev, facts.st_ino
+    file = inode(path)
+    if file is not None:
+        targets.add(_Target(Path(os.path.realpath(path)), file, recursive, names))
 
 
 def _merged(targets: set[_Target]) -> set[_Target]:

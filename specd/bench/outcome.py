@@ -24,7 +24,7 @@ class Outcome:
 def outcome(result: BenchResult) -> Outcome:
     """The one of the four that the result is."""
     best = result.best
-    tokens = best.draft_tokens if best.tried is None else best.tried
+    tokens = best.compared
     length = f" with {tokens} draft token{'s'[: tokens != 1]}" if tokens else ""
     thought = "predicted" if result.engine == "mlx" else "tried once"
     if best.measured_speedup is None:

@@ -44,6 +44,11 @@ class Best:
     interval: tuple[float, float] | None
     tried: int | None = None
 
+    @property
+    def compared(self) -> int:
+        """The draft length of both speed-ups, also in a result that was kept without ``tried``."""
+        return self.draft_tokens if self.tried is None else self.tried
+
 
 @dataclass(frozen=True, slots=True)
 class Outlier:

@@ -15,13 +15,12 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from specd import config, places
 from specd.bench import preconditions, prompts
 from specd.bench.outcome import outcome
 from specd.bench.result import DEFAULT_LENGTH, BenchResult, Best, Confirmation
 from specd.cli import alive, bench_seed, charts, check, compare, world
 from specd.cli.paint import safe, width, wrap
-from specd.config import ConfigError, SpecdConfig, mix
+from specd.config import SpecdConfig, mix
 from specd.lmstudio import home as homes
 from specd.lmstudio import names, server
 from specd.lmstudio.home import Home
@@ -135,10 +134,7 @@ def _wanted(args: argparse.Namespace) -> _Wanted:
 
 
 def _configuration() -> tuple[SpecdConfig, Home | None]:
-    try:
-        read = config.load(places.config_file())
-    except ConfigError as error:
-        raise world.Unusable("\n".join(error.lines())) from error
+    read = world.configuration()
     found = homes.find_home(read.lmstudio.home)
     return read, found if isinstance(found, Home) else None
 
@@ -274,10 +270,9 @@ _ENDED = {
 
 def _confirmed(runs: Confirmation, best: Best) -> list[str]:
     """How the real runs went: the measured speed-up, over the usual length too, and outliers."""
-    tried = best.draft_tokens if best.tried is None else best.tried
     passes = f"{runs.passes} pass{'es'[: 2 * (runs.passes != 1)]}"
     speed = _ratio(best.measured_speedup, best.interval)
-    how = f"with {tried} draft tokens in {passes}; {_ENDED[runs.ended]}"
+    how = f"with {best.compared} draft tokens in {passes}; {_ENDED[runs.ended]}"
     lines = [f"  measured          {speed} {how}"]
     if runs.over_default is not None:
         over = _ratio(runs.over_default, runs.over_default_interval)

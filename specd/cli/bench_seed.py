@@ -11,10 +11,9 @@ TESTS = {"short": "Test 1/2", "long": "Test 3"}
 
 def table(result: BenchResult) -> str:
     """Tokens per second of each test without and with the draft, beside the expectation."""
-    tried = result.best.draft_tokens if result.best.tried is None else result.best.tried
     confirmed = result.best.measured_speedup is not None
     after = "after" if confirmed else "predicted"
-    lines = [f"  {'':<36}  {'before':>8}  {after:>9}  ({tried} draft tokens)"]
+    lines = [f"  {'':<36}  {'before':>8}  {after:>9}  ({result.best.compared} draft tokens)"]
     for prompt in SEED:
         how = ", streamed" if prompt.stream else ""
         name = f"{TESTS[prompt.kind]}: up to {prompt.max_tokens} tokens{how}"

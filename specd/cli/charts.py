@@ -35,7 +35,7 @@ def lengths(result: BenchResult, columns: int) -> str:
     figure.x_ticks_fkt = lambda low, _high: f"{low:.0f}"
     figure.y_ticks_fkt = lambda low, _high: f"{low:.1f}"
     figure.plot(xs, ys, label=name)
-    tried = best.draft_tokens if best.tried is None else best.tried
+    tried = best.compared
     at = dict(shown).get(best.draft_tokens)
     if at is not None:
         words = f"best: {best.draft_tokens}" if best.draft_tokens else "best: none"

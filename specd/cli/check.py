@@ -172,15 +172,15 @@ def find(name: str, installed: tuple[Model, ...]) -> Model:
 
 
 def _verdict(stores: Stores, main: Model, draft: Model) -> Verdict:
-    from specd.cli import world  # noqa: PLC0415 - see the module's docstring
-    from specd.worker.client import Limits, WorkerError, run_task  # noqa: PLC0415
+    from specd.reconcile.stores import COMPARING  # noqa: PLC0415 - see the module's docstring
+    from specd.worker.client import WorkerError, run_task  # noqa: PLC0415
 
     known = stores.verdicts.lookup(main, draft)
     if known is None:
         run_task(
             "verdicts",
             stores.verdict_request([(main, draft)]),
-            limits=Limits(world.VERDICTS_S, world.WORKER_MEMORY),
+            limits=COMPARING,
         )
         known = stores.verdicts.lookup(main, draft)
     if known is None:

@@ -18,6 +18,7 @@ from specd.bench.use import Observed, Use, accepted_per_round, by_pair, in_use
 from specd.cli import status, world
 from specd.cli.paint import paint, safe, wants_colour, width, wrap
 from specd.lmstudio import conversations, names
+from specd.reconcile.stores import WORKER_MEMORY
 from specd.worker.client import Limits, WorkerError, run_task
 
 Promised: TypeAlias = Mapping[tuple[str, str], tuple[Expected, ...]]
@@ -102,7 +103,7 @@ def _read(request: dict[str, Any], *, show: bool) -> dict[str, Any]:
         return run_task(
             "observe",
             request,
-            limits=Limits(READ_S, world.WORKER_MEMORY),
+            limits=Limits(READ_S, WORKER_MEMORY),
             on_progress=lambda said: bar.update(
                 task, completed=said["files"], total=max(said["of"], said["files"])
             ),

@@ -10,11 +10,12 @@ from typing import Any
 from specd.cli import world
 from specd.cli.paint import Ink, paint, safe, wants_colour, width, wrap
 from specd.lmstudio.model import Model
+from specd.reconcile.stores import COMPARING
 from specd.tokenizer.classes import Class, Overview, Suggestion, overview
 from specd.tokenizer.engine import Trimmable
 from specd.tokenizer.store import Known, VerdictStore
 from specd.tokenizer.verdict import VerdictKind
-from specd.worker.client import Limits, WorkerError, run_task
+from specd.worker.client import WorkerError, run_task
 
 BAD_INPUT = 2
 LISTED = 12
@@ -71,7 +72,7 @@ def look(store: VerdictStore, models: tuple[Model, ...], seen: world.Seen) -> Ov
             print(f"reading the tokenizers of {len(wanting)} models …", file=sys.stderr)
         paths = [str(model.path) for model in _readable(models)]
         request = {**seen.stores.verdict_request([]), "models": paths}
-        run_task("classes", request, limits=Limits(world.VERDICTS_S, world.WORKER_MEMORY))
+        run_task("classes", request, limits=COMPARING)
         known, kinds = _kept(store, models)
     return overview(models, known, kinds, _caches(store, known))
 

@@ -267,8 +267,7 @@ def _foretold(result: BenchResult) -> Series:
 
 
 def _real(result: BenchResult) -> Series | None:
-    speed, best = result.measured_tps, result.best
-    tried = best.draft_tokens if best.tried is None else best.tried
+    speed, tried = result.measured_tps, result.best.compared
     if speed is None or not tried:
         return None
     says = f"measured with {tried} draft tokens: {speed:.1f} tokens/s"

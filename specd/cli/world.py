@@ -17,12 +17,9 @@ from specd.reconcile import survey
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.plan import HeldKey
 from specd.reconcile.reconciler import Reconciler, Want
-from specd.reconcile.stores import Stores
+from specd.reconcile.stores import COMPARING, Stores
 from specd.reconcile.survey import World
-from specd.worker.client import Limits, WorkerError, run_task
-
-VERDICTS_S = 900.0
-WORKER_MEMORY = 4 << 30
+from specd.worker.client import WorkerError, run_task
 
 
 class Unusable(Exception):
@@ -46,14 +43,23 @@ def see() -> Seen:
     Raises:
         Unusable: specd.toml is broken, there is no home, or the state directory cannot be used.
     """
-    try:
-        read = config.load(places.config_file())
-    except ConfigError as error:
-        raise Unusable("\n".join(error.lines())) from error
+    read = configuration()
     found = homes.find_home(read.lmstudio.home)
     if isinstance(found, NoHome):
         raise Unusable(str(found))
     return look(read, found)
+
+
+def configuration() -> SpecdConfig:
+    """What specd.toml asks for.
+
+    Raises:
+        Unusable: it is broken.
+    """
+    try:
+        return config.load(places.config_file())
+    except ConfigError as error:
+        raise Unusable("\n".join(error.lines())) from error
 
 
 def look(wanted: SpecdConfig, found: Home) -> Seen:
@@ -91,7 +97,7 @@ def decide(seen: Seen) -> tuple[WantedPair, ...]:
         run_task(
             "verdicts",
             seen.stores.verdict_request(undecided),
-            limits=Limits(VERDICTS_S, WORKER_MEMORY),
+            limits=COMPARING,
         )
     except WorkerError as error:
         print(f"specd: the tokenizers could not be compared: {error}", file=sys.stderr)

@@ -8,10 +8,20 @@ import errno
 import os
 import stat
 import sys
+from pathlib import Path
 
 _MACOS_ACL_AND_XATTR = 1 << 0 | 1 << 2  # COPYFILE_ACL, COPYFILE_XATTR of copyfile.h
 
 _NOT_OURS_TO_SET = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+def inode(path: Path) -> tuple[int, int] | None:
+    """Which file it is, whatever its name: device and inode; None where none can be looked at."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
 
 
 def copy(source: int, facts: os.stat_result, target: int) -> None:

@@ -42,6 +42,11 @@ from specd.worker.client import Limits
 DRAFTS_MEASURED = 3
 """How many drafts a benchmark tries for a main whose draft is "auto"."""
 
+WORKER_MEMORY = 4 << 30
+"""Bytes for a worker that loads no weights."""
+
+COMPARING = Limits(900.0, WORKER_MEMORY)
+"""What comparing tokenizers may cost, however many."""
 
 PROOF_S = 900.0
 PROOF_OVERHEAD = 2

@@ -19,6 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from specd.files.attributes import inode
 from specd.lmstudio.model import Model
 from specd.tokenizer import engine, others
 from specd.tokenizer.engine import Trimmable
@@ -214,7 +215,7 @@ class VerdictStore:
         self.close()
         self._known.clear()
         self._verdicts.clear()
-        if _inode(self._path) == self._inode:  # otherwise somebody else has begun anew already
+        if inode(self._path) == self._inode:  # otherwise somebody else has begun anew already
             for end in ("", "-wal", "-shm"):
                 self._path.with_name(self._path.name + end).unlink(missing_ok=True)
 
@@ -222,7 +223,7 @@ class VerdictStore:
         if self._open is None:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             made = sqlite3.connect(self._path, timeout=10)
-            self._inode = _inode(self._path)
+            self._inode = inode(self._path)
             try:
                 _prepare(made)
             except BaseException:
@@ -348,14 +349,6 @@ def _prepare(database: sqlite3.Connection) -> None:
             for table in _TABLES:
                 database.execute(f"CREATE TABLE IF NOT EXISTS {table} WITHOUT ROWID")
             database.execute(f"PRAGMA user_version = {VERSION}")
-
-
-def _inode(path: Path) -> tuple[int, int] | None:
-    try:
-        facts = path.stat()
-    except OSError:
-        return None
-    return facts.st_dev, facts.st_ino
 
 
 def _seen(row: Any) -> tuple[str, Known]:
