@@ -463,7 +463,8 @@ class Daemon:
             return Pass()
         started = time.perf_counter()
         known = {path: failed.problem for path, failed in self._reconciler.failed.items()}
-        done = self._reconciler.run(dirty, force=force)
+        with self._watch.held_back():
+            done = self._reconciler.run(dirty, force=force)
         took_ms = (time.perf_counter() - started) * 1000
         self._again_at = None if done.again_in is None else time.monotonic() + done.again_in
         for applied in done.applied:

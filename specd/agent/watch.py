@@ -23,8 +23,10 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from watchdog.events import (
     DirCreatedEvent,
@@ -44,6 +46,9 @@ from watchdog.observers.api import BaseObserver, ObservedWatch
 from specd.agent.mounts import Mounts
 from specd.files.attributes import inode
 from specd.lmstudio.home import WatchedDir
+
+if TYPE_CHECKING:
+    from specd.agent.inotify import Inotify
 
 TELLS_CLOSE = sys.platform == "linux"
 LIMITS = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -108,6 +113,7 @@ class Watch:
         self._reshaped = reshaped
         self._spare = spare
         self._observer: BaseObserver | None = None
+        self._inotify: Inotify | None = None
         self._subscribed: dict[_Target, _Subscription] = {}
         self._aliases: tuple[_Alias, ...] = ()
         self._shape: frozenset[Path] = frozenset()
@@ -127,6 +133,13 @@ class Watch:
         if self._observer is not None:
             self._observer.stop()
             self._observer.join(5)
+        if self._inotify is not None:
+            self._inotify.stop()
+            self._inotify.join(5)
+
+    def held_back(self) -> AbstractContextManager[None]:
+        """Where it can be helped, tell of nothing while the body runs; of all of it after."""
+        return self._inotify.held_back() if self._inotify is not None else nullcontext()
 
     def follow(self, directories: Iterable[WatchedDir], files: Iterable[Path]) -> None:
         """Watch these directories, and what ``files`` really are where they are symlinks."""
@@ -150,7 +163,7 @@ class Watch:
         for target in (set(self._subscribed) - targets) | gone:
             self._drop(target)
         try:
-            observer = self._observer = self._observer or _started()
+            observer = self._observer = self._observer or self._started()
             # Whole trees last: they may use up what there is.
             for target in sorted(targets - set(self._subscribed), key=lambda each: each.recursive):
                 self._schedule(observer, target)
@@ -164,6 +177,18 @@ class Watch:
                 self._drop(target)
         else:
             self.polling = None
+
+    def _started(self) -> BaseObserver:
+        if TELLS_CLOSE:
+            from specd.agent.inotify import Inotify, observer  # noqa: PLC0415 - Linux only
+
+            self._inotify = Inotify()
+            self._inotify.start()
+            made = observer(self._inotify)
+        else:
+            made = Observer()
+        made.start()
+        return made
 
     def _schedule(self, observer: BaseObserver, target: _Target) -> None:
         """Watch one directory; one that went meanwhile, or may not be looked into, is passed over.
@@ -253,19 +278,6 @@ class _Lost(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._tell(record.getMessage())
-
-
-def _started() -> BaseObserver:
-    if TELLS_CLOSE:
-        from watchdog.observers import inotify_move_event_grouper as grouper  # noqa: PLC0415 - Linux only
-
-        # watchdog holds back the first half of a rename, and whatever comes after it, for up to
-        # half a second until it has the second half. Either half says that its path changed, which
-        # is all that is asked here.
-        grouper.InotifyMoveEventGrouper.delay = 0.0
-    observer: BaseObserver = Observer()
-    observer.start()
-    return observer
 
 
 def _aim(

@@ -97,19 +97,20 @@ def same(one: Json | Absent, other: Json | Absent) -> bool:
     return True
 
 
-def edit(content: bytes, edits: Sequence[Edit]) -> bytes:
+def edit(content: bytes, edits: Sequence[Edit], parsed: Json | Absent = ABSENT) -> bytes:
     """``content`` with every edit made; ``content`` itself when nothing differs.
 
     Only the bytes of the values named change. The result is parsed again and compared with the
-    intended document before it is returned.
+    intended document before it is returned. ``parsed`` is what ``parse`` gave for ``content``, if
+    that is known.
 
     Raises:
         NotUnderstood: as ``parse``; or a value stands where an edit needs a container; or a
             ``Match`` fits several elements.
     """
     text = _decode(content)
-    document = _parse(text)
-    intended, changed = document, text
+    intended = _parse(text) if isinstance(parsed, Absent) else parsed
+    changed = text
     for each in edits:
         if same(value_at(intended, each.at), each.value):
             continue

@@ -72,6 +72,8 @@ _LEFTOVER = re.compile(
     re.DOTALL,
 )
 
+_TEMPORARY = (b".specd-part", b".specd-swap")
+
 Transform: TypeAlias = Callable[["bytes | None"], "bytes | None"]
 BeforeWrite: TypeAlias = Callable[[Path, "bytes | None", bytes], None]
 
@@ -214,6 +216,11 @@ def remove(
             move_to_free_name(beside, real)
         beside.unlink(missing_ok=True)
         return False
+
+
+def is_temporary(name: bytes) -> bool:
+    """Whether a file of this name is one that ``update`` or ``remove`` makes on its way."""
+    return name.endswith(_TEMPORARY)
 
 
 def recover(directory: Path) -> tuple[Recovered, ...]:

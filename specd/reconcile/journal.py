@@ -114,7 +114,7 @@ class Journal:
                 by=by,
                 within=within,
             )
-            known = before is None or self._content(entries_.sha(before)) is not None
+            known = before is None or self._content(descriptor, made.before_sha) is not None
             content = b"" if known or before is None else entries_.pack(before)
             self._append(descriptor, content + entries_.entry_line(made))
             try:
@@ -123,6 +123,8 @@ class Journal:
                 with contextlib.suppress(OSError):
                     self._append(descriptor, entries_.outcome_line(Outcome(number, "abandoned")))
                 raise
+            # Read back with the outcome: until the file is written, somebody waits for its values.
+            self._take(made)
             self._open_intents.add(number)
         return number
 
@@ -189,8 +191,9 @@ class Journal:
             FileNotFoundError: the copy was pruned, or is not what it was.
         """
         with self._lock:
+            self._refresh()
             named = self._entries[number].before_sha
-            content = None if named is None else self._content(named)
+            content = self._content(self._opened(), named)
         if named is not None and content is None:
             raise FileNotFoundError(f"{self._file} no longer holds what write {number} replaced")
         return content
@@ -226,22 +229,23 @@ class Journal:
             self._open_intents.discard(number)
             with contextlib.suppress(OSError), self._appending() as descriptor:
                 self._append(descriptor, b"")
+                self._read_on(descriptor)
 
     @contextlib.contextmanager
     def _appending(self) -> Iterator[int]:
         with self._lock:
-            self._locked()
+            descriptor = self._locked()
             try:
-                self._refresh()
+                self._read_on(descriptor)
                 large = self._read_to > max(PRUNE_BYTES, 2 * self._smallest)
                 if large or len(self._entries) > PRUNE_ENTRIES:
-                    self._prune()
-                yield self._opened()
+                    descriptor = self._pruned(descriptor)
+                yield descriptor
             finally:
                 with contextlib.suppress(OSError):
-                    fcntl.flock(self._opened(), fcntl.LOCK_UN)
+                    fcntl.flock(descriptor, fcntl.LOCK_UN)
 
-    def _locked(self) -> None:
+    def _locked(self) -> int:
         """Lock the file, and surely the one that has the name: it may just be written anew."""
         deadline = time.monotonic() + LOCK_S
         while True:
@@ -256,9 +260,9 @@ class Journal:
                 time.sleep(STEP_S)
                 continue
             except OSError:
-                return  # a file system without locks does without
+                return descriptor  # a file system without locks does without
             if self._named(descriptor):
-                return
+                return descriptor
 
     def _opened(self) -> int:
         if self._descriptor is not None and self._named(self._descriptor):
@@ -298,11 +302,12 @@ class Journal:
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self._file)) from error
         self._owed.clear()
-        self._refresh()
 
     def _refresh(self) -> None:
         """Read what was appended since, by this process or another."""
-        descriptor = self._opened()
+        self._read_on(self._opened())
+
+    def _read_on(self, descriptor: int) -> None:
         if os.fstat(descriptor).st_size < self._read_to:
             self._forget()
         for start, line, size in _lines(descriptor, self._read_to):
@@ -310,6 +315,8 @@ class Journal:
             self._take(said, start, size)
             self._read_to = start + size
             self._unread_lines += said is None and bool(line.strip())
+        for owed in self._owed:
+            self._take(owed)
 
     def _forget(self) -> None:
         self._read_to = 0
@@ -327,17 +334,17 @@ class Journal:
         elif said is not None and said.id in self._entries:
             self._entries[said.id] = replace(self._entries[said.id], state=said.state)
 
-    def _content(self, named: str) -> bytes | None:
+    def _content(self, descriptor: int, named: str | None) -> bytes | None:
         """The content of that hash, None when it is not there, or not what it was."""
-        if named not in self._contents:
+        if named is None or named not in self._contents:
             return None
         start, size = self._contents[named]
-        return entries_.unpack(os.pread(self._opened(), size, start), named)
+        return entries_.unpack(os.pread(descriptor, size, start), named)
 
     # -- keeping it small -----------------------------------------------------------------------
 
-    def _prune(self) -> None:
-        """Write the file anew without the oldest writes; the lock is held, and held on the new one.
+    def _pruned(self, descriptor: int) -> int:
+        """Write the file anew without the oldest writes; what is open then, and locked as before.
 
         With a full disk the journal stays as large as it is, and a later write tries again.
         """
@@ -347,11 +354,11 @@ class Journal:
                 beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600
             )
         except OSError:
-            return
+            return descriptor
         try:
             with contextlib.suppress(OSError):
                 fcntl.flock(made, fcntl.LOCK_EX)
-            for line in self._lines_worth_keeping():
+            for line in self._lines_worth_keeping(descriptor):
                 _write(made, line)
             os.fsync(made)
             if self._unread_lines:
@@ -360,19 +367,20 @@ class Journal:
             beside.replace(self._file)
         except OSError:
             os.close(made)
-            return
+            return descriptor
         self.close()
         self._forget()
         self._use(made)
-        self._refresh()
+        self._read_on(made)
         self._smallest = self._read_to
+        return made
 
-    def _lines_worth_keeping(self) -> Iterator[bytes]:
+    def _lines_worth_keeping(self, descriptor: int) -> Iterator[bytes]:
         written: set[str] = set()
         for each in self._worth_keeping():
             named = each.before_sha
             if named is not None and named not in written:
-                content = self._content(named)
+                content = self._content(descriptor, named)
                 if content is not None:
                     written.add(named)
                     yield entries_.pack(content)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specd.files import jsonedit
-from specd.files.pointer import ABSENT, Edit
+from specd.files.pointer import ABSENT, Absent, Edit, Json
 from specd.lmstudio.surface import Problem, Target, Wish
 from specd.reconcile.journal import Change
 from specd.reconcile.observe import FileSeen
@@ -110,19 +110,21 @@ def changes_between(file: FileSeen, wishes: Iterable[Wish]) -> tuple[Change, ...
 
 def _edit_file(file: FileSeen, target: Target, changes: tuple[Change, ...]) -> FileEdit:
     edits = tuple(Edit(change.at, change.new) for change in changes)
-    after = render(file.content, edits)
+    after = render(file.content, edits, file.document)
     return FileEdit(file.path, target.surface, file.content, after, edits, changes, target.within)
 
 
-def render(content: bytes | None, edits: Sequence[Edit]) -> bytes:
+def render(content: bytes | None, edits: Sequence[Edit], parsed: Json | Absent = ABSENT) -> bytes:
     """The file's bytes after ``edits``; a file that is not there (or is empty) starts afresh.
+
+    ``parsed`` is the document in ``content``, if that is known.
 
     Raises:
         jsonedit.NotUnderstood: the content is not JSON, or a value stands where a container must.
     """
     if content is None:
         return jsonedit.fresh([edit for edit in edits if edit.value is not ABSENT])
-    return jsonedit.edit(content, edits)
+    return jsonedit.edit(content, edits, parsed)
 
 
 def unified_diff(edit: FileEdit, *, colour: bool = False) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from specd.agent.watch import TELLS_CLOSE, Watch
+from specd.files import swap
 from specd.lmstudio.home import WatchedDir
 from tests.daemon import until
 
@@ -85,6 +86,42 @@ def test_other_names_beside_it_are_nobodys_business(watch: Watch, heard: Heard, 
     (home / "settings.json").write_text("{}")
     until(lambda: heard.settled(home / "settings.json"), "told")
     assert {path for path, _ in heard.changed} == {home / "settings.json"}
+
+
+@pytest.mark.skipif(not TELLS_CLOSE, reason="held back on Linux only")
+def test_what_is_held_back_is_told_afterwards(
+    watch: Watch, heard: Heard, home: Path, tmp_path: Path
+):
+    witnessed = Heard()
+    witness = Watch(
+        lambda path, settled: witnessed.changed.append((path, settled)),
+        witnessed.reshape,
+        witnessed.lost.append,
+        lambda: None,
+        tmp_path / "spare",
+    )
+    witness.start()
+    try:
+        for each in (watch, witness):
+            each.follow([WatchedDir(home, names=ONLY)], [])
+        with watch.held_back():
+            (home / "settings.json").write_text("{}")
+            until(lambda: witnessed.settled(home / "settings.json"), "another one is told")
+            assert heard.changed == []
+        until(lambda: heard.settled(home / "settings.json"), "told afterwards")
+    finally:
+        witness.close()
+
+
+@pytest.mark.skipif(not TELLS_CLOSE, reason="left out on Linux only")
+def test_temporary_files_of_specds_own_are_not_told_of(watch: Watch, heard: Heard, home: Path):
+    settings = home / "settings.json"
+    settings.write_bytes(b"{}")
+    watch.follow([WatchedDir(home)], [])
+    swap.update(settings, lambda _: b'{"a": 1}', before_write=lambda *_: None)
+    (home / "last").write_bytes(b"")
+    until(lambda: heard.settled(home / "last"), "told")
+    assert {path for path, _ in heard.changed} == {settings, home / "last"}
 
 
 def test_a_directory_that_is_not_there_yet_is_waited_for(watch: Watch, heard: Heard, home: Path):
