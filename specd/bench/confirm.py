@@ -4,13 +4,18 @@ First the main answers alone. Then every prompt is answered each way in a pass, 
 turns, so that whatever the machine does meanwhile falls on all sides alike. After some passes the
 interval is looked at, and the runs end as soon as it excludes 1. Any ``Engine`` will do.
 
+The main's first answers count as the first pass without a draft, unless the second says that the
+machine has become another since: then they are answered once more.
+
 Runs in the worker only.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from specd.bench import statistics
 from specd.bench.engine import Engine, Timed
@@ -19,8 +24,13 @@ from specd.bench.prompts import Prompt
 from specd.bench.result import Ending, Outlier
 from specd.bench.statistics import LEVEL_OF_A_LOOK, LOOKS, Paired
 
-ANSWERING = 0.4
-"""Of the time there is, what the main's own answers may take."""
+ANSWERING = 1 / 8
+"""Of the time there is, what the main's own answers may take: with it, two passes of three ways and
+what comes before them fit into the time, also for a main so slow that only some prompts do."""
+
+MOVED = 0.05
+"""The main's first answers are no longer to be compared with when it has become so much faster or
+slower since, in the median of all prompts."""
 
 Say = Callable[[float], None]
 """Told how much of the most that may be run is done, 0 to 1."""
@@ -64,14 +74,15 @@ class Runs:
         """Its interval, at a level that holds although the runs ended when it was decided."""
         return statistics.interval(self.pairs(one, other), level=LEVEL_OF_A_LOOK)
 
-    def unequal(self) -> int:
-        """How many answers with a draft differ from the one without."""
-        return sum(
-            answer.said != alone[0].said
+    def unequal(self) -> tuple[int, ...]:
+        """The prompt of every answer with a draft that differs from the one without."""
+        return tuple(
+            at
             for length, of_length in self.answers.items()
             if length
-            for alone, answers in zip(self.answers[0], of_length, strict=True)
+            for at, answers in enumerate(of_length)
             for answer in answers
+            if answer.said != self.answers[0][at][0].said
         )
 
     def outliers(self) -> tuple[Outlier, ...]:
@@ -90,11 +101,13 @@ def answer_alone(
     """The main's own answers, to as many prompts as ``seconds`` are for and at least one."""
     answers: list[Timed] = []
     begun = engine.clock()
+    asked = 0
     for prompt in prompts:
         so_far = engine.clock() - begun
-        if answers and so_far + so_far / len(answers) > seconds:
+        if answers and so_far * (1 + prompt.max_tokens / asked) > seconds:
             break
         answers.append(engine.answer(prompt, 0))
+        asked += prompt.max_tokens
         say(len(answers) / len(prompts))
     return tuple(answers)
 
@@ -114,6 +127,7 @@ def confirm(
     prompts: Sequence[Prompt],
     lengths: Sequence[int],
     *,
+    alone: Sequence[Timed],
     weights: Mapping[str, float],
     seconds: float,
     one_pass: float,
@@ -122,11 +136,14 @@ def confirm(
     """Answer every prompt with each of ``lengths``: 0 first, then the one in question.
 
     Further lengths are there to be compared with the one in question, and run until that is
-    decided. Begins no pass that would not end within ``seconds``; ``one_pass`` is how long one is
-    expected to take, until one has been made. None when there is no time for any.
+    decided. ``alone`` are answers to all prompts without a draft. Begins no pass that would not end
+    within ``seconds``; ``one_pass`` is how long one is expected to take, ``alone`` included, until
+    one has been made. None when there is no time for any.
     """
     answers: dict[int, list[list[Timed]]] = {length: [[] for _ in prompts] for length in lengths}
-    begun = engine.clock()
+    answers[0] = [[each] for each in alone]
+    begun = engine.clock() - sum(each.seconds for each in alone)
+    seconds += engine.clock() - begun
     ended: Ending = "enough"
     runs: Runs | None = None
     running = list(lengths)
@@ -137,8 +154,12 @@ def confirm(
             break
         for at, prompt in enumerate(prompts):
             for length in _turned(running, number + at):
-                answers[length][at].append(engine.answer(prompt, length))
+                if length or number:
+                    answers[length][at].append(engine.answer(prompt, length))
             say((number + (at + 1) / len(prompts)) / LOOKS[-1])
+        if number == 1 and _moved(answers[0]):
+            for prompt, of_prompt in zip(prompts, answers[0], strict=True):
+                of_prompt[0] = engine.answer(prompt, 0)
         runs = _runs(prompts, answers, "enough", weights)
         if number + 1 in LOOKS:
             if _decided(runs.interval(0, lengths[1])):
@@ -147,6 +168,11 @@ def confirm(
             others = [each for each in running[2:] if not _decided(runs.interval(each, lengths[1]))]
             running = [*lengths[:2], *others]
     return runs and _runs(prompts, answers, ended, weights)
+
+
+def _moved(alone: Sequence[Sequence[Timed]]) -> bool:
+    changes = [math.log(second.seconds / first.seconds) for first, second in alone]
+    return abs(median(changes)) > MOVED
 
 
 def _runs(

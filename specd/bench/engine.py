@@ -35,14 +35,9 @@ class Timed:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """What one pass of both models over an answer tells.
-
-    ``near_ties`` counts tokens that the main itself would have chosen otherwise when it reads many
-    at once: two logits so close that rounding decides. There, an answer with a draft may differ.
-    """
+    """What both models think of an answer, token by token."""
 
     answer: Answer
-    near_ties: int
     sampled: Sampled
 
 
@@ -63,8 +58,17 @@ class Engine(Protocol):
 class Replayable(Engine, Protocol):
     """An engine that shows what both models think of a text, and what their steps cost."""
 
+    def warm_up(self) -> None:
+        """Have done what only the first answer would have to wait for."""
+
     def study(self, prompt: Prompt, answer: Timed) -> Study:
         """Which tokens of the main's answer the draft would have guessed."""
+
+    def near_ties(self, prompt: Prompt, answer: Timed) -> int:
+        """How many tokens the main itself would have chosen otherwise when it reads many at once.
+
+        There two logits are so close that rounding decides, and an answer with a draft may differ.
+        """
 
     def costs(
         self,

@@ -9,8 +9,8 @@ Runs in the worker only.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +38,36 @@ LONG_S = 2.0
 AT_ONCE = 32
 """Places whose logits are looked at in one go; more would only take memory."""
 
+KEPT_BYTES = 256 << 20
+"""Of what a main thought while it answered, what is kept; of the rest it is asked again."""
+
+WARM = Prompt("warm-up", "Hi", 4)
+
 TEMPERATURE = 0.8
 """LM Studio's default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Main:
-    """A main model in memory."""
+    """A main model in memory.
+
+    ``thoughts`` are the logarithms of its probabilities at every place of an answer that it gave
+    alone and greedily, by prompt and token ids: its drafts are compared with them.
+    """
 
     model: Any
     tokenizer: Any
+    thoughts: dict[tuple[Prompt, tuple[int, ...]], list[Any]] = field(default_factory=dict)
+
+    def keep(self, prompt: Prompt, said: tuple[int, ...], thoughts: list[Any]) -> None:
+        """Keep what it thought, if it is whole and there is room."""
+        kept = sum(each.nbytes for known in self.thoughts.values() for each in known)
+        if (
+            said
+            and len(thoughts) == len(said)
+            and kept + sum(each.nbytes for each in thoughts) < KEPT_BYTES
+        ):
+            self.thoughts.setdefault((prompt, said), thoughts)
 
 
 def open_main(folder: Path) -> Main:
@@ -68,6 +88,7 @@ class MlxEngine:
     def __init__(self, main: Main, draft: Any) -> None:
         self.main = main.model
         self.tokenizer = main.tokenizer
+        self._known = main
         self.draft = draft
         self._caches: dict[int, Any] = {}
 
@@ -88,6 +109,11 @@ class MlxEngine:
         template: Any = self.tokenizer.apply_chat_template
         return list(template(messages, add_generation_prompt=True))
 
+    def warm_up(self) -> None:
+        """A few tokens each way: the first ones also wait for what is compiled on first use."""
+        for draft_tokens in (0, 1):
+            self.answer(WARM, draft_tokens)
+
     def answer(self, prompt: Prompt, draft_tokens: int, **sampling: Any) -> Timed:
         """Generate, greedily unless mlx-lm is told otherwise; 0 is without the draft."""
         extra: dict[str, Any] = dict(sampling)
@@ -95,50 +121,55 @@ class MlxEngine:
             extra |= {"draft_model": self.draft, "num_draft_tokens": draft_tokens}
         ids = self.encode(prompt)
         said: list[int] = []
+        thoughts: list[Any] = []
         from_draft, first = 0, None
         started = time.perf_counter()
         for response in stream_generate(
             self.main, self.tokenizer, ids, max_tokens=prompt.max_tokens, **extra
         ):
             said.append(int(response.token))
+            if not extra:
+                thoughts.append(response.logprobs)
             first = first or time.perf_counter() - started
             from_draft += bool(response.from_draft)
         seconds = time.perf_counter() - started
         # mlx-lm has already begun a token that nobody asks for: it is not to disturb what follows.
         mx.synchronize()
+        self._known.keep(prompt, tuple(said), thoughts)
         return Timed(tuple(said), len(said), seconds, from_draft, first_token_s=first)
 
     def study(self, prompt: Prompt, answer: Timed) -> Study:
-        """One pass of each model over the answer, the right tokens shown whatever it would say."""
-        ids, said = self.encode(prompt), [int(token) for token in answer.said]
-        caches = [make_prompt_cache(model) for model in (self.main, self.draft)]
-        shown = [*ids, *said[:-1]]
+        """One pass of the draft over the answer, the right tokens shown whatever it would say.
+
+        What the main thought is known from its own answer; of any other answer it is asked.
+        """
+        said = [int(token) for token in answer.said]
+        thoughts = self._known.thoughts.get((prompt, tuple(said)))
+        if thoughts is None:
+            thoughts = [
+                row for rows in _shown(self.main, self.encode(prompt), said) for row in rows
+            ]
         agrees: list[bool] = []
         sums = mx.zeros(2)
-        near_ties = 0
-        for start in range(0, len(shown), AT_ONCE):
-            part = mx.array([shown[start : start + AT_ONCE]])
-            first = max(0, len(ids) - 1 - start)
-            logits = [
-                model(part, cache=cache)[0, first:]
-                for model, cache in zip((self.main, self.draft), caches, strict=True)
-            ]
-            mx.eval([each.state for cache in caches for each in cache])
-            if logits[0].shape[0] == 0:
-                continue
-            at = len(agrees)
-            told = mx.array(said[at : at + logits[0].shape[0]])
-            right = [mx.argmax(each, axis=-1) == told for each in logits]
-            sums = sums + _acceptance(*logits)
-            mx.eval(*right, sums)
-            near_ties += sum(not same for same in right[0].tolist())  # type: ignore[union-attr]
-            agrees.extend(bool(same) for same in right[1].tolist())  # type: ignore[union-attr]
+        for logits in _shown(self.draft, self.encode(prompt), said):
+            places = slice(len(agrees), len(agrees) + logits.shape[0])
+            right = mx.argmax(logits, axis=-1) == mx.array(said[places])
+            sums = sums + _acceptance(mx.stack(thoughts[places]), logits)
+            mx.eval(right, sums)
+            agrees.extend(bool(same) for same in right.tolist())  # type: ignore[union-attr]
         matching, rejection = (float(each) / len(said) for each in sums.tolist())  # type: ignore[union-attr,arg-type]
         return Study(
-            Answer(prompt.kind, len(ids), tuple(agrees), prompt.max_tokens),
-            near_ties,
+            Answer(prompt.kind, len(self.encode(prompt)), tuple(agrees), prompt.max_tokens),
             Sampled(TEMPERATURE, len(said), sum(agrees) / len(said), matching, rejection),
         )
+
+    def near_ties(self, prompt: Prompt, answer: Timed) -> int:
+        """One pass of the main over its own answer, many tokens at once."""
+        said = [int(token) for token in answer.said]
+        chosen: list[int] = []
+        for logits in _shown(self.main, self.encode(prompt), said):
+            chosen.extend(mx.argmax(logits, axis=-1).tolist())  # type: ignore[arg-type]
+        return sum(one != other for one, other in zip(chosen, said, strict=True))
 
     def costs(
         self,
@@ -150,7 +181,7 @@ class MlxEngine:
     ) -> Costs:
         """Measure steps after this prompt and after a long one; warm-up excluded.
 
-        Where the first alone takes longer than ``seconds``, it stands for both.
+        Where the first alone takes most of ``seconds``, it stands for both.
         """
         ids = self.encode(prompt)
         each_s = seconds / 2
@@ -161,7 +192,7 @@ class MlxEngine:
             return Costs(short, self._also(known.long, ids, checking, each_s))
         begun = time.perf_counter()
         short = self._steps(ids, len(ids), checking, each_s)
-        if time.perf_counter() - begun > seconds:
+        if time.perf_counter() - begun > 1.5 * each_s:
             return Costs(short, short)
         per_token = (short.main_prefill.median + short.draft_prefill.median) / len(ids)
         affordable = [each for each in LONG if each * per_token < LONG_S]
@@ -171,6 +202,7 @@ class MlxEngine:
     def _steps(
         self, ids: Sequence[int], context: int, checking: Sequence[int], seconds: float
     ) -> Steps:
+        until = time.perf_counter() + seconds
         main_cache, main_prefill = _prefill(self.main, ids, context)
         draft_cache, draft_prefill = _prefill(self.draft, ids, context)
         # Every step leaves the cache as it was, so that further counts need no second prefill.
@@ -181,7 +213,7 @@ class MlxEngine:
             "one": lambda: _check(self.draft, draft_cache, ids, 1),
             "two": lambda: _check(self.draft, draft_cache, ids, 2),
         }
-        taken = _in_turn(steps | _checks(self.main, main_cache, ids, checking), seconds)
+        taken = _in_turn(steps | _checks(self.main, main_cache, ids, checking), until)
         catch_up = [two - one for one, two in zip(taken["one"], taken["two"], strict=True)]
         return Steps(
             context=context,
@@ -197,9 +229,21 @@ class MlxEngine:
         self, known: Steps, ids: Sequence[int], checking: Sequence[int], seconds: float
     ) -> Steps:
         cache = self._caches[known.context]
-        taken = _in_turn(_checks(self.main, cache, ids, checking), seconds)
+        taken = _in_turn(_checks(self.main, cache, ids, checking), time.perf_counter() + seconds)
         more = {count: spread(taken[str(count)]) for count in checking}
         return replace(known, main={**known.main, **more})
+
+
+def _shown(model: Any, ids: Sequence[int], said: Sequence[int]) -> Iterator[Any]:
+    """The logits at every place of an answer, ``AT_ONCE`` or fewer at a time: (places, tokens)."""
+    cache = make_prompt_cache(model)
+    shown = [*ids, *said[:-1]]
+    for start in range(0, len(shown), AT_ONCE):
+        part = mx.array([shown[start : start + AT_ONCE]])
+        logits = model(part, cache=cache)[0, max(0, len(ids) - 1 - start) :]
+        mx.eval([each.state for each in cache])
+        if logits.shape[0]:
+            yield logits
 
 
 def _acceptance(main: Any, draft: Any) -> Any:
@@ -269,13 +313,13 @@ def _chain(model: Any, cache: Any, ids: Sequence[int]) -> float:
     return taken
 
 
-def _in_turn(steps: Mapping[str, Callable[[], float]], seconds: float) -> dict[str, list[float]]:
+def _in_turn(steps: Mapping[str, Callable[[], float]], until: float) -> dict[str, list[float]]:
     """Every step several times, in turn, so that a passing disturbance hits all alike."""
-    until = time.perf_counter() + seconds
-    for step in steps.values():
-        step()
-    taken: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(REPEATS):
+    first = {name: step() for name, step in steps.items()}
+    # The first time is warm-up, unless it takes so long that warming up is nothing beside it.
+    slow = time.perf_counter() > until
+    taken = {name: [seconds] if slow else [] for name, seconds in first.items()}
+    for number in range(slow, REPEATS):
         if number > 1 and time.perf_counter() > until:
             break
         for name, step in steps.items():

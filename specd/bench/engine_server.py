@@ -200,7 +200,7 @@ def benchmark(
         baseline_tps=_tps(prompts, alone, asked.weights),
         lengths=lengths,
         best=chosen,
-        text_equal=runs is None or runs.unequal() == 0,
+        text_equal=runs is None or not runs.unequal(),
         model_seconds=engine.seconds,
         by_class={}
         if runs is None
@@ -331,6 +331,7 @@ def _confirm(
         engine,
         prompts,
         tried,
+        alone=alone,
         weights=engine.asked.weights,
         seconds=seconds,
         one_pass=sum(once / speedups[each] for each in tried),
@@ -343,7 +344,7 @@ def _notes(engine: ServerEngine, runs: Runs | None) -> tuple[str, ...]:
     if runs is None:
         notes.append("there was no time left to measure the chosen length against none")
     elif unequal := runs.unequal():
-        notes.append(f"{unequal} answers with the draft differ from the one without")
+        notes.append(f"{len(unequal)} answers with the draft differ from the one without")
         if not engine.tells:
             notes.append(
                 "mlx_lm.server keeps the prompts it answered, and goes on wrongly from one that it "

@@ -24,8 +24,14 @@ from specd.bench.result import DEFAULT_LENGTH, BenchResult, Best, LengthResult
 STEPS = (1, 2, 3, 5, 9, 17)
 """The token counts that the main's step is measured for at first."""
 
-PRICING = 0.7
-"""Of the time that the main's own answers took, what measuring steps may take."""
+PRICING = 0.4
+"""Of the time that the main's own answers took, what measuring ``STEPS`` may take, about."""
+
+FURTHER = 0.07
+"""The same for each count that is measured because it could be the best …"""
+
+PRICING_AT_MOST = 0.6
+"""… and for all of them, with which it ends even if one more could be."""
 
 FAR_OFF = 0.15
 """A prediction of the main's own speed this far from the measured one is worth a note."""
@@ -79,11 +85,25 @@ class _Foretold:
         return best.fastest(self.lengths).predicted_speedup
 
 
+@dataclass(frozen=True, slots=True)
+class _Confirmed:
+    """Real runs, if there were any, and the seconds they took.
+
+    ``near_ties`` counts the places of answers that came out otherwise with a draft, where the main
+    all but ties between two tokens.
+    """
+
+    runs: Runs | None = None
+    near_ties: int = 0
+    seconds: float = 0.0
+
+
 def benchmark(asked: Asked, drafts: Sequence[Candidate]) -> Iterator[BenchResult]:
     """Measure every draft; each result comes as soon as it is there, the most promising first."""
     asked.progress({"step": "loading", "done": 0.0})
     engine = drafts[0].open()
     begun = engine.clock()
+    engine.warm_up()
     alone = answer_alone(
         engine,
         asked.prompts,
@@ -95,21 +115,23 @@ def benchmark(asked: Asked, drafts: Sequence[Candidate]) -> Iterator[BenchResult
     foretold: list[_Foretold] = []
     for number, draft in enumerate(drafts):
         asked.progress({"step": "replaying", "done": 0.3 + 0.2 * number / len(drafts)})
-        engine = draft.open() if number else engine
+        if number:
+            engine = draft.open()
+            engine.warm_up()
         foretold.append(_foretell(engine, draft, answered, alone))
     measured = 0.0
     for number, each in enumerate(sorted(foretold, key=_promise)):
-        runs, took = None, 0.0
+        confirmed = _Confirmed()
         if number == 0 or each.promise > max(1.0, measured):
             engine = engine if len(drafts) == 1 else each.draft.open()
             left = asked.seconds - (engine.clock() - begun)
-            runs, took = _run(engine, each, replace(answered, seconds=left), alone)
-        found = _result(answered, each, runs, alone)
+            confirmed = _run(engine, each, replace(answered, seconds=left), alone)
+        found = _result(answered, each, confirmed, alone)
         measured = max(measured, found.best.measured_speedup or 0.0)
         yield replace(
             found,
             engine=engine.name,
-            model_seconds=shared + each.seconds + took,
+            model_seconds=shared + each.seconds + confirmed.seconds,
             notes=(*found.notes, *filter(None, [left_out(asked.prompts, alone)])),
         )
 
@@ -122,12 +144,15 @@ def _foretell(
         engine.study(prompt, answer) for prompt, answer in zip(asked.prompts, alone, strict=True)
     )
     answers = [each.answer for each in studies]
-    budget = PRICING * sum(each.seconds for each in alone)
-    measured = engine.costs(asked.prompts[0], checking=STEPS, seconds=budget)
+    once = sum(each.seconds for each in alone)
+    until = engine.clock() + once * PRICING_AT_MOST
+    measured = engine.costs(asked.prompts[0], checking=STEPS, seconds=once * PRICING)
     lengths = predict.lengths(answers, measured, asked.weights)
-    while more := _worth_measuring(answers, measured, lengths, asked.weights):
+    while engine.clock() < until and (
+        more := _worth_measuring(answers, measured, lengths, asked.weights)
+    ):
         measured = engine.costs(
-            asked.prompts[0], checking=more, seconds=budget / len(STEPS), known=measured
+            asked.prompts[0], checking=more, seconds=once * FURTHER, known=measured
         )
         lengths = predict.lengths(answers, measured, asked.weights)
     return _Foretold(
@@ -175,7 +200,7 @@ def _promise(foretold: _Foretold) -> tuple[float, int]:
 
 def _run(
     engine: Replayable, foretold: _Foretold, asked: Asked, alone: Sequence[Timed]
-) -> tuple[Runs | None, float]:
+) -> _Confirmed:
     begun = engine.clock()
     once = sum(each.seconds for each in alone)
     lengths = best.to_run(foretold.lengths)
@@ -183,18 +208,22 @@ def _run(
         engine,
         asked.prompts,
         lengths,
+        alone=alone,
         weights=asked.weights,
         seconds=asked.seconds,
         one_pass=sum(once / foretold.lengths[each].predicted_speedup for each in lengths),
         say=lambda done: asked.progress({"step": "confirming", "done": 0.5 + 0.5 * done}),
     )
-    return runs, engine.clock() - begun
+    unequal = () if runs is None else runs.unequal()
+    near_ties = sum(engine.near_ties(asked.prompts[at], alone[at]) for at in set(unequal))
+    return _Confirmed(runs, near_ties, engine.clock() - begun)
 
 
 def _result(
-    asked: Asked, foretold: _Foretold, runs: Runs | None, alone: Sequence[Timed]
+    asked: Asked, foretold: _Foretold, confirmed: _Confirmed, alone: Sequence[Timed]
 ) -> BenchResult:
     """Everything but the engine and the time it took, which whoever ran it knows."""
+    runs = confirmed.runs
     chosen = best.decide(foretold.lengths, runs)
     baseline = predict.tokens_per_second(
         [(p.kind, a.tokens, a.seconds) for p, a in zip(asked.prompts, alone, strict=True)],
@@ -209,10 +238,10 @@ def _result(
         baseline_tps=baseline,
         lengths=foretold.lengths,
         best=chosen,
-        text_equal=runs is None or runs.unequal() == 0,
+        text_equal=runs is None or not runs.unequal(),
         model_seconds=0.0,
         by_class=_by_class(foretold, runs, chosen),
-        notes=tuple(_notes(foretold, runs, baseline)),
+        notes=tuple(_notes(foretold, confirmed, baseline)),
         tps_by_class={
             kind: tuple(round(each.predicted_tps, 3) for each in found)
             for kind, found in foretold.by_class.items()
@@ -220,7 +249,7 @@ def _result(
         confirmation=None if runs is None else best.confirmation(runs),
         costs=costs.to_json(foretold.costs),
         sampled=_sampled(foretold.studies),
-        near_ties=sum(each.near_ties for each in foretold.studies),
+        near_ties=confirmed.near_ties,
         draft_bytes=foretold.draft.bytes,
     )
 
@@ -250,17 +279,17 @@ def _sampled(studies: Sequence[Study]) -> dict[str, float]:
     return {**asdict(studies[0].sampled), **mean, "places": places}
 
 
-def _notes(foretold: _Foretold, runs: Runs | None, baseline: float) -> Iterator[str]:
-    if runs is None:
+def _notes(foretold: _Foretold, confirmed: _Confirmed, baseline: float) -> Iterator[str]:
+    if confirmed.runs is None:
         yield "not confirmed by real runs: another draft is faster, or the time was up"
-    elif unequal := runs.unequal():
-        near = sum(each.near_ties for each in foretold.studies)
+    elif unequal := confirmed.runs.unequal():
         why = (
-            f"; the main all but ties between two tokens in {near} places, where rounding decides"
-            if near
+            f"; the main all but ties between two tokens in {confirmed.near_ties} places, where "
+            "rounding decides"
+            if confirmed.near_ties
             else ""
         )
-        yield f"{unequal} answers with the draft differ from the one without{why}"
+        yield f"{len(unequal)} answers with the draft differ from the one without{why}"
     predicted = foretold.lengths[0].predicted_tps
     if abs(predicted / baseline - 1) > FAR_OFF:
         yield (

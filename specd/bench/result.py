@@ -82,8 +82,8 @@ class BenchResult:
 
     ``tps_by_class`` are the predicted tokens/s of every length of ``lengths``, for each class of
     prompts by itself; ``costs`` the curves behind the predictions (``costs.to_json``), ``sampled``
-    the acceptance at a temperature (``sampling.Sampled``). ``near_ties`` counts the tokens that
-    rounding may decide otherwise with a draft than without.
+    the acceptance at a temperature (``sampling.Sampled``). ``near_ties`` counts, in
+    answers that came out otherwise with a draft, the tokens that rounding may decide.
     """
 
     main: str

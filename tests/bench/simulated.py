@@ -98,6 +98,9 @@ class SimulatedEngine:
         said = (draft_tokens > 0 and self.differs, *range(prompt.max_tokens - 1))
         return Timed(said, prompt.max_tokens, self._spend(seconds))
 
+    def warm_up(self) -> None:
+        self._spend(10 * self.setting.step)
+
     def study(self, prompt: Prompt, answer: Timed) -> Study:
         assert answer.tokens == prompt.max_tokens
         agrees = tuple(self.agrees[prompt.kind])
@@ -105,9 +108,13 @@ class SimulatedEngine:
         share = sum(agrees) / len(agrees)
         return Study(
             Answer(prompt.kind, PROMPT_TOKENS, agrees, prompt.max_tokens),
-            0,
             Sampled(0.8, len(agrees), share, share, share),
         )
+
+    def near_ties(self, prompt: Prompt, answer: Timed) -> int:
+        assert answer.tokens == prompt.max_tokens
+        self._spend(10 * self.setting.step)
+        return 0
 
     def costs(
         self,
@@ -133,8 +140,8 @@ class SimulatedEngine:
             main=self._checks(at, checking),
             draft=self._measure(self._draft(at)),
             catch_up=self._measure(0.5 * self._draft(at)),
-            main_prefill=self._measure(prefill),
-            draft_prefill=self._measure(prefill * self.setting.draft),
+            main_prefill=self._prefill(prefill),
+            draft_prefill=self._prefill(prefill * self.setting.draft),
         )
 
     def _also(self, known: Steps, checking: Sequence[int]) -> Steps:
@@ -148,6 +155,13 @@ class SimulatedEngine:
         # One more for warming up, as the real engine takes.
         self._spend(seconds)
         return spread([self._spend(self._noisy(seconds)) for _ in range(self.repeats)])
+
+    def _prefill(self, seconds: float) -> Spread:
+        # As the real engine does: long ones once.
+        taken: list[float] = []
+        while len(taken) < 3 and sum(taken) < 1.0:
+            taken.append(self._spend(self._noisy(seconds)))
+        return spread(taken[1:] or taken)
 
     def _step(self, tokens: int, at: int) -> float:
         cost = 1.0 if tokens == 1 else self.setting.checking(tokens)

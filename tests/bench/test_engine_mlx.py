@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from specd.bench import engine_mlx
 from specd.bench.engine_mlx import LONG, Main, MlxEngine, open_draft, open_main
 from specd.bench.measure import STEPS, Asked, Candidate, benchmark
 from specd.bench.predict import LONGEST
@@ -100,6 +101,38 @@ def test_a_draft_writes_what_the_main_would_have_written() -> None:
     with_draft = engine.answer(PROMPT, 3)
     assert with_draft.said == alone.said
     assert (with_draft.from_draft or 0) > 0
+
+
+def test_what_the_main_thought_of_its_own_answer_is_not_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = tiny.engine(noise=0.01)
+    answer = engine.answer(PROMPT, 0)
+    kept = engine.study(PROMPT, answer)
+    forgetful = tiny.engine(noise=0.01)
+    monkeypatch.setattr(engine_mlx, "KEPT_BYTES", 0)
+    assert forgetful.answer(PROMPT, 0).said == answer.said
+    asked = forgetful.study(PROMPT, answer)
+    assert kept.answer == asked.answer
+    assert kept.sampled.matching == pytest.approx(asked.sampled.matching, rel=1e-3)
+    assert kept.sampled.rejection == pytest.approx(asked.sampled.rejection, rel=1e-3)
+    engine.main = None
+    assert engine.study(PROMPT, answer) == kept
+
+
+def test_a_main_agrees_with_its_own_answer_but_not_with_another() -> None:
+    engine = tiny.engine(noise=0.01)
+    answer = engine.answer(PROMPT, 0)
+    assert engine.near_ties(PROMPT, answer) == 0
+    turned = replace(answer, said=tuple(reversed(answer.said)))
+    assert engine.near_ties(PROMPT, turned) > 0
+
+
+def test_steps_that_use_up_the_time_are_measured_twice_and_at_one_context() -> None:
+    engine = tiny.engine(noise=0.01)
+    slow = engine.costs(PROMPT, checking=(1, 2), seconds=0.0)
+    assert slow.short.main[1].samples == 2
+    assert slow.long is slow.short
 
 
 def test_measuring_leaves_the_next_answer_as_it_was() -> None:

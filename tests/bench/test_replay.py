@@ -143,7 +143,9 @@ def compare(
             runs += 1
             if real.said == alone.said and real.from_draft == foretold.accepted:
                 equal += 1
-            elif study.near_ties or closest_guess(engine, prompt, alone.said) < 1e-3:
+            elif (
+                engine.near_ties(prompt, alone) or closest_guess(engine, prompt, alone.said) < 1e-3
+            ):
                 explained += 1
     return runs, equal, explained
 

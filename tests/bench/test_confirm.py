@@ -1,0 +1,72 @@
+"""Real runs: which answers count, and when the first ones no longer do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from specd.bench.confirm import Runs, answer_alone, confirm
+from specd.bench.prompts import STANDARD, Prompt
+from tests.bench.simulated import Setting, SimulatedEngine
+
+QUIET = Setting(lambda k: 1.02 + 0.01 * (k - 1), 0.03, 0.95, noise=0.01, disturbed=0.0)
+
+
+def run(engine: SimulatedEngine) -> Runs:
+    alone = answer_alone(engine, STANDARD, seconds=1e6)
+    found = confirm(engine, STANDARD, (0, 5), alone=alone, weights={}, seconds=1e6, one_pass=1.0)
+    assert found is not None
+    assert [each[0] is first for each, first in zip(found.answers[0], alone, strict=True)].count(
+        True
+    ) in (0, len(STANDARD))
+    return found
+
+
+def alone_asked(engine: SimulatedEngine) -> int:
+    return sum(length == 0 for _, length in engine.asked)
+
+
+def test_the_first_answers_count_as_a_pass_without_a_draft() -> None:
+    engine = SimulatedEngine(QUIET, STANDARD)
+    runs = run(engine)
+    assert alone_asked(engine) == runs.passes * len(STANDARD)
+    assert all(len(each) == runs.passes for of in runs.answers.values() for each in of)
+
+
+@dataclass
+class Throttled(SimulatedEngine):
+    """Slower by ``throttled`` once it has answered every prompt."""
+
+    throttled: float = 1.0
+
+    def seconds(self, prompt: Prompt, draft_tokens: int) -> float:
+        warm = len(self.asked) > len(self.prompts)
+        return super().seconds(prompt, draft_tokens) * (self.throttled if warm else 1.0)
+
+
+@pytest.mark.parametrize("throttled", [1.3, 0.7])
+def test_they_do_not_where_the_machine_has_become_another_since(throttled: float) -> None:
+    engine = Throttled(QUIET, STANDARD, throttled=throttled)
+    runs = run(engine)
+    assert alone_asked(engine) == (runs.passes + 1) * len(STANDARD)
+    truth = engine.truth(5) / engine.truth(0)
+    assert runs.speedup(0, 5) == pytest.approx(truth, rel=0.03)
+
+
+def test_one_disturbed_answer_does_not_make_it_another_machine() -> None:
+    @dataclass
+    class Disturbed(SimulatedEngine):
+        def seconds(self, prompt: Prompt, draft_tokens: int) -> float:
+            return super().seconds(prompt, draft_tokens) * (3.0 if len(self.asked) == 2 else 1.0)
+
+    engine = Disturbed(QUIET, STANDARD)
+    runs = run(engine)
+    assert alone_asked(engine) == runs.passes * len(STANDARD)
+    assert [each.times for each in runs.outliers()]
+
+
+def test_texts_that_differ_are_told_by_their_prompts() -> None:
+    runs = run(SimulatedEngine(QUIET, STANDARD, differs=True))
+    assert set(runs.unequal()) == set(range(len(STANDARD)))
+    assert run(SimulatedEngine(QUIET, STANDARD)).unequal() == ()
