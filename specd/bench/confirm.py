@@ -158,8 +158,7 @@ def confirm(
                     answers[length][at].append(engine.answer(prompt, length))
             say((number + (at + 1) / len(prompts)) / LOOKS[-1])
         if number == 1 and _moved(answers[0]):
-            for prompt, of_prompt in zip(prompts, answers[0], strict=True):
-                of_prompt[0] = engine.answer(prompt, 0)
+            _replace_first(engine, prompts, answers, seconds - (engine.clock() - begun))
         runs = _runs(prompts, answers, "enough", weights)
         if number + 1 in LOOKS:
             if _decided(runs.interval(0, lengths[1])):
@@ -173,6 +172,23 @@ def confirm(
 def _moved(alone: Sequence[Sequence[Timed]]) -> bool:
     changes = [math.log(second.seconds / first.seconds) for first, second in alone]
     return abs(median(changes)) > MOVED
+
+
+def _replace_first(
+    engine: Engine,
+    prompts: Sequence[Prompt],
+    answers: Mapping[int, list[list[Timed]]],
+    seconds: float,
+) -> None:
+    """Answer alone anew in place of the first time; without time for it, drop that pass."""
+    in_time = sum(second.seconds for _, second in answers[0]) <= seconds
+    if in_time:
+        for prompt, of_prompt in zip(prompts, answers[0], strict=True):
+            of_prompt[0] = engine.answer(prompt, 0)
+        return
+    for of_length in answers.values():
+        for of_prompt in of_length:
+            del of_prompt[0]
 
 
 def _runs(

@@ -13,9 +13,11 @@ from tests.bench.simulated import Setting, SimulatedEngine
 QUIET = Setting(lambda k: 1.02 + 0.01 * (k - 1), 0.03, 0.95, noise=0.01, disturbed=0.0)
 
 
-def run(engine: SimulatedEngine) -> Runs:
+def run(engine: SimulatedEngine, seconds: float = 1e6) -> Runs:
     alone = answer_alone(engine, STANDARD, seconds=1e6)
-    found = confirm(engine, STANDARD, (0, 5), alone=alone, weights={}, seconds=1e6, one_pass=1.0)
+    found = confirm(
+        engine, STANDARD, (0, 5), alone=alone, weights={}, seconds=seconds, one_pass=1.0
+    )
     assert found is not None
     assert [each[0] is first for each, first in zip(found.answers[0], alone, strict=True)].count(
         True
@@ -52,6 +54,18 @@ def test_they_do_not_where_the_machine_has_become_another_since(throttled: float
     assert alone_asked(engine) == (runs.passes + 1) * len(STANDARD)
     truth = engine.truth(5) / engine.truth(0)
     assert runs.speedup(0, 5) == pytest.approx(truth, rel=0.03)
+
+
+def test_without_the_time_to_answer_anew_the_pass_they_began_does_not_count() -> None:
+    engine = Throttled(QUIET, STANDARD, throttled=1.3)
+    with_draft, without = (sum(engine.seconds(p, each) for p in STANDARD) for each in (5, 0))
+    two_passes = 1.3 * (2 * with_draft + without)
+    runs = run(engine, seconds=two_passes + without / 2)
+    assert runs.passes == 1
+    assert runs.interval(0, 5) is None
+    truth = engine.truth(5) / engine.truth(0)
+    assert runs.speedup(0, 5) == pytest.approx(truth, rel=0.03)
+    assert alone_asked(engine) == 2 * len(STANDARD)
 
 
 def test_one_disturbed_answer_does_not_make_it_another_machine() -> None:

@@ -424,11 +424,14 @@ def test_a_thousand_models_are_indexed_quickly_and_again_at_once(
     cache.save()
     assert len(found.models) == 1000
     warm, _ = min((_timed(lambda: index(models, cache)) for _ in range(3)), key=lambda t: t[0])
-    restart, again = _timed(lambda: index(models, IndexCache.load(tmp_path / "kept.json")))
+    restart, again = min(
+        (_timed(lambda: index(models, IndexCache.load(tmp_path / "kept.json"))) for _ in range(3)),
+        key=lambda t: t[0],
+    )
     assert again == found
     figures(cold_ms=cold * 1000, warm_ms=warm * 1000, restart_ms=restart * 1000)
-    assert warm < 0.25  # some 12 ms when nothing else runs
-    assert restart < 0.5
+    assert warm < cold / 2
+    assert restart < cold / 1.5
 
 
 def test_a_hundred_thousand_stray_files_cost_nothing_the_second_time(
