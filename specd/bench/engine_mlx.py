@@ -38,7 +38,7 @@ LONG_S = 2.0
 AT_ONCE = 32
 """Places whose logits are looked at in one go; more would only take memory."""
 
-KEPT_BYTES = 256 << 20
+KEPT_BYTES = 128 << 20
 """Of what a main thought while it answered, what is kept; of the rest it is asked again."""
 
 WARM = Prompt("warm-up", "Hi", 4)

@@ -15,7 +15,7 @@ CONTEXT: Final = 4096
 """Tokens: the longest context that a benchmark measures at."""
 
 BESIDES: Final = 512 << 20
-"""Bytes of a worker before it loads anything, and of activations."""
+"""Bytes of a worker before it loads anything, of activations, and of what is kept of answers."""
 
 CACHE_SHARE: Final = 0.15
 """Of the weights: the cache where its size cannot be worked out from config.json."""
