@@ -18,14 +18,16 @@ def fastest(lengths: Sequence[LengthResult]) -> LengthResult:
     return predict.best([each for each in lengths if each.draft_tokens > 0])
 
 
-def to_run(lengths: Sequence[LengthResult]) -> tuple[int, ...]:
-    """The lengths to run: none, the fastest, and the usual one unless it cannot win."""
+def to_run(lengths: Sequence[LengthResult]) -> dict[int, float]:
+    """The lengths to run: none, the fastest, and the usual one unless it cannot win.
+
+    In this order, each with the speed-up that it promises.
+    """
+    promised = {each.draft_tokens: each.predicted_speedup for each in lengths}
     tried = fastest(lengths).draft_tokens
-    usual = any(each.draft_tokens == DEFAULT_LENGTH for each in lengths)
     pays = predict.best(lengths).draft_tokens > 0
-    if pays and usual and tried != DEFAULT_LENGTH:
-        return (0, tried, DEFAULT_LENGTH)
-    return (0, tried)
+    usual = [DEFAULT_LENGTH] if pays and DEFAULT_LENGTH in promised else []
+    return {each: promised[each] for each in (0, tried, *usual)}
 
 
 def decide(lengths: Sequence[LengthResult], runs: Runs | None) -> Best:

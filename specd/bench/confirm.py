@@ -125,31 +125,34 @@ def left_out(prompts: Sequence[Prompt], answered: Sequence[Timed]) -> str | None
 def confirm(
     engine: Engine,
     prompts: Sequence[Prompt],
-    lengths: Sequence[int],
+    lengths: Mapping[int, float],
     *,
     alone: Sequence[Timed],
     weights: Mapping[str, float],
     seconds: float,
-    one_pass: float,
     say: Say = lambda _: None,
 ) -> Runs | None:
     """Answer every prompt with each of ``lengths``: 0 first, then the one in question.
 
     Further lengths are there to be compared with the one in question, and run until that is
     decided. ``alone`` are answers to all prompts without a draft. Begins no pass that would not end
-    within ``seconds``; ``one_pass`` is how long one is expected to take, ``alone`` included, until
-    one has been made. None when there is no time for any.
+    within ``seconds``, told by the speed-ups that the lengths promise until one has been made. None
+    when there is no time for any.
     """
     answers: dict[int, list[list[Timed]]] = {length: [[] for _ in prompts] for length in lengths}
     answers[0] = [[each] for each in alone]
-    begun = engine.clock() - sum(each.seconds for each in alone)
-    seconds += engine.clock() - begun
+    once = sum(each.seconds for each in alone)
+    expected = sum(once / promised for promised in lengths.values())
+    running = list(lengths)
+    _, tried, *_ = running
+    begun = engine.clock()
     ended: Ending = "enough"
     runs: Runs | None = None
-    running = list(lengths)
     for number in range(LOOKS[-1]):
-        so_far = engine.clock() - begun
-        if so_far + (so_far / number if number else one_pass) > seconds:
+        taken = engine.clock() - begun
+        if number:
+            expected = (once + taken) / number
+        if taken + expected > seconds:
             ended = "time"
             break
         for at, prompt in enumerate(prompts):
@@ -158,14 +161,14 @@ def confirm(
                     answers[length][at].append(engine.answer(prompt, length))
             say((number + (at + 1) / len(prompts)) / LOOKS[-1])
         if number == 1 and _moved(answers[0]):
-            _replace_first(engine, prompts, answers, seconds - (engine.clock() - begun))
+            _replace_first(engine, prompts, answers, begun + seconds - engine.clock())
         runs = _runs(prompts, answers, "enough", weights)
         if number + 1 in LOOKS:
-            if _decided(runs.interval(0, lengths[1])):
+            if _decided(runs.interval(0, tried)):
                 ended = "decided"
                 break
-            others = [each for each in running[2:] if not _decided(runs.interval(each, lengths[1]))]
-            running = [*lengths[:2], *others]
+            others = [each for each in running[2:] if not _decided(runs.interval(each, tried))]
+            running = [0, tried, *others]
     return runs and _runs(prompts, answers, ended, weights)
 
 

@@ -143,15 +143,13 @@ class MlxEngine:
 
         What the main thought is known from its own answer; of any other answer it is asked.
         """
-        said = [int(token) for token in answer.said]
+        ids, said = self.encode(prompt), [int(token) for token in answer.said]
         thoughts = self._known.thoughts.get((prompt, tuple(said)))
         if thoughts is None:
-            thoughts = [
-                row for rows in _shown(self.main, self.encode(prompt), said) for row in rows
-            ]
+            thoughts = [row for rows in _shown(self.main, ids, said) for row in rows]
         agrees: list[bool] = []
         sums = mx.zeros(2)
-        for logits in _shown(self.draft, self.encode(prompt), said):
+        for logits in _shown(self.draft, ids, said):
             places = slice(len(agrees), len(agrees) + logits.shape[0])
             right = mx.argmax(logits, axis=-1) == mx.array(said[places])
             sums = sums + _acceptance(mx.stack(thoughts[places]), logits)
@@ -159,7 +157,7 @@ class MlxEngine:
             agrees.extend(bool(same) for same in right.tolist())  # type: ignore[union-attr]
         matching, rejection = (float(each) / len(said) for each in sums.tolist())  # type: ignore[union-attr,arg-type]
         return Study(
-            Answer(prompt.kind, len(self.encode(prompt)), tuple(agrees), prompt.max_tokens),
+            Answer(prompt.kind, len(ids), tuple(agrees), prompt.max_tokens),
             Sampled(TEMPERATURE, len(said), sum(agrees) / len(said), matching, rejection),
         )
 

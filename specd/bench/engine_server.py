@@ -324,17 +324,13 @@ def _confirm(
     seconds: float,
     progress: Callable[[dict[str, Any]], None],
 ) -> Runs | None:
-    once = sum(each.seconds for each in alone)
-    tried = best.to_run(lengths)
-    speedups = {each.draft_tokens: each.predicted_speedup for each in lengths}
     return confirm(
         engine,
         prompts,
-        tried,
+        best.to_run(lengths),
         alone=alone,
         weights=engine.asked.weights,
         seconds=seconds,
-        one_pass=sum(once / speedups[each] for each in tried),
         say=lambda done: progress({"step": "confirming", "done": 0.5 + 0.5 * done}),
     )
 

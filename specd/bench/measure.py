@@ -202,16 +202,13 @@ def _run(
     engine: Replayable, foretold: _Foretold, asked: Asked, alone: Sequence[Timed]
 ) -> _Confirmed:
     begun = engine.clock()
-    once = sum(each.seconds for each in alone)
-    lengths = best.to_run(foretold.lengths)
     runs = confirm(
         engine,
         asked.prompts,
-        lengths,
+        best.to_run(foretold.lengths),
         alone=alone,
         weights=asked.weights,
         seconds=asked.seconds,
-        one_pass=sum(once / foretold.lengths[each].predicted_speedup for each in lengths),
         say=lambda done: asked.progress({"step": "confirming", "done": 0.5 + 0.5 * done}),
     )
     unequal = () if runs is None else runs.unequal()

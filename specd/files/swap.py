@@ -72,8 +72,6 @@ _LEFTOVER = re.compile(
     re.DOTALL,
 )
 
-_TEMPORARY = (b".specd-part", b".specd-swap")
-
 Transform: TypeAlias = Callable[["bytes | None"], "bytes | None"]
 BeforeWrite: TypeAlias = Callable[[Path, "bytes | None", bytes], None]
 
@@ -220,7 +218,7 @@ def remove(
 
 def is_temporary(name: bytes) -> bool:
     """Whether a file of this name is one that ``update`` or ``remove`` makes on its way."""
-    return name.endswith(_TEMPORARY)
+    return _LEFTOVER.fullmatch(os.fsdecode(name)) is not None
 
 
 def recover(directory: Path) -> tuple[Recovered, ...]:

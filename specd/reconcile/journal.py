@@ -191,9 +191,10 @@ class Journal:
             FileNotFoundError: the copy was pruned, or is not what it was.
         """
         with self._lock:
-            self._refresh()
+            descriptor = self._opened()
+            self._read_on(descriptor)
             named = self._entries[number].before_sha
-            content = self._content(self._opened(), named)
+            content = self._content(descriptor, named)
         if named is not None and content is None:
             raise FileNotFoundError(f"{self._file} no longer holds what write {number} replaced")
         return content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,9 +35,8 @@ def heard() -> Heard:
     return Heard()
 
 
-@pytest.fixture
-def watch(heard: Heard, tmp_path: Path) -> Iterator[Watch]:
-    spare = tmp_path / "spare"
+@contextmanager
+def watching(heard: Heard, spare: Path) -> Iterator[Watch]:
     spare.mkdir()
     made = Watch(
         lambda path, settled: heard.changed.append((path, settled)),
@@ -46,8 +46,16 @@ def watch(heard: Heard, tmp_path: Path) -> Iterator[Watch]:
         spare,
     )
     made.start()
-    yield made
-    made.close()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def watch(heard: Heard, tmp_path: Path) -> Iterator[Watch]:
+    with watching(heard, tmp_path / "spare") as made:
+        yield made
 
 
 @pytest.fixture
@@ -93,15 +101,7 @@ def test_what_is_held_back_is_told_afterwards(
     watch: Watch, heard: Heard, home: Path, tmp_path: Path
 ):
     witnessed = Heard()
-    witness = Watch(
-        lambda path, settled: witnessed.changed.append((path, settled)),
-        witnessed.reshape,
-        witnessed.lost.append,
-        lambda: None,
-        tmp_path / "spare",
-    )
-    witness.start()
-    try:
+    with watching(witnessed, tmp_path / "another spare") as witness:
         for each in (watch, witness):
             each.follow([WatchedDir(home, names=ONLY)], [])
         with watch.held_back():
@@ -109,8 +109,6 @@ def test_what_is_held_back_is_told_afterwards(
             until(lambda: witnessed.settled(home / "settings.json"), "another one is told")
             assert heard.changed == []
         until(lambda: heard.settled(home / "settings.json"), "told afterwards")
-    finally:
-        witness.close()
 
 
 @pytest.mark.skipif(not TELLS_CLOSE, reason="left out on Linux only")

@@ -15,9 +15,8 @@ QUIET = Setting(lambda k: 1.02 + 0.01 * (k - 1), 0.03, 0.95, noise=0.01, disturb
 
 def run(engine: SimulatedEngine, seconds: float = 1e6) -> Runs:
     alone = answer_alone(engine, STANDARD, seconds=1e6)
-    found = confirm(
-        engine, STANDARD, (0, 5), alone=alone, weights={}, seconds=seconds, one_pass=1.0
-    )
+    promised = {0: 1.0, 5: 3.0}
+    found = confirm(engine, STANDARD, promised, alone=alone, weights={}, seconds=seconds)
     assert found is not None
     assert [each[0] is first for each, first in zip(found.answers[0], alone, strict=True)].count(
         True
