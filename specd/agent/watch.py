@@ -148,15 +148,19 @@ class Watch:
         shape: set[Path] = set()
         for directory in directories:
             _aim(directory, targets, aliases, shape)
+        urgent: dict[bytes, Path] = {}
         for file in files:
+            real = Path(os.path.realpath(file))
+            urgent[os.fsencode(real)] = file
             if file.is_symlink():
-                real = Path(os.path.realpath(file))
                 aliases.add(_Alias(real, file))
                 _add(targets, real.parent, recursive=False, names=frozenset({real.name}))
         # The longest real path first, so that the closest alias names an event.
         self._aliases = tuple(sorted(aliases, key=lambda each: -len(each.real.parts)))
         self._shape = frozenset(shape)
         self._subscribe(_merged(targets))
+        if self._inotify is not None:
+            self._inotify.urgent = urgent
 
     def _subscribe(self, targets: set[_Target]) -> None:
         gone = {target for target, known in self._subscribed.items() if known.handler.gone}
@@ -182,7 +186,7 @@ class Watch:
         if TELLS_CLOSE:
             from specd.agent.inotify import Inotify, observer  # noqa: PLC0415 - Linux only
 
-            self._inotify = Inotify()
+            self._inotify = Inotify(lambda path: self._changed(path, True))  # noqa: FBT003
             self._inotify.start()
             made = observer(self._inotify)
         else:

@@ -110,6 +110,9 @@ def edit(content: bytes, edits: Sequence[Edit], parsed: Json | Absent = ABSENT) 
     """
     text = _decode(content)
     intended = _parse(text) if isinstance(parsed, Absent) else parsed
+    guess = _guessed(text, intended, edits)
+    if guess is not None and _spells(*guess, edits):
+        return guess[0].encode("utf-8")
     changed = text
     for each in edits:
         if same(value_at(intended, each.at), each.value):
@@ -118,7 +121,8 @@ def edit(content: bytes, edits: Sequence[Edit], parsed: Json | Absent = ABSENT) 
         intended = _intended(intended, each.at, each.value)
     if changed == text:
         return content
-    _compare(changed, intended, edits)
+    if not _spells(changed, intended, edits):
+        raise NotUnderstood("the edit would not have given what was intended")
     return changed.encode("utf-8")
 
 
@@ -132,16 +136,15 @@ def fresh(edits: Sequence[Edit], indent: int = 2) -> bytes:
     return f"{rendered}\n".encode()
 
 
-def _compare(text: str, intended: Json, edits: Sequence[Edit]) -> None:
+def _spells(text: str, intended: Json, edits: Sequence[Edit]) -> bool:
+    """Whether ``text`` is the intended document, the edited values to the letter."""
     try:
         result = _parse(text)
-        right = result == intended and all(
-            same(value_at(result, each.at), value_at(intended, each.at)) for each in edits
-        )
     except NotUnderstood as error:
         raise NotUnderstood(f"the edit would not have left valid JSON: {error}") from None
-    if not right:
-        raise NotUnderstood("the edit would not have given what was intended")
+    return result == intended and all(
+        same(value_at(result, each.at), value_at(intended, each.at)) for each in edits
+    )
 
 
 # ---- parsing ---------------------------------------------------------------------------------
@@ -287,6 +290,31 @@ def _fits(text: str, item: _Item, match: Match) -> bool:
 
 
 # ---- the edit, in the text ---------------------------------------------------------------------
+
+
+def _guessed(text: str, document: Json, edits: Sequence[Edit]) -> tuple[str, Json] | None:
+    """The edited text and what it is to mean, where scalars take the place of what stands there.
+
+    Each goes to the last place where its key stands, which is found without walking there and
+    nearly always the one meant. Whether it is, the comparison with what was intended tells.
+    """
+    edited = text
+    for edit in edits:
+        old = value_at(document, edit.at)
+        if same(old, edit.value):
+            continue
+        key = edit.at[-1] if edit.at else None
+        if not isinstance(key, str) or isinstance(edit.value, dict | list | Absent):
+            return None
+        spelled = json.dumps(key, ensure_ascii=False)
+        found = edited.rfind(spelled)
+        colon = _COLON.match(edited, found + len(spelled))
+        if found < 0 or colon is None or old is ABSENT:
+            return None
+        start, end = colon.end(), _value_end(edited, colon.end())
+        edited = edited[:start] + _PLAIN.render(edit.value) + edited[end:]
+        document = _intended(document, edit.at, edit.value)
+    return None if edited is text else (edited, document)
 
 
 def _edited(text: str, change: Edit) -> str:

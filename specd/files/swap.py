@@ -254,12 +254,15 @@ def _attempt(
             if not _stands(real, read):
                 return False, None
             with _to_disk(file):
+                # Worked out while the disk is at work: after that somebody waits for it.
+                beside = _swap_name(real, before or b"", after)
+                ours = _File(_inode_of(file), after)
                 before_write(real, before, after)
             if not _stands(real, read):
                 return False, None
             if os.path.realpath(real.parent) != str(real.parent):
                 raise Unsettled(real, f"the folder of {real} became a link to another meanwhile")
-            won = _create(part, real) if read is None else _replace(part, real, read, after)
+            won = _create(part, real) if read is None else _replace(part, real, read, ours, beside)
     return won, Written(real, before, after, attempt) if won else None
 
 
@@ -380,15 +383,16 @@ def _create(part: Path, real: Path) -> bool:
 # ---- the exchange ------------------------------------------------------------------------------
 
 
-def _replace(part: Path, real: Path, read: _Read, after: bytes) -> bool:
-    """Whether ``after`` now stands in ``real`` and what it displaced is what was read."""
-    ours = _File(_inode(part), after)
-    beside = _swap_name(real, read.content, after)
+def _replace(part: Path, real: Path, read: _Read, ours: _File, beside: Path) -> bool:
+    """Whether ``ours`` now stands in ``real`` and what it displaced is what was read.
+
+    ``part`` is ours under its first name, ``beside`` the name to exchange it by.
+    """
     part.rename(beside)
     try:
         exchange(beside, real)
     except ExchangeUnsupported:
-        return _rename(beside, real, read, after)
+        return _rename(beside, real, read, ours)
     except FileNotFoundError:
         beside.unlink()
         return False
@@ -484,12 +488,11 @@ def _held_up(descriptor: int) -> bool:
     return fcntl.fcntl(descriptor, fcntl.F_GETLEASE) != fcntl.F_RDLCK
 
 
-def _rename(beside: Path, real: Path, read: _Read, after: bytes) -> bool:
+def _rename(beside: Path, real: Path, read: _Read, ours: _File) -> bool:
     # No exchange here: the moment between this look and the rename is all that is left to chance.
     if not _stands(real, read) or not _given_up(read.descriptor, read.content):
         beside.unlink()
         return False
-    ours = _inode(beside)
     beside.rename(real)
     late = _content(read.descriptor)
     if late == read.content:
@@ -498,7 +501,7 @@ def _rename(beside: Path, real: Path, read: _Read, after: bytes) -> bool:
         os.fsync(file.fileno())
         file.close()
         now = _seen(real)
-        if now == _File(ours, after):
+        if now == ours:
             part.rename(real)
     return False
 
@@ -550,8 +553,8 @@ def _modified(path: Path) -> int:
     return path.lstat().st_mtime_ns
 
 
-def _inode(path: Path) -> tuple[int, int]:
-    facts = os.lstat(path)
+def _inode_of(file: io.FileIO) -> tuple[int, int]:
+    facts = os.fstat(file.fileno())
     return facts.st_dev, facts.st_ino
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,6 +110,45 @@ def test_what_is_held_back_is_told_afterwards(
             until(lambda: witnessed.settled(home / "settings.json"), "another one is told")
             assert heard.changed == []
         until(lambda: heard.settled(home / "settings.json"), "told afterwards")
+
+
+@pytest.mark.skipif(not TELLS_CLOSE, reason="told early on Linux only")
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_file_to_be_written_is_told_without_watchdogs_other_threads(
+    watch: Watch, heard: Heard, home: Path, linked: bool, monkeypatch: pytest.MonkeyPatch
+):
+    settings = real = home / "settings.json"
+    if linked:
+        real = home / "dotfiles.json"
+        settings.symlink_to(real)
+    let_on = threading.Event()
+    monkeypatch.setattr(watch, "_heard", lambda _: let_on.wait(30))
+    watch.follow([WatchedDir(home, names=ONLY)], [settings])
+    real.write_text("{}")
+    until(lambda: heard.settled(settings), "told although they are stuck")
+    let_on.set()
+
+
+@pytest.mark.skipif(not TELLS_CLOSE, reason="told early on Linux only")
+def test_what_happens_while_nobody_writes_a_told_file_is_told_all_the_same(
+    watch: Watch, heard: Heard, home: Path
+):
+    watch.follow([WatchedDir(home)], [home / "settings.json"])
+    (home / "settings.json").write_text("{}")
+    (home / "other.json").write_text("{}")
+    until(lambda: heard.settled(home / "other.json"), "told")
+
+
+@pytest.mark.skipif(not TELLS_CLOSE, reason="told early on Linux only")
+def test_where_its_directory_has_moved_a_file_is_told_by_its_new_name(
+    watch: Watch, heard: Heard, home: Path
+):
+    before, after = home / "before", home / "after"
+    before.mkdir()
+    watch.follow([WatchedDir(home, recursive=True)], [before / "a.json"])
+    before.rename(after)
+    (after / "a.json").write_text("{}")
+    until(lambda: heard.settled(after / "a.json"), "told")
 
 
 @pytest.mark.skipif(not TELLS_CLOSE, reason="left out on Linux only")

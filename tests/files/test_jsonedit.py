@@ -454,4 +454,13 @@ def test_where_it_went_wrong_is_told_by_line_and_column():
 def test_an_edit_that_would_not_give_what_was_intended_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(jsonedit, "_edited", lambda text, _: text[:-1] + ', "oops": 1}')
     with pytest.raises(NotUnderstood, match="would not have given"):
-        edit(b'{"chat": {"visualize": false}}', CHANGE)
+        edit(b'{"chat": {}}', CHANGE)
+
+
+@pytest.mark.parametrize(
+    "other", ['{"a": 1}', "1", "true", '"a"', '{"b": {"a": 1}}', '"\\"a\\": 1"', '{"\\u0061": 1}']
+)
+def test_a_key_that_stands_elsewhere_too_is_left_alone_there(other: str):
+    before = f'{{"x": {other}, "a": 1, "y": {other}}}'
+    after = f'{{"x": {other}, "a": true, "y": {other}}}'
+    assert edit(before.encode(), [Edit(("a",), True)]) == after.encode()

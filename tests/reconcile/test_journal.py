@@ -207,7 +207,8 @@ def test_torn_at_any_byte_it_holds_what_was_whole_and_goes_on(
 
 def test_torn_twice_at_any_byte_it_goes_on(tmp_path: Path, recorded: bytes):
     for length in range(0, len(recorded), 7):
-        journal = reopened(tmp_path, recorded[:length] + b"\n" + recorded[: length // 2])
+        later = recorded[length:].partition(b"\n")[2]
+        journal = reopened(tmp_path, recorded[:length] + b"\n" + later[: len(later) // 2])
         sound(journal)
         goes_on(journal, tmp_path / "settings.json")
         journal.close()
