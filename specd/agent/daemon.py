@@ -479,9 +479,10 @@ class Daemon:
         file = str(applied.edit.path)
         if applied.journal_id is not None:
             for change in applied.edit.changes:
+                again = self._stores.journal.again(applied.journal_id, change)
                 self._say(
                     "info",
-                    f"restored {describe(change)}",
+                    f"{'restored' if again else 'set'} {describe(change)}",
                     file=file,
                     key=change.key,
                     journal=applied.journal_id,

@@ -209,6 +209,20 @@ class Journal:
             written = (e for e in reversed(self._entries.values()) if e.state == "written")
             return tuple(itertools.islice(written, count))
 
+    def again(self, number: int, change: Change) -> bool:
+        """Whether the write of this value before this one was to the same end."""
+        with self._lock:
+            path = self._entries[number].path
+            earlier = (
+                each
+                for entry in reversed(self._entries.values())
+                if entry.id < number and entry.path == path and entry.state != "abandoned"
+                for each in entry.changes
+                if each.key == change.key
+            )
+            last = next(earlier, None)
+        return last is not None and jsonedit.same(last.new, change.new)
+
     @property
     def unread_lines(self) -> int:
         """How many lines are none of the journal's, or no longer are."""

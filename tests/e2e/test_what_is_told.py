@@ -30,7 +30,7 @@ def test_every_write_is_a_line_with_file_key_old_new_and_what_undoes_it(sandbox:
     until(lambda: len(ask.ask("GET", "/v1/journal", state=sandbox.state)) == 2, "both are noted")
     entries = json.loads(sandbox.specd("restore", "--list", "--json").stdout)
     lines = logged(sandbox)
-    for entry in entries:
+    for entry, did in zip(entries, ("set", "restored"), strict=True):
         for change in entry["changes"]:
             (line,) = (
                 each
@@ -38,9 +38,8 @@ def test_every_write_is_a_line_with_file_key_old_new_and_what_undoes_it(sandbox:
                 if each.get("journal") == entry["id"] and each.get("key") == change["key"]
             )
             assert line["file"] == entry["path"] == str(sandbox.settings)
-            assert line["message"].startswith(f"restored {change['key']}: ")
+            assert line["message"].startswith(f"{did} {change['key']}: ")
             assert " → true" in line["message"]
-    assert len(entries) == 2
 
 
 def test_listeners_hear_what_the_log_says(sandbox: Sandbox) -> None:

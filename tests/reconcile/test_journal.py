@@ -74,6 +74,21 @@ def test_the_last_writes_are_the_newest_first_without_those_undone(journal: Jour
     assert newest == [numbers[4], numbers[2], numbers[1]]
 
 
+def test_a_value_is_written_again_when_it_was_last_written_to_the_same_end(
+    journal: Journal, target: Path
+):
+    def wrote(new: int, path: Path = target) -> bool:
+        change = Change("draftTokens", ("draftTokens",), 0, new, "wanted")
+        number = journal.intend(path, b"0", b"%d" % new, (change,), surface="settings", by="test")
+        journal.settle(number, written=True)
+        return journal.again(number, change)
+
+    told = [wrote(3), wrote(3), wrote(5), wrote(5), wrote(3), wrote(1), wrote(True)]
+    assert told == [False, True, False, True, False, False, False]
+    assert not wrote(1, target.with_name("another.json"))
+    assert not journal.again(write(journal, target, b"old", b"new"), CHANGE)
+
+
 def test_a_file_that_was_created_has_nothing_before(journal: Journal, target: Path):
     number = write(journal, target, None, b"new")
     assert journal.before(number) is None
