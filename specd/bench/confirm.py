@@ -14,19 +14,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from specd.bench import statistics
 from specd.bench.engine import Engine, Timed
 from specd.bench.predict import token_shares
-from specd.bench.prompts import Prompt
+from specd.bench.prompts import QUICK_TOKENS, Prompt
 from specd.bench.result import Ending, Outlier
 from specd.bench.statistics import LEVEL_OF_A_LOOK, LOOKS, Paired
 
 ANSWERING = 1 / 8
 """Of the time there is, what the main's own answers may take: with it, two passes of three ways and
-what comes before them fit into the time, also for a main so slow that only some prompts do."""
+what comes before them fit into the time, however slow the main is."""
 
 MOVED = 0.05
 """The main's first answers are no longer to be compared with when it has become so much faster or
@@ -97,29 +97,51 @@ class Runs:
 
 def answer_alone(
     engine: Engine, prompts: Sequence[Prompt], *, seconds: float, say: Say = lambda _: None
-) -> tuple[Timed, ...]:
-    """The main's own answers, to as many prompts as ``seconds`` are for and at least one."""
+) -> tuple[tuple[Prompt, ...], tuple[Timed, ...]]:
+    """The main's own answers within about ``seconds``, and the prompts as they were asked.
+
+    A slow main answers all of them, but shorter; only one so slow that this would leave less than
+    ``QUICK_TOKENS`` of each is asked fewer, and at least one.
+    """
+    asked: list[Prompt] = []
     answers: list[Timed] = []
     begun = engine.clock()
-    asked = 0
-    for prompt in prompts:
-        so_far = engine.clock() - begun
-        if answers and so_far * (1 + prompt.max_tokens / asked) > seconds:
-            break
-        answers.append(engine.answer(prompt, 0))
-        asked += prompt.max_tokens
+    for number, prompt in enumerate(prompts):
+        if answers:
+            spent = engine.clock() - begun
+            affordable = sum(each.tokens for each in answers) * (seconds - spent) / spent
+            prompt = _shortened(prompt, prompts[number:], affordable)  # noqa: PLW2901
+            if prompt.max_tokens > affordable:
+                break
+        asked.append(prompt)
+        answers.append(engine.answer(asked[-1], 0))
         say(len(answers) / len(prompts))
-    return tuple(answers)
+    return tuple(asked), tuple(answers)
 
 
-def left_out(prompts: Sequence[Prompt], answered: Sequence[Timed]) -> str | None:
-    """What to say when there was no time for some prompts."""
-    if len(answered) == len(prompts):
-        return None
-    return (
-        f"only {len(answered)} of {len(prompts)} prompts were asked: the main is too slow for all "
-        "of them in the time given"
-    )
+def _shortened(prompt: Prompt, to_come: Sequence[Prompt], tokens: float) -> Prompt:
+    """``prompt``, which is the first of those to come, with its fair share of ``tokens``."""
+    least = min(QUICK_TOKENS, prompt.max_tokens)
+    more = [max(0, each.max_tokens - QUICK_TOKENS) for each in to_come]
+    left = tokens - sum(min(QUICK_TOKENS, each.max_tokens) for each in to_come)
+    share = min(1.0, max(0.0, left / sum(more))) if any(more) else 1.0
+    return replace(prompt, max_tokens=least + int(more[0] * share))
+
+
+def cut_down(prompts: Sequence[Prompt], asked: Sequence[Prompt]) -> str | None:
+    """What to say when there was no time for all prompts, or for their whole answers."""
+    if len(asked) < len(prompts):
+        return (
+            f"only {len(asked)} of {len(prompts)} prompts were asked: the main is too slow for "
+            "all of them in the time given"
+        )
+    share = sum(each.max_tokens for each in asked) / sum(each.max_tokens for each in prompts)
+    if share < 1:
+        return (
+            f"answers were cut to {share:.0%} of their length: the main is too slow for whole ones "
+            "in the time given"
+        )
+    return None
 
 
 def confirm(

@@ -21,7 +21,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from specd.bench import best, predict, silence
-from specd.bench.confirm import ANSWERING, Runs, answer_alone, confirm, left_out
+from specd.bench.confirm import ANSWERING, Runs, answer_alone, confirm, cut_down
 from specd.bench.engine import Timed
 from specd.bench.prompts import Prompt
 from specd.bench.result import BenchResult, EngineName, LengthResult
@@ -185,11 +185,9 @@ def benchmark(
     progress({"step": "loading", "done": 0.0})
     engine = _acquainted(ServerEngine(server, asked, clock, tells=True))
     progress({"step": "generating", "done": 0.05})
-    alone = answer_alone(engine, prompts, seconds=seconds * ANSWERING)
-    missing = left_out(prompts, alone)
-    prompts = prompts[: len(alone)]
-    lengths = _sweep(engine, prompts, alone, begun + seconds * SWEEP_SHARE, progress)
-    runs = _confirm(engine, prompts, alone, lengths, seconds - (clock() - begun), progress)
+    answered, alone = answer_alone(engine, prompts, seconds=seconds * ANSWERING)
+    lengths = _sweep(engine, answered, alone, begun + seconds * SWEEP_SHARE, progress)
+    runs = _confirm(engine, answered, alone, lengths, seconds - (clock() - begun), progress)
     chosen = best.decide(lengths, runs)
     result = BenchResult(
         main=asked.main.name,
@@ -197,7 +195,7 @@ def benchmark(
         engine=engine.name,
         suite=suite,
         started_at=started_at,
-        baseline_tps=_tps(prompts, alone, asked.weights),
+        baseline_tps=_tps(answered, alone, asked.weights),
         lengths=lengths,
         best=chosen,
         text_equal=runs is None or not runs.unequal(),
@@ -205,7 +203,7 @@ def benchmark(
         by_class={}
         if runs is None
         else best.by_class(runs, chosen.tried or lengths[1].draft_tokens),
-        notes=(*_notes(engine, runs), *filter(None, [missing])),
+        notes=(*_notes(engine, runs), *filter(None, [cut_down(prompts, answered)])),
         confirmation=None if runs is None else best.confirmation(runs),
     )
     return result, engine.seen()

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from specd.bench import best, costs, predict
-from specd.bench.confirm import ANSWERING, Runs, answer_alone, confirm, left_out
+from specd.bench.confirm import ANSWERING, Runs, answer_alone, confirm, cut_down
 from specd.bench.costs import Costs
 from specd.bench.engine import Replayable, Study, Timed
 from specd.bench.predict import Answer
@@ -104,13 +104,13 @@ def benchmark(asked: Asked, drafts: Sequence[Candidate]) -> Iterator[BenchResult
     engine = drafts[0].open()
     begun = engine.clock()
     engine.warm_up()
-    alone = answer_alone(
+    prompts, alone = answer_alone(
         engine,
         asked.prompts,
         seconds=asked.seconds * ANSWERING,
         say=lambda done: asked.progress({"step": "generating", "done": 0.05 + 0.25 * done}),
     )
-    answered = replace(asked, prompts=asked.prompts[: len(alone)])
+    answered = replace(asked, prompts=prompts)
     shared = (engine.clock() - begun) / len(drafts)
     foretold: list[_Foretold] = []
     for number, draft in enumerate(drafts):
@@ -132,7 +132,7 @@ def benchmark(asked: Asked, drafts: Sequence[Candidate]) -> Iterator[BenchResult
             found,
             engine=engine.name,
             model_seconds=shared + each.seconds + confirmed.seconds,
-            notes=(*found.notes, *filter(None, [left_out(asked.prompts, alone)])),
+            notes=(*found.notes, *filter(None, [cut_down(asked.prompts, prompts)])),
         )
 
 

@@ -103,7 +103,7 @@ class SimulatedEngine:
 
     def study(self, prompt: Prompt, answer: Timed) -> Study:
         assert answer.tokens == prompt.max_tokens
-        agrees = tuple(self.agrees[prompt.kind])
+        agrees = tuple(self.agrees[prompt.kind][: prompt.max_tokens])
         self._spend(20 * self.setting.step * (1 + self.setting.draft))
         share = sum(agrees) / len(agrees)
         return Study(
@@ -124,7 +124,7 @@ class SimulatedEngine:
         seconds: float,
         known: Costs | None = None,
     ) -> Costs:
-        assert prompt in self.prompts
+        assert prompt.kind in self.agrees
         measured = len(checking) + (0 if known else 6)
         self.repeats = max(2, min(9, round(seconds / (5 * self.setting.step * measured))))
         if known is None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
-from specd.bench.confirm import Runs, answer_alone, confirm
+from specd.bench.confirm import Runs, answer_alone, confirm, cut_down
 from specd.bench.prompts import STANDARD, Prompt
 from tests.bench.simulated import Setting, SimulatedEngine
 
@@ -14,7 +14,7 @@ QUIET = Setting(lambda k: 1.02 + 0.01 * (k - 1), 0.03, 0.95, noise=0.01, disturb
 
 
 def run(engine: SimulatedEngine, seconds: float = 1e6) -> Runs:
-    alone = answer_alone(engine, STANDARD, seconds=1e6)
+    _, alone = answer_alone(engine, STANDARD, seconds=1e6)
     promised = {0: 1.0, 5: 3.0}
     found = confirm(engine, STANDARD, promised, alone=alone, weights={}, seconds=seconds)
     assert found is not None
@@ -22,6 +22,32 @@ def run(engine: SimulatedEngine, seconds: float = 1e6) -> Runs:
         True
     ) in (0, len(STANDARD))
     return found
+
+
+@pytest.mark.parametrize(
+    ("seconds", "asked", "shortest"),
+    [(1e6, len(STANDARD), 50), (10.0, len(STANDARD), 42), (3.0, 3, 32), (0.0, 1, 50)],
+)
+def test_a_slow_main_gives_shorter_answers_and_a_slower_one_fewer(
+    seconds: float, asked: int, shortest: int
+) -> None:
+    engine = SimulatedEngine(QUIET, STANDARD)
+    prompts, answers = answer_alone(engine, STANDARD, seconds=seconds)
+    assert len(prompts) == len(answers) == asked
+    assert min(each.max_tokens for each in prompts) == shortest
+    assert [each.tokens for each in answers] == [each.max_tokens for each in prompts]
+    assert all(
+        each.max_tokens <= whole.max_tokens for each, whole in zip(prompts, STANDARD, strict=False)
+    )
+    if asked > 1:
+        assert engine.now < seconds * 1.1
+
+
+def test_what_was_left_out_is_told() -> None:
+    short = tuple(replace(each, max_tokens=each.max_tokens // 2) for each in STANDARD)
+    assert cut_down(STANDARD, STANDARD) is None
+    assert "answers were cut to 50% of their length" in str(cut_down(STANDARD, short))
+    assert "only 2 of 7 prompts were asked" in str(cut_down(STANDARD, short[:2]))
 
 
 def alone_asked(engine: SimulatedEngine) -> int:

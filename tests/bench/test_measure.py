@@ -236,7 +236,16 @@ def test_without_time_for_real_runs_the_prediction_says_that_it_is_one() -> None
     assert any("not confirmed" in note for note in result.notes)
 
 
-def test_a_slow_main_is_asked_only_what_there_is_time_for() -> None:
+def test_a_slow_main_answers_every_class_shorter() -> None:
+    engine = SimulatedEngine(replace(FAST, step=0.2), STANDARD)
+    result = measure(engine, seconds=600.0)
+    assert len(result.by_class) == len(STANDARD)
+    assert any("answers were cut to" in note for note in result.notes)
+    assert result.best.interval is not None
+    assert engine.now < 600
+
+
+def test_a_slower_main_is_asked_only_what_there_is_time_for() -> None:
     engine = SimulatedEngine(replace(FAST, step=1.0), STANDARD)
     result = measure(engine, seconds=1000.0)
     assert len(result.by_class) < len(STANDARD)
