@@ -10,6 +10,20 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+_OWN = (
+    "run",
+    "logs",
+    "journal",
+    "tokenizers",
+    "history.db",
+    "holds.json",
+    "server-log.json",
+    "models.json",
+    "conditions.json",
+    "last-good.toml",
+    "report.html",
+)
+
 
 class NoPlace(Exception):
     """The user has no home directory, so there is nowhere to look and nowhere to keep anything."""
@@ -68,6 +82,23 @@ def holds_path(state: Path) -> Path:
 def tokenizer_cache_dir(state: Path) -> Path:
     """Cached fingerprints and verdicts; safe to delete."""
     return state / "tokenizers"
+
+
+def kept(state: Path) -> tuple[Path, ...]:
+    """Everything in the state directory that specd put there; on macOS specd.toml lies there too.
+
+    A name may have something appended: what SQLite keeps beside a database, what was set aside.
+
+    Raises:
+        OSError: the directory cannot be read.
+    """
+    if not state.is_dir():
+        return ()
+    return tuple(
+        path
+        for path in sorted(state.iterdir())
+        if any(path.name == own or path.name.startswith((f"{own}.", f"{own}-")) for own in _OWN)
+    )
 
 
 def _somewhere(find: Callable[..., Path]) -> Path:

@@ -72,21 +72,23 @@ def decide(results: Sequence[BenchResult], wanted: Benchmark) -> Choice | None:
 
 
 def _without_gain(best: BenchResult, wanted: Benchmark) -> Choice:
-    measured = _speedup(best)
+    why = f"the best draft, {best.draft}, {_shortfall(best, wanted)}"
     if wanted.on_slower == "disable":
-        return Choice(
-            None,
-            0,
-            f"taken out: the best draft, {best.draft}, was measured {measured:.2f}×, below the "
-            f"wanted {wanted.min_speedup:.2f}×",
-            best.draft,
-        )
-    return Choice(
-        best.draft,
-        best.best.tried or _fastest_length(best),
-        f'kept although no gain was measured ({measured:.2f}×): on_slower is "warn"',
-        best.draft,
-    )
+        return Choice(None, 0, f"taken out: {why}", best.draft)
+    length = best.best.tried or _fastest_length(best)
+    return Choice(best.draft, length, f'kept as on_slower is "warn": {why}', best.draft)
+
+
+def _shortfall(result: BenchResult, wanted: Benchmark) -> str:
+    """Why a draft does not pay, in words that follow its name."""
+    measured = f"was measured {_speedup(result):.2f}×"
+    if result.best.interval is not None and result.best.interval[0] <= 1:
+        low, high = result.best.interval
+        sure = "slower" if high < 1 else "not surely faster"
+        return f"{measured} [{low:.2f}, {high:.2f}], {sure} than none"
+    if _speedup(result) < wanted.min_speedup:
+        return f"{measured}, below the wanted {wanted.min_speedup:.2f}×"
+    return f"{measured}; once out, it comes back at {wanted.min_speedup + HYSTERESIS:.2f}×"
 
 
 def _after(before: _Standing, result: BenchResult, wanted: float) -> _Standing:

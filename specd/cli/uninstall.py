@@ -57,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
         return 1
     if args.purge and not _purge():
         return 1
-    if not args.purge:
+    if args.purge:
+        print(f"kept {places.config_file()}")
+    else:
         print(f"kept {places.config_file()} and {places.state_dir()}")
     if not args.restore_settings and not args.purge:
         print("LM Studio's settings stay as they are; `specd restore --all` puts them back")
@@ -70,6 +72,9 @@ def _restore() -> bool:
     from specd.reconcile.restore import restore_all  # noqa: PLC0415
 
     state = places.state_dir()
+    if not places.journal_dir(state).is_dir():
+        print("there was nothing to restore")
+        return True
     try:
         journal = Journal(places.journal_dir(state))
         held = HeldKeys(places.holds_path(state), journal)
@@ -89,13 +94,21 @@ def _restore() -> bool:
 
 def _purge() -> bool:
     state = places.state_dir()
-    if not (state / "run").is_dir() and not (state / "logs").is_dir():
-        print(f"there is nothing of specd's in {state}")
-        return True
     try:
-        shutil.rmtree(state)
+        kept = places.kept(state)
+        for path in kept:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        others = kept and any(state.iterdir())
+        if kept and not others:
+            state.rmdir()
     except OSError as error:
-        print(f"specd: {state} cannot be removed: {error.strerror or error}", file=sys.stderr)
+        print(f"specd: {state} cannot be removed: {error}", file=sys.stderr)
         return False
-    print(f"removed {state}")
+    if not kept:
+        print(f"there is nothing of specd's in {state}")
+    else:
+        print(f"removed {'what specd kept in ' if others else ''}{state}")
     return True

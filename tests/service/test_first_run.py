@@ -113,6 +113,34 @@ def test_yes_does_what_was_shown_and_says_what_was_written(user: User) -> None:
     assert not (user.home / "state").exists()
 
 
+def test_what_apply_alone_kept_is_purged_too(user: User) -> None:
+    before = files(user)
+    specd_toml = user.home / "specd.toml"
+    user.environment["SPECD_CONFIG"] = str(specd_toml)
+    specd_toml.write_text(f'[[pair]]\nmain = "{MAIN}"\n')
+    assert user.specd("apply").returncode == 0
+    assert files(user) != before
+    done = user.specd("uninstall", "--restore-settings", "--purge")
+    assert done.returncode == 0, done.stderr
+    assert not (user.home / "state").exists()
+    after = files(user)
+    assert after.pop(Path("specd.toml"))
+    assert after == before
+
+
+def test_purging_spares_what_is_not_specds_in_the_same_folder(user: User) -> None:
+    """As on macOS, where specd.toml lies in the same folder as what specd keeps."""
+    state = user.home / "state"
+    user.environment["SPECD_CONFIG"] = str(state / "specd.toml")
+    assert user.specd("install", "--yes").returncode == 0
+    until(lambda: user.specd("status").returncode in (0, 1), "the daemon answers")
+    (state / "notes.txt").write_text("mine")
+    done = user.specd("uninstall", "--purge")
+    assert done.returncode == 0, done.stderr
+    assert f"removed what specd kept in {state}" in done.stdout
+    assert sorted(each.name for each in state.iterdir()) == ["notes.txt", "specd.toml"]
+
+
 def test_a_loaded_main_comes_before_a_larger_one(user: User) -> None:
     """The proposal follows what the server says is loaded."""
     code = (
