@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
         "exit code: 0 everything stands as wanted, 1 something could not be, 2 bad input, 4 the "
         "daemon hangs, 5 it is of another version, 6 its socket is another user's",
     )
-    made.add_argument("--dry-run", action="store_true", help="only show it, as `specd diff` does")
+    made.add_argument("--dry-run", action="store_true", help="only show what would change")
     return made
 
 

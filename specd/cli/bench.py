@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         "--engine",
         choices=("auto", "mlx", "server"),
         help="mlx: the model folders; server: LM Studio's API or another's; auto: the server "
-        "where it has the main loaded, else mlx (usually as specd.toml says)",
+        "where it has the main loaded, else mlx (default: as specd.toml says)",
     )
     made.add_argument(
         "--suite",
@@ -60,7 +60,9 @@ def parser() -> argparse.ArgumentParser:
         help="which prompts (standard)",
     )
     made.add_argument("--quick", action="store_true", help="short answers: a rough look")
-    made.add_argument("--minutes", type=float, default=10.0, help="time limit (10)")
+    made.add_argument(
+        "--minutes", type=float, metavar="N", help="time limit (max_minutes of specd.toml: 10)"
+    )
     made.add_argument("--json", action="store_true", help="print JSON")
     return made
 
@@ -174,7 +176,8 @@ def _measure(
     args: argparse.Namespace, wanted: _Wanted, plan: engine.Plan, seen: ServerSeen | None
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The results, and what could not be measured."""
-    deadline = time.monotonic() + args.minutes * 60
+    minutes = args.minutes or wanted.config.benchmark.max_minutes
+    deadline = time.monotonic() + minutes * 60
     common = {
         "suite": args.suite,
         "quick": args.quick,
@@ -186,7 +189,7 @@ def _measure(
             share = len(plan.mlx) / (len(plan.mlx) + len(plan.server))
             request = wanted.stores.bench_request(
                 plan.mlx,
-                seconds=args.minutes * 54 * share,
+                seconds=minutes * 54 * share,
                 **common,
             )
             found.append(_run(bar, "bench", request, deadline))

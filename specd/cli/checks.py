@@ -365,9 +365,7 @@ def mlx(_: Patient) -> Finding:
         return Finding("MLX", "fail", f"did not start within {MLX_S:g} s", "is the machine busy?")
     if done.returncode != 0:
         last = done.stderr.strip().splitlines()[-1:] or [f"ended with {done.returncode}"]
-        return Finding(
-            "MLX", "fail", last[0], "install specd again: `uv tool install --force specd`"
-        )
+        return Finding("MLX", "fail", last[0], "install specd again, the way you installed it")
     core, lm, device = json.loads(done.stdout)
     return Finding("MLX", "ok", f"MLX {core}, mlx-lm {lm}, on {device}")
 

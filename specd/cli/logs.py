@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("-f", "--follow", action="store_true", help="go on showing what is added")
     made.add_argument(
-        "-n", "--lines", type=_count, metavar="N", help=f"the last N lines (usually {USUAL})"
+        "-n", "--lines", type=_count, metavar="N", help=f"the last N lines (default {USUAL})"
     )
     made.add_argument(
         "--since",

@@ -25,6 +25,7 @@ STEPS: dict[tuple[str, str], str] = {
     ("TokenizersCompatible", "Incompatible"): 'draft = "auto" takes a proven one instead',
     ("TokenizersCompatible", "FilesUnreadable"): "download that model again",
     ("EngineWillSpeculate", "EngineRefuses"): "take another main or draft; `specd check` says why",
+    ("EngineWillSpeculate", "DraftDropped"): 'draft = "auto" takes one that the engine accepts',
     ("EngineWillSpeculate", "Parallel"): "load the model again with parallel = 1",
     ("ServerReachable", "Refused"): "put the token where specd runs ([lmstudio] token_env)",
     ("ServerReachable", "NoAnswer"): "`lms server start`",

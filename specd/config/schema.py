@@ -67,10 +67,10 @@ class LmStudio(_Section):
     """Where LM Studio is."""
 
     home: Annotated[str, AfterValidator(_home)] = Field(
-        default="auto", description="LM Studio's home directory, or a full path"
+        default="auto", description='"auto" finds it; or its full path'
     )
     server: Annotated[str, AfterValidator(_server)] = Field(
-        default="auto", description="or a URL such as http://localhost:1234"
+        default="auto", description='"auto": LM Studio\'s own; or http://localhost:1234'
     )
     token_env: Annotated[str, AfterValidator(_variable)] = Field(
         default="LM_API_TOKEN",
@@ -85,11 +85,11 @@ class Speculation(_Section):
     visualize: bool = Field(default=True, description="colour the drafted tokens in LM Studio")
     ui_level: Literal["keep"] | Annotated[int, Field(ge=0, le=10)] = Field(
         default="keep",
-        description="or a number: raise the interface level to it",
+        description='"keep", or the lowest interface level wanted',
     )
     settings_key: Annotated[str, AfterValidator(_dotted)] = Field(
         default="speculativeDecoding",
-        description='kept true in settings.json; "" leaves it out',
+        description='set to `enabled` in settings.json; "" leaves it out',
     )
 
 
@@ -103,7 +103,7 @@ class Pair(_Section):
         description="auto: the fastest proven one; mtp: the main's own",
     )
     draft_tokens: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
-        default="auto", description="drafted at a time; auto: the measured best"
+        default="auto", description="tokens drafted at a time; auto: the measured best"
     )
 
 
@@ -111,20 +111,20 @@ class Benchmark(_Section):
     """When and how to measure."""
 
     schedule: Annotated[str, AfterValidator(_schedule)] = Field(
-        default="30 4 * * *", description='when, as cron in local time; "" never'
+        default="30 4 * * *", description='cron, in local time; "" never'
     )
     engine: Literal["auto", "mlx", "server"] = Field(
         default="auto",
         description="server where the main model is loaded, else mlx",
     )
     mix: Annotated[str, AfterValidator(_mix)] = Field(
-        default="", description="what you ask: code=3, creative=0.5; others 1"
+        default="", description="weight of kinds of prompts: code=3; others 1"
     )
     min_speedup: Annotated[float, Field(ge=1.0, le=10.0)] = Field(
         default=1.05, description="a draft must be this much faster to be chosen"
     )
     on_slower: Literal["warn", "disable"] = Field(
-        default="warn", description="disable: take out a draft that slows down"
+        default="warn", description="disable: take out a draft without a sure gain"
     )
     only_when_idle: bool = Field(default=True, description="wait until nobody uses the machine")
     only_on_ac: bool = Field(default=True, description="wait until it is not on battery")
@@ -144,7 +144,7 @@ class Agent(_Section):
         default=300, description="look at everything again, event or not"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="the least that is written to the log"
+        default="info", description="the lowest level that is logged"
     )
     notify: bool = Field(default=False, description="tell the desktop when a condition turns false")
 
