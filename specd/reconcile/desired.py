@@ -157,7 +157,7 @@ def _choose_draft(
     usable = [
         draft
         for draft in candidates
-        if (found := verdicts[draft.identifier]) is not None and found.usable
+        if (found := verdicts[draft.identifier]) is not None and found.worth_trying
     ]
     own = (MTP,) if main.mtp_heads else ()
     choice = choose(main, (*own, *(draft.key for draft in usable))) if usable or own else None
@@ -233,5 +233,11 @@ def _no_draft(main: Model, candidates: Sequence[Model], verdicts: dict[str, Verd
         )
     first = candidates[0]
     found = verdicts[first.identifier]
-    reason = f" ({first.key}: {found.reasons[0]})" if found else ""
+    reason = f" ({first.key}: {_objection(found)})" if found else ""
     return f"none of {len(candidates)} smaller models may draft for {main.key}{reason}"
+
+
+def _objection(found: Verdict) -> str:
+    return (
+        f"LM Studio's MLX engine drops it: {found.dropped}" if found.dropped else found.reasons[0]
+    )

@@ -141,6 +141,14 @@ def _engine_will_speculate(facts: Facts, _: SpecdConfig) -> Finding:
     parallel = _loaded_for_parallel_requests(facts)
     if parallel is not None:
         return "false", "Parallel", parallel
+    dropped = [
+        f"{pair.name}: LM Studio's MLX engine will drop this draft without a word, as "
+        f"{pair.verdict.dropped}"
+        for pair in facts.pairs
+        if pair.state == "wanted" and pair.verdict and pair.verdict.dropped
+    ]
+    if dropped:
+        return "false", "DraftDropped", "; ".join(dropped)
     if not any(pair.verdict for pair in facts.pairs):
         return "unknown", "NoPairs", "no pair has been judged yet"
     return "true", "NothingInTheWay", "nothing known switches speculation off"

@@ -245,13 +245,13 @@ class Stores:
         for pair in pairs:
             if pair.main is None:
                 continue
-            drafts = [pair.draft] if pair.draft is not None else []
-            if pair.asked.draft == "auto":
-                drafts = list(suggest.rank(pair.main, installed, self.verdicts))
+            auto = pair.asked.draft == "auto"
+            named = [pair.draft] if pair.draft is not None else []
             usable = [
                 draft
-                for draft in drafts
-                if (verdict := self.verdicts.lookup(pair.main, draft)) and verdict.usable
+                for draft in (suggest.rank(pair.main, installed, self.verdicts) if auto else named)
+                if (verdict := self.verdicts.lookup(pair.main, draft))
+                and (verdict.worth_trying if auto else verdict.usable)
             ]
             found.extend((pair.main, draft) for draft in usable[:DRAFTS_MEASURED])
         return found

@@ -244,7 +244,11 @@ def _whole(
 ) -> Verdict:
     """The fingerprints' verdict with what the engine, others and MLX have to say."""
     fits = found.usable
-    opinions = {"mlx-engine": others.mlx_engine(one.vocab_size, other.vocab_size, fits=fits)}
+    opinions = (
+        {"mlx-engine": others.mlx_engine(one.vocab_size, other.vocab_size, fits=fits)}
+        if main.format == "mlx"
+        else {}
+    )
     made = replace(
         found,
         main=main.key,

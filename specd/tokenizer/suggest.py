@@ -28,7 +28,7 @@ def rank(main: Model, installed: Sequence[Model], store: VerdictStore) -> tuple[
 
     def promise(model: Model) -> tuple[bool, bool, int, str]:
         found = store.lookup(main, model)
-        refused = found is not None and not found.usable
+        refused = found is not None and not found.worth_trying
         kin = model.architecture == main.architecture
         return refused, not kin, model.size_bytes, model.identifier
 

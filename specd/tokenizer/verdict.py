@@ -71,6 +71,19 @@ class Verdict:
         """Whether specd may configure the pair."""
         return self.kind in ("identical", "compatible")
 
+    @property
+    def dropped(self) -> str | None:
+        """Why LM Studio's MLX engine would drop the draft of a usable pair; None: it would not."""
+        says = self.others.get("mlx-engine", "")
+        if not self.usable or not says.startswith("refuses: "):
+            return None
+        return says.removeprefix("refuses: ").partition(" — ")[0]
+
+    @property
+    def worth_trying(self) -> bool:
+        """Whether a draft that nobody asked for by name may be taken."""
+        return self.usable and self.dropped is None
+
 
 def from_record(record: dict[str, Any]) -> Verdict:
     """A verdict from its own fields, as ``dataclasses.asdict`` gives them.

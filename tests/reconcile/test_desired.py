@@ -51,6 +51,19 @@ def test_before_any_benchmark_the_most_promising_proven_draft_is_taken():
     assert "not benchmarked" in pair.why
 
 
+DROPPED = verdict(others={"mlx-engine": "refuses: vocab_size is 3 and 4 — wrong: all ids agree"})
+
+
+def test_a_draft_that_the_engine_would_drop_is_only_taken_by_name():
+    (pair,) = resolved(wanted(AUTO), verdicts={SMALL.key: DROPPED, OTHER.key: verdict()})
+    assert (pair.state, pair.draft) == ("wanted", OTHER)
+    (pair,) = resolved(wanted(AUTO), verdicts={SMALL.key: DROPPED, OTHER.key: DROPPED})
+    assert pair.state == "refused"
+    assert pair.why.endswith("LM Studio's MLX engine drops it: vocab_size is 3 and 4)")
+    (pair,) = resolved(wanted(NAMED), verdicts={SMALL.key: DROPPED})
+    assert (pair.state, pair.draft) == ("wanted", SMALL)
+
+
 def test_the_benchmarks_choice_decides_draft_and_length():
     (pair,) = resolved(wanted(AUTO), choice=Choice(OTHER.key, 7, "measured 1.40×"))
     assert (pair.draft, pair.draft_tokens, pair.why) == (OTHER, 7, "measured 1.40×")

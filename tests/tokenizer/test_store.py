@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,10 @@ def test_a_pair_is_unknown_to_the_store_until_a_worker_compared_it(
     assert (found.kind, found.main, found.draft) == ("compatible", "main-8b", "draft-1b")
     assert set(found.others) == {"mlx-engine", "llama.cpp"}
     assert VerdictStore(tmp_path / "cache").lookup(main, draft) == found
+    # Nobody asks LM Studio's MLX engine of GGUF files.
+    of_gguf = kept.lookup(replace(main, format="gguf"), replace(draft, format="gguf"))
+    assert of_gguf is not None
+    assert set(of_gguf.others) == {"llama.cpp"}
 
 
 @pytest.mark.parametrize("broken", ["Main-8B", "Draft-1B", "both"])
