@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     from specd.agent.api import Api
     from specd.agent.schedule import Schedule
 
+AFTER_FAULT_S = 60.0
+"""When to look again after a pass that ended in a fault of specd's own."""
+
 UNFINISHED_S = 0.015
 """A file that was modified and not yet closed is looked at after this all the same."""
 
@@ -310,6 +313,8 @@ class Daemon:
         return True
 
     def _look_at_everything(self) -> None:
+        # At once, so that a fault in what follows is not met again and again without a pause.
+        self._resync_at = time.monotonic() + self._config.agent.resync_seconds
         self.reload()
         self._resync_at = time.monotonic() + self._config.agent.resync_seconds
         self._proofs.compare_again()
@@ -347,7 +352,7 @@ class Daemon:
 
     def reload(self) -> None:
         """Read specd.toml again; a broken one leaves the last good one in force."""
-        read, problem = survey.configuration(self._config_path, self._state, self._config)
+        read, problem = self._to_adopt()
         if problem is not None and problem != self._config_problem:
             self._say("error", problem, file=str(self._config_path))
         elif problem is None and (read != self._config or self._config_problem is not None):
@@ -357,7 +362,6 @@ class Daemon:
             read.benchmark.observe_conversations
             and not self._config.benchmark.observe_conversations
         )
-        self._stores.release_if_asked(self._config, read)
         self._config, self._config_problem = read, problem
         if changed:
             self._events.set_level(read.agent.log_level)
@@ -368,6 +372,16 @@ class Daemon:
         if wants_to_observe:
             self._real_use.read()
         self._publish()
+
+    def _to_adopt(self) -> tuple[config.SpecdConfig, str | None]:
+        """The configuration to be in force from now on, and why it is not specd.toml's."""
+        read, problem = survey.configuration(self._config_path, self._state, self._config)
+        try:
+            self._stores.release_if_asked(self._config, read)
+        except OSError as error:
+            # Adopted without it, what it asks for would stay held for good.
+            return self._config, f"specd.toml was changed; specd cannot follow it yet: {error}"
+        return read, problem
 
     def _survey_all(self) -> None:
         """Find the home again and everything in it, and watch what there is."""
@@ -462,6 +476,7 @@ class Daemon:
             self._publish()
             return Pass()
         started = time.perf_counter()
+        self._again_at = time.monotonic() + AFTER_FAULT_S
         known = {path: failed.problem for path, failed in self._reconciler.failed.items()}
         with self._watch.held_back():
             done = self._reconciler.run(dirty, force=force)

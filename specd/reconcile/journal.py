@@ -147,7 +147,10 @@ class Journal:
     def settle_own(self) -> None:
         """Look again at intents of this process whose outcome could not be told."""
         for number in tuple(self._open_intents):
-            self.settle_by_looking(number)
+            if number in self._entries:
+                self.settle_by_looking(number)
+            else:  # its file was taken away
+                self._open_intents.discard(number)
 
     def recover(self) -> tuple[Entry, ...]:
         """Settle intents a crash left open, by what their files hold now; returns those."""
@@ -212,11 +215,12 @@ class Journal:
     def again(self, number: int, change: Change) -> bool:
         """Whether the write of this value before this one was to the same end."""
         with self._lock:
-            path = self._entries[number].path
+            this = self._entries.get(number)
             earlier = (
                 each
                 for entry in reversed(self._entries.values())
-                if entry.id < number and entry.path == path and entry.state != "abandoned"
+                if this and entry.id < this.id and entry.path == this.path
+                if entry.state != "abandoned"
                 for each in entry.changes
                 if each.key == change.key
             )

@@ -226,3 +226,26 @@ def test_on_a_file_system_without_exchange_every_drift_is_restored(
 
 def names(directory: Path) -> list[str]:
     return sorted(each.name for each in directory.iterdir())
+
+
+def test_a_change_that_cannot_be_noted_waits_without_noise_until_it_can(sandbox: Sandbox) -> None:
+    often = "[agent]\nresync_seconds = 1\n"
+    sandbox.config.write_text(often)
+    sandbox.running()
+    until(sandbox.applied, "the first reconcile")
+    sandbox.specd("restore", "--all")  # what is restored is held, and a change releases it
+    assert sandbox.process is not None
+    in_the_way = sandbox.state / f"holds.json.{sandbox.process.pid}.new"
+    in_the_way.mkdir()
+    sandbox.config.write_text(f"[speculation]\nui_level = 2\n{often}")
+    said = until(
+        lambda: (c := sandbox.condition("ConfigValid"))["status"] == "false" and c, "it is said"
+    )
+    assert "specd cannot follow it yet" in said["message"]
+    used = sandbox.cpu_seconds()
+    time.sleep(2.5)
+    assert sandbox.cpu_seconds() - used < 0.5
+    assert sum(" ERROR " in line for line in sandbox.said().splitlines()) == 1
+    in_the_way.rmdir()
+    until(lambda: sandbox.condition("ConfigValid")["status"] == "true", "it is followed")
+    until(lambda: sandbox.read().get("userInterfaceComplexityLevel") == 2, "and applied")

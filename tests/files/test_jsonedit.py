@@ -457,6 +457,26 @@ def test_an_edit_that_would_not_give_what_was_intended_is_refused(monkeypatch: p
         edit(b'{"chat": {}}', CHANGE)
 
 
+@pytest.mark.parametrize("key", [",", ":", "}", "", "\\", '"', "a"])
+def test_any_key_may_be_edited_however_it_looks(key: str):
+    document = {key: 1, "list": [key, ":", ",", f"{key}:", '"'], "end": {"a": key}}
+    made = edit(json.dumps(document).encode(), [Edit((key,), True)])
+    assert made == json.dumps({**document, key: True}).encode()
+
+
+def test_edits_there_and_back_leave_everything_else_as_it_is_spelled():
+    before = b'{"a": {"k": 1}, "b": {"k": 1.0}}'
+    assert edit(before, [Edit(("a", "k"), 2), Edit(("a", "k"), 1)]) == before
+
+
+def test_a_match_that_fits_two_elements_is_refused_whatever_is_in_them():
+    with pytest.raises(NotUnderstood, match="stands twice"):
+        edit(
+            b'{"f": [{"key": "k", "value": 1}, {"key": "k"}]}',
+            [Edit(("f", Match("key", "k"), "value"), 2)],
+        )
+
+
 @pytest.mark.parametrize(
     "other", ['{"a": 1}', "1", "true", '"a"', '{"b": {"a": 1}}', '"\\"a\\": 1"', '{"\\u0061": 1}']
 )
