@@ -7,6 +7,7 @@ point, the file is there, or aside with its copy in the journal.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,12 @@ def move_aside(path: Path, journal: Journal, *, surface: str, why: str, by: str)
     except OSError as error:
         raise CannotMove(f"{path} cannot be moved: {error.strerror or error}") from error
     raise CannotMove(f"{path} is being written all the time; try again later")
+
+
+def forget(path: Path, content: bytes) -> None:
+    """Take away what was moved aside, once its content stands in ``path`` again."""
+    with contextlib.suppress(swap.SwapError):
+        swap.remove(path.with_name(path.name + SUFFIX), content)
 
 
 def _read(path: Path) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any
 
 from specd.files import jsonedit, swap
 from specd.files.pointer import Edit
+from specd.reconcile import aside
 from specd.reconcile.held import HeldKeys
 from specd.reconcile.journal import Entry, Journal
 from specd.reconcile.observe import read_file
@@ -107,7 +108,9 @@ def _undo(journal: Journal, entry: Entry) -> Restored:
         after = jsonedit.edit(content, [Edit(change.at, change.old) for change in mine])
         return None if after == content else after
 
-    swap.update(entry.path, transform, before_write=lambda *_: None, within=entry.within)
+    done = swap.update(entry.path, transform, before_write=lambda *_: None, within=entry.within)
+    if entry.removed and done is not None:
+        aside.forget(done.path, done.after)
     return Restored(entry.id, entry.path, tuple(went_back), how[0] if how else "unchanged")
 
 

@@ -76,6 +76,7 @@ def test_a_stale_cache_is_moved_aside_and_comes_back(seeded: Sandbox) -> None:
     assert "keeps no compatibility cache" in seeded.specd("cache", "show").stdout
     assert seeded.specd("restore", str(told["journal"])).returncode == 0
     assert cache(seeded).read_bytes() == stale
+    assert not Path(told["to"]).exists()
 
 
 def test_a_cache_the_app_has_made_anew_is_not_overwritten(seeded: Sandbox) -> None:

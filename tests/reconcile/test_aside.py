@@ -38,10 +38,22 @@ def test_it_is_put_back_byte_for_byte(tmp_path: Path, journal: Journal) -> None:
     path = tmp_path / "cache.json"
     path.write_bytes(CONTENT)
     moved = move(path, journal)
-    moved.to.unlink()
     undone = restore(journal, moved.journal_id, HeldKeys(tmp_path / "holds.json", journal))
     assert path.read_bytes() == CONTENT
     assert undone.how == "put back"
+    assert not moved.to.exists()
+
+
+def test_it_is_put_back_from_the_journal_whatever_became_of_what_was_moved(
+    tmp_path: Path, journal: Journal
+) -> None:
+    path = tmp_path / "cache.json"
+    path.write_bytes(CONTENT)
+    moved = move(path, journal)
+    moved.to.write_bytes(b"somebody else's")
+    restore(journal, moved.journal_id, HeldKeys(tmp_path / "holds.json", journal))
+    assert path.read_bytes() == CONTENT
+    assert moved.to.read_bytes() == b"somebody else's"
 
 
 def test_what_was_written_between_look_and_rename_is_what_the_journal_keeps(
