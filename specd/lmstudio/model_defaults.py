@@ -16,8 +16,9 @@ list is ordered and has at most one entry per key; what is not specd's stays whe
   under ``operation`` as for MLX; the newer engine refuses it there, so specd does not write it
   there, and takes it out when nothing is to draft.
 
-A draft is taken out by taking specd's keys out; the file and everything else in it stay. So does
-the number of sessions: whose wish it was cannot be told any more, except by the journal.
+A draft is taken out by taking specd's keys out; the file and everything else in it stay. The number
+of sessions goes back to what it was, for those who answer several requests at once. Whose wish it
+is the file does not tell, so that has to be said (``WantedDraft.sessions_before``).
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ from specd.lmstudio.model import Model
 from specd.lmstudio.surface import Content, Problem, Target, Wanted, WantedDraft, Wish, mismatch
 
 NAME: Final = "model-defaults"
+SESSIONS: Final = keys.PARALLEL_SESSIONS
+"""What the number of requests that a main is loaded for is called in the journal."""
+
+ONE_AT_A_TIME: Final = 1
 
 
 def config_path(home: Path, model: Model) -> Path:
@@ -58,6 +63,7 @@ def _target(home: Path, wanted: WantedDraft) -> Target:
             current,
             mtp=wanted.mtp,
             why_none=wanted.why_none,
+            sessions_before=wanted.sessions_before,
         ),
         within=home,
     )
@@ -72,14 +78,18 @@ def wishes(
     *,
     mtp: bool = False,
     why_none: str = "",
+    sessions_before: Json | Absent | None = None,
 ) -> tuple[Wish, ...] | Problem:
     """What the defaults of ``main`` should hold, given what they hold (``ABSENT``: no file).
 
     ``draft`` None takes specd's entries out, unless ``mtp`` asks a GGUF main to draft with its own
-    heads. ``draft_tokens`` None leaves the length as it stands.
+    heads. ``draft_tokens`` None leaves the length as it stands. ``sessions_before`` takes the place
+    of specd's one session once nothing drafts.
     """
     file = config_path(home, main)
     fields = list(_fields(main, draft, draft_tokens, mtp=mtp))
+    if draft is None and sessions_before is not None and read(current).parallel == ONE_AT_A_TIME:
+        fields.append((keys.LOAD_FIELDS, keys.PARALLEL_SESSIONS, sessions_before))
     problem = _misfit(file, current, [(section, key) for section, key, _ in fields])
     if problem is not None:
         return problem
@@ -107,7 +117,7 @@ def _fields(
     if length is not None:
         yield keys.OPERATION_FIELDS, keys.DRAFT_TOKENS_EXACT, length
     if drafting:
-        yield keys.LOAD_FIELDS, keys.PARALLEL_SESSIONS, 1
+        yield keys.LOAD_FIELDS, keys.PARALLEL_SESSIONS, ONE_AT_A_TIME
 
 
 def _llama_fields(

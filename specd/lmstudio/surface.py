@@ -47,7 +47,9 @@ class WantedDraft:
     """What should draft for ``main``: a model, its own ``mtp`` heads, or (neither) nothing.
 
     ``draft_tokens`` is the draft length, None to leave LM Studio's default. ``why_none`` is a
-    clause that tells why nothing should, for the journal.
+    clause that tells why nothing should, for the journal; ``sessions_before`` how many requests the
+    main was loaded for before specd made it one, ABSENT for LM Studio's default, None where specd
+    did not.
     """
 
     main: Model
@@ -55,6 +57,7 @@ class WantedDraft:
     draft_tokens: int | None = None
     mtp: bool = False
     why_none: str = ""
+    sessions_before: Json | Absent | None = None
 
 
 @dataclass(frozen=True, slots=True)

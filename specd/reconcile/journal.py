@@ -227,6 +227,19 @@ class Journal:
             last = next(earlier, None)
         return last is not None and jsonedit.same(last.new, change.new)
 
+    def last_change(self, path: Path, key: str) -> Change | None:
+        """The newest write of a value that was not undone."""
+        with self._lock:
+            self._refresh()
+            found = (
+                change
+                for entry in reversed(self._entries.values())
+                if entry.state == "written" and entry.path == path
+                for change in entry.changes
+                if change.key == key
+            )
+            return next(found, None)
+
     @property
     def unread_lines(self) -> int:
         """How many lines are none of the journal's, or no longer are."""

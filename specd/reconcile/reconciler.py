@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specd import config
-from specd.lmstudio import settings
+from specd.lmstudio import model_defaults, settings
 from specd.lmstudio.model import Model
 from specd.lmstudio.surface import Target, Wanted, WantedDraft
 from specd.lmstudio.surfaces import SURFACES
@@ -98,7 +98,7 @@ class Reconciler:
             self._observer.forget()
             self.patience.clear()
         self._want = want
-        self._targets = _targets(want) if want else {}
+        self._targets = _targets(want, self._journal) if want else {}
         for known in (
             self.blocked,
             self.failed,
@@ -181,6 +181,8 @@ class Reconciler:
             self._failures.pop(path, None)
             if applied.journal_id is not None:
                 self.patience[path] = contention.wrote(self.patience[path], now)
+                if self._want and _about_sessions(applied):
+                    self._targets = _targets(self._want, self._journal)
         elif applied.conflict:
             self.patience[path] = contention.stormed(self.patience[path], now)
             self._again[path] = now + max(
@@ -205,12 +207,16 @@ class Reconciler:
                 yield path, until
 
 
-def _targets(want: Want) -> dict[Path, Target]:
+def _about_sessions(applied: Applied) -> bool:
+    return any(change.key == model_defaults.SESSIONS for change in applied.edit.changes)
+
+
+def _targets(want: Want, journal: Journal) -> dict[Path, Target]:
     wanted = Wanted(
         want.home,
         want.speculation,
         tuple(
-            _wanted_draft(pair.main, pair)
+            _wanted_draft(want.home, pair.main, pair, journal)
             for pair in want.pairs
             if pair.main is not None and pair.state in ("wanted", "withdrawn")
         ),
@@ -218,7 +224,11 @@ def _targets(want: Want) -> dict[Path, Target]:
     return {target.path: target for surface in SURFACES for target in surface.targets(wanted)}
 
 
-def _wanted_draft(main: Model, pair: WantedPair) -> WantedDraft:
+def _wanted_draft(home: Path, main: Model, pair: WantedPair, journal: Journal) -> WantedDraft:
     if pair.state == "withdrawn":
-        return WantedDraft(main, None, why_none=pair.why)
+        file = model_defaults.config_path(home, main)
+        last = journal.last_change(file, model_defaults.SESSIONS)
+        ours = last is not None and last.new == model_defaults.ONE_AT_A_TIME
+        before = last.old if last is not None and ours else None
+        return WantedDraft(main, None, why_none=pair.why, sessions_before=before)
     return WantedDraft(main, pair.draft, pair.draft_tokens, mtp=pair.mtp)

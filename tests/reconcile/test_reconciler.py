@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -158,6 +159,32 @@ def test_a_draft_that_slows_down_is_taken_out_with_its_reason_in_the_journal(
     assert applied.journal_id is not None
     assert {why in change.why for change in applied.edit.changes} == {True}
     assert model_defaults.read(json.loads(path.read_bytes())).draft_model is None
+
+
+@pytest.mark.parametrize("before", [None, 4, 1])
+def test_with_the_draft_goes_what_was_set_for_its_sake(
+    reconciler: Reconciler, home: Path, before: int | None
+):
+    path = model_defaults.config_path(home, MAIN)
+    fields = [] if before is None else [{"key": model_defaults.SESSIONS, "value": before}]
+    document = {"preset": "", "operation": {"fields": []}, "load": {"fields": fields}}
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(document))
+
+    def want(state: Literal["wanted", "withdrawn"]) -> int | None:
+        pair = WantedPair(config.Pair(main=MAIN.key), state, "", MAIN, SMALL, 4)
+        reconciler.want(Want(home, config.Speculation(), (pair,)))
+        assert reconciler.run(None).applied
+        return model_defaults.read(json.loads(path.read_bytes())).parallel
+
+    assert want("wanted") == 1
+    assert want("withdrawn") == before
+    assert json.loads(path.read_bytes()) == document
+    # Whoever sets it now means it.
+    path.write_text(
+        json.dumps({**document, "load": {"fields": [{"key": model_defaults.SESSIONS, "value": 1}]}})
+    )
+    assert not reconciler.run(None).applied
 
 
 def test_a_gguf_main_with_prediction_heads_is_told_to_draft_with_them(
