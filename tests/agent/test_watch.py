@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
+import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +68,8 @@ def home(tmp_path: Path) -> Path:
     made.mkdir()
     return made
 
+
+on_linux = pytest.mark.skipif(not TELLS_CLOSE, reason="about inotify")
 
 ONLY = frozenset({"settings.json"})
 
@@ -245,3 +250,106 @@ def test_a_directory_that_may_not_be_entered_is_passed_over(watch: Watch, home: 
     watch.follow([WatchedDir(home)], [])
     assert watch.polling is None
     home.chmod(0o700)
+
+
+# -- what goes wrong
+
+
+@pytest.mark.parametrize("emptied", [True, False])
+def test_directories_of_one_name_may_go_to_the_trash_one_after_the_other(
+    heard: Heard, home: Path, tmp_path: Path, emptied: bool
+):
+    trash = tmp_path / "trash"
+    trash.mkdir()
+
+    def downloaded(name: str) -> Path:
+        (home / "publisher").mkdir()
+        (home / "publisher" / name).touch()
+        until(lambda: heard.settled(home / "publisher" / name), "it is watched")
+        return home / "publisher"
+
+    with watching(heard, tmp_path / "spare") as watch:
+        watch.follow([WatchedDir(home, recursive=True)], [])
+        downloaded("one").rename(trash / "1")
+        second = downloaded("other")
+        if emptied:
+            second.rename(trash / "2")
+            (home / "third").touch()
+            until(lambda: heard.settled(home / "third"), "that is known")
+            shutil.rmtree(trash / "2")
+            shutil.rmtree(trash / "1")
+        else:
+            shutil.rmtree(second)
+        (home / "last").touch()
+        until(lambda: heard.settled(home / "last"), "events are heard as before")
+    assert heard.lost == []
+
+
+@on_linux
+def test_an_error_within_watchdog_counts_as_lost_events(
+    watch: Watch, heard: Heard, home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from specd.agent import inotify
+
+    tell = inotify._Group.on_event
+
+    def failing(group: Any, event: Any) -> None:
+        if event.name == b"odd":
+            raise KeyError(event.name)
+        tell(group, event)
+
+    monkeypatch.setattr(inotify._Group, "on_event", failing)
+    watch.follow([WatchedDir(home)], [])
+    (home / "odd").touch()
+    (home / "last").touch()
+    until(lambda: heard.settled(home / "last"), "the next one is heard")
+    assert heard.lost
+    assert set(heard.lost) == {"KeyError in watchdog"}
+
+
+@on_linux
+def test_the_writer_ends_the_wait_for_him_and_no_other(watch: Watch, home: Path):
+    watch.follow([WatchedDir(home)], [])
+    inotify = watch._inotify
+    assert inotify is not None
+    held: list[bool] = []
+
+    class Witness(threading.Event):
+        def set(self) -> None:
+            held.append(inotify._telling.locked())
+            super().set()
+
+    inotify._over = Witness()
+    with watch.held_back():
+        pass
+    assert held == [True], "before the next event can be told"
+
+
+def test_the_spare_directory_may_be_one_that_is_followed(
+    watch: Watch, heard: Heard, home: Path, tmp_path: Path
+):
+    spare = tmp_path / "spare"
+    watch.follow([WatchedDir(spare, names=ONLY), WatchedDir(home, recursive=True)], [])
+    (spare / "settings.json").write_text("{}")
+    until(lambda: heard.settled(spare / "settings.json"), "told")
+
+
+@on_linux
+def test_an_attempt_without_descriptors_left_takes_none():
+    from specd.agent.inotify import Inotify
+
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = {each.name for each in Path("/proc/self/fd").iterdir()}
+    with ExitStack() as held:
+        held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, before)) + 2, limits[1]))
+        taken: list[int] = []
+        with suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        os.close(taken.pop())
+        for each in taken:
+            held.callback(os.close, each)
+        with pytest.raises(OSError, match="Too many open files"):
+            Inotify(lambda _: None)
+    assert {each.name for each in Path("/proc/self/fd").iterdir()} == before
