@@ -206,13 +206,14 @@ class Daemon:
 
     def _close(self) -> None:
         notify.service_manager("STOPPING=1")
+        # A fault in one of them keeps nobody from closing the others.
         if self._schedule is not None:
-            self._schedule.close()
-        self._watch.close()
-        self._jobs.close()
+            self._guard(self._schedule.close)
+        self._guard(self._watch.close)
+        self._guard(self._jobs.close)
         if self._api is not None:
-            self._api.close()
-        self._stores.close()
+            self._guard(self._api.close)
+        self._guard(self._stores.close)
         self._say("info", "specd stopped")
         self._events.close()
         os.close(self._held_lock)
@@ -472,7 +473,8 @@ class Daemon:
 
     def _pass(self, dirty: set[Path] | None, *, force: bool = False) -> Pass:
         if self._paused and not force:
-            self._again_at = None
+            with self._watch.held_back():  # nobody need wait for a write any longer
+                self._again_at = None
             self._publish()
             return Pass()
         started = time.perf_counter()

@@ -9,10 +9,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from specd.agent.api import Api
+from specd.agent.daemon import Daemon
 from specd.agent.watch import TELLS_CLOSE, Watch
 from specd.files import swap
 from specd.lmstudio.home import WatchedDir
@@ -323,6 +325,25 @@ def test_the_writer_ends_the_wait_for_him_and_no_other(watch: Watch, home: Path)
     with watch.held_back():
         pass
     assert held == [True], "before the next event can be told"
+
+
+@on_linux
+def test_while_the_daemon_is_paused_nothing_waits_for_a_write(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("LMSTUDIO_HOME", str(home))
+    daemon = Daemon(tmp_path / "specd.toml", tmp_path / "state", serve=lambda _: cast("Api", None))
+    try:
+        daemon._watch.start()
+        daemon._watch.follow([WatchedDir(home)], [home / "settings.json"])
+        inotify = daemon._watch._inotify
+        assert inotify is not None
+        daemon.pause()
+        inotify._over.clear()
+        daemon._pass({home / "settings.json"})
+        assert inotify._over.is_set()
+    finally:
+        daemon._close()
 
 
 def test_the_spare_directory_may_be_one_that_is_followed(

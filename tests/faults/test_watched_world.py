@@ -277,6 +277,49 @@ def test_the_home_may_be_replaced_by_a_symlink_to_another_one(sandbox: Sandbox):
     assert sandbox.settings.resolve() == third / "settings.json"
 
 
+def test_a_publisher_may_be_thrown_away_again_and_again(sandbox: Sandbox):
+    sandbox.running()
+    trash = sandbox.root / "trash"
+    trash.mkdir()
+    publisher = sandbox.home / "models" / "publisher"
+    for count in range(3):
+        publisher.mkdir(parents=True)
+        sandbox.save(counter=count)
+        until(sandbox.applied, "events are heard in order, so the directory is known")
+        publisher.rename(trash / str(count))
+    for each in sorted(trash.iterdir(), reverse=True):
+        each.rmdir()
+    for count in range(3):
+        sandbox.save(again=count)
+        until(sandbox.applied, "events are heard as before")
+    assert sandbox.stop() == 0
+    assert "Traceback" not in sandbox.said()
+
+
+def customize(sandbox: Sandbox, script: str, **env: str) -> None:
+    """Have every Python of the sandbox run ``script`` first."""
+    site = sandbox.root / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(script)
+    sandbox.env |= {"PYTHONPATH": str(site), **env}
+
+
+def test_watches_that_cannot_be_given_up_do_not_keep_it_from_stopping(sandbox: Sandbox):
+    customize(
+        sandbox,
+        "from watchdog.observers.api import BaseObserver\n"
+        "def stuck(observer): raise KeyError(1)\n"
+        "BaseObserver.stop = stuck\n",
+    )
+    sandbox.running()
+    address = sandbox.state / "run" / "specd.sock"
+    assert address.exists()
+    assert sandbox.stop() == 0
+    assert not address.exists()
+    assert "a fault in specd: KeyError" in sandbox.said()
+    assert "specd stopped" in sandbox.said()
+
+
 @own_namespace
 def test_the_home_may_be_mounted_and_unmounted(sandbox: Sandbox):
     sandbox.save()
@@ -372,10 +415,7 @@ datetime.datetime = Shifted
 @pytest.mark.parametrize("days", [-400, 400])
 def test_the_clock_may_jump(sandbox: Sandbox, days: int):
     clock = sandbox.root / "ahead"
-    site = sandbox.root / "site"
-    site.mkdir()
-    (site / "sitecustomize.py").write_text(SHIFTED)
-    sandbox.env |= {"PYTHONPATH": str(site), "CLOCK_AHEAD": str(clock)}
+    customize(sandbox, SHIFTED, CLOCK_AHEAD=str(clock))
     sandbox.config.write_text("[agent]\nresync_seconds = 1\n")
     sandbox.running()
     before = until(lambda: sandbox.status()["next_benchmark"], "a benchmark is planned")
