@@ -1,0 +1,55 @@
+"""What the system looks up on the way to a path: each name, under the real directory it stands in.
+
+Whatever becomes of one of them (moved, deleted, made, turned into a symlink to somewhere else), the
+path leads elsewhere afterwards. So these are what has to be watched to know where it leads.
+
+    /home/u/.config/specd  with  /home/u -> /data/u
+    is  /home, /home/u, /data, /data/u, /data/u/.config, /data/u/.config/specd
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+LINKS = 40
+"""So many symlinks the kernel follows in one path; then it says that they go in circles."""
+
+
+def steps(path: Path) -> Iterator[Path]:
+    """Every name on the way to ``path``; the last is its real path, or the first that is missing.
+
+    What stands behind something that may not be looked into counts as missing.
+    """
+    at, ahead = _split(path.absolute())
+    links = 0
+    while ahead:
+        name = ahead.pop()
+        if name == os.pardir:
+            at = at.parent
+            continue
+        step = at / name
+        yield step
+        try:
+            mode = step.lstat().st_mode
+            target = step.readlink() if stat.S_ISLNK(mode) else None
+        except OSError:
+            return
+        if target is not None:
+            links += 1
+            if links > LINKS:
+                return
+            root, more = _split(target)
+            at = root if target.is_absolute() else at
+            ahead += more
+        elif stat.S_ISDIR(mode):
+            at = step
+        else:
+            return
+
+
+def _split(path: Path) -> tuple[Path, list[str]]:
+    """Where a path begins, and its names, the first one last."""
+    return Path(path.anchor), [name for name in reversed(path.parts) if name != path.anchor]
