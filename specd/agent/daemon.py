@@ -237,7 +237,6 @@ class Daemon:
             self._inbox.do(lambda: self._look_soon(path))
 
     def _on_reshape(self) -> None:
-        self._inbox.do(self._survey_all)
         self._inbox.look_again()
 
     def _on_lost(self, why: str) -> None:
@@ -422,9 +421,10 @@ class Daemon:
     def _follow(self) -> None:
         directories = survey.directories(self._home, self._world, self._config_path)
         before = self._watch.polling
-        self._watch.follow(
-            directories, [*self._reconciler.paths, self._config_path, config.managed_file()]
-        )
+        files = [*self._reconciler.paths, self._config_path, config.managed_file()]
+        if self._watch.follow(directories, files):
+            # All of it was looked at before it was watched.
+            self._inbox.look_again()
         polling = self._watch.polling
         if polling is not None and polling != before:
             self._say("warning", polling)

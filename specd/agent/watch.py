@@ -2,8 +2,9 @@
 
 The set of directories is given anew whenever the world changed shape, and compared with what is
 being watched: by path and by inode, so a directory that was deleted and made again, or replaced by
-a symlink, is watched afresh. For one that is not there yet, its nearest existing ancestor is
-watched for the next name on the way.
+a symlink, is watched afresh. Every name on the way to it is watched too, from the root down (see
+``specd.agent.way``): should one of them be moved, made or turned into a symlink, that is a new
+shape. So it is when a file is one symlink more, or less, away.
 
 Events are told by the name under which the daemon knows a file, also when the event happened
 behind a symlink. A file that was only *modified* is still open in its writer's hands; where the
@@ -22,9 +23,9 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 
+from specd.agent import way
 from specd.agent.mounts import Mounts
 from specd.files.attributes import inode
 from specd.lmstudio.home import WatchedDir
@@ -51,6 +53,9 @@ if TYPE_CHECKING:
     from specd.agent.inotify import Inotify
 
 TELLS_CLOSE = sys.platform == "linux"
+TELLS_ALL_BELOW = sys.platform == "darwin"
+"""FSEvents tells of everything below a directory: to watch "/" would be to hear of every file."""
+
 LIMITS = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 _KINDS: list[type[FileSystemEvent]] = [
@@ -64,18 +69,36 @@ _KINDS: list[type[FileSystemEvent]] = [
     DirMovedEvent,
 ]
 
+_KINDS_OF_SHAPE = [each for each in _KINDS if each not in (FileModifiedEvent, FileClosedEvent)]
+
 Changed = Callable[[Path, bool], None]
 """(path as the daemon knows it, whether its writer is done with it)."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """One real directory to watch: only direct children called ``names`` count, unless None."""
+    """One real directory to watch: only direct children called ``names`` count, unless None.
+
+    Whether they come and go counts always; ``contents``: also what is written into them.
+    """
 
     real: Path
     inode: tuple[int, int]
-    recursive: bool
-    names: frozenset[str] | None
+    recursive: bool = False
+    names: frozenset[str] | None = None
+    contents: bool = True
+
+    def joined(self, other: _Target) -> _Target:
+        """What both ask of the same directory."""
+        names = None
+        if self.names is not None and other.names is not None:
+            names = self.names | other.names
+        return replace(
+            self,
+            recursive=self.recursive or other.recursive,
+            names=names,
+            contents=self.contents or other.contents,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +140,7 @@ class Watch:
         self._subscribed: dict[_Target, _Subscription] = {}
         self._aliases: tuple[_Alias, ...] = ()
         self._shape: frozenset[Path] = frozenset()
+        self._files: frozenset[Path] = frozenset()
         self.polling: str | None = None
         self._lost = _Lost(lost)
         self._mounts = Mounts(self._look_beneath)
@@ -141,8 +165,13 @@ class Watch:
         """Where it can be helped, tell of nothing while the body runs; of all of it after."""
         return self._inotify.held_back() if self._inotify is not None else nullcontext()
 
-    def follow(self, directories: Iterable[WatchedDir], files: Iterable[Path]) -> None:
-        """Watch these directories, and what ``files`` really are where they are symlinks."""
+    def follow(self, directories: Iterable[WatchedDir], files: Iterable[Path]) -> bool:
+        """Watch these directories, and what ``files`` really are where they are symlinks.
+
+        Returns whether that is not what was watched before: then something may have happened there
+        unheard since it was last looked at.
+        """
+        before = dict(self._subscribed), self._files
         targets: set[_Target] = set()
         aliases: set[_Alias] = set()
         shape: set[Path] = set()
@@ -153,21 +182,27 @@ class Watch:
             real = Path(os.path.realpath(file))
             urgent[os.fsencode(real)] = file
             if file.is_symlink():
-                aliases.add(_Alias(real, file))
-                _add(targets, real.parent, recursive=False, names=frozenset({real.name}))
+                _aim_behind(file, real, targets, aliases, shape)
         # The longest real path first, so that the closest alias names an event.
         self._aliases = tuple(sorted(aliases, key=lambda each: -len(each.real.parts)))
         self._shape = frozenset(shape)
-        self._subscribe(_merged(targets))
-        if self._inotify is not None:
-            self._inotify.urgent = urgent
+        self._files = frozenset(urgent.values())
+        self._subscribe(_merged(targets), urgent)
+        return before != (self._subscribed, self._files)
 
-    def _subscribe(self, targets: set[_Target]) -> None:
+    def _subscribe(self, targets: set[_Target], urgent: Mapping[bytes, Path]) -> None:
         gone = {target for target, known in self._subscribed.items() if known.handler.gone}
         for target in (set(self._subscribed) - targets) | gone:
             self._drop(target)
         try:
             observer = self._observer = self._observer or self._started()
+            if self._inotify is not None:
+                self._inotify.urgent = urgent
+                self._inotify.names = {
+                    os.fsencode(target.real): frozenset(map(os.fsencode, target.names))
+                    for target in targets
+                    if target.names is not None
+                }
             # Whole trees last: they may use up what there is.
             for target in sorted(targets - set(self._subscribed), key=lambda each: each.recursive):
                 self._schedule(observer, target)
@@ -200,10 +235,13 @@ class Watch:
         Raises:
             OSError: a limit is reached.
         """
-        handler = _Handler(self._heard, target)
+        handler = _Handler(self._heard, self._reshaped, target)
         try:
             watch = observer.schedule(
-                handler, str(target.real), recursive=target.recursive, event_filter=_KINDS
+                handler,
+                str(target.real),
+                recursive=target.recursive,
+                event_filter=_KINDS if target.contents else _KINDS_OF_SHAPE,
             )
         except OSError as error:
             if error.errno in LIMITS:
@@ -237,9 +275,14 @@ class Watch:
                 continue
             real = Path(os.fsdecode(spelled))
             known = self._known_as(real)
-            if known in self._shape and not isinstance(event, FileModifiedEvent):
+            if not isinstance(event, FileModifiedEvent) and self._leads_elsewhere(real, known):
                 self._reshaped()
             self._changed(known, settled)
+
+    def _leads_elsewhere(self, real: Path, known: Path) -> bool:
+        """Whether something is found in another place now, after ``real`` came or went."""
+        # As long as it was a symlink, a file was on the way to itself and so in the shape.
+        return real in self._shape or (known in self._files and real.is_symlink())
 
     def _known_as(self, real: Path) -> Path:
         for alias in self._aliases:
@@ -251,8 +294,14 @@ class Watch:
 
 
 class _Handler(FileSystemEventHandler):
-    def __init__(self, heard: Callable[[FileSystemEvent], None], target: _Target) -> None:
+    def __init__(
+        self,
+        heard: Callable[[FileSystemEvent], None],
+        ended: Callable[[], None],
+        target: _Target,
+    ) -> None:
         self._heard = heard
+        self._ended = ended
         self._target = target
         self.gone = False
 
@@ -260,6 +309,7 @@ class _Handler(FileSystemEventHandler):
         if isinstance(event, DirDeletedEvent) and event.src_path == str(self._target.real):
             # Its watch went with it, even if a new directory has the same name and inode already.
             self.gone = True
+            self._ended()
         names = self._target.names
         if names is not None:
             # Every event in the user's home directory comes by here: no Path is made of it.
@@ -289,29 +339,49 @@ def _aim(
 ) -> None:
     """Watch a directory, and every name on the way to it that could turn it into another one."""
     path = directory.path
-    shape.add(path)
+    shape.update(_watched_way(path, targets))
     if path.is_dir():
         real = Path(os.path.realpath(path))
         if real != path:
             aliases.add(_Alias(real, path))
-            shape.add(real)
-            _add(targets, real.parent, recursive=False, names=frozenset({real.name}))
         _add(targets, real, recursive=directory.recursive, names=directory.names)
-        _add(targets, path.parent, recursive=False, names=frozenset({path.name}))
-        return
-    missing = path
-    while not missing.parent.is_dir() and missing.parent != missing:
-        missing = missing.parent
-        shape.add(missing)
-    _add(targets, missing.parent, recursive=False, names=frozenset({missing.name}))
+
+
+def _aim_behind(
+    link: Path, real: Path, targets: set[_Target], aliases: set[_Alias], shape: set[Path]
+) -> None:
+    """Watch the file that a symlink leads to, and every name on the way to it."""
+    aliases.add(_Alias(real, link))
+    # The file itself comes and goes with every save, and is the same one for all that.
+    shape.update(_watched_way(link, targets) - {real})
+    _add(targets, real.parent, names=frozenset({real.name}))
+
+
+def _watched_way(path: Path, targets: set[_Target]) -> set[Path]:
+    steps = set(_way(path))
+    for step in steps:
+        _add(targets, step.parent, names=frozenset({step.name}), contents=False)
+    return steps
+
+
+def _way(path: Path) -> Iterable[Path]:
+    steps = tuple(way.steps(path))
+    if not TELLS_ALL_BELOW:
+        return steps
+    return (Path(os.path.realpath(path.parent), path.name), *steps[-1:])
 
 
 def _add(
-    targets: set[_Target], path: Path, *, recursive: bool, names: frozenset[str] | None
+    targets: set[_Target],
+    real: Path,
+    *,
+    recursive: bool = False,
+    names: frozenset[str] | None,
+    contents: bool = True,
 ) -> None:
-    file = inode(path)
+    file = inode(real)
     if file is not None:
-        targets.add(_Target(Path(os.path.realpath(path)), file, recursive, names))
+        targets.add(_Target(real, file, recursive, names, contents))
 
 
 def _merged(targets: set[_Target]) -> set[_Target]:
@@ -319,13 +389,7 @@ def _merged(targets: set[_Target]) -> set[_Target]:
     merged: dict[Path, _Target] = {}
     for target in targets:
         known = merged.get(target.real)
-        if known is not None:
-            both = known.names is not None and target.names is not None
-            names = (known.names or frozenset()) | (target.names or frozenset()) if both else None
-            target = _Target(  # noqa: PLW2901 - the merged one takes its place
-                target.real, target.inode, known.recursive or target.recursive, names
-            )
-        merged[target.real] = target
+        merged[target.real] = target if known is None else target.joined(known)
     recursive = [target.real for target in merged.values() if target.recursive]
     return {
         target

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -69,6 +70,22 @@ def home(tmp_path: Path) -> Path:
     made = tmp_path / "home"
     made.mkdir()
     return made
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A directory of one's own, as somebody who may not enter everything."""
+    with tempfile.TemporaryDirectory() as made:
+        if os.geteuid() != 0:
+            yield Path(os.path.realpath(made))
+            return
+        nobody = 65534
+        os.chown(made, nobody, nobody)
+        os.seteuid(nobody)
+        try:
+            yield Path(os.path.realpath(made))
+        finally:
+            os.seteuid(0)
 
 
 on_linux = pytest.mark.skipif(not TELLS_CLOSE, reason="about inotify")
@@ -238,20 +255,192 @@ def test_a_tree_is_watched_below_and_nothing_is_watched_twice(
 
 def test_following_the_same_again_keeps_the_watches(watch: Watch, heard: Heard, home: Path):
     directories = [WatchedDir(home, names=ONLY)]
-    watch.follow(directories, [])
+    assert watch.follow(directories, [])
     before = dict(watch._subscribed)
-    watch.follow(directories, [])
+    assert not watch.follow(directories, [])
     assert watch._subscribed == before
     assert watch.polling is None
 
 
-def test_a_directory_that_may_not_be_entered_is_passed_over(watch: Watch, home: Path):
-    if os.geteuid() == 0:
-        pytest.skip("root may enter everything")
-    home.chmod(0)
+def test_what_appears_while_it_is_being_watched_is_a_reason_to_look_again(
+    watch: Watch, heard: Heard, home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    later = home / "later"
+    subscribe = watch._subscribe
+
+    def too_late(*asked: Any) -> None:
+        later.mkdir()
+        monkeypatch.undo()
+        subscribe(*asked)
+
+    monkeypatch.setattr(watch, "_subscribe", too_late)
+    assert watch.follow([WatchedDir(later)], [])
+    assert watch.follow([WatchedDir(later)], []), "it is there by now"
+    assert not watch.follow([WatchedDir(later)], []), "and that is the end of it"
+    (later / "a.json").write_text("{}")
+    until(lambda: heard.settled(later / "a.json"), "told")
+
+
+def test_a_directory_made_again_unheard_is_a_reason_to_look_again(watch: Watch, home: Path):
     watch.follow([WatchedDir(home)], [])
-    assert watch.polling is None
-    home.chmod(0o700)
+    home.rmdir()
+    home.mkdir()
+    until(lambda: any(each.handler.gone for each in watch._subscribed.values()), "noticed")
+    assert watch.follow([WatchedDir(home)], [])
+    assert not watch.follow([WatchedDir(home)], [])
+
+
+# -- what leads to a directory or a file
+
+
+@on_linux
+@pytest.mark.parametrize("how", ["moved", "deleted"])
+@pytest.mark.parametrize("above", ["a", "a/b"])
+def test_what_becomes_of_a_directory_far_above_is_told(
+    watch: Watch, heard: Heard, home: Path, above: str, how: str
+):
+    deep = home / "a" / "b" / "c"
+    deep.mkdir(parents=True)
+    watch.follow([WatchedDir(deep, names=ONLY)], [])
+    if how == "moved":
+        (home / above).rename(home / "elsewhere")
+    else:
+        shutil.rmtree(home / above)
+    until(lambda: heard.reshaped, "its end is told")
+    watch.follow([WatchedDir(deep, names=ONLY)], [])
+    heard.reshaped = 0
+    deep.mkdir(parents=True)
+    until(lambda: heard.reshaped, "its return is told")
+    watch.follow([WatchedDir(deep, names=ONLY)], [])
+    (deep / "settings.json").write_text("{}")
+    until(lambda: heard.settled(deep / "settings.json"), "and it is watched")
+
+
+def test_a_directory_below_a_linked_one_is_waited_for(
+    watch: Watch, heard: Heard, home: Path, tmp_path: Path
+):
+    (tmp_path / "link").symlink_to(home)
+    later = tmp_path / "link" / "later"
+    watch.follow([WatchedDir(later)], [])
+    (home / "later").mkdir()
+    until(lambda: heard.reshaped, "its arrival is told")
+
+
+@on_linux
+def test_a_link_on_the_way_turned_elsewhere_is_told(
+    watch: Watch, heard: Heard, home: Path, tmp_path: Path
+):
+    link, other = tmp_path / "link", tmp_path / "other"
+    for each in (home, other):
+        (each / "a" / "b").mkdir(parents=True)
+    link.symlink_to(home)
+    watch.follow([WatchedDir(link / "a" / "b")], [])
+    beside = tmp_path / "beside"
+    beside.symlink_to(other)
+    beside.replace(link)
+    until(lambda: heard.reshaped, "told")
+
+
+def test_the_end_of_the_directory_that_a_linked_file_is_in_is_told(
+    watch: Watch, heard: Heard, home: Path, tmp_path: Path
+):
+    dotfiles = tmp_path / "dotfiles"
+    dotfiles.mkdir()
+    (home / "settings.json").symlink_to(dotfiles / "lm.json")
+    watch.follow([WatchedDir(home, names=ONLY)], [home / "settings.json"])
+    dotfiles.rmdir()
+    until(lambda: heard.reshaped, "told")
+
+
+@pytest.mark.parametrize("before", ["file", "nothing", "link"])
+def test_a_file_that_becomes_a_link_to_another_is_followed(
+    watch: Watch, heard: Heard, home: Path, tmp_path: Path, before: str
+):
+    settings, real = home / "settings.json", tmp_path / "dotfiles" / "lm.json"
+    real.parent.mkdir()
+    real.write_text("{}")
+    if before == "file":
+        settings.write_text("{}")
+    elif before == "link":
+        settings.symlink_to(tmp_path / "spare" / "old.json")
+    followed: tuple[Any, ...] = [WatchedDir(home, names=ONLY)], [settings]
+    watch.follow(*followed)
+    assert not heard.reshaped
+    beside = home / "beside"
+    beside.symlink_to(real)
+    beside.replace(settings)
+    until(lambda: heard.reshaped, "a new shape")
+    watch.follow(*followed)
+    heard.changed.clear()
+    real.write_text('{"a": 1}')
+    until(lambda: heard.settled(settings), "what it leads to is watched")
+    heard.reshaped = 0
+    settings.unlink()
+    settings.write_text("{}")
+    until(lambda: heard.reshaped, "it may be a file again")
+
+
+@on_linux
+def test_a_link_between_a_file_and_what_it_leads_to_may_be_turned(
+    watch: Watch, heard: Heard, home: Path, tmp_path: Path
+):
+    generations = [tmp_path / "generation-1", tmp_path / "generation-2"]
+    for each in generations:
+        each.mkdir()
+        (each / "lm.json").write_text("{}")
+    current = tmp_path / "current"
+    current.symlink_to(generations[0])
+    settings = home / "settings.json"
+    settings.symlink_to(current / "lm.json")
+    watch.follow([WatchedDir(home, names=ONLY)], [settings])
+    beside = tmp_path / "beside"
+    beside.symlink_to(generations[1])
+    beside.replace(current)
+    until(lambda: heard.reshaped, "a new shape")
+
+
+def test_a_save_by_rename_is_no_new_shape(watch: Watch, heard: Heard, home: Path, tmp_path: Path):
+    real = tmp_path / "dotfiles" / "lm.json"
+    real.parent.mkdir()
+    real.write_text("{}")
+    (home / "linked.json").symlink_to(real)
+    plain = home / "settings.json"
+    watch.follow([WatchedDir(home)], [plain, home / "linked.json"])
+    for file in (plain, real):
+        (file.parent / "new").write_text("{}")
+        (file.parent / "new").rename(file)
+    until(lambda: heard.settled(plain) and heard.settled(home / "linked.json"), "told")
+    assert not heard.reshaped
+
+
+@on_linux
+def test_a_few_watches_are_enough_for_all_that_leads_there(watch: Watch, home: Path):
+    deep = home / "a" / "b" / "c"
+    deep.mkdir(parents=True)
+    watch.follow([WatchedDir(deep, names=ONLY), WatchedDir(deep.parent / "d")], [])
+    assert watch._inotify is not None
+    table = Path(f"/proc/self/fdinfo/{watch._inotify._inotify_fd}").read_text()
+    assert table.count("inotify wd:") <= len(deep.parts)
+
+
+@on_linux
+def test_in_a_busy_directory_above_other_names_wake_nobody(
+    watch: Watch, heard: Heard, home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    later = home / "a" / "later"
+    later.parent.mkdir()
+    watch.follow([WatchedDir(later, names=ONLY)], [])
+    inotify = watch._inotify
+    assert inotify is not None
+    handled: list[bytes] = []
+    handle = inotify.handle_event
+    monkeypatch.setattr(inotify, "handle_event", lambda e: (handled.append(e.name), handle(e)))
+    for directory in (home, later.parent):
+        for number in range(50):
+            (directory / f"other-{number}").write_text("busy")
+    later.mkdir()
+    until(lambda: heard.reshaped, "what is waited for is told")
+    assert set(handled) == {b"later"}
 
 
 # -- what goes wrong
@@ -344,6 +533,35 @@ def test_while_the_daemon_is_paused_nothing_waits_for_a_write(
         assert inotify._over.is_set()
     finally:
         daemon._close()
+
+
+def test_a_directory_that_may_not_be_entered_is_watched_once_it_may(
+    heard: Heard, unprivileged: Path
+):
+    directories = [WatchedDir(unprivileged / "home", names=ONLY)]
+    (unprivileged / "home").mkdir(mode=0o300)
+    with watching(heard, unprivileged / "spare") as watch:
+        watch.follow(directories, [])
+        assert watch.polling is None
+        assert not watch.follow(directories, []), "that is no news each time"
+        (unprivileged / "home").chmod(0o700)
+        assert watch.follow(directories, [])
+        (unprivileged / "home" / "settings.json").write_text("{}")
+        until(lambda: heard.settled(unprivileged / "home" / "settings.json"), "told")
+
+
+def test_below_a_directory_that_may_not_be_read_the_rest_is_watched(
+    heard: Heard, unprivileged: Path
+):
+    closed = unprivileged / "closed"
+    (closed / "home").mkdir(parents=True)
+    closed.chmod(0o300)
+    with watching(heard, unprivileged / "spare") as watch:
+        watch.follow([WatchedDir(closed / "home", names=ONLY)], [])
+        (closed / "home" / "settings.json").write_text("{}")
+        until(lambda: heard.settled(closed / "home" / "settings.json"), "told")
+        assert watch.polling is None
+    closed.chmod(0o700)
 
 
 def test_the_spare_directory_may_be_one_that_is_followed(

@@ -21,6 +21,11 @@ STORM_RATE = 1_000
 CONVERGED_S = 0.050
 
 
+above = pytest.mark.skipif(
+    sys.platform == "darwin", reason="FSEvents tells too much for parents to be watched"
+)
+
+
 def namespaces() -> bool:
     """Whether an unprivileged namespace with its own mounts and limits can be made here."""
     made = subprocess.run(["unshare", "-Urm", "true"], check=False, capture_output=True)
@@ -236,9 +241,8 @@ def test_the_home_may_be_replaced_at_once(sandbox: Sandbox):
         until(sandbox.applied, f"replacement {count} is watched")
 
 
+@above
 def test_parents_of_the_home_may_move(sandbox: Sandbox):
-    # Only the home's own name is watched; what happens further up is found by the periodic look.
-    sandbox.config.write_text("[agent]\nresync_seconds = 1\n")
     sandbox.env["LMSTUDIO_HOME"] = str(sandbox.root / "outer" / "inner" / "lmstudio")
     (sandbox.root / "outer" / "inner").mkdir(parents=True)
     sandbox.start()
@@ -277,6 +281,38 @@ def test_the_home_may_be_replaced_by_a_symlink_to_another_one(sandbox: Sandbox):
     assert sandbox.settings.resolve() == third / "settings.json"
 
 
+@above
+def test_the_directory_of_specd_toml_may_be_put_aside_and_made_anew(sandbox: Sandbox):
+    config = sandbox.root / "config" / "specd" / "specd.toml"
+    sandbox.env["SPECD_CONFIG"] = str(config)
+    for count in range(3):
+        config.parent.mkdir(parents=True)
+        config.write_text(f"wrong_{count} = true\n")
+        if count == 0:
+            sandbox.running()
+        wrong = f"wrong_{count}"
+        until(lambda what=wrong: what in sandbox.condition("ConfigValid")["message"], "it is read")
+        config.write_text("")
+        until(lambda: sandbox.condition("ConfigValid")["status"] == "true", "and watched")
+        (sandbox.root / "config").rename(sandbox.root / f"config.{count}")
+
+
+def test_settings_may_become_a_link_and_lead_elsewhere(sandbox: Sandbox):
+    sandbox.running()
+    for name in ("first", "second"):
+        real = sandbox.root / name / "lm.json"
+        real.parent.mkdir()
+        real.write_text(json.dumps(SETTINGS))
+        beside = sandbox.home / "beside"
+        beside.symlink_to(real)
+        beside.replace(sandbox.settings)
+        until(sandbox.applied, f"what the {name} link leads to is looked after")
+        for count in range(3):
+            real.write_text(json.dumps({**SETTINGS, "again": count}))
+            until(sandbox.applied, "and watched")
+        assert sandbox.settings.is_symlink()
+
+
 def test_a_publisher_may_be_thrown_away_again_and_again(sandbox: Sandbox):
     sandbox.running()
     trash = sandbox.root / "trash"
@@ -296,12 +332,36 @@ def test_a_publisher_may_be_thrown_away_again_and_again(sandbox: Sandbox):
     assert "Traceback" not in sandbox.said()
 
 
+LATE = """
+import os
+from watchdog.observers.api import BaseObserver
+start = BaseObserver.start
+
+def late(observer):
+    os.rename(os.environ["LATE_FROM"], os.environ["LATE_TO"])
+    start(observer)
+
+BaseObserver.start = late
+"""
+
+
 def customize(sandbox: Sandbox, script: str, **env: str) -> None:
     """Have every Python of the sandbox run ``script`` first."""
     site = sandbox.root / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(script)
     sandbox.env |= {"PYTHONPATH": str(site), **env}
+
+
+def test_the_home_may_appear_between_the_first_look_and_the_first_watch(sandbox: Sandbox):
+    ready = sandbox.root / "ready"
+    sandbox.home.rename(ready)
+    (ready / "settings.json").write_text(json.dumps(SETTINGS))
+    customize(sandbox, LATE, LATE_FROM=str(ready), LATE_TO=str(sandbox.home))
+    sandbox.start()
+    until(sandbox.applied, "it is found all the same")
+    sandbox.save(rename=True)
+    until(sandbox.applied, "and watched")
 
 
 def test_watches_that_cannot_be_given_up_do_not_keep_it_from_stopping(sandbox: Sandbox):
