@@ -167,14 +167,14 @@ def confirm(
     expected = sum(once / promised for promised in lengths.values())
     running = list(lengths)
     _, tried, *_ = running
-    begun = engine.clock()
+    until = engine.clock() + seconds
+    begun = engine.clock() - once  # with the answers that are there
     ended: Ending = "enough"
     runs: Runs | None = None
     for number in range(LOOKS[-1]):
-        taken = engine.clock() - begun
         if number:
-            expected = (once + taken) / number
-        if taken + expected > seconds:
+            expected = (engine.clock() - begun) / number
+        if begun + expected * (number + 1) > until:
             ended = "time"
             break
         for at, prompt in enumerate(prompts):
@@ -183,7 +183,7 @@ def confirm(
                     answers[length][at].append(engine.answer(prompt, length))
             say((number + (at + 1) / len(prompts)) / LOOKS[-1])
         if number == 1 and _moved(answers[0]):
-            _replace_first(engine, prompts, answers, begun + seconds - engine.clock())
+            _replace_first(engine, prompts, answers, until - engine.clock())
         runs = _runs(prompts, answers, "enough", weights)
         if number + 1 in LOOKS:
             if _decided(runs.interval(0, tried)):

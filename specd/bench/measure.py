@@ -123,7 +123,9 @@ def benchmark(asked: Asked, drafts: Sequence[Candidate]) -> Iterator[BenchResult
     for number, each in enumerate(sorted(foretold, key=_promise)):
         confirmed = _Confirmed()
         if number == 0 or each.promise > max(1.0, measured):
-            engine = engine if len(drafts) == 1 else each.draft.open()
+            if len(drafts) > 1:
+                engine = each.draft.open()
+                engine.warm_up()
             left = asked.seconds - (engine.clock() - begun)
             confirmed = _run(engine, each, replace(answered, seconds=left), alone)
         found = _result(answered, each, confirmed, alone)
