@@ -93,7 +93,8 @@ class Schedule:
     def next_benchmark(self) -> datetime | None:
         """When the next benchmark is due, None when never."""
         job = self._scheduler.get_job("bench")
-        return job.next_run_time if job is not None else None
+        # Before the scheduler is started, a job has no such attribute.
+        return job.next_run_time if job is not None and not job.pending else None
 
     def try_bench_again_in(self, delay: timedelta) -> None:
         """A postponed benchmark: try again after ``delay``, beside the ordinary time."""

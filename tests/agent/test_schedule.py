@@ -39,6 +39,12 @@ def test_a_nightly_benchmark_is_due_at_its_time_give_or_take_its_jitter(made: Sc
     assert due > datetime.now().astimezone() - timedelta(seconds=schedule.JITTER_S)
 
 
+def test_who_asks_before_it_is_started_is_told_of_no_time():
+    timer = Schedule(bench=lambda: None, observe=lambda: None)
+    timer.plan("30 4 * * *")
+    assert timer.next_benchmark() is None
+
+
 def test_an_empty_schedule_means_never(made: Schedule):
     made.plan("30 4 * * *")
     made.plan("")
