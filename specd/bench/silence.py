@@ -17,13 +17,14 @@ class Circumstances:
     """What is known of a pair. None: it is not.
 
     ``parallel`` is how many requests the loaded main serves at once, ``weights`` the bytes of both
-    models' weights, ``memory`` the machine's.
+    models' weights, ``memory`` the machine's; ``dropped`` is why LM Studio's MLX engine drops the
+    draft.
     """
 
     parallel: int | None = None
     vision: bool = False
     formats: tuple[str, str] | None = None
-    vocab_sizes: tuple[int | None, int | None] = (None, None)
+    dropped: str | None = None
     weights: int | None = None
     memory: int | None = None
     draft_problem: str | None = None
@@ -43,11 +44,8 @@ def causes(known: Circumstances) -> tuple[str, ...]:
         found.append(f"the main is {known.formats[0]} and the draft {known.formats[1]}")
     if known.draft_problem:
         found.append(f"the draft cannot be loaded: {known.draft_problem}")
-    main, draft = known.vocab_sizes
-    if known.formats == ("mlx", "mlx") and main is not None and draft is not None and main != draft:
-        found.append(
-            f"the MLX engine wants equal vocab_size, and the main has {main:,}, the draft {draft:,}"
-        )
+    if known.dropped:
+        found.append(f"LM Studio's MLX engine drops the draft, as {known.dropped}")
     if known.weights is not None and known.memory and known.weights > GUARDED * known.memory:
         found.append(
             f"LM Studio's memory guard-rail may have refused the draft: both need "

@@ -100,7 +100,12 @@ def run(args: argparse.Namespace) -> int:
         wanted.installed,
         seen,
         lambda main, draft: proving.circumstances(
-            main, draft, wanted.installed, seen, preconditions.machine_memory()
+            main,
+            draft,
+            wanted.installed,
+            seen,
+            preconditions.machine_memory(),
+            wanted.stores.verdicts.lookup(main, draft),
         ),
         wanted.lengths,
     )

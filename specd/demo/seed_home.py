@@ -130,15 +130,17 @@ def _vocabulary(model_type: str) -> Vocabulary:
     special = (*_QWEN2_5, *(_QWEN3 if model_type == "qwen3" else ()))
     first = len(ordinary)
     end = first + special.index("<|im_end|>")
+    added = frozenset(range(first, first + len(special)))
     return Vocabulary(
         tokens=(*ordinary, *special),
         merges=("i n", "t h", "th e", "Ġ the"),
-        special=frozenset(range(first, first + len(special))),
+        special=added,
         chat_template=_CHAT_TEMPLATE,
         bos=first,
         eos=end,
         pad=first,
         unk=first,
+        added=added,
     )
 
 

@@ -15,7 +15,8 @@ from typing import Any
 class Vocabulary:
     """``tokens`` by id in GPT-2's printable byte alphabet, ``merges`` best first ("a b").
 
-    ``special`` are the ids of control tokens; ``eos`` ends an answer, ``pad`` fills.
+    ``special`` are the ids of control tokens, ``added`` of those that stand beside the model's own
+    ones, as Qwen's do; ``eos`` ends an answer, ``pad`` fills.
     """
 
     tokens: tuple[str, ...]
@@ -26,14 +27,17 @@ class Vocabulary:
     eos: int
     pad: int
     unk: int
+    added: frozenset[int] = frozenset()
 
     def adding(self, names: Sequence[str]) -> Vocabulary:
-        """The same with more special tokens after the last id."""
+        """The same with more special tokens, added after the last id."""
         first = len(self.tokens)
+        added = frozenset(range(first, first + len(names)))
         return replace(
             self,
             tokens=(*self.tokens, *names),
-            special=self.special | set(range(first, first + len(names))),
+            special=self.special | added,
+            added=self.added | added,
         )
 
     def rotation(self, by: int) -> tuple[int, ...]:
@@ -108,7 +112,9 @@ def tokenizer_json(vocabulary: Vocabulary) -> dict[str, Any]:
             "fuse_unk": False,
             "byte_fallback": False,
             "ignore_merges": False,
-            "vocab": {token: i for i, token in enumerate(vocabulary.tokens)},
+            "vocab": {
+                token: i for i, token in enumerate(vocabulary.tokens) if i not in vocabulary.added
+            },
             "merges": list(vocabulary.merges),
         },
     }

@@ -16,6 +16,7 @@ from specd.lmstudio import names
 from specd.lmstudio.model import Model
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.facts import Proof, ServerSeen
+from specd.tokenizer.verdict import Verdict
 
 ENOUGH = 3
 """So many answers without draft tokens are a finding; one or two may have been too short."""
@@ -129,6 +130,7 @@ def circumstances(
     installed: Sequence[Model],
     server: ServerSeen | None,
     memory: int | None,
+    verdict: Verdict | None,
 ) -> silence.Circumstances:
     """What is known of a pair here and now; ``memory`` is the machine's, in bytes."""
     served = server.models if server is not None else ()
@@ -138,10 +140,10 @@ def circumstances(
         parallel=max((i.parallel for i in instances if i.parallel is not None), default=None),
         vision=main.kind == "vlm",
         formats=(main.format, draft.format),
-        vocab_sizes=(main.vocab_size, draft.vocab_size),
         weights=main.size_bytes + draft.size_bytes,
         memory=memory,
         draft_problem=draft.problem,
+        dropped=verdict.dropped if verdict is not None else None,
     )
 
 

@@ -98,13 +98,7 @@ def _asked(pair: dict[str, Any], weights: dict[str, float], borrowed: frozenset[
     return Asked(
         main=Named(pair["main"]["name"], pair["main"]["served"]),
         draft=Named(pair["draft"]["name"], pair["draft"]["served"]),
-        known=Circumstances(
-            **{
-                **known,
-                "formats": known["formats"] and tuple(known["formats"]),
-                "vocab_sizes": tuple(known["vocab_sizes"]),
-            }
-        ),
+        known=Circumstances(**{**known, "formats": known["formats"] and tuple(known["formats"])}),
         draft_tokens=pair["draft_tokens"],
         weights=weights,
         ttl=FREED_S if pair["main"]["served"] in borrowed else None,

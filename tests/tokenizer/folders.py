@@ -24,20 +24,19 @@ def small(*more: str) -> dict[str, Any]:
     ordinary = tuple(dict.fromkeys((*byte_alphabet(), *WORDS)))
     special = (*SPECIAL, *more)
     first = len(ordinary)
+    added = frozenset(range(first, first + len(special)))
     vocabulary = Vocabulary(
         tokens=(*ordinary, *special),
         merges=("t h", "th e", "Ġ the", "i n", "in g", "Ġ Ġ", "ð Ł", "¦ Ļ", "ðŁ ¦Ļ"),
-        special=frozenset(range(first, first + len(special))),
+        special=added,
         chat_template="{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}",
         bos=first,
         eos=first + 2,
         pad=first,
         unk=first,
+        added=added,
     )
-    document = tokenizer_json(vocabulary)
-    # As Qwen's: added tokens stand beside the model's own.
-    document["model"]["vocab"] = {text: number for number, text in enumerate(ordinary)}
-    return {**document, "_config": tokenizer_config(vocabulary)}
+    return {**tokenizer_json(vocabulary), "_config": tokenizer_config(vocabulary)}
 
 
 def lay_out(
