@@ -59,6 +59,9 @@ AFTER_FAULT_S = 60.0
 UNFINISHED_S = 0.015
 """A file that was modified and not yet closed is looked at after this all the same."""
 
+CONFIG_UNFINISHED_S = 1.0
+"""The same of specd.toml: half of one, or none of it, often reads as one that wants less."""
+
 MODELS_SETTLE_S = 1.0
 """A download touches a models directory many times a second; one look after it pauses is enough."""
 
@@ -254,7 +257,8 @@ class Daemon:
         self._inbox.do(again)
 
     def _look_soon(self, path: Path) -> None:
-        self._soon.setdefault(path, time.monotonic() + UNFINISHED_S)
+        wait = CONFIG_UNFINISHED_S if path == self._config_path else UNFINISHED_S
+        self._soon.setdefault(path, time.monotonic() + wait)
 
     def _until_next(self) -> float:
         waiting = (self._full_at, self._models_at, self._again_at, self._poll_at)
@@ -315,7 +319,7 @@ class Daemon:
     def _look_at_everything(self) -> None:
         # At once, so that a fault in what follows is not met again and again without a pause.
         self._resync_at = time.monotonic() + self._config.agent.resync_seconds
-        self.reload()
+        self._reload_what_is_whole()
         self._resync_at = time.monotonic() + self._config.agent.resync_seconds
         self._proofs.compare_again()
         self._survey_all()
@@ -325,7 +329,7 @@ class Daemon:
         """Look for what events would have told."""
         self._poll_at = time.monotonic() + POLL_S
         self._models_at = self._models_at or time.monotonic() + POLL_MODELS_S
-        self.reload()
+        self._reload_what_is_whole()
         if homes.find_home(self._config.lmstudio.home) != self._home:
             self._survey_all()
         self._pass(None)
@@ -372,6 +376,13 @@ class Daemon:
         if wants_to_observe:
             self._real_use.read()
         self._publish()
+
+    def _reload_what_is_whole(self) -> None:
+        """Read specd.toml again for no reason of its own; later, if it may still be written."""
+        if survey.written_within(self._config_path, CONFIG_UNFINISHED_S):
+            self._look_soon(self._config_path)
+        else:
+            self.reload()
 
     def _to_adopt(self) -> tuple[config.SpecdConfig, str | None]:
         """The configuration to be in force from now on, and why it is not specd.toml's."""
@@ -553,7 +564,12 @@ class Daemon:
 
     def _circumstances(self, main: Model, draft: Model) -> silence.Circumstances:
         return proving.circumstances(
-            main, draft, self._world.models, self._server, self._memory_bytes
+            main,
+            draft,
+            self._world.models,
+            self._server,
+            self._memory_bytes,
+            self._stores.verdicts.lookup(main, draft),
         )
 
     # -- what others may see ------------------------------------------------------------------

@@ -7,6 +7,7 @@ value it returns rather than by raising, because a daemon must live through all 
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -66,6 +67,14 @@ def is_there(path: Path) -> bool:
         return path.exists()
     except OSError:
         return True
+
+
+def written_within(path: Path, seconds: float) -> bool:
+    """Whether a file was written in the last ``seconds``, by its time of modification."""
+    try:
+        return 0 <= time.time() - path.stat().st_mtime < seconds
+    except OSError:
+        return False
 
 
 def _kept(state: Path) -> Path:

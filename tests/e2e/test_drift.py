@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 
 import pytest
 
@@ -143,6 +144,22 @@ def test_a_broken_configuration_leaves_the_last_good_one_in_force(running: Sandb
     running.config.write_text("[speculation]\nvisualize = false\n")
     until(lambda: running.condition("ConfigValid")["status"] == "true", "valid again")
     until(lambda: running.read()["chat"]["visualizeSpeculativeDecoding"] is False, "and in force")
+
+
+def test_a_configuration_that_is_being_written_is_not_taken_for_an_empty_one(sandbox: Sandbox):
+    plain = "[speculation]\nvisualize = false\n"
+    sandbox.config.write_text(plain)
+    save_in_place(sandbox, SETTINGS)
+    sandbox.start()
+    until(lambda: sandbox.read()["speculativeDecoding"] is True, "the first reconcile")
+    with sandbox.config.open("w") as file:
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            time.sleep(0.05)
+            sandbox.process.send_signal(signal.SIGHUP)  # other reasons to look are none to read it
+        file.write(f'[agent]\nlog_level = "debug"\n{plain}')
+    until(lambda: "configuration read" in sandbox.said(), "what was written in the end")
+    assert [each["id"] for each in sandbox.status()["last_writes"]] == [1]
 
 
 def test_hup_reads_the_configuration_again(running: Sandbox):
