@@ -264,6 +264,7 @@ def on_a_terminal(sandbox: Sandbox, *words: str, seconds: float = 0) -> tuple[st
     while True:
         if seconds and time.monotonic() > end:
             process.send_signal(signal.SIGINT)
+            seconds = 0  # once: a second one would come while it ends
         try:
             chunk = os.read(ours, 1 << 16)
         except OSError:  # the other end is closed
