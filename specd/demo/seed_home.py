@@ -130,18 +130,16 @@ def _vocabulary(model_type: str) -> Vocabulary:
     special = (*_QWEN2_5, *(_QWEN3 if model_type == "qwen3" else ()))
     first = len(ordinary)
     end = first + special.index("<|im_end|>")
-    added = frozenset(range(first, first + len(special)))
     return Vocabulary(
-        tokens=(*ordinary, *special),
+        tokens=ordinary,
         merges=("i n", "t h", "th e", "Ġ the"),
-        special=added,
+        special=frozenset(),
         chat_template=_CHAT_TEMPLATE,
         bos=first,
         eos=end,
         pad=first,
         unk=first,
-        added=added,
-    )
+    ).adding(special)
 
 
 def _weights(path: Path, shape: _Shape) -> None:

@@ -22,20 +22,17 @@ QWEN3_ADDS = ("<tool_response>", "</tool_response>", "<think>", "</think>")
 def small(*more: str) -> dict[str, Any]:
     """A byte-level tokenizer of a few hundred tokens, as ``tokenizers`` writes one."""
     ordinary = tuple(dict.fromkeys((*byte_alphabet(), *WORDS)))
-    special = (*SPECIAL, *more)
     first = len(ordinary)
-    added = frozenset(range(first, first + len(special)))
     vocabulary = Vocabulary(
-        tokens=(*ordinary, *special),
+        tokens=ordinary,
         merges=("t h", "th e", "Ġ the", "i n", "in g", "Ġ Ġ", "ð Ł", "¦ Ļ", "ðŁ ¦Ļ"),
-        special=added,
+        special=frozenset(),
         chat_template="{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}",
         bos=first,
         eos=first + 2,
         pad=first,
         unk=first,
-        added=added,
-    )
+    ).adding((*SPECIAL, *more))
     return {**tokenizer_json(vocabulary), "_config": tokenizer_config(vocabulary)}
 
 
