@@ -123,7 +123,7 @@ class Daemon:
         )
         self._watch = Watch(
             self._on_change,
-            self._on_reshape,
+            self._inbox.look_again,
             self._on_lost,
             self._on_remount,
             spare=places.log_path(state).parent,
@@ -239,9 +239,6 @@ class Daemon:
         else:
             self._inbox.do(lambda: self._look_soon(path))
 
-    def _on_reshape(self) -> None:
-        self._inbox.look_again()
-
     def _on_lost(self, why: str) -> None:
         def lost() -> None:
             self._say("warning", f"file events were lost ({why}); looking at everything")
@@ -281,14 +278,14 @@ class Daemon:
             self._models_at = None
             self._look_at_models()
         again = self._again_at is not None and self._again_at <= now
+        if dirty & {self._config_path, config.managed_file()}:
+            self.reload()
         if everything:
             self._look_at_everything()
             self._scout()
             self._proofs.prove()
             memory.give_back()
         elif dirty or again:
-            if dirty & {self._config_path, config.managed_file()}:
-                self.reload()
             self._pass(dirty)
             self._sort_out(dirty)
 
