@@ -21,9 +21,8 @@ from specd.bench import memory, preconditions, staleness
 from specd.bench.history import Run
 from specd.bench.preconditions import Readings
 from specd.config import mix
-from specd.lmstudio.model import Model
 from specd.reconcile import engine, survey
-from specd.reconcile.engine import Plan
+from specd.reconcile.engine import Candidate, Plan
 from specd.reconcile.facts import ServerSeen
 from specd.reconcile.stores import Stores
 from specd.worker.client import Limits
@@ -99,7 +98,15 @@ class Benchmarks:
             self.note = "no pair to measure yet"
             self._changed()
             return
-        self._jobs.scout("weigh", lambda: _weigh(sight, pairs), self._begin_or_wait)
+        self._jobs.scout(
+            "weigh", lambda: _weigh(sight, pairs), self._begin_or_wait, self._cannot_begin
+        )
+
+    def _cannot_begin(self, why: str) -> None:
+        self._say("warning", f"the benchmark could not begin: {why}")
+        self.note = f"could not begin: {why}"
+        self._again(AGAIN)
+        self._changed()
 
     def _begin_or_wait(self, weighed: _Weighed) -> None:
         if self._running is not None:
@@ -121,10 +128,10 @@ class Benchmarks:
         """Measure now what was asked for (``POST /v1/bench``); what comes of it, in words."""
         sight = self._look()
         pairs = [
-            (main, draft)
-            for main, draft in self._stores.worth_measuring(sight.pairs, sight.models)
-            if asked.get("main") in (None, main.key)
-            and (not asked.get("drafts") or draft.key in asked["drafts"])
+            each
+            for each in self._stores.worth_measuring(sight.pairs, sight.models)
+            if asked.get("main") in (None, each.main.key)
+            and (not asked.get("drafts") or each.draft.key in asked["drafts"])
         ]
         if not pairs:
             return "there is no pair to measure"
@@ -282,7 +289,7 @@ class Benchmarks:
             self._again(STALE_AFTER)
 
 
-def _weigh(sight: Sight, pairs: list[tuple[Model, Model]]) -> _Weighed:
+def _weigh(sight: Sight, pairs: tuple[Candidate, ...]) -> _Weighed:
     asked_at: float | None = None
     server: ServerSeen | None = None
     if sight.config.benchmark.engine != "mlx" and sight.home is not None:
@@ -303,17 +310,12 @@ def _readings(sight: Sight, needed: int, asked_at: float | None) -> Readings:
 
 def _plan(
     sight: Sight,
-    pairs: Iterable[tuple[Model, Model]],
+    pairs: Iterable[Candidate],
     server: ServerSeen | None,
     asked: engine.Asked | None,
 ) -> Plan:
-    lengths = {
-        (pair.main.key, pair.draft.key): pair.draft_tokens
-        for pair in sight.pairs
-        if pair.main is not None and pair.draft is not None and pair.draft_tokens is not None
-    }
     wanted = asked or sight.config.benchmark.engine
-    return engine.plan(wanted, pairs, sight.models, server, sight.explain, lengths)
+    return engine.plan(wanted, pairs, sight.models, server, sight.memory_bytes)
 
 
 def _stale(

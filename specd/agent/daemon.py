@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sqlite3
 import time
-import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import replace
@@ -25,6 +23,7 @@ from specd import __version__, config, places
 from specd.agent import contender, lock, memory, notify, private, report
 from specd.agent.benchmarks import Benchmarks
 from specd.agent.events import Events, Level
+from specd.agent.faults import Faults
 from specd.agent.inbox import Batch, Inbox
 from specd.agent.jobs import Jobs
 from specd.agent.proofs import Proofs
@@ -32,12 +31,11 @@ from specd.agent.publication import Publication, Snapshot
 from specd.agent.real_use import RealUse
 from specd.agent.sight import Sight
 from specd.agent.watch import Watch
-from specd.bench import preconditions, silence
+from specd.bench import preconditions
 from specd.bench.result import BenchResult
 from specd.lmstudio import home as homes
 from specd.lmstudio import names
 from specd.lmstudio.home import Home, NoHome
-from specd.lmstudio.model import Model
 from specd.reconcile import proving, survey
 from specd.reconcile.apply import Applied, describe
 from specd.reconcile.desired import WantedPair
@@ -52,6 +50,9 @@ from specd.tokenizer.report import to_json
 if TYPE_CHECKING:
     from specd.agent.api import Api
     from specd.agent.schedule import Schedule
+
+LOOP = "daemon"
+"""Under this name faults of the loop's own work are kept, until all was looked at without one."""
 
 AFTER_FAULT_S = 60.0
 """When to look again after a pass that ended in a fault of specd's own."""
@@ -101,7 +102,8 @@ class Daemon:
         self._stores = Stores.open(state)
         self._stores.release_if_asked(before, self._config)
         self._reconciler = Reconciler(self._stores.journal, by="daemon")
-        self._jobs = Jobs(self._inbox)
+        self._faults = Faults(self._say)
+        self._jobs = Jobs(self._inbox, self._faults)
         self._publication = Publication(self._jobs, self._stores, say=self._say)
         self._proofs = Proofs(
             self._jobs,
@@ -181,14 +183,7 @@ class Daemon:
         try:
             work()
         except Exception as error:  # noqa: BLE001 - see above
-            # Only the system's own words: another error's text might quote what was being read.
-            told = isinstance(error, OSError | sqlite3.Error)
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            self._say(
-                "error",
-                f"a fault in specd: {type(error).__name__}{f': {error}' if told else ''}",
-                where=f"{Path(frame.filename).name}:{frame.lineno}",
-            )
+            self._faults.met(LOOP, error)
 
     def _open(self) -> None:
         # Imported after the first pass: what the user waits for is the settings, not the timers.
@@ -321,6 +316,7 @@ class Daemon:
         self._proofs.compare_again()
         self._survey_all()
         self._pass(None)
+        self._faults.over(LOOP)
 
     def _poll(self) -> None:
         """Look for what events would have told."""
@@ -542,7 +538,7 @@ class Daemon:
             pairs=self._pairs,
             server=self._server,
             engine_version=self._app.version if self._app is not None else None,
-            explain=self._circumstances,
+            memory_bytes=self._memory_bytes,
             paused=self._paused,
         )
 
@@ -558,16 +554,6 @@ class Daemon:
     def _learn_bench(self) -> None:
         self._decide()
         self._pass(None)
-
-    def _circumstances(self, main: Model, draft: Model) -> silence.Circumstances:
-        return proving.circumstances(
-            main,
-            draft,
-            self._world.models,
-            self._server,
-            self._memory_bytes,
-            self._stores.verdicts.lookup(main, draft),
-        )
 
     # -- what others may see ------------------------------------------------------------------
 
@@ -597,7 +583,13 @@ class Daemon:
             last_write=datetime.fromisoformat(last.time) if last else None,
             benchmarks=self._benchmarks,
             stale=dict(self._bench.stale),
-            proofs=proving.proofs(self._pairs, self._real_use.uses, self._circumstances),
+            proofs=proving.proofs(
+                self._pairs,
+                self._real_use.uses,
+                self._world.models,
+                self._server,
+                self._memory_bytes,
+            ),
             in_use={
                 name: use.in_use
                 for name, use in self._real_use.uses.items()
@@ -641,6 +633,7 @@ class Daemon:
             benchmark=self._bench.note,
             last_writes=self._stores.journal.last_writes(report.LAST_WRITES),
             watching=self._watch.polling or "events",
+            faults=self._faults.known(),
         )
 
     def on_loop(self, task: Callable[[], dict[str, Any]]) -> Future[dict[str, Any]]:

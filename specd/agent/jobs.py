@@ -1,7 +1,8 @@
 """Work that takes longer than a pass may: one worker process at a time, results to the inbox.
 
-Threads here only wait: for a worker process, for a socket, for the file system. What they bring
-back is handed to the daemon's loop, which alone changes what the daemon knows.
+Threads here only wait: for a worker process, for a socket, for the file system. Each is given a
+frozen value and returns one, which is handed to the daemon's loop: the loop alone changes what the
+daemon knows. Every failure is a line in the log and a reason in the status (``Faults``).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from specd.agent.faults import Faults
 from specd.agent.inbox import Inbox
 from specd.worker.client import Limits, WorkerError, run_task
 
@@ -20,8 +22,9 @@ Result = TypeVar("Result")
 class Jobs:
     """Starts work in the background; at most one of each name is under way or waiting."""
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, inbox: Inbox, faults: Faults) -> None:
         self._inbox = inbox
+        self._faults = faults
         self._closed = False
         self._cancels: dict[str, threading.Event] = {}
         self._scouts = ThreadPoolExecutor(max_workers=2, thread_name_prefix="specd-scout")
@@ -32,14 +35,23 @@ class Jobs:
         """Whether the job called ``name`` has not ended yet."""
         return name in self._names
 
-    def scout(self, name: str, look: Callable[[], Result], then: Callable[[Result], None]) -> None:
-        """Call ``look`` on a thread and ``then(result)`` on the loop; a failing look is dropped."""
+    def scout(
+        self,
+        name: str,
+        look: Callable[[], Result],
+        then: Callable[[Result], None],
+        failed: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Call ``look`` on a thread, then ``then(result)`` or ``failed(why)`` on the loop.
+
+        ``look`` must not touch anything that the loop changes.
+        """
 
         def work() -> Callable[[], None]:
             result = look()
             return lambda: then(result)
 
-        self._start(name, self._scouts, work, lambda _: None)
+        self._start(name, self._scouts, work, failed)
 
     def worker(
         self,
@@ -97,14 +109,20 @@ class Jobs:
                 finish = work()
             except WorkerError as error:
                 why = str(error)
+                if not self._cancelled(name):
+                    self._faults.keep(name, why)
                 self._inbox.do(lambda: self._end(name, lambda: failed(why)))
             except Exception as error:  # noqa: BLE001 - a background look must not end silently
-                why = f"{type(error).__name__}: {error}"
+                why = self._faults.met(name, error)
                 self._inbox.do(lambda: self._end(name, lambda: failed(why)))
             else:
+                self._faults.over(name)
                 self._inbox.do(lambda: self._end(name, finish))
 
         pool.submit(run)
+
+    def _cancelled(self, name: str) -> bool:
+        return name in self._cancels and self._cancels[name].is_set()
 
     def _end(self, name: str, finish: Callable[[], None]) -> None:
         self._names.discard(name)

@@ -32,6 +32,7 @@ class DaemonState:
     benchmark: str | None
     last_writes: tuple[Entry, ...]
     watching: str
+    faults: tuple[str, ...] = ()
 
 
 def status(facts: Facts, conditions: Iterable[Condition], daemon: DaemonState) -> dict[str, Any]:
@@ -40,7 +41,9 @@ def status(facts: Facts, conditions: Iterable[Condition], daemon: DaemonState) -
     writes = [entry(each) for each in daemon.last_writes]
     return {
         "version": __version__,
-        "state": "degraded" if any(c.status == "false" for c in listed) else "healthy",
+        "state": "degraded"
+        if daemon.faults or any(c.status == "false" for c in listed)
+        else "healthy",
         "home": str(facts.home.path) if isinstance(facts.home, Home) else None,
         "config": str(facts.config_path),
         "pid": os.getpid(),
@@ -54,6 +57,7 @@ def status(facts: Facts, conditions: Iterable[Condition], daemon: DaemonState) -
         "last_writes": writes,
         "next_benchmark": daemon.next_benchmark,
         "benchmark": daemon.benchmark,
+        "faults": list(daemon.faults),
     }
 
 

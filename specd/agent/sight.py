@@ -1,4 +1,4 @@
-"""What the daemon knows, for the work it has done beside its loop."""
+"""What the daemon knows, for the work it has done beside its loop: frozen, for any thread."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from specd.lmstudio.home import Home
 from specd.lmstudio.model import Model
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.facts import ServerSeen
-from specd.reconcile.proving import Explain
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,5 +21,5 @@ class Sight:
     pairs: tuple[WantedPair, ...]
     server: ServerSeen | None
     engine_version: str | None
-    explain: Explain
+    memory_bytes: int
     paused: bool = False

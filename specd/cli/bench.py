@@ -25,7 +25,8 @@ from specd.lmstudio import home as homes
 from specd.lmstudio import names, server
 from specd.lmstudio.home import Home
 from specd.lmstudio.model import Model
-from specd.reconcile import engine, proving, survey
+from specd.reconcile import engine, survey
+from specd.reconcile.engine import Candidate
 from specd.reconcile.facts import ServerSeen
 from specd.reconcile.stores import Stores
 from specd.worker.client import Limits, WorkerError, run_task
@@ -75,8 +76,7 @@ class _Wanted:
     home: Home | None
     stores: Stores
     installed: tuple[Model, ...]
-    pairs: Sequence[tuple[Model, Model]]
-    lengths: dict[tuple[str, str], int]
+    pairs: Sequence[Candidate]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -99,15 +99,7 @@ def run(args: argparse.Namespace) -> int:
         wanted.pairs,
         wanted.installed,
         seen,
-        lambda main, draft: proving.circumstances(
-            main,
-            draft,
-            wanted.installed,
-            seen,
-            preconditions.machine_memory(),
-            wanted.stores.verdicts.lookup(main, draft),
-        ),
-        wanted.lengths,
+        preconditions.machine_memory(),
     )
     return _measure_and_print(args, wanted, plan, seen)
 
@@ -117,14 +109,14 @@ def _wanted(args: argparse.Namespace) -> _Wanted:
     if len(words) > 1 and all(map(check.is_path, words)):
         main, *drafts = (check.find(word, ()) for word in words)
         read, found = _configuration()
-        pairs = [(main, draft) for draft in drafts]
-        return _Wanted(read, found, world.open_stores(), (main, *drafts), pairs, {})
+        stores = world.open_stores()
+        return _Wanted(read, found, stores, (main, *drafts), _candidates(stores, main, drafts))
     seen = world.see()
     main_asked = check.find(args.main, seen.world.models) if args.main else None
     drafts = [check.find(each, seen.world.models) for each in args.drafts]
     if main_asked is not None and drafts:
-        pairs = [(main_asked, draft) for draft in drafts]
-        return _Wanted(seen.config, seen.home, seen.stores, seen.world.models, pairs, {})
+        pairs = _candidates(seen.stores, main_asked, drafts)
+        return _Wanted(seen.config, seen.home, seen.stores, seen.world.models, pairs)
     resolved = tuple(p for p in world.decide(seen) if main_asked in (None, p.main))
     return _Wanted(
         seen.config,
@@ -132,12 +124,11 @@ def _wanted(args: argparse.Namespace) -> _Wanted:
         seen.stores,
         seen.world.models,
         seen.stores.worth_measuring(resolved, seen.world.models),
-        {
-            (p.main.key, p.draft.key): p.draft_tokens
-            for p in resolved
-            if p.main is not None and p.draft is not None and p.draft_tokens is not None
-        },
     )
+
+
+def _candidates(stores: Stores, main: Model, drafts: Sequence[Model]) -> list[Candidate]:
+    return [Candidate(main, draft, stores.verdicts.lookup(main, draft)) for draft in drafts]
 
 
 def _configuration() -> tuple[SpecdConfig, Home | None]:

@@ -198,6 +198,9 @@ def _tail(status: dict[str, Any], columns: int) -> list[str]:
     if status.get("held"):
         held = f"left alone since you restored it: {', '.join(status['held'])}"
         lines.append(f"Held            {wrap(held, columns, ' ' * 16)}")
+    lines += [
+        f"Fault           {wrap(fault, columns, ' ' * 16)}" for fault in status.get("faults", ())
+    ]
     upcoming = status.get("benchmark") or _when(status["next_benchmark"])
     lines.append(f"Next benchmark  {wrap(upcoming, columns, ' ' * 16)}")
     return lines

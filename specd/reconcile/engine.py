@@ -6,7 +6,7 @@ and for GGUF mains, which MLX cannot load; else MLX.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -14,10 +14,21 @@ from specd.bench.silence import Circumstances
 from specd.lmstudio import names
 from specd.lmstudio.model import Model
 from specd.lmstudio.server import ServedModel
+from specd.reconcile import proving
 from specd.reconcile.facts import ServerSeen
-from specd.reconcile.proving import Explain
+from specd.tokenizer.verdict import Verdict
 
 Asked: TypeAlias = Literal["auto", "mlx", "server"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A pair to be measured and what is known of it; ``draft_tokens`` is the configured length."""
+
+    main: Model
+    draft: Model
+    verdict: Verdict | None = None
+    draft_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +53,18 @@ class Plan:
 
 def plan(
     asked: Asked,
-    pairs: Iterable[tuple[Model, Model]],
+    candidates: Iterable[Candidate],
     installed: Sequence[Model],
     server: ServerSeen | None,
-    explain: Explain,
-    lengths: Mapping[tuple[str, str], int],
+    memory: int | None,
 ) -> Plan:
-    """Share ``pairs`` among the engines; ``lengths`` are the configured ones by both keys."""
+    """Share ``candidates`` among the engines; ``memory`` is the machine's, in bytes."""
     mlx: list[tuple[Model, Model]] = []
     served: list[ServedPair] = []
     problems: list[str] = []
     listed = server.models if server is not None and server.problem is None else ()
-    for main, draft in pairs:
+    for candidate in candidates:
+        main, draft = candidate.main, candidate.draft
         found = _served(main, listed, installed)
         wants_server = asked == "server" or (
             asked == "auto" and (main.format == "gguf" or (found is not None and found.loaded))
@@ -76,8 +87,10 @@ def plan(
                         found.key if found else str(main.path),
                         draft_served.key if draft_served else str(draft.path),
                     ),
-                    explain(main, draft),
-                    lengths.get((main.key, draft.key)),
+                    proving.circumstances(
+                        main, draft, installed, server, memory, candidate.verdict
+                    ),
+                    candidate.draft_tokens,
                 )
             )
     return Plan(tuple(mlx), tuple(served), tuple(problems))

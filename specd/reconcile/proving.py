@@ -6,9 +6,8 @@ log, and those that a server gave to the last benchmark. The latest is believed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from specd.bench import silence
 from specd.bench.use import Asked, InUse, Observed, Probe, in_use
@@ -33,10 +32,6 @@ class PairUse:
     asked: Asked | None
     probe: Probe | None
     logged: Asked | None = None
-
-
-Explain: TypeAlias = Callable[[Model, Model], silence.Circumstances]
-"""What is known of a (main, draft); asked for only when there is something to explain."""
 
 
 def uses(
@@ -82,17 +77,29 @@ def uses(
 def proofs(
     pairs: Sequence[WantedPair],
     known: Mapping[str, PairUse],
-    explain: Explain,
+    installed: Sequence[Model],
+    server: ServerSeen | None,
+    memory: int | None,
 ) -> tuple[Proof, ...]:
-    """The proof, or the finding, of every pair that either witness speaks of."""
+    """The proof, or the finding, of every pair that either witness speaks of.
+
+    ``memory`` is the machine's, in bytes.
+    """
     return tuple(
         proof
         for pair in pairs
-        if pair.name in known and (proof := _proof(pair, known[pair.name], explain))
+        if (use := known.get(pair.name)) is not None
+        and (proof := _proof(pair, use, installed, server, memory)) is not None
     )
 
 
-def _proof(pair: WantedPair, use: PairUse, explain: Explain) -> Proof | None:
+def _proof(
+    pair: WantedPair,
+    use: PairUse,
+    installed: Sequence[Model],
+    server: ServerSeen | None,
+    memory: int | None,
+) -> Proof | None:
     main, draft, probe = pair.main, pair.draft, use.probe
     if main is None or draft is None:
         return None
@@ -110,7 +117,8 @@ def _proof(pair: WantedPair, use: PairUse, explain: Explain) -> Proof | None:
     of = whose.format(asked.answers)
     finding = None
     if asked.ran == 0:
-        likely = "; or ".join(silence.causes(explain(main, draft)))
+        known = circumstances(main, draft, installed, server, memory, pair.verdict)
+        likely = "; or ".join(silence.causes(known))
         finding = (
             f"{pair.name}: none of {of} has draft tokens although the draft was asked for. "
             f"Likely: {likely}"

@@ -28,7 +28,7 @@ from specd.lmstudio.model import Model
 from specd.reconcile import desired, proving
 from specd.reconcile.conditions import Condition
 from specd.reconcile.desired import WantedPair
-from specd.reconcile.engine import ServedPair
+from specd.reconcile.engine import Candidate, ServedPair
 from specd.reconcile.facts import ServerSeen
 from specd.reconcile.held import HeldKeys
 from specd.reconcile.journal import Journal
@@ -239,22 +239,24 @@ class Stores:
 
     def worth_measuring(
         self, pairs: Sequence[WantedPair], installed: Sequence[Model]
-    ) -> list[tuple[Model, Model]]:
+    ) -> tuple[Candidate, ...]:
         """What a benchmark of these pairs measures: the named draft, or the best few proven."""
-        found: list[tuple[Model, Model]] = []
+        found: list[Candidate] = []
         for pair in pairs:
             if pair.main is None:
                 continue
             auto = pair.asked.draft == "auto"
             named = [pair.draft] if pair.draft is not None else []
             usable = [
-                draft
+                Candidate(
+                    pair.main, draft, verdict, pair.draft_tokens if draft == pair.draft else None
+                )
                 for draft in (suggest.rank(pair.main, installed, self.verdicts) if auto else named)
                 if (verdict := self.verdicts.lookup(pair.main, draft))
                 and (verdict.worth_trying if auto else verdict.usable)
             ]
-            found.extend((pair.main, draft) for draft in usable[:DRAFTS_MEASURED])
-        return found
+            found.extend(usable[:DRAFTS_MEASURED])
+        return tuple(found)
 
     def recent_benchmarks(self, limit: int) -> tuple[BenchResult, ...]:
         """The newest benchmarks of any pair."""

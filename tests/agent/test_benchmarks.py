@@ -11,10 +11,10 @@ import pytest
 
 from specd.agent import benchmarks
 from specd.agent.benchmarks import Benchmarks
+from specd.agent.faults import Faults
 from specd.agent.inbox import Inbox
 from specd.agent.jobs import Jobs
 from specd.agent.sight import Sight
-from specd.bench.silence import Circumstances
 from specd.config import Benchmark, Pair, SpecdConfig
 from specd.demo.models import SMALL, ensure
 from specd.demo.serving import standin
@@ -44,15 +44,18 @@ class Daemon:
     again: list[timedelta] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.jobs = Jobs(self.inbox)
+        self.jobs = Jobs(self.inbox, Faults(self.say))
         self.bench = Benchmarks(
             self.jobs,
             self.stores,
             look=lambda: self.sight,
-            say=lambda _level, message, **_: self.said.append(message),
+            say=self.say,
             again=self.again.append,
             changed=lambda: None,
         )
+
+    def say(self, _level: object, message: str, **_: object) -> None:
+        self.said.append(message)
 
     def wants(self, wanted: Benchmark) -> None:
         config = self.sight.config.model_copy(update={"benchmark": wanted})
@@ -92,7 +95,7 @@ def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
         stores.resolve(config, models),
         None,
         "0.3.30",
-        lambda _main, _draft: Circumstances(),
+        16 << 30,
     )
     made = Daemon(stores, sight)
     yield made

@@ -1,10 +1,62 @@
 from __future__ import annotations
 
+import json
+import urllib.request
+from datetime import datetime, timedelta
+from pathlib import Path
+
 import pytest
 
 from specd.demo.models import SMALL, ensure
+from specd.demo.serving import standin
 from tests.chats import answer, chat, keep
-from tests.daemon import Sandbox, until
+from tests.daemon import SHIFTED, Sandbox, customize, until
+
+
+def install(sandbox: Sandbox, more: str) -> None:
+    """Two real models, their pair in specd.toml, and ``more`` of specd.toml."""
+    for recipe in (SMALL.main, SMALL.good):
+        link = sandbox.home / "models" / recipe.identifier
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(ensure(recipe))
+    sandbox.config.write_text(
+        f'[[pair]]\nmain = "{SMALL.main.identifier}"\ndraft = "{SMALL.good.identifier}"\n{more}'
+    )
+
+
+def load(url: str, model: str) -> None:
+    body = json.dumps({"model": model}).encode()
+    urllib.request.urlopen(f"{url}/api/v1/models/load", body).close()  # noqa: S310 - the stand-in's
+
+
+def at_four_thirty(sandbox: Sandbox, clock: Path) -> None:
+    """Let the sandbox's clock jump past the next 04:30 and the schedule's jitter."""
+    now = datetime.now().astimezone()
+    due = now.replace(hour=4, minute=35, second=0)
+    due += timedelta(days=due < now)
+    clock.write_text(str((due - now).total_seconds()))
+
+
+@pytest.mark.mlx
+def test_in_the_night_a_main_that_is_loaded_is_measured_or_status_says_why_not(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    clock = tmp_path / "ahead"
+    customize(sandbox, SHIFTED, CLOCK_AHEAD=str(clock))
+    install(sandbox, "[agent]\nresync_seconds = 1\n")
+    with standin(sandbox.home, tmp_path / "standin.log") as url:
+        load(url, SMALL.main.identifier)
+        sandbox.running()
+        until(
+            lambda: sandbox.condition("TokenizersCompatible")["status"] == "true",
+            "the pair is compared",
+            60,
+        )
+        assert sandbox.status()["benchmark"] is None
+        at_four_thirty(sandbox, clock)
+        note = until(lambda: sandbox.status()["benchmark"], "the night's benchmark")
+    assert note.startswith(("running now", "postponed: ")), note
+    assert sandbox.status()["faults"] == []
 
 
 @pytest.mark.mlx
@@ -12,14 +64,7 @@ from tests.daemon import Sandbox, until
 def test_a_benchmark_on_schedule_waits_for_whoever_uses_lm_studio_and_says_so(
     sandbox: Sandbox,
 ) -> None:
-    for recipe in (SMALL.main, SMALL.good):
-        link = sandbox.home / "models" / recipe.identifier
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(ensure(recipe))
-    sandbox.config.write_text(
-        f'[[pair]]\nmain = "{SMALL.main.identifier}"\ndraft = "{SMALL.good.identifier}"\n'
-        '[benchmark]\nschedule = "* * * * *"\nengine = "mlx"\n'
-    )
+    install(sandbox, '[benchmark]\nschedule = "* * * * *"\nengine = "mlx"\n')
     sandbox.running()
     number = 0
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Figures
-from tests.daemon import SETTINGS, Sandbox, until
+from tests.daemon import SETTINGS, SHIFTED, Sandbox, customize, until
 
 STORM_RATE = 1_000
 CONVERGED_S = 0.050
@@ -345,14 +345,6 @@ BaseObserver.start = late
 """
 
 
-def customize(sandbox: Sandbox, script: str, **env: str) -> None:
-    """Have every Python of the sandbox run ``script`` first."""
-    site = sandbox.root / "site"
-    site.mkdir()
-    (site / "sitecustomize.py").write_text(script)
-    sandbox.env |= {"PYTHONPATH": str(site), **env}
-
-
 def test_the_home_may_appear_between_the_first_look_and_the_first_watch(sandbox: Sandbox):
     ready = sandbox.root / "ready"
     sandbox.home.rename(ready)
@@ -448,28 +440,6 @@ def slowest_restore(sandbox: Sandbox, drift: Callable[[int], None], rounds: int)
         until(sandbox.applied, "restored")
         slowest = max(slowest, time.perf_counter() - began)
     return slowest
-
-
-SHIFTED = """
-import datetime, os, time
-_time, _time_ns, _Real = time.time, time.time_ns, datetime.datetime
-
-def ahead():
-    try:
-        with open(os.environ["CLOCK_AHEAD"]) as file:
-            return float(file.read() or 0)
-    except (OSError, ValueError):
-        return 0.0
-
-class Shifted(_Real):
-    @classmethod
-    def now(cls, tz=None):
-        return cls.fromtimestamp(_time() + ahead(), tz)
-
-time.time = lambda: _time() + ahead()
-time.time_ns = lambda: _time_ns() + int(ahead() * 1e9)
-datetime.datetime = Shifted
-"""
 
 
 @pytest.mark.parametrize("days", [-400, 400])

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from specd.bench.silence import Circumstances
 from specd.lmstudio.model import Model
 from specd.lmstudio.server import Instance, ServedModel
-from specd.reconcile.engine import Asked, Plan, plan
+from specd.reconcile.engine import Asked, Candidate, Plan, plan
 from specd.reconcile.facts import ServerSeen
 
 MAIN = Model(
@@ -33,10 +32,8 @@ def serving(*, loaded: bool, problem: str | None = None) -> ServerSeen:
 
 
 def planned(asked: Asked, main: Model, server: ServerSeen | None) -> Plan:
-    lengths = {("qwen3-8b", "qwen3-0.6b"): 5}
-    return plan(
-        asked, [(main, DRAFT)], (main, DRAFT), server, lambda _m, _d: Circumstances(), lengths
-    )
+    candidate = Candidate(main, DRAFT, draft_tokens=5)
+    return plan(asked, [candidate], (main, DRAFT), server, 16 << 30)
 
 
 def test_auto_is_the_server_where_it_has_the_main_in_memory() -> None:

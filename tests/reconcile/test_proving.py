@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from specd.bench.silence import Circumstances
 from specd.bench.use import Asked, Observed, Probe
 from specd.config import Pair
-from specd.lmstudio.model import Model
 from specd.reconcile import proving
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.facts import Proof
@@ -36,11 +34,7 @@ def proof(
 ) -> Proof | None:
     seen = Observed(asked=(chats,) if chats else ())
     known = proving.uses(pairs, INSTALLED, seen, (probe,) if probe else (), (log,) if log else ())
-    return next(iter(proving.proofs(pairs, known, _of_nothing)), None)
-
-
-def _of_nothing(_main: Model, _draft: Model) -> Circumstances:
-    return Circumstances()
+    return next(iter(proving.proofs(pairs, known, INSTALLED, None, None)), None)
 
 
 def test_nobody_saw_anything() -> None:

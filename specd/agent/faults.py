@@ -1,0 +1,53 @@
+"""Faults in specd's own work: each is a line in the log, and in the status until it is over.
+
+A fault is kept under the name of the work that failed, and is over when that work succeeds.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import traceback
+from pathlib import Path
+
+from specd.agent.events import Say
+
+
+class Faults:
+    """What failed and has not succeeded since. Safe to call from any thread."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._lock = threading.Lock()
+        self._known: dict[str, str] = {}
+
+    def met(self, work: str, error: BaseException) -> str:
+        """Log ``error`` and keep it; returns it in words that quote nothing that was read."""
+        # Only the system's own words: another error's text might quote a file's content.
+        own = isinstance(error, OSError | sqlite3.Error)
+        why = f"{type(error).__name__}{f': {error}' if own else ''}"
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        self._say(
+            "error",
+            f"a fault in specd: {why}",
+            work=work,
+            where=f"{Path(frame.filename).name}:{frame.lineno}",
+        )
+        self.keep(work, why)
+        return why
+
+    def keep(self, work: str, why: str) -> None:
+        """Keep a failure that somebody else has logged."""
+        with self._lock:
+            self._known[work] = why
+
+    def over(self, work: str) -> None:
+        """``work`` has succeeded."""
+        if work in self._known:
+            with self._lock:
+                self._known.pop(work, None)
+
+    def known(self) -> tuple[str, ...]:
+        """What fails now, as "work: why"."""
+        with self._lock:
+            return tuple(f"{work}: {why}" for work, why in self._known.items())
