@@ -16,7 +16,7 @@ def render(status: dict[str, Any]) -> str:
         *_family("specd_info", "The running version", [({"version": status["version"]}, 1)]),
         *_family(
             "specd_healthy",
-            "1 when no condition is false",
+            "1 when the user has everything that they asked for",
             [({}, int(status["state"] == "healthy"))],
         ),
         *_family("specd_uptime_seconds", "Since the daemon started", [({}, status["uptime_s"])]),

@@ -9,8 +9,7 @@ from specd.agent import notify
 from specd.agent.events import Level, Say
 from specd.agent.jobs import Jobs
 from specd.config import SpecdConfig
-from specd.reconcile import judge
-from specd.reconcile.conditions import Condition
+from specd.reconcile.conditions import Condition, judge
 from specd.reconcile.facts import Facts
 from specd.reconcile.stores import Stores
 
@@ -36,7 +35,7 @@ class Publication:
         """Replace the snapshot; say, keep and notify of whichever conditions became others."""
         before = self.snapshot.conditions if self.snapshot else self._stores.last_conditions()
         now = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
-        judged = judge.conditions(facts, config, before, now)
+        judged = judge(facts, config, before, now)
         self.snapshot = Snapshot(facts, judged)
         if [(c.type, c.status) for c in judged] != [(c.type, c.status) for c in before]:
             self._stores.keep_conditions(judged)
@@ -46,12 +45,12 @@ class Publication:
                     self._announce(condition, aloud=config.agent.notify)
 
     def _announce(self, condition: Condition, *, aloud: bool) -> None:
-        level: Level = "warning" if condition.status == "false" else "info"
+        level: Level = "warning" if condition.degraded else "info"
         self._say(
             level,
             f"{condition.type} is {condition.status}: {condition.message}",
             reason=condition.reason,
         )
-        if condition.status == "false" and aloud:
-            title, text = f"specd: {condition.type}", condition.message
+        if condition.degraded and aloud:
+            title, text = f"specd: {condition.type}", f"{condition.message}: {condition.remedy}"
             self._jobs.scout(f"notify {title}", lambda: notify.desktop(title, text), lambda _: None)

@@ -42,7 +42,7 @@ def status(facts: Facts, conditions: Iterable[Condition], daemon: DaemonState) -
     return {
         "version": __version__,
         "state": "degraded"
-        if daemon.faults or any(c.status == "false" for c in listed)
+        if daemon.faults or any(each.degraded for each in listed)
         else "healthy",
         "home": str(facts.home.path) if isinstance(facts.home, Home) else None,
         "config": str(facts.config_path),

@@ -20,9 +20,16 @@ TIMEOUT_S = 5.0
 
 
 class CannotAsk(Exception):
-    """The daemon gave no answer; the message says why and what to do."""
+    """The daemon gave no answer: why, and what to do about it."""
 
     exit_code = 3
+
+    def __init__(self, why: str, remedy: str = "") -> None:
+        super().__init__(why, remedy)
+        self.why, self.remedy = why, remedy
+
+    def __str__(self) -> str:
+        return f"{self.why}; {self.remedy}" if self.remedy else self.why
 
 
 class NotRunning(CannotAsk):
@@ -70,12 +77,12 @@ def ask(
     try:
         answer = json.loads(content)
     except ValueError:
-        raise OtherVersion(_other("an answer that is not JSON")) from None
+        raise _other("an answer that is not JSON") from None
     if status >= 400:
         message = str((answer.get("error") if isinstance(answer, dict) else None) or "")
         # 404 is also the answer to what makes sense but is not there, such as a write's number.
         if status == 404 and (not message or message.startswith(f"there is no {path}")):
-            raise OtherVersion(_other(f"no {path}"))
+            raise _other(f"no {path}")
         raise Refused(message or f"the daemon answered {status}")
     return answer
 
@@ -88,7 +95,7 @@ def text(path: str, *, state: Path | None = None, timeout: float = TIMEOUT_S) ->
     """
     status, content = _exchange("GET", path, None, state, timeout)
     if status != 200:
-        raise OtherVersion(_other(f"no {path}"))
+        raise _other(f"no {path}")
     return content.decode("utf-8", "replace")
 
 
@@ -123,7 +130,7 @@ def follow(path: str, *, state: Path | None = None) -> Iterator[Any]:
         with connection.makefile("rb") as lines:
             status = lines.readline().split(b" ")
             if len(status) < 2 or status[1] != b"200":
-                raise OtherVersion(_other(f"no {path}"))
+                raise _other(f"no {path}")
             for line in lines:
                 if line.startswith(b"data: "):
                     yield json.loads(line[6:])
@@ -146,13 +153,13 @@ def _connect(state: Path | None, timeout: float | None) -> socket.socket:
     except FileNotFoundError:
         connection.close()
         raise NotRunning(
-            "specd is not running; `specd install` sets it up, `specd run` starts it in this "
-            "terminal"
+            "specd is not running",
+            "`specd install` sets it up, `specd run` starts it in this terminal",
         ) from None
     except ConnectionRefusedError:
         connection.close()
         raise NotRunning(
-            f"specd is not running (it left {path} behind); `specd start` starts it again"
+            f"specd is not running (it left {path} behind)", "`specd start` starts it again"
         ) from None
     except (TimeoutError, BlockingIOError):
         # The second: as many callers as the system lets queue are waiting for it already.
@@ -185,19 +192,20 @@ def _parse(raw: bytes) -> tuple[int, bytes]:
     head, separator, content = raw.partition(b"\r\n\r\n")
     words = head.split(b"\r\n", 1)[0].split(b" ")
     if not separator or len(words) < 2 or not words[1].isdigit():
-        raise OtherVersion(_other("an answer that is not HTTP"))
+        raise _other("an answer that is not HTTP")
     return int(words[1]), content
 
 
 def _hung(timeout: float | None) -> Hung:
     return Hung(
-        f"the specd daemon gave no answer within {timeout:g} s; `specd restart` starts it afresh, "
-        "`specd logs` shows what it did last"
+        f"the specd daemon gave no answer within {timeout:g} s",
+        "`specd restart` starts it afresh, `specd logs` shows what it did last",
     )
 
 
-def _other(what: str) -> str:
-    return (
+def _other(what: str) -> OtherVersion:
+    return OtherVersion(
         f"the running daemon gave {what}: it is of another version than this command "
-        f"({__version__}); `specd restart` brings both together"
+        f"({__version__})",
+        "`specd restart` brings both together",
     )

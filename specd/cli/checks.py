@@ -14,11 +14,11 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from specd import __version__, config, places
 from specd.cli import ask, logbook, orders
@@ -27,6 +27,7 @@ from specd.lmstudio import app, server_log, settings
 from specd.lmstudio import home as homes
 from specd.lmstudio.home import Home, NoHome
 from specd.reconcile import survey
+from specd.reconcile.conditions import CONDITIONS, Complaint
 from specd.reconcile.observe import read_file
 from specd.service import program
 from specd.service.command import ServiceError
@@ -60,11 +61,6 @@ class Patient:
     home: Home | NoHome = field(default_factory=lambda: NoHome("not looked for", ()))
     status: dict[str, Any] | None = None
     problem: ask.CannotAsk | None = None
-
-    def condition(self, kind: str) -> dict[str, Any] | None:
-        """The daemon's condition of that type, None when the daemon is not there to ask."""
-        listed = self.status["conditions"] if self.status else []
-        return next((each for each in listed if each["type"] == kind), None)
 
 
 def admit() -> Patient:
@@ -195,8 +191,9 @@ def lock(patient: Patient) -> Finding:
 def daemon(patient: Patient) -> Finding:
     """Whether the daemon answers, and is of this version."""
     if patient.status is None:
-        says, _, remedy = str(patient.problem).partition("; ")
-        return Finding("daemon", "fail", says, remedy or "`specd start`, or `specd install`")
+        problem = patient.problem or ask.NotRunning("specd is not running")
+        remedy = problem.remedy or "`specd start`, or `specd install`"
+        return Finding("daemon", "fail", problem.why, remedy)
     running = patient.status["version"]
     says = f"process {patient.status['pid']} answers, up {patient.status['uptime_s']:.0f} s"
     if running != __version__:
@@ -370,22 +367,23 @@ def mlx(_: Patient) -> Finding:
     return Finding("MLX", "ok", f"MLX {core}, mlx-lm {lm}, on {device}")
 
 
-def _symptom(name: str, kinds: Iterable[str], fine: str) -> Callable[[Patient], Finding]:
+def _complaint(name: Complaint, fine: str) -> Callable[[Patient], Finding]:
     """A complaint people have, answered by the conditions that would explain it."""
+    kinds = [each.type for each in CONDITIONS if each.complaint == name]
 
     def look(patient: Patient) -> Finding:
         if patient.status is None:
-            return Finding(name, "note", "cannot be told without the daemon")
-        found = [condition for kind in kinds if (condition := patient.condition(kind))]
-        wrong = [condition for condition in found if condition["status"] == "false"]
-        if wrong:
-            says = "; ".join(f"{each['type']}: {each['message']}" for each in wrong)
-            return Finding(name, "fail", says, f"`specd explain {wrong[0]['type']}`")
-        open_ = [condition for condition in found if condition["status"] == "unknown"]
-        if open_:
-            says = "; ".join(f"{each['type']}: {each['message']}" for each in open_)
-            return Finding(name, "note", f"not known yet: {says}")
-        return Finding(name, "ok", fine)
+            return Finding(f"{name}?", "note", "cannot be known without the daemon")
+        found = [each for each in patient.status["conditions"] if each["type"] in kinds]
+        wrong = [each for each in found if each["status"] == "false"]
+        faults = [each for each in wrong if each["severity"] == "state"]
+        open_ = [each for each in found if each["status"] == "unknown"]
+        for grade, those in (("fail", faults), ("note", wrong), ("note", open_)):
+            if those:
+                says = "; ".join(f"{each['type']}: {each['message']}" for each in those)
+                remedies = dict.fromkeys(each["remedy"] for each in those if each["remedy"])
+                return Finding(f"{name}?", cast("Grade", grade), says, "; ".join(remedies))
+        return Finding(f"{name}?", "ok", fine)
 
     return look
 
@@ -408,26 +406,10 @@ CHECKS: tuple[Callable[[Patient], Finding], ...] = (
     server,
     drafts_in_the_server_log,
     mlx,
-    _symptom(
-        "option missing in LM Studio?",
-        ("SettingsApplied", "PairsConfigured", "CacheAgrees", "AppUpToDate"),
-        "the settings stand; LM Studio reads them when it starts",
-    ),
-    _symptom(
-        "draft called incompatible?",
-        ("TokenizersCompatible", "CacheAgrees"),
-        "every pair's tokenizers are proven to agree",
-    ),
-    _symptom(
-        "no faster than before?",
-        ("EngineWillSpeculate", "SpeculationObserved", "Faster"),
-        "drafts are used, and measured to be faster",
-    ),
-    _symptom(
-        "settings do not stick?",
-        ("SettingsApplied", "Uncontended"),
-        "nobody undoes them",
-    ),
+    _complaint("option missing", "the settings stand; LM Studio reads them when it starts"),
+    _complaint("draft called incompatible", "every pair's tokenizers are proven to agree"),
+    _complaint("no faster", "drafts are used, and measured to be faster"),
+    _complaint("settings do not stick", "no program undoes them"),
 )
 
 

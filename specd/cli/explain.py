@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from specd.bench.outcome import outcome
 from specd.bench.result import BenchResult
 from specd.cli import ask, world
-from specd.cli.meanings import MEANINGS
 from specd.cli.paint import paint, safe, short, wants_colour, width, wrap
 from specd.lmstudio import model_defaults, names
 from specd.lmstudio.model import Model
+from specd.reconcile.conditions import CONDITIONS, Definition
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.observe import read_file
 from specd.tokenizer import suggest
@@ -44,9 +44,9 @@ def run(args: argparse.Namespace) -> int:
     """Find out what is meant, and explain it."""
     words = [word for text in args.what for word in text.split() if word not in ("←", "<-")]
     if len(words) == 1:
-        condition = next((each for each in MEANINGS if each.lower() == words[0].lower()), None)
-        if condition is not None:
-            return _condition(condition)
+        found = next((each for each in CONDITIONS if each.type.lower() == words[0].lower()), None)
+        if found is not None:
+            return _condition(found)
     if len(words) > 2:
         print("specd: give one condition, one model, or a main and a draft", file=sys.stderr)
         return BAD_INPUT
@@ -70,14 +70,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _nearest(words: Sequence[str]) -> str:
-    near = difflib.get_close_matches(words[0].lower(), [each.lower() for each in MEANINGS], n=1)
-    if not near:
-        return ""
-    return f"; did you mean the condition {next(e for e in MEANINGS if e.lower() == near[0])}?"
+    known = {each.type.lower(): each.type for each in CONDITIONS}
+    near = difflib.get_close_matches(words[0].lower(), known, n=1)
+    return f"; did you mean the condition {known[near[0]]}?" if near else ""
 
 
-def _condition(kind: str) -> int:
-    meaning = next(each for name, each in MEANINGS.items() if name == kind)
+def _condition(meaning: Definition) -> int:
+    kind = meaning.type
     problem: ask.CannotAsk | None = None
     now: dict[str, str] = {}
     try:
@@ -89,11 +88,13 @@ def _condition(kind: str) -> int:
         now = next(each for each in status["conditions"] if each["type"] == kind)
         _title(f"{kind} is {now['status']} ({now['reason']})")
         _say("why", now["message"])
+        if now["remedy"]:
+            _say("what to do", now["remedy"])
         _say("since", now["since"])
     _say("true when", meaning.true_when)
     _say("looked at", meaning.looks_at)
     well = "nothing: it is so, and looked at again whenever something changes"
-    _say("what next", well if now.get("status") == "true" else meaning.next_step)
+    _say("what next", well if now.get("status") == "true" else meaning.what_specd_does)
     if problem is not None:
         print(f"specd: how it stands cannot be told: {problem}", file=sys.stderr)
         return NOT_RUNNING

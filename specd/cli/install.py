@@ -210,8 +210,9 @@ def _tell_how_it_stands(known: int) -> int:
             keys = ", ".join(change["key"] for change in entry["changes"])
             print(safe(f"wrote {keys} in {entry['path']} (undo: specd restore {entry['id']})"))
     for condition in status["conditions"]:
-        if condition["status"] == "false":
+        if condition["status"] == "false" and condition["severity"] == "state":
             print(short(f"{condition['type']}: {condition['message']}"))
+            print(short(f"  → {condition['remedy']}"))
     return DONE
 
 

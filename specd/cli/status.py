@@ -115,11 +115,9 @@ def _condition(condition: dict[str, Any], columns: int, *, colour: bool) -> str:
     lead = f"{paint(mark, ink, colour=colour)} {name}"
     if condition["status"] != "false":
         return f"{lead}{wrap(short(condition['message']), columns, indent)}"
-    from specd.cli.remedies import fact, next_step  # noqa: PLC0415 - nothing is wrong, as a rule
-
-    step = wrap(f"→ {short(next_step(condition))}", columns, f"{indent}  ")
+    step = wrap(f"→ {short(condition['remedy'])}", columns, f"{indent}  ")
     return (
-        f"{lead}{wrap(short(fact(condition)), columns, indent)}\n"
+        f"{lead}{wrap(short(condition['message']), columns, indent)}\n"
         f"{indent}{paint(step, 'bold', colour=colour)}"
     )
 

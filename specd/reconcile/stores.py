@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -189,11 +189,12 @@ class Stores:
         if not isinstance(listed, list):
             return ()
         names = {field.name for field in fields(Condition)}
+        required = {field.name for field in fields(Condition) if field.default is MISSING}
         return tuple(
             Condition(**each)
             for each in listed
             if isinstance(each, dict)
-            and set(each) == names
+            and required <= set(each) <= names
             and all(isinstance(value, str) for value in each.values())
         )
 

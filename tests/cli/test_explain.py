@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from specd.cli.meanings import MEANINGS
+from specd.reconcile.conditions import CONDITIONS
 from tests.daemon import Sandbox, until
 
 from .conftest import DRAFT, MAIN, measured
@@ -26,7 +26,7 @@ def test_a_condition_is_explained_by_what_was_seen_and_what_comes_next(seed: San
         assert word in text
 
 
-@pytest.mark.parametrize("kind", MEANINGS)
+@pytest.mark.parametrize("kind", [each.type for each in CONDITIONS])
 def test_without_a_daemon_every_condition_still_has_a_meaning(sandbox: Sandbox, kind: str) -> None:
     done = sandbox.specd("explain", kind)
     assert done.returncode == 3

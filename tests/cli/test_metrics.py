@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from specd.cli.meanings import MEANINGS
+from specd.reconcile.conditions import CONDITIONS
 from tests.daemon import Sandbox, until
 
 from .conftest import DRAFT, MAIN, measured
@@ -31,7 +31,7 @@ def test_prometheus_reads_every_condition_and_pair(seed: Sandbox) -> None:
         for (name, labels), value in found.items()
         if name == "specd_condition"
     }
-    assert set(told) == set(MEANINGS)
+    assert set(told) == {each.type for each in CONDITIONS}
     assert told["PairsConfigured"] == 1
     pair = (("draft", DRAFT), ("main", f"{MAIN}-4bit"))
     assert found["specd_pair_speedup_ratio", pair] == 1.31

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 import json
 import os
 import pty
@@ -18,9 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specd.cli import remedies, status
-from specd.cli.meanings import MEANINGS
-from specd.reconcile import judge
+from specd.cli import status
+from specd.reconcile.conditions import CONDITIONS
 from tests.daemon import Sandbox, until
 
 ESCAPE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -47,9 +44,18 @@ def answer(**more: Any) -> dict[str, Any]:
     }
 
 
-def condition(kind: str, status: str, reason: str, message: str) -> dict[str, Any]:
-    since = "2026-11-24T20:00:00+00:00"
-    return {"type": kind, "status": status, "reason": reason, "message": message, "since": since}
+def condition(
+    kind: str, status: str, reason: str, message: str, remedy: str = "", severity: str = "state"
+) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "since": "2026-11-24T20:00:00+00:00",
+        "remedy": remedy,
+        "severity": severity,
+    }
 
 
 PAIR = {
@@ -77,64 +83,22 @@ WRITE = {
 }
 
 
-def faults() -> set[tuple[str, str]]:
-    """Every (type, reason) with which a condition can be false, read off the judges' source."""
-    found: set[tuple[str, str]] = set()
-    tree = ast.parse(inspect.getsource(judge))
-    reasons: dict[str, set[str]] = {}
-    for function in (each for each in tree.body if isinstance(each, ast.FunctionDef)):
-        reasons[function.name] = {
-            str(reason.value)
-            for node in ast.walk(function)
-            if isinstance(node, ast.Tuple)
-            and len(node.elts) == 3
-            and isinstance(node.elts[0], ast.Constant)
-            and node.elts[0].value == "false"
-            for reason in _either(node.elts[1])
-            if isinstance(reason, ast.Constant)
-        }
-    for kind, judging in judge.JUDGES:
-        mine = {(kind, reason) for reason in reasons[judging.__name__]}
-        if kind in ("SettingsApplied", "PairsConfigured"):
-            mine |= {(kind, reason) for reason in reasons["_files_hold"]}
-            mine |= {(kind, reason) for reason in ("ReadOnly", "WriteFailed")}
-        if kind == "PairsConfigured":
-            mine |= {(kind, reason) for reason in ("ModelMissing", "PairRefused")}
-        found |= mine
-    return found
-
-
-def _either(reason: ast.expr) -> tuple[ast.expr, ...]:
-    """What a reason can be: ``A if … else B`` is either of two."""
-    return (reason.body, reason.orelse) if isinstance(reason, ast.IfExp) else (reason,)
-
-
-def test_every_condition_that_can_be_false_is_among_the_faults() -> None:
-    assert {kind for kind, _ in faults()} == set(MEANINGS)
-
-
-@pytest.mark.parametrize(("kind", "reason"), sorted(faults()))
-def test_every_fault_has_its_next_step(kind: str, reason: str) -> None:
-    if (kind, reason) not in remedies.STEPS:
-        # Then the message carries its own advice behind a dash.
-        source = inspect.getsource(dict(judge.JUDGES)[kind])  # type: ignore[index]
-        assert " — " in source, f"{kind} ({reason}) is told without a next step"
-
-
-def test_no_next_step_is_for_a_fault_that_cannot_be() -> None:
-    assert set(remedies.STEPS) <= faults()
-
-
 def test_a_fault_is_shown_with_what_to_do_and_what_is_true_without() -> None:
     shown = status.render(
         answer(
             state="degraded",
             conditions=[
-                condition("AppUpToDate", "false", "RestartNeeded", "specd wrote after it started"),
                 condition(
-                    "CacheAgrees", "false", "Disagrees", "it is wrong — `specd cache refresh`"
+                    "AppUpToDate",
+                    "false",
+                    "RestartNeeded",
+                    "specd wrote after it started",
+                    "restart LM Studio",
                 ),
-                condition("Uncontended", "true", "Quiet", "all is quiet — really"),
+                condition(
+                    "CacheAgrees", "false", "Disagrees", "it is wrong", "`specd cache refresh`"
+                ),
+                condition("Uncontended", "true", "Quiet", "all is quiet"),
             ],
         ),
         80,
@@ -143,7 +107,7 @@ def test_a_fault_is_shown_with_what_to_do_and_what_is_true_without() -> None:
     assert "✗ AppUpToDate           specd wrote after it started\n" in shown
     assert "                        → restart LM Studio\n" in shown
     assert "it is wrong\n                        → `specd cache refresh`\n" in shown
-    assert "✓ Uncontended           all is quiet — really\n" in shown
+    assert "✓ Uncontended           all is quiet\n" in shown
     assert shown.count("→") == 2
 
 
@@ -293,7 +257,7 @@ def test_json_holds_what_programs_rely_on(sandbox: Sandbox) -> None:
         "version", "state", "home", "pid", "uptime_s", "conditions", "pairs", "last_write",
         "last_writes", "next_benchmark",
     } <= told.keys()  # fmt: skip
-    assert [each["type"] for each in told["conditions"]] == list(MEANINGS)
+    assert [each["type"] for each in told["conditions"]] == [each.type for each in CONDITIONS]
     assert done.returncode == (0 if told["state"] == "healthy" else 1)
 
 

@@ -19,8 +19,8 @@ from openapi_core.testing import MockRequest, MockResponse
 from specd.agent import api
 from specd.agent.address import short
 from specd.bench.prompts import SUITES
-from specd.cli.meanings import MEANINGS
 from specd.demo.seed_home import seed_home
+from specd.reconcile.conditions import CONDITIONS
 from tests.daemon import Sandbox, until
 
 FILE = Path(__file__).parents[2] / "docs" / "openapi.yaml"
@@ -108,7 +108,7 @@ def test_the_description_lists_exactly_the_paths_that_are_served(described: Open
 
 def test_the_description_knows_every_condition_and_every_suite(described: OpenAPI) -> None:
     schemas = described.spec.read_value()["components"]["schemas"]
-    assert schemas["Condition"]["properties"]["type"]["enum"] == list(MEANINGS)
+    assert schemas["Condition"]["properties"]["type"]["enum"] == [each.type for each in CONDITIONS]
     assert schemas["BenchOrder"]["properties"]["suite"]["enum"] == sorted(SUITES)
 
 

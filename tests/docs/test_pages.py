@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from specd.cli.meanings import MEANINGS
 from specd.config import allowed
 from specd.config.edit import toml
 from specd.config.schema import Pair, SpecdConfig
+from specd.reconcile.conditions import CONDITIONS
 from tests.docs.pages import PAGES, ROOT
 
 
@@ -54,4 +54,4 @@ def test_every_condition_is_explained() -> None:
     told = [
         row[0].strip("`") for row in rows(ROOT / "docs" / "how-it-decides.md", "## The conditions")
     ]
-    assert told == list(MEANINGS)
+    assert told == [each.type for each in CONDITIONS]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,13 +17,13 @@ from specd.config import Benchmark, Pair, SpecdConfig
 from specd.lmstudio.answers import Instance, ServedModel
 from specd.lmstudio.draft_cache import CacheOpinion
 from specd.lmstudio.home import Home, NoHome
-from specd.reconcile import judge
 from specd.reconcile.apply import Applied
-from specd.reconcile.conditions import Condition, ConditionType
+from specd.reconcile.conditions import CONDITIONS, Condition, ConditionType, judge
 from specd.reconcile.contention import Patience
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.facts import AppSeen, Facts, Proof, ServerSeen
 from specd.reconcile.plan import Blocked, FileEdit
+from specd.reconcile.stores import Stores
 
 from .pairs import MAIN, SMALL, measured, verdict
 
@@ -48,7 +50,7 @@ WELL = Facts(
 
 
 def judged(wanted: SpecdConfig = WANTED, **facts: Any) -> dict[ConditionType, Condition]:
-    found = judge.conditions(replace(WELL, **facts), wanted, (), NOW)
+    found = judge(replace(WELL, **facts), wanted, (), NOW)
     return {each.type: each for each in found}
 
 
@@ -73,7 +75,7 @@ def test_a_specd_toml_that_is_not_there_is_not_called_valid():
             "Unreadable",
             "line 3",
         ),
-        ({"pending": (SETTINGS,)}, "SettingsApplied", "Drifted", "about to be restored"),
+        ({"pending": (SETTINGS,)}, "SettingsApplied", "Drifted", "about to restore"),
         (
             {"pairs": (replace(PAIR, state="missing", why="no such model"),)},
             "PairsConfigured",
@@ -143,7 +145,7 @@ def test_a_specd_toml_that_is_not_there_is_not_called_valid():
 def test_what_is_wrong_is_said_with_what_to_do(facts, kind, reason, said):
     found = judged(**facts)[kind]
     assert (found.status, found.reason) == ("false", reason)
-    assert said in found.message
+    assert said in f"{found.message} {found.remedy}"
 
 
 @pytest.mark.parametrize(
@@ -176,7 +178,7 @@ def test_parallel_requests_are_named_as_what_switches_speculation_off():
     served = ServedModel(MAIN.key, loaded_instances=(Instance(MAIN.key, parallel=4),))
     found = judged(server=ServerSeen("u", None, (served,)))["EngineWillSpeculate"]
     assert (found.status, found.reason) == ("false", "Parallel")
-    assert "parallel = 1" in found.message
+    assert "parallel = 1" in found.remedy
 
 
 def test_a_named_draft_that_the_engine_drops_for_its_size_is_told():
@@ -211,14 +213,14 @@ def test_a_write_that_failed_says_so_for_its_own_file_alone():
 def test_taken_out_on_purpose_is_said_differently_from_merely_slower():
     disabled = SpecdConfig(pair=WANTED.pair, benchmark=Benchmark(on_slower="disable"))
     slow = {PAIR.name: measured(0.8)}
-    assert "taken out" in judged(disabled, benchmarks=slow)["Faster"].message
-    assert "disable" in judged(benchmarks=slow)["Faster"].message
+    assert "taken the draft out" in judged(disabled, benchmarks=slow)["Faster"].remedy
+    assert "disable" in judged(benchmarks=slow)["Faster"].remedy
 
 
 def test_since_stays_while_the_status_does_and_moves_when_it_changes():
     earlier = (datetime.fromisoformat(NOW) - timedelta(hours=1)).isoformat()
-    first = judge.conditions(WELL, WANTED, (), earlier)
-    second = judge.conditions(replace(WELL, config_problem="broken"), WANTED, first, NOW)
+    first = judge(WELL, WANTED, (), earlier)
+    second = judge(replace(WELL, config_problem="broken"), WANTED, first, NOW)
     since = {each.type: each.since for each in second}
     assert since["ConfigValid"] == NOW
     assert since["HomeFound"] == earlier
@@ -256,10 +258,50 @@ optional_facts = st.fixed_dictionaries(
 
 @given(optional_facts)
 def test_whatever_is_known_every_condition_is_judged_once_and_in_words(facts):
-    found = judge.conditions(replace(WELL, **facts), WANTED, (), NOW)
-    assert [each.type for each in found] == [kind for kind, _ in judge.JUDGES]
+    found = judge(replace(WELL, **facts), WANTED, (), NOW)
+    assert [each.type for each in found] == [each.type for each in CONDITIONS]
     for each in found:
         assert each.status in ("true", "false", "unknown")
         assert each.reason.isalnum()
         assert each.reason[0].isupper()
         assert each.message
+        assert each.remedy or each.status != "false"
+
+
+def test_a_server_that_is_off_and_a_cache_that_leaves_a_pair_out_are_advice():
+    found = judged(
+        server=ServerSeen("http://localhost:1234", "no answer"),
+        opinion=CacheOpinion({MAIN.identifier: ()}),
+        benchmarks={},
+    )
+    for kind in ("ServerReachable", "CacheAgrees", "Faster"):
+        assert found[kind].severity == "advice"
+        assert found[kind].status != "true"
+        assert found[kind].remedy
+    assert not any(each.degraded for each in found.values())
+
+
+def test_a_cache_that_offers_a_pair_that_would_say_something_else_is_a_fault_and_comes_first():
+    bad = replace(PAIR, state="refused", verdict=verdict("incompatible"))
+    good = replace(PAIR, main=SMALL, draft=MAIN)
+    opinion = CacheOpinion({MAIN.identifier: (SMALL.identifier,), SMALL.identifier: ()})
+    found = judged(pairs=(good, bad), opinion=opinion)["CacheAgrees"]
+    assert found.degraded
+    assert found.message.index("it lists") < found.message.index("it does not list")
+
+
+def test_conditions_kept_by_a_version_without_remedies_are_read(tmp_path):
+    old = {
+        "type": "Faster",
+        "status": "true",
+        "reason": "Measured",
+        "message": "1.3× faster",
+        "since": NOW,
+    }
+    (tmp_path / "conditions.json").write_text(json.dumps([old, {**old, "unheard_of": "x"}]))
+    with contextlib.closing(Stores.open(tmp_path)) as stores:
+        assert stores.last_conditions() == (
+            Condition("Faster", "true", "Measured", "1.3× faster", NOW),
+        )
+        stores.keep_conditions(judge(WELL, WANTED, (), NOW))
+        assert stores.last_conditions() == judge(WELL, WANTED, (), NOW)

@@ -1,0 +1,99 @@
+"""What a condition is: its state, and its definition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from specd.config import SpecdConfig
+from specd.reconcile.facts import Facts
+
+Status: TypeAlias = Literal["true", "false", "unknown"]
+Severity: TypeAlias = Literal["state", "advice"]
+Complaint: TypeAlias = Literal[
+    "", "option missing", "draft called incompatible", "no faster", "settings do not stick"
+]
+ConditionType: TypeAlias = Literal[
+    "ConfigValid",
+    "HomeFound",
+    "SettingsApplied",
+    "PairsConfigured",
+    "TokenizersCompatible",
+    "EngineWillSpeculate",
+    "ServerReachable",
+    "SpeculationObserved",
+    "Faster",
+    "CacheAgrees",
+    "AppUpToDate",
+    "Uncontended",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """``reason`` is CamelCase for programs; ``message`` is the fact, ``remedy`` what to do.
+
+    ``since`` is RFC 3339 with zone: when ``status`` last changed, not the time of the last check.
+    ``severity`` "state": the user asked for this. "advice": worth knowing, never a fault.
+    """
+
+    type: ConditionType
+    status: Status
+    reason: str
+    message: str
+    since: str
+    remedy: str = ""
+    severity: Severity = "state"
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the user lacks something that they asked for."""
+        return self.status == "false" and self.severity == "state"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of one judgement; the fields are ``Condition``'s."""
+
+    status: Status
+    reason: str
+    message: str
+    remedy: str = ""
+    severity: Severity = "state"
+
+
+def true(reason: str, message: str) -> Finding:
+    """The condition holds, or does not apply."""
+    return Finding("true", reason, message)
+
+
+def false(reason: str, message: str, remedy: str) -> Finding:
+    """The user lacks something that they asked for; ``remedy`` is what to do about it."""
+    return Finding("false", reason, message, remedy)
+
+
+def unknown(reason: str, message: str, remedy: str = "") -> Finding:
+    """There was nothing to look at yet."""
+    return Finding("unknown", reason, message, remedy)
+
+
+def advice(status: Status, reason: str, message: str, remedy: str) -> Finding:
+    """Worth knowing; specd stays healthy."""
+    return Finding(status, reason, message, remedy, "advice")
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One condition: what it means, what specd looks at, what specd does, and the judgement.
+
+    ``complaint``: what a person who meets this condition complains about; "" where another check of
+    the doctor's covers it. ``judge`` is a pure function.
+    """
+
+    type: ConditionType
+    true_when: str
+    looks_at: str
+    what_specd_does: str
+    judge: Callable[[Facts, SpecdConfig], Finding]
+    complaint: Complaint = ""

@@ -1,0 +1,135 @@
+"""Whether LM Studio's files hold the values that the user wants, and keep them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from specd.config import SpecdConfig
+from specd.lmstudio.home import Home
+from specd.reconcile.conditions.condition import Definition, Finding, false, true, unknown
+from specd.reconcile.desired import WantedPair
+from specd.reconcile.facts import Facts
+
+
+def each(pairs: Iterable[WantedPair]) -> str:
+    """The pairs with why each is as it is, for a message."""
+    return "; ".join(f"{pair.name}: {pair.why}" for pair in pairs)
+
+
+def _hold(facts: Facts, mine: Callable[[Path], bool], name: str, mend: str) -> Finding:
+    for blocked in facts.blocked:
+        if mine(blocked.path):
+            return false("Unreadable", f"{blocked.why}; specd does not write to it", mend)
+    for applied in facts.applied:
+        if mine(applied.edit.path) and applied.problem is not None:
+            if applied.permanent:
+                remedy = "make it writable, or set the values where it is made"
+                return false("ReadOnly", applied.problem, remedy)
+            remedy = "specd tries again; `specd doctor` looks at the disk"
+            return false("WriteFailed", applied.problem, remedy)
+    for path in facts.pending:
+        if mine(path):
+            patience = facts.patience.get(path)
+            if patience is not None and patience.backing_off:
+                remedy = "stop the program that changes it; `specd explain Uncontended`"
+                return false("BackingOff", f"another program keeps changing {path}", remedy)
+            remedy = "nothing: specd writes it at once; `specd diff` shows what"
+            return false("Drifted", f"specd is about to restore {path}", remedy)
+    return true("Applied", f"every wanted value stands in {name}")
+
+
+def _settings_applied(facts: Facts, _: SpecdConfig) -> Finding:
+    if not isinstance(facts.home, Home):
+        return unknown("NoHome", "there is no LM Studio home to look into")
+    if facts.settings_path is None:
+        return true("NothingWanted", "specd.toml asks for nothing in settings.json")
+    return _hold(
+        facts,
+        lambda path: path == facts.settings_path,
+        "settings.json",
+        "open and save LM Studio's settings: it writes them anew",
+    )
+
+
+SETTINGS_APPLIED = Definition(
+    "SettingsApplied",
+    "LM Studio's settings.json holds every value that specd.toml asks for.",
+    "settings.json; at once whenever it changes, and every resync_seconds in any case.",
+    "specd writes the values that differ, and only those; every other byte stays. "
+    "It does not touch a file that it cannot read.",
+    _settings_applied,
+    "option missing",
+)
+
+
+def _pairs_configured(facts: Facts, wanted: SpecdConfig) -> Finding:
+    if not isinstance(facts.home, Home):
+        return unknown("NoHome", "there is no LM Studio home to look into")
+    if not wanted.pair:
+        return unknown("NoPairs", "specd.toml has no [[pair]]", "`specd install` proposes one")
+    missing = [pair for pair in facts.pairs if pair.state == "missing"]
+    if missing:
+        remedy = "download it in LM Studio, or name another in specd.toml"
+        return false("ModelMissing", each(missing), remedy)
+    refused = [pair for pair in facts.pairs if pair.state == "refused"]
+    if refused:
+        remedy = 'draft = "auto" takes a proven one; `specd check MAIN DRAFT` says why'
+        return false("PairRefused", each(refused), remedy)
+    files = _hold(
+        facts,
+        lambda path: path != facts.settings_path,
+        "the per-model configs",
+        "set the model's defaults in LM Studio: it writes them anew",
+    )
+    if files.status != "true":
+        return files
+    waiting = [pair for pair in facts.pairs if pair.state == "waiting"]
+    if waiting:
+        return unknown("Comparing", each(waiting))
+    held = {change.key for change in facts.held}
+    if held:
+        return true("Held", f"left alone since you restored it: {', '.join(sorted(held))}")
+    withdrawn = [pair for pair in facts.pairs if pair.state == "withdrawn"]
+    if withdrawn:
+        return true("Withdrawn", each(withdrawn))
+    return true("Applied", f"{len(facts.pairs)} of {len(facts.pairs)} pairs stand as wanted")
+
+
+PAIRS_CONFIGURED = Definition(
+    "PairsConfigured",
+    "Every pair of specd.toml stands in its main model's default configuration.",
+    "The per-model configuration files in LM Studio's home, and the installed models.",
+    "specd writes a pair as soon as both models are there and their tokenizers are proven to "
+    "agree. It never writes a pair whose draft would make the main say something else.",
+    _pairs_configured,
+    "option missing",
+)
+
+
+def _uncontended(facts: Facts, _: SpecdConfig) -> Finding:
+    fights = [
+        f"{path} was undone {patience.undone} times in a row"
+        + (f", now waiting {patience.delay_s:.0f} s between writes" if patience.backing_off else "")
+        for path, patience in facts.patience.items()
+        if patience.contended
+    ]
+    if not fights:
+        return true("Quiet", "no program undoes specd's writes")
+    who = f" (likely {facts.contender})" if facts.contender else ""
+    return false(
+        "Contended",
+        f"{'; '.join(fights)}{who}",
+        "stop the program that sets it back, or `specd pause`",
+    )
+
+
+UNCONTENDED = Definition(
+    "Uncontended",
+    "No program keeps undoing what specd writes.",
+    "How often a value that specd wrote was changed back soon after.",
+    "specd waits longer and longer between writes (up to 5 minutes) rather than fight. Find "
+    "the program that sets it back, or `specd pause`.",
+    _uncontended,
+    "settings do not stick",
+)

@@ -1,0 +1,104 @@
+"""LM Studio itself: its server, its cache, and whether it has read what specd wrote."""
+
+from __future__ import annotations
+
+from specd.config import SpecdConfig
+from specd.lmstudio.draft_cache import CacheOpinion
+from specd.reconcile.conditions.condition import Definition, Finding, advice, false, true, unknown
+from specd.reconcile.facts import Facts
+
+
+def _server_reachable(facts: Facts, wanted: SpecdConfig) -> Finding:
+    seen = facts.server
+    if seen is None:
+        return unknown("NotAsked", "the server has not been asked yet")
+    if seen.problem is None:
+        return true("Answers", f"{seen.url} answers")
+    if seen.refused:
+        remedy = f"put the token into ${wanted.lmstudio.token_env} where specd runs"
+        return advice("false", "Refused", seen.problem, remedy)
+    if facts.app is not None and facts.app.running:
+        return advice("false", "NoAnswer", seen.problem, "`lms server start` starts it")
+    return unknown("NotRunning", "LM Studio is not running")
+
+
+SERVER_REACHABLE = Definition(
+    "ServerReachable",
+    "LM Studio's local server answers. Not known while LM Studio is not running: no fault.",
+    "The server's list of models, at its port in LM Studio's own configuration.",
+    "Only the measurements through the server wait for it. `lms server start` starts it.",
+    _server_reachable,
+)
+
+
+def _cache_agrees(facts: Facts, _: SpecdConfig) -> Finding:
+    opinion = facts.opinion
+    if opinion is None:
+        return unknown("NoCache", "LM Studio keeps no compatibility cache here")
+    if opinion.problem is not None:
+        return unknown("Unreadable", opinion.problem)
+    dangerous, left_out = _contradicted(facts, opinion)
+    remedy = "`specd cache refresh` moves it aside so that LM Studio builds it anew"
+    words = f"LM Studio's compatibility cache is wrong: {'; '.join(dangerous + left_out)}"
+    if dangerous:
+        return false("Disagrees", words, remedy)
+    if left_out:
+        return advice("false", "Disagrees", words, remedy)
+    return true("Agrees", "LM Studio's cache contradicts no verdict")
+
+
+def _contradicted(facts: Facts, opinion: CacheOpinion) -> tuple[list[str], list[str]]:
+    """Drafts that the cache lists wrongly, and those that it leaves out wrongly."""
+    dangerous: list[str] = []
+    left_out: list[str] = []
+    for pair in facts.pairs:
+        if pair.main is None or pair.draft is None or pair.verdict is None:
+            continue
+        drafts = opinion.pairs.get(pair.main.identifier)
+        # A verdict of "unknown" contradicts nobody.
+        if drafts is None or pair.verdict.kind == "unknown":
+            continue
+        listed = pair.draft.identifier in drafts
+        if listed and not pair.verdict.usable:
+            dangerous.append(f"it lists {pair.name}, which is {pair.verdict.kind}")
+        elif not listed and pair.verdict.usable:
+            left_out.append(f"it does not list {pair.name}, which is {pair.verdict.kind}")
+    return dangerous, left_out
+
+
+CACHE_AGREES = Definition(
+    "CacheAgrees",
+    "LM Studio's own compatibility cache contradicts none of specd's verdicts.",
+    "LM Studio's draft-model compatibility cache.",
+    "specd never changes it by itself. `specd cache refresh` moves it aside, keeping a copy, "
+    "so that LM Studio builds it anew.",
+    _cache_agrees,
+    "option missing",
+)
+
+
+def _app_up_to_date(facts: Facts, _: SpecdConfig) -> Finding:
+    if facts.app is None:
+        return unknown("NotLooked", "specd has not looked for LM Studio's process yet")
+    if not facts.app.running:
+        return true("NotRunning", "LM Studio is not running; it reads the files when it starts")
+    started = facts.app.started
+    if started is None:
+        return unknown("StartUnknown", "LM Studio runs, but since when cannot be known")
+    if facts.last_write is not None and facts.last_write > started:
+        return false(
+            "RestartNeeded",
+            "specd wrote to LM Studio's files after LM Studio was started",
+            "restart LM Studio",
+        )
+    return true("StartedAfter", "LM Studio was started after specd's last write")
+
+
+APP_UP_TO_DATE = Definition(
+    "AppUpToDate",
+    "LM Studio was started after specd's last write, or is not running.",
+    "When LM Studio's process was started, and the journal.",
+    "Restart LM Studio: it reads some of its settings at start only.",
+    _app_up_to_date,
+    "option missing",
+)

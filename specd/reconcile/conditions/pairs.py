@@ -1,0 +1,155 @@
+"""Whether a pair is right, runs, and is faster."""
+
+from __future__ import annotations
+
+from specd.bench.outcome import Kind, outcome
+from specd.config import SpecdConfig
+from specd.lmstudio import names
+from specd.reconcile.conditions.condition import Definition, Finding, advice, false, true, unknown
+from specd.reconcile.conditions.files import each
+from specd.reconcile.facts import Facts
+
+
+def _tokenizers_compatible(facts: Facts, _: SpecdConfig) -> Finding:
+    judged = [(pair, pair.verdict) for pair in facts.pairs if pair.verdict is not None]
+    bad = [pair for pair, verdict in judged if not verdict.usable]
+    if bad:
+        if all(verdict.kind == "unknown" for _, verdict in judged if not verdict.usable):
+            return false("FilesUnreadable", each(bad), "download that model again")
+        return false("Incompatible", each(bad), 'draft = "auto" takes a proven one instead')
+    undecided = [pair for pair in facts.pairs if pair.verdict is None and pair.draft is not None]
+    waiting = [pair for pair in facts.pairs if pair.state == "waiting"]
+    if undecided or waiting:
+        return unknown("Comparing", each(undecided or waiting))
+    if not judged:
+        return unknown("NoPairs", "there is no pair whose tokenizers could be compared")
+    return true("Proven", ", ".join(f"{pair.name}: {verdict.kind}" for pair, verdict in judged))
+
+
+TOKENIZERS_COMPATIBLE = Definition(
+    "TokenizersCompatible",
+    "In every pair, each token the draft can emit means the same to the main model.",
+    "The tokenizer and configuration files of both models, id by id.",
+    "A pair that is not proven is not configured. `specd check MAIN DRAFT` shows the first "
+    'tokens that differ; choose another draft, or draft = "auto".',
+    _tokenizers_compatible,
+    "draft called incompatible",
+)
+
+
+def _engine_will_speculate(facts: Facts, _: SpecdConfig) -> Finding:
+    unsupported = [
+        pair for pair in facts.pairs if pair.verdict and pair.verdict.kind == "unsupported"
+    ]
+    if unsupported:
+        remedy = "take another main or draft; `specd check MAIN DRAFT` says why"
+        return false("EngineRefuses", each(unsupported), remedy)
+    parallel = _loaded_for_parallel_requests(facts)
+    if parallel is not None:
+        return false("Parallel", parallel, "load the model again with parallel = 1")
+    dropped = [
+        f"{pair.name}: LM Studio's MLX engine drops this draft without a word, as "
+        f"{pair.verdict.dropped}"
+        for pair in facts.pairs
+        if pair.state == "wanted" and pair.verdict and pair.verdict.dropped
+    ]
+    if dropped:
+        remedy = 'draft = "auto" takes one that the engine accepts'
+        return false("DraftDropped", "; ".join(dropped), remedy)
+    if not any(pair.verdict for pair in facts.pairs):
+        return unknown("NoPairs", "no pair has been judged yet")
+    return true("NothingInTheWay", "nothing known switches speculation off")
+
+
+def _loaded_for_parallel_requests(facts: Facts) -> str | None:
+    if facts.server is None:
+        return None
+    keys = [model.key for model in facts.server.models]
+    mains = {
+        names.served_as(pair.main, keys, facts.models)
+        for pair in facts.pairs
+        if pair.main is not None
+    }
+    for model in facts.server.models:
+        for instance in model.loaded_instances:
+            if model.key in mains and instance.parallel is not None and instance.parallel > 1:
+                return (
+                    f"{model.key} is loaded for {instance.parallel} parallel requests, and the MLX "
+                    "engine speculates only for one at a time"
+                )
+    return None
+
+
+ENGINE_WILL_SPECULATE = Definition(
+    "EngineWillSpeculate",
+    "Nothing in the model or the way it is loaded switches speculation off.",
+    "The main model's config.json, and how the server has it loaded.",
+    "specd cannot change how a model is built; load it with parallel = 1, or choose another.",
+    _engine_will_speculate,
+    "no faster",
+)
+
+
+def _speculation_observed(facts: Facts, _: SpecdConfig) -> Finding:
+    findings = [proof.finding for proof in facts.proofs if proof.finding is not None]
+    if findings:
+        remedy = "restart LM Studio, load the model and ask again"
+        return false("NoDraftTokens", "; ".join(findings), remedy)
+    seen = [proof for proof in facts.proofs if proof.drafted > 0]
+    if seen:
+        words = "; ".join(
+            f"{proof.main} ← {proof.draft}: {proof.accepted} of {proof.drafted} draft tokens "
+            f"accepted ({proof.where})"
+            for proof in seen
+        )
+        return true("Seen", words)
+    return unknown("NotLooked", "no answer with a draft has been seen yet")
+
+
+SPECULATION_OBSERVED = Definition(
+    "SpeculationObserved",
+    "Draft tokens were seen at work.",
+    "The statistics of the server's answers, and those LM Studio keeps with conversations "
+    "and in its server log (figures only, never text).",
+    "A draft that fails is dropped without a word by the engine: when it is configured and no "
+    "draft tokens show, restart LM Studio and look again.",
+    _speculation_observed,
+    "no faster",
+)
+
+
+def _faster(facts: Facts, wanted: SpecdConfig) -> Finding:
+    found = {
+        pair.name: outcome(facts.benchmarks[pair.name])
+        for pair in facts.pairs
+        if pair.name in facts.benchmarks
+    }
+    if not found:
+        return advice("unknown", "NotMeasured", "no benchmark yet", "`specd bench` runs one now")
+
+    def words(kind: Kind) -> str:
+        return "; ".join(f"{name}: {it.words}" for name, it in found.items() if it.kind == kind)
+
+    if slow := words("none"):
+        if wanted.benchmark.on_slower == "disable":
+            remedy = "nothing: specd has taken the draft out; `specd pairs MAIN` shows others"
+        else:
+            remedy = "`specd config set benchmark.on_slower disable` takes it out"
+        return false("NoGain", slow, remedy)
+    again = "`specd bench` measures again"
+    if unsure := words("noise"):
+        return advice("unknown", "WithinNoise", unsure, again)
+    if unsure := words("unconfirmed"):
+        return advice("unknown", "NotConfirmed", unsure, again)
+    return true("Measured", words("faster"))
+
+
+FASTER = Definition(
+    "Faster",
+    "The last benchmark's confidence interval lies above 1: the draft really is faster.",
+    "The benchmark history; `specd bench` adds to it at once.",
+    'With on_slower = "disable" specd takes a draft out that slows down; with "warn" it says '
+    "so and leaves it.",
+    _faster,
+    "no faster",
+)

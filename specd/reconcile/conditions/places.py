@@ -1,0 +1,52 @@
+"""Whether specd.toml and LM Studio's home can be used."""
+
+from __future__ import annotations
+
+from specd.config import SpecdConfig
+from specd.lmstudio.home import NoHome
+from specd.reconcile.conditions.condition import Definition, Finding, false, true, unknown
+from specd.reconcile.facts import Facts
+
+
+def _config_valid(facts: Facts, _: SpecdConfig) -> Finding:
+    if facts.config_problem is not None:
+        return false(
+            "Invalid",
+            f"{facts.config_problem}; the last good configuration stays in force",
+            "mend specd.toml; `specd config validate` names each mistake",
+        )
+    if not facts.config_there:
+        return true("Defaults", f"there is none at {facts.config_path}: every default counts")
+    return true("Parsed", f"{facts.config_path} is valid")
+
+
+CONFIG_VALID = Definition(
+    "ConfigValid",
+    "specd.toml parses, and specd knows every key and value in it.",
+    "specd.toml, and the machine-wide policy where there is one; again whenever it is saved.",
+    "The last configuration that was valid stays in force until the file is mended. "
+    "`specd config validate` names each mistake with its line.",
+    _config_valid,
+)
+
+
+def _home_found(facts: Facts, _: SpecdConfig) -> Finding:
+    if not isinstance(facts.home, NoHome):
+        return true("Found", f"{facts.home.path} ({facts.home.how})")
+    if not facts.home.looked:
+        return unknown("NotLooked", "specd has not looked for LM Studio's home yet")
+    looked = ", ".join(str(path) for path in facts.home.looked)
+    return false(
+        "NoHome",
+        f"no LM Studio home: {facts.home.reason} (looked at {looked})",
+        "start LM Studio once, or `specd config set lmstudio.home PATH`",
+    )
+
+
+HOME_FOUND = Definition(
+    "HomeFound",
+    "LM Studio's home directory exists and can be read.",
+    "$LMSTUDIO_HOME, then home in specd.toml, then where LM Studio itself looks.",
+    "specd waits and watches for the home to appear; nothing is written until then.",
+    _home_found,
+)
