@@ -12,6 +12,9 @@ from specd.bench.confirm import Runs
 from specd.bench.engine import Timed
 from specd.bench.result import DEFAULT_LENGTH, Best, Confirmation, LengthResult
 
+UNSURE = 0.1
+"""How far a prediction may be off: a length this close below the fastest can still win."""
+
 
 def fastest(lengths: Sequence[LengthResult]) -> LengthResult:
     """The fastest length that drafts at all."""
@@ -19,19 +22,20 @@ def fastest(lengths: Sequence[LengthResult]) -> LengthResult:
 
 
 def to_run(lengths: Sequence[LengthResult]) -> dict[int, float]:
-    """The lengths to run: none, the fastest, and the usual one unless it cannot win.
+    """The lengths to run: none, the fastest, and the usual one if it can still win.
 
     In this order, each with the speed-up that it promises.
     """
     promised = {each.draft_tokens: each.predicted_speedup for each in lengths}
     tried = fastest(lengths).draft_tokens
     pays = predict.best(lengths).draft_tokens > 0
-    usual = [DEFAULT_LENGTH] if pays and DEFAULT_LENGTH in promised else []
+    close = promised.get(DEFAULT_LENGTH, 0.0) >= promised[tried] * (1 - UNSURE)
+    usual = [DEFAULT_LENGTH] if pays and close else []
     return {each: promised[each] for each in (0, tried, *usual)}
 
 
 def decide(lengths: Sequence[LengthResult], runs: Runs | None) -> Best:
-    """No speculation wins when nothing is predicted faster, or the runs say slower.
+    """No speculation wins when the runs say slower, or neither they nor the prediction say faster.
 
     The usual length takes the place of the predicted best when the runs say that it is faster.
     """
@@ -44,12 +48,12 @@ def decide(lengths: Sequence[LengthResult], runs: Runs | None) -> Best:
     ):
         tried = next(each for each in lengths if each.draft_tokens == DEFAULT_LENGTH)
     bounds = runs.interval(0, tried.draft_tokens)
-    surely_faster = bounds is not None and bounds[0] > 1
-    none = _below_one(bounds) or (predicted == 0 and not surely_faster)
+    measured = runs.speedup(0, tried.draft_tokens)
+    none = _below_one(bounds) or (predicted == 0 and measured <= 1 + predict.TIE)
     return Best(
         0 if none else tried.draft_tokens,
         tried.predicted_speedup,
-        runs.speedup(0, tried.draft_tokens),
+        measured,
         bounds,
         tried.draft_tokens,
     )

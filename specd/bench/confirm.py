@@ -1,21 +1,18 @@
-"""Real runs, side by side: no draft, the length in question, and the length everybody uses.
+"""Real runs, side by side: no draft, the length in question, and any other that could win.
 
-First the main answers alone. Then every prompt is answered each way in a pass, in an order that
-turns, so that whatever the machine does meanwhile falls on all sides alike. After some passes the
-interval is looked at, and the runs end as soon as it excludes 1. Any ``Engine`` will do.
-
-The main's first answers count as the first pass without a draft, unless the second says that the
-machine has become another since: then they are answered once more.
-
-Runs in the worker only.
+First the main answers alone, which is what the drafts read. Those answers are compared with none:
+only answers to one prompt in one pass are a pair. In a pass every prompt is answered each way, one
+way right after the other in a random order, and in the next pass in the opposite order: whatever
+the machine does meanwhile falls on all ways alike, and what remains is no more than noise. After
+some passes the interval is looked at, and the runs end as soon as it excludes 1. Any ``Engine``
+will do.
 """
 
 from __future__ import annotations
 
-import math
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import median
 
 from specd.bench import statistics
 from specd.bench.engine import Engine, Timed
@@ -25,15 +22,11 @@ from specd.bench.result import Ending, Outlier
 from specd.bench.statistics import LEVEL_OF_A_LOOK, LOOKS, Paired
 
 ANSWERING = 1 / 8
-"""Of the time there is, what the main's own answers may take: with it, two passes of three ways and
-what comes before them fit into the time, however slow the main is."""
-
-MOVED = 0.05
-"""The main's first answers are no longer to be compared with when it has become so much faster or
-slower since, in the median of all prompts."""
+"""The share of the time for the main's own answers: two passes of three ways, and what comes before
+them, then fit into the time, however slow the main is."""
 
 Say = Callable[[float], None]
-"""Told how much of the most that may be run is done, 0 to 1."""
+"""Progress callback: the share done, 0 to 1. It never falls and ends with 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +40,7 @@ class Runs:
 
     @property
     def passes(self) -> int:
-        """How often every prompt was answered each way."""
+        """How many times every prompt was answered each way."""
         return len(self.answers[0][0])
 
     def pairs(self, one: int, other: int) -> tuple[Paired, ...]:
@@ -156,64 +149,46 @@ def confirm(
 ) -> Runs | None:
     """Answer every prompt with each of ``lengths``: 0 first, then the one in question.
 
-    Further lengths are there to be compared with the one in question, and run until that is
-    decided. ``alone`` are answers to all prompts without a draft. Begins no pass that would not end
-    within ``seconds``, told by the speed-ups that the lengths promise until one has been made. None
-    when there is no time for any.
+    Further lengths are compared with the one in question, and run until that is decided; the runs
+    do not end while one of them looks faster. Begins no pass that would not end within ``seconds``:
+    before the first one, ``alone`` (the main's own answers) and the speed-ups that the lengths
+    promise say how long a pass takes. None when there is no time for any.
     """
     answers: dict[int, list[list[Timed]]] = {length: [[] for _ in prompts] for length in lengths}
-    answers[0] = [[each] for each in alone]
     once = sum(each.seconds for each in alone)
+    # Measured times differ from run to run, and so does the order that they seed.
+    chance = random.Random(once)  # noqa: S311 - an order, not a secret
     expected = sum(once / promised for promised in lengths.values())
     running = list(lengths)
     _, tried, *_ = running
-    until = engine.clock() + seconds
-    begun = engine.clock() - once  # with the answers that are there
+    begun = engine.clock()
+    affordable = min(LOOKS[-1], int(seconds / expected))
+    orders: list[list[int]] = []
     ended: Ending = "enough"
     runs: Runs | None = None
     for number in range(LOOKS[-1]):
         if number:
             expected = (engine.clock() - begun) / number
-        if begun + expected * (number + 1) > until:
+        if engine.clock() + expected > begun + seconds:
             ended = "time"
             break
+        if number % 2 == 0:
+            orders = [chance.sample(running, len(running)) for _ in prompts]
         for at, prompt in enumerate(prompts):
-            for length in _turned(running, number + at):
-                if length or number:
-                    answers[length][at].append(engine.answer(prompt, length))
-            say((number + (at + 1) / len(prompts)) / LOOKS[-1])
-        if number == 1 and _moved(answers[0]):
-            _replace_first(engine, prompts, answers, until - engine.clock())
+            order = [each for each in orders[at] if each in running]
+            for length in order if number % 2 == 0 else reversed(order):
+                answers[length][at].append(engine.answer(prompt, length))
+            say(min(1.0, (number + (at + 1) / len(prompts)) / max(1, affordable)))
         runs = _runs(prompts, answers, "enough", weights)
         if number + 1 in LOOKS:
-            if _decided(runs.interval(0, tried)):
-                ended = "decided"
-                break
             others = [each for each in running[2:] if not _decided(runs.interval(each, tried))]
             running = [0, tried, *others]
+            if _decided(runs.interval(0, tried)) and all(
+                runs.speedup(each, tried) >= 1 for each in others
+            ):
+                ended = "decided"
+                break
     return runs and _runs(prompts, answers, ended, weights)
-
-
-def _moved(alone: Sequence[Sequence[Timed]]) -> bool:
-    changes = [math.log(second.seconds / first.seconds) for first, second in alone]
-    return abs(median(changes)) > MOVED
-
-
-def _replace_first(
-    engine: Engine,
-    prompts: Sequence[Prompt],
-    answers: Mapping[int, list[list[Timed]]],
-    seconds: float,
-) -> None:
-    """Answer alone anew in place of the first time; without time for it, drop that pass."""
-    in_time = sum(second.seconds for _, second in answers[0]) <= seconds
-    if in_time:
-        for prompt, of_prompt in zip(prompts, answers[0], strict=True):
-            of_prompt[0] = engine.answer(prompt, 0)
-        return
-    for of_length in answers.values():
-        for of_prompt in of_length:
-            del of_prompt[0]
 
 
 def _runs(
@@ -224,12 +199,6 @@ def _runs(
 ) -> Runs:
     kept = {length: tuple(map(tuple, each)) for length, each in answers.items()}
     return Runs(tuple(prompts), kept, ended, weights)
-
-
-def _turned(lengths: Sequence[int], by: int) -> list[int]:
-    """Every order of two in turn, and every length first equally often."""
-    start = by % len(lengths)
-    return [*lengths[start:], *lengths[:start]]
 
 
 def _decided(interval: tuple[float, float] | None) -> bool:

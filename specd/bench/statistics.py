@@ -1,34 +1,29 @@
-"""How sure is a speed-up: a bootstrap interval on the ratio of paired times (scipy).
+"""How sure is a speed-up: an interval on the ratio of paired times, in closed form (pure).
 
 What varies is time, not the questions: every prompt of the suite is answered by both sides in every
-pass, and the interval is about the speed-up on this suite. So each answer is compared with the mean
-of its own prompt, and what remains is resampled, both sides of a pair together. Such remainders are
-too small by sqrt((n - 1) / n), and a handful of them tells its own spread badly; both are put
-right, the second with Student's t on the bootstrap's standard error (Hesterberg, "What Teachers
-Should Know about the Bootstrap", 2015). Nothing is thrown away: a pass in which the machine did
-something else too widens the interval, and is named.
-
-Runs in the worker only.
+pass, and the interval is about the speed-up on this suite. Only two answers given right after one
+another are a pair, so that a step, a drift or a burst of the machine falls on both. The suite's
+speed-up is a function of each prompt's mean logarithms; its variance follows from that of the
+prompts' paired differences (delta method), with Student's t at the degrees of freedom of Welch and
+Satterthwaite. Nothing is thrown away: a pair in which the machine did something else too widens
+the interval, and is named.
 """
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from scipy import stats
 
 LEVEL = 0.95
 
 LOOKS = (2, 3, 5, 8)
 """After which passes a measurement is looked at; at the last it ends."""
 
-LEVEL_OF_A_LOOK = 1 - 0.0182
-"""What every one of four looks is held to, so that ending at any of them keeps ``LEVEL`` (Pocock,
-"Group sequential methods in the design and analysis of clinical trials", 1977)."""
-
-RESAMPLES = 2000
+LEVEL_OF_A_LOOK = 1 - (1 - LEVEL) / len(LOOKS)
+"""The level of the interval at each look: ending at any of them keeps ``LEVEL`` (Bonferroni, which
+holds however the looks depend on each other)."""
 
 FAR = 5.0
 """The modified z-score of an outlier (Iglewicz & Hoaglin, 1993, advise 3.5 for larger samples: of
@@ -39,7 +34,7 @@ a handful, the median is one itself, which makes the usual distance small)."""
 class Paired:
     """Seconds of one prompt's answers on both sides, pass by pass.
 
-    ``share`` is what a second of it counts in the suite.
+    ``share`` is the weight of one of its seconds in the suite.
     """
 
     share: float
@@ -49,84 +44,93 @@ class Paired:
 
 def speedup(pairs: Sequence[Paired]) -> float:
     """How much faster the other side is than the one, over the suite."""
-    return float(np.exp(_log_speedup(*_centres(pairs), _shares(pairs))))
+    one, other = _seconds(pairs)
+    return sum(one) / sum(other)
 
 
 def interval(pairs: Sequence[Paired], *, level: float = LEVEL) -> tuple[float, float] | None:
     """The interval of the speed-up; None before there is a second pass of any prompt."""
-    freedom = sum(len(each.one) - 1 for each in pairs)
-    if freedom < 1:
-        return None
-    one, other = _centres(pairs)
-    place = np.repeat(np.arange(len(pairs)), [len(each.one) for each in pairs])
-    shares = _shares(pairs)
-    residuals = _residuals(pairs)
-    middle = float(_log_speedup(one, other, shares))
-    if all(float(np.ptp(side)) == 0 for side in residuals):
-        return float(np.exp(middle)), float(np.exp(middle))
-    counts = np.bincount(place)
-
-    def resampled(ones: np.ndarray, others: np.ndarray, axis: int = -1) -> np.ndarray:
-        del axis  # always the last
-        sides = [
-            np.add.reduceat(each, np.cumsum(counts) - counts, axis=-1) / counts
-            for each in (ones, others)
+    one, other = _seconds(pairs)
+    variance = smaller = 0.0
+    for each, of_one, of_other in zip(pairs, one, other, strict=True):
+        passes = len(each.one)
+        if passes < 2:
+            continue
+        # How much a prompt's logarithms move that of the suite's speed-up, on either side.
+        weights = of_one / sum(one), of_other / sum(other)
+        differences = [
+            weights[0] * math.log(a) - weights[1] * math.log(b)
+            for a, b in zip(each.one, each.other, strict=True)
         ]
-        return _log_speedup(one + sides[0], other + sides[1], shares)
+        of_prompt = statistics.variance(differences) / passes
+        variance += of_prompt
+        smaller += of_prompt**2 / (passes - 1)
+    if all(len(each.one) < 2 for each in pairs):
+        return None
+    middle = sum(one) / sum(other)
+    if smaller == 0:
+        return middle, middle
+    reach = math.exp(students_t((1 + level) / 2, variance**2 / smaller) * math.sqrt(variance))
+    return middle / reach, middle * reach
 
-    found = stats.bootstrap(
-        residuals,
-        resampled,
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    )
-    reach = float(stats.t.ppf((1 + level) / 2, freedom) * found.standard_error)
-    return float(np.exp(middle - reach)), float(np.exp(middle + reach))
+
+def students_t(share: float, freedom: float) -> float:
+    """The quantile of Student's t at ``share`` (above 0.5), for one degree of freedom or more.
+
+    Hill, "Algorithm 396: Student's t-quantiles", 1970; exact to five digits.
+    """
+    tails = 2 * (1 - share)
+    if freedom < 2:
+        # Between Cauchy's and the exact quantile of two: on the line over the inverse.
+        cauchy = 1 / math.tan(tails * math.pi / 2)
+        two = math.sqrt(2 / (tails * (2 - tails)) - 2)
+        return float(two * (cauchy / two) ** (2 / freedom - 1))
+    a = 1 / (freedom - 0.5)
+    b = 48 / a**2
+    c = ((20700 * a / b - 98) * a - 16) * a + 96.36
+    d = ((94.5 / (b + c) - 3) / b + 1) * math.sqrt(a * math.pi / 2) * freedom
+    x = d * tails
+    y = x ** (2 / freedom)
+    if y > a + 0.05:
+        x = statistics.NormalDist().inv_cdf(tails / 2)
+        y = x * x
+        if freedom < 5:
+            c += 0.3 * (freedom - 4.5) * (x + 0.6)
+        c = (((0.05 * d * x - 5) * x - 7) * x - 2) * x + b + c
+        y = (((((0.4 * y + 6.3) * y + 36) * y + 94.5) / c - y - 3) / b + 1) * x
+        y = math.expm1(a * y * y)
+    else:
+        y = (
+            (
+                1 / (((freedom + 6) / (freedom * y) - 0.089 * d - 0.822) * (freedom + 2) * 3)
+                + 0.5 / (freedom + 4)
+            )
+            * y
+            - 1
+        ) * (freedom + 1) / (freedom + 2) + 1 / y
+    return math.sqrt(freedom * y)
 
 
 def outliers(pairs: Sequence[Paired]) -> tuple[tuple[int, int, float], ...]:
     """Answers that took unlike their prompt's others: (prompt, pass, times as long as usual)."""
-    found: list[tuple[int, int, float]] = []
     logs = [
-        np.log(np.asarray(side)) - np.median(np.log(np.asarray(side)))
-        for each in pairs
-        for side in (each.one, each.other)
+        [math.log(each) - statistics.median(map(math.log, side)) for each in side]
+        for pair in pairs
+        for side in (pair.one, pair.other)
     ]
     if not logs:
         return ()
-    usual = float(np.median(np.abs(np.concatenate(logs))))
-    for number, of_prompt in enumerate(logs):
-        for at, off in enumerate(of_prompt):
-            if usual > 0 and 0.6745 * abs(off) / usual > FAR:
-                found.append((number // 2, at, float(np.exp(off))))
-    return tuple(found)
+    usual = statistics.median(abs(off) for of_prompt in logs for off in of_prompt)
+    return tuple(
+        (number // 2, at, math.exp(off))
+        for number, of_prompt in enumerate(logs)
+        for at, off in enumerate(of_prompt)
+        if usual > 0 and 0.6745 * abs(off) / usual > FAR
+    )
 
 
-def _shares(pairs: Sequence[Paired]) -> np.ndarray:
-    return np.asarray([each.share for each in pairs])
-
-
-def _centres(pairs: Sequence[Paired]) -> tuple[np.ndarray, np.ndarray]:
-    """The mean of the logarithms of each prompt's seconds, on both sides."""
-    one = np.asarray([np.mean(np.log(each.one)) for each in pairs])
-    other = np.asarray([np.mean(np.log(each.other)) for each in pairs])
+def _seconds(pairs: Sequence[Paired]) -> tuple[list[float], list[float]]:
+    """Each prompt's part of the suite's seconds per token, on both sides."""
+    one = [each.share * statistics.geometric_mean(each.one) for each in pairs]
+    other = [each.share * statistics.geometric_mean(each.other) for each in pairs]
     return one, other
-
-
-def _residuals(pairs: Sequence[Paired]) -> tuple[np.ndarray, np.ndarray]:
-    sides: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    for each in pairs:
-        passes = len(each.one)
-        widened = np.sqrt(passes / (passes - 1)) if passes > 1 else 1.0
-        for side, times in zip(sides, (each.one, each.other), strict=True):
-            logs = np.log(np.asarray(times))
-            side.append((logs - logs.mean()) * widened)
-    return np.concatenate(sides[0]), np.concatenate(sides[1])
-
-
-def _log_speedup(one: np.ndarray, other: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    difference: np.ndarray = np.log(np.exp(one) @ shares) - np.log(np.exp(other) @ shares)
-    return difference

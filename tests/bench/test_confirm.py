@@ -1,8 +1,9 @@
-"""Real runs: which answers count, and when the first ones no longer do."""
+"""Real runs: which answers are compared, in which order they are given, and when they end."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import pytest
 
@@ -16,11 +17,15 @@ QUIET = Setting(lambda k: 1.02 + 0.01 * (k - 1), 0.03, 0.95, noise=0.01, disturb
 def run(engine: SimulatedEngine, seconds: float = 1e6) -> Runs:
     _, alone = answer_alone(engine, STANDARD, seconds=1e6)
     promised = {0: 1.0, 5: 3.0}
-    found = confirm(engine, STANDARD, promised, alone=alone, weights={}, seconds=seconds)
+    found = confirm(
+        engine,
+        STANDARD,
+        promised,
+        alone=alone,
+        weights={},
+        seconds=seconds,
+    )
     assert found is not None
-    assert [each[0] is first for each, first in zip(found.answers[0], alone, strict=True)].count(
-        True
-    ) in (0, len(STANDARD))
     return found
 
 
@@ -50,59 +55,69 @@ def test_what_was_left_out_is_told() -> None:
     assert "only 2 of 7 prompts were asked" in str(cut_down(STANDARD, short[:2]))
 
 
-def alone_asked(engine: SimulatedEngine) -> int:
-    return sum(length == 0 for _, length in engine.asked)
+def test_only_answers_of_the_same_pass_are_compared() -> None:
+    @dataclass
+    class Throttled(SimulatedEngine):
+        """Slower once it has answered every prompt: the first answers say nothing of the rest."""
 
+        def seconds(self, prompt: Prompt, draft_tokens: int) -> float:
+            warm = len(self.asked) > len(self.prompts)
+            return super().seconds(prompt, draft_tokens) * (1.3 if warm else 1.0)
 
-def test_the_first_answers_count_as_a_pass_without_a_draft() -> None:
-    engine = SimulatedEngine(QUIET, STANDARD)
+    engine = Throttled(QUIET, STANDARD)
     runs = run(engine)
-    assert alone_asked(engine) == runs.passes * len(STANDARD)
+    assert runs.speedup(0, 5) == pytest.approx(engine.truth(5) / engine.truth(0), rel=0.02)
     assert all(len(each) == runs.passes for of in runs.answers.values() for each in of)
+    alone = sum(length == 0 for _, length in engine.asked)
+    assert alone == (1 + runs.passes) * len(STANDARD)
 
 
-@dataclass
-class Throttled(SimulatedEngine):
-    """Slower by ``throttled`` once it has answered every prompt."""
-
-    throttled: float = 1.0
-
-    def seconds(self, prompt: Prompt, draft_tokens: int) -> float:
-        warm = len(self.asked) > len(self.prompts)
-        return super().seconds(prompt, draft_tokens) * (self.throttled if warm else 1.0)
-
-
-@pytest.mark.parametrize("throttled", [1.3, 0.7])
-def test_they_do_not_where_the_machine_has_become_another_since(throttled: float) -> None:
-    engine = Throttled(QUIET, STANDARD, throttled=throttled)
-    runs = run(engine)
-    assert alone_asked(engine) == (runs.passes + 1) * len(STANDARD)
-    truth = engine.truth(5) / engine.truth(0)
-    assert runs.speedup(0, 5) == pytest.approx(truth, rel=0.03)
+def test_the_second_pass_answers_in_the_opposite_order() -> None:
+    engine = SimulatedEngine(QUIET, STANDARD)
+    run(engine)
+    of_pass = [engine.asked[at : at + 14] for at in (7, 21)]
+    assert [each[0] for each in of_pass[0]] == [each[0] for each in of_pass[1]]
+    for at in range(0, 14, 2):
+        assert of_pass[0][at : at + 2] == of_pass[1][at : at + 2][::-1]
+    assert (
+        len({tuple(length for _, length in of_pass[0][at : at + 2]) for at in range(0, 14, 2)}) == 2
+    )
 
 
-def test_without_the_time_to_answer_anew_the_pass_they_began_does_not_count() -> None:
-    engine = Throttled(QUIET, STANDARD, throttled=1.3)
-    with_draft, without = (sum(engine.seconds(p, each) for p in STANDARD) for each in (5, 0))
-    two_passes = 1.3 * (2 * with_draft + without)
-    runs = run(engine, seconds=two_passes + without / 2)
-    assert runs.passes == 1
+def test_without_time_for_a_second_pass_there_is_no_interval() -> None:
+    engine = SimulatedEngine(QUIET, STANDARD)
+    pass_s = sum(engine.seconds(p, each) for p in STANDARD for each in (0, 5))
+    runs = run(engine, seconds=1.5 * pass_s)
+    assert (runs.passes, runs.ended) == (1, "time")
     assert runs.interval(0, 5) is None
-    truth = engine.truth(5) / engine.truth(0)
-    assert runs.speedup(0, 5) == pytest.approx(truth, rel=0.03)
-    assert alone_asked(engine) == 2 * len(STANDARD)
 
 
-def test_one_disturbed_answer_does_not_make_it_another_machine() -> None:
+def test_one_disturbed_answer_is_named_and_counts() -> None:
     @dataclass
     class Disturbed(SimulatedEngine):
         def seconds(self, prompt: Prompt, draft_tokens: int) -> float:
-            return super().seconds(prompt, draft_tokens) * (3.0 if len(self.asked) == 2 else 1.0)
+            return super().seconds(prompt, draft_tokens) * (3.0 if len(self.asked) == 9 else 1.0)
 
-    engine = Disturbed(QUIET, STANDARD)
-    runs = run(engine)
-    assert alone_asked(engine) == runs.passes * len(STANDARD)
-    assert [each.times for each in runs.outliers()]
+    assert [each.times for each in run(Disturbed(QUIET, STANDARD)).outliers()]
+
+
+def test_the_progress_rises_steadily_to_the_end() -> None:
+    engine = SimulatedEngine(QUIET, STANDARD)
+    pass_s = sum(engine.seconds(p, each) for p in STANDARD for each in (0, 5))
+    said: list[float] = []
+    _, alone = answer_alone(engine, STANDARD, seconds=1e6)
+    confirm(
+        engine,
+        STANDARD,
+        {0: 1.0, 5: 3.0},
+        alone=alone,
+        weights={},
+        seconds=2.5 * pass_s,
+        say=said.append,
+    )
+    assert said == sorted(said)
+    assert max(b - a for a, b in pairwise([0.0, *said])) < 0.1
+    assert said[-1] == pytest.approx(1.0)
 
 
 def test_texts_that_differ_are_told_by_their_prompts() -> None:

@@ -200,36 +200,35 @@ def simulated(server: SimulatedServer, asked: Asked = ASKED, seconds: float = 1e
     )[0]
 
 
+CLOSE = replace(FAST, acceptance=0.8)
+"""A pair with which the usual length is nearly as fast as the best."""
+
+
 def test_the_choice_is_confirmed_against_no_draft_and_against_the_usual_length() -> None:
-    over_none = over_usual = 0
-    off: list[float] = []
+    over_none = over_usual = compared = 0
     for seed in range(20):
-        server = SimulatedServer(SimulatedEngine(FAST, prompts.STANDARD, seed))
+        server = SimulatedServer(SimulatedEngine(CLOSE, prompts.STANDARD, seed))
         result = simulated(server)
         truth = server.pair.truth
         tried, confirmed = result.best.tried, result.confirmation
-        assert tried > 2
-        assert confirmed.ended == "decided"
-        off.append(confirmed.over_default / (truth(tried) / truth(2)))
+        assert confirmed.ended in ("decided", "enough")
         low, high = result.best.interval
         over_none += low <= truth(tried) / truth(0) <= high
-        low, high = confirmed.over_default_interval
-        over_usual += low <= truth(tried) / truth(2) <= high
-    assert median(off) == pytest.approx(1, rel=0.02)
+        if confirmed.over_default is not None:
+            compared += 1
+            low, high = confirmed.over_default_interval
+            over_usual += low <= truth(tried) / truth(2) <= high
     assert over_none >= 18
-    assert over_usual >= 18
+    assert compared > 10
+    assert over_usual >= compared - 2
 
 
-def test_none_the_choice_and_the_usual_length_answer_each_prompt_in_turn() -> None:
-    server = SimulatedServer(SimulatedEngine(FAST, prompts.STANDARD))
-    tried = simulated(server).best.tried
+def test_a_usual_length_that_cannot_win_is_not_run() -> None:
+    server = SimulatedServer(SimulatedEngine(FAST, prompts.STANDARD[:2]))
+    result = simulated(server)
+    swept = 2 * (1 + len(engine_server.LENGTHS))
     said = [length for kind, length in server.asked if kind]
-    swept = len(prompts.STANDARD) * (1 + len(engine_server.LENGTHS))
-    first = 2 * len(prompts.STANDARD)
-    # The main's own answers before the sweep are those of the first pass without a draft.
-    assert said[swept : swept + 6] == [tried, 2, tried, 2, 2, tried]
-    second = said[swept + first :]
-    assert second[:9] == [tried, 2, 0, 2, 0, tried, 0, tried, 2]
+    assert set(said[swept:]) == {0, result.best.tried}
 
 
 def test_an_answer_that_is_timed_never_follows_a_change_of_the_draft() -> None:
@@ -237,7 +236,7 @@ def test_an_answer_that_is_timed_never_follows_a_change_of_the_draft() -> None:
         SimulatedServer(SimulatedEngine(FAST, prompts.STANDARD), switching=each)
         for each in (0.0, 60.0)
     )
-    assert simulated(late).best.measured_speedup == simulated(quick).best.measured_speedup
+    assert simulated(late).best == simulated(quick).best
     assert late.pair.now > quick.pair.now + 600
 
 
