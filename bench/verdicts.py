@@ -20,7 +20,8 @@ from statistics import median
 from typing import Any
 
 from bench.figures import Claim, Ratio, Section, at_least, at_most, ratio
-from specd.cli import pairs, world
+from specd.cli import world
+from specd.cli.models import pairs
 from specd.config import SpecdConfig
 from specd.demo.vocabulary import Vocabulary, byte_alphabet, tokenizer_config, tokenizer_json
 from specd.lmstudio.home import Home

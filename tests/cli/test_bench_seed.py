@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from specd.bench.result import BenchResult, Best, Confirmation, LengthResult, Outlier
-from specd.cli import bench, bench_seed
+from specd.cli.models import bench, bench_seed
 
 MEASURED = {
     "short": {"baseline_tps": 17.0, "measured_tps": 20.4, "predicted_tps": 21.0},

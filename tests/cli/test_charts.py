@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from specd.bench.result import BenchResult, Best, LengthResult
-from specd.cli import charts
+from specd.cli.models import charts
 
 
 def benchmark(best: int) -> BenchResult:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from specd.cli import completion, man
 from specd.cli.commands import COMMANDS
+from specd.cli.more import completion, man
 from specd.service import launchd, systemd
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from specd.cli import config
+from specd.cli.change import config
 
 
 @pytest.fixture

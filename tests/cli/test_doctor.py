@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from specd.cli import checks
-from specd.cli.doctor import _shown
+from specd.cli.look import checks
+from specd.cli.look.doctor import _shown
 from specd.lmstudio.models import models_dir
 from tests.daemon import Sandbox, until
 

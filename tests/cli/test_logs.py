@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specd.agent.events import Event, format_line
-from specd.cli import logbook, logs
+from specd.cli.look import logbook, logs
 
 START = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
 

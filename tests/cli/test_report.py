@@ -17,9 +17,9 @@ import pytest
 
 from specd.bench.result import BenchResult, Best, LengthResult
 from specd.bench.use import Use, Week
-from specd.cli import plots
-from specd.cli.report_page import Report, Write, page
-from specd.cli.report_use import RealUse
+from specd.cli.look import plots
+from specd.cli.look.report_page import Report, Write, page
+from specd.cli.look.report_use import RealUse
 from specd.reconcile.conditions import Condition
 from tests import npm
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specd.cli import status
+from specd.cli.look import status
 from specd.reconcile.conditions import CONDITIONS
 from tests.daemon import Sandbox, until
 

@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from specd.cli import demo
+from specd.cli.more import demo
 from specd.demo.weights import find_gguf
 
 

@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from specd import places
-from specd.cli import alive, ask, doctor, install, service, uninstall
+from specd.cli import alive, ask
+from specd.cli.look import doctor
+from specd.cli.setup import install, service, uninstall
 from specd.service import launchd, systemd
 from specd.service.platforms import PLATFORMS, Platform
 
@@ -181,7 +183,7 @@ def test_the_doctor_sees_a_healthy_installation(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from specd.cli import checks
+    from specd.cli.look import checks
 
     monkeypatch.setattr(checks, "here", lambda: platform)
     assert run(install, "--yes") == 0

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 from specd import __version__, config, places
-from specd.cli import ask, logbook, orders
+from specd.cli import ask, orders
+from specd.cli.look import logbook
 from specd.config import ConfigError, SpecdConfig
 from specd.lmstudio import app, server_log, settings
 from specd.lmstudio import home as homes

@@ -18,7 +18,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from specd.bench import preconditions, prompts
 from specd.bench.outcome import outcome
 from specd.bench.result import DEFAULT_LENGTH, BenchResult, Best, Confirmation
-from specd.cli import alive, bench_seed, charts, check, compare, world
+from specd.cli import alive, world
+from specd.cli.models import bench_seed, charts, check, compare
 from specd.cli.paint import safe, width, wrap
 from specd.config import SpecdConfig, mix
 from specd.lmstudio import home as homes

@@ -14,9 +14,19 @@ from html import escape
 from typing import Any
 
 from specd.bench.result import BenchResult, LengthResult
-from specd.cli.plots import SERIES, Axis, Point, Series, plot
-from specd.cli.report_parts import DATES, cell, day, details, figure, section, since, table, time
-from specd.cli.report_use import RealUse, real_use
+from specd.cli.look.plots import SERIES, Axis, Point, Series, plot
+from specd.cli.look.report_parts import (
+    DATES,
+    cell,
+    day,
+    details,
+    figure,
+    section,
+    since,
+    table,
+    time,
+)
+from specd.cli.look.report_use import RealUse, real_use
 from specd.reconcile.conditions import Condition
 from specd.tokenizer.verdict import VerdictKind
 

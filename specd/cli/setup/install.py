@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from specd import config, places
-from specd.cli import alive, ask, diff, world
+from specd.cli import alive, ask, world
+from specd.cli.change import diff
 from specd.cli.paint import safe, short, width, wrap
 from specd.config import ConfigError, SpecdConfig, edit
 from specd.files.swap import SwapError, update

@@ -11,8 +11,8 @@ from html import escape
 from specd.bench.outcome import outcome
 from specd.bench.result import BenchResult
 from specd.bench.use import InUse, Use, in_use
-from specd.cli.plots import Axis, Point, Series, plot
-from specd.cli.report_parts import DATES, cell, day, details, figure, section, table
+from specd.cli.look.plots import Axis, Point, Series, plot
+from specd.cli.look.report_parts import DATES, cell, day, details, figure, section, table
 
 HEADING = "Your own chats, beside the benchmark"
 

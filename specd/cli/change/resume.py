@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from specd.cli.pause import order
+from specd.cli.change.pause import order
 
 
 def parser() -> argparse.ArgumentParser:

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _tell(events: Events) -> None:
     """Show a person who started it by hand what it does; the log holds more of each line."""
-    from specd.cli.logs import INKS  # noqa: PLC0415 - a service shows nobody anything
+    from specd.cli.look.logs import INKS  # noqa: PLC0415 - a service shows nobody anything
     from specd.cli.paint import paint, wants_colour, width, wrap  # noqa: PLC0415 - as above
 
     colour = wants_colour(sys.stderr)

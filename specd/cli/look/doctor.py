@@ -6,7 +6,7 @@ import argparse
 import json
 from dataclasses import asdict
 
-from specd.cli.checks import Finding, Grade, examine
+from specd.cli.look.checks import Finding, Grade, examine
 from specd.cli.paint import Ink, paint, wants_colour, width, wrap
 
 _MARKS: dict[Grade, tuple[str, Ink]] = {

@@ -12,9 +12,10 @@ from specd import __version__, places
 from specd.bench.history import History
 from specd.bench.result import BenchResult
 from specd.bench.use import by_pair
-from specd.cli import ask, logbook, world
-from specd.cli.report_page import Report, Write, page
-from specd.cli.report_use import RealUse
+from specd.cli import ask, world
+from specd.cli.look import logbook
+from specd.cli.look.report_page import Report, Write, page
+from specd.cli.look.report_use import RealUse
 from specd.files import private
 from specd.files.swap import SwapError, update
 from specd.lmstudio import names

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from specd import places
-from specd.cli import logbook
-from specd.cli.logbook import Entry
+from specd.cli.look import logbook
+from specd.cli.look.logbook import Entry
 from specd.cli.paint import Ink, paint, safe, wants_colour
 
 USUAL = 50

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from specd.cli import ask, diff, orders, world
+from specd.cli import ask, orders, world
+from specd.cli.change import diff
 from specd.cli.paint import safe, short
 from specd.reconcile.apply import describe
 from specd.reconcile.reconciler import Reconciler

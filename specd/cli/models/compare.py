@@ -9,7 +9,8 @@ from typing import Any
 
 from specd.bench.history import Run
 from specd.bench.staleness import REASONS
-from specd.cli import history, world
+from specd.cli import world
+from specd.cli.models import history
 from specd.cli.paint import safe
 
 CIRCUMSTANCES = (*REASONS, "specd", "machine", "on_battery", "thermal")

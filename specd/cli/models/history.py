@@ -13,7 +13,8 @@ from typing import Any
 
 from specd.bench.history import Run
 from specd.bench.result import BenchResult
-from specd.cli import charts, world
+from specd.cli import world
+from specd.cli.models import charts
 from specd.cli.paint import paint, safe, wants_colour, width
 
 SHOWN = 20

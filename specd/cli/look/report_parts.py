@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from html import escape
 
-from specd.cli.plots import SERIES, Axis, Series
+from specd.cli.look.plots import SERIES, Axis, Series
 
 
 def section(heading: str, content: str) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from specd.cli import pairs, world
+from specd.cli import world
+from specd.cli.models import pairs
 from specd.cli.paint import paint, safe, short, wants_colour, width, wrap
 from specd.lmstudio import draft_cache
 from specd.lmstudio.model import Model

@@ -15,7 +15,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from specd.bench.expected import Expected, expected
 from specd.bench.use import Observed, Use, accepted_per_round, by_pair, in_use
-from specd.cli import status, world
+from specd.cli import world
+from specd.cli.look import status
 from specd.cli.paint import paint, safe, wants_colour, width, wrap
 from specd.lmstudio import conversations, names
 from specd.reconcile.stores import WORKER_MEMORY

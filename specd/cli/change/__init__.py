@@ -1,0 +1,1 @@
+"""Say what you want, and undo it: specd.toml, apply, restore, pause."""

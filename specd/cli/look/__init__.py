@@ -1,0 +1,1 @@
+"""See how things stand: status, explanations, the doctor, the log, the report."""

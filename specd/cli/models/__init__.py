@@ -1,0 +1,1 @@
+"""Find out about models: which pairs fit, and how fast they are."""

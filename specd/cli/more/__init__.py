@@ -1,0 +1,1 @@
+"""The demo, shell completion and the manual page."""
