@@ -148,7 +148,7 @@ class Settings:
     def __init__(self, home: Home) -> None:
         self._path = home.settings
         self._document: dict[str, Any] = json.loads(home.settings.read_bytes())
-        self._document["speculativeDecoding"] = False
+        self._document["configPresetInclusiveness"] = {"speculativeDecoding": False}
         self._document["chat"]["visualizeSpeculativeDecoding"] = False
         self.counter = 0
 
@@ -165,7 +165,7 @@ class Settings:
             document = json.loads(self._path.read_bytes())
         except (OSError, ValueError):
             return None
-        if document.get("speculativeDecoding") is not True:
+        if document["configPresetInclusiveness"]["speculativeDecoding"] is not True:
             return None
         if document["chat"]["visualizeSpeculativeDecoding"] is not True:
             return None
@@ -177,6 +177,6 @@ class Settings:
         document = json.loads(self._path.read_bytes())
         expected = {**self._document, "counter": self.counter}
         for each in (document, expected):
-            each.pop("speculativeDecoding", None)
+            each.pop("configPresetInclusiveness")
         chat = {**document["chat"], "visualizeSpeculativeDecoding": False}
         return {**document, "chat": chat} == expected

@@ -30,6 +30,12 @@ SETTINGS = {
 """A settings.json in which nothing is as specd wants it."""
 
 
+def switch(document: Any) -> Any:
+    """The switch that `settings_key` names by default; None where it does not stand."""
+    held = document.get("configPresetInclusiveness") if isinstance(document, dict) else None
+    return held.get("speculativeDecoding") if isinstance(held, dict) else None
+
+
 def until(true: Callable[[], Any], what: str, seconds: float = DEADLINE_S) -> Any:
     """Poll until ``true()`` is truthy and return it; fail with ``what`` when it never is."""
     end = time.monotonic() + seconds
@@ -158,7 +164,7 @@ class Sandbox:
         document = self.read()
         return (
             isinstance(document, dict)
-            and document.get("speculativeDecoding") is True
+            and switch(document) is True
             and document["chat"]["visualizeSpeculativeDecoding"] is True
         )
 

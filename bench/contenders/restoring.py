@@ -18,9 +18,10 @@ def restore(settings: str) -> None:
     except (OSError, ValueError):
         return
     chat = document.setdefault("chat", {})
-    if document.get("speculativeDecoding") is chat.get("visualizeSpeculativeDecoding") is True:
+    presets = document.setdefault("configPresetInclusiveness", {})
+    if presets.get("speculativeDecoding") is chat.get("visualizeSpeculativeDecoding") is True:
         return
-    document["speculativeDecoding"] = True
+    presets["speculativeDecoding"] = True
     chat["visualizeSpeculativeDecoding"] = True
     with open(f"{settings}.new", "w", encoding="utf-8") as file:
         json.dump(document, file, indent=2, ensure_ascii=False)

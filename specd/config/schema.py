@@ -88,8 +88,8 @@ class Speculation(_Section):
         description='"keep", or the lowest interface level wanted',
     )
     settings_key: Annotated[str, AfterValidator(_dotted)] = Field(
-        default="speculativeDecoding",
-        description='set to `enabled` in settings.json; "" leaves it out',
+        default="configPresetInclusiveness.speculativeDecoding",
+        description='true while enabled; "" leaves it',
     )
 
 

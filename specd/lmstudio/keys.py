@@ -30,7 +30,8 @@ HOMES: Final = (".cache/lm-studio", ".lmstudio")  # there too, in the order LM S
 # -- settings.json ------------------------------------------------------------------------------
 
 VISUALIZE: Final[tuple[str, ...]] = ("chat", "visualizeSpeculativeDecoding")
-UI_LEVEL: Final[tuple[str, ...]] = ("userInterfaceComplexityLevel",)
+DEVELOPER_MODE: Final[tuple[str, ...]] = ("developerMode",)
+UI_LEVEL: Final[tuple[str, ...]] = ("userInterfaceComplexityLevel",)  # before developerMode
 DOWNLOADS_FOLDER: Final = "downloadsFolder"
 
 # -- a model's default configuration: two ordered lists of {"key": …, "value": …} -----------------
@@ -49,10 +50,17 @@ LLAMA_DRAFT_MODEL: Final = _LLAMA + "draftModel"
 LLAMA_DRAFT_MAX_TOKENS: Final = _LLAMA + "draftMaxTokens"
 LLAMA_DRAFT_SIMPLE: Final = _LLAMA + "draftSimple"  # a draft model of its own
 LLAMA_DRAFT_MTP: Final = _LLAMA + "draftMtp"  # the model's own multi-token prediction heads
-LLAMA_DRAFT_SIDECARS: Final = (
-    _LLAMA + "draftMtpSidecar",
-    _LLAMA + "draftDflashSidecar",
-    _LLAMA + "draftDsparkSidecar",
+LLAMA_DRAFT_MTP_SIDECAR: Final = _LLAMA + "draftMtpSidecar"
+LLAMA_DRAFT_DFLASH_SIDECAR: Final = _LLAMA + "draftDflashSidecar"
+LLAMA_DRAFT_DSPARK_SIDECAR: Final = _LLAMA + "draftDsparkSidecar"
+LLAMA_PREDICTION_HEADS: Final = (LLAMA_DRAFT_MTP, LLAMA_DRAFT_MTP_SIDECAR)
+LLAMA_DRAFT_SWITCHES: Final = (  # of which LM Studio allows one to be on
+    LLAMA_DRAFT_SIMPLE,
+    LLAMA_DRAFT_MTP,
+    LLAMA_DRAFT_MTP_SIDECAR,
+    LLAMA_DRAFT_DFLASH_SIDECAR,
+    LLAMA_DRAFT_DSPARK_SIDECAR,
 )
 
 PARALLEL_SESSIONS: Final = "llm.load.numParallelSessions"
+MLX_CACHE_QUANTIZATION: Final = "llm.load.mlx.kvCacheQuantization"  # {"enabled", "bits", …}

@@ -10,34 +10,52 @@ list is ordered and has at most one entry per key; what is not specd's stays whe
 - **MLX**: ``draftModel`` and ``numDraftTokensExact`` under ``operation``, and one parallel session
   under ``load``. LM Studio's default is four, for which the engine uses its batching path; that one
   not only does not speculate, it refuses every request that names a draft (mlx-engine:
-  ``load_model``, ``load_draft_model``). So a draft without it would break the user's chats.
-- **GGUF**: ``draftSimple`` with ``draftModel``, or the model's own ``draftMtp``, under ``load``;
-  exactly one way may be on. Before LM Studio ran llama.cpp as a server of its own, the draft stood
-  under ``operation`` as for MLX; the newer engine refuses it there, so specd does not write it
-  there, and takes it out when nothing is to draft.
+  ``load_model``, ``load_draft_model``). So a draft without it would break the user's chats. With a
+  quantized KV cache the engine takes one request at a time anyway, and nothing is written.
+- **GGUF**: one way of drafting under ``load``: ``draftSimple`` or a sidecar's switch with
+  ``draftModel``, or the model's own ``draftMtp``. Exactly one may be on, so a switch that is on for
+  another way is set to ``false``. With prediction heads llama.cpp is loaded for one request: with
+  more it was reported to mix their content. Before LM Studio ran llama.cpp as a server of its own,
+  the draft stood under ``operation`` as for MLX; the newer engine refuses it there, so specd does
+  not write it there.
 
-A draft is taken out by taking specd's keys out; the file and everything else in it stay. The number
-of sessions goes back to what it was, for those who answer several requests at once. Whose wish it
-is the file does not tell, so that has to be said (``WantedDraft.sessions_before``).
+What nothing desires any more goes back to what stood there before specd; what specd did not write
+stays, an explicit ``false`` too, since it keeps the engine from starting heads by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
-from specd.files.pointer import ABSENT, Absent, Edit, Json, Match, Pointer
+from specd.files.pointer import ABSENT, Edit, Json, Match, Pointer
 from specd.lmstudio import keys
 from specd.lmstudio.model import Model
-from specd.lmstudio.surface import Content, Problem, Target, Wanted, WantedDraft, Wish, mismatch
+from specd.lmstudio.surface import (
+    Content,
+    Desired,
+    DesiredDraft,
+    OwnedValues,
+    Problem,
+    Target,
+    Wish,
+    given_back,
+    mismatch,
+)
 
 NAME: Final = "model-defaults"
-SESSIONS: Final = keys.PARALLEL_SESSIONS
-"""What the number of requests that a main is loaded for is called in the journal."""
-
 ONE_AT_A_TIME: Final = 1
+_SCAFFOLD: Final[tuple[tuple[tuple[str, ...], Json], ...]] = (
+    (keys.PRESET, ""),
+    (keys.OPERATION_FIELDS, []),
+    (keys.LOAD_FIELDS, []),
+)
+"""What LM Studio writes into such a file even when nothing is set."""
+
+_Field: TypeAlias = "tuple[tuple[str, ...], str, Json]"
+"""(section, key, value) of an entry that specd keeps."""
 
 
 def config_path(home: Path, model: Model) -> Path:
@@ -45,132 +63,93 @@ def config_path(home: Path, model: Model) -> Path:
     return home.joinpath(keys.INTERNAL, keys.MODEL_DEFAULTS, *f"{model.identifier}.json".split("/"))
 
 
-def targets(wanted: Wanted) -> Iterator[Target]:
-    """The file of every wanted main."""
-    for each in wanted.drafts:
-        yield _target(wanted.home, each)
+def targets(desired: Desired) -> Iterator[Target]:
+    """The file of every main that a pair is about."""
+    for each in desired.drafts:
+        yield _target(desired.home, each)
 
 
-def _target(home: Path, wanted: WantedDraft) -> Target:
+def _target(home: Path, desired: DesiredDraft) -> Target:
+    path = config_path(home, desired.main)
     return Target(
-        NAME,
-        config_path(home, wanted.main),
-        lambda current: wishes(
-            home,
-            wanted.main,
-            wanted.draft,
-            wanted.draft_tokens,
-            current,
-            mtp=wanted.mtp,
-            why_none=wanted.why_none,
-            sessions_before=wanted.sessions_before,
-        ),
-        within=home,
+        NAME, path, lambda current, owned: wishes(path, desired, current, owned), within=home
     )
 
 
 def wishes(
-    home: Path,
-    main: Model,
-    draft: Model | None,
-    draft_tokens: int | None,
-    current: Content,
-    *,
-    mtp: bool = False,
-    why_none: str = "",
-    sessions_before: Json | Absent | None = None,
+    file: Path, desired: DesiredDraft, current: Content, owned: OwnedValues
 ) -> tuple[Wish, ...] | Problem:
-    """What the defaults of ``main`` should hold, given what they hold (``ABSENT``: no file).
+    """What ``file`` should hold, given its content (``ABSENT``: no file) and specd's values in it.
 
-    ``draft`` None takes specd's entries out, unless ``mtp`` asks a GGUF main to draft with its own
-    heads. ``draft_tokens`` None leaves the length as it stands. ``sessions_before`` takes the place
-    of specd's one session once nothing drafts.
+    With nothing that drafts, specd's values go back to what stood there before.
     """
-    file = config_path(home, main)
-    fields = list(_fields(main, draft, draft_tokens, mtp=mtp))
-    if draft is None and sessions_before is not None and read(current).parallel == ONE_AT_A_TIME:
-        fields.append((keys.LOAD_FIELDS, keys.PARALLEL_SESSIONS, sessions_before))
-    problem = _misfit(file, current, [(section, key) for section, key, _ in fields])
+    fields = tuple(_fields(desired, current, owned))
+    kept = {key for _, key, _ in fields} | {".".join(at) for at, _ in _SCAFFOLD}
+    given = {key: each for key, each in owned.items() if key not in kept}
+    places = [(section, key) for section, key, _ in fields]
+    problem = _misfit(
+        file, current, [*places, *((each.at[:2], key) for key, each in given.items())]
+    )
     if problem is not None:
         return problem
-    why = _why(main, draft, mtp=mtp, why_none=why_none)
     made = [
-        Wish(NAME, file, key, _edit(section, key, value), why) for section, key, value in fields
+        Wish(NAME, file, key, Edit((*section, Match("key", key), "value"), value), desired.why)
+        for section, key, value in fields
     ]
-    if current is ABSENT and any(wish.edit.value is not ABSENT for wish in made):
+    if current is ABSENT and made:
         return (*_scaffold(file), *made)
-    return tuple(made)
+    return (*made, *given_back(NAME, file, current, given, desired.why))
 
 
-def _fields(
-    main: Model, draft: Model | None, draft_tokens: int | None, *, mtp: bool
-) -> Iterable[tuple[tuple[str, ...], str, Json | Absent]]:
-    """(section, key, value) of everything specd keeps in the file."""
-    drafting = draft is not None
-    name: str | Absent = draft.identifier if draft is not None else ABSENT
-    # None means "as it is" while something drafts, and "out with it" once nothing does.
-    length: int | Absent | None = draft_tokens if drafting or mtp else ABSENT
-    if main.format == "gguf":
-        yield from _llama_fields(name, length, mtp=mtp)
+def _fields(desired: DesiredDraft, current: Content, owned: OwnedValues) -> Iterator[_Field]:
+    if desired.draft is None and not desired.mtp:
         return
-    yield keys.OPERATION_FIELDS, keys.DRAFT_MODEL, name
-    if length is not None:
-        yield keys.OPERATION_FIELDS, keys.DRAFT_TOKENS_EXACT, length
-    if drafting:
+    if desired.main.format == "gguf":
+        yield from _llama_fields(desired, current, owned)
+        return
+    if desired.draft is not None:
+        yield keys.OPERATION_FIELDS, keys.DRAFT_MODEL, desired.draft.identifier
+    if desired.draft_tokens is not None:
+        yield keys.OPERATION_FIELDS, keys.DRAFT_TOKENS_EXACT, desired.draft_tokens
+    if not _quantized_cache(current):
         yield keys.LOAD_FIELDS, keys.PARALLEL_SESSIONS, ONE_AT_A_TIME
 
 
-def _llama_fields(
-    name: str | Absent, length: int | Absent | None, *, mtp: bool
-) -> Iterable[tuple[tuple[str, ...], str, Json | Absent]]:
-    drafting = name is not ABSENT
+def _llama_fields(desired: DesiredDraft, current: Content, owned: OwnedValues) -> Iterator[_Field]:
     load = keys.LOAD_FIELDS
-    yield load, keys.LLAMA_DRAFT_MODEL, name
-    yield load, keys.LLAMA_DRAFT_SIMPLE, True if drafting else ABSENT
-    yield load, keys.LLAMA_DRAFT_MTP, True if mtp and not drafting else ABSENT
-    for sidecar in keys.LLAMA_DRAFT_SIDECARS:
-        yield load, sidecar, ABSENT
-    if length is not None:
-        yield load, keys.LLAMA_DRAFT_MAX_TOKENS, length
-    if not drafting and not mtp:
-        yield keys.OPERATION_FIELDS, keys.DRAFT_MODEL, ABSENT
-        yield keys.OPERATION_FIELDS, keys.MAX_TOKENS_TO_DRAFT, ABSENT
+    switch = keys.LLAMA_DRAFT_MTP if desired.draft is None else keys.LLAMA_DRAFT_SIMPLE
+    if desired.draft is not None:
+        yield load, keys.LLAMA_DRAFT_MODEL, desired.draft.identifier
+    yield load, switch, True
+    standing = _entries(current, load)
+    for other in keys.LLAMA_DRAFT_SWITCHES:
+        # One that specd switched on goes back to what it was; only the user's is set to false.
+        users = owned[other].back.value if other in owned else standing.get(other)
+        if other != switch and users is True:
+            yield load, other, False
+    if desired.draft_tokens is not None:
+        yield load, keys.LLAMA_DRAFT_MAX_TOKENS, desired.draft_tokens
+    if switch in keys.LLAMA_PREDICTION_HEADS:
+        yield load, keys.PARALLEL_SESSIONS, ONE_AT_A_TIME
 
 
-def _edit(section: tuple[str, ...], key: str, value: Json | Absent) -> Edit:
-    entry: Pointer = (*section, Match("key", key))
-    return Edit(entry, ABSENT) if value is ABSENT else Edit((*entry, "value"), value)
+def _quantized_cache(current: Content) -> bool:
+    cache = _entries(current, keys.LOAD_FIELDS).get(keys.MLX_CACHE_QUANTIZATION)
+    return isinstance(cache, dict) and cache.get("enabled") is True
 
 
 def _scaffold(file: Path) -> Iterator[Wish]:
-    """What LM Studio writes into such a file even when nothing is set."""
-    empty: tuple[tuple[tuple[str, ...], Json], ...] = (
-        (keys.PRESET, ""),
-        (keys.OPERATION_FIELDS, []),
-        (keys.LOAD_FIELDS, []),
-    )
-    for at, value in empty:
-        key = ".".join(at)
-        yield Wish(NAME, file, key, Edit(at, value), "a new file of LM Studio's shape")
+    for at, value in _SCAFFOLD:
+        yield Wish(NAME, file, ".".join(at), Edit(at, value), "a new file of LM Studio's shape")
 
 
-def _why(main: Model, draft: Model | None, *, mtp: bool, why_none: str) -> str:
-    if draft is not None:
-        return f"{draft.key} drafts for {main.key}"
-    if mtp:
-        return f"{main.key} drafts with its own prediction heads"
-    return f"nothing drafts for {main.key}" + (f": {why_none}" if why_none else "")
-
-
-def _misfit(
-    file: Path, current: Content, wanted: Iterable[tuple[tuple[str, ...], str]]
-) -> Problem | None:
+def _misfit(file: Path, current: Content, places: Sequence[tuple[Pointer, str]]) -> Problem | None:
     if current is ABSENT:
         return None
     if not isinstance(current, dict):
         return mismatch(file, "", current, "an object")
     for section in (keys.OPERATION_FIELDS, keys.LOAD_FIELDS):
-        mine = {key for at, key in wanted if at == section}
+        mine = {key for at, key in places if at == section}
         problem = _misfit_in(file, current, section, mine) if mine else None
         if problem is not None:
             return problem

@@ -3,10 +3,12 @@
 specd keeps at most three values there, and leaves every other byte alone:
 
 - ``settings_key`` of specd.toml (a dotted path; "" leaves it out): ``true`` while speculation is
-  wanted, ``false`` while it is not;
-- ``chat.visualizeSpeculativeDecoding``: as wanted, also while speculation is off, since it colours
-  the tokens of whatever draft a chat may have of its own;
-- ``userInterfaceComplexityLevel``: only ever raised, only when a level was asked for.
+  enabled. What it holds otherwise is not specd's business, so once speculation is switched off, or
+  the key is another one, what specd wrote goes back to what stood there before;
+- ``chat.visualizeSpeculativeDecoding``: as configured, also while speculation is off, since it
+  colours the tokens of whatever draft a chat may have of its own;
+- the interface level, only ever raised, only when one was asked for: ``developerMode`` where the
+  file has it, since it replaced the levels, else ``userInterfaceComplexityLevel``.
 
 A scalar of the wrong type where one of them belongs is replaced: the app reads it as broken anyway.
 A list or an object in its place, or anything but an object on the way to it, is not understood, and
@@ -16,16 +18,29 @@ stand in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from specd import config
 from specd.files.pointer import ABSENT, Edit, Json
 from specd.lmstudio import keys
-from specd.lmstudio.surface import Content, Problem, Target, Wanted, Wish, mismatch
+from specd.lmstudio.surface import (
+    Content,
+    Desired,
+    OwnedValues,
+    Problem,
+    Target,
+    Wish,
+    given_back,
+    mismatch,
+)
 
 NAME: Final = "settings"
+_LEVELS: Final = (keys.DEVELOPER_MODE, keys.UI_LEVEL)
+
+_Value: TypeAlias = tuple[tuple[str, ...], Json, str]
+"""(place, value, why) of a value that specd keeps."""
 
 
 def path(home: Path) -> Path:
@@ -33,21 +48,21 @@ def path(home: Path) -> Path:
     return home / keys.SETTINGS
 
 
-def targets(wanted: Wanted) -> Iterable[Target]:
+def targets(desired: Desired) -> Iterable[Target]:
     """The one file there is."""
     return (
         Target(
             NAME,
-            path(wanted.home),
-            lambda current: wishes(wanted.home, wanted.speculation, current),
+            path(desired.home),
+            lambda current, owned: wishes(desired.home, desired.speculation, current, owned),
         ),
     )
 
 
 def wishes(
-    home: Path, speculation: config.Speculation, current: Content
+    home: Path, speculation: config.Speculation, current: Content, owned: OwnedValues
 ) -> tuple[Wish, ...] | Problem:
-    """What settings.json should hold, given what it holds (``ABSENT``: there is none)."""
+    """What settings.json should hold, given its content (``ABSENT``: no file) and specd's own."""
     file = path(home)
     if current is ABSENT:
         return Problem(
@@ -57,32 +72,42 @@ def wishes(
         )
     if not isinstance(current, dict):
         return mismatch(file, "", current, "an object")
-    wanted = _wanted(speculation, current)
+    switch = tuple(speculation.settings_key.split(".")) if speculation.settings_key else ()
+    wanted = [*_wanted(speculation, switch), *_level(speculation, current, switch)]
     for at, _, _ in wanted:
         problem = _misfit(file, current, at)
         if problem is not None:
             return problem
-    return tuple(Wish(NAME, file, _dotted(at), Edit(at, value), why) for at, value, why in wanted)
+    # A level that is high enough, or is to be kept, stays as it is, whoever set it.
+    levels = [(at, current[at[0]], "specd.toml: ui_level") for at in _LEVELS if at[0] in current]
+    wanted += [each for each in levels if each[0] not in [at for at, _, _ in wanted]]
+    made = (Wish(NAME, file, _dotted(at), Edit(at, value), why) for at, value, why in wanted)
+    why = "specd.toml: settings_key" if speculation.enabled else "specd.toml: enabled = false"
+    kept = {_dotted(at) for at, _, _ in wanted}
+    given = {key: each for key, each in owned.items() if key not in kept}
+    return (*made, *given_back(NAME, file, current, given, why))
 
 
-def _wanted(
-    speculation: config.Speculation, current: dict[str, Json]
-) -> list[tuple[tuple[str, ...], Json, str]]:
-    switch = tuple(speculation.settings_key.split(".")) if speculation.settings_key else ()
-    wanted: list[tuple[tuple[str, ...], Json, str]] = []
-    if switch and switch != keys.VISUALIZE:
-        why = "speculation is wanted" if speculation.enabled else "speculation is switched off"
-        wanted.append((switch, speculation.enabled, f"{why} (specd.toml: enabled)"))
-    wanted.append((keys.VISUALIZE, speculation.visualize, "specd.toml: visualize"))
+def _wanted(speculation: config.Speculation, switch: tuple[str, ...]) -> Iterator[_Value]:
+    if switch and switch != keys.VISUALIZE and speculation.enabled:
+        yield switch, True, "specd.toml: settings_key, while speculation is enabled"
+    yield keys.VISUALIZE, speculation.visualize, "specd.toml: visualize"
+
+
+def _level(
+    speculation: config.Speculation, current: dict[str, Json], switch: tuple[str, ...]
+) -> Iterator[_Value]:
     level = speculation.ui_level
-    if level != "keep" and switch != keys.UI_LEVEL:
-        found = current.get(keys.UI_LEVEL[0])
-        high_enough = (
-            isinstance(found, int | float) and not isinstance(found, bool) and found >= level
-        )
-        if not high_enough:
-            wanted.append((keys.UI_LEVEL, level, "specd.toml: ui_level, the lowest wanted"))
-    return wanted
+    if level == "keep" or switch in _LEVELS:
+        return
+    why = "specd.toml: ui_level, the lowest wanted"
+    if keys.DEVELOPER_MODE[0] in current:
+        if level > 0 and current[keys.DEVELOPER_MODE[0]] is not True:
+            yield keys.DEVELOPER_MODE, True, why
+        return
+    found = current.get(keys.UI_LEVEL[0])
+    if isinstance(found, bool) or not isinstance(found, int | float) or found < level:
+        yield keys.UI_LEVEL, level, why
 
 
 def _misfit(file: Path, current: dict[str, Json], at: tuple[str, ...]) -> Problem | None:

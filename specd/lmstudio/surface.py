@@ -3,20 +3,23 @@
 Each surface is one plain module with the same two names:
 
 - ``NAME``: what it is called in the journal and the log;
-- ``targets(wanted)``: its files, each with a function from the file's current content to wishes.
+- ``targets(desired)``: its files, each with a function that returns the values it should hold.
 
-Surfaces are pure: they read no file, they are told what is in it. ``surfaces`` lists them.
+Surfaces are pure: they read no file. The content comes in, and with it the values in that file that
+are specd's (``Owned``): what specd no longer wants goes back to what stood there before, and a
+value that specd did not write is never taken out. ``surfaces`` lists the surfaces.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from specd import config
-from specd.files.pointer import ABSENT, Absent, Edit, Json
+from specd.files import jsonedit
+from specd.files.pointer import ABSENT, Absent, Edit, Json, Pointer
 from specd.lmstudio.model import Model
 
 
@@ -43,41 +46,58 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class WantedDraft:
-    """What should draft for ``main``: a model, its own ``mtp`` heads, or (neither) nothing.
+class Owned:
+    """A value that specd wrote: its place, the value written last, and the edit that undoes it."""
 
-    ``draft_tokens`` is the draft length, None to leave LM Studio's default. ``why_none`` is a
-    clause that tells why nothing should, for the journal; ``sessions_before`` how many requests the
-    main was loaded for before specd made it one, ABSENT for LM Studio's default, None where specd
-    did not.
+    at: Pointer
+    value: Json | Absent
+    back: Edit
+
+    @property
+    def is_back(self) -> bool:
+        """Whether the value written last is what stood there before specd."""
+        if self.value is ABSENT or self.back.value is ABSENT:
+            return self.value is self.back.value
+        return self.at == self.back.at and jsonedit.same(self.value, self.back.value)
+
+
+OwnedValues: TypeAlias = Mapping[str, Owned]
+"""The values in one file that are specd's, by the key of their ``Wish``."""
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredDraft:
+    """What should draft for ``main``: ``draft``, its own heads (``mtp``), or neither.
+
+    ``draft_tokens`` is the draft length, None for LM Studio's default. ``why`` is a clause for the
+    journal.
     """
 
     main: Model
     draft: Model | None
     draft_tokens: int | None = None
     mtp: bool = False
-    why_none: str = ""
-    sessions_before: Json | Absent | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Everything wanted of the files under one home."""
+class Desired:
+    """Everything desired of the files under one home."""
 
     home: Path
     speculation: config.Speculation
-    drafts: tuple[WantedDraft, ...] = ()
+    drafts: tuple[DesiredDraft, ...] = ()
 
 
 Content: TypeAlias = "Json | Absent"
 """A file's parsed content; ``ABSENT`` when there is no file."""
 
-WishesOf: TypeAlias = Callable[[Content], "tuple[Wish, ...] | Problem"]
+WishesOf: TypeAlias = Callable[[Content, OwnedValues], "tuple[Wish, ...] | Problem"]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One file of a surface, and what is wished of it given what it holds.
+    """One file of a surface, and the values it should hold, given its content and specd's own.
 
     ``within`` is a directory that no link may lead out of; None where the user's own link counts.
     """
@@ -93,8 +113,17 @@ class Surface(Protocol):
 
     NAME: str
 
-    def targets(self, wanted: Wanted) -> Iterable[Target]:
-        """Every file this surface wants something of."""
+    def targets(self, desired: Desired) -> Iterable[Target]:
+        """Every file in which this surface keeps values."""
+
+
+def given_back(
+    surface: str, path: Path, current: Content, owned: OwnedValues, why: str
+) -> Iterator[Wish]:
+    """The edits that undo what specd wrote, where the file still holds it."""
+    for key, each in owned.items():
+        if current is not ABSENT and jsonedit.same(jsonedit.value_at(current, each.at), each.value):
+            yield Wish(surface, path, key, each.back, why)
 
 
 def kind_of(value: Content) -> str:

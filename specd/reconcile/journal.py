@@ -25,13 +25,14 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from specd.files import jsonedit, private
-from specd.files.pointer import Absent
+from specd.files.pointer import Absent, Edit
+from specd.lmstudio.surface import Owned, OwnedValues
 from specd.reconcile import entry as entries_
 from specd.reconcile.entry import Change, Content, Entry, NewerJournal, Outcome, State
 from specd.reconcile.observe import read_file
@@ -66,6 +67,7 @@ class Journal:
         self._read_to = 0
         self._last = 0
         self._entries: dict[int, Entry] = {}
+        self._owned: dict[Path, OwnedValues] = {}
         self._unread_lines = 0
         self._contents: dict[str, tuple[int, int]] = {}  # by hash: offset and length of the line
         self._smallest = 0  # bytes that pruning left
@@ -227,18 +229,17 @@ class Journal:
             last = next(earlier, None)
         return last is not None and jsonedit.same(last.new, change.new)
 
-    def last_change(self, path: Path, key: str) -> Change | None:
-        """The newest write of a value that was not undone."""
+    def owned(self, path: Path) -> OwnedValues:
+        """The values in a file that specd wrote and that were not put back since."""
         with self._lock:
             self._refresh()
-            found = (
-                change
-                for entry in reversed(self._entries.values())
-                if entry.state == "written" and entry.path == path
-                for change in entry.changes
-                if change.key == key
-            )
-            return next(found, None)
+            if path not in self._owned:
+                self._owned[path] = _owned(
+                    each
+                    for each in self._entries.values()
+                    if each.state == "written" and each.path == path
+                )
+            return self._owned[path]
 
     @property
     def unread_lines(self) -> int:
@@ -355,6 +356,7 @@ class Journal:
         self._last = 0
         self._unread_lines = 0
         self._entries.clear()
+        self._owned.clear()
         self._contents.clear()
 
     def _take(self, said: Entry | Outcome | Content | None, start: int = 0, size: int = 0) -> None:
@@ -362,9 +364,11 @@ class Journal:
             self._contents[said.sha] = start, size
         elif isinstance(said, Entry):
             self._entries[said.id] = said
+            self._owned.pop(said.path, None)
             self._last = max(self._last, said.id)
         elif said is not None and said.id in self._entries:
             self._entries[said.id] = replace(self._entries[said.id], state=said.state)
+            self._owned.pop(self._entries[said.id].path, None)
 
     def _content(self, descriptor: int, named: str | None) -> bytes | None:
         """The content of that hash, None when it is not there, or not what it was."""
@@ -437,6 +441,18 @@ class Journal:
                 break
             kept[each.id] = each
         return [kept[number] for number in sorted(kept)]
+
+
+def _owned(written: Iterable[Entry]) -> OwnedValues:
+    owned: dict[str, Owned] = {}
+    for entry in written:
+        for change in entry.changes:
+            first = owned.get(change.key)
+            back = first.back if first is not None else Edit(change.at, change.old)
+            owned[change.key] = Owned(change.at, change.new, back)
+            if owned[change.key].is_back:
+                del owned[change.key]
+    return owned
 
 
 def _holds(intent: Entry) -> bool | None:

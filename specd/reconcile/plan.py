@@ -8,14 +8,14 @@ yesterday's bytes over today's.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
 from specd.files import jsonedit
 from specd.files.pointer import ABSENT, Absent, Edit, Json
-from specd.lmstudio.surface import Problem, Target, Wish
+from specd.lmstudio.surface import OwnedValues, Problem, Target, Wish
 from specd.reconcile.journal import Change
 from specd.reconcile.observe import FileSeen
 
@@ -65,14 +65,18 @@ def plan(
     targets: Iterable[Target],
     seen: Mapping[Path, FileSeen],
     held: AbstractSet[HeldKey] = frozenset(),
+    owned: Callable[[Path], OwnedValues] = lambda _: {},
 ) -> Plan:
-    """Compare what every target is to hold with what was seen there."""
+    """Compare what every target should hold with what was seen there.
+
+    ``owned`` returns the values in a file that specd wrote.
+    """
     edits: list[FileEdit] = []
     blocked: list[Blocked] = []
     kept: list[tuple[Path, Change]] = []
     for target in targets:
         file = seen[target.path]
-        made = _changes(target, file)
+        made = _changes(target, file, owned(target.path))
         if isinstance(made, Blocked):
             blocked.append(made)
             continue
@@ -88,10 +92,10 @@ def plan(
     return Plan(tuple(edits), tuple(blocked), tuple(kept))
 
 
-def _changes(target: Target, file: FileSeen) -> tuple[Change, ...] | Blocked:
+def _changes(target: Target, file: FileSeen, owned: OwnedValues) -> tuple[Change, ...] | Blocked:
     if file.problem is not None:
         return Blocked(file.path, target.surface, file.problem, file.unsettled)
-    wishes = target.wishes(file.document)
+    wishes = target.wishes(file.document, owned)
     if isinstance(wishes, Problem):
         return Blocked(file.path, target.surface, str(wishes), unsettled=False)
     return changes_between(file, wishes)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specd import config
-from specd.lmstudio import model_defaults, settings
+from specd.lmstudio import settings
 from specd.lmstudio.model import Model
-from specd.lmstudio.surface import Target, Wanted, WantedDraft
+from specd.lmstudio.surface import Desired, DesiredDraft, Target
 from specd.lmstudio.surfaces import SURFACES
 from specd.reconcile import contention
 from specd.reconcile.apply import Applied, apply
@@ -98,7 +98,7 @@ class Reconciler:
             self._observer.forget()
             self.patience.clear()
         self._want = want
-        self._targets = _targets(want, self._journal) if want else {}
+        self._targets = _targets(want) if want else {}
         for known in (
             self.blocked,
             self.failed,
@@ -144,7 +144,8 @@ class Reconciler:
             return Plan()
         wanted = self.paths if paths is None else paths
         looked = self._observer.look(wanted, None) if seen is None else seen
-        return plan([self._targets[path] for path in sorted(wanted)], looked, self._want.held)
+        targets = [self._targets[path] for path in sorted(wanted)]
+        return plan(targets, looked, self._want.held, self._journal.owned)
 
     def _remember(self, paths: Iterable[Path], made: Plan, now: float) -> None:
         for path in paths:
@@ -181,8 +182,6 @@ class Reconciler:
             self._failures.pop(path, None)
             if applied.journal_id is not None:
                 self.patience[path] = contention.wrote(self.patience[path], now)
-                if self._want and _about_sessions(applied):
-                    self._targets = _targets(self._want, self._journal)
         elif applied.conflict:
             self.patience[path] = contention.stormed(self.patience[path], now)
             self._again[path] = now + max(
@@ -207,28 +206,23 @@ class Reconciler:
                 yield path, until
 
 
-def _about_sessions(applied: Applied) -> bool:
-    return any(change.key == model_defaults.SESSIONS for change in applied.edit.changes)
-
-
-def _targets(want: Want, journal: Journal) -> dict[Path, Target]:
-    wanted = Wanted(
+def _targets(want: Want) -> dict[Path, Target]:
+    desired = Desired(
         want.home,
         want.speculation,
         tuple(
-            _wanted_draft(want.home, pair.main, pair, journal)
+            _draft(pair.main, pair)
             for pair in want.pairs
             if pair.main is not None and pair.state in ("wanted", "withdrawn")
         ),
     )
-    return {target.path: target for surface in SURFACES for target in surface.targets(wanted)}
+    return {target.path: target for surface in SURFACES for target in surface.targets(desired)}
 
 
-def _wanted_draft(home: Path, main: Model, pair: WantedPair, journal: Journal) -> WantedDraft:
+def _draft(main: Model, pair: WantedPair) -> DesiredDraft:
     if pair.state == "withdrawn":
-        file = model_defaults.config_path(home, main)
-        last = journal.last_change(file, model_defaults.SESSIONS)
-        ours = last is not None and last.new == model_defaults.ONE_AT_A_TIME
-        before = last.old if last is not None and ours else None
-        return WantedDraft(main, None, why_none=pair.why, sessions_before=before)
-    return WantedDraft(main, pair.draft, pair.draft_tokens, mtp=pair.mtp)
+        return DesiredDraft(main, None, why=f"nothing drafts for {main.key}: {pair.why}")
+    drafts = f"{pair.draft.key} drafts" if pair.draft else "its own heads draft"
+    return DesiredDraft(
+        main, pair.draft, pair.draft_tokens, mtp=pair.mtp, why=f"{drafts} for {main.key}"
+    )

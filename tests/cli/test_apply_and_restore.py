@@ -12,7 +12,7 @@ import pytest
 
 from specd import places
 from specd.cli import ask, main
-from tests.daemon import Sandbox, until
+from tests.daemon import Sandbox, switch, until
 
 from .conftest import DRAFT, MAIN
 
@@ -37,7 +37,7 @@ def test_diff_shows_what_apply_then_does_and_changes_nothing_itself(seed: Sandbo
     before = contents(seed)
     shown = seed.specd("diff")
     assert shown.returncode == 1
-    assert '+  "speculativeDecoding": true' in shown.stdout
+    assert '+    "speculativeDecoding": true' in shown.stdout
     assert '+        "value": "mlx-community/Josiefied-Qwen2.5-0.5B-abliterated"' in shown.stdout
     planned = as_json(seed, "diff")
     assert seed.specd("apply", "--dry-run").stdout == shown.stdout
@@ -81,10 +81,10 @@ def test_what_was_restored_is_left_alone_until_apply_asks_for_it(seed: Sandbox) 
     shown = seed.specd("diff")
     assert (shown.returncode, shown.stdout) == (0, "")
     assert shown.stderr.startswith("specd: left alone since you restored it: ")
-    assert " speculativeDecoding, " in shown.stderr
+    assert " configPresetInclusiveness.speculativeDecoding, " in shown.stderr
     assert shown.stderr.endswith("; `specd apply` sets it again\n")
     assert seed.specd("apply").returncode == 0
-    assert seed.read()["speculativeDecoding"] is True
+    assert switch(seed.read()) is True
 
 
 def test_a_broken_list_of_what_was_restored_is_kept_aside_and_nothing_is_written_over(
@@ -119,7 +119,7 @@ def test_a_pair_that_may_not_be_is_said_and_the_rest_is_done(seed: Sandbox) -> N
     done = seed.specd("apply")
     assert done.returncode == 1
     assert f"{DRAFT} ← {MAIN}-4bit" in done.stderr
-    assert seed.read()["speculativeDecoding"] is True
+    assert switch(seed.read()) is True
     assert not any(DEFAULTS in str(path) and "0.5B" in str(path) for path in contents(seed))
 
 
@@ -144,43 +144,46 @@ def test_a_dry_run_shows_what_was_restored_too_because_apply_sets_it_again(seed:
 def restored(seed: Sandbox) -> Sandbox:
     """A running daemon that leaves alone what the user took back."""
     seed.start()
-    until(lambda: seed.read().get("speculativeDecoding") is True, "the settings stand")
+    until(lambda: switch(seed.read()) is True, "the settings stand")
     until(lambda: seed.condition("PairsConfigured")["status"] == "true", "the pair stands", 60)
     assert seed.specd("restore", "--all").returncode == 0
-    assert "speculativeDecoding" in seed.status()["held"]
+    assert "configPresetInclusiveness.speculativeDecoding" in seed.status()["held"]
     return seed
 
 
 def test_apply_has_the_running_daemon_take_back_what_was_restored(restored: Sandbox) -> None:
     done = restored.specd("apply")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "settings.json: speculativeDecoding: (unset) → true (undo: specd restore " in done.stdout
+    assert (
+        "settings.json: configPresetInclusiveness.speculativeDecoding: (unset) → true ("
+        in done.stdout
+    )
     assert f"{PREFIX}.draftModel: " in done.stdout
     assert restored.status()["held"] == []
     # From now on it is kept again, without anybody's asking.
     document = restored.read()
-    del document["speculativeDecoding"]
+    del document["configPresetInclusiveness"]
     restored.settings.write_text(json.dumps(document))
-    until(lambda: restored.read().get("speculativeDecoding") is True, "it is kept again")
+    until(lambda: switch(restored.read()) is True, "it is kept again")
     assert restored.specd("apply").stdout == "nothing to change\n"
 
 
 def test_a_change_of_what_specd_toml_asks_for_releases_it_too(restored: Sandbox) -> None:
     assert restored.specd("config", "set", "agent.log_level", "debug").returncode == 0
-    assert "speculativeDecoding" in restored.status()["held"]
+    assert "configPresetInclusiveness.speculativeDecoding" in restored.status()["held"]
     assert restored.specd("config", "set", "speculation.visualize", "false").returncode == 0
-    until(lambda: restored.read().get("speculativeDecoding") is True, "it is set again")
+    until(lambda: switch(restored.read()) is True, "it is set again")
     until(lambda: restored.status()["held"] == [], "and nothing is held any more")
 
 
 def test_so_does_one_while_specd_was_not_running(restored: Sandbox) -> None:
     restored.stop()
     restored.start()
-    assert "speculativeDecoding" in restored.status()["held"]
+    assert "configPresetInclusiveness.speculativeDecoding" in restored.status()["held"]
     restored.stop()
     assert restored.specd("config", "set", "speculation.visualize", "false").returncode == 0
     restored.start()
-    until(lambda: restored.read().get("speculativeDecoding") is True, "it is set again")
+    until(lambda: switch(restored.read()) is True, "it is set again")
 
 
 def test_a_running_daemon_that_knows_no_such_write_says_so(restored: Sandbox) -> None:
@@ -221,5 +224,5 @@ def test_a_daemon_that_is_just_starting_is_waited_for(restored: Sandbox) -> None
         process.send_signal(signal.SIGCONT)
         done = undone.result(60)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "speculativeDecoding" in restored.status()["held"]
-    assert "speculativeDecoding" not in restored.read()
+    assert "configPresetInclusiveness.speculativeDecoding" in restored.status()["held"]
+    assert switch(restored.read()) is False

@@ -15,7 +15,7 @@ import pytest
 from specd.cli.look import checks
 from specd.cli.look.doctor import _shown
 from specd.lmstudio.models import models_dir
-from tests.daemon import Sandbox, until
+from tests.daemon import Sandbox, switch, until
 
 from .conftest import measured
 
@@ -226,10 +226,10 @@ def test_no_gain_is_put_down_to_the_benchmark(seed: Sandbox) -> None:
 def test_settings_that_do_not_stick_are_put_down_to_who_undoes_them(seed: Sandbox) -> None:
     seed.start()
     until(lambda: seed.condition("PairsConfigured")["status"] == "true", "the pair", 60)
-    off = json.dumps(seed.read() | {"speculativeDecoding": False})
+    off = json.dumps(seed.read() | {"configPresetInclusiveness": {}})
 
     def undone() -> bool:
-        if (seed.read() or {}).get("speculativeDecoding") is True:
+        if switch(seed.read()) is True:
             seed.settings.write_text(off)
         return bool(seed.condition("Uncontended")["status"] == "false")
 

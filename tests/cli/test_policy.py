@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Sandbox, until
+from tests.daemon import Sandbox, switch, until
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_broken_one_leaves_the_last_good_one_in_force(sandbox: Sandbox, policy
     put(policy, LOCKED)
     sandbox.save()
     sandbox.start()
-    until(lambda: (sandbox.read() or {}).get("speculativeDecoding") is True, "it is applied")
+    until(lambda: switch(sandbox.read()) is True, "it is applied")
     put(policy, "[speculation\n")
     until(lambda: sandbox.condition("ConfigValid")["status"] == "false", "the mistake is seen")
     assert str(policy) in sandbox.condition("ConfigValid")["message"]

@@ -41,7 +41,9 @@ def test_a_terminal_shows_what_is_done_as_it_is_done(sandbox: Sandbox) -> None:
     until(lambda: b"ready" in b"".join(shown), "it is shown")
     text = b"".join(shown).decode()
     assert text.startswith("specd works until Ctrl-C.")
-    assert "set speculativeDecoding: (unset) → true" in text.replace("\r\n          ", " ")
+    assert "set configPresetInclusiveness.speculativeDecoding: (unset) → true" in text.replace(
+        "\r\n          ", " "
+    )
     assert sandbox.stop() == 0
     reader.join(10)
     os.close(ours)

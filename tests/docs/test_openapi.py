@@ -148,7 +148,7 @@ def test_metrics_and_events_are_answered_as_described(described: OpenAPI, runnin
 
 
 def test_orders_are_answered_as_described(described: OpenAPI, running: Sandbox) -> None:
-    running.save(**(running.read() | {"speculativeDecoding": False}))
+    running.save(**(running.read() | {"configPresetInclusiveness": {}}))
     until(running.applied, "the drift is restored")
     _, content = check(described, running, "GET", "/v1/journal", query={"limit": 1})
     newest = json.loads(content)[0]["id"]

@@ -48,7 +48,7 @@ def test_without_a_home_it_waits_and_says_where_it_looked(sandbox: Sandbox):
         b'{"a": 1, "a": 2}',
         b'{"chat": [1, 2]}',
         b'{"chat": {"visualizeSpeculativeDecoding": {}}}',
-        b'{"speculativeDecoding": ["on"]}',
+        b'{"configPresetInclusiveness": {"speculativeDecoding": ["on"]}}',
         b'\xff\xfe{"a": 1}',
         b'{"n": NaN}',
     ],

@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from tests.daemon import switch
+
 from .conftest import Sandbox, until
 
 SETTINGS = {
@@ -33,7 +35,7 @@ def wanted(sandbox: Sandbox) -> bool:
     document = sandbox.read()
     return (
         document is not None
-        and document.get("speculativeDecoding") is True
+        and switch(document) is True
         and document["chat"]["visualizeSpeculativeDecoding"] is True
     )
 
@@ -151,7 +153,7 @@ def test_a_configuration_that_is_being_written_is_not_taken_for_an_empty_one(san
     sandbox.config.write_text(plain)
     save_in_place(sandbox, SETTINGS)
     sandbox.start()
-    until(lambda: sandbox.read()["speculativeDecoding"] is True, "the first reconcile")
+    until(lambda: switch(sandbox.read()) is True, "the first reconcile")
     with sandbox.config.open("w") as file:
         end = time.monotonic() + 0.5
         while time.monotonic() < end:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import SETTINGS, Sandbox, until
+from tests.daemon import SETTINGS, Sandbox, switch, until
 
 
 def namespaces() -> bool:
@@ -111,7 +111,7 @@ class Inside:
         return self.sandbox.read(self.settings)
 
     def holds_wanted(self) -> bool:
-        return bool((self.read() or {}).get("speculativeDecoding"))
+        return bool(switch(self.read()))
 
     def names(self) -> list[str]:
         return sorted(each.name for each in self.seen(self.mounted).iterdir())

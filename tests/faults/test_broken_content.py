@@ -17,7 +17,7 @@ from specd.reconcile.journal import Journal
 from specd.reconcile.reconciler import Reconciler, Want
 from specd.reconcile.stores import Stores
 from tests.conftest import Figures
-from tests.daemon import SETTINGS, Sandbox, until
+from tests.daemon import SETTINGS, Sandbox, switch, until
 
 SOUND = json.dumps(SETTINGS, indent=2, ensure_ascii=False).encode()
 CUTS = [SOUND[:length] for length in range(len(SOUND))]
@@ -51,7 +51,7 @@ ODD = [
 def wanted_stands(document: object) -> bool:
     return (
         isinstance(document, dict)
-        and document.get("speculativeDecoding") is True
+        and switch(document) is True
         and isinstance(document.get("chat"), dict)
         and document["chat"].get("visualizeSpeculativeDecoding") is True
     )
@@ -59,9 +59,11 @@ def wanted_stands(document: object) -> bool:
 
 def without_wanted(document: object) -> object:
     assert isinstance(document, dict)
-    chat = document.get("chat", {})
-    rest = {k: v for k, v in document.items() if k not in ("speculativeDecoding", "chat")}
-    return rest, {k: v for k, v in chat.items() if k != "visualizeSpeculativeDecoding"}
+    chat, presets = document.get("chat", {}), document.get("configPresetInclusiveness", {})
+    own = ("configPresetInclusiveness", "chat")
+    rest = {k: v for k, v in document.items() if k not in own}
+    presets = {k: v for k, v in presets.items() if k != "speculativeDecoding"}
+    return rest, presets, {k: v for k, v in chat.items() if k != "visualizeSpeculativeDecoding"}
 
 
 def test_settings_however_broken_are_restored_or_left_byte_for_byte(root: Path, figures: Figures):

@@ -19,7 +19,7 @@ from specd.reconcile.held import HeldKeys
 from specd.reconcile.journal import Journal
 from specd.reconcile.reconciler import Reconciler, Want
 from specd.reconcile.restore import restore_all
-from tests.daemon import SETTINGS, Sandbox, until
+from tests.daemon import SETTINGS, Sandbox, switch, until
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 EVIL = [
@@ -98,7 +98,7 @@ def test_no_link_is_followed_out_of_the_home(tmp_path: Path, home: Path, what: s
     assert "leads out of" in (refused[0].problem or "")
     assert refused[0].permanent
     assert outside(tmp_path) == before
-    assert json.loads((home / "settings.json").read_text())["speculativeDecoding"] is True
+    assert switch(json.loads((home / "settings.json").read_text())) is True
 
 
 def test_a_link_within_the_home_is_followed(tmp_path: Path, home: Path):
@@ -119,7 +119,7 @@ def test_the_settings_own_link_is_followed(tmp_path: Path, home: Path):
     (home / "settings.json").rename(dotfile)
     (home / "settings.json").symlink_to(dotfile)
     assert not [each for each in reconciler(tmp_path).run(None).applied if each.problem]
-    assert json.loads(dotfile.read_text())["speculativeDecoding"] is True
+    assert switch(json.loads(dotfile.read_text())) is True
 
 
 def test_taking_back_follows_no_link_that_was_put_there_since(tmp_path: Path, home: Path):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Figures
-from tests.daemon import SETTINGS, Sandbox, until
+from tests.daemon import SETTINGS, Sandbox, switch, until
 
 RATE = 200
 
@@ -93,7 +93,7 @@ def race(home: Path, figures: Figures, *, rounds: int, ways: str, specds: int) -
         )
         for n in range(specds)
     ]
-    until(lambda: json.loads(settings.read_bytes()).get("speculativeDecoding"), "they are at work")
+    until(lambda: switch(json.loads(settings.read_bytes())), "they are at work")
     said = json.loads(writer(settings, rounds, ways).communicate(timeout=300)[0])
     stop.touch()
     restored = [int(each.communicate(timeout=30)[0]) for each in restorers]
@@ -103,7 +103,7 @@ def race(home: Path, figures: Figures, *, rounds: int, ways: str, specds: int) -
     assert said["lost"] == 0
     assert (document["in place"], document["by rename"]) == (said["in place"], said["by rename"])
     assert updates == rounds
-    assert document["speculativeDecoding"] is True
+    assert switch(document) is True
     assert document["chat"]["visualizeSpeculativeDecoding"] is True
     assert sum(restored) > rounds / 100, "specd took part"
     assert [each.name for each in home.iterdir()] == ["settings.json"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from tests.conftest import Figures
-from tests.daemon import SETTINGS, Sandbox, until
+from tests.daemon import SETTINGS, Sandbox, switch, until
 
 TOKEN = "tOkEn-PlAnTeD-in-{}-0123456789"
 PLACES = (
@@ -167,9 +167,12 @@ def kept(sandbox: Sandbox) -> int:
 
 def test_a_value_that_specd_replaces_is_not_quoted_if_it_was_never_its_own(sandbox: Sandbox):
     # Somebody may have put a token where specd keeps a switch; it is journaled, and only there.
-    content = {**SETTINGS, "speculativeDecoding": PLANTED["settings"]}
+    content = {
+        **SETTINGS,
+        "configPresetInclusiveness": {"speculativeDecoding": PLANTED["settings"]},
+    }
     sandbox.settings.write_text(json.dumps(content))
     sandbox.start()
-    until(lambda: (sandbox.read() or {}).get("speculativeDecoding") is True, "it is replaced")
+    until(lambda: switch(sandbox.read()) is True, "it is replaced")
     assert (sandbox.state / "journal" / "entries.jsonl").stat().st_mode & 0o077 == 0
     assert STEM not in sandbox.said()

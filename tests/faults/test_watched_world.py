@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Figures
-from tests.daemon import SETTINGS, SHIFTED, Sandbox, customize, until
+from tests.daemon import SETTINGS, SHIFTED, Sandbox, customize, switch, until
 
 STORM_RATE = 1_000
 CONVERGED_S = 0.050
@@ -250,14 +250,14 @@ def test_parents_of_the_home_may_move(sandbox: Sandbox):
     sandbox.home.rename(sandbox.root / "outer" / "inner" / "lmstudio")
     settings = sandbox.root / "outer" / "inner" / "lmstudio" / "settings.json"
     settings.write_text(json.dumps(SETTINGS))
-    until(lambda: (sandbox.read(settings) or {}).get("speculativeDecoding"), "found")
+    until(lambda: switch(sandbox.read(settings)), "found")
     (sandbox.root / "outer").rename(sandbox.root / "away")
     until(lambda: sandbox.condition("HomeFound")["status"] == "false", "its parents are gone")
     (sandbox.root / "away" / "inner" / "lmstudio" / "settings.json").write_text(
         json.dumps(SETTINGS)
     )
     (sandbox.root / "away").rename(sandbox.root / "outer")
-    until(lambda: (sandbox.read(settings) or {}).get("speculativeDecoding"), "found again")
+    until(lambda: switch(sandbox.read(settings)), "found again")
 
 
 def test_the_home_may_be_replaced_by_a_symlink_to_another_one(sandbox: Sandbox):
@@ -386,9 +386,9 @@ def test_the_home_may_be_mounted_and_unmounted(sandbox: Sandbox):
 
     on("mount", "-t", "tmpfs", "none", str(sandbox.home))
     beneath.write_text(json.dumps(SETTINGS))
-    until(lambda: (sandbox.read(beneath) or {}).get("speculativeDecoding"), "the mounted one")
+    until(lambda: switch(sandbox.read(beneath)), "the mounted one")
     beneath.write_text(json.dumps({**SETTINGS, "again": 1}))
-    until(lambda: (sandbox.read(beneath) or {}).get("speculativeDecoding"), "is watched")
+    until(lambda: switch(sandbox.read(beneath)), "is watched")
     # A look at a file is enough to keep the kernel from it for a moment.
     unmount = [*inside, "umount", str(sandbox.home)]
     until(lambda: subprocess.run(unmount, check=False).returncode == 0, "it is unmounted")

@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specd.files import jsonedit
-from specd.files.pointer import ABSENT, Json
+from specd.files.pointer import ABSENT, Edit, Json
 from specd.lmstudio import model_defaults
 from specd.lmstudio.model import Model
 from specd.lmstudio.model_defaults import DraftDefaults
-from specd.lmstudio.surface import Problem
+from specd.lmstudio.surface import DesiredDraft, Owned, Problem
 
 HOME = Path("/home")
+PATH = HOME / "Qwen3-8B-4bit.json"
 DRAFT = "llm.prediction.speculativeDecoding.draftModel"
 EXACT = "llm.prediction.speculativeDecoding.numDraftTokensExact"
 MAXIMUM = "llm.prediction.speculativeDecoding.maxTokensToDraft"
@@ -46,6 +47,36 @@ GGUF_MAIN = model("someone/Qwen3-8B-GGUF/qwen3-8b-q4_k_m.gguf", "gguf")
 GGUF_SMALL = model("someone/Qwen3-0.6B-GGUF/qwen3-0.6b-q8_0.gguf", "gguf")
 
 
+class File:
+    """A main's file of defaults, and what specd wrote into it."""
+
+    def __init__(self, main: Model, content: bytes | None = None) -> None:
+        self.main = main
+        self.content = content
+        self.owned: dict[str, Owned] = {}
+
+    def drafts(
+        self, draft: Model | None = None, tokens: int | None = None, *, mtp: bool = False
+    ) -> bytes | None:
+        """Make it so, and return the content."""
+        current: Json | Any = ABSENT if self.content is None else jsonedit.parse(self.content)
+        desired = DesiredDraft(self.main, draft, tokens, mtp=mtp, why="a test")
+        made = model_defaults.wishes(PATH, desired, current, self.owned)
+        assert not isinstance(made, Problem), made
+        for wish in made:
+            at, new = wish.edit.at, wish.edit.value
+            old = ABSENT if current is ABSENT else jsonedit.value_at(current, at)
+            if not jsonedit.same(old, new):
+                first = self.owned.get(wish.key)
+                self.owned[wish.key] = Owned(at, new, first.back if first else Edit(at, old))
+        edits = [wish.edit for wish in made]
+        if self.content is not None:
+            self.content = jsonedit.edit(self.content, edits)
+        elif edits:
+            self.content = jsonedit.fresh(edits)
+        return self.content
+
+
 def apply(
     content: bytes | None,
     main: Model,
@@ -54,18 +85,11 @@ def apply(
     *,
     mtp: bool = False,
 ) -> bytes | None:
-    current: Json | Any = ABSENT if content is None else jsonedit.parse(content)
-    made = model_defaults.wishes(HOME, main, draft, tokens, current, mtp=mtp)
-    assert not isinstance(made, Problem), made
-    edits = [wish.edit for wish in made]
-    if content is not None:
-        return jsonedit.edit(content, edits)
-    kept = [edit for edit in edits if edit.value is not ABSENT]
-    return jsonedit.fresh(kept) if kept else None
+    return File(main, content).drafts(draft, tokens, mtp=mtp)
 
 
 def refused(document: Json) -> str:
-    made = model_defaults.wishes(HOME, MAIN, SMALL, 4, document)
+    made = model_defaults.wishes(PATH, DesiredDraft(MAIN, SMALL, 4), document, {})
     assert isinstance(made, Problem)
     return str(made)
 
@@ -104,11 +128,22 @@ def test_a_missing_file_is_made_in_the_shape_lm_studio_gives_it() -> None:
 
 
 def test_an_mlx_main_is_loaded_for_one_request_at_a_time_or_the_engine_would_refuse() -> None:
-    before = json.dumps({"load": {"fields": [{"key": PARALLEL, "value": 4}]}}).encode()
-    drafted = apply(before, MAIN, SMALL, 4)
-    assert fields(drafted, "load") == {PARALLEL: 1}
-    assert fields(apply(drafted, MAIN, None, None), "load") == {PARALLEL: 1}
-    assert fields(apply(before, MAIN, None, None), "load") == {PARALLEL: 4}
+    file = File(MAIN, json.dumps({"load": {"fields": [{"key": PARALLEL, "value": 4}]}}).encode())
+    assert fields(file.drafts(SMALL, 4), "load") == {PARALLEL: 1}
+    assert fields(file.drafts(None), "load") == {PARALLEL: 4}
+
+
+@pytest.mark.parametrize(("enabled", "parallel"), [(True, 4), (False, 1)])
+def test_with_a_quantized_cache_the_engine_takes_one_request_at_a_time_anyway(
+    enabled: bool, parallel: int
+) -> None:
+    cache = {"enabled": enabled, "bits": 8, "groupSize": 64, "quantizedStart": 5000}
+    load = [
+        {"key": PARALLEL, "value": 4},
+        {"key": "llm.load.mlx.kvCacheQuantization", "value": cache},
+    ]
+    made = apply(json.dumps({"load": {"fields": load}}).encode(), MAIN, SMALL, None)
+    assert fields(made, "load")[PARALLEL] == parallel
 
 
 def test_no_file_is_made_to_take_a_draft_out_of() -> None:
@@ -133,9 +168,13 @@ def test_entries_of_others_stay_where_they_are() -> None:
     assert after.endswith(b'"x": null}\n')
 
 
-def test_the_length_stays_as_it_is_when_none_is_asked_for() -> None:
-    before = apply(None, MAIN, SMALL, 7)
-    assert apply(before, MAIN, SMALL, None) == before
+def test_specds_length_goes_when_none_is_asked_for_and_the_users_stays() -> None:
+    file = File(MAIN)
+    alone = File(MAIN).drafts(SMALL)
+    assert fields(file.drafts(SMALL, 7), "operation")[EXACT] == 7
+    assert json.loads(file.drafts(SMALL) or b"") == json.loads(alone or b"")
+    users = json.dumps({"operation": {"fields": [{"key": EXACT, "value": 3}]}}).encode()
+    assert fields(apply(users, MAIN, SMALL, None), "operation")[EXACT] == 3
 
 
 def test_a_draft_taken_out_leaves_everything_else() -> None:
@@ -143,9 +182,9 @@ def test_a_draft_taken_out_leaves_everything_else() -> None:
         b'{"preset":"","operation":{"fields":[{"key":"llm.prediction.temperature","value":0.6}]},'
         b'"load":{"fields":[{"key":"llm.load.numParallelSessions","value":1}]}}'
     )
-    drafted = apply(before, MAIN, SMALL, 5)
-    assert drafted != before
-    assert apply(drafted, MAIN, None, None) == before
+    file = File(MAIN, before)
+    assert file.drafts(SMALL, 5) != before
+    assert file.drafts(None) == before
 
 
 def test_a_gguf_mains_draft_is_set_where_it_is_loaded() -> None:
@@ -158,25 +197,64 @@ def test_a_gguf_mains_draft_is_set_where_it_is_loaded() -> None:
     }
 
 
-def test_a_gguf_mains_older_keys_are_taken_out_only_when_nothing_is_to_draft() -> None:
+def test_the_older_keys_of_a_gguf_main_are_the_users() -> None:
     older = {"fields": [{"key": DRAFT, "value": "a/b"}, {"key": MAXIMUM, "value": 9}]}
     before = json.dumps({"operation": older}).encode()
-    assert fields(apply(before, GGUF_MAIN, GGUF_SMALL, 8), "operation") == {
-        DRAFT: "a/b",
-        MAXIMUM: 9,
-    }
-    assert fields(apply(before, GGUF_MAIN, None, None), "operation") == {}
+    expected = {DRAFT: "a/b", MAXIMUM: 9}
+    assert fields(apply(before, GGUF_MAIN, GGUF_SMALL, 8), "operation") == expected
+    assert apply(before, GGUF_MAIN, None, None) == before
 
 
 def test_exactly_one_way_of_drafting_is_on_for_a_gguf_main() -> None:
     sidecar = {"key": LLAMA + "draftMtpSidecar", "value": True}
     own = {"key": LLAMA + "draftMtp", "value": True}
-    before = json.dumps({"load": {"fields": [own, sidecar]}}).encode()
-    simple = fields(apply(before, GGUF_MAIN, GGUF_SMALL, 8), "load")
+    file = File(GGUF_MAIN, json.dumps({"load": {"fields": [own, sidecar]}}).encode())
+    before = file.content
+    simple = fields(file.drafts(GGUF_SMALL, 8), "load")
     assert [key for key, value in simple.items() if value is True] == [LLAMA + "draftSimple"]
-    heads = fields(apply(before, GGUF_MAIN, None, 3, mtp=True), "load")
-    assert heads == {LLAMA + "draftMtp": True, LLAMA + "draftMaxTokens": 3}
-    assert fields(apply(before, GGUF_MAIN, None, None), "load") == {}
+    assert simple[LLAMA + "draftMtp"] is False
+    heads = fields(file.drafts(None, 3, mtp=True), "load")
+    assert heads == {
+        LLAMA + "draftMtp": True,
+        LLAMA + "draftMtpSidecar": False,
+        LLAMA + "draftMaxTokens": 3,
+        PARALLEL: 1,
+    }
+    file.drafts(None)
+    assert file.content == before
+
+
+PUBLISHED = json.dumps(
+    {
+        "preset": "",
+        "operation": {"fields": []},
+        "load": {
+            "fields": [
+                {"key": PARALLEL, "value": 1},
+                {"key": LLAMA + "draftMtp", "value": False},
+                {"key": LLAMA + "draftSimple", "value": False},
+                {"key": LLAMA + "draftDflashSidecar", "value": True},
+                {"key": LLAMA + "draftModel", "value": "someone/DFlash-GGUF/dflash.gguf"},
+                {"key": LLAMA + "draftMaxTokens", "value": 4},
+            ]
+        },
+    },
+    indent=2,
+).encode()
+
+
+def test_a_sidecar_that_the_user_set_stays_when_nothing_is_to_draft() -> None:
+    assert apply(PUBLISHED, GGUF_MAIN, None, None) == PUBLISHED
+
+
+def test_a_draft_in_the_place_of_the_users_sidecar_gives_it_back() -> None:
+    file = File(GGUF_MAIN, PUBLISHED)
+    load = fields(file.drafts(GGUF_SMALL), "load")
+    assert load[LLAMA + "draftModel"] == GGUF_SMALL.identifier
+    assert [key for key, value in load.items() if value is True] == [LLAMA + "draftSimple"]
+    assert load[LLAMA + "draftMtp"] is False
+    assert load[LLAMA + "draftMaxTokens"] == 4
+    assert file.drafts(None) == PUBLISHED
 
 
 @pytest.mark.parametrize(
@@ -211,7 +289,8 @@ def test_what_others_keep_may_be_of_any_shape() -> None:
         "operation": {"fields": ["text", 7, None, {"key": 5}, {"key": "x", "value": [1]}, {}]},
         "load": {"fields": [], "x": 7},
     }
-    assert not isinstance(model_defaults.wishes(HOME, MAIN, SMALL, 4, odd), Problem)
+    desired = DesiredDraft(MAIN, SMALL, 4)
+    assert not isinstance(model_defaults.wishes(PATH, desired, odd, {}), Problem)
 
 
 def test_reading_back_says_what_was_written() -> None:
@@ -225,7 +304,7 @@ def test_reading_back_says_what_was_written() -> None:
     assert model_defaults.read(jsonedit.parse(made)) == DraftDefaults(GGUF_SMALL.identifier, 8)
     made = apply(None, GGUF_MAIN, None, 2, mtp=True)
     assert made is not None
-    assert model_defaults.read(jsonedit.parse(made)) == DraftDefaults(None, 2, mtp=True)
+    assert model_defaults.read(jsonedit.parse(made)) == DraftDefaults(None, 2, mtp=True, parallel=1)
 
 
 def test_reading_tells_for_how_many_requests_a_model_is_loaded() -> None:
@@ -256,7 +335,7 @@ def test_whatever_the_file_holds_it_is_either_reported_or_edited_so_that_it_hold
     document: Json,
 ) -> None:
     model_defaults.read(document)
-    made = model_defaults.wishes(HOME, MAIN, SMALL, 4, document)
+    made = model_defaults.wishes(PATH, DesiredDraft(MAIN, SMALL, 4), document, {})
     if isinstance(made, Problem):
         return
     after = jsonedit.edit(json.dumps(document).encode(), [wish.edit for wish in made])

@@ -8,9 +8,9 @@ import pytest
 
 from specd import config
 from specd.files import jsonedit
-from specd.files.pointer import ABSENT, Json
+from specd.files.pointer import ABSENT, Edit, Json
 from specd.lmstudio import settings
-from specd.lmstudio.surface import Problem, Wish
+from specd.lmstudio.surface import Owned, Problem, Wish
 from tests.lmstudio import homes
 
 HOME = Path("/home")
@@ -19,14 +19,18 @@ PLAIN: dict[str, Json] = {"chat": {}, "userInterfaceComplexityLevel": 1}
 
 def wished(current: Json, **speculation: Any) -> dict[str, Any]:
     speculation.setdefault("settings_key", "speculativeDecoding")
-    made = settings.wishes(HOME, config.Speculation(**speculation), current)
+    made = settings.wishes(HOME, config.Speculation(**speculation), current, {})
     assert not isinstance(made, Problem)
-    return {wish.key: wish.edit.value for wish in made}
+    return {
+        wish.key: wish.edit.value
+        for wish in made
+        if not jsonedit.same(jsonedit.value_at(current, wish.edit.at), wish.edit.value)
+    }
 
 
 def refused(current: Json | object, **speculation: Any) -> Problem:
     speculation.setdefault("settings_key", "speculativeDecoding")
-    made = settings.wishes(HOME, config.Speculation(**speculation), current)  # type: ignore[arg-type]
+    made = settings.wishes(HOME, config.Speculation(**speculation), current, {})  # type: ignore[arg-type]
     assert isinstance(made, Problem)
     return made
 
@@ -38,11 +42,45 @@ def test_the_switch_and_the_colours_are_wanted() -> None:
     }
 
 
-def test_switched_off_the_switch_says_so_and_the_colours_stay_as_wanted() -> None:
-    assert wished(PLAIN, enabled=False, visualize=True) == {
-        "speculativeDecoding": False,
-        "chat.visualizeSpeculativeDecoding": True,
+def test_switched_off_the_switch_is_the_users_and_the_colours_stay_as_wanted() -> None:
+    on: dict[str, Json] = {**PLAIN, "speculativeDecoding": True}
+    assert wished(on, enabled=False) == {"chat.visualizeSpeculativeDecoding": True}
+
+
+def test_by_default_it_is_the_one_that_published_settings_have() -> None:
+    published = {"configPresetInclusiveness": {"speculativeDecoding": False}}
+    made = settings.wishes(HOME, config.Speculation(visualize=False), published, {})
+    assert not isinstance(made, Problem)
+    assert {wish.key: wish.edit.value for wish in made} == {
+        "configPresetInclusiveness.speculativeDecoding": True,
+        "chat.visualizeSpeculativeDecoding": False,
     }
+
+
+@pytest.mark.parametrize(
+    ("now", "back"),
+    [
+        (config.Speculation(), {"speculativeDecoding"}),
+        (config.Speculation(enabled=False), {"speculativeDecoding"}),
+        (config.Speculation(settings_key="speculativeDecoding"), set()),
+    ],
+)
+@pytest.mark.parametrize("before", [ABSENT, False])
+def test_a_switch_that_an_earlier_specd_set_goes_back_where_it_is_not_wanted(
+    now: config.Speculation, back: set[str], before: Json | Any
+) -> None:
+    at = ("speculativeDecoding",)
+    owned = {
+        "speculativeDecoding": Owned(at, True, Edit(at, before)),
+        "userInterfaceComplexityLevel": Owned(at, 2, Edit(at, 1)),
+    }
+    made = settings.wishes(HOME, now, {"speculativeDecoding": True}, owned)
+    assert not isinstance(made, Problem)
+    assert {wish.key for wish in made if wish.edit.value is before} == back
+    # Changed since, it is the user's.
+    since = settings.wishes(HOME, now, {"speculativeDecoding": "x"}, owned)
+    assert not isinstance(since, Problem)
+    assert not {wish.key for wish in since if wish.edit.value is before}
 
 
 def test_the_switch_may_stand_anywhere_or_nowhere() -> None:
@@ -58,6 +96,19 @@ def test_the_switch_may_stand_anywhere_or_nowhere() -> None:
 def test_the_ui_level_is_only_ever_raised(found: Json, asked: int, wanted: int | None) -> None:
     document = {"userInterfaceComplexityLevel": found}
     assert wished(document, ui_level=asked).get("userInterfaceComplexityLevel") == wanted
+
+
+@pytest.mark.parametrize(
+    ("found", "asked", "wanted"),
+    [(False, 1, True), (None, 2, True), (True, 2, None), (False, 0, None), (False, "keep", None)],
+)
+@pytest.mark.parametrize("number", [0, 2])
+def test_developer_mode_takes_the_place_of_the_level(
+    found: Json, asked: Any, wanted: bool | None, number: int
+) -> None:
+    made = wished({"developerMode": found, "userInterfaceComplexityLevel": number}, ui_level=asked)
+    assert made.get("developerMode") is wanted
+    assert "userInterfaceComplexityLevel" not in made
 
 
 def test_a_ui_level_nobody_asked_for_is_kept() -> None:
@@ -113,15 +164,14 @@ def test_a_file_that_is_not_there_is_left_to_the_app() -> None:
 
 def test_the_edits_change_three_values_and_not_a_byte_more(home: Path) -> None:
     path = settings.path(home)
+    path.write_bytes(path.read_bytes().replace(b'"developerMode": true', b'"developerMode": false'))
     before = path.read_bytes()
-    speculation = config.Speculation(
-        settings_key="configPresetInclusiveness.speculativeDecoding", ui_level=2
-    )
-    after = _edited(before, settings.wishes(home, speculation, jsonedit.parse(before)))
+    speculation = config.Speculation(ui_level=2)
+    after = _edited(before, settings.wishes(home, speculation, jsonedit.parse(before), {}))
     expected = homes.settings(home)
     expected["configPresetInclusiveness"]["speculativeDecoding"] = True
     expected["chat"]["visualizeSpeculativeDecoding"] = True
-    expected["userInterfaceComplexityLevel"] = 2
+    expected["developerMode"] = True
     assert json.loads(after) == expected
     changed = [
         line
@@ -130,7 +180,7 @@ def test_the_edits_change_three_values_and_not_a_byte_more(home: Path) -> None:
         if old != new
     ]
     assert len(changed) == 6
-    again = settings.wishes(home, speculation, jsonedit.parse(after))
+    again = settings.wishes(home, speculation, jsonedit.parse(after), {})
     assert _edited(after, again) == after
 
 

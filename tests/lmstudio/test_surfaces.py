@@ -6,7 +6,7 @@ from specd import config
 from specd.files import jsonedit
 from specd.files.pointer import ABSENT, Absent, Json
 from specd.lmstudio.models import index
-from specd.lmstudio.surface import Problem, Wanted, WantedDraft
+from specd.lmstudio.surface import Desired, DesiredDraft, Problem
 from specd.lmstudio.surfaces import SURFACES
 from tests.lmstudio import homes
 
@@ -17,8 +17,8 @@ def content(path: Path) -> Json | Absent:
 
 def test_every_surface_says_what_it_wants_under_its_own_name(home: Path) -> None:
     installed = {model.identifier: model for model in index(home / "models").models}
-    pair = WantedDraft(installed[homes.SEED_MAIN], installed[homes.SEED_DRAFT], 4)
-    wanted = Wanted(home, config.Speculation(), (pair,))
+    pair = DesiredDraft(installed[homes.SEED_MAIN], installed[homes.SEED_DRAFT], 4, why="it drafts")
+    wanted = Desired(home, config.Speculation(), (pair,))
     targets = [(surface, target) for surface in SURFACES for target in surface.targets(wanted)]
     assert len({surface.NAME for surface in SURFACES}) == len(SURFACES)
     assert {target.path for _, target in targets} == {
@@ -26,7 +26,7 @@ def test_every_surface_says_what_it_wants_under_its_own_name(home: Path) -> None
         homes.defaults_path(home, homes.SEED_MAIN),
     }
     for surface, target in targets:
-        wishes = target.wishes(content(target.path))
+        wishes = target.wishes(content(target.path), {})
         assert not isinstance(wishes, Problem)
         assert wishes
         for wish in wishes:
@@ -37,19 +37,19 @@ def test_every_surface_says_what_it_wants_under_its_own_name(home: Path) -> None
 def test_what_was_applied_is_not_wished_for_differently(home: Path) -> None:
     installed = {model.identifier: model for model in index(home / "models").models}
     drafts = tuple(
-        WantedDraft(installed[main], draft, 3)
+        DesiredDraft(installed[main], draft, 3)
         for main, draft in (
             (homes.SEED_MAIN, installed[homes.SEED_DRAFT]),
             (homes.SEED_OTHERS[1], installed[homes.SEED_DRAFT]),
             (homes.SEED_OTHERS[0], None),
         )
     )
-    wanted = Wanted(home, config.Speculation(ui_level=2), drafts)
+    wanted = Desired(home, config.Speculation(ui_level=2), drafts)
     for _ in range(2):
         before = {path: path.read_bytes() for path in home.rglob("*.json")}
         for surface in SURFACES:
             for target in surface.targets(wanted):
-                wishes = target.wishes(content(target.path))
+                wishes = target.wishes(content(target.path), {})
                 assert not isinstance(wishes, Problem)
                 edits = [wish.edit for wish in wishes]
                 if target.path.exists():

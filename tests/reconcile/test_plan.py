@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from specd import config
 from specd.files import jsonedit
 from specd.files.pointer import ABSENT
-from specd.lmstudio.surface import Wanted, WantedDraft
+from specd.lmstudio.surface import Desired, DesiredDraft
 from specd.lmstudio.surfaces import SURFACES
 from specd.reconcile.observe import FileSeen
 from specd.reconcile.plan import Plan, plan, render, unified_diff
@@ -28,7 +28,7 @@ DEFAULTS = (
     / "mlx-community"
     / "Qwen3-8B-4bit.json"
 )
-WANTED = Wanted(HOME, config.Speculation(), (WantedDraft(MAIN, SMALL, 5),))
+WANTED = Desired(HOME, config.Speculation(), (DesiredDraft(MAIN, SMALL, 5),))
 
 
 def seen(path: Path, content: bytes | None) -> FileSeen:
@@ -41,7 +41,7 @@ def seen(path: Path, content: bytes | None) -> FileSeen:
 
 
 def made(
-    settings: bytes | None, defaults: bytes | None = None, wanted: Wanted = WANTED, **more: Any
+    settings: bytes | None, defaults: bytes | None = None, wanted: Desired = WANTED, **more: Any
 ) -> Plan:
     targets = [target for surface in SURFACES for target in surface.targets(wanted)]
     files = {SETTINGS: seen(SETTINGS, settings), DEFAULTS: seen(DEFAULTS, defaults)}
@@ -96,7 +96,7 @@ def test_what_the_user_took_back_is_named_and_left_alone():
     planned = made(b"{}", held=held)
     assert [change.key for _, change in planned.held] == ["chat.visualizeSpeculativeDecoding"]
     assert "chat" not in after(planned, SETTINGS)
-    assert after(planned, SETTINGS)["speculativeDecoding"] is True
+    assert after(planned, SETTINGS)["configPresetInclusiveness"]["speculativeDecoding"] is True
 
 
 def test_a_settings_file_the_app_has_not_made_yet_is_not_made_by_specd():
@@ -107,7 +107,7 @@ def test_a_settings_file_the_app_has_not_made_yet_is_not_made_by_specd():
 
 def test_a_diff_shows_the_one_line_that_changes():
     content = b'{\n  "a": 1,\n  "speculativeDecoding": false\n}\n'
-    quiet = Wanted(HOME, config.Speculation(visualize=False))
+    quiet = Desired(HOME, config.Speculation(visualize=False, settings_key="speculativeDecoding"))
     (edit,) = plan(
         [t for s in SURFACES for t in s.targets(quiet)],
         {
@@ -134,9 +134,10 @@ documents = st.recursive(
     max_leaves=12,
 )
 app_files = st.dictionaries(
-    st.sampled_from(["chat", "speculativeDecoding", "x", "language", "ünicode"]),
+    st.sampled_from(["chat", "configPresetInclusiveness", "x", "language", "ünicode"]),
     documents
-    | st.fixed_dictionaries({"visualizeSpeculativeDecoding": scalars, "fontSize": scalars}),
+    | st.fixed_dictionaries({"visualizeSpeculativeDecoding": scalars, "fontSize": scalars})
+    | st.fixed_dictionaries({"speculativeDecoding": scalars}),
     max_size=5,
 )
 
@@ -150,7 +151,7 @@ def test_applying_a_plan_leaves_nothing_to_plan_and_nothing_foreign_changed(docu
     edits = [edit for edit in planned.edits if edit.path == SETTINGS]
     if not edits:
         assert SETTINGS in [each.path for each in planned.blocked] or (
-            document.get("speculativeDecoding") is True
+            document["configPresetInclusiveness"]["speculativeDecoding"] is True
             and document["chat"]["visualizeSpeculativeDecoding"] is True
         )
         return
@@ -160,7 +161,9 @@ def test_applying_a_plan_leaves_nothing_to_plan_and_nothing_foreign_changed(docu
     assert SETTINGS not in [each.path for each in again.edits]
     result = json.loads(edit.after)
     foreign = {
-        key: value for key, value in document.items() if key not in ("chat", "speculativeDecoding")
+        key: value
+        for key, value in document.items()
+        if key not in ("chat", "configPresetInclusiveness")
     }
     assert {key: result[key] for key in foreign} == foreign
     if isinstance(document.get("chat"), dict):

@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from specd import config
-from specd.lmstudio import model_defaults
+from specd.lmstudio import keys, model_defaults
 from specd.lmstudio import settings as surface
 from specd.reconcile.apply import Applied
 from specd.reconcile.desired import WantedPair
@@ -136,7 +136,7 @@ def test_what_the_user_took_back_stays_so_until_it_is_released(reconciler: Recon
     reconciler.run(None)
     document = json.loads((home / "settings.json").read_bytes())
     assert document["chat"]["visualizeSpeculativeDecoding"] is False
-    assert document["speculativeDecoding"] is True
+    assert document["configPresetInclusiveness"]["speculativeDecoding"] is True
     reconciler.want(Want(home, config.Speculation(), ()))
     reconciler.run(None)
     document = json.loads((home / "settings.json").read_bytes())
@@ -166,7 +166,7 @@ def test_with_the_draft_goes_what_was_set_for_its_sake(
     reconciler: Reconciler, home: Path, before: int | None
 ):
     path = model_defaults.config_path(home, MAIN)
-    fields = [] if before is None else [{"key": model_defaults.SESSIONS, "value": before}]
+    fields = [] if before is None else [{"key": keys.PARALLEL_SESSIONS, "value": before}]
     document = {"preset": "", "operation": {"fields": []}, "load": {"fields": fields}}
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(document))
@@ -182,7 +182,7 @@ def test_with_the_draft_goes_what_was_set_for_its_sake(
     assert json.loads(path.read_bytes()) == document
     # Whoever sets it now means it.
     path.write_text(
-        json.dumps({**document, "load": {"fields": [{"key": model_defaults.SESSIONS, "value": 1}]}})
+        json.dumps({**document, "load": {"fields": [{"key": keys.PARALLEL_SESSIONS, "value": 1}]}})
     )
     assert not reconciler.run(None).applied
 

@@ -78,7 +78,7 @@ def test_it_asks_once_after_showing_all_it_will_do(user: User) -> None:
     assert "josiefied-qwen3-8b-abliterated-v1-4bit ←" in said
     for path in ("systemd/user/specd.service", "specd/specd.toml", "/state"):
         assert path in said
-    assert '+  "speculativeDecoding": true' in said
+    assert '+    "speculativeDecoding": true' in said
     assert said.endswith("nothing was written\n")
     assert files(user) == before
     assert user.service_pid() is None

@@ -21,6 +21,7 @@ from specd.cli.look import doctor
 from specd.cli.setup import install, service, uninstall
 from specd.service import launchd, systemd
 from specd.service.platforms import PLATFORMS, Platform
+from tests.daemon import switch
 
 State = Callable[[], dict[str, Any]]
 
@@ -77,7 +78,7 @@ def test_install_use_stop_and_uninstall(
     assert "visualizeSpeculativeDecoding" in told  # the diff, before anything was written
     status = ask.ask("GET", "/v1/status")
     assert status["pid"] == platform.pid()
-    until(lambda: json.loads((home / "settings.json").read_text()).get("speculativeDecoding"))
+    until(lambda: switch(json.loads((home / "settings.json").read_text())))
 
     # Again, as after an upgrade: nothing is proposed, the service is started afresh.
     assert run(install, "--yes") == 0
