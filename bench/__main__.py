@@ -18,6 +18,7 @@ from pathlib import Path
 from bench import (
     at_rest,
     commands,
+    coverage,
     drift,
     machine,
     report,
@@ -62,6 +63,7 @@ SECTIONS: dict[str, Callable[[Path, Size], Section]] = {
     ),
     "scale": lambda root, size: scale.measure(root, large=size.full),
     "verdicts": lambda root, size: verdicts.measure(root, large=size.full),
+    "coverage": lambda root, size: coverage.measure(root, trials=size.of(4_000, 100)),
     "tuning": lambda root, size: tuning.measure(root, large=size.full),
 }
 

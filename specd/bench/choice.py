@@ -4,7 +4,8 @@ One night's figures are not to overturn what many nights have shown. So the resu
 from the oldest on, and what stands changes only for a reason that is larger than the noise: a draft
 in use goes when it is surely below the wanted speed-up, one that was sent away comes back when it
 is clearly above it, and another draft or length takes over when it is better by more than a little.
-The same results always give the same choice, so nothing of it needs to be remembered.
+Only confirmed results count: real runs in several passes, hence with an interval. The same results
+always give the same choice, so nothing of it needs to be remembered.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from specd.bench.outcome import outcome
 from specd.bench.result import BenchResult
 from specd.config import Benchmark
 
@@ -26,13 +28,20 @@ TIE = 0.01
 class Choice:
     """The draft's name as in the results, None for no speculation; and the sentence why.
 
-    ``measured`` names the draft that the sentence is about.
+    ``confirmed`` says that real runs showed the gain: only then may specd write a draft that it
+    chose by itself. ``draft_tokens`` is None where no length is confirmed, and LM Studio's default
+    is to stay. ``measured`` names the draft that the sentence is about.
     """
 
     draft: str | None
-    draft_tokens: int
+    draft_tokens: int | None
     reason: str
     measured: str | None = None
+    confirmed: bool = False
+
+
+ONE_MORE_RUN = "one more run confirms it: `specd bench`"
+"""What is missing where a result is not confirmed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +60,14 @@ class _Standing:
 def decide(results: Sequence[BenchResult], wanted: Benchmark) -> Choice | None:
     """The best of several drafts for one main, from all their results, oldest first.
 
-    None without any result that real runs confirm.
+    None without any result.
     """
     standing = _Standing({}, {}, None, 0)
     for result in results:
-        if result.best.measured_speedup is not None:
+        if _confirmed(result):
             standing = _after(standing, result, wanted.min_speedup)
     if not standing.latest:
-        return None
+        return _unconfirmed(results)
     if standing.draft is not None:
         measured = _speedup(standing.latest[standing.draft])
         return Choice(
@@ -66,21 +75,37 @@ def decide(results: Sequence[BenchResult], wanted: Benchmark) -> Choice | None:
             standing.draft_tokens,
             f"measured {measured:.2f}× with {standing.draft_tokens} draft tokens",
             standing.draft,
+            confirmed=True,
         )
     best = _fastest(standing.latest)
     return _without_gain(best, wanted)
 
 
+def _confirmed(result: BenchResult) -> bool:
+    """Whether real runs say something of the pair: a gain, a loss, or other text."""
+    return result.best.interval is not None or result.other_text > 0
+
+
+def _unconfirmed(results: Sequence[BenchResult]) -> Choice | None:
+    latest = {each.draft: each for each in results}
+    if not latest:
+        return None
+    best = max(latest.values(), key=lambda each: each.best.predicted_speedup)
+    return Choice(best.draft, None, f"{outcome(best).words}; {ONE_MORE_RUN}", best.draft)
+
+
 def _without_gain(best: BenchResult, wanted: Benchmark) -> Choice:
     why = f"the best draft, {best.draft}, {_shortfall(best, wanted)}"
-    if wanted.on_slower == "disable":
-        return Choice(None, 0, f"taken out: {why}", best.draft)
-    length = best.best.tried or _fastest_length(best)
-    return Choice(best.draft, length, f'kept as on_slower is "warn": {why}', best.draft)
+    if wanted.on_slower == "disable" or best.other_text:
+        return Choice(None, None, f"taken out: {why}", best.draft)
+    return Choice(best.draft, None, f'kept as on_slower is "warn": {why}', best.draft)
 
 
 def _shortfall(result: BenchResult, wanted: Benchmark) -> str:
     """Why a draft does not pay, in words that follow its name."""
+    if result.other_text:
+        answers = f"{result.other_text} answer{'s'[: result.other_text != 1]}"
+        return f"changes what the main says: {answers} differ beyond rounding"
     measured = f"was measured {_speedup(result):.2f}×"
     if result.best.interval is not None and result.best.interval[0] <= 1:
         low, high = result.best.interval
@@ -109,6 +134,8 @@ def _after(before: _Standing, result: BenchResult, wanted: float) -> _Standing:
 
 def _pays(result: BenchResult, wanted: float, *, before: bool | None) -> bool:
     """Whether a draft is worth its while, given whether it was so far; None for a new one."""
+    if result.other_text:
+        return False
     measured = _speedup(result)
     low, high = result.best.interval or (measured, measured)
     if before:
@@ -118,7 +145,8 @@ def _pays(result: BenchResult, wanted: float, *, before: bool | None) -> bool:
 
 
 def _fastest(latest: Mapping[str, BenchResult]) -> BenchResult:
-    """The fastest draft; of those that tie, the smallest."""
+    """The fastest draft that keeps the text; of those that tie, the smallest."""
+    latest = {name: each for name, each in latest.items() if not each.other_text} or latest
     most = max(_speedup(each) for each in latest.values())
     tied = [each for each in latest.values() if _speedup(each) >= most * (1 - TIE)]
     return min(tied, key=lambda each: (each.draft_bytes, -_speedup(each)))
@@ -130,11 +158,6 @@ def _length(result: BenchResult, standing: int) -> int:
     best = result.best.draft_tokens or standing
     enough = promised.get(best, 0.0) / (1 + HYSTERESIS)
     return standing if promised.get(standing, 0.0) >= enough else best
-
-
-def _fastest_length(result: BenchResult) -> int:
-    drafting = [each for each in result.lengths if each.draft_tokens > 0]
-    return max(drafting, key=lambda each: (each.predicted_tps, -each.draft_tokens)).draft_tokens
 
 
 def _speedup(result: BenchResult) -> float:

@@ -82,8 +82,9 @@ class BenchResult:
 
     ``tps_by_class`` are the predicted tokens/s of every length of ``lengths``, for each class of
     prompts by itself; ``costs`` the curves behind the predictions (``costs.to_json``), ``sampled``
-    the acceptance at a temperature (``sampling.Sampled``). ``near_ties`` counts, in
-    answers that came out otherwise with a draft, the tokens that rounding may decide.
+    the acceptance at a temperature (``sampling.Sampled``). Of the answers that came out otherwise
+    with a draft, ``near_ties`` parted where rounding decides between two tokens, and ``other_text``
+    did not: the draft changes the text.
     """
 
     main: str
@@ -103,6 +104,7 @@ class BenchResult:
     costs: dict[str, Any] = field(default_factory=dict)
     sampled: dict[str, float] = field(default_factory=dict)
     near_ties: int = 0
+    other_text: int = 0
     draft_bytes: int = 0
 
     @property

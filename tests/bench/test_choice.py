@@ -61,14 +61,31 @@ def decided(*nights: BenchResult, wanted: Benchmark = DISABLE) -> Choice:
     return found
 
 
-def test_without_a_confirmed_result_there_is_no_choice() -> None:
+def test_without_a_result_there_is_no_choice() -> None:
     assert choice.decide([], WARN) is None
-    assert choice.decide([night(None)], WARN) is None
+
+
+def test_what_was_not_confirmed_has_no_length_and_says_what_is_missing() -> None:
+    once = night(1.67, length=11)
+    once = replace(once, best=replace(once.best, interval=None))
+    for unconfirmed in (once, night(None, length=11)):
+        found = decided(unconfirmed)
+        assert (found.draft, found.draft_tokens, found.confirmed) == ("small", None, False)
+        assert "not confirmed" in found.reason
+        assert found.reason.endswith("one more run confirms it: `specd bench`")
+    assert "1.67×" in decided(once).reason
+
+
+def test_a_draft_that_changes_the_text_is_taken_out_however_fast() -> None:
+    found = decided(replace(night(1.8), other_text=2, text_equal=False), wanted=WARN)
+    assert (found.draft, found.confirmed) == (None, False)
+    assert "changes what the main says: 2 answers differ beyond rounding" in found.reason
+    assert decided(replace(night(1.8), other_text=1), night(1.2, draft="other")).draft == "other"
 
 
 def test_a_draft_that_pays_is_chosen_with_its_length() -> None:
     found = decided(night(1.4, length=5))
-    assert (found.draft, found.draft_tokens) == ("small", 5)
+    assert (found.draft, found.draft_tokens, found.confirmed) == ("small", 5, True)
     assert "1.40×" in found.reason
 
 
@@ -91,7 +108,7 @@ def test_a_new_draft_must_surely_gain_and_reach_the_wanted_speedup(
 
 def test_and_is_kept_with_the_reason_where_the_user_wants_that() -> None:
     found = decided(night(0.8, length=3), wanted=WARN)
-    assert (found.draft, found.draft_tokens) == ("small", 3)
+    assert (found.draft, found.draft_tokens, found.confirmed) == ("small", None, False)
     assert found.reason.startswith('kept as on_slower is "warn": the best draft, small, was measur')
 
 
@@ -177,12 +194,6 @@ def test_whatever_was_measured_there_is_a_choice_that_can_be_written(
     results = [night(speedup, draft=draft, length=length) for speedup, draft, length in nights]
     for wanted in (WARN, DISABLE):
         found = decided(*results, wanted=wanted)
-        assert (found.draft is None) == (found.draft_tokens == 0)
+        assert found.confirmed == (found.draft_tokens is not None)
         assert found.draft is not None or wanted is DISABLE
         assert found.reason
-
-
-def test_an_old_result_that_does_not_tell_what_was_tried_still_has_a_length() -> None:
-    old = night(0.8, promised={3: 19.0, 7: 12.0})
-    found = decided(replace(old, best=replace(old.best, tried=None)), wanted=WARN)
-    assert found.draft_tokens == 3
