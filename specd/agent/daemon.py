@@ -44,8 +44,8 @@ from specd.reconcile.plan import unified_diff
 from specd.reconcile.reconciler import Pass, Reconciler, Want
 from specd.reconcile.restore import restore, restore_all
 from specd.reconcile.stores import Stores
-from specd.tokenizer import others
 from specd.tokenizer.report import to_json
+from specd.tokenizer.verdict import with_cache
 
 if TYPE_CHECKING:
     from specd.agent.api import Api
@@ -683,7 +683,7 @@ class Daemon:
             pair = [names.resolve(each, self._world.models) for each in (main, draft)]
             verdict = self._stores.verdicts.lookup(*pair)
             if verdict is not None:
-                verdict = others.with_cache(verdict, pair[0], pair[1], self._world.opinion)
+                verdict = with_cache(verdict, pair[0], pair[1], self._world.opinion)
         return {
             "config": str(self._config_path),
             "home": str(self._home.path) if isinstance(self._home, Home) else None,

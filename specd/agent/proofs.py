@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from specd.agent.events import Level, Say
 from specd.agent.jobs import Jobs
 from specd.agent.sight import Sight
 from specd.bench import preconditions
+from specd.lmstudio.model import Model
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.stores import COMPARING, Stores, proof_limits
 
@@ -73,17 +74,16 @@ class Proofs:
             "verdicts",
             self._stores.verdict_request(fresh),
             limits=COMPARING,
-            then=self._learn_verdicts,
+            then=lambda _: self._learn_verdicts(fresh),
             failed=lambda why: self._say("error", f"the tokenizers could not be compared: {why}"),
         )
 
-    def _learn_verdicts(self, result: dict[str, Any]) -> None:
-        for verdict in result["verdicts"]:
-            self._say(
-                "info",
-                f"{verdict['main']} ← {verdict['draft']}: {verdict['verdict']}",
-                reason=verdict["reasons"][0] if verdict["reasons"] else None,
-            )
+    def _learn_verdicts(self, compared: Sequence[tuple[Model, Model]]) -> None:
+        for main, draft in compared:
+            verdict = self._stores.verdicts.lookup(main, draft)
+            if verdict is not None:
+                said = f"{main.key} ← {draft.key}: {verdict.kind}"
+                self._say("info", said, reason=next(iter(verdict.reasons), None))
         self._learnt()
         self.prove()
 

@@ -17,14 +17,13 @@ class Circumstances:
     """What is known of a pair. None: it is not.
 
     ``parallel`` is how many requests the loaded main serves at once, ``weights`` the bytes of both
-    models' weights, ``memory`` the machine's; ``dropped`` is why LM Studio's MLX engine drops the
-    draft.
+    models' weights, ``memory`` the machine's; ``refused`` is why the engine refuses the pair.
     """
 
     parallel: int | None = None
     vision: bool = False
     formats: tuple[str, str] | None = None
-    dropped: str | None = None
+    refused: str | None = None
     weights: int | None = None
     memory: int | None = None
     draft_problem: str | None = None
@@ -44,8 +43,8 @@ def causes(known: Circumstances) -> tuple[str, ...]:
         found.append(f"the main is {known.formats[0]} and the draft {known.formats[1]}")
     if known.draft_problem:
         found.append(f"the draft cannot be loaded: {known.draft_problem}")
-    if known.dropped:
-        found.append(f"LM Studio's MLX engine drops the draft, as {known.dropped}")
+    if known.refused:
+        found.append(known.refused)
     if known.weights is not None and known.memory and known.weights > GUARDED * known.memory:
         found.append(
             f"LM Studio's memory guard-rail may have refused the draft: both need "

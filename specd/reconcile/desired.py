@@ -233,11 +233,5 @@ def _no_draft(main: Model, candidates: Sequence[Model], verdicts: dict[str, Verd
         )
     first = candidates[0]
     found = verdicts[first.identifier]
-    reason = f" ({first.key}: {_objection(found)})" if found else ""
+    reason = f" ({first.key}: {found.reasons[0]})" if found else ""
     return f"none of {len(candidates)} smaller models may draft for {main.key}{reason}"
-
-
-def _objection(found: Verdict) -> str:
-    return (
-        f"LM Studio's MLX engine drops it: {found.dropped}" if found.dropped else found.reasons[0]
-    )

@@ -151,7 +151,11 @@ def circumstances(
         weights=main.size_bytes + draft.size_bytes,
         memory=memory,
         draft_problem=draft.problem,
-        dropped=verdict.dropped if verdict is not None else None,
+        refused=(
+            verdict.engine.why
+            if verdict is not None and verdict.engine is not None and verdict.engine.objects
+            else None
+        ),
     )
 
 

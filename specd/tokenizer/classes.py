@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from specd.lmstudio.model import Model
-from specd.tokenizer import engine
-from specd.tokenizer.engine import Trimmable
-from specd.tokenizer.store import Known
+from specd.tokenizer import eligible
+from specd.tokenizer.engines import llama_cpp, mlx
+from specd.tokenizer.engines.mlx import Built
+from specd.tokenizer.store import Kinds, Known
 from specd.tokenizer.suggest import LARGEST_SHARE
-from specd.tokenizer.verdict import VerdictKind
+from specd.tokenizer.verdict import FITTING, VerdictKind
 
 SUGGESTED: Final = 3
 
-Kinds: TypeAlias = Mapping[tuple[str, str], VerdictKind]
+Compared: TypeAlias = Mapping[tuple[str, str], Kinds]
 """Verdicts by the digests of main and draft."""
 
 
@@ -55,71 +56,90 @@ class Suggestion:
 class Overview:
     """Every class, what each says of each, every main's drafts, and what could not be read.
 
-    ``class_of`` maps a model's identifier to its class's digest, ``caches`` to what mlx-lm says of
-    its KV cache, where it was asked.
+    ``class_of`` maps a model's identifier to its class's digest, ``built`` to what mlx-lm builds
+    for it, where it was asked.
     """
 
     classes: tuple[Class, ...]
-    kinds: Kinds
+    kinds: Compared
     suggestions: tuple[Suggestion, ...]
     unknown: tuple[tuple[Model, str], ...]
     class_of: Mapping[str, str]
-    caches: Mapping[str, Trimmable]
+    built: Mapping[str, Built]
 
 
 def overview(
     models: Sequence[Model],
     known: Mapping[str, Known],
-    kinds: Kinds,
-    caches: Mapping[str, Trimmable],
+    kinds: Compared,
+    built: Mapping[str, Built],
 ) -> Overview:
     """What the models are to each other.
 
-    ``known`` maps a model's identifier to what was read of it, ``caches`` to what mlx-lm says of
-    its KV cache, where it was asked.
+    ``known`` maps a model's identifier to what was read of it, ``built`` to what mlx-lm builds for
+    it, where it was asked.
     """
     told = {model.identifier: known.get(model.identifier) for model in models}
     unknown = [(model, why) for model in models if (why := _why_unknown(model, told))]
     left_out = {model.identifier for model, _ in unknown}
     readable = [model for model in models if model.identifier not in left_out]
     classes = _classes(readable, told)
-    drafts = _drafts(classes)
+    drafts = _drafts(classes, built)
     suggestions = tuple(
-        _suggest(model, each, classes, drafts, kinds, caches.get(model.identifier))
+        _suggest(model, each, classes, drafts, kinds, built)
         for each in classes
         for model in each.models
         if model.kind in ("llm", "vlm")
     )
     ordered = sorted(suggestions, key=lambda s: (not s.drafts, -s.main.size_bytes, s.main.key))
     class_of = {model.identifier: each.digest for each in classes for model in each.models}
-    return Overview(classes, kinds, tuple(ordered), tuple(unknown), class_of, caches)
+    return Overview(classes, kinds, tuple(ordered), tuple(unknown), class_of, built)
 
 
 def kind_of(main: Model, draft: Model, found: Overview) -> VerdictKind:
     """The verdict on one pair."""
-    if any(engine.unusable(model) for model in (main, draft)):
+    if any(eligible.unusable(model) for model in (main, draft)):
         return "unknown"
-    if engine.hopeless(main, draft) is not None:
+    if eligible.hopeless(main, draft) is not None:
         return "unsupported"
     where = found.class_of
     if main.identifier not in where or draft.identifier not in where:
         return "unknown"
-    kind = found.kinds.get((where[main.identifier], where[draft.identifier]), "unknown")
-    refused = engine.refusal(main, found.caches.get(main.identifier)) is not None
-    return "unsupported" if refused and kind in ("identical", "compatible") else kind
+    kind = _kind(found.kinds, where[main.identifier], where[draft.identifier], main)
+    refused = _refuses_main(main, found.built) or _never_drafts(draft, found.built)
+    return "unsupported" if refused and kind in FITTING else kind
+
+
+def _kind(kinds: Compared, main: str, draft: str, of: Model) -> VerdictKind:
+    """The verdict on two tokenizers in the engine that runs ``of``."""
+    known = kinds.get((main, draft))
+    if known is None:
+        return "unknown"
+    return known.mlx if of.format == "mlx" else known.gguf
+
+
+def _refuses_main(main: Model, built: Mapping[str, Built]) -> str | None:
+    return mlx.refuses_main(main, built.get(main.identifier)) if main.format == "mlx" else None
+
+
+def _never_drafts(draft: Model, built: Mapping[str, Built]) -> bool:
+    if draft.format == "gguf":
+        return llama_cpp.drafter(draft.architecture)
+    made = built.get(draft.identifier)
+    return mlx.drafter(draft.architecture) or (made is not None and made.loads is False)
 
 
 def _why_unknown(model: Model, told: Mapping[str, Known | None]) -> str | None:
-    why = engine.unusable(model)
+    why = eligible.unusable(model)
     if why is not None or model.kind in ("embedding", "mmproj", "adapter"):
-        return why or f"it is {_kind(model)}, which neither drafts nor is drafted for"
+        return why or f"it is {_what(model)}, which neither drafts nor is drafted for"
     known = told[model.identifier]
     if known is None:
         return "its files changed while they were being read"
     return known.problem if known.digest is None else None
 
 
-def _kind(model: Model) -> str:
+def _what(model: Model) -> str:
     return {"embedding": "an embedding model", "mmproj": "a projector"}.get(
         model.kind, "an adapter"
     )
@@ -162,12 +182,12 @@ class _Sorted:
     models: tuple[Model, ...]
 
 
-def _drafts(classes: Iterable[Class]) -> dict[tuple[str, str], _Sorted]:
+def _drafts(classes: Iterable[Class], built: Mapping[str, Built]) -> dict[tuple[str, str], _Sorted]:
     """By class and format."""
     found: dict[tuple[str, str], list[Model]] = defaultdict(list)
     for each in classes:
         for model in each.models:
-            if model.kind == "llm" and model.size_bytes > 0:
+            if model.kind == "llm" and model.size_bytes > 0 and not _never_drafts(model, built):
                 found[each.digest, model.format].append(model)
     return {
         key: _Sorted(tuple(m.size_bytes for m in members), tuple(members))
@@ -183,18 +203,18 @@ def _suggest(
     mine: Class,
     classes: Iterable[Class],
     drafts: Mapping[tuple[str, str], _Sorted],
-    kinds: Kinds,
-    cache: Trimmable | None,
+    kinds: Compared,
+    built: Mapping[str, Built],
 ) -> Suggestion:
-    why = engine.refusal(main, cache)
+    why = _refuses_main(main, built)
     if why is not None:
         return Suggestion(main, (), 0, why)
     usable = 0
     found: list[tuple[Model, VerdictKind]] = []
     for each in classes:
-        kind = kinds.get((mine.digest, each.digest), "unknown")
+        kind = _kind(kinds, mine.digest, each.digest, main)
         there = drafts.get((each.digest, main.format))
-        if kind not in ("identical", "compatible") or there is None:
+        if kind not in FITTING or there is None:
             continue
         fitting = bisect_right(there.sizes, main.size_bytes * LARGEST_SHARE)
         usable += fitting
@@ -212,7 +232,7 @@ def _promise(main: Model, draft: Model, kind: VerdictKind) -> tuple[bool, bool, 
 
 
 def _wanted(main: Model, mine: Class) -> str:
-    size = engine.worth_drafting(main)
+    size = eligible.worth_drafting(main)
     if size == 0:
         return "nothing; at this size LM Studio's docs see no gain in a draft"
     up_to = f" of up to {size:g}B" if size is not None else ", of less than half its size"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from specd.tokenizer import others
+from specd.tokenizer.engines import llama_cpp, mlx
 from specd.tokenizer.fingerprint import Fingerprint
 from specd.tokenizer.spelling import shown
 from specd.tokenizer.verdict import Difference, Missing, Segmentation, Verdict, VerdictKind
@@ -58,7 +58,10 @@ def compare(main_name: str, main: Fingerprint, draft_name: str, draft: Fingerpri
         differences=tuple(_difference(i, main, draft) for i in ids.different[:SHOWN]),
         difference_count=len(ids.different),
         missing_in_draft=_missing(ids, main, all_of_them=refusal is None),
-        others={"llama.cpp": others.llama_cpp(main, draft, fits=refusal is None)},
+        engines=(
+            mlx.on_tokens(main.vocab_size, draft.vocab_size),
+            llama_cpp.on_tokens(main, draft),
+        ),
         counts=_counts(ids, main, draft),
         segmentation=Segmentation(0, 0) if main.splits and main.splits == draft.splits else None,
     )

@@ -1,6 +1,6 @@
-"""Ask mlx-lm whether a model's KV cache can be trimmed. Runs in the worker only.
+"""Ask mlx-lm what it builds from a model's config.json. Runs in the worker only.
 
-Speculation writes drafted tokens into the main's cache and takes the refused ones out again. State
+Speculation writes drafted tokens into the main's caches and takes the refused ones out again. State
 of the recurrent kind cannot be taken back, and a rotating cache only until it is full.
 """
 
@@ -13,11 +13,11 @@ from typing import Any
 from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache
 from mlx_lm.utils import load_config
 
-from specd.tokenizer.engine import Trimmable
+from specd.tokenizer.engines.mlx import Built
 
 
-def trimmable(folder: Path) -> Trimmable:
-    """Ask mlx-lm's cache classes for the architecture that config.json describes.
+def built(folder: Path) -> Built:
+    """Ask mlx-lm's classes for the architecture that config.json describes.
 
     The model is built without its weights, which decide nothing here; MLX makes none of its own
     before somebody looks at them.
@@ -28,14 +28,26 @@ def trimmable(folder: Path) -> Trimmable:
 
         config = load_config(folder)
         model_class, args_class = _get_classes(config)
-        caches = _flat(make_prompt_cache(model_class(args_class.from_dict(config))))
+        model = model_class(args_class.from_dict(config))
+        made = make_prompt_cache(model)
+        layers = len(model.layers)
     except Exception as error:  # noqa: BLE001 - any architecture's own code, on anybody's config
-        return Trimmable(None, problem=str(error)[:200] or type(error).__name__)
-    yes = bool(can_trim_prompt_cache(caches))
-    asked = [each for each in caches if yes or not each.is_trimmable()]
-    windows = [size for each in caches if isinstance(size := getattr(each, "max_size", 0), int)]
-    window = min((size for size in windows if size > 0), default=None)
-    return Trimmable(yes, tuple(sorted({type(each).__name__ for each in asked})), window)
+        return Built(loads=False, problem=str(error)[:200] or type(error).__name__)
+    caches = _flat(made)
+    return Built(
+        loads=True,
+        kinds=tuple(sorted({type(each).__name__ for each in caches})),
+        caches=len(made),
+        layers=layers,
+        trimmable=bool(can_trim_prompt_cache(made)),
+        window=min((size for each in caches if (size := _window(each))), default=None),
+    )
+
+
+def _window(cache: Any) -> int | None:
+    """How many tokens a rotating or chunked cache keeps; None for one that keeps all."""
+    size = getattr(cache, "max_size", None) or getattr(cache, "chunk_size", None)
+    return size if isinstance(size, int) else None
 
 
 def _flat(caches: Sequence[Any]) -> list[Any]:

@@ -9,10 +9,15 @@ from specd.tokenizer.verdict import Verdict, from_record
 
 
 def to_json(verdict: Verdict) -> dict[str, Any]:
-    """All fields; ``kind`` is called "verdict" outside."""
+    """All fields; ``kind`` is called "verdict" outside, and "engine" is the one that runs it."""
     fields = asdict(verdict)
-    kind = fields.pop("kind")
-    return {"main": fields.pop("main"), "draft": fields.pop("draft"), "verdict": kind, **fields}
+    return {
+        "main": fields.pop("main"),
+        "draft": fields.pop("draft"),
+        "verdict": fields.pop("kind"),
+        "engine": None if verdict.engine is None else asdict(verdict.engine),
+        **fields,
+    }
 
 
 def from_json(said: dict[str, Any]) -> Verdict:
@@ -21,7 +26,5 @@ def from_json(said: dict[str, Any]) -> Verdict:
     Raises:
         KeyError, TypeError: it is none.
     """
-    kind = said["verdict"]
-    return from_record(
-        {"kind": kind, **{name: value for name, value in said.items() if name != "verdict"}}
-    )
+    fields = {name: value for name, value in said.items() if name not in ("verdict", "engine")}
+    return from_record({**fields, "kind": said["verdict"]})

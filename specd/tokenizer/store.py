@@ -17,15 +17,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from specd.files.attributes import inode
 from specd.lmstudio.model import Model
-from specd.tokenizer import engine, others
-from specd.tokenizer.engine import Trimmable
-from specd.tokenizer.verdict import Segmentation, Verdict, VerdictKind, from_record
+from specd.tokenizer import eligible
+from specd.tokenizer.engines import llama_cpp, mlx
+from specd.tokenizer.engines.mlx import Built
+from specd.tokenizer.verdict import (
+    FITTING,
+    EngineOpinion,
+    Segmentation,
+    Verdict,
+    VerdictKind,
+    from_record,
+)
 
-VERSION = 1
+VERSION = 2
 """Raised when the same files are to give other fingerprints or verdicts."""
 
 _Told = TypeVar("_Told")
@@ -68,6 +76,14 @@ class Proof:
     segmentation: Segmentation | None = None
 
 
+class Kinds(NamedTuple):
+    """What two tokenizers' verdict is by their tokens alone, and in each engine by its rule."""
+
+    tokens: VerdictKind
+    mlx: VerdictKind
+    gguf: VerdictKind
+
+
 class VerdictStore:
     """The tokenizers' file under one directory; opened on first use."""
 
@@ -77,14 +93,18 @@ class VerdictStore:
         self._inode: tuple[int, int] | None = None
         self._known: dict[str, tuple[str, Known]] = {}
         self._verdicts: dict[tuple[str, str], Verdict] = {}
+        self._built: dict[str, Built] = {}
 
     def lookup(self, main: Model, draft: Model) -> Verdict | None:
-        """The verdict on a pair, None when nobody has worked it out for these files."""
+        """The verdict on a pair, None when nobody has worked it out for these files.
+
+        Of an MLX pair whose tokens fit, mlx-lm has to be asked too.
+        """
         for model in (main, draft):
-            why = engine.unusable(model)
+            why = eligible.unusable(model)
             if why is not None:
                 return Verdict(main.key, draft.key, "unknown", (f"{model.key}: {why}",))
-        why = engine.hopeless(main, draft)
+        why = eligible.hopeless(main, draft)
         if why is not None:
             return Verdict(main.key, draft.key, "unsupported", (why,))
         one, other = self.known(main.path), self.known(draft.path)
@@ -98,8 +118,12 @@ class VerdictStore:
         found = self.verdict(one.digest or "", other.digest or "")
         if found is None:
             return None
-        cache = self.cache(one) if main.format == "mlx" else None
-        return _whole(main, draft, found, one, other, cache, self.proof(one, other))
+        built, drafting = self.built(one), self.built(other)
+        asked = built is not None and drafting is not None
+        if main.format == "mlx" and found.kind in FITTING and not asked:
+            return None
+        made = _with_engine(main, draft, found, built, drafting)
+        return _with_proof(made, self.proof(one, other))
 
     # -- models ---------------------------------------------------------------------------------
 
@@ -139,25 +163,37 @@ class VerdictStore:
                 self._verdicts[main, draft] = found
         return found
 
-    def kinds(self) -> dict[tuple[str, str], VerdictKind]:
-        """Every kept verdict's kind, by the digests of main and draft."""
-        rows = self._rows("SELECT main, draft, kind FROM verdicts", lambda row: row)
-        return {(main, draft): kind for main, draft, kind in rows}
+    def kinds(self) -> dict[tuple[str, str], Kinds]:
+        """Every kept verdict's kinds, by the digests of main and draft."""
+        rows = self._rows("SELECT main, draft, tokens, mlx, gguf FROM verdicts", lambda row: row)
+        return {(main, draft): Kinds(*kinds) for main, draft, *kinds in rows}
 
     def keep_verdict(self, main: str, draft: str, verdict: Verdict) -> None:
         """Keep what two fingerprints say of each other."""
-        self._put("verdicts", (main, draft, verdict.kind, json.dumps(asdict(verdict))))
+        kinds = tuple(
+            "unsupported" if verdict.kind in FITTING and each.objects else verdict.kind
+            for each in (_named(verdict, mlx.NAME), _named(verdict, llama_cpp.NAME))
+        )
+        self._put("verdicts", (main, draft, verdict.kind, *kinds, json.dumps(asdict(verdict))))
 
     # -- what MLX says --------------------------------------------------------------------------
 
-    def cache(self, main: Known) -> Trimmable | None:
-        """What mlx-lm says of a main's KV cache, None when nobody has asked this version of it."""
-        query = "SELECT record FROM caches WHERE config = ?"
-        return self._one(query, _trimmable, _asked(main.config))
+    def built(self, model: Known) -> Built | None:
+        """What mlx-lm builds for a folder, None when nobody has asked this version of it."""
+        if not model.config:
+            return None
+        if model.config not in self._built:
+            query = "SELECT record FROM built WHERE config = ?"
+            found = self._one(query, _built, _asked(model.config))
+            if found is None:
+                return None
+            self._built[model.config] = found
+        return self._built[model.config]
 
-    def keep_cache(self, main: Known, cache: Trimmable) -> None:
+    def keep_built(self, model: Known, built: Built) -> None:
         """Keep what mlx-lm said."""
-        self._put("caches", (_asked(main.config), json.dumps(asdict(cache))))
+        self._built[model.config] = built
+        self._put("built", (_asked(model.config), json.dumps(asdict(built))))
 
     def proof(self, main: Known, draft: Known) -> Proof | None:
         """What MLX said of models of this content, with the MLX that is installed now."""
@@ -215,6 +251,7 @@ class VerdictStore:
         self.close()
         self._known.clear()
         self._verdicts.clear()
+        self._built.clear()
         if inode(self._path) == self._inode:  # otherwise somebody else has begun anew already
             for end in ("", "-wal", "-shm"):
                 self._path.with_name(self._path.name + end).unlink(missing_ok=True)
@@ -233,38 +270,41 @@ class VerdictStore:
         return self._open
 
 
-def _whole(
-    main: Model,
-    draft: Model,
-    found: Verdict,
-    one: Known,
-    other: Known,
-    cache: Trimmable | None,
-    proof: Proof | None,
+def _with_engine(
+    main: Model, draft: Model, found: Verdict, built: Built | None, drafting: Built | None
 ) -> Verdict:
-    """The fingerprints' verdict with what the engine, others and MLX have to say."""
-    fits = found.usable
-    opinions = (
-        {"mlx-engine": others.mlx_engine(one.vocab_size, other.vocab_size, fits=fits)}
-        if main.format == "mlx"
-        else {}
-    )
-    made = replace(
+    """The verdict on the tokens with what the engine that will run the pair does with it."""
+    if main.format == "mlx":
+        seen = mlx.Pair(main, draft, built, drafting)
+        opinion = mlx.opinion(_named(found, mlx.NAME), seen)
+    else:
+        opinion = llama_cpp.opinion(_named(found, llama_cpp.NAME), draft)
+    kind: VerdictKind = found.kind
+    reasons = found.reasons
+    if opinion.objects:
+        fits = kind in FITTING
+        kind = "unsupported" if fits else kind
+        reasons = (opinion.why, *reasons) if fits else (*reasons, opinion.why)
+    return replace(
         found,
         main=main.key,
         draft=draft.key,
-        advice=engine.advice(main, draft, cache),
-        others={**opinions, **found.others},
+        kind=kind,
+        reasons=reasons,
+        advice=eligible.advice(main, draft, drafting),
+        engines=(opinion,),
     )
-    refusal = engine.refusal(main, cache)
-    if refusal is not None:
-        kind: VerdictKind = "unsupported" if fits else found.kind
-        reasons = (refusal, *found.reasons) if fits else (*found.reasons, refusal)
-        made = replace(made, kind=kind, reasons=reasons)
+
+
+def _named(found: Verdict, name: str) -> EngineOpinion:
+    return next(each for each in found.engines if each.name == name)
+
+
+def _with_proof(made: Verdict, proof: Proof | None) -> Verdict:
     if proof is None:
         return made
     made = replace(
-        made, validated=proof.words, segmentation=proof.segmentation or found.segmentation
+        made, validated=proof.words, segmentation=proof.segmentation or made.segmentation
     )
     if proof.refusal and made.usable:
         return replace(made, kind="incompatible", reasons=(proof.refusal, *made.reasons))
@@ -325,8 +365,9 @@ def _versions() -> tuple[str, ...]:
 
 _TABLES = (
     "models (path TEXT PRIMARY KEY, looks TEXT NOT NULL, record TEXT NOT NULL)",
-    "verdicts (main TEXT, draft TEXT, kind TEXT, record TEXT, PRIMARY KEY (main, draft))",
-    "caches (config TEXT PRIMARY KEY, record TEXT NOT NULL)",
+    """verdicts (main TEXT, draft TEXT, tokens TEXT, mlx TEXT, gguf TEXT, record TEXT,
+        PRIMARY KEY (main, draft))""",
+    "built (config TEXT PRIMARY KEY, record TEXT NOT NULL)",
     "proofs (pair TEXT PRIMARY KEY, record TEXT NOT NULL)",
 )
 
@@ -360,9 +401,9 @@ def _seen(row: Any) -> tuple[str, Known]:
     return looks, Known(**json.loads(record))
 
 
-def _trimmable(row: Any) -> Trimmable:
+def _built(row: Any) -> Built:
     told = json.loads(row[0])
-    return Trimmable(**{**told, "kinds": tuple(told["kinds"])})
+    return Built(**{**told, "kinds": tuple(told["kinds"])})
 
 
 def _proof(row: Any) -> Proof:

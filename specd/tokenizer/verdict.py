@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, TypeAlias
+
+from specd.lmstudio.draft_cache import CacheOpinion
+from specd.lmstudio.model import Model
 
 VerdictKind: TypeAlias = Literal[
     "identical", "compatible", "incompatible", "unsupported", "unknown"
 ]
+
+FITTING: Final[tuple[VerdictKind, ...]] = ("identical", "compatible")
+"""The verdicts with which a pair may be used."""
+
+EngineText: TypeAlias = Literal["same", "may differ", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +51,37 @@ class Segmentation:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineOpinion:
+    """What one engine does with a pair.
+
+    ``name`` is "mlx-engine" or "llama.cpp". ``accepts`` tells whether the engine loads both models
+    and speculates; None: it is not known. ``text`` tells whether the answer with the draft is the
+    main's own ("same": at temperature 0 up to rounding ties, otherwise the same distribution).
+    ``why`` is a sentence.
+    """
+
+    name: str
+    accepts: bool | None
+    text: EngineText
+    why: str
+
+    @property
+    def objects(self) -> bool:
+        """Whether the engine refuses the draft, or answers with other text because of it."""
+        return self.accepts is False or self.text == "may differ"
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What specd says of drafting for ``main`` with ``draft`` (both as the caller named them).
 
     ``reasons`` are sentences for a person, the deciding one first. ``differences`` holds the first
     few; ``difference_count`` all. ``counts`` tells how many ids are of each kind. ``segmentation``
-    is None where nobody has looked. ``advice`` never decides. ``others`` maps a rule's name
-    ("mlx-engine", "llama.cpp", "lm-studio-cache") to what it would say and where it is wrong.
-    ``validated`` says what was proven with MLX, empty when nothing was yet.
+    is None where nobody has looked. ``advice`` never decides. ``engines`` holds the opinion of each
+    engine that can run the pair, the one that will run it first; where only tokens were compared,
+    that of every engine. ``cache_lists`` tells whether LM Studio's compatibility cache lists the
+    draft; None: it does not know the main. ``validated`` says what was proven by running the
+    engine, empty when nothing was yet.
     """
 
     main: str
@@ -61,28 +92,34 @@ class Verdict:
     difference_count: int = 0
     missing_in_draft: tuple[Missing, ...] = ()
     advice: tuple[str, ...] = ()
-    others: dict[str, str] = field(default_factory=dict)
+    engines: tuple[EngineOpinion, ...] = ()
+    cache_lists: bool | None = None
     validated: str = ""
     counts: dict[str, int] = field(default_factory=dict)
     segmentation: Segmentation | None = None
 
     @property
-    def usable(self) -> bool:
-        """Whether specd may configure the pair."""
-        return self.kind in ("identical", "compatible")
+    def engine(self) -> EngineOpinion | None:
+        """The opinion of the engine that will run the pair."""
+        return self.engines[0] if self.engines else None
 
     @property
-    def dropped(self) -> str | None:
-        """Why LM Studio's MLX engine would drop the draft of a usable pair; None: it would not."""
-        says = self.others.get("mlx-engine", "")
-        if not self.usable or not says.startswith("refuses: "):
-            return None
-        return says.removeprefix("refuses: ").partition(" — ")[0]
+    def usable(self) -> bool:
+        """Whether specd may configure the pair."""
+        return self.kind in FITTING and not (self.engine is not None and self.engine.objects)
 
     @property
     def worth_trying(self) -> bool:
         """Whether a draft that nobody asked for by name may be taken."""
-        return self.usable and self.dropped is None
+        return self.usable and (self.engine is None or self.engine.text == "same")
+
+
+def with_cache(
+    verdict: Verdict, main: Model, draft: Model, opinion: CacheOpinion | None
+) -> Verdict:
+    """The verdict with what LM Studio's compatibility cache says, where it knows the main."""
+    listed = opinion.pairs.get(main.identifier) if opinion is not None else None
+    return verdict if listed is None else replace(verdict, cache_lists=draft.identifier in listed)
 
 
 def from_record(record: dict[str, Any]) -> Verdict:
@@ -99,6 +136,7 @@ def from_record(record: dict[str, Any]) -> Verdict:
             "differences": tuple(Difference(**each) for each in record["differences"]),
             "missing_in_draft": tuple(Missing(**each) for each in record["missing_in_draft"]),
             "advice": tuple(record["advice"]),
+            "engines": tuple(EngineOpinion(**each) for each in record["engines"]),
             "segmentation": None if segmentation is None else Segmentation(**segmentation),
         }
     )

@@ -9,11 +9,11 @@ from typing import Any, TypeAlias
 
 from specd.tokenizer import fingerprint, store
 from specd.tokenizer.compare import compare
-from specd.tokenizer.engine import Trimmable
+from specd.tokenizer.engines.mlx import Built
 from specd.tokenizer.fingerprint import Fingerprint, Unreadable
 from specd.tokenizer.report import to_json
 from specd.tokenizer.store import Known, Proof, VerdictStore
-from specd.tokenizer.verdict import Verdict
+from specd.tokenizer.verdict import FITTING, Verdict
 
 HELD = 64
 """How many fingerprints are kept in memory at once; each takes some ten megabytes."""
@@ -24,8 +24,8 @@ Progress: TypeAlias = Callable[[dict[str, Any]], None]
 def verdicts(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """``{"cache": dir, "pairs": [[main, draft], …], "engine": bool}`` → ``{"verdicts": […]}``.
 
-    Pairs are paths. With "engine", mlx-lm is asked about the KV cache of every main that may be
-    drafted for: its import takes seconds, once for each config.json.
+    Pairs are paths. With "engine", mlx-lm is asked what it builds from the config.json of every
+    model whose tokens allow a pair: its import takes seconds, once for each config.json.
     """
     reader = _Reader(VerdictStore(Path(request["cache"])))
     found: list[Verdict] = []
@@ -34,9 +34,11 @@ def verdicts(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         found.append(reader.judge(main, draft))
         progress({"done": number + 1, "of": len(pairs)})
     if request.get("engine"):
-        usable = zip(pairs, found, strict=True)
-        for main in dict.fromkeys(main for (main, _), verdict in usable if verdict.usable):
-            reader.ask_for_cache(main)
+        fitting = zip(pairs, found, strict=True)
+        for path in dict.fromkeys(
+            path for pair, verdict in fitting if verdict.kind in FITTING for path in pair
+        ):
+            reader.ask_mlx_lm(path)
     return {"verdicts": [to_json(verdict) for verdict in found]}
 
 
@@ -73,7 +75,8 @@ def validate(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     for number, (main, draft) in enumerate(pairs):
         known = [reader.known(path) for path in (main, draft)]
         reader.judge(main, draft)
-        reader.ask_for_cache(main)
+        for path in (main, draft):
+            reader.ask_mlx_lm(path)
 
         def tick(what: str, done: int = number) -> None:
             progress({"done": done, "of": len(pairs), "now": what})
@@ -115,17 +118,17 @@ class _Reader:
             self._store.keep_verdict(one, other, verdict)
         return verdict
 
-    def ask_for_cache(self, main: Path) -> None:
-        """Have mlx-lm say whether a main's KV cache can be trimmed, where it has not yet."""
-        known = self.known(main)
-        if not known.config or self._store.cache(known) is not None:
+    def ask_mlx_lm(self, path: Path) -> None:
+        """Have mlx-lm say what it builds from a folder's config.json, where it has not yet."""
+        known = self.known(path)
+        if not known.config or self._store.built(known) is not None:
             return
         try:
-            from specd.tokenizer.kv_cache import trimmable  # noqa: PLC0415 - MLX takes seconds
+            from specd.tokenizer.kv_cache import built  # noqa: PLC0415 - MLX takes seconds
         except (ImportError, OSError, RuntimeError) as error:
-            self._store.keep_cache(known, Trimmable(None, problem=f"MLX does not start: {error}"))
+            self._store.keep_built(known, Built(None, problem=f"MLX does not start: {error}"))
         else:
-            self._store.keep_cache(known, trimmable(main))
+            self._store.keep_built(known, built(path))
 
     def _fingerprint(self, path: Path) -> Fingerprint:
         digest = self.known(path).digest or ""

@@ -181,16 +181,6 @@ def test_parallel_requests_are_named_as_what_switches_speculation_off():
     assert "parallel = 1" in found.remedy
 
 
-def test_a_named_draft_that_the_engine_drops_for_its_size_is_told():
-    says = "refuses: the tokenizers' vocab_size is 3 in the main and 4 in the draft — wrong: …"
-    pair = replace(PAIR, verdict=verdict(others={"mlx-engine": says}))
-    found = judged(pairs=(pair,))["EngineWillSpeculate"]
-    assert (found.status, found.reason) == ("false", "DraftDropped")
-    assert found.message.endswith("vocab_size is 3 in the main and 4 in the draft")
-    withdrawn = judged(pairs=(replace(pair, state="withdrawn"),))["EngineWillSpeculate"]
-    assert withdrawn.status == "true"
-
-
 def test_the_servers_key_may_leave_the_quantization_out():
     main = replace(MAIN, key="qwen3-8b-4bit")
     served = ServedModel("qwen3-8b", loaded_instances=(Instance("qwen3-8b", parallel=4),))

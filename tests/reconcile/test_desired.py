@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
+
 from specd import config
 from specd.bench.choice import Choice
 from specd.lmstudio.model import Model
 from specd.reconcile.desired import WantedPair, resolve
-from specd.tokenizer.verdict import Verdict
+from specd.tokenizer.verdict import EngineOpinion, Verdict
 
 from .pairs import MAIN, OTHER, SMALL, verdict
 
@@ -51,17 +53,30 @@ def test_before_any_benchmark_the_most_promising_proven_draft_is_taken():
     assert "not benchmarked" in pair.why
 
 
-DROPPED = verdict(others={"mlx-engine": "refuses: vocab_size is 3 and 4 — wrong: all ids agree"})
+REFUSED = verdict(
+    "unsupported",
+    "vocab_size is 3 and 4",
+    engines=(EngineOpinion("mlx-engine", False, "unknown", "vocab_size is 3 and 4"),),
+)
 
 
-def test_a_draft_that_the_engine_would_drop_is_only_taken_by_name():
-    (pair,) = resolved(wanted(AUTO), verdicts={SMALL.key: DROPPED, OTHER.key: verdict()})
+def test_a_draft_that_the_engine_refuses_is_not_even_taken_by_name():
+    (pair,) = resolved(wanted(AUTO), verdicts={SMALL.key: REFUSED, OTHER.key: verdict()})
     assert (pair.state, pair.draft) == ("wanted", OTHER)
-    (pair,) = resolved(wanted(AUTO), verdicts={SMALL.key: DROPPED, OTHER.key: DROPPED})
+    (pair,) = resolved(wanted(AUTO), verdicts={SMALL.key: REFUSED, OTHER.key: REFUSED})
     assert pair.state == "refused"
-    assert pair.why.endswith("LM Studio's MLX engine drops it: vocab_size is 3 and 4)")
-    (pair,) = resolved(wanted(NAMED), verdicts={SMALL.key: DROPPED})
-    assert (pair.state, pair.draft) == ("wanted", SMALL)
+    assert pair.why.endswith("vocab_size is 3 and 4)")
+    (pair,) = resolved(wanted(NAMED), verdicts={SMALL.key: REFUSED})
+    assert (pair.state, pair.why) == ("refused", "unsupported: vocab_size is 3 and 4")
+
+
+@pytest.mark.parametrize("text", ["unknown", "may differ"])
+def test_a_draft_that_may_change_the_text_is_never_taken_unnamed(text):
+    unsure = verdict(engines=(EngineOpinion("mlx-engine", True, text, "nobody asked"),))
+    (pair,) = resolved(wanted(AUTO), verdicts={SMALL.key: unsure, OTHER.key: verdict()})
+    assert (pair.state, pair.draft) == ("wanted", OTHER)
+    (named,) = resolved(wanted(NAMED), verdicts={SMALL.key: unsure})
+    assert named.state == ("wanted" if text == "unknown" else "refused")
 
 
 def test_the_benchmarks_choice_decides_draft_and_length():

@@ -16,6 +16,18 @@ from tests import real_tokenizers
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>")
 WORDS = ("th", "the", "Ġthe", "in", "ing", "ā", "Ċ", "ĠĠ", "ðŁ", "¦Ļ", "ðŁ¦Ļ")
+LLAMA: dict[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "intermediate_size": 128,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "rms_norm_eps": 1e-5,
+}
+"""A config.json from which mlx-lm builds a model."""
+
 QWEN3_ADDS = ("<tool_response>", "</tool_response>", "<think>", "</think>")
 
 
@@ -52,7 +64,7 @@ def lay_out(
     beside = {**told.pop("_config", {}), **tokenizer_config}
     put(folder / "tokenizer.json", told)
     put(folder / "tokenizer_config.json", beside)
-    put(folder / "config.json", {"model_type": "llama", "vocab_size": rows, **(config or {})})
+    put(folder / "config.json", {**LLAMA, "vocab_size": rows or 512, **(config or {})})
     if generation is not None:
         put(folder / "generation_config.json", generation)
     tensors = {"model.norm.weight": [64]}
@@ -92,7 +104,7 @@ def real(name: str) -> Path:
 def real_model(name: str, folder: Path, *, rows: int, **config: Any) -> Path:
     """A model's folder with a real tokenizer in it."""
     shutil.copytree(real(name), folder)
-    put(folder / "config.json", {"model_type": "llama", "vocab_size": rows, **config})
+    put(folder / "config.json", {**LLAMA, "vocab_size": rows, **config})
     weights(folder / "model.safetensors", {"model.embed_tokens.weight": [rows, 8]})
     return folder
 

@@ -12,16 +12,25 @@ from pathlib import Path
 import pytest
 
 from specd.tokenizer import store
-from specd.tokenizer.engine import Trimmable
+from specd.tokenizer.engines.mlx import Built
 from specd.tokenizer.store import Known, Proof, VerdictStore
 from specd.worker.tasks_tokenizer import classes, verdicts
 from tests.conftest import Figures
 from tests.tokenizer import folders
 from tests.tokenizer.models import model
 
+PLAIN = Built(loads=True, kinds=("KVCache",), caches=2, layers=2, trimmable=True)
+
 
 def compare(cache: Path, *pair: Path) -> None:
+    """As a worker does, but for mlx-lm, which takes seconds: it is said to build a plain model."""
+    kept = VerdictStore(cache)
     verdicts({"cache": str(cache), "pairs": [[str(each) for each in pair]]}, lambda _: None)
+    for path in pair:
+        known = kept.known(path)
+        if known is not None and known.config:
+            kept.keep_built(known, PLAIN)
+    kept.close()
 
 
 @pytest.fixture
@@ -40,12 +49,12 @@ def test_a_pair_is_unknown_to_the_store_until_a_worker_compared_it(
     found = kept.lookup(main, draft)
     assert found is not None
     assert (found.kind, found.main, found.draft) == ("compatible", "main-8b", "draft-1b")
-    assert set(found.others) == {"mlx-engine", "llama.cpp"}
+    assert [each.name for each in found.engines] == ["mlx-engine"]
     assert VerdictStore(tmp_path / "cache").lookup(main, draft) == found
-    # Nobody asks LM Studio's MLX engine of GGUF files.
+    # GGUF files run in the other engine.
     of_gguf = kept.lookup(replace(main, format="gguf"), replace(draft, format="gguf"))
     assert of_gguf is not None
-    assert set(of_gguf.others) == {"llama.cpp"}
+    assert [each.name for each in of_gguf.engines] == ["llama.cpp"]
 
 
 @pytest.mark.parametrize("broken", ["Main-8B", "Draft-1B", "both"])
@@ -130,6 +139,20 @@ def test_what_mlx_said_counts_while_the_content_is_the_same(
     assert kept.proven(main, model("Draft", moved)) is None
 
 
+@pytest.mark.mlx
+def test_an_mlx_pair_waits_for_what_mlx_lm_builds(tmp_path: Path, pair: tuple[Path, Path]) -> None:
+    request = {"cache": str(tmp_path / "cache"), "pairs": [[str(each) for each in pair]]}
+    verdicts(request, lambda _: None)
+    kept = VerdictStore(tmp_path / "cache")
+    main, draft = model("Main", pair[0], size_bytes=8), model("Draft", pair[1], size_bytes=1)
+    assert kept.lookup(main, draft) is None
+    verdicts({**request, "engine": True}, lambda _: None)
+    found = kept.lookup(main, draft)
+    assert found is not None
+    assert found.engine is not None
+    assert (found.engine.accepts, found.engine.text) == (True, "same")
+
+
 def test_mlx_may_contradict_the_files(tmp_path: Path, pair: tuple[Path, Path]) -> None:
     compare(tmp_path / "cache", *pair)
     kept = VerdictStore(tmp_path / "cache")
@@ -137,12 +160,12 @@ def test_mlx_may_contradict_the_files(tmp_path: Path, pair: tuple[Path, Path]) -
     known = kept.known(pair[0]), kept.known(pair[1])
     assert known[0] is not None
     assert known[1] is not None
-    kept.keep_cache(known[0], Trimmable(yes=False, kinds=("ArraysCache",)))
+    kept.keep_built(known[0], replace(PLAIN, trimmable=False, kinds=("ArraysCache",)))
     found = kept.lookup(main, draft)
     assert found is not None
     assert found.kind == "unsupported"
     assert "ArraysCache" in found.reasons[0]
-    kept.keep_cache(known[0], Trimmable(yes=True))
+    kept.keep_built(known[0], PLAIN)
     kept.keep_proof(known[0], known[1], Proof("id 7 differs", refusal="id 7 differs"))
     found = kept.lookup(main, draft)
     assert found is not None

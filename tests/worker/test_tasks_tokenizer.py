@@ -30,7 +30,7 @@ def test_verdicts_are_worked_out_and_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.mlx
-def test_the_mains_kv_cache_is_asked_for_once(tmp_path: Path) -> None:
+def test_mlx_lm_is_asked_once_what_it_builds(tmp_path: Path) -> None:
     config = {
         "model_type": "mamba",
         "hidden_size": 64,
@@ -49,9 +49,9 @@ def test_the_mains_kv_cache_is_asked_for_once(tmp_path: Path) -> None:
     kept = VerdictStore(tmp_path / "cache")
     known = kept.known(main)
     assert known is not None
-    cache = kept.cache(known)
-    assert cache is not None
-    assert cache.yes is False
+    built = kept.built(known)
+    assert built is not None
+    assert built.trimmable is False
 
 
 @pytest.mark.mlx

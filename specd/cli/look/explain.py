@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from specd.bench.outcome import outcome
 from specd.bench.result import BenchResult
 from specd.cli import ask, world
+from specd.cli.models.check import engine_words
 from specd.cli.paint import paint, safe, short, wants_colour, width, wrap
 from specd.lmstudio import model_defaults, names
 from specd.lmstudio.model import Model
@@ -176,8 +177,8 @@ def _reasons(verdict: Verdict) -> None:
     if verdict.missing_in_draft:
         texts = ", ".join(each.text for each in verdict.missing_in_draft[:MANY])
         _say("draft lacks", f"{texts} (costs acceptance, never correctness)")
-    for name, opinion in verdict.others.items():
-        _say(name, opinion)
+    for opinion in verdict.engines:
+        _say(opinion.name, engine_words(opinion))
     for advice in verdict.advice:
         _say("advice", advice)
     _say("proven", verdict.validated or "from the files; `specd check --deep` proves it with MLX")

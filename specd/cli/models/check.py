@@ -18,7 +18,7 @@ from specd import places
 from specd.cli import ask
 from specd.cli.paint import Ink, paint, wants_colour, width, wrap
 from specd.tokenizer.report import from_json, to_json
-from specd.tokenizer.verdict import Verdict
+from specd.tokenizer.verdict import EngineOpinion, Verdict, with_cache
 
 if TYPE_CHECKING:
     from specd.lmstudio.draft_cache import CacheOpinion
@@ -92,7 +92,6 @@ def _looked_up(main_name: str, draft_name: str, *, deep: bool) -> Verdict | None
     """The verdict from the cache, else from a worker; None when it was said why there is none."""
     from specd.cli import world  # noqa: PLC0415 - see the module's docstring
     from specd.lmstudio.names import NameProblem  # noqa: PLC0415
-    from specd.tokenizer import others  # noqa: PLC0415
     from specd.worker.client import WorkerError  # noqa: PLC0415
 
     try:
@@ -107,7 +106,7 @@ def _looked_up(main_name: str, draft_name: str, *, deep: bool) -> Verdict | None
         verdict = _verdict(stores, main, draft)
         if deep:
             verdict = _deep(stores, main, draft, verdict)
-        return others.with_cache(verdict, main, draft, opinion)
+        return with_cache(verdict, main, draft, opinion)
     except (world.Unusable, NameProblem, WorkerError) as problem:
         print(f"specd: {problem}", file=sys.stderr)
         return None
@@ -139,12 +138,32 @@ def _beside(verdict: Verdict) -> list[tuple[str, str]]:
             "correctness"
         )
         told.append(("splitting", says))
-    told += [(f"by {name}", said) for name, said in verdict.others.items()]
+    told += [(f"by {each.name}", engine_words(each)) for each in verdict.engines]
+    if verdict.cache_lists is not None:
+        told.append(("by lm-studio-cache", cache_words(verdict)))
     if verdict.validated:
         told.append(("proven with MLX", verdict.validated))
     elif verdict.usable:
         told.append(("proven with MLX", "not yet; `specd check --deep` does it"))
     return told
+
+
+def engine_words(opinion: EngineOpinion) -> str:
+    """What an engine does with the pair, in one sentence."""
+    says = {True: "accepts", False: "refuses", None: "unknown"}[opinion.accepts]
+    text = {
+        "same": "the same text",
+        "may differ": "other text",
+        "unknown": "the text is not known to be the same",
+    }[opinion.text]
+    return f"{says}, {text}: {opinion.why}" if opinion.accepts else f"{says}: {opinion.why}"
+
+
+def cache_words(verdict: Verdict) -> str:
+    """What LM Studio's compatibility cache says of the pair, and whether that is right."""
+    says = "lists this draft" if verdict.cache_lists else "does not list this draft"
+    wrong = verdict.kind != "unknown" and verdict.cache_lists != verdict.usable
+    return f"{says}, which is wrong" if wrong else says
 
 
 def is_path(name: str) -> bool:

@@ -12,8 +12,8 @@ from specd.cli.paint import Ink, paint, safe, wants_colour, width, wrap
 from specd.lmstudio.model import Model
 from specd.reconcile.stores import COMPARING
 from specd.tokenizer.classes import Class, Overview, Suggestion, overview
-from specd.tokenizer.engine import Trimmable
-from specd.tokenizer.store import Known, VerdictStore
+from specd.tokenizer.engines.mlx import Built
+from specd.tokenizer.store import Kinds, Known, VerdictStore
 from specd.tokenizer.verdict import VerdictKind
 from specd.worker.client import WorkerError, run_task
 
@@ -74,12 +74,12 @@ def look(store: VerdictStore, models: tuple[Model, ...], seen: world.Seen) -> Ov
         request = {**seen.stores.verdict_request([]), "models": paths}
         run_task("classes", request, limits=COMPARING)
         known, kinds = _kept(store, models)
-    return overview(models, known, kinds, _caches(store, known))
+    return overview(models, known, kinds, _built(store, known))
 
 
 def _kept(
     store: VerdictStore, models: tuple[Model, ...]
-) -> tuple[dict[str, Known], dict[tuple[str, str], VerdictKind]]:
+) -> tuple[dict[str, Known], dict[tuple[str, str], Kinds]]:
     store.all_known()
     told = ((model.identifier, store.known(model.path)) for model in _readable(models))
     return {name: known for name, known in told if known is not None}, store.kinds()
@@ -89,11 +89,11 @@ def _readable(models: tuple[Model, ...]) -> list[Model]:
     return [model for model in models if model.kind in ("llm", "vlm") and model.format != "other"]
 
 
-def _caches(store: VerdictStore, known: dict[str, Known]) -> dict[str, Trimmable]:
+def _built(store: VerdictStore, known: dict[str, Known]) -> dict[str, Built]:
     asked = {each.config: each for each in known.values() if each.config}
-    said = {config: store.cache(each) for config, each in asked.items()}
+    said = {config: store.built(each) for config, each in asked.items()}
     return {
-        name: cache for name, each in known.items() if (cache := said.get(each.config)) is not None
+        name: built for name, each in known.items() if (built := said.get(each.config)) is not None
     }
 
 
@@ -136,7 +136,8 @@ def as_json(found: Overview) -> dict[str, Any]:
 
 
 def _kind(found: Overview, main: Class, draft: Class) -> VerdictKind:
-    return found.kinds.get((main.digest, draft.digest), "unknown")
+    kinds = found.kinds.get((main.digest, draft.digest))
+    return "unknown" if kinds is None else kinds.tokens
 
 
 # -- for people -----------------------------------------------------------------------------------

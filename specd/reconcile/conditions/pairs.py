@@ -47,15 +47,6 @@ def _engine_will_speculate(facts: Facts, _: SpecdConfig) -> Finding:
     parallel = _loaded_for_parallel_requests(facts)
     if parallel is not None:
         return false("Parallel", parallel, "load the model again with parallel = 1")
-    dropped = [
-        f"{pair.name}: LM Studio's MLX engine drops this draft without a word, as "
-        f"{pair.verdict.dropped}"
-        for pair in facts.pairs
-        if pair.state == "wanted" and pair.verdict and pair.verdict.dropped
-    ]
-    if dropped:
-        remedy = 'draft = "auto" takes one that the engine accepts'
-        return false("DraftDropped", "; ".join(dropped), remedy)
     if not any(pair.verdict for pair in facts.pairs):
         return unknown("NoPairs", "no pair has been judged yet")
     return true("NothingInTheWay", "nothing known switches speculation off")
@@ -111,8 +102,8 @@ SPECULATION_OBSERVED = Definition(
     "Draft tokens were seen at work.",
     "The statistics of the server's answers, and those LM Studio keeps with conversations "
     "and in its server log (figures only, never text).",
-    "A draft that fails is dropped without a word by the engine: when it is configured and no "
-    "draft tokens show, restart LM Studio and look again.",
+    "A draft that cannot be loaded shows no draft tokens: when it is configured and none show, "
+    "restart LM Studio and look again.",
     _speculation_observed,
     "no faster",
 )

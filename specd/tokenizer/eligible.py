@@ -1,16 +1,15 @@
-"""What the engines refuse, whatever the tokens say (pure).
+"""Which models can make a pair at all, and which sizes are worth it (pure).
 
-Facts come from the model index, config.json and mlx-lm's own cache classes; what an instance was
-loaded with is the server's to tell and stands in a condition.
+What an engine does with a pair that can be made stands in ``engines``.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from specd.lmstudio.model import Model
+from specd.tokenizer.engines.mlx import Built
 
 _BILLIONS: Final = re.compile(
     r"(?<![a-z0-9.])(\d{1,3}(?:\.\d{1,3})?)\s?b(?![a-z0-9])", re.IGNORECASE
@@ -20,20 +19,6 @@ _BITS: Final = {"fp16": 16, "bf16": 16, "f16": 16, "fp32": 32, "f32": 32}
 
 _WORTH_DRAFTING: Final = ((5.0, 0.0), (10.0, 1.0), (24.0, 3.0), (float("inf"), 7.0))
 """LM Studio's docs: 3B → nothing, 7B → up to 1B, 14B → up to 3B, 32B → up to 7B (billions)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trimmable:
-    """What mlx-lm's own classes say of a main's KV cache.
-
-    ``yes`` is None where they could not be asked. ``kinds`` are the classes; ``window`` is the
-    number of tokens after which a rotating cache cannot be trimmed any more.
-    """
-
-    yes: bool | None
-    kinds: tuple[str, ...] = ()
-    window: int | None = None
-    problem: str = ""
 
 
 def hopeless(main: Model, draft: Model) -> str | None:
@@ -48,21 +33,6 @@ def hopeless(main: Model, draft: Model) -> str | None:
         return (
             f"the main is {_format(main)} and the draft is {_format(draft)}: they run in different "
             "engines"
-        )
-    return None
-
-
-def refusal(main: Model, cache: Trimmable | None) -> str | None:
-    """Why the engine will not speculate for this main, None when nothing is known against it."""
-    if main.format == "mlx" and main.kind == "vlm":
-        return (
-            "the main sees images (config.json has vision_config), and the MLX engine does not "
-            "speculate for such models"
-        )
-    if main.format == "mlx" and cache is not None and cache.yes is False:
-        return (
-            f"the main's KV cache cannot be trimmed ({', '.join(cache.kinds)} in mlx-lm), so "
-            "refused draft tokens could not be taken back"
         )
     return None
 
@@ -87,20 +57,23 @@ def unusable(model: Model) -> str | None:
     return None
 
 
-def advice(main: Model, draft: Model, cache: Trimmable | None) -> tuple[str, ...]:
-    """What speaks against a pair without forbidding it."""
+def advice(main: Model, draft: Model, drafting: Built | None) -> tuple[str, ...]:
+    """What speaks against a pair without forbidding it; ``drafting`` is what mlx-lm builds."""
     found: list[str] = []
     if draft.size_bytes >= main.size_bytes > 0:
         found.append("the draft is not smaller than the main, so it cannot make it faster")
     else:
         found += _sizes(billions(main), billions(draft))
-    if cache is not None and cache.window is not None:
+    if drafting is not None and drafting.window is not None:
         found.append(
-            f"part of the main's KV cache keeps only the last {cache.window:,} tokens; once it is "
-            "full, mlx-lm cannot take refused draft tokens back"
+            f"part of the draft's KV cache keeps only the last {drafting.window:,} tokens; once it "
+            "is full, fewer of its tokens are accepted"
         )
-    if cache is not None and cache.problem:
-        found.append(f"mlx-lm could not be asked about the main's KV cache: {cache.problem}")
+    elif drafting is not None and drafting.trimmable is False:
+        found.append(
+            "tokens cannot be taken back from the draft's KV cache "
+            f"({', '.join(drafting.kinds)} in mlx-lm), so fewer of its tokens are accepted"
+        )
     return tuple(found)
 
 

@@ -1,0 +1,192 @@
+"""What mlx-engine, LM Studio's engine for MLX folders, does with a draft (pure).
+
+Read in lmstudio-ai/mlx-engine at 08f0c07 (2026-08-21), which pins mlx-lm 2c008fd. Only its
+sequential path (``ModelKit``) speculates: it is taken when a main is loaded for one request at a
+time or with a quantized KV cache. It keeps one list of caches, the main's and then the draft's,
+and parts it at the number of the main's layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from specd.lmstudio.model import Model
+from specd.tokenizer.verdict import EngineOpinion, EngineText
+
+NAME: Final = "mlx-engine"
+VERSION: Final = "mlx-engine 08f0c07"
+
+PARALLEL_ONE_COSTS: Final = (
+    "one request at a time, no prompt cache on disk, no automatic context length, and no limit on "
+    "the context length while a draft is loaded"
+)
+"""What loading a main with ``parallel = 1`` costs its user."""
+
+_FULL: Final = frozenset({"KVCache", "QuantizedKVCache", "ConcatenateKVCache", "CacheList"})
+"""mlx-lm's cache classes from which any number of tokens can be taken back at any time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What mlx-lm builds from a folder's config.json, without its weights.
+
+    ``loads`` tells whether mlx-lm knows the model type and takes the config; None: it could not be
+    asked. ``kinds`` are the classes of its caches, ``caches`` their number, ``layers`` the model's;
+    ``trimmable`` is mlx-lm's own answer for an empty cache, ``window`` how many tokens the smallest
+    rotating or chunked cache keeps. ``problem`` says why it does not load or was not asked.
+    """
+
+    loads: bool | None
+    kinds: tuple[str, ...] = ()
+    caches: int = 0
+    layers: int = 0
+    trimmable: bool | None = None
+    window: int | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What the rules look at; ``built`` is of the main, ``drafting`` of the draft."""
+
+    main: Model
+    draft: Model
+    built: Built | None
+    drafting: Built | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """``why`` gives the reason where the rule applies; ``source`` is where it was read or seen.
+
+    The engine refuses the pair, or, where the rule ``alters``, answers with other text.
+    """
+
+    name: str
+    source: str
+    why: Callable[[Pair], str | None]
+    alters: bool = False
+
+
+def on_tokens(main: int, draft: int) -> EngineOpinion:
+    """What it says of two tokenizers' ``vocab_size`` (``ModelKit._is_draft_model_compatible``)."""
+    if main == draft:
+        why = f"the tokenizers' vocab_size is {main:,} in both; it looks at no token"
+        return EngineOpinion(NAME, accepts=True, text="unknown", why=why)
+    why = (
+        f"mlx-engine refuses this draft, and every request with it fails: the tokenizers' "
+        f"vocab_size is {main:,} in the main and {draft:,} in the draft"
+    )
+    return EngineOpinion(NAME, accepts=False, text="unknown", why=why)
+
+
+def opinion(on_tokens: EngineOpinion, pair: Pair) -> EngineOpinion:
+    """What it says of a pair; ``on_tokens`` is its opinion of the tokenizers."""
+    for rule in RULES:
+        why = rule.why(pair)
+        if why is not None:
+            text: EngineText = "may differ" if rule.alters else "unknown"
+            return EngineOpinion(NAME, accepts=rule.alters, text=text, why=why)
+    if not on_tokens.accepts:
+        return on_tokens
+    if pair.built is None or pair.built.loads is None or pair.drafting is None:
+        problem = pair.built.problem if pair.built is not None else "nobody has asked it yet"
+        why = f"{on_tokens.why}; what mlx-lm makes of the main's KV cache is not known: {problem}"
+        return EngineOpinion(NAME, accepts=on_tokens.accepts, text="unknown", why=why)
+    return EngineOpinion(NAME, accepts=True, text="same", why=on_tokens.why)
+
+
+def refuses_main(main: Model, built: Built | None) -> str | None:
+    """Why no draft can be used with this main, None when nothing is known against it."""
+    pair = Pair(main, main, built, None)
+    return next((why for rule in _MAIN if (why := rule.why(pair)) is not None), None)
+
+
+# -- the rules ------------------------------------------------------------------------------------
+
+
+def _vision(pair: Pair) -> str | None:
+    if pair.main.kind != "vlm":
+        return None
+    return (
+        "the main sees images (config.json has vision_config), and mlx-engine speculates for no "
+        "such model, not even in a text-only chat"
+    )
+
+
+def _unknown_main(pair: Pair) -> str | None:
+    if pair.built is None or pair.built.loads is not False:
+        return None
+    return (
+        f"mlx-lm cannot load the main ({pair.main.architecture}), and only mlx-lm speculates: "
+        f"{pair.built.problem}"
+    )
+
+
+def _untrimmable(pair: Pair) -> str | None:
+    if pair.built is None or pair.built.trimmable is not False:
+        return None
+    return (
+        f"the main's KV cache cannot be trimmed ({_kinds(pair.built)} in mlx-lm), so refused draft "
+        "tokens could not be taken back: every request with a draft fails"
+    )
+
+
+def _shared(pair: Pair) -> str | None:
+    built = pair.built
+    if built is None or built.loads is not True or built.caches == built.layers:
+        return None
+    return (
+        f"the main has {built.caches} KV caches for {built.layers} layers, and mlx-engine counts "
+        "one for each layer: main and draft would write into each other's caches, and the answer "
+        "would be another one or fail"
+    )
+
+
+def _rotating(pair: Pair) -> str | None:
+    built = pair.built
+    if built is None or built.loads is not True or _FULL.issuperset(built.kinds):
+        return None
+    window = "a window" if built.window is None else f"a window of {built.window:,} tokens"
+    return (
+        f"part of the main's KV cache keeps only {window} ({_kinds(built)} in mlx-lm): once it is "
+        "full, refused draft tokens stay in it; answers that cross it become other text, and "
+        "requests with a longer prompt fail"
+    )
+
+
+def _unknown_draft(pair: Pair) -> str | None:
+    if drafter(pair.draft.architecture):
+        return (
+            f"the draft ({pair.draft.architecture}) holds prediction heads and is no model of its "
+            "own; mlx-engine loads no such draft"
+        )
+    if pair.drafting is None or pair.drafting.loads is not False:
+        return None
+    return f"mlx-lm cannot load the draft ({pair.draft.architecture}): {pair.drafting.problem}"
+
+
+def drafter(architecture: str) -> bool:
+    """Whether folders of this model type only hold heads that draft beside a main."""
+    return architecture.endswith(("_mtp", "_assistant")) or architecture in ("eagle3", "dflash")
+
+
+def _kinds(built: Built) -> str:
+    return ", ".join(kind for kind in built.kinds if kind not in _FULL) or "KVCache"
+
+
+_MAIN: Final = (
+    Rule("vision main", "generate.py, load_model", _vision),
+    Rule("unknown main", "mlx_lm/utils.py, _get_classes", _unknown_main),
+    Rule("untrimmable cache", "mlx_lm/generate.py", _untrimmable),
+    Rule("fewer caches than layers", "cache_wrapper.py, update_cache", _shared, alters=True),
+    Rule("window", "mlx-lm #1423; seen", _rotating, alters=True),
+)
+
+RULES: Final = (
+    *_MAIN,
+    Rule("unknown draft", "model_kit.py, _load_draft_model", _unknown_draft),
+)
+"""In the order in which they decide."""

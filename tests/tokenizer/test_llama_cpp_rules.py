@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from specd.lmstudio.draft_cache import CacheOpinion
+from specd.tokenizer.engines import llama_cpp
+from specd.tokenizer.fingerprint import Fingerprint
+from specd.tokenizer.spelling import BYTE_LEVEL, SENTENCEPIECE
+from specd.tokenizer.verdict import Verdict, with_cache
+from tests.tokenizer.models import model
+
+TOKENS = tuple(f"t{number}" for number in range(200))
+MAIN = Fingerprint(TOKENS, frozenset(), frozenset({2}), 256, 256, BYTE_LEVEL, vocab_size=200, bos=1)
+
+
+def test_it_accepts_the_same_tokens() -> None:
+    found = llama_cpp.on_tokens(MAIN, MAIN)
+    assert (found.name, found.accepts, found.text) == ("llama.cpp", True, "same")
+
+
+def test_it_passes_over_the_first_five_ids() -> None:
+    swapped = replace(MAIN, texts=(TOKENS[3], *TOKENS[1:3], TOKENS[0], *TOKENS[4:]))
+    assert llama_cpp.on_tokens(MAIN, swapped).accepts
+    later = replace(MAIN, texts=(*TOKENS[:5], "x", *TOKENS[6:]))
+    assert llama_cpp.on_tokens(MAIN, later).why.endswith("the text of id 5 differs")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"logits": 256 + 128}, ""),
+        ({"logits": 256 + 129}, "129 tokens more"),
+        ({"bos": 0}, "BOS"),
+        ({"eos": frozenset({3})}, "EOS"),
+        ({"family": SENTENCEPIECE}, "sentencepiece"),
+        ({"texts": TOKENS[:-1]}, "the text of id 199 differs"),
+    ],
+)
+def test_its_rule(change: dict[str, object], why: str) -> None:
+    found = llama_cpp.on_tokens(MAIN, replace(MAIN, **change))  # type: ignore[arg-type]
+    assert found.accepts is not bool(why)
+    assert found.objects is bool(why)
+    assert why in found.why
+
+
+@pytest.mark.parametrize("architecture", ["eagle3", "dflash-draft", "gemma4-assistant"])
+def test_drafters_are_no_plain_drafts(architecture: str) -> None:
+    heads = model("Heads", format="gguf", architecture=architecture)
+    found = llama_cpp.opinion(llama_cpp.on_tokens(MAIN, MAIN), heads)
+    assert found.accepts is False
+    assert architecture in found.why
+
+
+def test_the_caches_entry_stands_beside_the_verdict_where_it_knows_the_main() -> None:
+    main, good, bad = model("Main"), model("Good"), model("Bad")
+    opinion = CacheOpinion({main.identifier: (bad.identifier,)})
+    fits = Verdict("main", "good", "identical", ("same",))
+    assert with_cache(fits, main, good, opinion).cache_lists is False
+    assert with_cache(fits, main, bad, opinion).cache_lists is True
+    assert with_cache(fits, good, main, opinion) == fits
+    assert with_cache(fits, main, good, None) == fits

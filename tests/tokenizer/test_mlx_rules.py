@@ -1,0 +1,150 @@
+"""What mlx-engine does with a draft, rule by rule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from specd.tokenizer.engines import mlx
+from specd.tokenizer.engines.mlx import Built, Pair
+from tests.tokenizer import folders
+from tests.tokenizer.models import model
+
+MAIN = model("Main-8B-4bit", size_bytes=4_600_000_000)
+DRAFT = model("Draft-0.6B-4bit", size_bytes=400_000_000)
+FULL = Built(loads=True, kinds=("KVCache",), caches=2, layers=2, trimmable=True)
+FITS = mlx.on_tokens(5, 5)
+
+
+def test_it_looks_at_sizes_alone() -> None:
+    assert FITS.accepts
+    assert "it looks at no token" in FITS.why
+    refused = mlx.on_tokens(5, 6)
+    assert (refused.accepts, refused.objects) == (False, True)
+    assert "5 in the main and 6 in the draft" in refused.why
+
+
+def test_a_plain_pair_keeps_the_text() -> None:
+    found = mlx.opinion(FITS, Pair(MAIN, DRAFT, FULL, FULL))
+    assert (found.name, found.accepts, found.text, found.objects) == (
+        "mlx-engine", True, "same", False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rule", "changes", "says"),
+    [
+        ("vision main", {"main": replace(MAIN, kind="vlm")}, "vision_config"),
+        (
+            "unknown main",
+            {"built": Built(loads=False, problem="Model type laguna not supported.")},
+            "laguna not supported",
+        ),
+        (
+            "untrimmable cache",
+            {"built": replace(FULL, kinds=("ArraysCache", "KVCache"), trimmable=False)},
+            "(ArraysCache in mlx-lm)",
+        ),
+        ("fewer caches than layers", {"built": replace(FULL, layers=3)}, "2 KV caches for 3"),
+        (
+            "window",
+            {"built": replace(FULL, kinds=("KVCache", "RotatingKVCache"), window=1024)},
+            "1,024 tokens",
+        ),
+        ("window", {"built": replace(FULL, kinds=("ChunkedKVCache",), window=8192)}, "8,192"),
+        (
+            "unknown draft",
+            {"drafting": Built(loads=False, problem="Model type x not supported.")},
+            "x not supported",
+        ),
+        (
+            "unknown draft",
+            {"draft": replace(DRAFT, architecture="qwen3_5_mtp"), "drafting": FULL},
+            "prediction heads",
+        ),
+    ],
+)
+def test_each_rule_decides(rule: str, changes: dict[str, Any], says: str) -> None:
+    found = mlx.opinion(FITS, replace(Pair(MAIN, DRAFT, FULL, FULL), **changes))
+    (line, *_) = [each for each in mlx.RULES if each.name == rule]
+    text = "may differ" if line.alters else "unknown"
+    assert (found.accepts, found.text, found.objects) == (line.alters, text, True)
+    assert says in found.why
+
+
+def test_every_rule_is_tested_and_has_a_source() -> None:
+    (mark,) = [m for m in test_each_rule_decides.pytestmark if m.name == "parametrize"]
+    assert {rule for rule, _, _ in mark.args[1]} == {each.name for each in mlx.RULES}
+    assert all(each.source for each in mlx.RULES)
+
+
+def test_a_rotating_or_hybrid_draft_is_accepted() -> None:
+    for drafting in (
+        replace(FULL, kinds=("RotatingKVCache",), window=64),
+        replace(FULL, kinds=("ArraysCache",), trimmable=False),
+    ):
+        assert mlx.opinion(FITS, Pair(MAIN, DRAFT, FULL, drafting)).text == "same"
+
+
+def test_what_mlx_lm_could_not_be_asked_is_unknown() -> None:
+    unasked = Built(loads=None, problem="MLX does not start: no such library")
+    for built in (unasked, None):
+        found = mlx.opinion(FITS, Pair(MAIN, DRAFT, built, FULL))
+        assert (found.accepts, found.text, found.objects) == (True, "unknown", False)
+    assert "no such library" in mlx.opinion(FITS, Pair(MAIN, DRAFT, unasked, FULL)).why
+
+
+def test_a_main_is_refused_by_the_same_rules() -> None:
+    assert mlx.refuses_main(MAIN, FULL) is None
+    assert mlx.refuses_main(MAIN, None) is None
+    assert "window" in (mlx.refuses_main(MAIN, replace(FULL, kinds=("RotatingKVCache",))) or "")
+
+
+# -- what mlx-lm's own classes say ----------------------------------------------------------------
+
+PLAIN = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "intermediate_size": 128,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "rms_norm_eps": 1e-5,
+    "head_dim": 16,
+}
+
+
+@pytest.mark.mlx
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"model_type": "llama"}, FULL),
+        ({"model_type": "qwen3", "rope_theta": 1e6, "max_position_embeddings": 512,
+          "tie_word_embeddings": True}, FULL),
+        ({"model_type": "mamba", "state_size": 4, "conv_kernel": 4, "use_bias": False,
+          "use_conv_bias": True, "time_step_rank": 4},
+         replace(FULL, kinds=("ArraysCache",), trimmable=False)),
+        ({"model_type": "gpt_oss"},
+         replace(FULL, kinds=("KVCache", "RotatingKVCache"), window=128)),
+    ],
+    ids=lambda value: value["model_type"] if isinstance(value, dict) else "",
+)  # fmt: skip
+def test_mlx_lms_cache_classes_are_asked_by_architecture(
+    tmp_path: Path, config: dict[str, Any], expected: Built
+) -> None:
+    from specd.tokenizer.kv_cache import built
+
+    folder = folders.lay_out(tmp_path, folders.small(), config={**PLAIN, **config})
+    assert built(folder) == expected
+
+
+@pytest.mark.mlx
+def test_an_architecture_mlx_lm_does_not_know_is_said(tmp_path: Path) -> None:
+    from specd.tokenizer.kv_cache import built
+
+    folder = folders.lay_out(tmp_path, folders.small(), config={"model_type": "nonsense"})
+    found = built(folder)
+    assert found.loads is False
+    assert "nonsense" in found.problem
