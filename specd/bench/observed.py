@@ -19,6 +19,7 @@ import msgspec
 from specd.bench import database
 from specd.bench.use import Asked, Figures, Observed, Probe, Use, rounds_of, use_of
 from specd.lmstudio.conversations import AnswerStats, Cursor
+from specd.lmstudio.model import OWN_HEADS
 
 KEPT: Final = 200_000
 """Answers; with more, the oldest tenth makes room, and what is older is not taken again."""
@@ -107,10 +108,13 @@ class ObservedStore:
 
     def _uses(self) -> tuple[Use, ...]:
         groups: dict[tuple[str, str | None, int | None], list[Figures]] = defaultdict(list)
+        # An earlier specd kept draft tokens of no named draft as an answer without a draft.
         for main, draft, draft_tokens, *figures in self._database().execute(
-            "SELECT main, draft, CASE WHEN draft IS NULL THEN NULL ELSE draft_tokens END,"
+            "SELECT main, coalesce(draft, CASE WHEN drafted > 0 THEN ? END),"
+            " CASE WHEN draft IS NULL THEN NULL ELSE draft_tokens END,"
             " at, tokens, prompt_tokens, seconds, drafted, accepted, rounds FROM answers"
-            " ORDER BY at"
+            " ORDER BY at",
+            (OWN_HEADS,),
         ):
             groups[main, draft, draft_tokens].append(Figures(*figures))
         made = [use_of(*key, group) for key, group in groups.items()]
@@ -197,7 +201,7 @@ def _row(answer: AnswerStats) -> tuple[object, ...] | None:
         answer.at,
         answer.model,
         answer.asked_draft,
-        answer.draft or (answer.asked_draft if answer.drafted else None),
+        answer.draft,
         answer.draft_tokens,
         answer.tokens,
         answer.prompt_tokens,

@@ -40,9 +40,10 @@ class Week:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """The answers of one main with one draft (None: without) at one draft length.
+    """The answers of one main with one draft at one draft length.
 
-    Models are named as LM Studio names them. ``draft_tokens`` is None where it is not told. ``tps``
+    ``draft`` is None without any, and ``OWN_HEADS`` where the main drafts for itself.
+    Models are named as LM Studio names them. ``draft_tokens`` is None where it is unknown. ``tps``
     is tokens per second over ``seconds`` of generating, None where no answer tells.
     ``prompt_tokens`` and ``tokens`` are medians, ``rounds[n]`` how many rounds accepted n draft
     tokens, ``first`` and ``last`` seconds since 1970.

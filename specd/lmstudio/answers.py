@@ -1,8 +1,9 @@
 """What LM Studio's server says, as types: its models, and its answers with their statistics.
 
-Shapes: LM Studio's REST documentation (``/api/v1/models``; ``/api/v0/models`` and
-``/api/v0/chat/completions`` with ``stats``) and OpenAI's. Members may be missing or of another type
-in older and newer servers; each is then simply unknown.
+An answer has one of three shapes: ``/api/v0`` and ``/v1/chat/completions`` (OpenAI's, with
+``stats`` added) and ``/api/v1/chat`` (``output`` and ``stats``). The counts of draft tokens have
+moved between versions, so they are read from ``stats`` and from ``usage`` alike. Members may be
+missing or of another type; each is then unknown.
 """
 
 from __future__ import annotations
@@ -11,14 +12,25 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from specd.lmstudio.values import count, flag, members, number, text
+
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A model in memory. ``parallel`` is how many requests it serves at once; None: not told."""
+    """A model in memory, with what it runs with; None where the server does not say.
+
+    ``parallel`` is how many requests it serves at once. The others are llama.cpp's speculation as
+    it is in force: own heads, a draft model, its name, the draft length. A sidecar shows in none of
+    them.
+    """
 
     id: str
     context_length: int | None = None
     parallel: int | None = None
+    draft_mtp: bool | None = None
+    draft_simple: bool | None = None
+    draft_model: str | None = None
+    draft_max_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +61,8 @@ class ServedModel:
 class DraftStats:
     """What a draft did in one answer; counts are tokens.
 
-    ``model`` is "" where the server does not name it. No counts and no model although a draft was
-    asked for means that it never ran.
+    ``model`` is "" where the server does not name it, as since 0.4. No counts and no model although
+    a draft was asked for means that it never ran, except from ``/api/v1/chat``, which has none.
     """
 
     model: str
@@ -82,49 +94,48 @@ class Answer:
 
 
 def said(told: dict[str, Any], member: str = "message") -> str:
-    """The text of the first choice, with what a reasoning model thought before it."""
-    message = _first(told.get("choices")).get(member)
-    if not isinstance(message, dict):
-        return ""
+    """The text of an answer, with what a reasoning model thought before it.
+
+    ``member`` is where OpenAI's shape has it in the first choice: "message" or "delta".
+    """
+    message = members(_first(told.get("choices")).get(member))
     thought = message.get("reasoning_content") or message.get("reasoning")
-    return text_of(thought) + text_of(message.get("content"))
+    output = told.get("output")
+    parts = [members(part).get("content") for part in output] if isinstance(output, list) else []
+    return "".join(map(_string, (thought, message.get("content"), *parts)))
 
 
-def read_answer(told: dict[str, Any], text: str, seconds: float, first: float | None) -> Answer:
-    """The answer in ``told``, a whole one or the last words of a stream."""
-    usage = _members(told.get("usage"))
-    stats = _members(told.get("stats"))
-    runtime = _members(told.get("runtime"))
-    reason = text_of(stats.get("stop_reason")) or text_of(
-        _first(told.get("choices")).get("finish_reason")
-    )
+def read_answer(told: dict[str, Any], spoken: str, seconds: float, first: float | None) -> Answer:
+    """The answer in ``told``, a whole one or the last words of a stream that said ``spoken``."""
+    usage = members(told.get("usage"))
+    stats = members(told.get("stats"))
+    runtime = members(told.get("runtime"))
+    if first is None:
+        first = number(stats.get("time_to_first_token", stats.get("time_to_first_token_seconds")))
     return Answer(
-        text=text,
-        tokens=_count(usage.get("completion_tokens")) or 0,
-        prompt_tokens=_count(usage.get("prompt_tokens")) or 0,
+        text=spoken,
+        tokens=count(usage.get("completion_tokens", stats.get("total_output_tokens"))) or 0,
+        prompt_tokens=count(usage.get("prompt_tokens", stats.get("input_tokens"))) or 0,
         seconds=seconds,
-        time_to_first_token=first
-        if first is not None
-        else _number(stats.get("time_to_first_token")),
-        generation_seconds=_number(stats.get("generation_time")),
-        tokens_per_second=_number(stats.get("tokens_per_second")),
-        stop_reason=reason,
-        runtime=" ".join(
-            filter(None, (text_of(runtime.get("name")), text_of(runtime.get("version"))))
-        ),
-        draft=_draft_stats(stats),
+        time_to_first_token=first,
+        generation_seconds=number(stats.get("generation_time")),
+        tokens_per_second=number(stats.get("tokens_per_second")),
+        stop_reason=text(stats.get("stop_reason"))
+        or text(_first(told.get("choices")).get("finish_reason")),
+        runtime=" ".join(filter(None, (text(runtime.get("name")), text(runtime.get("version"))))),
+        draft=_draft_stats({**usage, **stats}),
     )
 
 
 def _draft_stats(stats: dict[str, Any]) -> DraftStats | None:
-    model = text_of(stats.get("draft_model"))
+    model = text(stats.get("draft_model"))
     counts = [
-        _count(stats.get(f"{name}_draft_tokens_count"))
+        count(stats.get(f"{name}_draft_tokens_count"))
         for name in ("total", "accepted", "rejected", "ignored")
     ]
-    if not model and all(count is None for count in counts):
+    if not model and all(each is None for each in counts):
         return None
-    total, accepted, rejected, ignored = (count or 0 for count in counts)
+    total, accepted, rejected, ignored = (each or 0 for each in counts)
     return DraftStats(model, total, accepted, rejected, ignored)
 
 
@@ -139,15 +150,21 @@ class Spoken:
 
 
 def listen(spoken: Spoken, event: dict[str, Any]) -> None:
-    """Add what ``event`` says to ``spoken``."""
+    """Add what ``event`` says to ``spoken``.
+
+    ``/api/v1/chat`` streams typed events: text in "….delta", everything else in "chat.end".
+    """
     piece = said(event, "delta")
+    if text(event.get("type")).endswith(".delta"):
+        piece = _string(event.get("content"))
     if piece:
         spoken.first_at = spoken.first_at or time.perf_counter()
         spoken.text.append(piece)
         spoken.pieces += 1
+    end = members(event.get("result")) or event
     for name in ("usage", "stats", "runtime"):
-        if isinstance(event.get(name), dict):
-            spoken.last[name] = event[name]
+        if isinstance(end.get(name), dict):
+            spoken.last[name] = end[name]
     spoken.last["choices"] = event.get("choices") or spoken.last.get("choices")
 
 
@@ -156,21 +173,21 @@ def listen(spoken: Spoken, event: dict[str, Any]) -> None:
 
 def _v1_model(told: dict[str, Any]) -> ServedModel:
     instances = told.get("loaded_instances")
-    capabilities = _members(told.get("capabilities"))
+    capabilities = members(told.get("capabilities"))
     kind: Literal["llm", "vlm", "embedding"] = "llm"
-    if text_of(told.get("type")).startswith("embedding"):
+    if text(told.get("type")).startswith("embedding"):
         kind = "embedding"
     elif capabilities.get("vision") is True or told.get("type") == "vlm":
         kind = "vlm"
     return ServedModel(
-        key=text_of(told.get("key")),
+        key=text(told.get("key")),
         type=kind,
-        publisher=text_of(told.get("publisher")),
-        architecture=text_of(told.get("architecture")),
-        format=text_of(told.get("format")),
-        quantization=text_of(_members(told.get("quantization")).get("name")),
-        size_bytes=_count(told.get("size_bytes")),
-        max_context_length=_count(told.get("max_context_length")),
+        publisher=text(told.get("publisher")),
+        architecture=text(told.get("architecture")),
+        format=text(told.get("format")),
+        quantization=text(members(told.get("quantization")).get("name")),
+        size_bytes=count(told.get("size_bytes")),
+        max_context_length=count(told.get("max_context_length")),
         loaded_instances=tuple(_instance(each) for each in instances if isinstance(each, dict))
         if isinstance(instances, list)
         else (),
@@ -178,27 +195,31 @@ def _v1_model(told: dict[str, Any]) -> ServedModel:
 
 
 def _instance(told: dict[str, Any]) -> Instance:
-    config = _members(told.get("config"))
+    config = members(told.get("config"))
     return Instance(
-        text_of(told.get("id")),
-        _count(config.get("context_length")),
-        _count(config.get("parallel")),
+        text(told.get("id")),
+        count(config.get("context_length")),
+        count(config.get("parallel")),
+        flag(config.get("speculative_draft_mtp")),
+        flag(config.get("speculative_draft_simple")),
+        text(config.get("speculative_draft_model")) or None,
+        count(config.get("speculative_draft_max_tokens")),
     )
 
 
 def _v0_model(told: dict[str, Any]) -> ServedModel:
-    key = text_of(told.get("id"))
+    key = text(told.get("id"))
     types: dict[str, Literal["llm", "vlm", "embedding"]] = {"vlm": "vlm", "embeddings": "embedding"}
     loaded = told.get("state") == "loaded"
     return ServedModel(
         key=key,
-        type=types.get(text_of(told.get("type")), "llm"),
-        publisher=text_of(told.get("publisher")),
-        architecture=text_of(told.get("arch")),
-        format=text_of(told.get("compatibility_type")),
-        quantization=text_of(told.get("quantization")),
-        max_context_length=_count(told.get("max_context_length")),
-        loaded_instances=(Instance(key, _count(told.get("loaded_context_length"))),)
+        type=types.get(text(told.get("type")), "llm"),
+        publisher=text(told.get("publisher")),
+        architecture=text(told.get("arch")),
+        format=text(told.get("compatibility_type")),
+        quantization=text(told.get("quantization")),
+        max_context_length=count(told.get("max_context_length")),
+        loaded_instances=(Instance(key, count(told.get("loaded_context_length"))),)
         if loaded
         else (),
     )
@@ -213,28 +234,12 @@ LISTINGS: Final = (
 
 def is_named(told: object) -> bool:
     """Whether an item of a list of models names one."""
-    return isinstance(told, dict) and bool(text_of(told.get("key")) or text_of(told.get("id")))
-
-
-# -- values that are not trusted ------------------------------------------------------------------
-
-
-def _members(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+    return isinstance(told, dict) and bool(text(told.get("key")) or text(told.get("id")))
 
 
 def _first(value: object) -> dict[str, Any]:
-    return _members(value[0]) if isinstance(value, list) and value else {}
+    return members(value[0]) if isinstance(value, list) and value else {}
 
 
-def text_of(value: object) -> str:
-    """``value`` where it is a string, else ""."""
+def _string(value: object) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -44,8 +44,13 @@ class DraftRefused(BadAnswer):
     """The server would have answered, but not with this draft.
 
     The MLX engine refuses whole requests when the main is loaded for several at once (LM Studio's
-    default) or sees images; others fail when the draft cannot be loaded.
+    default) or sees images; others fail when the draft cannot be loaded. ``at_load_only``: since
+    0.4.23 llama.cpp's draft is part of the main's load configuration, and of no request.
     """
+
+    def __init__(self, message: str, status: int | None, *, at_load_only: bool) -> None:
+        super().__init__(message, status)
+        self.at_load_only = at_load_only
 
 
 class Connection:

@@ -24,6 +24,8 @@ from typing import Any, Final
 import msgspec
 
 from specd.lmstudio import keys
+from specd.lmstudio.model import OWN_HEADS
+from specd.lmstudio.values import count, number, text
 
 _MAX_FILE_BYTES: Final = 512 * 1024 * 1024
 _MAX_FILES: Final = 200_000
@@ -47,8 +49,9 @@ class AnswerStats:
 
     ``id`` stays the same for the same answer, in whatever file it turns up again. ``at`` is when it
     was made, in seconds since 1970. ``asked_draft`` is the draft configured for the answer,
-    ``draft`` the one that ran: a draft asked for that never ran is a finding. ``runs`` is the
-    pattern of acceptance, without structural text.
+    ``draft`` the one that ran: a draft asked for that never ran is a finding. Either may be
+    ``OWN_HEADS``: draft tokens were counted and no draft model was named or configured. ``runs`` is
+    the pattern of acceptance, without structural text.
     """
 
     id: str
@@ -147,12 +150,12 @@ def read(conversations: Path, since: Cursor) -> Iterator[Batch]:
 
 def changed(conversations: Path, since: Cursor) -> int:
     """How many files ``read`` will open, without opening any."""
-    count = 0
+    found = 0
     for path in _files(conversations):
         with contextlib.suppress(OSError):
             name = _digest(str(path.relative_to(conversations)))
-            count += since.files.get(name) != _stamp(path.stat())
-    return count
+            found += since.files.get(name) != _stamp(path.stat())
+    return found
 
 
 def _stamp(facts: os.stat_result) -> tuple[int, int, int]:
@@ -185,8 +188,14 @@ def _files(directory: Path) -> Iterator[Path]:
 # -- what is decoded; every other member is stepped over ------------------------------------------
 
 
-class _Conversation(msgspec.Struct):
+class _Conversation(msgspec.Struct, rename="camel"):
     messages: list[msgspec.Raw] = []
+    last_used_model: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _LastUsed(msgspec.Struct, rename="camel"):
+    identifier: Any = None
+    indexed_model_identifier: Any = None
 
 
 class _Version(msgspec.Struct):
@@ -207,6 +216,7 @@ class _Step(msgspec.Struct, rename="camel"):
 class _GenInfo(msgspec.Struct, rename="camel"):
     indexed_model_identifier: Any = None
     identifier: Any = None
+    load_model_config: msgspec.Raw = msgspec.Raw(b"null")
     prediction_config: msgspec.Raw = msgspec.Raw(b"null")
     stats: dict[str, Any] = {}
 
@@ -223,6 +233,19 @@ class _FieldValue(msgspec.Struct):
     value: Any = None
 
 
+_ASKED: Final = frozenset(
+    {
+        keys.DRAFT_MODEL,
+        keys.DRAFT_TOKENS_EXACT,
+        keys.LLAMA_DRAFT_MODEL,
+        keys.LLAMA_DRAFT_MAX_TOKENS,
+        keys.LLAMA_DRAFT_SIMPLE,
+        keys.LLAMA_DRAFT_MTP,
+        *keys.LLAMA_DRAFT_SIDECARS,
+    }
+)
+
+
 class _Piece(msgspec.Struct, rename="camel"):
     from_draft_model: Any = None
     tokens_count: Any = None
@@ -233,26 +256,34 @@ def _read_file(path: Path, name: str, size: int) -> tuple[list[AnswerStats], str
     if size > _MAX_FILE_BYTES:
         return [], f"{path} is {size:,} bytes long; specd reads up to {_MAX_FILE_BYTES:,}"
     try:
-        messages = msgspec.json.decode(path.read_bytes(), type=_Conversation).messages
+        chat = msgspec.json.decode(path.read_bytes(), type=_Conversation)
     except OSError as error:
         return [], f"{path} cannot be read: {error.strerror or error}"
     except (ValueError, RecursionError):
         return [], f"{path} is not a conversation that can be read; perhaps it is being written"
-    return list(_answers(path, name, messages)), None
+    last = _decoded(chat.last_used_model, _LastUsed)
+    main = text(last.identifier) or text(last.indexed_model_identifier) if last else ""
+    return list(_answers(path, name, chat.messages, main)), None
 
 
-def _answers(path: Path, name: str, messages: list[msgspec.Raw]) -> Iterator[AnswerStats]:
+def _answers(
+    path: Path, name: str, messages: list[msgspec.Raw], last_used: str
+) -> Iterator[AnswerStats]:
+    """The answers of every version of every message: a regenerated one really ran."""
     for m, message in enumerate(messages):
         decoded = _decoded(message, _Message)
         for v, version in enumerate(decoded.versions if decoded else ()):
             for s, step in enumerate(version.steps):
-                answer = _answer(path, f"{name}/{m}/{v}/{s}", step)
+                answer = _answer(path, f"{name}/{m}/{v}/{s}", step, last_used)
                 if answer is not None:
                     yield answer
 
 
-def _answer(path: Path, place: str, raw: msgspec.Raw) -> AnswerStats | None:
-    """The statistics of one step; None when it is no answer, or not a finished one."""
+def _answer(path: Path, place: str, raw: msgspec.Raw, last_used: str) -> AnswerStats | None:
+    """The statistics of one step; None when it is no answer, or not a finished one.
+
+    ``last_used`` is the chat's model, which is meant where the step names none.
+    """
     step = _decoded(raw, _Step)
     if step is None or step.type != "contentBlock":
         return None
@@ -262,27 +293,43 @@ def _answer(path: Path, place: str, raw: msgspec.Raw) -> AnswerStats | None:
     stats = info.stats
     made_at = _made_at(step.step_identifier)
     named = step.step_identifier if made_at is not None else place
-    asked = _asked(info.prediction_config)
+    asked = _asked(info.prediction_config) | _asked(info.load_model_config)
+    drafted = count(stats.get("totalDraftTokensCount"))
+    asked_draft = _asked_draft(asked)
+    unnamed = (asked_draft or OWN_HEADS) if drafted else None
     return AnswerStats(
         id=_digest(str(named)),
         file=path,
         at=made_at,
-        model=_text(info.indexed_model_identifier) or _text(info.identifier),
-        asked_draft=_text(asked.get(keys.DRAFT_MODEL)) or None,
-        draft=_text(stats.get("usedDraftModelKey")) or None,
-        draft_tokens=_count(asked.get(keys.DRAFT_TOKENS_EXACT)),
-        tokens=_count(stats.get("predictedTokensCount")),
-        prompt_tokens=_count(stats.get("promptTokensCount")),
-        seconds=_seconds(stats.get("totalTimeSec")),
-        time_to_first_token=_seconds(stats.get("timeToFirstTokenSec")),
-        tokens_per_second=_seconds(stats.get("tokensPerSecond")),
-        stop_reason=_text(stats.get("stopReason")),
-        drafted=_count(stats.get("totalDraftTokensCount")),
-        accepted=_count(stats.get("acceptedDraftTokensCount")),
-        rejected=_count(stats.get("rejectedDraftTokensCount")),
-        ignored=_count(stats.get("ignoredDraftTokensCount")),
+        model=text(info.indexed_model_identifier) or text(info.identifier) or last_used,
+        asked_draft=asked_draft,
+        draft=text(stats.get("usedDraftModelKey")) or unnamed,
+        draft_tokens=count(asked.get(keys.LLAMA_DRAFT_MAX_TOKENS))
+        or count(asked.get(keys.DRAFT_TOKENS_EXACT)),
+        tokens=count(stats.get("predictedTokensCount")),
+        prompt_tokens=count(stats.get("promptTokensCount")),
+        seconds=number(stats.get("totalTimeSec")),
+        time_to_first_token=number(stats.get("timeToFirstTokenSec")),
+        tokens_per_second=number(stats.get("tokensPerSecond")),
+        stop_reason=text(stats.get("stopReason")),
+        drafted=drafted,
+        accepted=count(stats.get("acceptedDraftTokensCount")),
+        rejected=count(stats.get("rejectedDraftTokensCount")),
+        ignored=count(stats.get("ignoredDraftTokensCount")),
         runs=_runs(step.content),
     )
+
+
+def _asked_draft(asked: dict[str, Any]) -> str | None:
+    """The draft that the answer's settings name, or ``OWN_HEADS``; None for none."""
+    separate = any(
+        asked.get(key) is True for key in (keys.LLAMA_DRAFT_SIMPLE, *keys.LLAMA_DRAFT_SIDECARS)
+    )
+    if separate and (draft := text(asked.get(keys.LLAMA_DRAFT_MODEL))):
+        return draft
+    if asked.get(keys.LLAMA_DRAFT_MTP) is True:
+        return OWN_HEADS
+    return text(asked.get(keys.DRAFT_MODEL)) or None
 
 
 def _digest(name: str) -> str:
@@ -291,12 +338,11 @@ def _digest(name: str) -> str:
 
 def _asked(config: msgspec.Raw) -> dict[str, Any]:
     """The fields on speculative decoding; the others, the system prompt among them, stay raw."""
-    wanted = (keys.DRAFT_MODEL, keys.DRAFT_TOKENS_EXACT)
     decoded = _decoded(config, _Fields)
     asked: dict[str, Any] = {}
     for field_ in decoded.fields if decoded else ():
         named = _decoded(field_, _FieldKey)
-        if named is not None and named.key in wanted:
+        if named is not None and named.key in _ASKED:
             value = _decoded(field_, _FieldValue)
             asked[named.key] = value.value if value else None
     return asked
@@ -306,7 +352,7 @@ def _runs(content: msgspec.Raw) -> tuple[Run, ...]:
     pieces = _decoded(content, list[_Piece]) or []
     runs: list[Run] = []
     for piece in pieces[:_MAX_RUNS]:
-        tokens = _count(piece.tokens_count)
+        tokens = count(piece.tokens_count)
         if tokens and piece.is_structural is not True and isinstance(piece.from_draft_model, bool):
             runs.append(Run(piece.from_draft_model, tokens))
     return tuple(runs)
@@ -328,21 +374,3 @@ def _made_at(identifier: object) -> float | None:
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 14):
         return None
     return int(digits) / 1000 if int(digits) >= _EARLIEST_MS else None
-
-
-def _text(value: object) -> str:
-    short = isinstance(value, str) and len(value) <= 500 and value.isprintable()
-    return str(value) if short else ""
-
-
-def _count(value: object) -> int | None:
-    whole = isinstance(value, int | float) and not isinstance(value, bool)
-    if not whole or not isinstance(value, int | float) or not 0 <= value < 1 << 53:
-        return None
-    return int(value) if value == int(value) else None
-
-
-def _seconds(value: object) -> float | None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    return float(value) if 0 <= value < 1e12 else None

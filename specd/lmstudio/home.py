@@ -148,7 +148,15 @@ def watch_directories(
         WatchedDir(home.path, names=frozenset({keys.SETTINGS, keys.INTERNAL})),
         WatchedDir(
             internal,
-            names=frozenset({keys.SERVER_CONFIG, keys.DRAFT_CACHE, keys.MODEL_DEFAULTS}),
+            names=frozenset(
+                {
+                    keys.SERVER_INFO,
+                    keys.SERVER_CONFIG,
+                    keys.DRAFT_CACHE,
+                    keys.MODEL_DEFAULTS,
+                    keys.MODEL_INDEX,
+                }
+            ),
         ),
         WatchedDir(internal / keys.MODEL_DEFAULTS, recursive=True),
         WatchedDir(models_dir or home.path / keys.MODELS, recursive=True),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
+
+OWN_HEADS: Final = "mtp"
+"""Stands for a draft model where the main drafts with its own prediction heads."""
 
 ModelFormat: TypeAlias = Literal["mlx", "gguf", "other"]
 ModelKind: TypeAlias = Literal["llm", "vlm", "embedding", "adapter", "mmproj", "incomplete"]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from specd.lmstudio.model import Model
+from specd.lmstudio.model import OWN_HEADS, Model
 
 _CANDIDATES: Final = 8
 
@@ -90,6 +90,15 @@ def resolve(name: str, models: Sequence[Model]) -> Model:
         if found:
             raise Ambiguous(name, _identifiers(found))
     raise NoSuchModel(name, _closest(name, models))
+
+
+def key_of(name: str, models: Sequence[Model]) -> str:
+    """The key of the model that ``name`` means; ``OWN_HEADS`` stays as it is.
+
+    Raises:
+        NoSuchModel, Ambiguous: as ``resolve``.
+    """
+    return name if name == OWN_HEADS else resolve(name, models).key
 
 
 def served_as(model: Model, keys: Iterable[str], models: Sequence[Model]) -> str | None:

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import socket
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -33,7 +35,6 @@ from specd.lmstudio.answers import (
     listen,
     read_answer,
     said,
-    text_of,
 )
 from specd.lmstudio.connection import (
     BadAnswer,
@@ -45,6 +46,7 @@ from specd.lmstudio.connection import (
     decoded,
     error_said,
 )
+from specd.lmstudio.values import count, members, text
 
 __all__ = [
     "Answer",
@@ -57,7 +59,7 @@ __all__ = [
     "ServedModel",
     "Server",
     "ServerError",
-    "config_path",
+    "config_paths",
     "server_url",
 ]
 
@@ -66,34 +68,39 @@ DEFAULT_PORT: Final = 1234
 _CONFIG_MAX_BYTES: Final = 1 << 20
 _ANYWHERE: Final = frozenset({"", "0.0.0.0", "::", "localhost", "::1", "127.0.0.1"})  # noqa: S104 - read, not bound
 _UNKNOWN_PATH: Final = (404, 405, 501)
+# The server gives its reasons in words alone.
 _DRAFT_TROUBLE: Final = re.compile(r"draft[ _-]?model|speculative ?decoding", re.IGNORECASE)
+_AT_LOAD: Final = re.compile(r"configured at load time", re.IGNORECASE)
 
 Message: TypeAlias = Mapping[str, str]
 """``{"role": …, "content": …}``."""
 
 
-def config_path(home: Path) -> Path:
-    """Where LM Studio keeps its server's port and interface."""
-    return home / keys.INTERNAL / keys.SERVER_CONFIG
+def config_paths(home: Path) -> tuple[Path, ...]:
+    """The files that tell the server's port and interface, the strongest first."""
+    return tuple(home / keys.INTERNAL / name for name in (keys.SERVER_INFO, keys.SERVER_CONFIG))
 
 
-def server_url(home: Path, configured: str = "auto") -> str:
+def server_url(home: Path, configured: str = "auto", env: Mapping[str, str] = os.environ) -> str:
     """The server's base URL, without a slash at the end.
 
     ``configured`` is "auto" or a URL; one that ends in ``/v1`` or ``/api/v0``, as other programs
-    want it, is understood.
+    want it, is understood. "auto" takes the port from where LM Studio writes what it listens on
+    (``$LMS_API_SERVER_INFO_PATH`` names another file, as for ``lms``), else from what was
+    configured in the app.
 
     Raises:
         ValueError: ``configured`` is no http or https URL.
     """
     if configured != "auto":
         return _base(configured)
-    told = _read_config(config_path(home))
-    port = told.get("port")
-    if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
-        port = DEFAULT_PORT
-    host = told.get("networkInterface")
-    if not isinstance(host, str) or host in _ANYWHERE or not _is_address(host):
+    info, config = config_paths(home)
+    listens = _read_config(Path(env.get("LMS_API_SERVER_INFO_PATH") or info))
+    wanted = _read_config(config)
+    ports = (count(each.get("port"), 65536) for each in (listens, wanted))
+    port = next((each for each in ports if each), DEFAULT_PORT)
+    host = text(wanted.get("networkInterface"))
+    if host in _ANYWHERE or not _is_address(host):
         host = "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -120,10 +127,9 @@ def _is_address(host: str) -> bool:
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            told = json.loads(file.read(_CONFIG_MAX_BYTES))
+            return members(json.loads(file.read(_CONFIG_MAX_BYTES)))
     except (OSError, ValueError, RecursionError):
         return {}
-    return told if isinstance(told, dict) else {}
 
 
 class Server:
@@ -181,7 +187,7 @@ class Server:
         if context_length is not None:
             body["context_length"] = context_length
         told = self._call("POST", "/api/v1/models/load", body, timeout)
-        return text_of(told.get("instance_id")) or key
+        return text(told.get("instance_id")) or key
 
     def unload(self, instance_id: str, timeout: float = 60.0) -> None:
         """Take an instance out of memory.
@@ -229,7 +235,8 @@ class Server:
             return self._ask(ask, body, timeout)
         except BadAnswer as error:
             if draft_model is not None and _DRAFT_TROUBLE.search(str(error)):
-                raise DraftRefused(str(error), error.status) from error
+                at_load_only = bool(_AT_LOAD.search(str(error)))
+                raise DraftRefused(str(error), error.status, at_load_only=at_load_only) from error
             raise
 
     def _ask(
@@ -262,6 +269,9 @@ class Server:
         spoken = Spoken()
         with Connection(self.base_url, timeout) as connection:
             response = self._request(connection, "POST", path, body)
+            if response.getheader("Content-Type", "").startswith("application/json"):
+                told = decoded(connection.read_all(response), self.base_url)
+                return read_answer(told, said(told), time.perf_counter() - started, None)
             for event in connection.events(response):
                 listen(spoken, event)
         seconds = time.perf_counter() - started
@@ -269,21 +279,17 @@ class Server:
             raise BadAnswer(f"{self.base_url} ended its answer before it began")
         first = None if spoken.first_at is None else spoken.first_at - started
         heard = read_answer(spoken.last, "".join(spoken.text), seconds, first)
-        if heard.tokens:
-            return heard
         # A server that sends no usage sends one token per event.
-        return read_answer(
-            {**spoken.last, "usage": {"completion_tokens": spoken.pieces}},
-            heard.text,
-            seconds,
-            first,
-        )
+        return heard if heard.tokens else replace(heard, tokens=spoken.pieces)
 
     def _call(
         self, method: str, path: str, body: dict[str, Any] | None, timeout: float
     ) -> dict[str, Any]:
         with Connection(self.base_url, timeout) as connection:
             response = self._request(connection, method, path, body)
+            if response.getheader("Content-Type", "").startswith("text/event-stream"):
+                for _ in connection.events(response):  # raises for the error that is one
+                    break
             return decoded(connection.read_all(response), self.base_url)
 
     def _request(

@@ -1,11 +1,19 @@
-"""Draft statistics in LM Studio's own server log, where it writes any.
+"""Draft counts in LM Studio's own server log.
 
-``server-logs/YYYY-MM/YYYY-MM-DD.N.log`` holds what the server logged, as much or as little as the
-user has set. With responses logged, an answer's ``stats`` stand there as JSON, spread over lines;
-llama.cpp writes its own line (``draft acceptance rate = 0.57576 (171 accepted / 297 generated)``).
-Nothing of this is promised, so only the counts and the models' names are looked for, and finding
-none proves nothing. What else stands there, prompts and answers among it, is passed over: inside a
-JSON string every quote is escaped, so no text can be taken for a statistic.
+``server-logs/YYYY-MM/YYYY-MM-DD.N.log`` has one line per event, ``[time][level][instance] words``;
+lines of the server itself have another word in the third bracket, or none. An answer is logged as
+JSON over many lines, in the shape of the path that was asked (see ``answers``):
+
+    [2026-09-10 00:35:56][INFO][qwen3-8b] Generated prediction: {
+      "usage": {
+        "total_draft_tokens_count": 492,
+
+llama.cpp adds its own line: ``draft acceptance = 0.80 (  160 accepted /   200 generated)``.
+
+Only numbers and models' names are taken, by their place in the JSON. The text of a reply is never
+kept, and what it quotes counts for nothing: inside JSON a text has no line break, so that neither
+a member at its place nor a line's beginning can stand in it. Nothing of all this is promised:
+finding no counts proves nothing.
 """
 
 from __future__ import annotations
@@ -19,21 +27,30 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from specd.lmstudio import keys
+from specd.lmstudio.values import count, text
 
 _TAIL_BYTES: Final = 4 * 1024 * 1024
 _CHUNK_BYTES: Final = 64 * 1024  # the daemon reads it, and is to stay small
-_LONGEST: Final = 512  # bytes of one statistic
-_NEAR: Final = 4096  # counts further apart than this are of different answers
+_LONGEST_LINE: Final = 1024 * 1024
 
 _LOG_NAME: Final = re.compile(r"(\d{4}-\d{2}-\d{2})\.(\d+)\.log$")
-_STATISTIC: Final = re.compile(
-    rb'"(?P<name>model|draft_?model|(?:total|accepted|rejected|ignored)_?draft_?tokens_?count'
-    rb"|used_?draft_?model_?key)\"\s*:\s*"
-    rb'(?:"(?P<text>[^"\\\x00-\x1f]{0,300})"|(?P<number>\d{1,15}))'
-    rb"|draft acceptance(?: rate)?\s*=\s*[\d.]+\s*\(\s*(?P<accepted>\d{1,15})\s*accepted\s*/"
-    rb"\s*(?P<generated>\d{1,15})\s*generated",
-    re.IGNORECASE,
+_HEAD: Final = re.compile(rb"(?:\[\d{4}-[^\]]{1,40}\] ?)?\[[A-Z]{3,8}\] ?((?:\[[^\]]{1,300}\] ?)*)")
+_BRACKET: Final = re.compile(rb"\[([^\]]+)\]")
+_SERVER: Final = b"LM STUDIO SERVER"
+_REQUEST: Final = b"Running "  # "Running chat completion on conversation with 1 messages."
+_ANSWER: Final = re.compile(rb"Generated (?:prediction|packet): (\{.*)")
+_MEMBER: Final = re.compile(rb'  "(model|model_instance_id)": "([^"\\]{1,300})",?$')
+_SECTION: Final = re.compile(rb'  "(?:usage|stats)": \{$')
+_COUNTED: Final = re.compile(
+    rb'    "((?:total|accepted|rejected|ignored)_draft_tokens_count)": (\d{1,15}),?$'
+    rb'|    "(draft_model)": "([^"\\]{1,300})",?$'
+)
+_LLAMA: Final = re.compile(
+    rb"(?:[a-z_]+ [a-z_]+: [^\n\"]{0,80}\| )?draft acceptance(?: rate)?\s*=\s*[\d.]+\s*"
+    rb"\(\s*(\d{1,15})\s*accepted\s*/\s*(\d{1,15})\s*generated"
 )
 
 
@@ -83,14 +100,15 @@ def newest(home: Path) -> Path | None:
 
 def read(log: Path) -> tuple[LoggedDraft, ...]:
     """The draft counts in the last few megabytes of ``log``, oldest first; never raises."""
-    return _read(log, None)[0].drafts
+    return _read(log, None, whole=True)[0].drafts
 
 
 def read_on(home: Path, place: Place | None) -> tuple[tuple[News, ...], Place | None]:
-    """What the logs of ``home`` tell beyond ``place``, and how far they are read now; never raises.
+    """The counts logged in ``home`` beyond ``place``, and how far is read now; never raises.
 
-    ``place`` counts for nothing where it is of another home. A log that is no longer the newest is
-    read to its end first. Of each at most the last few megabytes are read.
+    ``place`` counts for nothing where it is of another home. An answer that is still being written
+    is left for the next time. A log that is no longer the newest is read to its end first. Of each
+    at most the last few megabytes are read.
     """
     latest = newest(home)
     if place is not None and not Path(place.log).is_relative_to(home / keys.SERVER_LOGS):
@@ -99,14 +117,16 @@ def read_on(home: Path, place: Place | None) -> tuple[tuple[News, ...], Place | 
     logs += [latest] if latest is not None and latest not in logs else []
     news: list[News] = []
     for log in logs:
-        told, reached = _read(log, place if place and place.log == str(log) else None)
+        known = place if place and place.log == str(log) else None
+        found, reached = _read(log, known, whole=log != latest)
         place = reached or place
-        if told.drafts:
-            news.append(told)
+        if found.drafts:
+            news.append(found)
     return tuple(news), place
 
 
-def _read(log: Path, place: Place | None) -> tuple[News, Place | None]:
+def _read(log: Path, place: Place | None, *, whole: bool) -> tuple[News, Place | None]:
+    """The counts from ``place`` on; ``whole``: nothing more will be written at the end."""
     nothing = News((), 0.0)
     try:
         # A pipe by that name must not keep anybody waiting.
@@ -117,73 +137,147 @@ def _read(log: Path, place: Place | None) -> tuple[News, Place | None]:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
             return nothing, None
-        reached = Place(str(log), facts.st_ino, facts.st_size, facts.st_mtime)
         start, since = 0, _day(log)
         if place is not None and place.inode == facts.st_ino and place.offset <= facts.st_size:
             start, since = place.offset, place.modified
         start = max(start, facts.st_size - _TAIL_BYTES)
-        return News(tuple(_logged(_chunks(descriptor, start, facts.st_size))), since), reached
+        reader = _Reader(start)
+        for line, end in _lines(descriptor, start, facts.st_size, whole=whole):
+            reader.read(line, end)
+        if whole:
+            reader.close()
+        reached = Place(str(log), facts.st_ino, reader.done, facts.st_mtime)
+        return News(tuple(reader.found), since), reached
     except OSError:
         return nothing, None
     finally:
         os.close(descriptor)
 
 
-def _chunks(descriptor: int, start: int, end: int) -> Iterator[bytes]:
+def _lines(descriptor: int, start: int, end: int, *, whole: bool) -> Iterator[tuple[bytes, int]]:
+    """The lines between two offsets, each with the offset behind it; a very long one is cut.
+
+    A last line without an end is left out unless the file is ``whole``.
+    """
+    rest = b""
+    at = start  # behind the lines yielded so far
     while start < end and (chunk := os.pread(descriptor, min(_CHUNK_BYTES, end - start), start)):
         start += len(chunk)
-        yield chunk
+        *lines, rest = (rest + chunk).split(b"\n")
+        left = start - len(rest)
+        for number, line in enumerate(lines):
+            at = left if number == len(lines) - 1 else at + len(line) + 1
+            yield line.rstrip(b"\r"), at
+        if len(rest) > _LONGEST_LINE:
+            rest = rest[:_CHUNK_BYTES]
+    if rest and whole:
+        yield rest.rstrip(b"\r"), end
 
 
-def _logged(chunks: Iterator[bytes]) -> Iterator[LoggedDraft]:
-    gathered: dict[str, str | int] = {}
-    main = ""
-    end = 0
-    for at, found in _statistics(chunks):
-        if found["generated"] is not None:
-            yield LoggedDraft("", int(found["generated"]), int(found["accepted"]))
-            continue
-        name = found["name"].decode().lower().replace("_", "")
-        number = found["number"]
-        value = int(number) if number is not None else found["text"].decode("utf-8", "replace")
-        if name == "model" or name in gathered or at - end > _NEAR:
-            yield from _whole(gathered, main)
-            gathered = {}
-        if name == "model":
-            main = str(value)
+class _OneLine(msgspec.Struct):
+    """An answer written without line breaks; its text is stepped over."""
+
+    model: object = ""
+    model_instance_id: object = ""
+    usage: dict[str, object] = {}
+    stats: dict[str, object] = {}
+
+
+class _Reader:
+    """What the lines read so far hold: ``found``, oldest first. One answer is open at a time.
+
+    ``done`` is the offset behind the last line that need not be read again.
+    """
+
+    def __init__(self, done: int) -> None:
+        self.found: list[LoggedDraft] = []
+        self.done = done
+        self._behind = done  # the offset behind the line read last
+        self._running = ""  # the instance whose request was logged last
+        self._main: str | None = None  # of the open answer; None: none is open
+        self._in_section = False
+        self._counts: dict[str, object] = {}
+        self._of_instance = False  # whether the last entry is about one, and may quote a text
+        self._from_llama = False  # whether the last of what was found is llama.cpp's own line
+
+    def read(self, line: bytes, end: int) -> None:
+        """Take in the next line, which ends at ``end``."""
+        head = _HEAD.match(line)
+        if head is not None:
+            self.close()
+            brackets = [each for each in _BRACKET.findall(head[1]) if each != _SERVER]
+            self._of_instance = bool(brackets)
+            self._read_words(line[head.end() :], _name(brackets[0]) if brackets else "")
+        elif self._main is not None:
+            self._read_answer(line)
+        elif not self._of_instance:
+            self._read_llama(line, "")
+        if self._main is None:
+            self.done = end
+        elif head is not None:
+            self.done = self._behind
+        self._behind = end
+
+    def close(self) -> None:
+        """End the open answer; one cut off by a restart counts as far as it was written."""
+        total, accepted = (
+            count(self._counts.get(f"{name}_draft_tokens_count")) for name in ("total", "accepted")
+        )
+        if self._main is not None and total is not None and accepted is not None:
+            draft = text(self._counts.get("draft_model"))
+            self._add(LoggedDraft(draft, total, accepted, self._main), llama=False)
+        self._main, self._in_section, self._counts = None, False, {}
+
+    def _read_words(self, words: bytes, instance: str) -> None:
+        if answer := _ANSWER.match(words):
+            self._main = instance
+            if answer[1] != b"{":
+                self._read_whole(answer[1])
+                self.close()
+        elif words.startswith(_REQUEST):
+            self._running = instance
         else:
-            gathered[name] = value
-        end = at + len(found[0])
-    yield from _whole(gathered, main)
+            self._read_llama(words, instance)
+
+    def _read_answer(self, line: bytes) -> None:
+        if line == b"}":
+            self.close()
+        elif self._in_section:
+            self._in_section = not line.startswith(b"  }")
+            if counted := _COUNTED.match(line):
+                name, number, draft_model, draft = counted.groups()
+                self._counts[(name or draft_model).decode()] = int(number) if name else _name(draft)
+        elif _SECTION.match(line):
+            self._in_section = True
+        elif not self._main and (member := _MEMBER.match(line)):
+            self._main = _name(member[2])
+
+    def _read_whole(self, content: bytes) -> None:
+        try:
+            answer = msgspec.json.decode(content, type=_OneLine)
+        except (ValueError, RecursionError):
+            return
+        self._counts = {**answer.usage, **answer.stats}
+        self._main = self._main or text(answer.model) or text(answer.model_instance_id)
+
+    def _read_llama(self, words: bytes, instance: str) -> None:
+        if counted := _LLAMA.match(words):
+            accepted, total = map(int, counted.groups())
+            self._add(LoggedDraft("", total, accepted, instance or self._running), llama=True)
+
+    def _add(self, new: LoggedDraft, *, llama: bool) -> None:
+        """Keep ``new``; llama.cpp's line beside the answer that it is about counts once."""
+        last = self.found[-1] if self.found else None
+        beside = last and llama != self._from_llama
+        if last and beside and (last.total, last.accepted) == (new.total, new.accepted):
+            self.found[-1] = last if llama else new
+            return
+        self.found.append(new)
+        self._from_llama = llama
 
 
-def _statistics(chunks: Iterator[bytes]) -> Iterator[tuple[int, re.Match[bytes]]]:
-    """Every statistic with its place in all the chunks; one may lie across two of them."""
-    before = 0
-    rest = b""
-    for chunk in chunks:
-        rest += chunk
-        done = max(0, len(rest) - _LONGEST)
-        for found in _STATISTIC.finditer(rest):
-            if found.start() >= done:
-                break
-            yield before + found.start(), found
-            done = max(done, found.end())
-        before += done
-        rest = rest[done:]
-    for found in _STATISTIC.finditer(rest):
-        yield before + found.start(), found
-
-
-def _whole(gathered: dict[str, str | int], main: str) -> Iterator[LoggedDraft]:
-    """What was gathered, where it counts anything: a request names a draft too, but counts none."""
-    total, accepted = (
-        gathered.get("totaldrafttokenscount"),
-        gathered.get("accepteddrafttokenscount"),
-    )
-    if isinstance(total, int) and isinstance(accepted, int):
-        draft = gathered.get("draftmodel") or gathered.get("useddraftmodelkey")
-        yield LoggedDraft(draft if isinstance(draft, str) else "", total, accepted, main)
+def _name(raw: bytes) -> str:
+    return text(raw.decode("utf-8", "replace"))
 
 
 def _names(folder: Path) -> list[str]:

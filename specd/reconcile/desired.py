@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 from specd import config
 from specd.bench.choice import Choice
 from specd.lmstudio import names
-from specd.lmstudio.model import Model
+from specd.lmstudio.model import OWN_HEADS, Model
 from specd.tokenizer.verdict import Verdict
 
 PairState: TypeAlias = Literal["wanted", "waiting", "refused", "withdrawn", "missing"]
@@ -62,7 +62,7 @@ Rank: TypeAlias = Callable[[Model, Sequence[Model]], Sequence[Model]]
 Choose: TypeAlias = Callable[[Model, Sequence[str]], Choice | None]
 """What the benchmarks say is best for a main among drafts, by their keys; None before the first."""
 
-MTP: Final = "mtp"
+MTP: Final = OWN_HEADS
 """What a main's own multi-token prediction heads are called where a draft is named."""
 
 

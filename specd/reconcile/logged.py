@@ -1,4 +1,4 @@
-"""What LM Studio's server log told of drafts: counts, kept in one small file of specd's own.
+"""Draft counts from LM Studio's server log, kept in one small file of specd's own.
 
 Kept, because a log is read once: what stood in yesterday's is still true after a restart.
 """
@@ -68,12 +68,12 @@ class LoggedStore:
         return f"{self._path} was broken and lies at {aside} now; the newest log is read again"
 
     def add(self, news: Iterable[News], place: Place | None) -> int:
-        """Keep what was read; returns how many answers with a named draft were new."""
+        """Keep what was read; returns how many answers of a named main or draft were new."""
         new = [
             _Answer(each.main, each.draft, each.total, each.accepted, told.since)
             for told in news
             for each in told.drafts
-            if each.draft
+            if each.main or each.draft
         ]
         if place == self._kept.place and not new:
             return 0
@@ -85,7 +85,7 @@ class LoggedStore:
         return len(new)
 
     def asked(self) -> tuple[Asked, ...]:
-        """The latest answers of each main and draft, named as LM Studio does; a main may be ""."""
+        """The latest answers of each main and draft, named as LM Studio does; either may be ""."""
         of: dict[tuple[str, str], list[_Answer]] = defaultdict(list)
         for answer in self._kept.answers:
             of[answer.main, answer.draft].append(answer)

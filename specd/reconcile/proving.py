@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from specd.bench import silence
 from specd.bench.use import Asked, InUse, Observed, Probe, in_use
 from specd.lmstudio import names
-from specd.lmstudio.model import Model
+from specd.lmstudio.model import OWN_HEADS, Model
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.facts import Proof, ServerSeen
 from specd.tokenizer.verdict import Verdict
@@ -43,35 +43,39 @@ def uses(
 ) -> dict[str, PairUse]:
     """What conversations, probes and the server's log tell of each pair, by the pair's name."""
     meant = _Names(installed)
-    drafts = [pair.draft for pair in pairs if pair.draft is not None]
+    drafts = [pair.draft for pair in pairs]
     found: dict[str, PairUse] = {}
     for pair in pairs:
-        if pair.main is None or pair.draft is None:
+        key = _draft_key(pair)
+        if pair.main is None or key is None:
             continue
+
+        def drafts_for(name: str, pair: WantedPair = pair) -> bool:
+            return name == OWN_HEADS if pair.draft is None else meant.by(name) == pair.draft
+
         mine = [use for use in seen.uses if meant.by(use.main) == pair.main]
-        drafted = [use for use in mine if use.draft and meant.by(use.draft) == pair.draft]
-        asked = [each for each in seen.asked if meant.pair(each) == (pair.main, pair.draft)]
+        drafted = [use for use in mine if use.draft and drafts_for(use.draft)]
+        asked = [a for a in seen.asked if meant.by(a.main) == pair.main and drafts_for(a.draft)]
+        # Newer logs name no draft: the main's configured one is meant. Older ones may name no
+        # main: then the draft does, where it drafts for one alone.
         told = [
             each
             for each in logged
-            if meant.pair(each) == (pair.main, pair.draft)
-            # A log need not name the main; then the draft does, where it serves one alone.
-            or (
-                not each.main
-                and meant.by(each.draft) == pair.draft
-                and drafts.count(pair.draft) == 1
-            )
+            if (meant.by(each.main) == pair.main and (not each.draft or drafts_for(each.draft)))
+            or (not each.main and drafts_for(each.draft) and drafts.count(pair.draft) == 1)
         ]
         found[pair.name] = PairUse(
             in_use(drafted, [use for use in mine if use.draft is None]),
             max(asked, key=_last, default=None),
-            next(
-                (p for p in probes if (p.main, p.draft) == (pair.main.key, pair.draft.key)),
-                None,
-            ),
+            next((p for p in probes if (p.main, p.draft) == (pair.main.key, key)), None),
             max(told, key=_last, default=None),
         )
     return found
+
+
+def _draft_key(pair: WantedPair) -> str | None:
+    """What drafts in ``pair``, as it is named in the history; None for nothing."""
+    return pair.draft.key if pair.draft is not None else OWN_HEADS if pair.mtp else None
 
 
 def proofs(
@@ -100,8 +104,8 @@ def _proof(
     server: ServerSeen | None,
     memory: int | None,
 ) -> Proof | None:
-    main, draft, probe = pair.main, pair.draft, use.probe
-    if main is None or draft is None:
+    main, key, probe = pair.main, _draft_key(pair), use.probe
+    if main is None or key is None:
         return None
     asked, whose = max(
         (use.asked, "your last {} answers"),
@@ -109,23 +113,24 @@ def _proof(
         key=lambda told: -1.0 if told[0] is None else _last(told[0]),
     )
     if probe is not None and (asked is None or probe.at >= _last(asked)):
-        return Proof(
-            main.key, draft.key, probe.drafted, probe.accepted, "the last probe", probe.finding
-        )
+        return Proof(main.key, key, probe.drafted, probe.accepted, "the last probe", probe.finding)
     if asked is None or (asked.ran == 0 and asked.answers < ENOUGH):
         return None
     of = whose.format(asked.answers)
     finding = None
     if asked.ran == 0:
-        known = circumstances(main, draft, installed, server, memory, pair.verdict)
-        likely = "; or ".join(silence.causes(known))
+        likely = (
+            "the model was loaded before its heads were switched on, or by an engine older than "
+            "llama.cpp 2.15.0"
+        )
+        if pair.draft is not None:
+            known = circumstances(main, pair.draft, installed, server, memory, pair.verdict)
+            likely = "; or ".join(silence.causes(known))
         finding = (
             f"{pair.name}: none of {of} has draft tokens although the draft was asked for. "
             f"Likely: {likely}"
         )
-    return Proof(
-        main.key, draft.key, asked.drafted, asked.accepted, f"{asked.ran} of {of}", finding
-    )
+    return Proof(main.key, key, asked.drafted, asked.accepted, f"{asked.ran} of {of}", finding)
 
 
 def _last(asked: Asked) -> float:
@@ -165,10 +170,6 @@ class _Names:
     def __init__(self, installed: Sequence[Model]) -> None:
         self._installed = installed
         self._known: dict[str, Model | None] = {}
-
-    def pair(self, asked: Asked) -> tuple[Model | None, Model | None]:
-        """The main and the draft that ``asked`` is about."""
-        return self.by(asked.main), self.by(asked.draft)
 
     def by(self, name: str) -> Model | None:
         """The model called ``name``; None when there is none, or several are."""

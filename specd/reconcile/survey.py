@@ -134,7 +134,7 @@ def meaning(home: Home, world: World, path: Path) -> Meaning:
         return "settings"
     if path == draft_cache.path(home.path):
         return "cache"
-    if path == server.config_path(home.path):
+    if path in server.config_paths(home.path):
         return "server"
     if world.models_dir is not None and path.is_relative_to(world.models_dir):
         return "models"

@@ -14,6 +14,7 @@ from specd.bench import observed
 from specd.bench.observed import ObservedStore
 from specd.bench.use import WEEK_S, Observed, Probe, in_use
 from specd.lmstudio.conversations import AnswerStats
+from specd.lmstudio.model import OWN_HEADS
 from specd.worker.client import Limits, run_task
 from tests.chats import PRIVATE, answer, chat, keep
 from tests.conftest import Figures
@@ -125,6 +126,24 @@ def test_speed_is_tokens_over_time_so_that_a_long_answer_weighs_more(store: Obse
     store.add([stats(1, tokens=900, tokens_per_second=30.0), stats(2, tokens=100)])
     (use,) = store.finish(START).uses
     assert use.tps == pytest.approx(1000 / (900 / 30 + 100 / 20))
+
+
+def test_answers_of_the_mains_own_heads_are_no_baseline(tmp_path: Path) -> None:
+    steps = []
+    for n in range(10):
+        step = answer(int(START * 1000) + n, draft=False)
+        step["genInfo"]["predictionConfig"] = {"fields": []}
+        step["genInfo"]["stats"]["tokensPerSecond"] = 20
+        if n >= 5:
+            counts = {"totalDraftTokensCount": 100, "acceptedDraftTokensCount": 80}
+            step["genInfo"]["stats"] |= {"tokensPerSecond": 41, **counts}
+        steps.append(step)
+    keep(tmp_path / "chats", "a", chat(*steps))
+    assert observe(tmp_path / "chats", tmp_path / "history.db")["answers"] == 10
+    plain, heads = ObservedStore(tmp_path / "history.db").sums().uses
+    assert (plain.draft, plain.answers, plain.tps) == (None, 5, pytest.approx(20))
+    assert (heads.draft, heads.answers, heads.tps) == (OWN_HEADS, 5, pytest.approx(41))
+    assert heads.acceptance == pytest.approx(0.8)
 
 
 def test_without_a_told_speed_the_time_after_the_first_token_counts(store: ObservedStore) -> None:

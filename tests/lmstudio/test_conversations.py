@@ -15,10 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specd.lmstudio import conversations
+from specd.lmstudio import conversations, keys
 from specd.lmstudio.conversations import AnswerStats, Cursor, Run
+from specd.lmstudio.model import OWN_HEADS
 from tests.chats import PRIVATE, answer, chat, keep
 from tests.conftest import Figures
+from tests.lmstudio import shapes
 
 HOUR_AGO = time.time() - 3600
 
@@ -50,6 +52,41 @@ def test_an_answers_figures_are_read(tmp_path: Path) -> None:
         ignored=2,
         runs=(Run(from_draft=False, tokens=1), Run(from_draft=True, tokens=3), Run(False, 1)),
     )
+
+
+def test_the_recorded_chat_is_read_with_every_version_of_an_answer(tmp_path: Path) -> None:
+    shapes.home(tmp_path)
+    plain, own_heads, unnamed = read(tmp_path / "conversations", Cursor())
+    assert [each.model for each in (plain, own_heads, unnamed)] == ["qwen3.8-27b"] * 3
+    assert (plain.draft, plain.drafted, plain.tokens_per_second) == (None, None, 20.77)
+    assert (own_heads.draft, own_heads.drafted, own_heads.accepted) == (OWN_HEADS, 100, 80)
+    assert (plain.seconds, unnamed.time_to_first_token) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("load", "draft"),
+    [
+        ([(keys.LLAMA_DRAFT_SIMPLE, True), (keys.LLAMA_DRAFT_MODEL, "a/b/d.gguf")], "a/b/d.gguf"),
+        ([("draftDflashSidecar", True), (keys.LLAMA_DRAFT_MODEL, "a/b/h.gguf")], "a/b/h.gguf"),
+        ([(keys.LLAMA_DRAFT_MTP, True), (keys.LLAMA_DRAFT_MODEL, "")], OWN_HEADS),
+        ([], OWN_HEADS),
+    ],
+)
+def test_counts_without_a_name_belong_to_what_was_loaded(
+    tmp_path: Path, load: list[tuple[str, object]], draft: str
+) -> None:
+    step = answer()
+    del step["genInfo"]["stats"]["usedDraftModelKey"]
+    step["genInfo"]["predictionConfig"] = {"fields": []}
+    prefix = keys.LLAMA_DRAFT_SIMPLE.removesuffix("draftSimple")
+    step["genInfo"]["loadModelConfig"] = {
+        "fields": [
+            {"key": key if "." in key else prefix + key, "value": value} for key, value in load
+        ]
+    }
+    keep(tmp_path, "a", chat(step))
+    (found,) = read(tmp_path, Cursor())
+    assert found.draft == draft
 
 
 def test_not_a_word_of_text_is_kept(tmp_path: Path) -> None:
@@ -258,7 +295,7 @@ def test_thousands_of_conversations_take_seconds_and_the_second_time_none(
 _MEASURE = """
 import resource, sys, time
 from pathlib import Path
-from specd.lmstudio import conversations
+from specd.lmstudio import conversations, keys
 
 def peak():
     if sys.platform == "darwin":

@@ -25,6 +25,7 @@ from specd.lmstudio.server import (
     Server,
     server_url,
 )
+from tests.lmstudio import shapes
 
 TOKEN = "lm-SECRET-token"
 
@@ -130,8 +131,9 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
-    def reply(self, content: bytes, status: int = 200) -> None:
+    def reply(self, content: bytes, status: int = 200, kind: str = "application/json") -> None:
         self.send_response(status)
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -200,6 +202,18 @@ def test_the_url_comes_from_lm_studios_own_config(tmp_path: Path, config: Any, u
     assert server_url(tmp_path, "auto") == url
 
 
+def test_the_port_the_server_listens_on_goes_before_the_configured_one(tmp_path: Path) -> None:
+    internal = shapes.home(tmp_path) / ".internal"
+    (internal / "http-server.json").write_text('{"port": 4321}')
+    assert server_url(tmp_path, env={}) == "http://127.0.0.1:4321"
+    other = tmp_path / "info.json"
+    other.write_text('{"port": 5432}')
+    env = {"LMS_API_SERVER_INFO_PATH": str(other)}
+    assert server_url(tmp_path, env=env) == "http://127.0.0.1:5432"
+    (internal / "http-server.json").write_text("{")
+    assert server_url(tmp_path, env={}) == "http://127.0.0.1:1234"
+
+
 def test_without_a_config_the_default_port_is_taken(tmp_path: Path) -> None:
     assert server_url(tmp_path) == "http://127.0.0.1:1234"
     (tmp_path / ".internal").mkdir()
@@ -239,6 +253,21 @@ def test_models_are_listed_with_their_instances(lms: Lms) -> None:
     assert main.size_bytes == 4620000000
     assert (embedding.type, embedding.loaded) == ("embedding", False)
     assert (vision.type, vision.loaded_instances) == ("vlm", ())
+
+
+def test_what_an_instance_runs_with_is_read() -> None:
+    listed = shapes.value("0.4/api-v1-models.json")["models"]
+    mlx, gguf, idle = (answers.LISTINGS[0][2](each).loaded_instances for each in listed)
+    assert mlx == (Instance("qwen3-8b", 40960, 4),)
+    assert gguf == (Instance("qwen/qwen3.8-27b", 131072, 1, True, False, None, 2),)
+    assert idle == ()
+
+
+def test_a_list_in_openais_shape_on_lm_studios_path_is_passed_over(lms: Lms) -> None:
+    other = {"object": "list", "data": [{"id": "gemma3:4b", "object": "model"}]}
+    lms.says("/api/v1/models", other)
+    lms.says("/v1/models", other)
+    assert [each.key for each in Server(lms.url).models()] == ["gemma3:4b"]
 
 
 def test_an_older_server_is_asked_in_its_own_way(lms: Lms) -> None:
@@ -315,6 +344,49 @@ def test_an_answer_tells_what_the_draft_did(lms: Lms) -> None:
         "stream": False,
         "draft_model": "qwen3-0.6b",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "draft"),
+    [
+        ("0.3/api-v0-chat-completions", (66, 300), DraftStats("qwen3-0.6b", 492, 176, 316, 0)),
+        ("0.4/api-v0-chat-completions", (66, 300), DraftStats("", 492, 176, 316, 0)),
+        ("0.4/v1-chat-completions", (66, 300), DraftStats("", 20, 17, 3, 0)),
+        ("0.4/v1-chat-completions-without-draft", (66, 300), None),
+        ("0.4/api-v1-chat", (59, 24), None),
+    ],
+)
+def test_counts_are_read_wherever_a_version_puts_them(
+    name: str, tokens: tuple[int, int], draft: DraftStats | None
+) -> None:
+    body = shapes.value(f"{name}.json")
+    answer = answers.read_answer(body, answers.said(body), 1.0, None)
+    assert (answer.prompt_tokens, answer.tokens, answer.draft) == (*tokens, draft)
+    assert answer.text == "The tide came in."
+    clocked = "/v1-" not in name
+    assert (answer.time_to_first_token is not None) == clocked
+    assert (answer.tokens_per_second is not None) == clocked
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "draft"),
+    [
+        ("0.3/api-v0-chat-completions", (9, 3), DraftStats("qwen3-0.6b", 4, 2, 1, 1)),
+        ("0.4/api-v0-chat-completions", (9, 3), DraftStats("", 4, 2, 2, 0)),
+        ("0.4/v1-chat-completions", (9, 3), DraftStats("", 4, 2, 2, 0)),
+        ("0.4/api-v1-chat", (9, 3), None),
+    ],
+)
+def test_counts_are_read_from_a_stream_as_well(
+    lms: Lms, name: str, tokens: tuple[int, int], draft: DraftStats | None
+) -> None:
+    content = shapes.path(f"{name}-stream.txt").read_bytes()
+    lms.paths["/api/v0/chat/completions"] = lambda handler: handler.reply(
+        content, kind="text/event-stream"
+    )
+    answer = Server(lms.url).chat("qwen3-8b", CHAT, stream=True)
+    assert (answer.prompt_tokens, answer.tokens, answer.draft) == (*tokens, draft)
+    assert answer.text == "Hmm. The tide"
 
 
 def test_an_answer_that_says_nothing_of_a_draft_has_none(lms: Lms) -> None:
@@ -430,16 +502,27 @@ def test_an_error_carries_the_servers_own_words_and_status(lms: Lms) -> None:
     assert caught.value.status == 500
 
 
+BATCHED = "SpeculativeDecodingNotSupportedError: not supported for batched MLX models."
+
+
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_draft_that_is_refused_is_told_from_other_trouble(lms: Lms, stream: bool) -> None:
-    trouble = "SpeculativeDecodingNotSupportedError: not supported for batched MLX models."
-    error = {"error": f"Failed to load draft model. {trouble}"}
-    if stream:
-        lms.streams("/api/v0/chat/completions", error)
-    else:
-        lms.says("/api/v0/chat/completions", error, 400)
-    with pytest.raises(DraftRefused, match="batched MLX models"):
+@pytest.mark.parametrize("as_event", [False, True])
+@pytest.mark.parametrize("at_load", [False, True])
+def test_a_draft_that_is_refused_is_told_from_other_trouble(
+    lms: Lms, stream: bool, as_event: bool, at_load: bool
+) -> None:
+    error = shapes.value("0.4/refused-draft.json") if at_load else {"error": BATCHED}
+    event = shapes.text("0.4/refused-draft-event.txt") if at_load else (
+        f"data: {json.dumps(error)}\n\n"
+    )  # fmt: skip
+    content = event.encode() if as_event else json.dumps(error).encode()
+    kind = "text/event-stream" if as_event else "application/json"
+    lms.paths["/api/v0/chat/completions"] = lambda handler: handler.reply(
+        content, 200 if as_event else 400, kind
+    )
+    with pytest.raises(DraftRefused) as refused:
         Server(lms.url).chat("m", CHAT, draft_model="d", stream=stream)
+    assert refused.value.at_load_only == at_load
     with pytest.raises(BadAnswer) as caught:
         Server(lms.url).chat("m", CHAT, stream=stream)
     assert not isinstance(caught.value, DraftRefused)

@@ -6,11 +6,13 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from specd.lmstudio import server_log
 from specd.lmstudio.server_log import LoggedDraft
+from tests.lmstudio.shapes import path, value
 
 STATS = {
     "tokens_per_second": 51.4,
@@ -23,27 +25,96 @@ STATS = {
 
 
 def log(tmp_path: Path, *lines: str) -> Path:
-    path = tmp_path / "2026-11-24.1.log"
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
+    written = tmp_path / "2026-11-24.1.log"
+    written.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return written
 
 
-def test_an_answers_statistics_are_found_spread_over_lines(tmp_path: Path) -> None:
-    path = log(
-        tmp_path,
-        "[2026-11-24 13:00:00][INFO] Received request: POST /api/v0/chat/completions with body {",
-        '  "model": "qwen3-8b", "draft_model": "qwen3-0.6b"',
-        "}",
-        "[2026-11-24 13:00:02][INFO] Generated prediction: "
-        + json.dumps({"stats": STATS}, indent=2),
-        "[2026-11-24 13:00:05][INFO] Generated prediction: " + json.dumps({"stats": STATS}),
+def test_every_shape_of_a_recorded_log_is_read() -> None:
+    found = server_log.read(path("0.4/server-logs/2026-09/2026-09-10.1.log"))
+    assert found == (
+        LoggedDraft("", 492, 176, "qwen3-8b"),  # /api/v0: in "usage"
+        LoggedDraft("", 20, 17, "qwen3-8b"),  # /v1: in "stats", beside a reply that quotes a log
+        LoggedDraft("", 200, 160, "qwen3-8b"),  # llama.cpp's own line
     )
-    assert server_log.read(path) == (LoggedDraft("qwen3-0.6b", 40, 25, "qwen3-8b"),) * 2
+
+
+def test_an_older_servers_answer_names_its_draft(tmp_path: Path) -> None:
+    body = json.dumps(value("0.3/api-v0-chat-completions.json"), indent=2)
+    found = server_log.read(
+        log(tmp_path, f"[2025-11-24 13:00:02][INFO] Generated prediction: {body}")
+    )
+    assert found == (LoggedDraft("qwen3-0.6b", 492, 176, "qwen3-8b"),)
+
+
+def test_an_answer_on_one_line_is_read(tmp_path: Path) -> None:
+    found = server_log.read(
+        log(tmp_path, f"[INFO] Generated prediction: {json.dumps({'stats': STATS})}")
+    )
+    assert found == (LoggedDraft("qwen3-0.6b", 40, 25, ""),)
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    [
+        "draft acceptance = 0.5 (  1 accepted /   2 generated)",
+        "\n[2026-09-10 00:38:00][DEBUG] draft acceptance = 0.5 (  1 accepted /   2 generated)",
+        '\n  "stats": {\n    "total_draft_tokens_count": 9,\n    "accepted_draft_tokens_count": 9\n  }\n}',
+        "\n[2026-09-10 00:38:00][INFO][x] Generated prediction: {\n",
+    ],
+)
+def test_what_a_reply_quotes_counts_for_nothing(tmp_path: Path, quoted: str) -> None:
+    body = {**value("0.4/v1-chat-completions.json"), "zz": quoted}
+    body["choices"][0]["message"]["content"] = quoted
+    content = json.dumps(body, indent=2)
+    found = server_log.read(
+        log(tmp_path, f"[2026-09-10 00:37:12][INFO][m] Generated prediction: {content}")
+    )
+    assert found == (LoggedDraft("", 20, 17, "m"),)
+
+
+def test_an_answer_cut_off_by_a_restart_counts_and_the_next_is_not_lost(tmp_path: Path) -> None:
+    whole = answer("a").splitlines()
+    cut = whole[: next(n for n, line in enumerate(whole) if "rejected" in line)]
+    found = server_log.read(log(tmp_path, *cut, *answer("b").splitlines()))
+    assert [each.main for each in found] == ["a", "b"]
+
+
+def test_an_answer_that_is_being_written_is_read_when_it_is_whole(tmp_path: Path) -> None:
+    written = today(tmp_path)
+    content = answer()
+    place = None
+    drafts = 0
+    for end in range(0, len(content) + 1, 40):
+        written.write_text(content[:end])
+        news, place = server_log.read_on(tmp_path, place)
+        drafts += sum(len(each.drafts) for each in news)
+    written.write_text(content)
+    news, place = server_log.read_on(tmp_path, place)
+    assert drafts + sum(len(each.drafts) for each in news) == 1
+
+
+def test_llama_cpps_line_beside_its_answer_counts_once(tmp_path: Path) -> None:
+    line = (
+        "[2026-09-10 00:38:00][DEBUG] draft acceptance = 0.625 (   25 accepted /    40 generated)"
+    )
+    before = server_log.read(log(tmp_path, line, *answer().splitlines()))
+    after = server_log.read(log(tmp_path, *answer().splitlines(), line))
+    assert before == after == (LoggedDraft("qwen3-0.6b", 40, 25, "qwen3-8b"),)
+
+
+def test_line_ends_of_windows_change_nothing(tmp_path: Path) -> None:
+    recorded = path("0.4/server-logs/2026-09/2026-09-10.1.log")
+    copy = tmp_path / "copy.log"
+    copy.write_bytes(recorded.read_bytes().replace(b"\n", b"\r\n"))
+    assert server_log.read(copy) == server_log.read(recorded)
 
 
 def test_llama_cpps_own_line_is_found(tmp_path: Path) -> None:
-    path = log(tmp_path, "draft acceptance rate = 0.57576 (  171 accepted /   297 generated)")
-    assert server_log.read(path) == (LoggedDraft("", 297, 171),)
+    found = server_log.read(
+        log(tmp_path, "draft acceptance rate = 0.57576 (  171 accepted /   297 generated)")
+    )
+    assert found == (LoggedDraft("", 297, 171),)
 
 
 def test_a_draft_that_was_only_asked_for_counts_nothing(tmp_path: Path) -> None:
@@ -51,8 +122,7 @@ def test_a_draft_that_was_only_asked_for_counts_nothing(tmp_path: Path) -> None:
 
 
 def test_only_the_end_of_a_long_log_is_read(tmp_path: Path) -> None:
-    path = log(tmp_path, json.dumps(STATS), "x" * 5_000_000, json.dumps(STATS))
-    assert len(server_log.read(path)) == 1
+    assert len(server_log.read(log(tmp_path, answer(), "x" * 5_000_000, answer()))) == 1
 
 
 def test_a_log_that_cannot_be_read_says_nothing(tmp_path: Path) -> None:
@@ -78,9 +148,9 @@ def test_the_newest_log_is_found_by_month_day_and_number(tmp_path: Path) -> None
 
 
 def today(home: Path, name: str = "2026-11-24.1.log") -> Path:
-    path = home / "server-logs" / name[:7] / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+    at = home / "server-logs" / name[:7] / name
+    at.parent.mkdir(parents=True, exist_ok=True)
+    return at
 
 
 def answer(main: str = "qwen3-8b", text: str = "") -> str:
@@ -136,7 +206,7 @@ def test_a_log_that_was_written_anew_is_read_from_its_start(tmp_path: Path) -> N
     assert len(told.drafts) == 1
 
 
-def test_no_text_is_taken_for_a_statistic(tmp_path: Path) -> None:
+def test_no_text_outside_an_answer_is_taken_for_a_statistic(tmp_path: Path) -> None:
     log = today(tmp_path)
     log.write_text(f"{json.dumps({'content': json.dumps(STATS | {'model': 'x'})})}\n")
     assert server_log.read_on(tmp_path, None)[0] == ()
@@ -146,7 +216,7 @@ def test_no_text_is_taken_for_a_statistic(tmp_path: Path) -> None:
 def test_an_answer_is_found_wherever_the_chunks_are_cut(padding: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         log = today(Path(folder))
-        log.write_text("x" * (64 * 1024 - padding) + answer())
+        log.write_text("x" * (64 * 1024 - padding) + "\n" + answer())
         (told,), _ = server_log.read_on(Path(folder), None)
     assert told.drafts == (LoggedDraft("qwen3-0.6b", 40, 25, "qwen3-8b"),)
 

@@ -42,10 +42,11 @@ def test_it_does_not_grow(tmp_path: Path) -> None:
     assert len(json.loads(path.read_bytes())["answers"]) == KEPT
 
 
-def test_an_answer_whose_draft_is_not_named_is_nobodys(tmp_path: Path) -> None:
+def test_an_answer_is_kept_where_it_names_its_main_or_its_draft(tmp_path: Path) -> None:
     store = LoggedStore(tmp_path / "server-log.json")
-    assert store.add([News((LoggedDraft("", 10, 5, "large"),), 1.0)], PLACE) == 0
-    assert store.asked() == ()
+    assert store.add([News((LoggedDraft("", 10, 5, "large"),), 1.0)], PLACE) == 1
+    assert store.add([News((LoggedDraft("", 10, 5, ""),), 1.0)], PLACE) == 0
+    assert [(each.main, each.draft, each.ran) for each in store.asked()] == [("large", "", 1)]
 
 
 def test_a_broken_file_is_as_none_and_is_kept_aside(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from specd.bench.use import Asked, Observed, Probe
+from specd.bench.use import Asked, Figures, Observed, Probe, use_of
 from specd.config import Pair
+from specd.lmstudio.model import OWN_HEADS
 from specd.reconcile import proving
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.facts import Proof
@@ -16,6 +17,7 @@ INSTALLED = (MAIN, SMALL, OTHER)
 PAIR = WantedPair(
     Pair(main="qwen3-8b"), "wanted", "proven", main=MAIN, draft=SMALL, verdict=verdict()
 )
+OWN = replace(PAIR, draft=None, mtp=True)
 
 
 def asked(last: float, *, ran: int = 4, answers: int = 5, main: str = MAIN.key) -> Asked:
@@ -79,6 +81,26 @@ def test_where_the_log_names_no_main_the_draft_tells_which_pair_if_it_serves_one
     other = model("Qwen3-14B-4bit")
     both = (PAIR, replace(PAIR, main=other))
     assert proof(log=unnamed, pairs=both) is None
+
+
+def test_where_the_log_names_no_draft_the_mains_configured_one_is_meant() -> None:
+    unnamed = replace(asked(1.0), draft="")
+    found = proof(log=unnamed)
+    assert found is not None
+    assert (found.main, found.draft, found.accepted) == (MAIN.key, SMALL.key, 32)
+    heads = proof(log=unnamed, pairs=(OWN,))
+    assert heads is not None
+    assert (heads.draft, heads.drafted) == (OWN_HEADS, 40)
+
+
+def test_own_heads_are_seen_in_conversations_and_are_no_baseline() -> None:
+    figures = [Figures(None, 100, 10, 100 / tps, None, None, None) for tps in (20, 41)]
+    plain, heads = use_of(MAIN.key, None, None, figures[:1]), use_of(
+        MAIN.key, OWN_HEADS, None, figures[1:]
+    )  # fmt: skip
+    known = proving.uses((OWN,), INSTALLED, Observed(uses=(plain, heads)), ())
+    used = known[OWN.name].in_use
+    assert (used.tps, used.baseline_tps) == (41, 20)
 
 
 def test_what_was_logged_of_another_main_is_no_proof() -> None:

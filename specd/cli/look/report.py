@@ -131,7 +131,7 @@ def _uses(seen: world.Seen) -> tuple[RealUse, ...]:
 
 def _latest(seen: world.Seen, main: str, draft: str) -> BenchResult | None:
     try:
-        both = [names.resolve(each, seen.world.models).key for each in (main, draft)]
+        both = [names.key_of(each, seen.world.models) for each in (main, draft)]
     except names.NameProblem:
         return None
     return seen.stores.history.latest(both[0], both[1])

@@ -19,6 +19,7 @@ from specd.cli import world
 from specd.cli.look import status
 from specd.cli.paint import paint, safe, wants_colour, width, wrap
 from specd.lmstudio import conversations, names
+from specd.lmstudio.model import OWN_HEADS
 from specd.reconcile.stores import WORKER_MEMORY
 from specd.worker.client import Limits, WorkerError, run_task
 
@@ -84,7 +85,7 @@ def _expected(
 ) -> tuple[Expected, ...]:
     """What the latest benchmark of the pair promises on the user's prompts."""
     try:
-        both = [names.resolve(each, seen.world.models).key for each in (main, draft)]
+        both = [names.key_of(each, seen.world.models) for each in (main, draft)]
     except names.NameProblem:
         return ()
     measured = seen.stores.history.latest(both[0], both[1])
@@ -173,6 +174,8 @@ def _promise(found: Sequence[Expected]) -> str:
 
 def _use(use: Use) -> str:
     draft = f"← {use.draft}" if use.draft else "without a draft"
+    if use.draft == OWN_HEADS:
+        draft = "with its own heads (mtp)"
     length = f", {use.draft_tokens} draft tokens" if use.draft_tokens is not None else ""
     speed = f"{use.tps:.1f} tokens/s" if use.tps is not None else "no speed told"
     taken = f", {use.acceptance:.0%} accepted" if use.acceptance is not None else ""
