@@ -64,6 +64,11 @@ LLAMA_DRAFT_SWITCHES: Final = (  # of which LM Studio allows one to be on
     LLAMA_DRAFT_DFLASH_SIDECAR,
     LLAMA_DRAFT_DSPARK_SIDECAR,
 )
+LLAMA_DRAFT_SIDECARS: Final = (
+    LLAMA_DRAFT_MTP_SIDECAR,
+    LLAMA_DRAFT_DFLASH_SIDECAR,
+    LLAMA_DRAFT_DSPARK_SIDECAR,
+)
 
 PARALLEL_SESSIONS: Final = "llm.load.numParallelSessions"
 MLX_CACHE_QUANTIZATION: Final = "llm.load.mlx.kvCacheQuantization"  # {"enabled", "bits", …}
