@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from specd.cli.commands import COMMANDS, HEADINGS
+from specd.cli.commands import ALIASES, COMMANDS, GROUPS
 
 CANNOT_SHOW = 74
 """Exit code when standard output cannot be written (EX_IOERR of sysexits.h)."""
@@ -61,9 +61,13 @@ def _open_streams(words: list[str]) -> None:
 
 
 def _main(words: list[str]) -> int:
+    if "_ARGCOMPLETE" in os.environ:
+        from specd.cli import complete
+
+        complete.answer()
+    if words[:1] == ["help"] and len(words) > 1:
+        words = [words[1], "--help"]
     if not words or words[0] in ("-h", "--help", "help"):
-        if words[1:2] and words[1] in COMMANDS:
-            return _main([words[1], "--help"])
         print(usage(), file=sys.stdout if words else sys.stderr)
         return 0 if words else 2
     if words[0] in ("-V", "--version", "version"):
@@ -71,15 +75,13 @@ def _main(words: list[str]) -> int:
 
         print(f"specd {__version__}")
         return 0
-    load = COMMANDS.get(words[0])
-    if load is None:
+    command = COMMANDS.get(ALIASES.get(words[0], words[0]))
+    if command is None:
         print(f"specd: there is no command {words[0]!r}{_nearest(words[0])}", file=sys.stderr)
         return 2
-    command = load()
-    from specd.cli import arguments
-
+    module = command.load()
     try:
-        return command.run(arguments.parse(command.parser(), words[1:]))
+        return module.run(module.parser().parse(words[1:]))
     except SystemExit as ended:  # argparse's way to end --help and errors
         return ended.code if isinstance(ended.code, int) else 2
 
@@ -95,11 +97,9 @@ def usage() -> str:
             "`specd install` sets everything up; `specd status` shows how it stands.", width(), ""
         ),
     ]
-    for name, load in COMMANDS.items():
-        if name in HEADINGS:
-            lines += ["", f"{HEADINGS[name]}:"]
-        about = (load().parser().description or "").split(". ")[0].split(": ")[0].rstrip(".")
-        lines.append(f"  {name:<12} {wrap(about, width(), ' ' * 15)}")
+    for heading, group in GROUPS.items():
+        lines += ["", f"{heading}:"]
+        lines += [f"  {each.name:<12} {wrap(each.about, width(), ' ' * 15)}" for each in group]
     more = "`specd COMMAND --help` says more; `specd --version` prints the version."
     lines += ["", wrap(more, width(), "")]
     return "\n".join(lines)
@@ -108,5 +108,5 @@ def usage() -> str:
 def _nearest(word: str) -> str:
     import difflib
 
-    near = difflib.get_close_matches(word, COMMANDS, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(word, COMMANDS, n=1, cutoff=0.7)
     return f"; did you mean `specd {near[0]}`?" if near else "; `specd --help` lists them"

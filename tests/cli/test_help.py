@@ -7,8 +7,7 @@ import shlex
 
 import pytest
 
-from specd.cli import arguments
-from specd.cli.commands import COMMANDS, HEADINGS
+from specd.cli.commands import ALIASES, COMMANDS, GROUPS
 from specd.cli.main import main, usage
 
 
@@ -23,7 +22,7 @@ def test_every_command_has_examples_and_exit_codes_on_lines_of_their_own(
 ) -> None:
     text = helped(name, capsys)
     assert re.search(rf"(?m)^examples?:\n  specd {name}\b", text)
-    assert re.search(r"(?m)^exit code:\n  0 \w", text)
+    assert re.search(r"(?m)^exit code:\n  0  \w", text)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -34,7 +33,7 @@ def test_the_examples_are_commands(name: str, capsys: pytest.CaptureFixture[str]
         command = re.split(r" [|>] | \(", line.strip())[0]
         words = shlex.split(command)
         assert words[0] == "specd"
-        arguments.parse(COMMANDS[words[1]]().parser(), words[2:])
+        COMMANDS[words[1]].load().parser().parse(words[2:])
 
 
 @pytest.mark.parametrize("columns", [50, 80, 120])
@@ -59,8 +58,30 @@ def test_the_list_begins_with_where_to_begin_and_has_its_headings(
     shown = capsys.readouterr()
     assert (shown.out, shown.err) == ("", f"{usage()}\n")
     assert usage().splitlines()[2].startswith("`specd install` sets everything up")
-    for first, heading in HEADINGS.items():
-        assert f"\n\n{heading}:\n  {first} " in usage()
+    for heading, group in GROUPS.items():
+        assert f"\n\n{heading}:\n  {group[0].name} " in usage()
+
+
+def test_the_list_fits_one_screen_of_a_usual_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert all(len(line) <= 80 for line in usage().splitlines())
+    assert len(usage().splitlines()) <= 2 + len(COMMANDS) + 2 * len(GROUPS) + 3
+
+
+@pytest.mark.parametrize("word", ALIASES)
+def test_a_word_that_people_try_leads_to_the_command_they_mean(
+    word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert word not in COMMANDS
+    assert main([word, "--help"]) == 0
+    assert f"usage: specd {ALIASES[word]}" in capsys.readouterr().out
+
+
+def test_a_near_miss_is_named_and_a_far_one_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["statsu"]) == 2
+    assert "did you mean `specd status`?" in capsys.readouterr().err
+    assert main(["frobnicate"]) == 2
+    assert "did you mean" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -10,19 +10,22 @@ from pathlib import Path
 
 from specd import config, places
 from specd.cli.paint import paint, safe, wants_colour
+from specd.cli.parser import Parser
 from specd.files.swap import SwapError, update
 
 DONE, INVALID, BAD_INPUT = 0, 1, 2
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The arguments of ``specd config``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="specd config",
         description="Show, check and change specd.toml, which says what specd keeps applied.",
-        epilog="examples: specd config set benchmark.schedule '0 3 * * *'; "
-        "specd config set pair.qwen3-8b.draft_tokens 4; "
-        "exit code: 0 done, 1 specd.toml is not valid, 2 bad input",
+        examples=(
+            "specd config set benchmark.schedule '0 3 * * *'",
+            "specd config set pair.qwen3-8b.draft_tokens 4",
+        ),
+        exit_codes={0: "done", 1: "specd.toml is not valid", 2: "bad input"},
     )
     made.add_argument("--config", type=Path, metavar="FILE", help="use this specd.toml")
     verbs = made.add_subparsers(dest="verb", required=True, metavar="VERB")

@@ -8,18 +8,22 @@ import sys
 
 from specd.cli import world
 from specd.cli.paint import wants_colour
+from specd.cli.parser import Parser
 from specd.reconcile.apply import show
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.plan import Plan, unified_diff
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The arguments of ``specd diff``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="specd diff",
         description="Show what `specd apply` would change in LM Studio's files, changing nothing.",
-        epilog="examples: specd diff; specd diff --json; "
-        "exit code: 0 nothing to change, 1 something would change, 2 bad input",
+        examples=(
+            "specd diff",
+            "specd diff --json",
+        ),
+        exit_codes={0: "nothing to change", 1: "something would change", 2: "bad input"},
     )
     made.add_argument("--json", action="store_true", help="print JSON")
     return made

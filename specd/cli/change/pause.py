@@ -6,14 +6,16 @@ import argparse
 import sys
 
 from specd.cli import ask
+from specd.cli.parser import Parser
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The arguments of ``specd pause``."""
-    return argparse.ArgumentParser(
+    return Parser(
         prog="specd pause",
         description="Let the running daemon write nothing until `specd resume`.",
-        epilog="example: specd pause; exit code: 0 done, 3 specd is not running",
+        examples=("specd pause",),
+        exit_codes={0: "done", 3: "specd is not running"},
     )
 
 

@@ -9,6 +9,7 @@ import sys
 from specd import places
 from specd.cli import ask, orders
 from specd.cli.paint import safe, short, width, wrap
+from specd.cli.parser import Parser
 from specd.files.swap import SwapError
 from specd.reconcile.apply import describe, show
 from specd.reconcile.held import HeldKeys
@@ -16,15 +17,24 @@ from specd.reconcile.journal import Entry, Journal
 from specd.reconcile.restore import CannotRestore, restore, restore_all
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The arguments of ``specd restore``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="specd restore",
         description="Undo what specd wrote into LM Studio's files. What is restored is left alone "
         "from then on, until `specd apply`, or a change of what specd.toml asks for.",
-        epilog="examples: specd restore --list; specd restore 12; specd restore --all; "
-        "exit code: 0 done, 2 there is no such entry, or it cannot be undone, 4 the daemon hangs, "
-        "5 it is of another version, 6 its socket is another user's",
+        examples=(
+            "specd restore --list",
+            "specd restore 12",
+            "specd restore --all",
+        ),
+        exit_codes={
+            0: "done",
+            2: "there is no such entry, or it cannot be undone",
+            4: "the daemon hangs",
+            5: "it is of another version",
+            6: "its socket is another user's",
+        },
     )
     which = made.add_mutually_exclusive_group()
     which.add_argument("id", nargs="?", type=int, metavar="ID", help="the journal number to undo")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 
 from specd.cli.change.pause import order
+from specd.cli.parser import Parser
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The arguments of ``specd resume``."""
-    return argparse.ArgumentParser(
+    return Parser(
         prog="specd resume",
         description="Let a paused daemon write again, starting with a look.",
-        epilog="example: specd resume; exit code: 0 done, 3 specd is not running",
+        examples=("specd resume",),
+        exit_codes={0: "done", 3: "specd is not running"},
     )
 
 

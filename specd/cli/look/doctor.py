@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from specd.cli.look.checks import Finding, Grade, examine
 from specd.cli.paint import Ink, paint, wants_colour, width, wrap
+from specd.cli.parser import Parser
 
 _MARKS: dict[Grade, tuple[str, Ink]] = {
     "ok": ("✓", "green"),
@@ -18,14 +19,14 @@ _MARKS: dict[Grade, tuple[str, Ink]] = {
 NAME = 29
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The arguments of ``specd doctor``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="specd doctor",
         description="Check everything from Python to LM Studio's files, and say what to do about "
         "what is wrong. Changes nothing.",
-        epilog="examples: specd doctor; specd doctor --json; "
-        "exit code: 0 nothing is wrong, 1 something is",
+        examples=("specd doctor", "specd doctor --json"),
+        exit_codes={0: "nothing is wrong", 1: "something is"},
     )
     made.add_argument("--json", action="store_true", help="print JSON")
     return made

@@ -12,6 +12,7 @@ from specd.bench.result import BenchResult
 from specd.cli import ask, world
 from specd.cli.models.check import engine_words
 from specd.cli.paint import paint, safe, short, wants_colour, width, wrap
+from specd.cli.parser import Parser
 from specd.lmstudio import model_defaults, names
 from specd.lmstudio.model import Model
 from specd.reconcile.conditions import CONDITIONS, Definition
@@ -25,15 +26,22 @@ DONE, BAD_INPUT, NOT_RUNNING = 0, 2, 3
 MANY = 8
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The arguments of ``specd explain``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="specd explain",
         description="Explain a condition, a model or a pair: why it is so, what specd saw, and "
         "what it will do next.",
-        epilog="examples: specd explain Faster; specd explain qwen3-8b; "
-        "specd explain qwen3-8b qwen3-0.6b; exit code: 0 done, 2 bad input, "
-        "3 specd is not running (the meaning of a condition is shown all the same)",
+        examples=(
+            "specd explain Faster",
+            "specd explain qwen3-8b",
+            "specd explain qwen3-8b qwen3-0.6b",
+        ),
+        exit_codes={
+            0: "done",
+            2: "bad input",
+            3: "specd is not running (the meaning of a condition is shown all the same)",
+        },
     )
     made.add_argument(
         "what", nargs="+", metavar="CONDITION|MODEL|PAIR", help="a pair is MAIN DRAFT"

@@ -14,6 +14,7 @@ from specd import places
 from specd.cli.look import logbook
 from specd.cli.look.logbook import Entry
 from specd.cli.paint import Ink, paint, safe, wants_colour
+from specd.cli.parser import Parser
 
 USUAL = 50
 
@@ -21,14 +22,17 @@ INKS: dict[str, Ink] = {"debug": "grey", "warning": "yellow", "error": "red"}
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The arguments of ``specd logs``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="specd logs",
         description="Show what specd did and why, one line per decision.",
-        epilog="examples: specd logs -f; specd logs --since 1h --level warning; "
-        "specd logs --since 2026-11-24T08:00 --json; "
-        "exit code: 0 shown, 1 there is no log yet, 2 bad input",
+        examples=(
+            "specd logs -f",
+            "specd logs --since 1h --level warning",
+            "specd logs --since 2026-11-24T08:00 --json",
+        ),
+        exit_codes={0: "shown", 1: "there is no log yet", 2: "bad input"},
     )
     made.add_argument("-f", "--follow", action="store_true", help="go on showing what is added")
     made.add_argument(

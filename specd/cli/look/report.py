@@ -16,6 +16,7 @@ from specd.cli import ask, world
 from specd.cli.look import logbook
 from specd.cli.look.report_page import Report, Write, page
 from specd.cli.look.report_use import RealUse
+from specd.cli.parser import Parser
 from specd.files import private
 from specd.files.swap import SwapError, update
 from specd.lmstudio import names
@@ -32,14 +33,14 @@ MAINS, DRAFTS = 12, 12
 BENCHMARKS = 1_000
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The arguments of ``specd report``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="specd report",
         description="Write one self-contained HTML page: state, pairs, speed-up over time, tokens "
         "per second against draft length and in your own chats, and what was changed back when.",
-        epilog="examples: specd report --open; specd report -o - > page.html; "
-        "exit code: 0 done, 2 the page cannot be written",
+        examples=("specd report --open", "specd report -o - > page.html"),
+        exit_codes={0: "done", 2: "the page cannot be written"},
     )
     made.add_argument(
         "-o",

@@ -14,6 +14,7 @@ from typing import Any
 
 from specd.cli import ask
 from specd.cli.paint import Ink, paint, short, wants_colour, width, wrap
+from specd.cli.parser import Parser
 
 HEALTHY, DEGRADED = 0, 1
 
@@ -33,14 +34,20 @@ _MARKS: dict[str, tuple[str, Ink]] = {
 }
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The arguments of ``specd status``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="specd status",
         description="Show how things stand: conditions, pairs, last writes, next benchmark.",
-        epilog="examples: specd status; specd status --watch; specd status --json | jq .state; "
-        "exit code: 0 healthy, 1 a condition is false, 3 specd is not running, 4 it hangs, "
-        "5 it is of another version, 6 its socket is another user's",
+        examples=("specd status", "specd status --watch", "specd status --json | jq .state"),
+        exit_codes={
+            0: "healthy",
+            1: "a condition is false",
+            3: "specd is not running",
+            4: "it hangs",
+            5: "it is of another version",
+            6: "its socket is another user's",
+        },
     )
     made.add_argument("--json", action="store_true", help="print the daemon's answer as JSON")
     made.add_argument(

@@ -21,6 +21,7 @@ from specd.bench.result import DEFAULT_LENGTH, BenchResult, Best, Confirmation
 from specd.cli import alive, world
 from specd.cli.models import bench_seed, charts, check, compare
 from specd.cli.paint import safe, width, wrap
+from specd.cli.parser import Parser
 from specd.config import SpecdConfig, mix
 from specd.lmstudio import home as homes
 from specd.lmstudio import names, server
@@ -38,14 +39,17 @@ GRACE_S = 30.0
 """How long a worker that plans with its time may overrun it before it is killed."""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The arguments of ``specd bench``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="specd bench",
         description="Measure whether a draft makes its main faster, and with which draft length. "
         "Without arguments, every pair of specd.toml.",
-        epilog="examples: specd bench qwen3-8b qwen3-0.6b --quick; specd bench compare 3 7 (two "
-        "runs of `specd history`); exit code: 0 measured, 1 it could not be, 2 bad input",
+        examples=(
+            "specd bench qwen3-8b qwen3-0.6b --quick",
+            "specd bench compare 3 7 (two runs of `specd history`)",
+        ),
+        exit_codes={0: "measured", 1: "it could not be", 2: "bad input"},
     )
     made.add_argument("main", nargs="?", metavar="MAIN", help="a model name or folder")
     made.add_argument("drafts", nargs="*", metavar="DRAFT", help="one or more drafts for MAIN")

@@ -12,6 +12,7 @@ from pathlib import Path
 from specd.cli import world
 from specd.cli.models import pairs
 from specd.cli.paint import paint, safe, short, wants_colour, width, wrap
+from specd.cli.parser import Parser
 from specd.lmstudio import draft_cache
 from specd.lmstudio.model import Model
 from specd.reconcile.aside import CannotMove, move_aside
@@ -45,14 +46,17 @@ class _Look:
     disagreements: tuple[Disagreement, ...]
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The arguments of ``specd cache``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="specd cache",
         description="Show where LM Studio's cache of compatible drafts is wrong, or move it aside "
         "so that LM Studio makes it anew. specd never does that by itself.",
-        epilog="examples: specd cache; specd cache refresh; "
-        "exit code: 0 the cache agrees (or was moved), 1 it disagrees, 2 bad input",
+        examples=(
+            "specd cache",
+            "specd cache refresh",
+        ),
+        exit_codes={0: "the cache agrees (or was moved)", 1: "it disagrees", 2: "bad input"},
     )
     made.set_defaults(json=False)
     what = made.add_subparsers(dest="what", metavar="{show,refresh}")

@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 from specd import places
 from specd.cli import ask
 from specd.cli.paint import Ink, paint, wants_colour, width, wrap
+from specd.cli.parser import Parser
 from specd.tokenizer.report import from_json, to_json
 from specd.tokenizer.verdict import EngineOpinion, Verdict, with_cache
 
@@ -36,15 +37,18 @@ _INKS: dict[str, Ink] = {
 }
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The arguments of ``specd check``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="specd check",
         description="Say whether DRAFT may draft for MAIN, and why. Both are model names as LM "
         "Studio or you write them, or paths of model folders.",
-        epilog="examples: specd check qwen3-8b qwen3-0.6b; specd check --deep qwen3-8b qwen3-0.6b; "
-        "exit code: 0 the pair may be used, 1 it may not, 2 bad input: no such model, or its files "
-        "do not tell",
+        examples=("specd check qwen3-8b qwen3-0.6b", "specd check --deep qwen3-8b qwen3-0.6b"),
+        exit_codes={
+            0: "the pair may be used",
+            1: "it may not",
+            2: "bad input: no such model, or its files do not tell",
+        },
     )
     made.add_argument("main", metavar="MAIN", help="the model that answers")
     made.add_argument("draft", metavar="DRAFT", help="the small one that writes ahead")

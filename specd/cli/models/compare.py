@@ -12,18 +12,19 @@ from specd.bench.staleness import REASONS
 from specd.cli import world
 from specd.cli.models import history
 from specd.cli.paint import safe
+from specd.cli.parser import Parser
 
 CIRCUMSTANCES = (*REASONS, "specd", "machine", "on_battery", "thermal")
 """What may explain a difference, as it is called in a run's context."""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The arguments of ``specd bench compare``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="specd bench compare",
         description="Put two runs of the history side by side. They differ where their intervals "
-        "do not overlap; what else differs between them is listed.",
-        epilog="`specd history` lists the runs; exit code: 0 shown, 2 there is no such run",
+        "do not overlap; what else differs between them is listed. `specd history` lists the runs.",
+        exit_codes={0: "shown", 2: "there is no such run"},
     )
     made.add_argument("one", type=int, metavar="A", help="the number of a run")
     made.add_argument("other", type=int, metavar="B", help="the number of another")

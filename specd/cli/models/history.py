@@ -16,6 +16,7 @@ from specd.bench.result import BenchResult
 from specd.cli import world
 from specd.cli.models import charts
 from specd.cli.paint import paint, safe, wants_colour, width
+from specd.cli.parser import Parser
 
 SHOWN = 20
 
@@ -28,14 +29,14 @@ COLUMNS = (
 """The columns of ``--csv``; those after ``model_seconds`` are of the circumstances."""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The arguments of ``specd history``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="specd history",
         description="Show every benchmark that was run, the newest first. With a number, all that "
         "is known of one: figures, circumstances, and how to measure the same again.",
-        epilog="examples: specd history --csv > runs.csv; specd history 12; "
-        "exit code: 0 shown, 2 there is no such run",
+        examples=("specd history --csv > runs.csv", "specd history 12"),
+        exit_codes={0: "shown", 2: "there is no such run"},
     )
     made.add_argument("run", nargs="?", type=int, metavar="RUN", help="the number of one run")
     made.add_argument(

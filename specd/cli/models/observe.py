@@ -18,6 +18,7 @@ from specd.bench.use import Observed, Use, accepted_per_round, by_pair, in_use
 from specd.cli import world
 from specd.cli.look import status
 from specd.cli.paint import paint, safe, wants_colour, width, wrap
+from specd.cli.parser import Parser
 from specd.lmstudio import conversations, names
 from specd.lmstudio.model import OWN_HEADS
 from specd.reconcile.stores import WORKER_MEMORY
@@ -30,14 +31,17 @@ READ_SHARE = 0.9
 """Of that time, what reading plans with; the rest is for adding everything up."""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The arguments of ``specd observe``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="specd observe",
         description="Show what your own chats tell of speed, with and without a draft. Reads the "
         "figures LM Studio keeps with each answer, and never a word of text.",
-        epilog="examples: specd observe; specd observe --json; "
-        "exit code: 0 done, 1 not all could be read, 2 switched off or no LM Studio home",
+        examples=(
+            "specd observe",
+            "specd observe --json",
+        ),
+        exit_codes={0: "done", 1: "not all could be read", 2: "switched off or no LM Studio home"},
     )
     made.add_argument("--json", action="store_true", help="print JSON")
     return made

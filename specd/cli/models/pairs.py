@@ -9,6 +9,7 @@ from typing import Any
 
 from specd.cli import world
 from specd.cli.paint import Ink, paint, safe, wants_colour, width, wrap
+from specd.cli.parser import Parser
 from specd.lmstudio.model import Model
 from specd.reconcile.stores import COMPARING
 from specd.tokenizer.classes import Class, Overview, Suggestion, overview
@@ -30,13 +31,17 @@ _SIGNS: dict[VerdictKind, tuple[str, Ink]] = {
 }
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The arguments of ``specd pairs``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="specd pairs",
         description="Show which installed models may draft for which, and which drafts are worth a "
         "benchmark. Models with one and the same tokenizer stand together.",
-        epilog="examples: specd pairs; specd pairs --json; exit code: 0 shown, 2 bad input",
+        examples=(
+            "specd pairs",
+            "specd pairs --json",
+        ),
+        exit_codes={0: "shown", 2: "bad input"},
     )
     made.add_argument("--all", action="store_true", help="list every main, however many there are")
     made.add_argument("--json", action="store_true", help="print everything as JSON")

@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 
+from specd.cli.parser import Parser
 
-def parser() -> argparse.ArgumentParser:
+
+def parser() -> Parser:
     """The arguments of ``specd demo``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="specd demo",
         description=(
             "Lay out a sandbox LM Studio with real small models, run the real daemon on it, and"
             " check each of specd's promises. Takes about two minutes; touches nothing of yours."
         ),
-        epilog="examples: specd demo; specd demo --keep; "
-        "exit code: 0 every promise held, 1 one did not, 2 the demo's weights are missing",
+        examples=("specd demo", "specd demo --keep"),
+        exit_codes={0: "every promise held", 1: "one did not", 2: "the demo's weights are missing"},
     )
     made.add_argument("--keep", action="store_true", help="leave the sandbox and say where it is")
     made.add_argument("--json", action="store_true", help="print the steps as JSON at the end")

@@ -1,14 +1,19 @@
-"""``specd man``: the manual page, made from the commands' own help."""
+"""``specd man``: the manual page, made from the parsers (argparse-manpage)."""
 
 from __future__ import annotations
 
 import argparse
-import re
+import subprocess
+import sys
+import tempfile
 from collections.abc import Mapping
 
+from argparse_manpage.manpage import Manpage
+
 from specd import __version__
-from specd.cli import arguments
+from specd.cli import complete
 from specd.cli.commands import COMMANDS
+from specd.cli.parser import Parser
 
 DESCRIPTION = (
     "specd keeps the settings with which LM Studio decodes speculatively, as specd.toml asks for "
@@ -56,94 +61,51 @@ EXIT_CODES = {
 }
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The arguments of ``specd man``."""
-    return argparse.ArgumentParser(
+    return Parser(
         prog="specd man",
-        description="Print the manual page.",
-        epilog="examples: specd man | man -l -; specd man > ~/.local/share/man/man1/specd.1; "
-        "exit code: 0 printed",
+        description="Show the manual page; printed as troff where standard output is no terminal.",
+        examples=("specd man", "specd man > ~/.local/share/man/man1/specd.1"),
+        exit_codes={0: "shown", 1: "there is no man"},
     )
 
 
 def run(_args: argparse.Namespace) -> int:
-    """Print it, as troff."""
-    print(page(), end="")
-    return 0
+    """Show it in the pager, or print it."""
+    if not sys.stdout.isatty():
+        print(page(), end="")
+        return 0
+    with tempfile.NamedTemporaryFile("w", prefix="specd-", suffix=".1", encoding="utf-8") as file:
+        file.write(page())
+        file.flush()
+        try:
+            return subprocess.run(["man", file.name], check=False).returncode
+        except FileNotFoundError:
+            print("specd: there is no man here; `specd --help` says much of it", file=sys.stderr)
+            return 1
 
 
 def page() -> str:
     """The manual page in man(7)'s macros."""
-    lines = [
-        f'.TH SPECD 1 "" "specd {__version__}" "User Commands"',
-        ".SH NAME",
-        "specd \\- keep speculative decoding in LM Studio applied, proven and measured",
-        ".SH SYNOPSIS",
-        ".B specd",
-        ".I command",
-        ".RI [ arguments ]",
-        ".br",
-        ".B specd",
-        ".I command",
-        ".B \\-\\-help",
-        ".br",
-        ".B specd \\-\\-version",
-        ".SH DESCRIPTION",
-        _text(DESCRIPTION),
-        ".SH COMMANDS",
-    ]
-    for load in COMMANDS.values():
-        lines += _command(load().parser())
-    lines += _listed("FILES", FILES)
-    lines += _listed("ENVIRONMENT", ENVIRONMENT)
-    lines += _listed("EXIT STATUS", EXIT_CODES)
-    return "\n".join(lines) + "\n"
+    made = complete.every(COMMANDS)
+    made.description = DESCRIPTION
+    shown = Manpage(made)
+    shown.description = "keep speculative decoding in LM Studio applied, proven and measured"
+    shown.date = ""
+    shown.source, shown.manual = f"specd {__version__}", "User Commands"
+    for heading, listed in (
+        ("FILES", FILES),
+        ("ENVIRONMENT", ENVIRONMENT),
+        ("EXIT STATUS", EXIT_CODES),
+    ):
+        shown.add_section(heading, ">", _listed(listed))
+    return str(shown)
 
 
-def _listed(heading: str, told: Mapping[str, str]) -> list[str]:
-    lines = [f".SH {heading}"]
-    for name, about in told.items():
-        lines += [".TP", f".B {_text(name)}", _text(about)]
-    return lines
-
-
-def _command(made: argparse.ArgumentParser) -> list[str]:
-    lines = [f".SS {_text(made.prog)}", _text(made.description or ""), ".PP", _usage(made)]
-    for action in made._actions:  # noqa: SLF001 - argparse offers no public way to list them
-        if isinstance(action.choices, dict):
-            for verb, inner in action.choices.items():
-                lines += [".TP", _usage(inner), _text(_about(action, verb, inner))]
-                told = [line for each in inner._actions for line in _argument(each)]  # noqa: SLF001
-                lines += [".RS", *told, ".RE"] if told else []
-        else:
-            lines += _argument(action)
-    for heading, items in arguments.sections(made.epilog or ""):
-        lines += [".PP", _text(f"{heading.capitalize()}:")]
-        lines += [f".br\n{_text(f'  {item}')}" for item in items]
-    return lines
-
-
-def _usage(made: argparse.ArgumentParser) -> str:
-    usage = re.sub(r"\s+", " ", made.format_usage().removeprefix("usage: ")).strip()
-    return f".B {_text(usage.replace(' [-h]', '', 1))}"
-
-
-def _argument(action: argparse.Action) -> list[str]:
-    if action.help in (None, argparse.SUPPRESS) or action.dest == "help":
-        return []
-    name = ", ".join(action.option_strings) or str(action.metavar or action.dest)
-    takes = action.nargs != 0 and action.option_strings
-    value = f" {action.metavar or action.dest.upper()}" if takes else ""
-    return [".TP", f".B {_text(name + value)}", _text(action.help or "")]
-
-
-def _about(action: argparse.Action, verb: str, inner: argparse.ArgumentParser) -> str:
-    listed = getattr(action, "_choices_actions", ())
-    found = next((each.help for each in listed if each.dest == verb), None)
-    return found or inner.description or ""
+def _listed(rows: Mapping[str, str]) -> str:
+    return "\n".join(f".TP\n.B {_text(name)}\n{_text(about)}" for name, about in rows.items())
 
 
 def _text(text: str) -> str:
-    """Words as troff takes them: no control lines, no escapes but ours."""
-    text = text.replace("%%", "%").replace("\\", "\\e").replace("-", "\\-")
-    return f"\\&{text}" if text.startswith((".", "'")) else text
+    return text.replace("\\", "\\e").replace("-", "\\-")

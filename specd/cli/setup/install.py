@@ -13,6 +13,7 @@ from specd import config, places
 from specd.cli import alive, ask, world
 from specd.cli.change import diff
 from specd.cli.paint import safe, short, width, wrap
+from specd.cli.parser import Parser
 from specd.config import ConfigError, SpecdConfig, edit
 from specd.files.swap import SwapError, update
 from specd.lmstudio import home as homes
@@ -40,15 +41,18 @@ class _Found:
     seen: world.Seen | None
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The arguments of ``specd install``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="specd install",
         description="Set specd up: propose a configuration from what is found, show what will "
         "change, ask once, and start the login service. Run it again after an upgrade.",
-        epilog="examples: specd install; specd install --yes; "
-        "specd install --print --platform macos; "
-        "exit code: 0 done, 1 something refused, 2 bad input or no answer",
+        examples=(
+            "specd install",
+            "specd install --yes",
+            "specd install --print --platform macos",
+        ),
+        exit_codes={0: "done", 1: "something refused", 2: "bad input or no answer"},
     )
     made.add_argument("--yes", action="store_true", help="do not ask")
     made.add_argument(

@@ -13,6 +13,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from specd import places
+from specd.cli.parser import Parser
 
 if TYPE_CHECKING:
     from specd.agent.api import Api
@@ -25,14 +26,17 @@ specd works until Ctrl-C. In another terminal, `specd status` shows how things s
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The arguments of ``specd run``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="specd run",
-        description="Watch LM Studio's files and keep the wanted settings applied, until stopped.",
-        epilog="examples: specd run; specd run --config ./specd.toml; "
-        "exit code: 0 stopped, 2 another specd runs here or its directory cannot be used; "
-        "signals: TERM and INT stop it cleanly, HUP looks at everything again",
+        description="Watch LM Studio's files and keep the wanted settings applied, until stopped. "
+        "TERM and INT stop it cleanly, HUP has it look at everything again.",
+        examples=(
+            "specd run",
+            "specd run --config ./specd.toml",
+        ),
+        exit_codes={0: "stopped", 2: "another specd runs here or its directory cannot be used"},
     )
     made.add_argument("--config", type=Path, metavar="FILE", help="use this specd.toml")
     return made

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from specd.cli import alive
+from specd.cli.parser import Parser
 from specd.service.command import ServiceError
 from specd.service.platforms import Platform, here
 
@@ -21,13 +22,13 @@ class Verb:
     act: Callable[[Platform], None]
     runs_after: bool
 
-    def parser(self) -> argparse.ArgumentParser:
+    def parser(self) -> Parser:
         """The command takes no arguments."""
-        return argparse.ArgumentParser(
+        return Parser(
             prog=f"specd {self.name}",
             description=self.about,
-            epilog=f"example: specd {self.name}; "
-            "exit code: 0 done, 1 the service manager refused or the daemon did not answer",
+            examples=(f"specd {self.name}",),
+            exit_codes={0: "done", 1: "the service manager refused or the daemon did not answer"},
         )
 
     def run(self, _args: argparse.Namespace) -> int:

@@ -8,19 +8,23 @@ import sys
 
 from specd import places
 from specd.cli import alive
+from specd.cli.parser import Parser
 from specd.files.swap import SwapError
 from specd.service.command import ServiceError
 from specd.service.platforms import here
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The arguments of ``specd uninstall``."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="specd uninstall",
         description="Stop the login service and remove its file. LM Studio's settings stay as they "
         "are, and so do specd.toml, the journal and the measurements, unless you say otherwise.",
-        epilog="examples: specd uninstall; specd uninstall --restore-settings --purge; "
-        "exit code: 0 done, 1 something could not be removed or restored",
+        examples=(
+            "specd uninstall",
+            "specd uninstall --restore-settings --purge",
+        ),
+        exit_codes={0: "done", 1: "something could not be removed or restored"},
     )
     made.add_argument(
         "--restore-settings",

@@ -1,0 +1,100 @@
+"""What a shell may complete: commands, options, models, keys and conditions.
+
+The shell calls ``specd`` with ``$_ARGCOMPLETE`` set whenever a person presses the tab key, so only
+the command on the line is imported, and names are looked up only where one may stand.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import argcomplete
+
+from specd.cli.commands import COMMANDS
+from specd.cli.parser import Parser, inner
+
+if TYPE_CHECKING:
+    from specd.config import SpecdConfig
+
+
+def answer() -> None:
+    """Answer the shell that asks, and exit."""
+    line = os.environ.get("COMP_LINE", "")
+    try:
+        words = shlex.split(line)
+    except ValueError:  # a quote is still open
+        words = line.split()
+    argcomplete.autocomplete(every(words[1:2]), always_complete_options=False)
+
+
+def every(loaded: Iterable[str]) -> Parser:
+    """One parser of all commands; those in ``loaded`` with their arguments."""
+    made = Parser(prog="specd", description="Keep speculative decoding in LM Studio right and on.")
+    verbs = made.add_subparsers(dest="command", metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        if name not in loaded:
+            verbs.add_parser(name, help=command.about)
+            continue
+        own = command.load().parser()
+        joined = verbs.add_parser(
+            name, parents=[own], add_help=False, help=command.about, description=own.description
+        )
+        joined.epilog = own.epilog
+        for each in inner(joined):
+            for action in each._actions:  # noqa: SLF001 - argparse offers no public way to list them
+                completer = _COMPLETERS.get(str(action.metavar))
+                if completer is not None:
+                    action.completer = completer  # type: ignore[attr-defined]
+    return made
+
+
+def _models(**_: object) -> list[str]:
+    from specd import places  # noqa: PLC0415 - only where a model may stand
+    from specd.lmstudio.home import Home, find_home  # noqa: PLC0415
+    from specd.reconcile import survey  # noqa: PLC0415
+
+    home = find_home(_configuration().lmstudio.home)
+    if not isinstance(home, Home):
+        return []
+    return [model.key for model in survey.look(home, places.state_dir()).models]
+
+
+def _keys(**_: object) -> list[str]:
+    from specd.config import allowed  # noqa: PLC0415 - only where a key may stand
+
+    mains = [pair.main for pair in _configuration().pair]
+    return [
+        f"{section}{main}.{key}"
+        for section in allowed.sections()
+        for main in ([f".{each}" for each in mains] if section == "pair" else [""])
+        for key in allowed.names(section)
+    ]
+
+
+def _configuration() -> SpecdConfig:
+    from specd.cli import world  # noqa: PLC0415 - only where a name may stand
+    from specd.config import SpecdConfig  # noqa: PLC0415
+
+    try:
+        return world.configuration()
+    except world.Unusable:  # the command itself says so
+        return SpecdConfig()
+
+
+def _topics(**_: object) -> list[str]:
+    from specd.reconcile.conditions import CONDITIONS  # noqa: PLC0415 - only where one may stand
+
+    return [*(each.type for each in CONDITIONS), *_models()]
+
+
+_COMPLETERS = {
+    "MAIN": _models,
+    "DRAFT": _models,
+    "MODEL": _models,
+    "KEY": _keys,
+    "CONDITION|MODEL|PAIR": _topics,
+}
+"""By an argument's metavar."""

@@ -1,0 +1,72 @@
+"""The parser of every command: help that people can read, and the nearest word for a wrong one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """An ``ArgumentParser`` whose help ends with ``examples`` and ``exit_codes``, one per line."""
+
+    def __init__(
+        self,
+        *,
+        examples: Sequence[str] = (),
+        exit_codes: Mapping[int, str] | None = None,
+        **options: Any,
+    ) -> None:
+        lines = ["examples:", *(f"  {each}" for each in examples)] if examples else []
+        if exit_codes:
+            lines += ["", "exit code:", *(f"  {n}  {what}" for n, what in exit_codes.items())]
+        options.setdefault("formatter_class", _Lines)
+        super().__init__(epilog="\n".join(lines), **options)
+
+    def parse(self, words: Sequence[str]) -> argparse.Namespace:
+        """The parsed arguments; exit code 2 with the nearest option where one is unknown."""
+        found, unknown = self.parse_known_args(words)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._nearest(unknown[0])}")
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2."""
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        print(f"`{self.prog} --help` explains its arguments", file=sys.stderr)
+        raise SystemExit(2)
+
+    def _nearest(self, word: str) -> str:
+        import difflib  # noqa: PLC0415 - nothing is wrong, as a rule
+
+        flags = [flag for parser in inner(self) for flag in parser._option_string_actions]  # noqa: SLF001 - argparse offers no public way to list them
+        near = difflib.get_close_matches(word.partition("=")[0], flags, n=1, cutoff=0.6)
+        return f"; did you mean {near[0]}?" if word.startswith("-") and near else ""
+
+
+def inner(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """The parser, and those of its verbs."""
+    found = [parser]
+    for action in parser._actions:  # noqa: SLF001 - as above
+        if isinstance(action.choices, dict):
+            found += [each for verb in action.choices.values() for each in inner(verb)]
+    return found
+
+
+class _Lines(argparse.HelpFormatter):
+    """Fills every line of a text by itself, so that a line of its own stays one."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(
+            textwrap.fill(
+                line,
+                width,
+                initial_indent=indent,
+                subsequent_indent=f"{indent}    " if line.startswith("  ") else indent,
+                break_on_hyphens=False,
+                break_long_words=False,
+            )
+            for line in text.split("\n")
+        )
