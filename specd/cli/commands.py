@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import argparse
@@ -22,9 +21,11 @@ class Module(Protocol):
         """Do it; returns the exit code."""
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """``about`` is its line in ``specd --help``; ``load`` imports it."""
+class Command(NamedTuple):
+    """``about`` is its line in ``specd --help``; ``load`` imports it.
+
+    A named tuple, as importing dataclasses takes as long as an empty Python.
+    """
 
     name: str
     about: str

@@ -53,13 +53,15 @@ def every(loaded: Iterable[str]) -> Parser:
 
 def _models(**_: object) -> list[str]:
     from specd import places  # noqa: PLC0415 - only where a model may stand
+    from specd.lmstudio import models  # noqa: PLC0415
     from specd.lmstudio.home import Home, find_home  # noqa: PLC0415
     from specd.reconcile import survey  # noqa: PLC0415
 
     home = find_home(_configuration().lmstudio.home)
     if not isinstance(home, Home):
         return []
-    return [model.key for model in survey.look(home, places.state_dir()).models]
+    kept = models.IndexCache.load(places.state_dir() / "models.json")
+    return [model.key for model in models.index(survey.models_folder(home), kept).models]
 
 
 def _keys(**_: object) -> list[str]:
