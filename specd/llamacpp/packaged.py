@@ -1,0 +1,47 @@
+"""llama.cpp's server out of the package ``xllamacpp``, with the options of ``llama-server``.
+
+``python -m specd.llamacpp.packaged --model main.gguf …`` serves until standard input ends. A
+process of its own, since llama.cpp ends its process where a model does not suit it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+import xllamacpp
+
+
+def main() -> None:
+    """Load, serve, wait."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--ctx-size", type=int, required=True)
+    parser.add_argument("--parallel", type=int, default=1)
+    parser.add_argument("--spec-type", default="none")
+    parser.add_argument("--model-draft")
+    parser.add_argument("--spec-draft-n-max", type=int)
+    asked = parser.parse_args()
+    params = xllamacpp.CommonParams()
+    params.model.path = asked.model
+    params.port = asked.port
+    params.n_ctx = asked.ctx_size
+    params.n_parallel = asked.parallel
+    params.api_keys = [os.environ["LLAMA_API_KEY"]]
+    params.warmup = False
+    kind = f"COMMON_SPECULATIVE_TYPE_{asked.spec_type.upper().replace('-', '_')}"
+    params.speculative.types = [getattr(xllamacpp.common_speculative_type, kind)]
+    if asked.model_draft is not None:
+        params.speculative.draft.mparams.path = asked.model_draft
+    if asked.spec_draft_n_max is not None:
+        params.speculative.draft.n_max = asked.spec_draft_n_max
+    server = xllamacpp.Server(params)
+    print(server.listening_address, flush=True)
+    sys.stdin.read()
+    os._exit(0)  # llama.cpp's threads need not be waited for
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""One llama.cpp server with one main, and what drafts for it, for as long as it is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import secrets
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Final, Literal, Self, TypeAlias
+
+from specd.llamacpp.engine import Engine
+
+START_S: Final = 300.0
+ANSWER_S: Final = 600.0
+SHOWN: Final = 4
+
+Speculation: TypeAlias = Literal[
+    "none", "draft-simple", "draft-mtp", "draft-eagle3", "draft-dflash", "draft-dspark",
+    "ngram-simple",
+]  # fmt: skip
+"""llama.cpp's own names: a draft model, heads in the main or in a sidecar, repetitions."""
+
+
+class DidNotStart(Exception):
+    """The server ended, or never answered, with this load; the message is llama.cpp's own."""
+
+
+class NoAnswer(Exception):
+    """The server refused a prompt, or ended while it answered; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the server loads.
+
+    ``draft`` is the file of a draft model or of a sidecar with heads. ``draft_tokens`` is the most
+    that is drafted at once, None for llama.cpp's default; ``context`` the context length.
+    """
+
+    main: Path
+    speculation: Speculation = "none"
+    draft: Path | None = None
+    draft_tokens: int | None = None
+    context: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer and what it took.
+
+    ``tokens`` are its ids. ``prompt_tokens`` were processed in ``prefill_s`` seconds, ``kept`` more
+    came from the cache; the answer took ``decode_s`` seconds. ``drafted`` tokens were proposed,
+    ``accepted`` of them taken; both 0 where nothing drafted.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    prompt_tokens: int
+    kept: int
+    prefill_s: float
+    decode_s: float
+    drafted: int
+    accepted: int
+
+
+class Server:
+    """A running server; leaving the ``with`` block ends its process.
+
+    Raises:
+        DidNotStart: it ended or did not answer within ``START_S``.
+    """
+
+    def __init__(self, engine: Engine, load: Load) -> None:
+        self._key = secrets.token_hex(16)
+        self._port = _free_port()
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the server
+        self._process = subprocess.Popen(
+            [*engine.command, *_options(load, self._port)],
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=self._log,
+            env={**os.environ, "LLAMA_API_KEY": self._key},
+        )
+        try:
+            self._wait()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._log.close()
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """The ids of ``text`` with what begins a text, control tokens as themselves.
+
+        Raises:
+            NoAnswer: the server is gone.
+        """
+        asked = {"content": text, "add_special": True, "parse_special": True}
+        return tuple(map(int, self._ask("/tokenize", asked)["tokens"]))
+
+    def generate(
+        self,
+        prompt: str | Sequence[int],
+        tokens: int,
+        *,
+        temperature: float = 0.0,
+        seed: int = 0,
+        keep: bool = True,
+    ) -> Answer:
+        """Answer ``prompt`` with at most ``tokens`` tokens.
+
+        With ``keep`` the prompt's start may come from the last request's cache, as in a chat.
+
+        Raises:
+            NoAnswer: the server refuses the prompt, or ended.
+        """
+        found = self._ask(
+            "/completion",
+            {
+                "prompt": prompt if isinstance(prompt, str) else list(prompt),
+                "n_predict": tokens,
+                "temperature": temperature,
+                "seed": seed,
+                "cache_prompt": keep,
+                "return_tokens": True,
+            },
+        )
+        timings = found["timings"]
+        return Answer(
+            found["content"],
+            tuple(found["tokens"]),
+            timings["prompt_n"],
+            timings.get("cache_n", 0),
+            timings["prompt_ms"] / 1000,
+            timings["predicted_ms"] / 1000,
+            timings.get("draft_n", 0),
+            timings.get("draft_n_accepted", 0),
+        )
+
+    def gap(self, prompt: Sequence[int]) -> float | None:
+        """How far the most likely next token is above the second, in logits.
+
+        None where llama.cpp does not say it, as for a part of a character.
+
+        Raises:
+            NoAnswer: the server refuses the prompt, or ended.
+        """
+        asked = {"prompt": list(prompt), "n_predict": 1, "temperature": 0.0, "n_probs": 2}
+        for each in self._ask("/completion", asked).get("completion_probabilities", ()):
+            best = [float(one["logprob"]) for one in each.get("top_logprobs", ())]
+            if len(best) == 2:
+                return best[0] - best[1]
+        return None
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise DidNotStart(self._words())
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                status, _ = self._request("GET", "/health", None, 5.0)
+                if status == http.client.OK:
+                    return
+            time.sleep(0.05)
+        raise DidNotStart(f"llama.cpp did not answer within {START_S:.0f} seconds")
+
+    def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            status, said = self._request("POST", path, body, ANSWER_S)
+        except (OSError, http.client.HTTPException) as error:
+            ended = self._process.poll() is not None
+            raise NoAnswer(self._words() if ended else str(error) or repr(error)) from error
+        if status != http.client.OK:
+            raise NoAnswer(said.decode("utf-8", "replace")[:400])
+        found = json.loads(said)
+        if not isinstance(found, dict):
+            raise NoAnswer("llama.cpp answered with something else than an object")
+        return found
+
+    def _request(
+        self, method: str, path: str, body: dict[str, Any] | None, seconds: float
+    ) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=seconds)
+        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+        with contextlib.closing(connection):
+            connection.request(method, path, json.dumps(body) if body else None, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+
+    def _words(self) -> str:
+        """The last lines in which llama.cpp says what went wrong."""
+        self._log.seek(0)
+        lines = self._log.read()[-40_000:].decode("utf-8", "replace").splitlines()
+        telling = [line for line in lines if _TELLING & set(line.lower().replace(":", " ").split())]
+        words = " / ".join(line.strip()[:200] for line in (telling or lines)[:SHOWN])
+        code = self._process.returncode
+        return words or f"llama.cpp ended with code {code} and said nothing"
+
+
+_TELLING: Final = {"error", "e", "failed", "must", "incompatible", "compatible", "unable", "what()"}
+
+
+def _options(load: Load, port: int) -> Iterator[str]:
+    yield from ("--model", str(load.main), "--port", str(port), "--ctx-size", str(load.context))
+    yield from ("--parallel", "1", "--spec-type", load.speculation)
+    if load.draft is not None:
+        yield from ("--model-draft", str(load.draft))
+    if load.draft_tokens is not None:
+        yield from ("--spec-draft-n-max", str(load.draft_tokens))
+
+
+def _free_port() -> int:
+    with socket.socket() as made:
+        made.bind(("127.0.0.1", 0))
+        return int(made.getsockname()[1])

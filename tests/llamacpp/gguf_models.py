@@ -1,0 +1,73 @@
+"""GGUF files of tiny random models, as ``gguf`` writes them, with any vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+
+from specd.demo.vocabulary import byte_alphabet
+
+TOKENS = (*dict.fromkeys(byte_alphabet()), "th", "the", "Ġthe", "in", "ing", "<|end|>", "<|bos|>")
+END, BEGIN = len(TOKENS) - 2, len(TOKENS) - 1
+MERGES = ("t h", "th e", "Ġ the", "i n", "in g")
+
+
+def write(
+    path: Path,
+    tokens: Sequence[str] = TOKENS,
+    *,
+    seed: int = 1,
+    layers: int = 1,
+    architecture: str = "llama",
+    kinds: Mapping[int, gguf.TokenType] | None = None,
+    **facts: Any,
+) -> Path:
+    """A model with these tokens; ``facts`` are set under ``tokenizer.ggml.``, None leaves one out."""
+    width, heads = 32, 2
+    made = gguf.GGUFWriter(path, architecture)
+    made.add_context_length(2048)
+    made.add_embedding_length(width)
+    made.add_block_count(layers)
+    made.add_feed_forward_length(64)
+    made.add_head_count(heads)
+    made.add_head_count_kv(heads)
+    made.add_layer_norm_rms_eps(1e-5)
+    made.add_rope_dimension_count(width // heads)
+    made.add_vocab_size(len(tokens))
+    made.add_tokenizer_model("gpt2")
+    made.add_tokenizer_pre("gpt-2")
+    made.add_token_list(list(tokens))
+    control = {END: gguf.TokenType.CONTROL, BEGIN: gguf.TokenType.CONTROL, **(kinds or {})}
+    made.add_token_types([control.get(n, gguf.TokenType.NORMAL) for n in range(len(tokens))])
+    made.add_token_merges(list(MERGES))
+    told = {"eos_token_id": END, "bos_token_id": BEGIN, "add_bos_token": True, **facts}
+    for key, value in told.items():
+        if isinstance(value, bool):
+            made.add_bool(f"tokenizer.ggml.{key}", value)
+        elif value is not None:
+            made.add_uint32(f"tokenizer.ggml.{key}", value)
+    random = np.random.default_rng(seed)
+
+    def matrix(*shape: int) -> Any:
+        return (random.standard_normal(shape) / np.sqrt(shape[-1])).astype(np.float32)
+
+    made.add_tensor("token_embd.weight", matrix(len(tokens), width))
+    made.add_tensor("output_norm.weight", np.ones(width, dtype=np.float32))
+    made.add_tensor("output.weight", matrix(len(tokens), width) * 4)
+    for number in range(layers):
+        for name in ("attn_norm", "ffn_norm"):
+            made.add_tensor(f"blk.{number}.{name}.weight", np.ones(width, dtype=np.float32))
+        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            made.add_tensor(f"blk.{number}.{name}.weight", matrix(width, width))
+        for name in ("ffn_gate", "ffn_up"):
+            made.add_tensor(f"blk.{number}.{name}.weight", matrix(64, width))
+        made.add_tensor(f"blk.{number}.ffn_down.weight", matrix(width, 64))
+    made.write_header_to_file()
+    made.write_kv_data_to_file()
+    made.write_tensors_to_file()
+    made.close()
+    return path

@@ -1,0 +1,80 @@
+"""llama.cpp itself, started and asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from specd.llamacpp.engine import Engine, find
+from specd.llamacpp.server import DidNotStart, Load, NoAnswer, Server
+from tests.llamacpp import gguf_models
+
+pytest.importorskip("xllamacpp", reason="specd[gguf] is not installed")
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    found = find()
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("gguf")
+
+
+@pytest.fixture(scope="module")
+def main(folder: Path) -> Path:
+    return gguf_models.write(folder / "main.gguf", layers=2)
+
+
+def test_it_answers_and_says_what_it_took(engine: Engine, main: Path) -> None:
+    with Server(engine, Load(main)) as server:
+        ids = server.tokenize("the thing")
+        assert ids[0] == gguf_models.BEGIN
+        first = server.generate(ids, 24)
+        assert (first.prompt_tokens, first.kept) == (len(ids), 0)
+        assert len(first.tokens) == 24
+        gap = server.gap(ids)
+        assert gap is not None
+        assert gap > 0
+        assert (first.drafted, first.accepted) == (0, 0)
+        assert first.decode_s > 0
+        again = server.generate([*ids, *first.tokens, *ids], 8)
+        assert again.kept >= len(ids)
+        with pytest.raises(NoAnswer):
+            server.generate([1] * 5000, 8)
+
+
+def test_a_draft_drafts_and_the_text_is_the_same(engine: Engine, main: Path, folder: Path) -> None:
+    poor = gguf_models.write(folder / "poor.gguf", seed=2)
+    prompt = "the thing in the string"
+    with Server(engine, Load(main)) as server:
+        alone = server.generate(prompt, 32)
+    for draft in (main, poor):
+        with Server(engine, Load(main, "draft-simple", draft, 3)) as server:
+            paired = server.generate(prompt, 32)
+        assert paired.tokens == alone.tokens
+        assert paired.drafted >= paired.accepted
+        if draft is main:
+            assert paired.drafted == paired.accepted > 20
+
+
+def test_what_it_cannot_load_is_said_in_its_own_words(engine: Engine, folder: Path) -> None:
+    with pytest.raises(DidNotStart, match=r"missing\.gguf"):
+        Server(engine, Load(folder / "missing.gguf"))
+
+
+def test_the_one_that_lm_studio_installed_is_taken_where_it_starts(tmp_path: Path) -> None:
+    broken, sound = tmp_path / "llama.cpp-a-2.0.0", tmp_path / "llama.cpp-a-1.9.0"
+    for each, script in ((broken, "exit 1"), (sound, "exit 0")):
+        each.mkdir()
+        (each / "llama-server").write_text(f"#!/bin/sh\n{script}\n")
+        (each / "llama-server").chmod(0o755)
+    found = find([broken / "llama-server", sound / "llama-server"])
+    assert found == Engine("llama.cpp-a-1.9.0", (str(sound / "llama-server"),))
+    packaged = find([broken / "llama-server"])
+    assert packaged is not None
+    assert packaged.name.startswith("xllamacpp ")
