@@ -185,6 +185,13 @@ class Sandbox:
         assert self.process is not None
         return int(psutil.Process(self.process.pid).num_fds())
 
+    def wakeups(self) -> int:
+        """How often a thread of the daemon went to sleep and was woken (Linux)."""
+        assert self.process is not None
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        lines = "\n".join((task / "status").read_text() for task in tasks).splitlines()
+        return sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt"))
+
     def cpu_seconds(self) -> float:
         """Processor time that the daemon has used."""
         assert self.process is not None

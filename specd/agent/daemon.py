@@ -128,7 +128,6 @@ class Daemon:
             self._inbox.look_again,
             self._on_lost,
             self._on_remount,
-            spare=places.log_path(state).parent,
         )
         self._api: Api | None = None
         self._schedule: Schedule | None = None

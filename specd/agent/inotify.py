@@ -1,16 +1,16 @@
-"""Linux's file events (watchdog's inotify), so that what somebody waits for comes first.
+"""Linux's file events, read with watchdog's inotify wrapper on one thread.
 
-That a file of ``urgent`` was written is told from the very thread that reads of it. watchdog, whose
-two other threads everything goes through, tells of it once more: whatever became of its directory.
+A write to an urgent file is reported directly from the thread that reads inotify. The thread then
+waits until specd has written: a write makes half a dozen events of its own, and each would take the
+interpreter from it. The kernel keeps the events meanwhile, and says so if it had to drop any.
+Specd's temporary files are never reported, nor are names that nobody asked for.
 
-Then nothing more is read or told until specd has written: a write makes half a dozen events of its
-own (a temporary file, its bytes, its new name), each would wake three threads in turn, and each of
-those takes the interpreter from the write. The kernel keeps the events meanwhile, and says so if it
-had to drop any. Specd's temporary files are never told of, nor are names that nobody asked for:
-many a directory is watched for one name, and others may be busy in it.
+Trees at a calm pace (the models) have a reader of their own. It asks for no modification, only for
+creation, closing, renaming and deletion, and pauses after each read: however a download writes, it
+costs a wake-up every two seconds.
 
-An error in one of watchdog's own callbacks would end the thread that reads, and nothing would be
-heard any more. It is logged instead, where ``specd.agent.watch`` takes it for lost events.
+This is the only module that knows watchdog's inotify classes. It uses their public methods, and of
+the private names one: ``_inotify_fd``, to close it where the constructor fails half-way.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ import errno
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from watchdog.observers.api import BaseObserver
-from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
 from watchdog.observers.inotify_c import (
     DEFAULT_EVENT_BUFFER_SIZE,
     CallbackId,
@@ -32,26 +31,106 @@ from watchdog.observers.inotify_c import (
     InotifyEvent,
     InotifyFD,
     Mask,
-    Watch,
-    WatchCallback,
     WatchDescriptor,
 )
-from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 
+from specd.agent.source import LIMITS, Listener, Target
 from specd.files import swap
 
 WRITE_S = 0.1
-"""How long specd may take to write after it was told; then other events are told all the same."""
+"""How long specd may take to write after an urgent report; then reading goes on all the same."""
+
+CALM_S = 2.0
+"""Pause after each read of the trees at a calm pace."""
+
+_SHAPE = (
+    InotifyConstants.IN_CREATE
+    | InotifyConstants.IN_DELETE
+    | InotifyConstants.IN_MOVED_FROM
+    | InotifyConstants.IN_MOVED_TO
+    | InotifyConstants.IN_ONLYDIR
+    | InotifyConstants.IN_DONT_FOLLOW
+    # A directory that can be reached by two paths has one watch, with the events of both.
+    | InotifyConstants.IN_MASK_ADD
+)
 
 
-class Inotify(InotifyFD):
-    """What the kernel tells, on a thread of its own.
+class Inotify:
+    """A reader for what is urgent, and one for the calm trees from the first of those on."""
 
-    ``urgent`` are real paths with what each file is known as, which ``written`` is told. ``names``
-    are real directories with all that is asked for in each; of any other one it is everything.
-    """
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._now = _Reader(listener)
+        self._calm: _Reader | None = None
 
-    def __init__(self, written: Callable[[Path], None]) -> None:
+    def start(self) -> None:
+        """Start reading."""
+        self._now.start()
+
+    def close(self) -> None:
+        """Stop reading."""
+        for reader in (self._now, self._calm):
+            if reader is not None:
+                reader.closing = True
+                reader.stop()
+                reader.join(5)
+
+    def add(self, target: Target) -> None:
+        """Watch a target; see ``Source``."""
+        self._reader(target).add(target)
+
+    def drop(self, target: Target) -> None:
+        """Watch a target no longer."""
+        self._reader(target).drop(target)
+
+    def hurry(self, urgent: Mapping[Path, Path]) -> None:
+        """Set the urgent files."""
+        self._now.urgent = {os.fsencode(real): known for real, known in urgent.items()}
+
+    def held_back(self) -> contextlib.AbstractContextManager[None]:
+        """Report nothing urgent while the body runs, and what happened meanwhile after it."""
+        return self._now.held_back()
+
+    def _reader(self, target: Target) -> _Reader:
+        if target.pace != "calm":
+            return self._now
+        if self._calm is None:
+            self._calm = _Reader(self._listener, pause_s=CALM_S)
+            self._calm.start()
+        return self._calm
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Directory:
+    """One watched directory: watchdog's ``WatchCallback``."""
+
+    reader: _Reader
+    target: Target
+    path: bytes
+    names: frozenset[bytes] | None
+
+    @property
+    def id(self) -> CallbackId:
+        return CallbackId(id(self))
+
+    def on_event(self, event: InotifyEvent) -> None:
+        """Report one event of this directory."""
+        self.reader.heard(self, event)
+
+    def on_watch_deleted(self, wd: WatchDescriptor) -> None:
+        """The kernel has dropped the watch: the directory is gone."""
+        self.reader.gone(self, wd)
+
+    def on_queue_overflow(self) -> None:
+        """Events were lost; directories may have been made that nobody watches."""
+        if self.target.recursive:
+            self.reader.listener.ended(self.target)
+
+
+class _Reader(InotifyFD):
+    """Reads one inotify instance."""
+
+    def __init__(self, listener: Listener, *, pause_s: float = 0.0) -> None:
         try:
             super().__init__()
         except OSError:
@@ -59,111 +138,158 @@ class Inotify(InotifyFD):
             with contextlib.suppress(AttributeError):
                 os.close(self._inotify_fd)
             raise
+        self.listener = listener
         self.urgent: Mapping[bytes, Path] = {}
-        self.names: Mapping[bytes, frozenset[bytes]] = {}
-        self._written = written
-        # More than one where a directory can be reached by several real paths: a bind mount.
-        self._directories: dict[WatchDescriptor, frozenset[bytes]] = {}
-        self._telling = threading.Lock()
+        self.closing = False
+        self._pause_s = pause_s
+        self._watched: dict[WatchDescriptor, tuple[_Directory, ...]] = {}
+        self._changing = threading.Lock()
+        self._reporting = threading.Lock()
         self._over = threading.Event()
+
+    # -- what is watched
+
+    def add(self, target: Target) -> None:
+        """Watch a directory, and with ``recursive`` all below it."""
+        path = os.fsencode(target.real)
+        names = None if target.names is None else frozenset(map(os.fsencode, target.names))
+        self._watch(_Directory(self, target, path, names))
+        if target.recursive:
+            for _ in self._below(target, path):
+                pass
+
+    def drop(self, target: Target) -> None:
+        """Watch a target no longer."""
+        self._forget(lambda each: each.target == target)
+
+    def _watch(self, directory: _Directory) -> None:
+        mask = _SHAPE
+        if directory.target.contents:
+            mask |= InotifyConstants.IN_CLOSE_WRITE
+            if directory.target.pace != "calm":
+                mask |= InotifyConstants.IN_MODIFY
+        wd = self.add_callback(directory.path, Mask(mask), directory, directory.id)
+        if wd < 0:
+            # The one error that watchdog passes over, and it believes the directory watched.
+            self.remove_callbacks([(wd, directory.id)])
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory.path)
+        with self._changing:
+            self._watched[wd] = (*self._watched.get(wd, ()), directory)
+
+    def _below(self, target: Target, top: bytes) -> Iterator[bytes]:
+        """Watch all directories below ``top``; yields every name found there.
+
+        Raises:
+            OSError: a limit is reached.
+        """
+        for at, directories, files in os.walk(top):
+            for name in (*directories, *files):
+                yield os.path.join(at, name)  # noqa: PTH118 - bytes
+            for name in directories:
+                path = os.path.join(at, name)  # noqa: PTH118 - bytes
+                try:
+                    self._watch(_Directory(self, target, path, None))
+                except OSError as error:
+                    if error.errno in LIMITS:
+                        raise
+
+    def _forget(self, which: Callable[[_Directory], bool]) -> None:
+        with self._changing:
+            gone = [
+                (wd, each) for wd, known in self._watched.items() for each in known if which(each)
+            ]
+            for wd, each in gone:
+                left = tuple(other for other in self._watched[wd] if other is not each)
+                if left:
+                    self._watched[wd] = left
+                else:
+                    del self._watched[wd]
+        self.remove_callbacks([(wd, each.id) for wd, each in gone])
+
+    # -- what happens
 
     @contextlib.contextmanager
     def held_back(self) -> Iterator[None]:
-        """Tell of nothing while the body runs, and of what happened meanwhile after it."""
-        with self._telling:
+        """Report nothing while the body runs, and what happened meanwhile after it."""
+        with self._reporting:
             try:
                 yield
             finally:
                 # Not later: the next wait may have begun, and would be over before its time.
                 self._over.set()
 
-    def add_callback(
-        self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId
-    ) -> WatchDescriptor:
-        """Watch a directory."""
-        watch = super().add_callback(path, mask, callback, id_)
-        self._directories[watch] = self._directories.get(watch, frozenset()) | {path}
-        return watch
-
     def read_events(
         self, *, event_buffer_size: int = DEFAULT_EVENT_BUFFER_SIZE
     ) -> list[InotifyEvent]:
-        """Wait for events; those that watchdog is to tell of."""
+        """Wait for events; those that are yet to be reported."""
         events = super().read_events(event_buffer_size=event_buffer_size)
-        if written := self._urgent(events):
-            with self._telling:
+        if self._pause_s:
+            self.stopped_event.wait(self._pause_s)
+        written = {file for event in events for file in self._urgent(event)}
+        if written:
+            with self._reporting:
                 self._over.clear()
                 for file in written:
-                    self._written(file)
+                    self.listener.written(file)
             self._over.wait(WRITE_S)
-        with self._telling:
-            return [
-                each
-                for each in events
-                if self._is_asked_for(each) and not swap.is_temporary(each.name)
-            ]
+        with self._reporting:
+            return [each for each in events if not swap.is_temporary(each.name)]
 
     def handle_event(self, event: InotifyEvent) -> None:
-        """Have watchdog tell of it."""
+        """Report one event; an error would end the thread, and nothing would be heard any more."""
         try:
             super().handle_event(event)
-        except Exception as error:  # noqa: BLE001 - see the module's docstring
+        except OSError as error:
+            if error.errno not in LIMITS:
+                raise
+            for directory in self._watched.get(event.wd, ()):
+                self.listener.ended(directory.target)
+        except Exception as error:  # noqa: BLE001 - said where specd.agent.watch takes it for lost events
             logging.getLogger("watchdog").warning("%s in watchdog", type(error).__name__)
 
-    def _get_or_create_watch(self, path: bytes, mask: Mask) -> Watch:
-        # Whoever watches the same directory for more goes on hearing of it.
-        watch = super()._get_or_create_watch(path, Mask(mask | InotifyConstants.IN_MASK_ADD))
-        if watch.wd < 0:
-            # The one error that watchdog passes over, and it believes the directory watched.
-            self._remove_watch(watch.wd)
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
-        return watch
+    def _urgent(self, event: InotifyEvent) -> Iterator[Path]:
+        if event.is_close_write or event.is_moved_to:
+            for directory in self._watched.get(event.wd, ()):
+                file = self.urgent.get(os.path.join(directory.path, event.name))  # noqa: PTH118 - bytes
+                if file is not None:
+                    yield file
 
-    def _is_asked_for(self, event: InotifyEvent) -> bool:
-        """Whether anybody wants to know; what happens to the directory itself is always told."""
-        if not event.name:
-            return True
-        asked = [self.names.get(path) for path in self._directories.get(event.wd, ())]
-        return not asked or any(names is None or event.name in names for names in asked)
+    def heard(self, directory: _Directory, event: InotifyEvent) -> None:
+        """Report one event of a directory."""
+        target = directory.target
+        if not event.name or (directory.names is not None and event.name not in directory.names):
+            return
+        path = os.path.join(directory.path, event.name)  # noqa: PTH118 - bytes
+        content_only = event.is_modify or event.is_close_write
+        if content_only and not target.contents:
+            return  # another target of the same directory asked for it
+        found = [path]
+        if target.recursive and event.is_directory:
+            if event.is_moved_from:
+                self._forget(lambda each: each.target == target and _is_within(each.path, path))
+            elif event.is_create or event.is_moved_to:
+                found += self._arrived(target, path)
+        if target.pace == "calm":
+            self.listener.changed_below(target)
+            return
+        for each in found:
+            self.listener.changed(
+                Path(os.fsdecode(each)), settled=not event.is_modify, moved=not content_only
+            )
 
-    def _urgent(self, events: Sequence[InotifyEvent]) -> set[Path]:
-        found: set[Path] = set()
-        for event in events:
-            if event.is_ignored:
-                self._directories.pop(event.wd, None)
-            elif event.is_close_write or event.is_moved_to:
-                # Where it was when it was watched; should it have moved, watchdog knows.
-                for directory in self._directories.get(event.wd, ()):
-                    path = os.path.join(directory, event.name)  # noqa: PTH118 - bytes
-                    file = self.urgent.get(path)
-                    found |= {file} if file is not None else set()
-        return found
+    def _arrived(self, target: Target, path: bytes) -> list[bytes]:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            self._watch(_Directory(self, target, path, None))
+            return list(self._below(target, path))
+        return []
 
-
-class _Group(InotifyWatchGroup):
-    def _remove_watch_internally(self, wd: WatchDescriptor) -> None:
-        # A directory that was moved out of sight is watched on under its old path, which by now
-        # may be another's, or that other one's may have been forgotten already.
-        path = self._active_callbacks_by_watch.pop(wd, None)
-        if path is not None and self._active_callbacks_by_path.get(path) == wd:
-            del self._active_callbacks_by_path[path]
-
-
-class _Emitter(InotifyEmitter):
-    def on_thread_start(self) -> None:
-        self._inotify = _Group(
-            self._inotify_fd,
-            os.fsencode(self.watch.path),
-            is_recursive=self.watch.is_recursive,
-            event_mask=self.get_event_mask_from_filter(),
-            follow_symlink=self.watch.follow_symlink,
-        )
+    def gone(self, directory: _Directory, wd: WatchDescriptor) -> None:
+        """A watched directory is no more."""
+        with self._changing:
+            self._watched.pop(wd, None)
+        if not self.closing and directory.path == os.fsencode(directory.target.real):
+            self.listener.ended(directory.target)
 
 
-def observer(inotify: Inotify) -> BaseObserver:
-    """An observer, not yet started, that hears of everything at once."""
-    # watchdog holds back the first half of a rename, and whatever comes after it, for up to half a
-    # second until it has the second half. Either half says that its path changed, which is all that
-    # is asked here.
-    InotifyMoveEventGrouper.delay = 0.0
-    return BaseObserver(_Emitter, inotify_fd=inotify)
+def _is_within(path: bytes, top: bytes) -> bool:
+    return path == top or path.startswith(top + b"/")

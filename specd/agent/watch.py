@@ -1,4 +1,4 @@
-"""Watch exactly the directories that matter, whatever becomes of them (watchdog).
+"""Watch exactly the directories that matter, and follow them when they are moved or replaced.
 
 The set of directories is given anew whenever the world changed shape, and compared with what is
 being watched: by path and by inode, so a directory that was deleted and made again, or replaced by
@@ -6,121 +6,64 @@ a symlink, is watched afresh. Every name on the way to it is watched too, from t
 ``specd.agent.way``): should one of them be moved, made or turned into a symlink, that is a new
 shape. So it is when a file is one symlink more, or less, away.
 
-Events are told by the name under which the daemon knows a file, also when the event happened
-behind a symlink. A file that was only *modified* is still open in its writer's hands; where the
-platform tells when it is closed (Linux), that is what counts and a modification is passed on as
-unsettled.
+Events are reported by the name under which the daemon knows a file, also when the event happened
+behind a symlink. Where the file may still be open in its writer's hands, the report is unsettled.
 
-Watches are limited (on Linux by ``fs.inotify.max_user_watches``, one for every directory below the
-models). What cannot be watched is said in ``polling``, and somebody has to look by himself. The
-watch of a whole tree is kept only if all of it is watched, to leave room for the few that matter.
+How events are heard is the platform's affair (``specd.agent.source``). Watches are limited (on
+Linux by ``fs.inotify.max_user_watches``, one for every directory below the models). ``polling``
+says why not everything is watched; then the daemon looks by itself. The watch of a whole tree is
+kept only if all of it is watched, to leave room for the few that matter.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from watchdog.events import (
-    DirCreatedEvent,
-    DirDeletedEvent,
-    DirMovedEvent,
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileDeletedEvent,
-    FileModifiedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-    FileSystemEventHandler,
-)
-from watchdog.observers import Observer
-from watchdog.observers.api import BaseObserver, ObservedWatch
 
 from specd.agent import way
 from specd.agent.mounts import Mounts
+from specd.agent.source import LIMITS, Listener, Source, Target
 from specd.files.attributes import inode
-from specd.lmstudio.home import WatchedDir
-
-if TYPE_CHECKING:
-    from specd.agent.inotify import Inotify
-
-TELLS_CLOSE = sys.platform == "linux"
-TELLS_ALL_BELOW = sys.platform == "darwin"
-"""FSEvents tells of everything below a directory: to watch "/" would be to hear of every file."""
-
-LIMITS = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-
-_KINDS: list[type[FileSystemEvent]] = [
-    FileCreatedEvent,
-    FileDeletedEvent,
-    FileMovedEvent,
-    FileModifiedEvent,
-    FileClosedEvent,
-    DirCreatedEvent,
-    DirDeletedEvent,
-    DirMovedEvent,
-]
-
-_KINDS_OF_SHAPE = [each for each in _KINDS if each not in (FileModifiedEvent, FileClosedEvent)]
+from specd.lmstudio.home import Pace, WatchedDir
 
 Changed = Callable[[Path, bool], None]
 """(path as the daemon knows it, whether its writer is done with it)."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Target:
-    """One real directory to watch: only direct children called ``names`` count, unless None.
-
-    Whether they come and go counts always; ``contents``: also what is written into them.
-    """
-
-    real: Path
-    inode: tuple[int, int]
-    recursive: bool = False
-    names: frozenset[str] | None = None
-    contents: bool = True
-
-    def joined(self, other: _Target) -> _Target:
-        """What both ask of the same directory."""
-        names = None
-        if self.names is not None and other.names is not None:
-            names = self.names | other.names
-        return replace(
-            self,
-            recursive=self.recursive or other.recursive,
-            names=names,
-            contents=self.contents or other.contents,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class _Alias:
-    """Events under ``real`` are told as if they happened under ``known``."""
+    """Events under ``real`` are reported as if they happened under ``known``."""
 
     real: Path
     known: Path
 
 
-@dataclass(frozen=True, slots=True)
-class _Subscription:
-    watch: ObservedWatch
-    handler: _Handler
+def source_of_this_platform(listener: Listener) -> Source:
+    """Inotify on Linux, kqueue and FSEvents on macOS.
+
+    Raises:
+        OSError: the system has no instance left.
+    """
+    if sys.platform == "linux":
+        from specd.agent.inotify import Inotify  # noqa: PLC0415 - exists on Linux only
+
+        return Inotify(listener)
+    from specd.agent.vnodes import Vnodes  # noqa: PLC0415 - exists on macOS only
+
+    return Vnodes(listener)
 
 
 class Watch:
-    """The observer and its subscriptions. ``changed`` is called on a watchdog thread.
+    """What is watched now. ``changed`` is called on a thread of the source.
 
     ``remounted`` is called when the table of mounts changed: what was read-only may not be now.
-    ``spare`` is a directory that is not among those followed: whether it could be watched too tells
-    whether all below the others are. ``polling`` says why not everything is watched, else None.
+    ``polling`` says why not everything is watched, else None.
     """
 
     def __init__(
@@ -129,15 +72,15 @@ class Watch:
         reshaped: Callable[[], None],
         lost: Callable[[str], None],
         remounted: Callable[[], None],
-        spare: Path,
+        source: Callable[[Listener], Source] = source_of_this_platform,
     ) -> None:
         self._remounted = remounted
         self._changed = changed
         self._reshaped = reshaped
-        self._spare = spare
-        self._observer: BaseObserver | None = None
-        self._inotify: Inotify | None = None
-        self._subscribed: dict[_Target, _Subscription] = {}
+        self._open = source
+        self._source: Source | None = None
+        self._watched: set[Target] = set()
+        self._ended: set[Target] = set()
         self._aliases: tuple[_Alias, ...] = ()
         self._shape: frozenset[Path] = frozenset()
         self._files: frozenset[Path] = frozenset()
@@ -147,23 +90,21 @@ class Watch:
 
     def start(self) -> None:
         """Start the watching threads."""
-        logging.getLogger("watchdog").addHandler(self._lost)
+        for name in _LOGGERS:
+            logging.getLogger(name).addHandler(self._lost)
         self._mounts.start()
 
     def close(self) -> None:
         """Stop every thread."""
         self._mounts.close()
-        logging.getLogger("watchdog").removeHandler(self._lost)
-        if self._observer is not None:
-            self._observer.stop()
-            self._observer.join(5)
-        if self._inotify is not None:
-            self._inotify.stop()
-            self._inotify.join(5)
+        for name in _LOGGERS:
+            logging.getLogger(name).removeHandler(self._lost)
+        if self._source is not None:
+            self._source.close()
 
     def held_back(self) -> AbstractContextManager[None]:
-        """Where it can be helped, tell of nothing while the body runs; of all of it after."""
-        return self._inotify.held_back() if self._inotify is not None else nullcontext()
+        """Where it can be helped, report nothing while the body runs; all of it after."""
+        return self._source.held_back() if self._source is not None else nullcontext()
 
     def follow(self, directories: Iterable[WatchedDir], files: Iterable[Path]) -> bool:
         """Watch these directories, and what ``files`` really are where they are symlinks.
@@ -171,113 +112,103 @@ class Watch:
         Returns whether that is not what was watched before: then something may have happened there
         unheard since it was last looked at.
         """
-        before = dict(self._subscribed), self._files
-        targets: set[_Target] = set()
+        before = set(self._watched), self._files
+        targets: set[Target] = set()
         aliases: set[_Alias] = set()
         shape: set[Path] = set()
         for directory in directories:
             _aim(directory, targets, aliases, shape)
-        urgent: dict[bytes, Path] = {}
+        urgent: dict[Path, Path] = {}
         for file in files:
             real = Path(os.path.realpath(file))
-            urgent[os.fsencode(real)] = file
+            urgent[real] = file
             if file.is_symlink():
                 _aim_behind(file, real, targets, aliases, shape)
         # The longest real path first, so that the closest alias names an event.
         self._aliases = tuple(sorted(aliases, key=lambda each: -len(each.real.parts)))
         self._shape = frozenset(shape)
         self._files = frozenset(urgent.values())
-        self._subscribe(_merged(targets), urgent)
-        return before != (self._subscribed, self._files)
+        again = self._subscribe(_merged(targets), urgent)
+        return again or before != (self._watched, self._files)
 
-    def _subscribe(self, targets: set[_Target], urgent: Mapping[bytes, Path]) -> None:
-        gone = {target for target, known in self._subscribed.items() if known.handler.gone}
-        for target in (set(self._subscribed) - targets) | gone:
+    def _subscribe(self, targets: set[Target], urgent: Mapping[Path, Path]) -> bool:
+        """Watch these and no others; returns whether one that had ended is watched anew."""
+        reported = tuple(self._ended)
+        self._ended.difference_update(reported)
+        ended = self._watched.intersection(reported)
+        for target in (self._watched - targets) | ended:
             self._drop(target)
         try:
-            observer = self._observer = self._observer or self._started()
-            if self._inotify is not None:
-                self._inotify.urgent = urgent
-                self._inotify.names = {
-                    os.fsencode(target.real): frozenset(map(os.fsencode, target.names))
-                    for target in targets
-                    if target.names is not None
-                }
+            source = self._source = self._source or self._started()
+            source.hurry(urgent)
             # Whole trees last: they may use up what there is.
-            for target in sorted(targets - set(self._subscribed), key=lambda each: each.recursive):
-                self._schedule(observer, target)
-            self._probe(observer)
+            for target in sorted(targets - self._watched, key=lambda each: each.recursive):
+                self._add(source, target)
         except OSError as error:
             self.polling = (
                 f"the system's limit on file watches is reached ({error.strerror}); specd looks "
                 "by itself every few seconds (raise fs.inotify.max_user_watches and _instances)"
             )
-            for target in [each for each in self._subscribed if each.recursive]:
+            for target in [each for each in self._watched if each.recursive]:
                 self._drop(target)
         else:
             self.polling = None
+        return bool(ended)
 
-    def _started(self) -> BaseObserver:
-        if TELLS_CLOSE:
-            from specd.agent.inotify import Inotify, observer  # noqa: PLC0415 - Linux only
-
-            self._inotify = Inotify(lambda path: self._changed(path, True))  # noqa: FBT003
-            self._inotify.start()
-            made = observer(self._inotify)
-        else:
-            made = Observer()
+    def _started(self) -> Source:
+        made = self._open(self)
         made.start()
         return made
 
-    def _schedule(self, observer: BaseObserver, target: _Target) -> None:
+    def _add(self, source: Source, target: Target) -> None:
         """Watch one directory; one that went meanwhile, or may not be looked into, is passed over.
 
         Raises:
             OSError: a limit is reached.
         """
-        handler = _Handler(self._heard, self._reshaped, target)
         try:
-            watch = observer.schedule(
-                handler,
-                str(target.real),
-                recursive=target.recursive,
-                event_filter=_KINDS if target.contents else _KINDS_OF_SHAPE,
-            )
+            source.add(target)
         except OSError as error:
+            source.drop(target)
             if error.errno in LIMITS:
                 raise
             return
-        self._subscribed[target] = _Subscription(watch, handler)
+        self._watched.add(target)
 
-    def _drop(self, target: _Target) -> None:
-        known = self._subscribed.pop(target)
-        if self._observer is not None:
-            with contextlib.suppress(KeyError, OSError):
-                self._observer.unschedule(known.watch)
-
-    def _probe(self, observer: BaseObserver) -> None:
-        # watchdog passes over directories below a watched one when no watch is left for them.
-        if any(target.recursive for target in self._subscribed):
-            watch = observer.schedule(FileSystemEventHandler(), str(self._spare), event_filter=[])
-            observer.unschedule(watch)
+    def _drop(self, target: Target) -> None:
+        self._watched.discard(target)
+        if self._source is not None:
+            with contextlib.suppress(OSError):
+                self._source.drop(target)
 
     def _look_beneath(self) -> None:
         # Something was mounted somewhere: does a watched path lead to another directory now?
-        if any(inode(target.real) != target.inode for target in tuple(self._subscribed)):
+        if any(inode(target.real) != target.inode for target in tuple(self._watched)):
             self._reshaped()
         else:
             self._remounted()
 
-    def _heard(self, event: FileSystemEvent) -> None:
-        settled = not (TELLS_CLOSE and isinstance(event, FileModifiedEvent))
-        for spelled in (event.src_path, event.dest_path):
-            if not spelled:
-                continue
-            real = Path(os.fsdecode(spelled))
-            known = self._known_as(real)
-            if not isinstance(event, FileModifiedEvent) and self._leads_elsewhere(real, known):
-                self._reshaped()
-            self._changed(known, settled)
+    # -- what the source reports, on its thread
+
+    def changed(self, real: Path, *, settled: bool, moved: bool) -> None:
+        """See ``Listener``."""
+        known = self._known_as(real)
+        if moved and self._leads_elsewhere(real, known):
+            self._reshaped()
+        self._changed(known, settled)
+
+    def changed_below(self, target: Target) -> None:
+        """See ``Listener``."""
+        self._changed(self._known_as(target.real), True)  # noqa: FBT003 - the daemon's signature
+
+    def written(self, file: Path) -> None:
+        """See ``Listener``."""
+        self._changed(file, True)  # noqa: FBT003 - the daemon's signature
+
+    def ended(self, target: Target) -> None:
+        """See ``Listener``."""
+        self._ended.add(target)
+        self._reshaped()
 
     def _leads_elsewhere(self, real: Path, known: Path) -> bool:
         """Whether something is found in another place now, after ``real`` came or went."""
@@ -293,34 +224,7 @@ class Watch:
         return real
 
 
-class _Handler(FileSystemEventHandler):
-    def __init__(
-        self,
-        heard: Callable[[FileSystemEvent], None],
-        ended: Callable[[], None],
-        target: _Target,
-    ) -> None:
-        self._heard = heard
-        self._ended = ended
-        self._target = target
-        self.gone = False
-
-    def dispatch(self, event: FileSystemEvent) -> None:
-        if isinstance(event, DirDeletedEvent) and event.src_path == str(self._target.real):
-            # Its watch went with it, even if a new directory has the same name and inode already.
-            self.gone = True
-            self._ended()
-        names = self._target.names
-        if names is not None:
-            # Every event in the user's home directory comes by here: no Path is made of it.
-            touched = {
-                os.path.basename(os.fsdecode(path))  # noqa: PTH119 - see above
-                for path in (event.src_path, event.dest_path)
-                if path
-            }
-            if not touched & names and os.fsdecode(event.src_path) != str(self._target.real):
-                return
-        self._heard(event)
+_LOGGERS = ("watchdog", "fsevents")
 
 
 class _Lost(logging.Handler):
@@ -335,7 +239,7 @@ class _Lost(logging.Handler):
 
 
 def _aim(
-    directory: WatchedDir, targets: set[_Target], aliases: set[_Alias], shape: set[Path]
+    directory: WatchedDir, targets: set[Target], aliases: set[_Alias], shape: set[Path]
 ) -> None:
     """Watch a directory, and every name on the way to it that could turn it into another one."""
     path = directory.path
@@ -344,11 +248,17 @@ def _aim(
         real = Path(os.path.realpath(path))
         if real != path:
             aliases.add(_Alias(real, path))
-        _add(targets, real, recursive=directory.recursive, names=directory.names)
+        _add(
+            targets,
+            real,
+            recursive=directory.recursive,
+            names=directory.names,
+            pace=directory.pace,
+        )
 
 
 def _aim_behind(
-    link: Path, real: Path, targets: set[_Target], aliases: set[_Alias], shape: set[Path]
+    link: Path, real: Path, targets: set[Target], aliases: set[_Alias], shape: set[Path]
 ) -> None:
     """Watch the file that a symlink leads to, and every name on the way to it."""
     aliases.add(_Alias(real, link))
@@ -357,42 +267,43 @@ def _aim_behind(
     _add(targets, real.parent, names=frozenset({real.name}))
 
 
-def _watched_way(path: Path, targets: set[_Target]) -> set[Path]:
-    steps = set(_way(path))
+def _watched_way(path: Path, targets: set[Target]) -> set[Path]:
+    steps = set(way.steps(path))
     for step in steps:
-        _add(targets, step.parent, names=frozenset({step.name}), contents=False)
+        _add(targets, step.parent, names=frozenset({step.name}), contents=False, pace="seldom")
     return steps
 
 
-def _way(path: Path) -> Iterable[Path]:
-    steps = tuple(way.steps(path))
-    if not TELLS_ALL_BELOW:
-        return steps
-    return (Path(os.path.realpath(path.parent), path.name), *steps[-1:])
-
-
 def _add(
-    targets: set[_Target],
+    targets: set[Target],
     real: Path,
     *,
     recursive: bool = False,
     names: frozenset[str] | None,
     contents: bool = True,
+    pace: Pace = "now",
 ) -> None:
     file = inode(real)
     if file is not None:
-        targets.add(_Target(real, file, recursive, names, contents))
+        targets.add(Target(real, file, recursive, names, contents, pace))
 
 
-def _merged(targets: set[_Target]) -> set[_Target]:
-    """One subscription per real directory: the widest of those asked for."""
-    merged: dict[Path, _Target] = {}
+def _merged(targets: set[Target]) -> set[Target]:
+    """One target per real directory, the widest of those asked for; calm ones stay apart."""
+    merged: dict[tuple[Path, bool], Target] = {}
     for target in targets:
-        known = merged.get(target.real)
-        merged[target.real] = target if known is None else target.joined(known)
-    recursive = [target.real for target in merged.values() if target.recursive]
+        key = target.real, target.pace == "calm"
+        known = merged.get(key)
+        merged[key] = target if known is None else target.joined(known)
+    trees = [each for each in merged.values() if each.recursive]
     return {
-        target
-        for target in merged.values()
-        if not any(root != target.real and target.real.is_relative_to(root) for root in recursive)
+        target for target in merged.values() if not any(_covers(tree, target) for tree in trees)
     }
+
+
+def _covers(tree: Target, target: Target) -> bool:
+    return (
+        tree != target
+        and (tree.pace == "calm") == (target.pace == "calm")
+        and target.real.is_relative_to(tree.real)
+    )

@@ -11,10 +11,19 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from specd.lmstudio import keys
 
 _POINTER_MAX_BYTES = 4096
+
+Pace: TypeAlias = Literal["now", "calm", "seldom"]
+"""How soon a change in a watched directory must be known.
+
+``now``: at once. ``calm``: within seconds, and bytes being written do not count (model weights).
+``seldom``: within seconds, and the directory belongs to others, so that watching it may not cost
+anything when they use it (the user's home directory).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,7 @@ class WatchedDir:
     path: Path
     recursive: bool = False
     names: frozenset[str] | None = None
+    pace: Pace = "now"
 
 
 def find_home(
@@ -137,10 +147,12 @@ def watch_directories(
     user = _user_home(user_home)
     if user is not None:
         places = {keys.HOME_POINTER, *(name for name in keys.HOMES if "/" not in name)}
-        watched.append(WatchedDir(user, names=frozenset(places)))
+        watched.append(WatchedDir(user, names=frozenset(places), pace="seldom"))
     if not isinstance(home, Home):
         watched.extend(
-            WatchedDir(path, names=frozenset()) for path in home.looked if path.parent != user
+            WatchedDir(path, names=frozenset(), pace="seldom")
+            for path in home.looked
+            if path.parent != user
         )
         return tuple(watched)
     internal = home.path / keys.INTERNAL
@@ -159,6 +171,6 @@ def watch_directories(
             ),
         ),
         WatchedDir(internal / keys.MODEL_DEFAULTS, recursive=True),
-        WatchedDir(models_dir or home.path / keys.MODELS, recursive=True),
+        WatchedDir(models_dir or home.path / keys.MODELS, recursive=True, pace="calm"),
     ]
     return tuple(watched)

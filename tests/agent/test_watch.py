@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import resource
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -16,7 +18,8 @@ import pytest
 
 from specd.agent.api import Api
 from specd.agent.daemon import Daemon
-from specd.agent.watch import TELLS_CLOSE, Watch
+from specd.agent.source import Listener
+from specd.agent.watch import Watch
 from specd.files import swap
 from specd.lmstudio.home import WatchedDir
 from tests.daemon import until
@@ -43,14 +46,12 @@ def heard() -> Heard:
 
 
 @contextmanager
-def watching(heard: Heard, spare: Path) -> Iterator[Watch]:
-    spare.mkdir()
+def watching(heard: Heard) -> Iterator[Watch]:
     made = Watch(
         lambda path, settled: heard.changed.append((path, settled)),
         heard.reshape,
         heard.lost.append,
         lambda: None,
-        spare,
     )
     made.start()
     try:
@@ -60,8 +61,8 @@ def watching(heard: Heard, spare: Path) -> Iterator[Watch]:
 
 
 @pytest.fixture
-def watch(heard: Heard, tmp_path: Path) -> Iterator[Watch]:
-    with watching(heard, tmp_path / "spare") as made:
+def watch(heard: Heard) -> Iterator[Watch]:
+    with watching(heard) as made:
         yield made
 
 
@@ -88,7 +89,16 @@ def unprivileged() -> Iterator[Path]:
             os.seteuid(0)
 
 
-on_linux = pytest.mark.skipif(not TELLS_CLOSE, reason="about inotify")
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="about inotify")
+
+
+def reader(watch: Watch) -> Any:
+    """The thread that reads inotify for what is urgent."""
+    from specd.agent.inotify import Inotify
+
+    assert isinstance(watch._source, Inotify)
+    return watch._source._now
+
 
 ONLY = frozenset({"settings.json"})
 
@@ -99,7 +109,7 @@ def test_a_write_in_place_is_told_once_its_writer_is_done(watch: Watch, heard: H
     with settings.open("w") as file:
         file.write("{}")
         file.flush()
-        if TELLS_CLOSE:
+        if sys.platform == "linux":
             until(lambda: (settings, False) in heard.changed, "an unfinished write is told as such")
             before = heard.changed.count((settings, True))
     until(lambda: heard.changed.count((settings, True)) > before, "the closing is told")
@@ -121,12 +131,10 @@ def test_other_names_beside_it_are_nobodys_business(watch: Watch, heard: Heard, 
     assert {path for path, _ in heard.changed} == {home / "settings.json"}
 
 
-@pytest.mark.skipif(not TELLS_CLOSE, reason="held back on Linux only")
-def test_what_is_held_back_is_told_afterwards(
-    watch: Watch, heard: Heard, home: Path, tmp_path: Path
-):
+@on_linux
+def test_what_is_held_back_is_told_afterwards(watch: Watch, heard: Heard, home: Path):
     witnessed = Heard()
-    with watching(witnessed, tmp_path / "another spare") as witness:
+    with watching(witnessed) as witness:
         for each in (watch, witness):
             each.follow([WatchedDir(home, names=ONLY)], [])
         with watch.held_back():
@@ -136,9 +144,9 @@ def test_what_is_held_back_is_told_afterwards(
         until(lambda: heard.settled(home / "settings.json"), "told afterwards")
 
 
-@pytest.mark.skipif(not TELLS_CLOSE, reason="told early on Linux only")
+@on_linux
 @pytest.mark.parametrize("linked", [False, True])
-def test_a_file_to_be_written_is_told_without_watchdogs_other_threads(
+def test_a_write_to_an_urgent_file_is_reported_before_other_events(
     watch: Watch, heard: Heard, home: Path, linked: bool, monkeypatch: pytest.MonkeyPatch
 ):
     settings = real = home / "settings.json"
@@ -146,14 +154,16 @@ def test_a_file_to_be_written_is_told_without_watchdogs_other_threads(
         real = home / "dotfiles.json"
         settings.symlink_to(real)
     let_on = threading.Event()
-    monkeypatch.setattr(watch, "_heard", lambda _: let_on.wait(30))
+    monkeypatch.setattr(watch, "changed", lambda *_, **__: let_on.wait(30))
+    beside = home / "beside"
+    beside.write_text("{}")
     watch.follow([WatchedDir(home, names=ONLY)], [settings])
-    real.write_text("{}")
-    until(lambda: heard.settled(settings), "told although they are stuck")
+    beside.replace(real)
+    until(lambda: heard.settled(settings), "reported although all other reports are stuck")
     let_on.set()
 
 
-@pytest.mark.skipif(not TELLS_CLOSE, reason="told early on Linux only")
+@on_linux
 def test_what_happens_while_nobody_writes_a_told_file_is_told_all_the_same(
     watch: Watch, heard: Heard, home: Path
 ):
@@ -163,7 +173,7 @@ def test_what_happens_while_nobody_writes_a_told_file_is_told_all_the_same(
     until(lambda: heard.settled(home / "other.json"), "told")
 
 
-@pytest.mark.skipif(not TELLS_CLOSE, reason="told early on Linux only")
+@on_linux
 def test_where_its_directory_has_moved_a_file_is_told_by_its_new_name(
     watch: Watch, heard: Heard, home: Path
 ):
@@ -175,7 +185,7 @@ def test_where_its_directory_has_moved_a_file_is_told_by_its_new_name(
     until(lambda: heard.settled(after / "a.json"), "told")
 
 
-@pytest.mark.skipif(not TELLS_CLOSE, reason="left out on Linux only")
+@on_linux
 def test_temporary_files_of_specds_own_are_not_told_of(watch: Watch, heard: Heard, home: Path):
     settings = home / "settings.json"
     settings.write_bytes(b"{}")
@@ -256,9 +266,9 @@ def test_a_tree_is_watched_below_and_nothing_is_watched_twice(
 def test_following_the_same_again_keeps_the_watches(watch: Watch, heard: Heard, home: Path):
     directories = [WatchedDir(home, names=ONLY)]
     assert watch.follow(directories, [])
-    before = dict(watch._subscribed)
+    before = set(watch._watched)
     assert not watch.follow(directories, [])
-    assert watch._subscribed == before
+    assert watch._watched == before
     assert watch.polling is None
 
 
@@ -285,7 +295,7 @@ def test_a_directory_made_again_unheard_is_a_reason_to_look_again(watch: Watch, 
     watch.follow([WatchedDir(home)], [])
     home.rmdir()
     home.mkdir()
-    until(lambda: any(each.handler.gone for each in watch._subscribed.values()), "noticed")
+    until(lambda: watch._ended, "noticed")
     assert watch.follow([WatchedDir(home)], [])
     assert not watch.follow([WatchedDir(home)], [])
 
@@ -362,7 +372,7 @@ def test_a_file_that_becomes_a_link_to_another_is_followed(
     if before == "file":
         settings.write_text("{}")
     elif before == "link":
-        settings.symlink_to(tmp_path / "spare" / "old.json")
+        settings.symlink_to(tmp_path / "old.json")
     followed: tuple[Any, ...] = [WatchedDir(home, names=ONLY)], [settings]
     watch.follow(*followed)
     assert not heard.reshaped
@@ -418,29 +428,28 @@ def test_a_few_watches_are_enough_for_all_that_leads_there(watch: Watch, home: P
     deep = home / "a" / "b" / "c"
     deep.mkdir(parents=True)
     watch.follow([WatchedDir(deep, names=ONLY), WatchedDir(deep.parent / "d")], [])
-    assert watch._inotify is not None
-    table = Path(f"/proc/self/fdinfo/{watch._inotify._inotify_fd}").read_text()
+    table = Path(f"/proc/self/fdinfo/{reader(watch)._inotify_fd}").read_text()
     assert table.count("inotify wd:") <= len(deep.parts)
 
 
 @on_linux
-def test_in_a_busy_directory_above_other_names_wake_nobody(
+def test_in_a_busy_directory_above_other_names_are_not_reported(
     watch: Watch, heard: Heard, home: Path, monkeypatch: pytest.MonkeyPatch
 ):
     later = home / "a" / "later"
     later.parent.mkdir()
     watch.follow([WatchedDir(later, names=ONLY)], [])
-    inotify = watch._inotify
-    assert inotify is not None
-    handled: list[bytes] = []
-    handle = inotify.handle_event
-    monkeypatch.setattr(inotify, "handle_event", lambda e: (handled.append(e.name), handle(e)))
+    reported: list[Path] = []
+    changed = watch.changed
+    monkeypatch.setattr(
+        watch, "changed", lambda path, **how: (reported.append(path), changed(path, **how))
+    )
     for directory in (home, later.parent):
         for number in range(50):
             (directory / f"other-{number}").write_text("busy")
     later.mkdir()
     until(lambda: heard.reshaped, "what is waited for is told")
-    assert set(handled) == {b"later"}
+    assert set(reported) == {later}
 
 
 # -- what goes wrong
@@ -459,7 +468,7 @@ def test_directories_of_one_name_may_go_to_the_trash_one_after_the_other(
         until(lambda: heard.settled(home / "publisher" / name), "it is watched")
         return home / "publisher"
 
-    with watching(heard, tmp_path / "spare") as watch:
+    with watching(heard) as watch:
         watch.follow([WatchedDir(home, recursive=True)], [])
         downloaded("one").rename(trash / "1")
         second = downloaded("other")
@@ -480,16 +489,16 @@ def test_directories_of_one_name_may_go_to_the_trash_one_after_the_other(
 def test_an_error_within_watchdog_counts_as_lost_events(
     watch: Watch, heard: Heard, home: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from specd.agent import inotify
+    from watchdog.observers import inotify_c
 
-    tell = inotify._Group.on_event
+    report = inotify_c.InotifyFD.handle_event
 
-    def failing(group: Any, event: Any) -> None:
+    def failing(reader: Any, event: Any) -> None:
         if event.name == b"odd":
             raise KeyError(event.name)
-        tell(group, event)
+        report(reader, event)
 
-    monkeypatch.setattr(inotify._Group, "on_event", failing)
+    monkeypatch.setattr(inotify_c.InotifyFD, "handle_event", failing)
     watch.follow([WatchedDir(home)], [])
     (home / "odd").touch()
     (home / "last").touch()
@@ -501,13 +510,12 @@ def test_an_error_within_watchdog_counts_as_lost_events(
 @on_linux
 def test_the_writer_ends_the_wait_for_him_and_no_other(watch: Watch, home: Path):
     watch.follow([WatchedDir(home)], [])
-    inotify = watch._inotify
-    assert inotify is not None
+    inotify = reader(watch)
     held: list[bool] = []
 
     class Witness(threading.Event):
         def set(self) -> None:
-            held.append(inotify._telling.locked())
+            held.append(inotify._reporting.locked())
             super().set()
 
     inotify._over = Witness()
@@ -525,8 +533,7 @@ def test_while_the_daemon_is_paused_nothing_waits_for_a_write(
     try:
         daemon._watch.start()
         daemon._watch.follow([WatchedDir(home)], [home / "settings.json"])
-        inotify = daemon._watch._inotify
-        assert inotify is not None
+        inotify = reader(daemon._watch)
         daemon.pause()
         inotify._over.clear()
         daemon._pass({home / "settings.json"})
@@ -540,7 +547,7 @@ def test_a_directory_that_may_not_be_entered_is_watched_once_it_may(
 ):
     directories = [WatchedDir(unprivileged / "home", names=ONLY)]
     (unprivileged / "home").mkdir(mode=0o300)
-    with watching(heard, unprivileged / "spare") as watch:
+    with watching(heard) as watch:
         watch.follow(directories, [])
         assert watch.polling is None
         assert not watch.follow(directories, []), "that is no news each time"
@@ -556,7 +563,7 @@ def test_below_a_directory_that_may_not_be_read_the_rest_is_watched(
     closed = unprivileged / "closed"
     (closed / "home").mkdir(parents=True)
     closed.chmod(0o300)
-    with watching(heard, unprivileged / "spare") as watch:
+    with watching(heard) as watch:
         watch.follow([WatchedDir(closed / "home", names=ONLY)], [])
         (closed / "home" / "settings.json").write_text("{}")
         until(lambda: heard.settled(closed / "home" / "settings.json"), "told")
@@ -564,13 +571,24 @@ def test_below_a_directory_that_may_not_be_read_the_rest_is_watched(
     closed.chmod(0o700)
 
 
-def test_the_spare_directory_may_be_one_that_is_followed(
-    watch: Watch, heard: Heard, home: Path, tmp_path: Path
-):
-    spare = tmp_path / "spare"
-    watch.follow([WatchedDir(spare, names=ONLY), WatchedDir(home, recursive=True)], [])
-    (spare / "settings.json").write_text("{}")
-    until(lambda: heard.settled(spare / "settings.json"), "told")
+@on_linux
+def test_what_is_built_upon_in_watchdog_is_as_it_was():
+    from watchdog.observers.inotify_c import InotifyFD, WatchCallback
+
+    def parameters(method: Any) -> list[str]:
+        return [name for name in inspect.signature(method).parameters if name != "self"]
+
+    assert parameters(InotifyFD.add_callback) == ["path", "mask", "callback", "id_"]
+    assert parameters(InotifyFD.remove_callbacks) == ["callbacks"]
+    assert parameters(InotifyFD.read_events) == ["event_buffer_size"]
+    assert parameters(InotifyFD.handle_event) == ["event"]
+    called = {name for name in vars(WatchCallback) if name.startswith("on_")}
+    assert called == {"on_event", "on_watch_deleted", "on_queue_overflow"}
+    made = InotifyFD()
+    try:
+        assert str(Path(f"/proc/self/fd/{made._inotify_fd}").readlink()) == "anon_inode:inotify"
+    finally:
+        made.close()
 
 
 @on_linux
@@ -590,5 +608,5 @@ def test_an_attempt_without_descriptors_left_takes_none():
         for each in taken:
             held.callback(os.close, each)
         with pytest.raises(OSError, match="Too many open files"):
-            Inotify(lambda _: None)
+            Inotify(cast("Listener", None))
     assert {each.name for each in Path("/proc/self/fd").iterdir()} == before

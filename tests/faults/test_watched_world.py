@@ -155,6 +155,35 @@ def sleep_through(sandbox: Sandbox, figures: Figures, *, seconds: float, saves: 
     assert "a fault in specd" not in sandbox.said()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="counts wake-ups in /proc")
+@pytest.mark.parametrize("closed", [False, True], ids=["growing", "closed after each block"])
+def test_a_model_download_costs_next_to_nothing(sandbox: Sandbox, figures: Figures, closed: bool):
+    folder = sandbox.home / "models" / "publisher" / "model"
+    folder.mkdir(parents=True)
+    sandbox.running()
+    part = folder / "model.safetensors"
+    part.touch()
+    time.sleep(4)  # the first looks at the model
+    seconds, block, written = 4.0, os.urandom(16_384), 0
+    spent, woken, began = sandbox.cpu_seconds(), sandbox.wakeups(), time.monotonic()
+    with part.open("ab", buffering=0) as file:
+        while time.monotonic() < began + seconds:
+            if closed:
+                with part.open("ab", buffering=0) as again:
+                    again.write(block)
+            else:
+                file.write(block)
+            written += 1
+            time.sleep(0.002)
+    cpu = (sandbox.cpu_seconds() - spent) / seconds
+    wakeups = (sandbox.wakeups() - woken) / seconds
+    figures(writes=written, cpu_percent=cpu * 100, wakeups_per_s=wakeups)
+    assert cpu < 0.01
+    assert wakeups < 5
+    (folder / "config.json").write_text("{}")
+    until(lambda: "models changed" in sandbox.said(), "and in the end the model is seen")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="about inotify's queue")
 def test_an_overflowing_event_queue_loses_no_drift(sandbox: Sandbox, figures: Figures):
     sandbox.running()
@@ -166,7 +195,7 @@ def test_an_overflowing_event_queue_loses_no_drift(sandbox: Sandbox, figures: Fi
     halt(sandbox)
     for count in range(2 * limit):
         # By turns: the kernel makes one event of two equal ones in a row.
-        noise[count % 2].touch()
+        noise[count % 2].open("ab").close()
     sandbox.save()
     sandbox.process.send_signal(signal.SIGCONT)
     began = time.perf_counter()
@@ -334,14 +363,15 @@ def test_a_publisher_may_be_thrown_away_again_and_again(sandbox: Sandbox):
 
 LATE = """
 import os
-from watchdog.observers.api import BaseObserver
-start = BaseObserver.start
+from watchdog.observers.inotify_c import InotifyFD
+start = InotifyFD.start
 
-def late(observer):
-    os.rename(os.environ["LATE_FROM"], os.environ["LATE_TO"])
-    start(observer)
+def late(reader):
+    if os.path.exists(os.environ["LATE_FROM"]):
+        os.rename(os.environ["LATE_FROM"], os.environ["LATE_TO"])
+    start(reader)
 
-BaseObserver.start = late
+InotifyFD.start = late
 """
 
 
@@ -359,9 +389,9 @@ def test_the_home_may_appear_between_the_first_look_and_the_first_watch(sandbox:
 def test_watches_that_cannot_be_given_up_do_not_keep_it_from_stopping(sandbox: Sandbox):
     customize(
         sandbox,
-        "from watchdog.observers.api import BaseObserver\n"
-        "def stuck(observer): raise KeyError(1)\n"
-        "BaseObserver.stop = stuck\n",
+        "from watchdog.observers.inotify_c import InotifyFD\n"
+        "def stuck(reader): raise KeyError(1)\n"
+        "InotifyFD.stop = stuck\n",
     )
     sandbox.running()
     address = sandbox.state / "run" / "specd.sock"

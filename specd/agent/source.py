@@ -1,0 +1,94 @@
+"""What a platform's file watcher is asked, and what it reports.
+
+Two implementations: ``specd.agent.inotify`` on Linux, ``specd.agent.vnodes`` on macOS. Both report
+from a thread of their own.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from specd.lmstudio.home import Pace
+
+LIMITS = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Errors of ``Source.add`` that say that no more can be watched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One real directory to watch.
+
+    ``names`` are the direct children that matter, None: all. ``contents``: writes into the files
+    count too, not only that names appear and disappear. ``inode`` is the directory's identity.
+    """
+
+    real: Path
+    inode: tuple[int, int]
+    recursive: bool = False
+    names: frozenset[str] | None = None
+    contents: bool = True
+    pace: Pace = "now"
+
+    def joined(self, other: Target) -> Target:
+        """One target that covers both; they name the same directory."""
+        names = None
+        if self.names is not None and other.names is not None:
+            names = self.names | other.names
+        return replace(
+            self,
+            recursive=self.recursive or other.recursive,
+            names=names,
+            contents=self.contents or other.contents,
+            pace="now" if "now" in (self.pace, other.pace) else self.pace,
+        )
+
+
+class Listener(Protocol):
+    """Receives what a source sees. Called on the source's thread."""
+
+    def changed(self, real: Path, *, settled: bool, moved: bool) -> None:
+        """Something happened to ``real``.
+
+        ``settled``: its writer is done with it. ``moved``: the name appeared, disappeared or leads
+        to another file; otherwise only the content changed.
+        """
+
+    def changed_below(self, target: Target) -> None:
+        """Something happened somewhere in a tree whose pace is calm."""
+
+    def written(self, file: Path) -> None:
+        """An urgent file was written; ``file`` is the name it was followed by."""
+
+    def ended(self, target: Target) -> None:
+        """The target is not watched any more: its directory is gone, or a limit was reached."""
+
+
+class Source(Protocol):
+    """Watches targets until it is closed."""
+
+    def start(self) -> None:
+        """Start the thread."""
+
+    def close(self) -> None:
+        """Stop it, and close every descriptor."""
+
+    def add(self, target: Target) -> None:
+        """Watch a target.
+
+        Raises:
+            OSError: a limit is reached, or the directory is gone or may not be read.
+        """
+
+    def drop(self, target: Target) -> None:
+        """Watch a target no longer; one that ended by itself may be dropped too."""
+
+    def hurry(self, urgent: Mapping[Path, Path]) -> None:
+        """From now on these are the urgent files: real path to the name it is followed by."""
+
+    def held_back(self) -> AbstractContextManager[None]:
+        """Where the platform allows it, report nothing while the body runs, and all of it after."""
