@@ -70,8 +70,8 @@ _COMES_AND_GOES: list[type[FileSystemEvent]] = [
     FileMovedEvent,
 ]
 
-Seen: TypeAlias = tuple[int, int, int, int] | None
-"""(device, inode, size, modification time) of a name, without following a symlink; None: absent."""
+Seen: TypeAlias = tuple[int, int, int, int, int] | None
+"""(device, inode, kind, size, modification time) of a name itself; None: nothing has the name."""
 
 
 @dataclass(eq=False, slots=True)
@@ -365,6 +365,7 @@ def _seen(path: Path) -> Seen:
     return (
         facts.st_dev,
         facts.st_ino,
+        stat.S_IFMT(facts.st_mode),
         0 if inside else facts.st_size,
         0 if inside else facts.st_mtime_ns,
     )
@@ -377,7 +378,7 @@ def _differences(
     for name in sorted(before.keys() | now.keys()):
         was, is_now = before.get(name), now.get(name)
         if was != is_now:
-            same_file = was is not None and is_now is not None and was[:2] == is_now[:2]
+            same_file = was is not None and is_now is not None and was[:3] == is_now[:3]
             changed.append((directory / name, not same_file))
     return changed
 
