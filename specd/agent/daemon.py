@@ -336,6 +336,9 @@ class Daemon:
                 self._models_at = self._models_at or time.monotonic() + MODELS_SETTLE_S
             elif meaning == "settings":
                 self._look_at_models_folder()
+            elif meaning == "defaults" and self._resolved() != self._pairs:
+                self._decide()  # what the user set is adopted
+                self._pass(None)
             elif meaning == "cache":
                 self._world = replace(
                     self._world, opinion=survey.opinion(self._home, self._world.models)
@@ -435,7 +438,7 @@ class Daemon:
 
     def _decide(self) -> None:
         """Work out from all that is known what the files are to hold."""
-        self._pairs = self._stores.resolve(self._config, self._world.models)
+        self._pairs = self._resolved()
         self._benchmarks = self._stores.benchmarks(self._pairs)
         self._real_use.look()
         if isinstance(self._home, Home):
@@ -446,6 +449,10 @@ class Daemon:
             self._reconciler.want(None)
         self._clear_up()
         self._proofs.compare()
+
+    def _resolved(self) -> tuple[WantedPair, ...]:
+        home = self._home.path if isinstance(self._home, Home) else None
+        return self._stores.resolve(self._config, self._world.models, home)
 
     def _clear_up(self) -> None:
         """Remove what interrupted writes left wherever specd writes; once for each file."""

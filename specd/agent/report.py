@@ -12,7 +12,7 @@ from specd.bench.outcome import outcome
 from specd.files.pointer import ABSENT
 from specd.lmstudio.home import Home
 from specd.reconcile.conditions import Condition
-from specd.reconcile.desired import MTP, WantedPair
+from specd.reconcile.desired import WantedPair
 from specd.reconcile.facts import Facts
 from specd.reconcile.journal import Change, Entry
 
@@ -72,7 +72,7 @@ def pair(facts: Facts, wanted: WantedPair) -> dict[str, Any]:
     proof = next((p for p in facts.proofs if f"{p.main} ← {p.draft}" == wanted.name), None)
     return {
         "main": wanted.main.key if wanted.main else wanted.asked.main,
-        "draft": wanted.draft.key if wanted.draft else MTP if wanted.mtp else None,
+        "draft": wanted.drafts_with,
         "draft_tokens": wanted.draft_tokens,
         "verdict": wanted.verdict.kind if wanted.verdict else None,
         "speedup": measured.best.measured_speedup if measured else None,
@@ -81,6 +81,8 @@ def pair(facts: Facts, wanted: WantedPair) -> dict[str, Any]:
         "measured_at": measured.started_at if measured else None,
         "stale": list(facts.stale.get(wanted.name, ())),
         "state": wanted.state,
+        "reason": wanted.reason,
+        "candidates": list(wanted.candidates),
         "why": wanted.why,
         "observed": asdict(proof) if proof else None,
         "in_use": asdict(used) if (used := facts.in_use.get(wanted.name)) else None,

@@ -88,7 +88,7 @@ def open_stores() -> Stores:
 
 def decide(seen: Seen) -> tuple[WantedPair, ...]:
     """Resolve the pairs, comparing tokenizers first where nobody has yet (in a worker)."""
-    pairs = seen.stores.resolve(seen.config, seen.world.models)
+    pairs = seen.stores.resolve(seen.config, seen.world.models, seen.home.path)
     undecided = [(pair.main, draft) for pair in pairs if pair.main for draft in pair.undecided]
     if not undecided:
         return pairs
@@ -102,7 +102,7 @@ def decide(seen: Seen) -> tuple[WantedPair, ...]:
     except WorkerError as error:
         print(f"specd: the tokenizers could not be compared: {error}", file=sys.stderr)
         return pairs
-    return seen.stores.resolve(seen.config, seen.world.models)
+    return seen.stores.resolve(seen.config, seen.world.models, seen.home.path)
 
 
 def reconciler(

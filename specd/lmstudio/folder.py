@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import msgspec
 
-from specd.lmstudio import gguf
-from specd.lmstudio.model import Model, ModelKind
+from specd.lmstudio import drafters, gguf
+from specd.lmstudio.model import Drafter, Model, ModelKind
 
 CONFIG_MAX_BYTES: Final = 8 * 1024 * 1024
 HEADER_MAX_BYTES: Final = 64 * 1024 * 1024
@@ -120,11 +120,16 @@ def _folder_model(folder: Folder, weights: list[str]) -> Model:
     adapter = "adapter_config.json" in folder.sizes and not _base_weights(weights)
     foreign = not weights and folder.ending(*_FOREIGN_SUFFIXES)
     kind: ModelKind
+    drafter = None
     if adapter:
         kind, problem = "adapter", None
     else:
-        problem = _unfinished(folder) or problem or _unusable(folder, weights)
-        kind = "incomplete" if problem and not foreign else _kind(folder, told)
+        tensors: set[str] = set()
+        problem = _unfinished(folder) or problem or _unusable(folder, weights, tensors)
+        drafter = drafters.of_folder(told, tensors)
+        kind = "drafter" if drafter else _kind(folder, told)
+        if problem and not foreign:
+            kind, drafter = "incomplete", None
     return Model(
         key=folder.parts[-1].lower(),
         identifier="/".join(folder.parts),
@@ -138,6 +143,8 @@ def _folder_model(folder: Folder, weights: list[str]) -> Model:
         quantization=_quantization(told, text),
         size_bytes=sum(folder.sizes[name] for name in weights or foreign or ()),
         problem=problem if kind == "incomplete" else None,
+        drafter=drafter,
+        width=_count(text.get("hidden_size")),
     )
 
 
@@ -175,15 +182,18 @@ def _unfinished(folder: Folder) -> str | None:
     return None
 
 
-def _unusable(folder: Folder, weights: list[str]) -> str | None:
-    """What is missing or broken among the files, None when nothing is."""
+def _unusable(folder: Folder, weights: list[str], tensors: set[str]) -> str | None:
+    """What is missing or broken among the files, None when nothing is.
+
+    ``tensors`` takes the names of the weights that were read.
+    """
     if not weights:
         return "it has no weights (*.safetensors)"
     absent = _absent_shards(folder, weights)
     if absent:
         return f"{absent[0]} is missing ({len(absent)} of its weight files are not there)"
     for name in weights:
-        problem = _broken_safetensors(folder.path / name, folder.sizes[name])
+        problem = _broken_safetensors(folder.path / name, folder.sizes[name], tensors)
         if problem:
             return f"{name} {problem}"
     tokenizers = [*filter(folder.sizes.__contains__, _TOKENIZERS), *folder.ending(".tiktoken")]
@@ -220,7 +230,7 @@ class _Tensor(msgspec.Struct):
     data_offsets: tuple[int, int] = (0, 0)
 
 
-def _broken_safetensors(path: Path, size: int) -> str | None:
+def _broken_safetensors(path: Path, size: int, names: set[str]) -> str | None:
     """Whether a safetensors file is as long as its header says: length (u64), JSON header, data."""
     if size < 8:
         return "is empty; download the model again" if size == 0 else "is cut off"
@@ -234,6 +244,7 @@ def _broken_safetensors(path: Path, size: int) -> str | None:
         return f"cannot be read: {error.strerror or error}"
     except (ValueError, RecursionError, struct.error):
         return "has no safetensors header; download the model again"
+    names |= tensors.keys() - {"__metadata__"}
     expected = 8 + length + max((each.data_offsets[1] for each in tensors.values()), default=0)
     if size < expected:
         return f"is cut off: {size:,} of {expected:,} bytes are there; download the model again"
@@ -278,7 +289,11 @@ def _gguf_models(folder: Folder) -> Iterator[Model]:
     files = [name for name in folder.ending(".gguf") if _leads(name)]
     headers = {name: _read_gguf(folder, name) for name in files}
     projector = any(_is_projector(name, headers[name]) for name in files)
-    stems = [name for name in files if not _is_projector(name, headers[name])]
+    stems = [
+        name
+        for name in files
+        if not _is_projector(name, headers[name]) and not _drafter(folder, name, headers[name])
+    ]
     for name in files:
         yield _gguf_model(folder, name, headers[name], alone=len(stems) == 1, projector=projector)
 
@@ -308,6 +323,12 @@ def _is_projector(name: str, header: gguf.Header | str) -> bool:
     )
 
 
+def _drafter(folder: Folder, name: str, header: gguf.Header | str) -> Drafter | None:
+    if isinstance(header, str):
+        return None
+    return drafters.of_gguf(header, "/".join((*folder.parts[2:], name)))
+
+
 def _gguf_model(
     folder: Folder, name: str, header: gguf.Header | str, *, alone: bool, projector: bool
 ) -> Model:
@@ -319,7 +340,10 @@ def _gguf_model(
     problem = header if isinstance(header, str) else None
     if absent:
         problem = f"{absent[0]} is missing ({len(absent)} of its files are not there)"
-    kind: ModelKind = "incomplete" if problem else _gguf_kind(known, projector=projector)
+    drafter = _drafter(folder, name, header)
+    kind: ModelKind = "drafter" if drafter else _gguf_kind(known, projector=projector)
+    if problem:
+        kind, drafter = "incomplete", None
     if _is_projector(name, header):
         kind, problem = "mmproj", None
     in_repo = len(folder.parts) > 1
@@ -338,7 +362,10 @@ def _gguf_model(
         quantization=quantization,
         size_bytes=sum(folder.sizes[each] for each in shards),
         problem=problem,
-        mtp_heads=known.whole(f"{known.architecture}.{gguf.MTP_LAYERS}") or 0,
+        mtp_heads=0 if drafter else known.whole(f"{known.architecture}.{gguf.MTP_LAYERS}") or 0,
+        drafter=drafter,
+        width=(drafter and known.whole(f"{known.architecture}.{gguf.WIDTH_OUT}"))
+        or known.whole(f"{known.architecture}.{gguf.WIDTH}"),
     )
 
 

@@ -40,7 +40,10 @@ _SCALARS: Final = {
 }
 
 TOKENS: Final = "tokenizer.ggml.tokens"
-MTP_LAYERS: Final = "nextn_predict_layers"  # under the architecture's name
+MTP_LAYERS: Final = "nextn_predict_layers"  # this and the next under the architecture's name
+LAYERS: Final = "block_count"
+WIDTH: Final = "embedding_length"
+WIDTH_OUT: Final = "embedding_length_out"
 _TYPES: Final = "tokenizer.ggml.token_type"
 _MERGES: Final = "tokenizer.ggml.merges"
 
@@ -55,6 +58,7 @@ class Header:
 
     values: dict[str, Scalar]
     lengths: dict[str, int]
+    tensors: int = 0
 
     @property
     def architecture(self) -> str:
@@ -131,10 +135,10 @@ def _read(
     """The header; also the arrays named in ``lists``, which are put there."""
     if _take(file, 4) != b"GGUF":
         raise NotGguf("it does not begin with GGUF")
-    version, _tensors, count = struct.unpack("<IQQ", _take(file, 20))
+    version, tensors, count = struct.unpack("<IQQ", _take(file, 20))
     if version not in (2, 3):
         raise NotGguf(f"its version {version} is not 2 or 3")
-    header = Header({}, {})
+    header = Header({}, {}, tensors)
     for _ in range(min(count, _MAX_ENTRIES)):
         key = _string(file)
         (kind,) = struct.unpack("<I", _take(file, 4))

@@ -10,7 +10,11 @@ OWN_HEADS: Final = "mtp"
 """Stands for a draft model where the main drafts with its own prediction heads."""
 
 ModelFormat: TypeAlias = Literal["mlx", "gguf", "other"]
-ModelKind: TypeAlias = Literal["llm", "vlm", "embedding", "adapter", "mmproj", "incomplete"]
+ModelKind: TypeAlias = Literal[
+    "llm", "vlm", "embedding", "adapter", "mmproj", "drafter", "incomplete"
+]
+Drafter: TypeAlias = Literal["mtp", "dflash", "dspark", "other"]
+"""How a drafter drafts: LM Studio has a switch for each, except for "other"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,8 @@ class Model:
     repo name. ``size_bytes`` counts the weights. ``vocab_size`` is config.json's (or GGUF's) logit
     width. ``mtp_heads`` counts the multi-token prediction layers that a GGUF file holds beside the
     model's own: it can draft for itself with them. ``problem`` says why the model cannot be used,
-    in words, when ``kind`` is "incomplete".
+    in words, when ``kind`` is "incomplete". ``drafter`` is None except for the kind "drafter"
+    (``drafters``); ``width`` is the length of its states, of a drafter that of its main's.
     """
 
     key: str
@@ -39,3 +44,10 @@ class Model:
     size_bytes: int
     problem: str | None = None
     mtp_heads: int = 0
+    drafter: Drafter | None = None
+    width: int | None = None
+
+    @property
+    def drafts(self) -> bool:
+        """Whether it may be a draft model. An mmproj beside a GGUF file does not hinder it."""
+        return self.kind == "llm" or (self.kind == "vlm" and self.format == "gguf")

@@ -32,7 +32,7 @@ from typing import Final, TypeAlias
 
 from specd.files.pointer import ABSENT, Edit, Json, Match, Pointer
 from specd.lmstudio import keys
-from specd.lmstudio.model import Model
+from specd.lmstudio.model import Drafter, Model
 from specd.lmstudio.surface import (
     Content,
     Desired,
@@ -54,13 +54,33 @@ _SCAFFOLD: Final[tuple[tuple[tuple[str, ...], Json], ...]] = (
 )
 """What LM Studio writes into such a file even when nothing is set."""
 
+_DRAFTING: Final = (keys.DRAFT_MODEL, keys.LLAMA_DRAFT_MODEL, *keys.LLAMA_DRAFT_SWITCHES)
+"""The keys that say what drafts: the user's where it was adopted."""
+
 _Field: TypeAlias = "tuple[tuple[str, ...], str, Json]"
 """(section, key, value) of an entry that specd keeps."""
 
 
+_SIDECARS: Final[dict[Drafter, str]] = {
+    "mtp": keys.LLAMA_DRAFT_MTP_SIDECAR,
+    "dflash": keys.LLAMA_DRAFT_DFLASH_SIDECAR,
+    "dspark": keys.LLAMA_DRAFT_DSPARK_SIDECAR,
+}
+
+
+def name_of(model: Model) -> str:
+    """Which file of defaults LM Studio reads for ``model``, below the folder, without ``.json``."""
+    return model.identifier
+
+
+def folder(home: Path) -> Path:
+    """Where the files of defaults are."""
+    return home / keys.INTERNAL / keys.MODEL_DEFAULTS
+
+
 def config_path(home: Path, model: Model) -> Path:
-    """Where the defaults of ``model`` are: its identifier with ``.json`` appended."""
-    return home.joinpath(keys.INTERNAL, keys.MODEL_DEFAULTS, *f"{model.identifier}.json".split("/"))
+    """Where the defaults of ``model`` are."""
+    return folder(home).joinpath(*f"{name_of(model)}.json".split("/"))
 
 
 def targets(desired: Desired) -> Iterator[Target]:
@@ -83,7 +103,11 @@ def wishes(
 
     With nothing that drafts, specd's values go back to what stood there before.
     """
-    fields = tuple(_fields(desired, current, owned))
+    fields = [
+        each
+        for each in _fields(desired, current, owned)
+        if not (desired.adopted and each[1] in _DRAFTING)
+    ]
     kept = {key for _, key, _ in fields} | {".".join(at) for at, _ in _SCAFFOLD}
     given = {key: each for key, each in owned.items() if key not in kept}
     places = [(section, key) for section, key, _ in fields]
@@ -117,8 +141,9 @@ def _fields(desired: DesiredDraft, current: Content, owned: OwnedValues) -> Iter
 
 def _llama_fields(desired: DesiredDraft, current: Content, owned: OwnedValues) -> Iterator[_Field]:
     load = keys.LOAD_FIELDS
-    switch = keys.LLAMA_DRAFT_MTP if desired.draft is None else keys.LLAMA_DRAFT_SIMPLE
+    switch = keys.LLAMA_DRAFT_MTP
     if desired.draft is not None:
+        switch = _SIDECARS.get(desired.draft.drafter or "other", keys.LLAMA_DRAFT_SIMPLE)
         yield load, keys.LLAMA_DRAFT_MODEL, desired.draft.identifier
     yield load, switch, True
     standing = _entries(current, load)
@@ -194,14 +219,16 @@ def _misfit_entry(file: Path, fields: list[Json], name: str, mine: set[str]) -> 
 class DraftDefaults:
     """What a file of defaults says about drafting; None where it says nothing.
 
-    ``parallel`` is the number of requests the model is loaded for: more than one switches the MLX
-    engine's speculation off.
+    ``mtp`` and ``sidecar`` are drafters that are switched on, ``draft_model`` then names the
+    sidecar. ``parallel`` is the number of requests the model is loaded for: more than one switches
+    the MLX engine's speculation off.
     """
 
     draft_model: str | None = None
     draft_tokens: int | None = None
     mtp: bool = False
     parallel: int | None = None
+    sidecar: Drafter | None = None
 
 
 def read(document: Content) -> DraftDefaults:
@@ -209,10 +236,27 @@ def read(document: Content) -> DraftDefaults:
 
     For GGUF both the newer and the older keys are looked at, the newer first.
     """
+    return _read(_entries(document, keys.OPERATION_FIELDS), _entries(document, keys.LOAD_FIELDS))
+
+
+def read_users(document: Content, owned: OwnedValues) -> DraftDefaults:
+    """What the user set about drafting: as ``read``, with what specd wrote given back."""
     operation = _entries(document, keys.OPERATION_FIELDS)
     load = _entries(document, keys.LOAD_FIELDS)
+    for wish in given_back(NAME, Path(), document, owned, ""):
+        before = wish.edit.value
+        if isinstance(before, dict) and before.get("key") == wish.key:
+            before = before.get("value", ABSENT)
+        for entries in (operation, load):
+            if wish.key in entries:
+                entries[wish.key] = None if before is ABSENT else before
+    return _read(operation, load)
+
+
+def _read(operation: dict[str, Json], load: dict[str, Json]) -> DraftDefaults:
     simple = load.get(keys.LLAMA_DRAFT_SIMPLE) is True
-    newer = _text(load.get(keys.LLAMA_DRAFT_MODEL)) if simple else None
+    sidecar = next((kind for kind, key in _SIDECARS.items() if load.get(key) is True), None)
+    newer = _text(load.get(keys.LLAMA_DRAFT_MODEL)) if simple or sidecar else None
     mtp = load.get(keys.LLAMA_DRAFT_MTP) is True
     draft = newer or _text(operation.get(keys.DRAFT_MODEL))
     lengths = (
@@ -221,7 +265,8 @@ def read(document: Content) -> DraftDefaults:
         operation.get(keys.MAX_TOKENS_TO_DRAFT),
     )
     length = next((found for each in lengths if (found := _whole(each)) is not None), None)
-    return DraftDefaults(draft, length, mtp, _whole(load.get(keys.PARALLEL_SESSIONS)))
+    parallel = _whole(load.get(keys.PARALLEL_SESSIONS))
+    return DraftDefaults(draft, length, mtp, parallel, sidecar)
 
 
 def _entries(document: Content, section: tuple[str, ...]) -> dict[str, Json]:

@@ -26,7 +26,7 @@ from specd.files import private
 from specd.files.pointer import Absent, Json
 from specd.lmstudio import keys
 from specd.lmstudio.folder import Folder, models_in, plain_name, tells
-from specd.lmstudio.model import Model, ModelFormat, ModelKind
+from specd.lmstudio.model import Drafter, Model, ModelFormat, ModelKind
 
 _MAX_DEPTH: Final = 4  # publisher / repo / a folder of shards / one more
 _MAX_FOLDERS: Final = 20_000
@@ -54,6 +54,8 @@ class _Kept(msgspec.Struct, array_like=True):
     size_bytes: int
     problem: str | None
     mtp_heads: int
+    drafter: Drafter | None
+    width: int | None
 
 
 class _Listing(msgspec.Struct, array_like=True):
@@ -258,6 +260,8 @@ def _kept(model: Model) -> _Kept:
         model.size_bytes,
         model.problem,
         model.mtp_heads,
+        model.drafter,
+        model.width,
     )
 
 
@@ -276,4 +280,6 @@ def _restored(folder: str, kept: _Kept) -> Model:
         kept.size_bytes,
         kept.problem,
         kept.mtp_heads,
+        kept.drafter,
+        kept.width,
     )

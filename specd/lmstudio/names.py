@@ -83,7 +83,7 @@ def resolve(name: str, models: Sequence[Model]) -> Model:
         found = [model for model in models if fits(model)]
         if len(found) > 1:
             found = [
-                model for model in found if model.kind not in ("incomplete", "mmproj")
+                model for model in found if model.kind not in ("incomplete", "mmproj", "drafter")
             ] or found
         if len(found) == 1:
             return found[0]

@@ -69,14 +69,16 @@ OwnedValues: TypeAlias = Mapping[str, Owned]
 class DesiredDraft:
     """What should draft for ``main``: ``draft``, its own heads (``mtp``), or neither.
 
-    ``draft_tokens`` is the draft length, None for LM Studio's default. ``why`` is a clause for the
-    journal.
+    ``draft_tokens`` is the draft length, None for LM Studio's default. ``adopted`` says that the
+    user set what drafts, so that specd keeps only what it needs beside it. ``why`` is a clause for
+    the journal.
     """
 
     main: Model
     draft: Model | None
     draft_tokens: int | None = None
     mtp: bool = False
+    adopted: bool = False
     why: str = ""
 
 

@@ -1,23 +1,49 @@
 """What the configuration asks for, given the models that are there (pure).
 
 A pair as the user wrote it becomes a ``WantedPair``: both models found, a draft chosen, the length
-known, or a sentence saying what stands in the way. Nothing here touches a disk: the verdicts and
-the benchmark's choices are handed in.
+known, or what stands in the way. Nothing here touches a disk: verdicts, the benchmark's choices and
+what the user set in LM Studio are handed in (``Known``).
+
+With ``draft = "auto"`` a draft model is taken once its tokens are proven, the most promising one
+until the benchmark has confirmed a better. Prediction heads and sidecars are never switched on
+unmeasured: they are candidates of the benchmark. A draft that the user set in LM Studio and that
+works is adopted: it stays until specd.toml names another or the benchmark confirms a faster one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from specd import config
 from specd.bench.choice import Choice
-from specd.lmstudio import names
+from specd.lmstudio import drafters, model_defaults, names
 from specd.lmstudio.model import OWN_HEADS, Model
+from specd.lmstudio.model_defaults import DraftDefaults
 from specd.tokenizer.verdict import Verdict
 
-PairState: TypeAlias = Literal["wanted", "waiting", "refused", "withdrawn", "missing"]
+PairState: TypeAlias = Literal[
+    "wanted", "adopted", "unmeasured", "waiting", "refused", "withdrawn", "missing"
+]
+
+Reason: TypeAlias = Literal[
+    "AsNamed",
+    "Measured",
+    "MostPromising",
+    "SetInLMStudio",
+    "NotMeasured",
+    "Comparing",
+    "NoSuchMain",
+    "NoSuchDraft",
+    "SwitchedOff",
+    "NoGain",
+    "SameFile",
+    "NoHeads",
+    "NotItsDrafter",
+    "VerdictForbids",
+    "NoDraft",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +51,8 @@ class WantedPair:
     """One pair of specd.toml, resolved.
 
     - "wanted": main, draft and verdict are there, and the pair is to be configured;
+    - "adopted": what the user set in LM Studio drafts, and stays;
+    - "unmeasured": only heads or sidecars could draft, and none was measured: nothing is written;
     - "waiting": a verdict is being worked out (``undecided`` names the drafts it is about);
     - "refused": the verdict, or the lack of any usable draft, forbids it;
     - "withdrawn": speculation is to be off for this main (switched off, or measured slower, and
@@ -32,7 +60,9 @@ class WantedPair:
     - "missing": a named model is not installed or not unambiguous.
 
     ``mtp`` says that the main drafts with its own prediction heads, and ``draft`` is None.
-    ``draft_tokens`` is None where LM Studio's own default is to stay. ``why`` is a sentence.
+    ``draft_tokens`` is None where LM Studio's own default is to stay. ``reason`` is why the pair is
+    in its state, ``why`` the same as a sentence. ``candidates`` are the heads ("mtp") and sidecars
+    that a benchmark may try for the main.
     """
 
     asked: config.Pair
@@ -44,186 +74,264 @@ class WantedPair:
     mtp: bool = False
     verdict: Verdict | None = None
     undecided: tuple[Model, ...] = ()
+    reason: Reason = "AsNamed"
+    candidates: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """``main ← draft`` as a person would say it."""
         main = self.main.key if self.main else self.asked.main
-        draft = self.draft.key if self.draft else MTP if self.mtp else self.asked.draft
-        return f"{main} ← {draft}"
+        return f"{main} ← {self.drafts_with or self.asked.draft}"
+
+    @property
+    def drafts_with(self) -> str | None:
+        """The draft's key, "mtp" for the main's own heads; None where nothing drafts."""
+        return self.draft.key if self.draft else OWN_HEADS if self.mtp else None
+
+    @property
+    def speculates(self) -> bool:
+        """Whether the main is to speculate, with a draft of specd's or of the user's."""
+        return self.state in ("wanted", "adopted")
 
 
-LookUp: TypeAlias = Callable[[Model, Model], Verdict | None]
-"""The verdict on (main, draft), None while nobody has worked it out."""
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of the models, to resolve pairs with.
 
-Rank: TypeAlias = Callable[[Model, Sequence[Model]], Sequence[Model]]
-"""The drafts worth trying for a main, most promising first."""
+    ``verdict`` of (main, draft) is None while nobody has worked it out; ``rank`` returns the drafts
+    worth trying for a main, most promising first; ``choose`` what the benchmarks say is best for a
+    main among drafts by their keys, None before the first; ``users`` what the user set in LM Studio
+    for a main, specd's own values left out.
+    """
 
-Choose: TypeAlias = Callable[[Model, Sequence[str]], Choice | None]
-"""What the benchmarks say is best for a main among drafts, by their keys; None before the first."""
-
-MTP: Final = OWN_HEADS
-"""What a main's own multi-token prediction heads are called where a draft is named."""
+    verdict: Callable[[Model, Model], Verdict | None]
+    rank: Callable[[Model, Sequence[Model]], Sequence[Model]]
+    choose: Callable[[Model, Sequence[str]], Choice | None]
+    users: Callable[[Model], DraftDefaults] = lambda _: DraftDefaults()
 
 
 def resolve(
-    wanted: config.SpecdConfig,
-    models: Sequence[Model],
-    *,
-    verdict: LookUp,
-    rank: Rank,
-    choose: Choose,
+    wanted: config.SpecdConfig, models: Sequence[Model], known: Known
 ) -> tuple[WantedPair, ...]:
     """Resolve every pair of specd.toml in order; the first of two with the same main counts."""
     pairs: list[WantedPair] = []
-    taken: set[str] = set()
+    taken: dict[str, str] = {}
     for asked in wanted.pair:
-        pair = _resolve_one(asked, wanted, models, verdict, rank, choose)
+        pair = _resolve_one(asked, wanted, models, known)
         if pair.main is not None:
-            main = pair.main.identifier
-            if main in taken:
-                pair = replace(
-                    pair,
-                    state="refused",
-                    why=f"{pair.main.key} is already the main model of an earlier [[pair]]; "
-                    "remove one of the two from specd.toml",
+            file, main = model_defaults.name_of(pair.main), pair.main.key
+            if file in taken:
+                why = (
+                    f"{main} is already the main model of an earlier [[pair]]"
+                    if main == taken[file]
+                    else f"LM Studio reads one file, {file}.json, for {main} and for "
+                    f"{taken[file]}, the main model of an earlier [[pair]]"
                 )
-            taken.add(main)
+                why += "; remove one of the two from specd.toml"
+                pair = replace(pair, state="refused", reason="SameFile", why=why)
+            taken.setdefault(file, main)
         pairs.append(pair)
     return tuple(pairs)
 
 
 def _resolve_one(
-    asked: config.Pair,
-    wanted: config.SpecdConfig,
-    models: Sequence[Model],
-    verdict: LookUp,
-    rank: Rank,
-    choose: Choose,
+    asked: config.Pair, wanted: config.SpecdConfig, models: Sequence[Model], known: Known
 ) -> WantedPair:
     try:
-        main = names.resolve(asked.main, models)
+        main = names.resolve(asked.main, [each for each in models if each.drafter is None])
     except names.NameProblem as problem:
-        return WantedPair(asked, "missing", f"main model: {problem}")
-    pair = WantedPair(asked, "wanted", "", main=main)
+        return WantedPair(asked, "missing", f"main model: {problem}", reason="NoSuchMain")
+    sidecars = drafters.for_main(main, models)
+    heads = (OWN_HEADS,) if _has_heads(main) else ()
+    pair = WantedPair(
+        asked, "wanted", "", main=main, candidates=(*heads, *(each.key for each in sidecars))
+    )
     if not wanted.speculation.enabled:
         return replace(
             pair,
             state="withdrawn",
+            reason="SwitchedOff",
             why="speculation is switched off in specd.toml (enabled = false)",
         )
-    if asked.draft == MTP:
-        return _own_heads(pair, main, choose)
     if asked.draft == "auto":
-        return _choose_draft(pair, main, models, verdict, rank, choose)
+        return _choose_draft(pair, main, models, known)
+    if asked.draft == OWN_HEADS:
+        own = [each for each in sidecars if each.drafter == "mtp"]
+        if not heads and len(own) == 1:
+            return _drafter(pair, main, own[0], known)
+        return _own_heads(pair, main, known)
     try:
         draft = names.resolve(asked.draft, models)
     except names.NameProblem as problem:
-        return replace(pair, state="missing", why=f"draft model: {problem}")
-    return _judge(replace(pair, draft=draft), main, draft, verdict(main, draft), choose)
+        return replace(pair, state="missing", reason="NoSuchDraft", why=f"draft model: {problem}")
+    if draft.drafter is not None:
+        return _drafter(pair, main, draft, known)
+    return _judge(replace(pair, draft=draft), main, draft, known)
 
 
-def _judge(
-    pair: WantedPair, main: Model, draft: Model, found: Verdict | None, choose: Choose
-) -> WantedPair:
+def _has_heads(main: Model) -> bool:
+    return main.format == "gguf" and main.mtp_heads > 0
+
+
+def _judge(pair: WantedPair, main: Model, draft: Model, known: Known) -> WantedPair:
+    found = known.verdict(main, draft)
     if found is None:
-        return replace(
-            pair, state="waiting", undecided=(draft,), why="the tokenizers are being compared"
-        )
-    pair = replace(pair, verdict=found)
+        return _waiting(pair, (draft,))
+    why = f"{found.kind}: {found.reasons[0]}"
+    pair = replace(pair, verdict=found, why=why)
     if not found.usable:
-        return replace(pair, state="refused", why=f"{found.kind}: {found.reasons[0]}")
-    choice = choose(main, (draft.key,))
+        return replace(pair, state="refused", reason="VerdictForbids")
+    return _measured(pair, known.choose(main, (draft.key,)))
+
+
+def _waiting(pair: WantedPair, undecided: tuple[Model, ...]) -> WantedPair:
+    return replace(
+        pair,
+        state="waiting",
+        reason="Comparing",
+        undecided=undecided,
+        why="the tokenizers are being compared",
+    )
+
+
+def _measured(pair: WantedPair, choice: Choice | None) -> WantedPair:
+    """A pair with what its benchmarks say of it: whether it stays, and with which length."""
     if choice is not None and choice.draft is None:
-        return replace(pair, state="withdrawn", why=choice.reason)
+        return replace(pair, state="withdrawn", reason="NoGain", mtp=False, why=choice.reason)
     return replace(
         pair,
         draft_tokens=_length(pair.asked, choice),
-        why=choice.reason if choice else f"{found.kind}: {found.reasons[0]}",
+        reason="Measured" if choice else pair.reason,
+        why=choice.reason if choice else pair.why,
     )
 
 
 def _choose_draft(
-    pair: WantedPair,
-    main: Model,
-    models: Sequence[Model],
-    verdict: LookUp,
-    rank: Rank,
-    choose: Choose,
+    pair: WantedPair, main: Model, models: Sequence[Model], known: Known
 ) -> WantedPair:
-    candidates = rank(main, models)
-    verdicts = {draft.identifier: verdict(main, draft) for draft in candidates}
+    candidates = known.rank(main, models)
+    verdicts = {draft.identifier: known.verdict(main, draft) for draft in candidates}
     undecided = tuple(draft for draft in candidates if verdicts[draft.identifier] is None)
     usable = [
         draft
         for draft in candidates
         if (found := verdicts[draft.identifier]) is not None and found.worth_trying
     ]
-    own = (MTP,) if main.mtp_heads else ()
-    choice = choose(main, (*own, *(draft.key for draft in usable))) if usable or own else None
+    tried = (*pair.candidates, *(draft.key for draft in usable))
+    choice = known.choose(main, tried) if tried else None
+    confirmed = choice if choice is not None and choice.confirmed else None
+    adopted = _adopted(pair, main, models, known)
+    if adopted is not None and (
+        confirmed is None or confirmed.draft in (None, adopted.drafts_with)
+    ):
+        return adopted
     if choice is not None and choice.draft is None:
         measured = next((draft for draft in usable if draft.key == choice.measured), None)
-        return replace(
-            pair, state="withdrawn", draft=measured, undecided=undecided, why=choice.reason
+        return replace(_measured(pair, choice), draft=measured, undecided=undecided)
+    if confirmed is not None and confirmed.draft == OWN_HEADS:
+        return _own_heads(pair, main, known)
+    sidecars = drafters.for_main(main, models) if confirmed is not None else ()
+    for sidecar in sidecars:
+        if confirmed is not None and sidecar.key == confirmed.draft:
+            return _drafter(pair, main, sidecar, known)
+    best = next((each for each in usable if choice is not None and each.key == choice.draft), None)
+    if best is not None:
+        return _measured(
+            replace(pair, draft=best, verdict=verdicts[best.identifier], undecided=undecided),
+            choice,
         )
-    if own and (choice is None or choice.draft == MTP):
-        return _own_heads(pair, main, lambda *_: choice)
-    if choice is not None:
-        best = next((draft for draft in usable if draft.key == choice.draft), None)
-        if best is not None:
-            return replace(
-                pair,
-                draft=best,
-                draft_tokens=_length(pair.asked, choice),
-                verdict=verdicts[best.identifier],
-                undecided=undecided,
-                why=choice.reason,
-            )
     if undecided:
         # The most promising draft may be among those still being compared: wait, rather than write
         # one draft now and another a second later.
-        return replace(
-            pair, state="waiting", undecided=undecided, why="the tokenizers are being compared"
-        )
-    if not usable:
-        return replace(pair, state="refused", why=_no_draft(main, candidates, verdicts))
-    best = usable[0]
-    return replace(
-        pair,
-        draft=best,
-        draft_tokens=_length(pair.asked, None),
-        verdict=verdicts[best.identifier],
-        why=f"the most promising of {len(usable)} proven drafts; not benchmarked yet",
-    )
-
-
-def _own_heads(pair: WantedPair, main: Model, choose: Choose) -> WantedPair:
-    """The main drafting for itself; until something was measured, the first choice where it can.
-
-    Its heads were trained to guess this very model's tokens, and are all but free beside it.
-    """
-    if not main.mtp_heads:
+        return _waiting(pair, undecided)
+    if usable:
         return replace(
             pair,
-            state="refused",
-            why=f"{main.key} has no prediction heads of its own; only some GGUF files do",
+            draft=usable[0],
+            draft_tokens=_length(pair.asked, None),
+            verdict=verdicts[usable[0].identifier],
+            reason="MostPromising",
+            why=f"the most promising of {len(usable)} proven drafts; not benchmarked yet",
         )
-    choice = choose(main, (MTP,))
-    if choice is not None and choice.draft is None:
-        return replace(pair, state="withdrawn", why=choice.reason)
-    return replace(
+    if pair.candidates:
+        return replace(
+            pair,
+            state="unmeasured",
+            reason="NotMeasured",
+            why=f"could draft and were not measured: {', '.join(pair.candidates)}; "
+            "`specd bench` measures them, or name one as the draft in specd.toml",
+        )
+    why = _no_draft(main, candidates, verdicts)
+    return replace(pair, state="refused", reason="NoDraft", why=why)
+
+
+def _adopted(
+    pair: WantedPair, main: Model, models: Sequence[Model], known: Known
+) -> WantedPair | None:
+    """The pair with the draft that the user set in LM Studio, where it works."""
+    users = known.users(main)
+    try:
+        named = names.resolve(users.draft_model, models) if users.draft_model else None
+    except names.NameProblem:
+        named = None
+    kept = replace(
         pair,
-        mtp=True,
-        draft_tokens=_length(pair.asked, choice),
-        verdict=Verdict(main.key, MTP, "identical", ("its own heads speak its own tokens",)),
-        why=choice.reason if choice else "it drafts with its own prediction heads; not benchmarked",
+        state="adopted",
+        reason="SetInLMStudio",
+        draft_tokens=_length(pair.asked, None) or users.draft_tokens,
+        why="kept: set in LM Studio",
     )
+    if users.mtp:
+        return replace(kept, mtp=True, verdict=_own_tokens(main, OWN_HEADS))
+    if users.sidecar is not None and users.draft_model is not None:
+        # LM Studio's own switch: whether the file fits, it says itself when it loads the main.
+        return replace(kept, draft=named, verdict=_own_tokens(main, users.draft_model))
+    if named is None or named.drafter is not None:
+        return None
+    found = known.verdict(main, named)
+    if found is None:
+        return _waiting(pair, (named,))
+    return replace(kept, draft=named, verdict=found) if found.usable else None
+
+
+def _own_heads(pair: WantedPair, main: Model, known: Known) -> WantedPair:
+    if not _has_heads(main):
+        why = (
+            f"{main.key} has no prediction heads of its own; only some GGUF files do"
+            if main.format == "gguf"
+            else f"{main.key} is an MLX model, and LM Studio's MLX engine runs no prediction "
+            "heads; most conversions have none either. A GGUF file of it may have some"
+        )
+        return replace(pair, state="refused", reason="NoHeads", why=why)
+    pair = replace(pair, mtp=True, verdict=_own_tokens(main, OWN_HEADS), why=_UNMEASURED)
+    return _measured(pair, known.choose(main, (OWN_HEADS,)))
+
+
+def _drafter(pair: WantedPair, main: Model, drafter: Model, known: Known) -> WantedPair:
+    pair = replace(pair, draft=drafter, why=_UNMEASURED)
+    if not drafters.runs(drafter):
+        why = f"{drafter.key} is a drafter and no model; LM Studio cannot run it"
+        return replace(pair, state="refused", reason="NotItsDrafter", why=why)
+    if not drafters.fits(main, drafter):
+        why = f"{drafter.key} is a drafter that was not made for {main.key}"
+        return replace(pair, state="refused", reason="NotItsDrafter", why=why)
+    pair = replace(pair, verdict=_own_tokens(main, drafter.key))
+    return _measured(pair, known.choose(main, (drafter.key,)))
+
+
+_UNMEASURED = "asked for in specd.toml; not benchmarked yet"
+
+
+def _own_tokens(main: Model, drafter: str) -> Verdict:
+    why = "heads and sidecars draft in the main's own tokens"
+    return Verdict(main.key, drafter, "compatible", (why,))
 
 
 def _length(asked: config.Pair, choice: Choice | None) -> int | None:
+    """The length in specd.toml, else the confirmed one, else None: LM Studio's default."""
     if asked.draft_tokens != "auto":
         return asked.draft_tokens
-    return choice.draft_tokens if choice is not None else None
+    return choice.draft_tokens if choice is not None and choice.confirmed else None
 
 
 def _no_draft(main: Model, candidates: Sequence[Model], verdicts: dict[str, Verdict | None]) -> str:

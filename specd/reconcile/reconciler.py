@@ -213,16 +213,26 @@ def _targets(want: Want) -> dict[Path, Target]:
         tuple(
             _draft(pair.main, pair)
             for pair in want.pairs
-            if pair.main is not None and pair.state in ("wanted", "withdrawn")
+            if pair.main is not None
+            and pair.state not in ("waiting", "missing")
+            and pair.reason != "SameFile"
         ),
     )
     return {target.path: target for surface in SURFACES for target in surface.targets(desired)}
 
 
 def _draft(main: Model, pair: WantedPair) -> DesiredDraft:
-    if pair.state == "withdrawn":
+    if not pair.speculates:
         return DesiredDraft(main, None, why=f"nothing drafts for {main.key}: {pair.why}")
     drafts = f"{pair.draft.key} drafts" if pair.draft else "its own heads draft"
+    length = pair.draft_tokens
+    if pair.state == "adopted" and pair.asked.draft_tokens == "auto":
+        length = None  # the user's own
     return DesiredDraft(
-        main, pair.draft, pair.draft_tokens, mtp=pair.mtp, why=f"{drafts} for {main.key}"
+        main,
+        pair.draft,
+        length,
+        mtp=pair.mtp,
+        adopted=pair.state == "adopted",
+        why=f"{drafts} for {main.key}",
     )

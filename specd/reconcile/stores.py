@@ -24,15 +24,18 @@ from specd.bench.result import BenchResult
 from specd.bench.use import Observed
 from specd.config import SpecdConfig
 from specd.files import private, swap
+from specd.lmstudio import model_defaults
 from specd.lmstudio.model import Model
+from specd.lmstudio.model_defaults import DraftDefaults
 from specd.reconcile import desired, proving
 from specd.reconcile.conditions import Condition
-from specd.reconcile.desired import WantedPair
+from specd.reconcile.desired import Known, WantedPair
 from specd.reconcile.engine import Candidate, ServedPair
 from specd.reconcile.facts import ServerSeen
 from specd.reconcile.held import HeldKeys
 from specd.reconcile.journal import Journal
 from specd.reconcile.logged import LoggedStore
+from specd.reconcile.observe import read_file
 from specd.reconcile.plan import HeldKey
 from specd.reconcile.proving import PairUse
 from specd.tokenizer import suggest
@@ -98,7 +101,9 @@ class Stores:
         self.observed.close()
         self.verdicts.close()
 
-    def resolve(self, wanted: SpecdConfig, models: Sequence[Model]) -> tuple[WantedPair, ...]:
+    def resolve(
+        self, wanted: SpecdConfig, models: Sequence[Model], home: Path | None
+    ) -> tuple[WantedPair, ...]:
         """The pairs of specd.toml with everything that is known of them."""
 
         def choose(main: Model, drafts: Sequence[str]) -> Choice | None:
@@ -107,9 +112,14 @@ class Stores:
         def rank(main: Model, installed: Sequence[Model]) -> Sequence[Model]:
             return suggest.rank(main, installed, self.verdicts)
 
-        return desired.resolve(
-            wanted, models, verdict=self.verdicts.lookup, rank=rank, choose=choose
-        )
+        def users(main: Model) -> DraftDefaults:
+            if home is None:
+                return DraftDefaults()
+            path = model_defaults.config_path(home, main)
+            return model_defaults.read_users(read_file(path).document, self.journal.owned(path))
+
+        known = Known(self.verdicts.lookup, rank, choose, users)
+        return desired.resolve(wanted, models, known)
 
     def held(self) -> frozenset[HeldKey]:
         """The values the user took back."""
@@ -218,7 +228,7 @@ class Stores:
         """The pairs in use for which MLX still has something to prove."""
         found: list[WantedPair] = []
         for pair in pairs:
-            if pair.state != "wanted" or pair.main is None or pair.draft is None:
+            if not pair.speculates or pair.main is None or pair.draft is None:
                 continue
             proof = self.verdicts.proven(pair.main, pair.draft)
             if pair.main.format == "mlx" and (proof is None or not proof.whole):
@@ -231,9 +241,8 @@ class Stores:
         """The latest benchmark of each pair, by the pair's name."""
         found: dict[str, BenchResult] = {}
         for pair in pairs:
-            draft = pair.draft.key if pair.draft is not None else desired.MTP if pair.mtp else None
-            if pair.main is not None and draft is not None:
-                latest = self.history.latest(pair.main.key, draft)
+            if pair.main is not None and pair.drafts_with is not None:
+                latest = self.history.latest(pair.main.key, pair.drafts_with)
                 if latest is not None:
                     found[pair.name] = latest
         return found

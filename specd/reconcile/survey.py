@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 from specd import config
 from specd.config import ConfigError, SpecdConfig
 from specd.files import private
-from specd.lmstudio import app, draft_cache, models, server, settings
+from specd.lmstudio import app, draft_cache, model_defaults, models, server, settings
 from specd.lmstudio.draft_cache import CacheOpinion
 from specd.lmstudio.home import Home, NoHome, WatchedDir, watch_directories
 from specd.lmstudio.model import Model
@@ -24,7 +24,7 @@ from specd.reconcile.observe import read_file
 
 SERVER_TIMEOUT_S = 2.0
 
-Meaning: TypeAlias = Literal["settings", "models", "cache", "server", "other"]
+Meaning: TypeAlias = Literal["settings", "defaults", "models", "cache", "server", "other"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +132,8 @@ def meaning(home: Home, world: World, path: Path) -> Meaning:
     """What a change of ``path`` is a change of."""
     if path == settings.path(home.path):
         return "settings"
+    if path.is_relative_to(model_defaults.folder(home.path)):
+        return "defaults"
     if path == draft_cache.path(home.path):
         return "cache"
     if path in server.config_paths(home.path):

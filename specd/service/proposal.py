@@ -30,7 +30,7 @@ def candidates(models: Sequence[Model], loaded: Collection[str]) -> SpecdConfig:
 
 def propose(resolved: Sequence[WantedPair], loaded: Collection[str]) -> tuple[WantedPair, ...]:
     """Of the resolved ``candidates``, those to propose: every loaded one, else the first."""
-    usable = [pair for pair in resolved if pair.state == "wanted" and pair.main is not None]
+    usable = [pair for pair in resolved if pair.speculates and pair.main is not None]
     running = [pair for pair in usable if pair.main is not None and pair.main.key in loaded]
     return tuple(running or usable[:1])
 

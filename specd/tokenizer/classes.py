@@ -131,7 +131,7 @@ def _never_drafts(draft: Model, built: Mapping[str, Built]) -> bool:
 
 def _why_unknown(model: Model, told: Mapping[str, Known | None]) -> str | None:
     why = eligible.unusable(model)
-    if why is not None or model.kind in ("embedding", "mmproj", "adapter"):
+    if why is not None or model.kind in ("embedding", "mmproj", "adapter", "drafter"):
         return why or f"it is {_what(model)}, which neither drafts nor is drafted for"
     known = told[model.identifier]
     if known is None:
@@ -140,9 +140,8 @@ def _why_unknown(model: Model, told: Mapping[str, Known | None]) -> str | None:
 
 
 def _what(model: Model) -> str:
-    return {"embedding": "an embedding model", "mmproj": "a projector"}.get(
-        model.kind, "an adapter"
-    )
+    others = {"embedding": "an embedding model", "mmproj": "a projector", "drafter": "a drafter"}
+    return others.get(model.kind, "an adapter")
 
 
 def _classes(models: Iterable[Model], told: Mapping[str, Known | None]) -> tuple[Class, ...]:
@@ -187,7 +186,7 @@ def _drafts(classes: Iterable[Class], built: Mapping[str, Built]) -> dict[tuple[
     found: dict[tuple[str, str], list[Model]] = defaultdict(list)
     for each in classes:
         for model in each.models:
-            if model.kind == "llm" and model.size_bytes > 0 and not _never_drafts(model, built):
+            if model.drafts and model.size_bytes > 0 and not _never_drafts(model, built):
                 found[each.digest, model.format].append(model)
     return {
         key: _Sorted(tuple(m.size_bytes for m in members), tuple(members))

@@ -43,6 +43,8 @@ def _never(model: Model, role: str) -> str | None:
             return f"the {role} makes embeddings and writes no text"
         case "mmproj":
             return f"the {role} is a projector (mmproj) for another model and writes no text"
+        case "drafter":
+            return f"the {role} is a drafter: it drafts for the one main that it was made for"
         case "adapter":
             return f"the {role} is an adapter without its base model"
     return None

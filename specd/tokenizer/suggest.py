@@ -20,7 +20,7 @@ def rank(main: Model, installed: Sequence[Model], store: VerdictStore) -> tuple[
     candidates = [
         model
         for model in installed
-        if model.kind == "llm"
+        if model.drafts
         and model.format == main.format
         and model.identifier != main.identifier
         and 0 < model.size_bytes <= main.size_bytes * LARGEST_SHARE

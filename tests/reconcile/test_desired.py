@@ -10,10 +10,13 @@ import pytest
 from specd import config
 from specd.bench.choice import Choice
 from specd.lmstudio.model import Model
-from specd.reconcile.desired import WantedPair, resolve
+from specd.lmstudio.model_defaults import DraftDefaults
+from specd.reconcile.desired import Known, WantedPair, resolve
 from specd.tokenizer.verdict import EngineOpinion, Verdict
 
 from .pairs import MAIN, OTHER, SMALL, verdict
+
+NOTHING = DraftDefaults()
 
 
 def wanted(*pairs: config.Pair, enabled: bool = True) -> config.SpecdConfig:
@@ -26,18 +29,31 @@ def resolved(
     models: Sequence[Model] = (MAIN, SMALL, OTHER),
     verdicts: dict[str, Verdict] | None = None,
     choice: Choice | None = None,
+    users: DraftDefaults = NOTHING,
 ) -> tuple[WantedPair, ...]:
     known = {SMALL.key: verdict(), OTHER.key: verdict()} if verdicts is None else verdicts
     return resolve(
         asked,
         models,
-        verdict=lambda _, draft: known.get(draft.key),
-        rank=lambda main, all_: [each for each in all_ if each is not main],
-        choose=lambda _, drafts: choice if drafts else None,
+        Known(
+            lambda _, draft: known.get(draft.key),
+            lambda main, all_: [each for each in all_ if each is not main and not each.drafter],
+            lambda _, drafts: choice if drafts else None,
+            lambda _: users,
+        ),
     )
 
 
-HEADED = replace(MAIN, format="gguf", mtp_heads=1)
+HEADED = replace(MAIN, format="gguf", mtp_heads=1, width=4096)
+SIDECAR = replace(
+    HEADED,
+    key="qwen3-8b-mtp",
+    identifier="someone/Qwen3-8B-MTP-GGUF/mtp-qwen3-8b.gguf",
+    repo="Qwen3-8B-MTP-GGUF",
+    kind="drafter",
+    drafter="mtp",
+    mtp_heads=0,
+)
 AUTO = config.Pair(main="qwen3-8b")
 NAMED = config.Pair(main="Qwen3-8B-4bit", draft="qwen3-0.6b", draft_tokens=5)
 
@@ -80,7 +96,7 @@ def test_a_draft_that_may_change_the_text_is_never_taken_unnamed(text):
 
 
 def test_the_benchmarks_choice_decides_draft_and_length():
-    (pair,) = resolved(wanted(AUTO), choice=Choice(OTHER.key, 7, "measured 1.40×"))
+    (pair,) = resolved(wanted(AUTO), choice=Choice(OTHER.key, 7, "measured 1.40×", confirmed=True))
     assert (pair.draft, pair.draft_tokens, pair.why) == (OTHER, 7, "measured 1.40×")
 
 
@@ -100,17 +116,94 @@ def test_a_withdrawn_draft_of_several_is_named_so_that_its_figure_can_be_shown()
     assert (pair.state, pair.draft) == ("withdrawn", SMALL)
 
 
-def test_a_main_with_prediction_heads_drafts_for_itself_until_something_was_measured():
-    (pair,) = resolved(wanted(AUTO), models=(HEADED, SMALL))
-    assert (pair.state, pair.mtp, pair.draft, pair.draft_tokens) == ("wanted", True, None, None)
-    assert pair.name == "qwen3-8b ← mtp"
+def test_heads_and_sidecars_are_never_switched_on_unmeasured():
+    (pair,) = resolved(wanted(AUTO), models=(HEADED, SIDECAR, SMALL))
+    assert (pair.state, pair.mtp, pair.draft) == ("wanted", False, SMALL)
+    assert pair.candidates == ("mtp", SIDECAR.key)
+    (alone,) = resolved(wanted(AUTO), models=(HEADED, SIDECAR))
+    assert (alone.state, alone.reason, alone.draft) == ("unmeasured", "NotMeasured", None)
+    thought = Choice("mtp", 3, "thought faster")
+    (alone,) = resolved(wanted(AUTO), models=(HEADED, SIDECAR), choice=thought)
+    assert alone.state == "unmeasured"
 
 
 def test_its_heads_are_a_candidate_beside_draft_models():
-    (heads,) = resolved(wanted(AUTO), models=(HEADED, SMALL), choice=Choice("mtp", 3, "faster"))
+    models = (HEADED, SIDECAR, SMALL)
+    (heads,) = resolved(
+        wanted(AUTO), models=models, choice=Choice("mtp", 3, "faster", confirmed=True)
+    )
     assert (heads.mtp, heads.draft, heads.draft_tokens) == (True, None, 3)
-    (model,) = resolved(wanted(AUTO), models=(HEADED, SMALL), choice=Choice(SMALL.key, 5, "faster"))
+    (model,) = resolved(
+        wanted(AUTO), models=models, choice=Choice(SMALL.key, 5, "faster", confirmed=True)
+    )
     assert (model.mtp, model.draft, model.draft_tokens) == (False, SMALL, 5)
+    (sidecar,) = resolved(
+        wanted(AUTO), models=models, choice=Choice(SIDECAR.key, 2, "faster", confirmed=True)
+    )
+    assert (sidecar.state, sidecar.draft, sidecar.draft_tokens) == ("wanted", SIDECAR, 2)
+
+
+def test_a_sidecar_is_taken_by_name_where_it_was_made_for_the_main():
+    named = config.Pair(main="qwen3-8b", draft=SIDECAR.key)
+    (pair,) = resolved(wanted(named), models=(HEADED, SIDECAR))
+    assert (pair.state, pair.draft) == ("wanted", SIDECAR)
+    assert pair.verdict is not None
+    assert pair.verdict.kind != "identical"
+    other = replace(HEADED, width=2048)
+    (pair,) = resolved(wanted(named), models=(other, SIDECAR))
+    assert (pair.state, pair.reason) == ("refused", "NotItsDrafter")
+    mlx = replace(SIDECAR, format="mlx")
+    (pair,) = resolved(wanted(named), models=(MAIN, mlx))
+    assert (pair.state, pair.reason) == ("refused", "NotItsDrafter")
+
+
+def test_mtp_means_the_sidecar_where_the_main_has_no_heads_of_its_own():
+    named = config.Pair(main="qwen3-8b", draft="mtp")
+    headless = replace(HEADED, mtp_heads=0)
+    (pair,) = resolved(wanted(named), models=(headless, SIDECAR))
+    assert (pair.state, pair.draft, pair.mtp) == ("wanted", SIDECAR, False)
+
+
+def test_a_drafter_is_nobodys_main():
+    (pair,) = resolved(wanted(config.Pair(main=SIDECAR.key)), models=(SIDECAR, SMALL))
+    assert (pair.state, pair.reason) == ("missing", "NoSuchMain")
+
+
+def test_a_draft_that_the_user_set_and_that_works_is_adopted():
+    users = DraftDefaults(OTHER.identifier, 6)
+    (pair,) = resolved(wanted(AUTO), users=users)
+    assert (pair.state, pair.draft, pair.draft_tokens) == ("adopted", OTHER, 6)
+    assert pair.why == "kept: set in LM Studio"
+    bad = {SMALL.key: verdict(), OTHER.key: verdict("incompatible")}
+    (pair,) = resolved(wanted(AUTO), users=users, verdicts=bad)
+    assert (pair.state, pair.draft) == ("wanted", SMALL)
+    (pair,) = resolved(wanted(AUTO), users=DraftDefaults("someone/gone"))
+    assert (pair.state, pair.draft) == ("wanted", SMALL)
+    (pair,) = resolved(wanted(AUTO), users=users, verdicts={SMALL.key: verdict()})
+    assert (pair.state, pair.undecided) == ("waiting", (OTHER,))
+
+
+def test_so_are_heads_and_sidecars_that_are_switched_on():
+    models = (HEADED, SIDECAR, SMALL)
+    (pair,) = resolved(wanted(AUTO), models=models, users=DraftDefaults(mtp=True))
+    assert (pair.state, pair.mtp, pair.name) == ("adopted", True, "qwen3-8b ← mtp")
+    users = DraftDefaults(SIDECAR.identifier, 4, sidecar="dflash")
+    (pair,) = resolved(wanted(AUTO), models=models, users=users)
+    assert (pair.state, pair.draft, pair.draft_tokens) == ("adopted", SIDECAR, 4)
+
+
+def test_it_stays_until_another_is_named_or_confirmed_to_be_faster():
+    users = DraftDefaults(OTHER.identifier)
+    (pair,) = resolved(wanted(NAMED), users=users)
+    assert (pair.state, pair.draft) == ("wanted", SMALL)
+    for choice, state in (
+        (Choice(SMALL.key, 5, "measured 1.4×", confirmed=True), "wanted"),
+        (Choice(SMALL.key, None, "thought"), "adopted"),
+        (Choice(OTHER.key, 5, "measured 1.4×", confirmed=True), "adopted"),
+        (Choice(None, None, "taken out: measured 0.8×"), "adopted"),
+    ):
+        (pair,) = resolved(wanted(AUTO), users=users, choice=choice)
+        assert pair.state == state, choice
 
 
 def test_heads_that_slow_down_are_withdrawn_like_any_draft():

@@ -13,8 +13,8 @@ from specd.cli import ask, world
 from specd.cli.models.check import engine_words
 from specd.cli.paint import paint, safe, short, wants_colour, width, wrap
 from specd.cli.parser import Parser
-from specd.lmstudio import model_defaults, names
-from specd.lmstudio.model import Model
+from specd.lmstudio import drafters, model_defaults, names
+from specd.lmstudio.model import OWN_HEADS, Model
 from specd.reconcile.conditions import CONDITIONS, Definition
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.observe import read_file
@@ -135,6 +135,9 @@ def _as_main(seen: world.Seen, model: Model) -> None:
             break
     else:
         _say("as main", "specd.toml has no [[pair]] for it")
+    heads = (OWN_HEADS,) if model.mtp_heads and model.format == "gguf" else ()
+    for name in (*heads, *(each.key for each in drafters.for_main(model, seen.world.models))):
+        _say("candidate", f"{name}: a drafter for this main; `specd bench` measures it")
     drafts = suggest.rank(model, seen.world.models, seen.stores.verdicts)
     for draft in drafts[:MANY]:
         _say("could draft", f"{draft.key}: {_word(seen.stores.verdicts.lookup(model, draft))}")
@@ -145,7 +148,7 @@ def _as_main(seen: world.Seen, model: Model) -> None:
 
 
 def _as_draft(seen: world.Seen, model: Model) -> None:
-    mains = [pair.name for pair in _wanted(seen) if pair.draft == model and pair.state == "wanted"]
+    mains = [pair.name for pair in _wanted(seen) if pair.draft == model and pair.speculates]
     if mains:
         _say("as draft", f"in use by {', '.join(mains)}")
 
@@ -199,7 +202,7 @@ def _speed(measured: BenchResult | None) -> str:
 
 
 def _wanted(seen: world.Seen) -> tuple[WantedPair, ...]:
-    return seen.stores.resolve(seen.config, seen.world.models)
+    return seen.stores.resolve(seen.config, seen.world.models, seen.home.path)
 
 
 def _word(verdict: Verdict | None) -> str:

@@ -144,7 +144,7 @@ def _disagreements(
 
 def _offered(main: Model, draft: Model) -> bool:
     """Whether a draft is small enough that one would look for it in the list."""
-    return draft.kind == "llm" and 0 < draft.size_bytes <= main.size_bytes * LARGEST_SHARE
+    return draft.drafts and 0 < draft.size_bytes <= main.size_bytes * LARGEST_SHARE
 
 
 def _refresh(seen: world.Seen, look: _Look, *, force: bool, as_json: bool) -> int:

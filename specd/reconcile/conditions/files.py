@@ -7,7 +7,7 @@ from pathlib import Path
 
 from specd.config import SpecdConfig
 from specd.lmstudio.home import Home
-from specd.reconcile.conditions.condition import Definition, Finding, false, true, unknown
+from specd.reconcile.conditions.condition import Definition, Finding, advice, false, true, unknown
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.facts import Facts
 
@@ -84,15 +84,25 @@ def _pairs_configured(facts: Facts, wanted: SpecdConfig) -> Finding:
     )
     if files.status != "true":
         return files
+    return _as_resolved(facts)
+
+
+def _as_resolved(facts: Facts) -> Finding:
     waiting = [pair for pair in facts.pairs if pair.state == "waiting"]
     if waiting:
         return unknown("Comparing", each(waiting))
+    unmeasured = [pair for pair in facts.pairs if pair.state == "unmeasured"]
+    if unmeasured:
+        return advice("unknown", "NotMeasured", each(unmeasured), "`specd bench` measures them")
     held = {change.key for change in facts.held}
     if held:
         return true("Held", f"left alone since you restored it: {', '.join(sorted(held))}")
     withdrawn = [pair for pair in facts.pairs if pair.state == "withdrawn"]
     if withdrawn:
         return true("Withdrawn", each(withdrawn))
+    adopted = [pair for pair in facts.pairs if pair.state == "adopted"]
+    if adopted:
+        return true("Kept", each(adopted))
     return true("Applied", f"{len(facts.pairs)} of {len(facts.pairs)} pairs stand as wanted")
 
 
