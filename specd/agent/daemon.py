@@ -36,7 +36,7 @@ from specd.bench.result import BenchResult
 from specd.lmstudio import home as homes
 from specd.lmstudio import names
 from specd.lmstudio.home import Home, NoHome
-from specd.reconcile import proving, survey
+from specd.reconcile import proving, restores, survey
 from specd.reconcile.apply import Applied, describe
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.facts import AppSeen, Facts, ServerSeen
@@ -640,6 +640,9 @@ class Daemon:
             last_writes=self._stores.journal.last_writes(report.LAST_WRITES),
             watching=self._watch.polling or "events",
             faults=self._faults.known(),
+            restores=restores.count(
+                restores.put_back(self._stores.journal.entries()), datetime.now().astimezone()
+            ),
         )
 
     def on_loop(self, task: Callable[[], dict[str, Any]]) -> Future[dict[str, Any]]:

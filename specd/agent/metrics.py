@@ -45,6 +45,11 @@ def render(status: dict[str, Any]) -> str:
             ],
         ),
         *_family(
+            "specd_restores",
+            "Writes that put back what another program had changed: since midnight, in 7 days",
+            [({"period": each}, status["restores"][each]) for each in ("today", "week")],
+        ),
+        *_family(
             "specd_last_write_id",
             "Journal number of the last write",
             [({}, status["last_write"]["id"] if status["last_write"] else 0)],

@@ -15,9 +15,10 @@ from specd.reconcile.conditions import Condition
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.facts import Facts
 from specd.reconcile.journal import Change, Entry
+from specd.reconcile.restores import Restores
 
-LAST_WRITES = 3
-"""How many writes the status shows: what happened lately fits one screen."""
+LAST_WRITES = 20
+"""So many that three different ones are among them when a program keeps changing a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class DaemonState:
     benchmark: str | None
     last_writes: tuple[Entry, ...]
     watching: str
+    restores: Restores
     faults: tuple[str, ...] = ()
 
 
@@ -55,10 +57,25 @@ def status(facts: Facts, conditions: Iterable[Condition], daemon: DaemonState) -
         "held": [change.key for change in facts.held],
         "last_write": writes[0] if writes else None,
         "last_writes": writes,
+        "restores": _restores(daemon.restores, facts.contender),
         "next_benchmark": daemon.next_benchmark,
         "benchmark": daemon.benchmark,
         "faults": list(daemon.faults),
     }
+
+
+def _restores(done: Restores, program: str | None) -> dict[str, Any]:
+    """``program`` is the one that keeps undoing specd's writes, where it is known."""
+    last = None
+    if done.last is not None:
+        last = {
+            "time": done.last.time.isoformat(timespec="seconds"),
+            "path": str(done.last.path),
+            "key": done.last.key,
+            "value": None if done.last.value is ABSENT else done.last.value,
+            "program": program,
+        }
+    return {"today": done.today, "week": done.week, "last": last}
 
 
 def pair(facts: Facts, wanted: WantedPair) -> dict[str, Any]:

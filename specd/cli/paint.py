@@ -6,6 +6,7 @@ name through to the terminal.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -49,11 +50,31 @@ def width(default: int = 80) -> int:
         return default
 
 
+def _broken(word: str, room: int) -> list[str]:
+    """Parts of ``word`` that fit into ``room``, each as long as may be."""
+    if len(word) <= room:
+        return [word]
+    parts = [""]
+    for piece in re.findall(r"[^/._@-]*[/._@-]?", word):
+        if len(parts[-1]) + len(piece) > room:
+            parts.append("")
+        parts[-1] += piece
+    return [part[n : n + room] for part in parts if part for n in range(0, len(part), room)]
+
+
 def safe(text: str) -> str:
     """``text`` with every control character made visible."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def dumps(value: object, indent: int | None = 2) -> str:
+    """JSON for people and programs: what cannot be printed, such as a C1 control, is escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def short(text: str) -> str:
@@ -64,11 +85,34 @@ def short(text: str) -> str:
     return safe(text)
 
 
+def height(default: int = 24) -> int:
+    """Lines of the terminal; ``default`` where there is none."""
+    named = os.environ.get("LINES", "")
+    if named.isdigit() and int(named) > 0:
+        return int(named)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).lines or default
+    except (OSError, ValueError):
+        return default
+
+
+def plural(count: int, thing: str) -> str:
+    """``1 answer``, ``2 answers``."""
+    return f"{count:,} {thing}{'s'[: count != 1]}"
+
+
 def wrap(text: str, columns: int, indent: str) -> str:
-    """Words of ``text`` filled to ``columns``, later lines indented; long words are not broken."""
+    """Words of ``text`` filled to ``columns``, later lines indented.
+
+    A word longer than a line is broken at a separator, on a terminal only: elsewhere a path stays
+    whole, for programs that look for it.
+    """
     room = max(20, columns - len(indent))
     lines: list[str] = [""]
-    for word in safe(text).split():
+    words = safe(text).split()
+    if sys.stdout.isatty():
+        words = [part for word in words for part in _broken(word, room)]
+    for word in words:
         if lines[-1] and len(lines[-1]) + 1 + len(word) > room:
             lines.append(word)
         else:

@@ -131,7 +131,7 @@ def render(content: bytes | None, edits: Sequence[Edit], parsed: Json | Absent =
     return jsonedit.edit(content, edits, parsed)
 
 
-def unified_diff(edit: FileEdit, *, colour: bool = False) -> str:
+def unified_diff(edit: FileEdit) -> str:
     """The edit as a unified diff of the file's text, as ``diff -u`` prints it."""
     before = (edit.before or b"").decode("utf-8", "replace")
     after = edit.after.decode("utf-8", "replace")
@@ -144,13 +144,4 @@ def unified_diff(edit: FileEdit, *, colour: bool = False) -> str:
             label,
         )
     )
-    text = "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
-    return _coloured(text) if colour else text
-
-
-def _coloured(diff: str) -> str:
-    paint = {"+": "\x1b[32m", "-": "\x1b[31m", "@": "\x1b[36m"}
-    return "".join(
-        f"{paint[line[0]]}{line.rstrip()}\x1b[0m\n" if line[:1] in paint else line
-        for line in diff.splitlines(keepends=True)
-    )
+    return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)

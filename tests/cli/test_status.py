@@ -38,6 +38,8 @@ def answer(**more: Any) -> dict[str, Any]:
         "pairs": [],
         "held": [],
         "last_writes": [],
+        "restores": {"today": 0, "week": 0, "last": None},
+        "faults": [],
         "next_benchmark": None,
         "benchmark": None,
         **more,
@@ -83,79 +85,144 @@ WRITE = {
 }
 
 
-def test_a_fault_is_shown_with_what_to_do_and_what_is_true_without() -> None:
+def test_the_first_line_is_the_verdict() -> None:
+    used = {**PAIR, "observed": {"drafted": 100, "accepted": 60}}
+    kept = {"today": 2, "week": 14, "last": None}
+    for pairs, more, sentence in [
+        ([used], {"restores": kept}, "LM Studio drafts for qwen3-8b with qwen3-0.6b: 1.3× faster, kept 14 times this week."),
+        ([PAIR], {}, "LM Studio is set to draft for qwen3-8b with qwen3-0.6b: 1.3× faster."),
+        ([{**used, "speedup": None}], {}, "LM Studio drafts for qwen3-8b with qwen3-0.6b: not measured yet."),
+        ([{**PAIR, "speedup": 0.8}], {}, "LM Studio is set to draft for qwen3-8b with qwen3-0.6b: 0.8× as fast."),
+        ([{**PAIR, "state": "withdrawn"}], {}, "LM Studio runs qwen3-8b without a draft: none was faster."),
+        ([{**PAIR, "state": "waiting"}], {}, "specd is finding a draft for qwen3-8b."),
+        ([{**PAIR, "state": "refused"}], {}, "LM Studio does not draft for qwen3-8b."),
+        ([used, {**used, "speedup": 1.5}], {}, "LM Studio drafts for 2 of 2 models: 1.3× to 1.5× as fast."),
+        ([], {}, "specd keeps LM Studio's settings; no pair is configured."),
+        ([used], {"paused": True}, "specd is paused and writes nothing until `specd resume`."),
+        ([], {"home": None}, "specd waits for LM Studio's home."),
+    ]:  # fmt: skip
+        assert status.verdict(answer(pairs=pairs, **more)) == sentence
+    wrong = answer(pairs=[used], conditions=[RESTART])
+    assert status.verdict(wrong).endswith("1.3× faster, but 1 thing needs attention.")
+
+
+RESTART = condition(
+    "AppUpToDate", "false", "RestartNeeded", "specd wrote after it started", "restart LM Studio"
+)
+SERVER = condition(
+    "ServerReachable", "false", "NoAnswer", "no answer", "`lms server start`", "advice"
+)
+
+
+def test_a_fault_is_shown_with_what_to_do_then_advice_without_a_cross() -> None:
     shown = status.render(
         answer(
             state="degraded",
             conditions=[
-                condition(
-                    "AppUpToDate",
-                    "false",
-                    "RestartNeeded",
-                    "specd wrote after it started",
-                    "restart LM Studio",
-                ),
-                condition(
-                    "CacheAgrees", "false", "Disagrees", "it is wrong", "`specd cache refresh`"
-                ),
+                SERVER,
+                RESTART,
+                condition("CacheAgrees", "false", "Disagrees", "it lists a wrong one", "refresh"),
                 condition("Uncontended", "true", "Quiet", "all is quiet"),
             ],
+            faults=["the log cannot be written"],
         ),
         80,
         colour=False,
     )
-    assert "✗ AppUpToDate           specd wrote after it started\n" in shown
-    assert "                        → restart LM Studio\n" in shown
-    assert "it is wrong\n                        → `specd cache refresh`\n" in shown
-    assert "✓ Uncontended           all is quiet\n" in shown
-    assert shown.count("→") == 2
+    lines = shown.splitlines()
+    at = lines.index("✗ CacheAgrees: it lists a wrong one")  # the dangerous one comes first
+    assert lines[at + 1 : at + 7] == [
+        "  → refresh",
+        "✗ AppUpToDate: specd wrote after it started",
+        "  → restart LM Studio",
+        "✗ specd: the log cannot be written",
+        "  → `specd logs` shows more",
+        "· ServerReachable: no answer: `lms server start`",
+    ]
+    assert "Uncontended" not in shown
+    assert shown.count("✗") == 3
 
 
-def test_a_pair_is_shown_with_verdict_length_speed_up_and_its_age(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_all_conditions_are_shown_when_asked_for() -> None:
+    shown = status.render(answer(conditions=[SERVER, RESTART]), 80, colour=False, everything=True)
+    assert "Conditions\n  · ServerReachable: no answer\n  ✗ AppUpToDate: specd wrote" in shown
+
+
+def test_a_pair_is_shown_with_verdict_length_speed_up_and_its_age() -> None:
     shown = status.render(answer(pairs=[PAIR], last_writes=[WRITE]), 80, colour=False)
-    assert "qwen3-8b ← qwen3-0.6b\n    compatible · 3 draft tokens · 1.31× faster" in shown
+    assert "qwen3-8b ← qwen3-0.6b\n    compatible · 3 draft tokens · measured 1.31×" in shown
     told = " ".join(shown.split())
-    assert re.search(r"\[1\.22, 1\.40\] with 3 draft tokens, \d+ d ago", told)
+    assert re.search(r"\[1\.22, 1\.40\], \d+ d ago", told)
 
 
-def test_the_last_writes_are_shown_with_time_file_key_and_both_values() -> None:
-    path = "/home/ada/.lmstudio/.internal/user-concrete-model-default-config/q/qwen3-8b.json"
+def test_the_last_writes_are_shown_with_age_file_key_and_both_values_the_same_ones_once() -> None:
     draft = {
         "key": "llm.prediction.speculativeDecoding.draftModel",
         "old": "publisher/" + "long" * 20,
         "new": "qwen3-0.6b",
         "why": "wanted",
     }
-    writes = [WRITE, {**WRITE, "id": 7, "path": path, "changes": [draft]}]
+    path = "/home/ada/.lmstudio/.internal/user-concrete-model-default-config/q/qwen3-8b.json"
+    writes = [WRITE, {**WRITE, "id": 11}, {**WRITE, "id": 7, "path": path, "changes": [draft]}]
     shown = status.render(answer(last_writes=writes), 80, colour=False)
     lines = shown[shown.index("Last writes") :].splitlines()
-    assert re.fullmatch(r"   12  \d+ \w+ ago: settings.json", lines[1])
-    assert lines[2] == "       speculativeDecoding: (unset) → true"
-    assert re.fullmatch(r"    7  \d+ \w+ ago: \.internal/.*/q/qwen3-8b\.json", lines[3])
+    assert re.fullmatch(
+        r"   12  \d+ \w+ ago, settings.json: speculativeDecoding \(unset\) → true \(2 times\)",
+        lines[1],
+    )
     told = " ".join(" ".join(lines).split())
-    assert f'"publisher/{"long" * 12}… → "qwen3-0.6b"' in told
-    assert lines[-3] == "  `specd restore NUMBER` undoes one"
-    assert "Last writes\n  nothing that specd wrote stands in the files now\n" in status.render(
+    assert re.search(r' 7 \d+ \w+ ago, qwen3-8b.json: draftModel "publisher/long', told)
+    assert f'{"long" * 12}… → "qwen3-0.6b"' in told
+    assert "No value that specd wrote stands in the files now." in status.render(
         answer(), 80, colour=False
     )
 
 
-def test_on_a_narrow_terminal_what_is_said_stands_below_the_names() -> None:
-    shown = status.render(answer(pairs=[PAIR], paused=True), 40, colour=False)
-    assert shown.startswith("specd 0.1.0: healthy · paused · up 2 h\n  · /home/ada/.lmstudio\n")
-    assert "✓ SettingsApplied\n    every wanted value stands\n" in shown
+def test_a_full_screen_fits_a_small_terminal() -> None:
+    pair = {**PAIR, "observed": {"drafted": 100, "accepted": 60}, "in_use": None}
+    writes = [{**WRITE, "id": n, "path": f"/home/ada/{n}.json"} for n in range(20, 0, -1)]
+    much = answer(
+        pairs=[pair] * 9,
+        last_writes=writes,
+        conditions=[SERVER, RESTART, condition("Faster", "unknown", "NotMeasured", "no", "bench", "advice")],
+    )  # fmt: skip
+    shown = status.render(much, 80, 23, colour=False)
+    assert len(shown.splitlines()) <= 23
+    assert "✗ AppUpToDate" in shown
+    assert "and 5 more; `specd status --all` shows them" in shown
+    assert len(status.render(much, 80, colour=False).splitlines()) > 23
+
+
+@pytest.mark.parametrize("columns", [30, 40, 60])
+def test_on_a_narrow_terminal_long_names_keep_their_indent_and_keys_stay_whole(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    name = "josiefied-qwen3-8b-abliterated-v1-4bit"
+    key = {**WRITE["changes"][0], "key": "chat.visualizeSpeculativeDecoding"}
+    shown = status.render(
+        answer(
+            pairs=[{**PAIR, "main": name, "draft": name}],
+            last_writes=[{**WRITE, "changes": [key], "path": f"/x/{name}{name}.json"}],
+        ),
+        columns,
+        colour=False,
+    )
+    lines = shown.splitlines()
+    assert all(len(line) <= max(columns, 7 + 20 + 2) for line in lines)
+    pair = [line for line in lines if line.startswith(" ") and "josiefied" in line]
+    assert len(pair) >= 2
+    if columns >= 40:
+        assert "visualizeSpeculativeDecoding" in shown
 
 
 def test_paths_under_the_home_directory_are_written_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ada")
-    elsewhere = {**WRITE, "path": "/home/ada/dotfiles/settings.json"}
-    shown = status.render(answer(last_writes=[elsewhere]), 80, colour=False)
-    assert "up 2 h · ~/.lmstudio" in shown
-    assert "~/dotfiles/settings.json" in shown
-    elsewhere = answer(home="/backup/home/ada/.lmstudio")
-    assert "/backup/home/ada/.lmstudio" in status.render(elsewhere, 80, colour=False)
+    fault = condition("SettingsApplied", "false", "ReadOnly", "/home/ada/x.json is read-only", "x")
+    elsewhere = {**fault, "message": "/backup/home/ada/x.json is read-only"}
+    shown = status.render(answer(conditions=[fault, elsewhere]), 80, colour=False)
+    assert "SettingsApplied: ~/x.json is read-only" in shown
+    assert "SettingsApplied: /backup/home/ada/x.json is read-only" in shown
 
 
 @pytest.mark.parametrize("columns", [30, 40, 59, 60, 80, 120, 200])
@@ -244,6 +311,9 @@ def test_watch_draws_over_itself_until_it_is_interrupted(sandbox: Sandbox) -> No
     sandbox.running()
     shown, code = on_a_terminal(sandbox, "--watch", seconds=2.5)
     assert shown.count("\x1b[H") >= 2
+    assert shown.startswith(status.ENTER)
+    assert shown.endswith(status.LEAVE)
+    assert "looked at " in shown
     assert "\x1b[2J" not in shown  # clearing first is what flickers
     assert code in (0, 1)
     assert "Traceback" not in shown

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from specd import config, places
-from specd.cli.paint import paint, safe, wants_colour
+from specd.cli.paint import dumps, paint, safe, wants_colour
 from specd.cli.parser import Parser
 from specd.files.swap import SwapError, update
 
@@ -98,7 +98,7 @@ def _show(path: Path, *, as_json: bool) -> int:
             "origins": dict(loaded.origins),
             "overruled": list(loaded.overruled),
         }
-        print(json.dumps(shown, indent=2, ensure_ascii=False))
+        print(dumps(shown))
         return DONE
     colour = wants_colour()
     there = "" if loaded.exists else " (not there: every default counts)"
@@ -147,7 +147,7 @@ def _validate(path: Path, *, as_json: bool) -> int:
             {"file": str(error.path), "line": each.line, "key": each.key, "message": each.message}
             for each in error.problems
         ]
-        print(json.dumps({"valid": False, "problems": problems}, indent=2, ensure_ascii=False))
+        print(dumps({"valid": False, "problems": problems}))
         return INVALID
     if as_json:
         print(json.dumps({"valid": True, "problems": []}, indent=2))

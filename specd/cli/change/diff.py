@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
 from specd.cli import world
-from specd.cli.paint import wants_colour
+from specd.cli.paint import Ink, dumps, paint, safe, wants_colour
 from specd.cli.parser import Parser
 from specd.reconcile.apply import show
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.plan import Plan, unified_diff
+
+_INKS: dict[str, Ink] = {"+": "green", "-": "red", "@": "blue"}
 
 
 def parser() -> Parser:
@@ -45,21 +46,24 @@ def run(args: argparse.Namespace) -> int:
 def print_plan(made: Plan, pairs: tuple[WantedPair, ...], *, as_json: bool) -> None:
     """The plan for people or programs; what stands in the way goes to standard error."""
     if as_json:
-        print(json.dumps(_as_json(made), indent=2, ensure_ascii=False))
+        print(dumps(_as_json(made)))
         return
     for edit in made.edits:
-        print(unified_diff(edit, colour=wants_colour()), end="")
+        for line in unified_diff(edit).splitlines():
+            ink = _INKS.get(line[:1])
+            text = safe(line.replace("\t", "    "))
+            print(paint(text, ink, colour=wants_colour()) if ink else text)
     for blocked in made.blocked:
-        print(f"specd: {blocked.why}", file=sys.stderr)
+        print(f"specd: {safe(blocked.why)}", file=sys.stderr)
     if made.held:
         held = ", ".join(change.key for _, change in made.held)
         print(
-            f"specd: left alone since you restored it: {held}; `specd apply` sets it again",
+            safe(f"specd: left alone since you restored it: {held}; `specd apply` sets it again"),
             file=sys.stderr,
         )
     for pair in pairs:
         if pair.state in ("missing", "refused", "waiting"):
-            print(f"specd: {pair.name}: {pair.why}", file=sys.stderr)
+            print(safe(f"specd: {pair.name}: {pair.why}"), file=sys.stderr)
 
 
 def _as_json(made: Plan) -> dict[str, object]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
 from specd import places
 from specd.cli import ask, orders
-from specd.cli.paint import safe, short, width, wrap
+from specd.cli.paint import dumps, safe, short, width, wrap
 from specd.cli.parser import Parser
 from specd.files.swap import SwapError
 from specd.reconcile.apply import describe, show
@@ -65,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"specd: {problem}", file=sys.stderr)
         return problem.exit_code
     if args.json:
-        print(json.dumps(answer, indent=2, ensure_ascii=False))
+        print(dumps(answer))
         return 0
     for undone in answer["restored"]:
         print(safe(undone["message"]))
@@ -89,7 +88,7 @@ def _directly(number: int | None) -> dict[str, list[dict[str, object]]]:
 def _list(journal: Journal, *, as_json: bool) -> int:
     entries = journal.entries()
     if as_json:
-        print(json.dumps([_as_json(each) for each in entries], indent=2, ensure_ascii=False))
+        print(dumps([_as_json(each) for each in entries]))
         return 0
     if not entries:
         print("specd has written nothing yet")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 
 from specd.cli.look.checks import Finding, Grade, examine
-from specd.cli.paint import Ink, paint, wants_colour, width, wrap
+from specd.cli.paint import Ink, dumps, paint, wants_colour, width, wrap
 from specd.cli.parser import Parser
 
 _MARKS: dict[Grade, tuple[str, Ink]] = {
@@ -36,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     """Examine and report."""
     found = examine()
     if args.json:
-        print(json.dumps([asdict(each) for each in found], indent=2, ensure_ascii=False))
+        print(dumps([asdict(each) for each in found]))
     else:
         for each in found:
             print(_shown(each, width(), colour=wants_colour()))

@@ -1,4 +1,4 @@
-"""``specd status``: how things stand, on one screen.
+"""``specd status``: the verdict in one sentence, then pairs, then what needs attention.
 
 Imports nothing heavy: this command is typed often, and measured against an empty interpreter.
 """
@@ -6,26 +6,30 @@ Imports nothing heavy: this command is typed often, and measured against an empt
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import signal
 import sys
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 from specd.cli import ask
-from specd.cli.paint import Ink, paint, short, wants_colour, width, wrap
+from specd.cli.paint import Ink, dumps, height, paint, plural, short, wants_colour, width, wrap
 from specd.cli.parser import Parser
 
 HEALTHY, DEGRADED = 0, 1
 
-NARROW = 70
-"""Columns below which what is said of a condition stands below its name."""
+WRITES = 3
 
 LONGEST_VALUE = 60
 """Characters shown of a value that was written; the path of a model in two folders fits."""
 
-# ECMA-48: drawing over the old screen line by line does not flicker, as clearing it first would.
-TO_TOP, NEWLINE, ERASED, REST_ERASED = "\x1b[H", "\n", "\x1b[K\n", "\x1b[K\n\x1b[J"
+# ECMA-48 and xterm: the alternate screen, without cursor, long lines clipped instead of wrapped.
+ENTER, LEAVE = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
+# Drawing over the old screen line by line does not flicker, as clearing it first would.
+TO_TOP, NEWLINE, ERASED, REST_ERASED = "\x1b[H", "\n", "\x1b[K\n", "\x1b[K\x1b[J"
 
 _MARKS: dict[str, tuple[str, Ink]] = {
     "true": ("✓", "green"),
@@ -38,17 +42,23 @@ def parser() -> Parser:
     """The arguments of ``specd status``."""
     made = Parser(
         prog="specd status",
-        description="Show how things stand: conditions, pairs, last writes, next benchmark.",
-        examples=("specd status", "specd status --watch", "specd status --json | jq .state"),
+        description="Say in one sentence whether LM Studio drafts and how much faster it is, then "
+        "show the pairs, what needs attention, and what specd wrote last.",
+        examples=(
+            "specd status",
+            "specd status --watch",
+            "specd status --json | jq .state",
+        ),
         exit_codes={
             0: "healthy",
-            1: "a condition is false",
+            1: "you do not have what specd.toml asks for",
             3: "specd is not running",
             4: "it hangs",
             5: "it is of another version",
             6: "its socket is another user's",
         },
     )
+    made.add_argument("--all", action="store_true", help="also show every condition")
     made.add_argument("--json", action="store_true", help="print the daemon's answer as JSON")
     made.add_argument(
         "--watch",
@@ -60,103 +70,196 @@ def parser() -> Parser:
 
 def run(args: argparse.Namespace) -> int:
     """Ask the daemon and print its answer."""
+    live = args.watch and sys.stdout.isatty() and not args.json
     if not args.watch:
-        code, shown = _look(as_json=args.json, indent=2)
-        # What went wrong is no answer: it must not reach a program that reads standard output.
+        code, shown = _look(args, indent=2)
+        # An error is no answer: it must not reach a program that reads standard output.
         print(shown, file=sys.stdout if args.json or code in (HEALTHY, DEGRADED) else sys.stderr)
         return code
     code = HEALTHY
-    try:
+    with contextlib.suppress(KeyboardInterrupt), _screen() if live else contextlib.nullcontext():
         while True:
-            code, shown = _look(as_json=args.json, indent=None)
-            live = sys.stdout.isatty() and not args.json
-            print(f"{TO_TOP}{shown.replace(NEWLINE, ERASED)}{REST_ERASED}" if live else shown)
-            sys.stdout.flush()
+            code, shown = _look(args, indent=None)
+            print(_clipped(shown) if live else shown, end="" if live else "\n", flush=True)
             time.sleep(1)
-    except KeyboardInterrupt:
-        return code
+    return code
 
 
-def _look(*, as_json: bool, indent: int | None) -> tuple[int, str]:
+@contextlib.contextmanager
+def _screen() -> Iterator[None]:
+    """The alternate screen, left as it was found however the command ends."""
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
+    sys.stdout.write(ENTER)
+    try:
+        yield
+    finally:
+        sys.stdout.write(LEAVE)
+        sys.stdout.flush()
+
+
+def _clipped(shown: str) -> str:
+    """A screenful, over the old one, with the time of the look in its last line."""
+    rows = height()
+    lines = shown.split(NEWLINE)[: rows - 1]
+    lines += [""] * (rows - 1 - len(lines))
+    looked = f"looked at {datetime.now().astimezone():%H:%M:%S}; Ctrl-C ends"
+    lines.append(paint(looked, "grey", colour=wants_colour()))
+    return f"{TO_TOP}{ERASED.join(lines)}{REST_ERASED}"
+
+
+def _look(args: argparse.Namespace, *, indent: int | None) -> tuple[int, str]:
     """The exit code, and what to print."""
     try:
         answer = ask.ask("GET", "/v1/status")
     except ask.CannotAsk as problem:
-        told = json.dumps({"state": "stopped", "error": str(problem)}, indent=indent)
-        return problem.exit_code, told if as_json else f"specd: {problem}"
+        told = dumps({"state": "stopped", "error": str(problem)}, indent)
+        return problem.exit_code, told if args.json else f"specd: {wrap(str(problem), width(), '')}"
     code = HEALTHY if answer["state"] == "healthy" else DEGRADED
-    if as_json:
-        return code, json.dumps(answer, indent=indent, ensure_ascii=False)
-    return code, render(answer, width(), colour=wants_colour())
+    if args.json:
+        return code, dumps(answer, indent)
+    # One row is the shell's prompt, or the watch's last line.
+    rows = height() - 1 if sys.stdout.isatty() and not args.all else None
+    return code, render(answer, width(), rows, colour=wants_colour(), everything=args.all)
 
 
-def render(status: dict[str, Any], columns: int, *, colour: bool) -> str:
-    """The screen: at most ``columns`` wide where words allow it."""
-    lines = [_headline(status, columns, colour=colour), ""]
-    lines += [_condition(each, columns, colour=colour) for each in status["conditions"]]
-    if status["pairs"]:
-        lines += ["", paint("Pairs", "bold", colour=colour)]
-        lines += [_pair(each, columns, colour=colour) for each in status["pairs"]]
-    lines += ["", paint("Last writes", "bold", colour=colour), *_writes(status, columns)]
-    lines += ["", *_tail(status, columns)]
+def render(
+    status: dict[str, Any],
+    columns: int,
+    rows: int | None = None,
+    *,
+    colour: bool,
+    everything: bool = False,
+) -> str:
+    """The screen, with less detail where it would take more than ``rows`` lines."""
+    ink: Ink = "green" if status["state"] == "healthy" else "red"
+    lines: list[str] = []
+    for detail in (2, 1, 0):
+        blocks = [
+            [paint(wrap(verdict(status), columns, ""), ink, colour=colour)],
+            *_pairs(status, columns, detail, colour=colour),
+            _attention(status, columns, detail, colour=colour),
+            *([_conditions(status, columns, colour=colour)] if everything else []),
+            _writes(status, columns, detail, colour=colour),
+            _tail(status, columns, colour=colour),
+        ]
+        text = "\n\n".join("\n".join(block) for block in blocks if block)
+        lines = text.split("\n")
+        if rows is None or len(lines) <= rows:
+            break
     return "\n".join(lines)
 
 
-def _headline(status: dict[str, Any], columns: int, *, colour: bool) -> str:
-    ink: Ink = "green" if status["state"] == "healthy" else "red"
-    parts = [
-        f"specd {status['version']}: {status['state']}",
-        "paused" * status.get("paused", False),
+# -- the verdict ----------------------------------------------------------------------------------
+
+
+def verdict(status: dict[str, Any]) -> str:
+    """How things stand, in one sentence."""
+    wrong = len(_faults(status))
+    but = f", but {plural(wrong, 'thing')} {'needs' if wrong == 1 else 'need'} attention"
+    end = f"{but if wrong else _kept(status)}."
+    if status["paused"]:
+        return f"specd is paused and writes nothing until `specd resume`{but if wrong else ''}."
+    if status["home"] is None:
+        return f"specd waits for LM Studio's home{but if wrong else ''}."
+    pairs = status["pairs"]
+    if not pairs:
+        return f"specd keeps LM Studio's settings; no pair is configured{end}"
+    on = [each for each in pairs if each["state"] == "wanted" and each["draft"]]
+    if len(pairs) == 1:
+        return f"{_of_one(pairs[0])}{end}"
+    if not on:
+        return f"None of {len(pairs)} models has a draft now{end}"
+    speeds = sorted(each["speedup"] for each in on if each["speedup"])
+    span = f"{speeds[0]:.1f}× to {speeds[-1]:.1f}× as fast" if speeds else "not measured yet"
+    of = f"{len(on)} of {plural(len(pairs), 'model')}"
+    return f"LM Studio {_drafts(on)} for {of}: {span}{end}"
+
+
+def _of_one(pair: dict[str, Any]) -> str:
+    main, draft = pair["main"], pair["draft"]
+    if pair["state"] == "waiting":
+        return f"specd is finding a draft for {main}"
+    if pair["state"] == "withdrawn":
+        return f"LM Studio runs {main} without a draft: none was faster"
+    if pair["state"] != "wanted" or not draft:
+        return f"LM Studio does not draft for {main}"
+    gain = "not measured yet"
+    if pair["speedup"]:
+        gain = f"{pair['speedup']:.1f}× {'faster' if pair['speedup'] > 1 else 'as fast'}"
+    return f"LM Studio {_drafts([pair])} for {main} with {draft}: {gain}"
+
+
+def _drafts(pairs: list[dict[str, Any]]) -> str:
+    """Whether drafting was seen, or is only configured."""
+    seen = all(pair["observed"] and pair["observed"]["drafted"] for pair in pairs)
+    return "drafts" if seen else "is set to draft"
+
+
+def _kept(status: dict[str, Any]) -> str:
+    week = status["restores"]["week"]
+    return f", kept {plural(week, 'time')} this week" if week else ""
+
+
+def _faults(status: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the user asked for and does not have; a dangerous cache first."""
+    wrong = [c for c in status["conditions"] if c["status"] == "false" and c["severity"] == "state"]
+    wrong.sort(key=lambda condition: condition["type"] != "CacheAgrees")
+    return wrong + [
+        {"type": "specd", "message": each, "remedy": "`specd logs` shows more"}
+        for each in status["faults"]
     ]
-    parts += [f"up {_span(status['uptime_s'])}", short(status["home"] or "no LM Studio home")]
-    line = wrap(" · ".join(filter(None, parts)), columns, "  ")
-    line = line.replace(status["state"], paint(status["state"], ink, colour=colour), 1)
-    return line.replace(" · paused", f" · {paint('paused', 'yellow', colour=colour)}", 1)
 
 
-def _condition(condition: dict[str, Any], columns: int, *, colour: bool) -> str:
-    mark, ink = _MARKS[condition["status"]]
-    narrow = columns < NARROW
-    indent = " " * (4 if narrow else 24)
-    name = f"{condition['type']}\n{indent}" if narrow else f"{condition['type']:<20}  "
-    lead = f"{paint(mark, ink, colour=colour)} {name}"
-    if condition["status"] != "false":
-        return f"{lead}{wrap(short(condition['message']), columns, indent)}"
-    step = wrap(f"→ {short(condition['remedy'])}", columns, f"{indent}  ")
-    return (
-        f"{lead}{wrap(short(condition['message']), columns, indent)}\n"
-        f"{indent}{paint(step, 'bold', colour=colour)}"
-    )
+# -- the blocks -----------------------------------------------------------------------------------
 
 
-def _pair(pair: dict[str, Any], columns: int, *, colour: bool) -> str:
-    draft = pair["draft"] or "(no draft)"
-    length = "LM Studio's default length"
+def _pairs(status: dict[str, Any], columns: int, detail: int, *, colour: bool) -> list[list[str]]:
+    pairs = status["pairs"]
+    shown = pairs if detail >= 2 else pairs[: 4 if detail else 2]
+    blocks = [line for each in shown for line in _pair(each, columns, detail, colour=colour)]
+    if len(shown) < len(pairs):
+        blocks.append(f"  and {len(pairs) - len(shown)} more; `specd status --all` shows them")
+    return [blocks]
+
+
+def _pair(pair: dict[str, Any], columns: int, detail: int, *, colour: bool) -> list[str]:
+    """One pair, and below it a line for each thing that is known of it."""
+    name = wrap(f"{pair['main']} ← {pair['draft'] or '(no draft)'}", columns, " " * 4)
+    lines = [f"  {paint(name, 'bold', colour=colour)}"]
+    facts = [pair["verdict"] or "no verdict yet"]
     if pair["draft_tokens"] is not None:
-        length = f"{pair['draft_tokens']} draft tokens"
+        facts.append(plural(pair["draft_tokens"], "draft token"))
     gain = pair.get("gain") or "not measured"
+    if pair["speedup"] and pair["interval"]:
+        low, high = pair["interval"]
+        gain = f"measured {pair['speedup']:.2f}× [{low:.2f}, {high:.2f}]"
     if pair.get("measured_at"):
-        gain += f", {_ago(pair['measured_at'])}"
+        gain += f", {ago(pair['measured_at'])}"
     if pair.get("stale"):
         gain += f", stale: {', '.join(pair['stale'])}"
-    name = paint(wrap(f"{pair['main']} ← {draft}", columns, " " * 4), "bold", colour=colour)
-    facts = f"{pair['verdict'] or 'no verdict yet'} · {length} · {gain}"
-    lines = f"  {name}\n    {wrap(facts, columns, ' ' * 4)}"
+    told = [" · ".join([*facts, gain])]
     if pair.get("state") != "wanted" and pair.get("why"):
-        lines += f"\n    {wrap(pair['why'], columns, ' ' * 4)}"
+        told.append(pair["why"])
     observed = pair.get("observed")
-    if observed and observed["drafted"]:
+    if detail >= 2 and observed and observed["drafted"]:
         share = observed["accepted"] / observed["drafted"]
-        lines += f"\n    seen in use: {share:.0%} of {observed['drafted']} draft tokens accepted"
-    if pair.get("in_use"):
-        lines += f"\n    {wrap(in_use(pair['in_use']), columns, ' ' * 4)}"
-    return lines
+        told.append(f"seen in use: {share:.0%} of {observed['drafted']:,} draft tokens accepted")
+    if detail >= 2 and pair.get("in_use"):
+        told.append(in_use(pair["in_use"]))
+    if not detail:
+        told = told[:1]
+    return [*lines, *(f"    {wrap(each, columns, ' ' * 4)}" for each in told)]
 
 
 def in_use(used: dict[str, Any]) -> str:
     """What the user's own answers show of a pair, in words."""
     sides = [
-        f"{used[speed]:.1f} tokens/s {which} over {used[count]} answer{'s'[: used[count] != 1]}"
+        f"{used[speed]:.1f} tokens/s {which} over {plural(used[count], 'answer')}"
         for count, speed, which in (
             ("answers", "tps", "with the draft"),
             ("baseline_answers", "baseline_tps", "without"),
@@ -170,25 +273,66 @@ def in_use(used: dict[str, Any]) -> str:
     return f"your own chats: {', '.join(sides)}{ratio}{caution}"
 
 
-def _writes(status: dict[str, Any], columns: int) -> list[str]:
-    writes = status["last_writes"]
-    if not writes:
-        return [f"  {wrap('nothing that specd wrote stands in the files now', columns, '  ')}"]
+def _attention(status: dict[str, Any], columns: int, detail: int, *, colour: bool) -> list[str]:
+    """Faults with a cross and their remedy, then advice, dim."""
     lines: list[str] = []
-    for write in writes:
-        # The headline says where LM Studio's home is.
-        path = write["path"].removeprefix(f"{status['home']}/")
-        what = f"{_ago(write['time'])}: {short(path)}"
-        lines.append(f"{write['id']:>5}  {wrap(what, columns, ' ' * 7)}")
-        lines += [
-            f"{' ' * 7}{wrap(_changed(change), columns, ' ' * 9)}" for change in write["changes"]
-        ]
-    lines.append(f"  {wrap('`specd restore NUMBER` undoes one', columns, '  ')}")
+    for each in _faults(status):
+        cross = paint("✗", "red", colour=colour)
+        lines.append(f"{cross} {wrap(short(_sentence(each)), columns, '  ')}")
+        step = wrap(f"→ {short(each['remedy'])}", columns, " " * 4)
+        lines.append(f"  {paint(step, 'bold', colour=colour)}")
+    advice = [c for c in status["conditions"] if c["severity"] == "advice"]
+    for each in advice if detail >= 2 else []:
+        text = wrap(f"{short(_sentence(each))}: {short(each['remedy'])}", columns, "  ")
+        lines.append(paint(f"· {text}", "grey", colour=colour))
+    if advice and detail < 2:
+        more = wrap(
+            f"{plural(len(advice), 'piece')} of advice: `specd status --all`", columns, "  "
+        )
+        lines.append(paint(f"· {more}", "grey", colour=colour))
     return lines
 
 
+def _sentence(condition: dict[str, Any]) -> str:
+    return f"{condition['type']}: {condition['message']}"
+
+
+def _conditions(status: dict[str, Any], columns: int, *, colour: bool) -> list[str]:
+    lines = [paint("Conditions", "bold", colour=colour)]
+    for each in status["conditions"]:
+        mark, ink = _MARKS[each["status"]]
+        if each["severity"] == "advice":
+            mark, ink = _MARKS["unknown"]
+        text = wrap(short(_sentence(each)), columns, "    ")
+        lines.append(f"  {paint(mark, ink, colour=colour)} {text}")
+    return lines
+
+
+def _writes(status: dict[str, Any], columns: int, detail: int, *, colour: bool) -> list[str]:
+    if not status["last_writes"]:
+        return [wrap("No value that specd wrote stands in the files now.", columns, "")]
+    lines = [paint("Last writes", "bold", colour=colour)]
+    for what, written in _folded(status["last_writes"])[: WRITES if detail >= 1 else 1]:
+        times = f" ({len(written)} times)" if len(written) > 1 else ""
+        text = f"{ago(written[0]['time'])}, {what}{times}"
+        lines.append(f"{written[0]['id']:>5}  {wrap(text, columns, ' ' * 7)}")
+    return lines
+
+
+def _folded(writes: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """The writes, newest first; those of the same values to the same file are one."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for write in writes:
+        file = write["path"].rpartition("/")[2]
+        changes = ", ".join(_changed(change) for change in write["changes"])
+        found.setdefault(f"{file}: {changes}", []).append(write)
+    return list(found.items())
+
+
 def _changed(change: dict[str, Any]) -> str:
-    return f"{change['key']}: {_value(change['old'])} → {_value(change['new'])}"
+    """One value; the last part of its key is enough to know it by."""
+    key = change["key"].rpartition(".")[2]
+    return f"{key} {_value(change['old'])} → {_value(change['new'])}"
 
 
 def _value(value: object) -> str:
@@ -198,26 +342,27 @@ def _value(value: object) -> str:
     return told if len(told) <= LONGEST_VALUE else f"{told[: LONGEST_VALUE - 1]}…"
 
 
-def _tail(status: dict[str, Any], columns: int) -> list[str]:
+def _tail(status: dict[str, Any], columns: int, *, colour: bool) -> list[str]:
     lines: list[str] = []
     if status.get("held"):
-        held = f"left alone since you restored it: {', '.join(status['held'])}"
-        lines.append(f"Held            {wrap(held, columns, ' ' * 16)}")
-    lines += [
-        f"Fault           {wrap(fault, columns, ' ' * 16)}" for fault in status.get("faults", ())
-    ]
-    upcoming = status.get("benchmark") or _when(status["next_benchmark"])
-    lines.append(f"Next benchmark  {wrap(upcoming, columns, ' ' * 16)}")
-    return lines
+        held = ", ".join(key.rpartition(".")[2] for key in status["held"])
+        text = f"left alone since you restored it: {held} (`specd apply` sets it again)"
+        lines.append(wrap(text, columns, "  "))
+    when = status.get("benchmark") or _when(status["next_benchmark"])
+    about = f"next benchmark: {when}"
+    me = f"specd {status['version']}, up {_span(status['uptime_s'])}"
+    lines.append(wrap(f"{me} · {about} · more: `specd status --all`", columns, "  "))
+    return [paint(line, "grey", colour=colour) for line in lines]
 
 
 def _when(time_of: str | None) -> str:
     if time_of is None:
-        return "none scheduled"
-    return datetime.fromisoformat(time_of).astimezone().strftime("%a %d %b %H:%M")
+        return "none"
+    return datetime.fromisoformat(time_of).astimezone().strftime("%a %H:%M")
 
 
-def _ago(time_of: str) -> str:
+def ago(time_of: str) -> str:
+    """How long ago an RFC 3339 time was, for a person."""
     passed = datetime.now().astimezone() - datetime.fromisoformat(time_of)
     return f"{_span(max(0.0, passed.total_seconds()))} ago"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from specd.bench.outcome import outcome
 from specd.bench.result import DEFAULT_LENGTH, BenchResult, Best, Confirmation
 from specd.cli import alive, world
 from specd.cli.models import bench_seed, charts, check, compare
-from specd.cli.paint import safe, width, wrap
+from specd.cli.paint import dumps, safe, width, wrap
 from specd.cli.parser import Parser
 from specd.config import SpecdConfig, mix
 from specd.lmstudio import home as homes
@@ -167,7 +166,7 @@ def _measure_and_print(
         alive.tell_to_look()  # what was measured may change what is to be configured
     if args.json and results:
         shown = results[0] if len(results) == 1 else results
-        print(json.dumps(shown, indent=2, ensure_ascii=False))
+        print(dumps(shown))
     elif results:
         print("\n\n".join(render(each, width()) for each in results))
     return MEASURED if results and not troubles and not plan.problems else NOT_MEASURED

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from specd.cli import world
 from specd.cli.models import pairs
-from specd.cli.paint import paint, safe, short, wants_colour, width, wrap
+from specd.cli.paint import dumps, paint, safe, short, wants_colour, width, wrap
 from specd.cli.parser import Parser
 from specd.lmstudio import draft_cache
 from specd.lmstudio.model import Model
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         return BAD_INPUT
     if args.json:
         told = {**asdict(look), "path": str(look.path), "agrees": not look.disagreements}
-        print(json.dumps(told, indent=2, ensure_ascii=False))
+        print(dumps(told))
     else:
         print(render(look, width(), colour=wants_colour()))
     return DISAGREES if look.disagreements else AGREES
@@ -163,7 +163,7 @@ def _refresh(seen: world.Seen, look: _Look, *, force: bool, as_json: bool) -> in
     )
     if as_json:
         told = {"moved": True, "to": str(moved.to), "journal": moved.journal_id, "message": said}
-        print(json.dumps(told, indent=2, ensure_ascii=False))
+        print(dumps(told))
     else:
         print(wrap(said, width(), "  "))
     return AGREES

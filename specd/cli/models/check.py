@@ -7,7 +7,6 @@ oneself is imported only then.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ from urllib.parse import urlencode
 
 from specd import places
 from specd.cli import ask
-from specd.cli.paint import Ink, paint, wants_colour, width, wrap
+from specd.cli.paint import Ink, dumps, paint, wants_colour, width, wrap
 from specd.cli.parser import Parser
 from specd.tokenizer.report import from_json, to_json
 from specd.tokenizer.verdict import EngineOpinion, Verdict, with_cache
@@ -70,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     if verdict is None:
         return BAD_INPUT
     if args.json:
-        print(json.dumps(to_json(verdict), indent=2, ensure_ascii=False))
+        print(dumps(to_json(verdict)))
     else:
         print(render(verdict, width(), colour=wants_colour()))
     if verdict.kind == "unknown":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import Any
 
@@ -11,7 +10,7 @@ from specd.bench.history import Run
 from specd.bench.staleness import REASONS
 from specd.cli import world
 from specd.cli.models import history
-from specd.cli.paint import safe
+from specd.cli.paint import dumps, safe
 from specd.cli.parser import Parser
 
 CIRCUMSTANCES = (*REASONS, "specd", "machine", "on_battery", "thermal")
@@ -45,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"specd: there is no run {missing}; `specd history` lists them", file=sys.stderr)
         return 2
     told = compare(one, other)
-    print(json.dumps(told, indent=2, ensure_ascii=False) if args.json else render(one, other, told))
+    print(dumps(told) if args.json else render(one, other, told))
     return 0
 
 

@@ -15,7 +15,7 @@ from specd.bench.history import Run
 from specd.bench.result import BenchResult
 from specd.cli import world
 from specd.cli.models import charts
-from specd.cli.paint import paint, safe, wants_colour, width
+from specd.cli.paint import dumps, paint, safe, wants_colour, width
 from specd.cli.parser import Parser
 
 SHOWN = 20
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
             return 2
         runs = (found,)
     if args.json:
-        print(json.dumps([to_json(each) for each in runs], indent=2, ensure_ascii=False))
+        print(dumps([to_json(each) for each in runs]))
     elif args.csv:
         write_csv(runs)
     elif args.run is not None:
@@ -86,10 +86,17 @@ def write_csv(runs: tuple[Run, ...]) -> None:
     for each in runs:
         best = each.result.best
         low, high = best.interval or (None, None)
-        writer.writerow(
-            {**each.context, **asdict(each.result), **asdict(best), "id": each.id}
-            | {"low": low, "high": high}
-        )
+        row = {**each.context, **asdict(each.result), **asdict(best), "id": each.id}
+        row |= {"low": low, "high": high}
+        writer.writerow({name: _cell(value) for name, value in row.items()})
+
+
+def _cell(value: object) -> object:
+    """The value as a spreadsheet may have it: a text is no formula and no second row."""
+    if not isinstance(value, str):
+        return value
+    text = safe(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def render(runs: tuple[Run, ...], columns: int, *, colour: bool) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,7 +16,7 @@ from specd.bench.expected import Expected, expected
 from specd.bench.use import Observed, Use, accepted_per_round, by_pair, in_use
 from specd.cli import world
 from specd.cli.look import status
-from specd.cli.paint import paint, safe, wants_colour, width, wrap
+from specd.cli.paint import dumps, paint, safe, wants_colour, width, wrap
 from specd.cli.parser import Parser
 from specd.lmstudio import conversations, names
 from specd.lmstudio.model import OWN_HEADS
@@ -78,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         for main, draft, drafted, _ in by_pair(sums.uses)
     }
     if args.json:
-        print(json.dumps(to_json(sums, promised), indent=2, ensure_ascii=False))
+        print(dumps(to_json(sums, promised)))
     else:
         print(render(sums, promised, width(), colour=wants_colour()))
     return code

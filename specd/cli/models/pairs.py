@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import Any
 
 from specd.cli import world
-from specd.cli.paint import Ink, paint, safe, wants_colour, width, wrap
+from specd.cli.paint import Ink, dumps, paint, safe, wants_colour, width, wrap
 from specd.cli.parser import Parser
 from specd.lmstudio.model import Model
 from specd.reconcile.stores import COMPARING
@@ -57,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"specd: {problem}", file=sys.stderr)
         return BAD_INPUT
     if args.json:
-        print(json.dumps(as_json(found), indent=2, ensure_ascii=False))
+        print(dumps(as_json(found)))
     else:
         print(render(found, width(), everything=args.all, colour=wants_colour()))
     return 0

@@ -103,7 +103,8 @@ def _as_resolved(facts: Facts) -> Finding:
     adopted = [pair for pair in facts.pairs if pair.state == "adopted"]
     if adopted:
         return true("Kept", each(adopted))
-    return true("Applied", f"{len(facts.pairs)} of {len(facts.pairs)} pairs stand as wanted")
+    pairs = "the pair stands" if len(facts.pairs) == 1 else f"all {len(facts.pairs)} pairs stand"
+    return true("Applied", f"{pairs} as wanted")
 
 
 PAIRS_CONFIGURED = Definition(

@@ -1,0 +1,60 @@
+"""What specd did for the user: values that another program changed and specd put back (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from specd.files.pointer import Absent, Json, Pointer
+from specd.reconcile.entry import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """One write that put a value back. ``found`` is what stood there instead."""
+
+    time: datetime
+    path: Path
+    key: str
+    value: Json | Absent
+    found: Json | Absent
+
+
+@dataclass(frozen=True, slots=True)
+class Restores:
+    """How many writes put something back since midnight and in the last seven days; the latest."""
+
+    today: int
+    week: int
+    last: PutBack | None
+
+
+def put_back(entries: Iterable[Entry]) -> tuple[PutBack, ...]:
+    """The writes, oldest first, that set a value which specd had set there before."""
+    last: dict[tuple[Path, Pointer], Json | Absent] = {}
+    found: list[PutBack] = []
+    for entry in entries:
+        if entry.state not in ("written", "restored"):
+            continue
+        again = [c for c in entry.changes if last.get((entry.path, c.at), c) == c.new]
+        if again and entry.state == "written":
+            change = again[0]
+            time = datetime.fromisoformat(entry.time).astimezone()
+            found.append(PutBack(time, entry.path, change.key, change.new, change.told_old))
+        for change in entry.changes:
+            last[entry.path, change.at] = change.new
+    return tuple(found)
+
+
+def count(found: Iterable[PutBack], now: datetime) -> Restores:
+    """The figures as of ``now``, which has a zone."""
+    listed = sorted(found, key=lambda each: each.time)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    week = now - timedelta(days=7)
+    return Restores(
+        sum(each.time >= midnight for each in listed),
+        sum(each.time >= week for each in listed),
+        listed[-1] if listed else None,
+    )

@@ -1,0 +1,49 @@
+"""Restores: which writes put back what another program changed, and how many there were lately."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from specd.files.pointer import ABSENT
+from specd.reconcile.entry import Change, Entry
+from specd.reconcile.restores import count, put_back
+
+NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
+FILE = Path("/home/anna/.lmstudio/settings.json")
+
+
+def write(number: int, value: Any, *, ago: timedelta = timedelta(), **more: Any) -> Entry:
+    change = Change("speculativeDecoding", ("speculativeDecoding",), False, value, "wanted")
+    told: dict[str, Any] = {"path": FILE, "changes": (change,), "state": "written", **more}
+    time = (NOW - ago).isoformat()
+    return Entry(number, time, surface="settings", before_sha="", after_sha="", by="x", **told)
+
+
+def test_the_first_write_restores_nothing_and_the_same_again_does():
+    found = put_back([write(1, True), write(2, True), write(3, True)])
+    assert [(each.key, each.value, each.found) for each in found] == [
+        ("speculativeDecoding", True, False)
+    ] * 2
+
+
+def test_another_value_another_file_and_a_write_that_never_was_are_no_restores():
+    assert put_back([write(1, True), write(2, False), write(3, True)]) == ()
+    assert put_back([write(1, True), write(2, True, path=FILE.with_name("x.json"))]) == ()
+    assert put_back([write(1, True, state="abandoned"), write(2, True)]) == ()
+
+
+def test_an_absent_value_can_be_put_back_too():
+    assert len(put_back([write(1, ABSENT), write(2, ABSENT)])) == 1
+
+
+def test_they_are_counted_since_midnight_and_in_seven_days():
+    days = [timedelta(days=8), timedelta(days=6), timedelta(hours=13), timedelta(hours=1)]
+    entries = [write(0, True, ago=timedelta(days=9))]
+    entries += [write(n, True, ago=ago) for n, ago in enumerate(days, 1)]
+    found = count(put_back(entries), NOW)
+    assert (found.today, found.week) == (1, 3)
+    assert found.last is not None
+    assert found.last.time == NOW - timedelta(hours=1)
+    assert count((), NOW).last is None
