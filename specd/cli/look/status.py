@@ -21,6 +21,9 @@ from specd.cli.parser import Parser
 
 HEALTHY, DEGRADED = 0, 1
 
+ON = ("wanted", "adopted")
+"""States of a pair in which its draft stands in LM Studio's files."""
+
 WRITES = 3
 
 LONGEST_VALUE = 60
@@ -169,7 +172,7 @@ def verdict(status: dict[str, Any]) -> str:
     pairs = status["pairs"]
     if not pairs:
         return f"specd keeps LM Studio's settings; no pair is configured{end}"
-    on = [each for each in pairs if each["state"] == "wanted" and each["draft"]]
+    on = [each for each in pairs if each["state"] in ON and each["draft"]]
     if len(pairs) == 1:
         return f"{_of_one(pairs[0])}{end}"
     if not on:
@@ -186,7 +189,7 @@ def _of_one(pair: dict[str, Any]) -> str:
         return f"specd is finding a draft for {main}"
     if pair["state"] == "withdrawn":
         return f"LM Studio runs {main} without a draft: none was faster"
-    if pair["state"] != "wanted" or not draft:
+    if pair["state"] not in ON or not draft:
         return f"LM Studio does not draft for {main}"
     gain = "not measured yet"
     if pair["speedup"]:
