@@ -15,7 +15,7 @@ FASTER_BOUND = 0.025
 def measure(_: Path, *, trials: int) -> Section:
     """Simulate benchmarks of a draft that gains nothing, with the rule that ends them."""
     rows: dict[str, tuple[float, ...]] = {}
-    for suite in ("seed", "standard"):
+    for suite in ("seed", "basic"):
         for name, machine in MACHINES.items():
             found = coverage(machine, 1.0, trials=trials, prompts=SUITES[suite])
             rows[f"{name}; suite {suite}"] = found.covered, found.called_faster, found.passes

@@ -6,11 +6,18 @@ Whichever engine answered: lengths are run, decided on and reported in the same 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from specd.bench import predict
 from specd.bench.confirm import Runs
 from specd.bench.engine import Timed
-from specd.bench.result import DEFAULT_LENGTH, Best, Confirmation, LengthResult
+from specd.bench.result import (
+    DEFAULT_LENGTH,
+    AtTemperature,
+    Best,
+    Confirmation,
+    LengthResult,
+)
 
 UNSURE = 0.1
 """How far a prediction may be off: a length this close below the fastest can still win."""
@@ -72,6 +79,19 @@ def confirmation(runs: Runs) -> Confirmation:
         over_default=runs.speedup(DEFAULT_LENGTH, tried) if usual else None,
         over_default_interval=runs.interval(DEFAULT_LENGTH, tried) if usual else None,
         outliers=runs.outliers(),
+    )
+
+
+def measured_at(found: AtTemperature, runs: Runs | None) -> AtTemperature:
+    """``found`` with what the runs at its temperature measured, if there were any."""
+    if runs is None:
+        return found
+    length = found.draft_tokens
+    return replace(
+        found,
+        measured_speedup=runs.speedup(0, length),
+        interval=runs.interval(0, length),
+        by_class={kind: each["measured_speedup"] for kind, each in by_class(runs, length).items()},
     )
 
 

@@ -25,6 +25,9 @@ ANSWERING = 1 / 8
 """The share of the time for the main's own answers: two passes of three ways, and what comes before
 them, then fit into the time, however slow the main is."""
 
+READING = 0.2
+"""The share of the main's own time that one answer to a long context may take."""
+
 Say = Callable[[float], None]
 """Progress callback: the share done, 0 to 1. It never falls and ends with 1."""
 
@@ -67,16 +70,19 @@ class Runs:
         """Its interval, at a level that holds although the runs ended when it was decided."""
         return statistics.interval(self.pairs(one, other), level=LEVEL_OF_A_LOOK)
 
-    def unequal(self) -> tuple[int, ...]:
-        """The prompt of every answer with a draft that differs from the one without."""
-        return tuple(
-            at
-            for length, of_length in self.answers.items()
-            if length
-            for at, answers in enumerate(of_length)
-            for answer in answers
-            if answer.said != self.answers[0][at][0].said
-        )
+    def unequal(self) -> tuple[tuple[int, Timed], ...]:
+        """Greedy answers with a draft that differ from the one without, each with its prompt."""
+        found: dict[tuple[int, object], Timed] = {}
+        for length, of_length in self.answers.items():
+            for at, answers in enumerate(of_length):
+                for answer in answers:
+                    if (
+                        length
+                        and self.prompts[at].temperature == 0
+                        and answer.said != self.answers[0][at][0].said
+                    ):
+                        found.setdefault((at, answer.said), answer)
+        return tuple((at, answer) for (at, _), answer in found.items())
 
     def outliers(self) -> tuple[Outlier, ...]:
         """Answers that took unlike the others of their prompt; they count all the same."""
@@ -94,22 +100,52 @@ def answer_alone(
     """The main's own answers within about ``seconds``, and the prompts as they were asked.
 
     A slow main answers all of them, but shorter; only one so slow that this would leave less than
-    ``QUICK_TOKENS`` of each is asked fewer, and at least one.
+    ``QUICK_TOKENS`` of each is asked fewer, and at least one. Long contexts come last, while each
+    takes no more than ``READING`` of the time.
     """
+    short = [each for each in prompts if not each.context]
     asked: list[Prompt] = []
     answers: list[Timed] = []
     begun = engine.clock()
-    for number, prompt in enumerate(prompts):
+    for number, prompt in enumerate(short):
         if answers:
             spent = engine.clock() - begun
             affordable = sum(each.tokens for each in answers) * (seconds - spent) / spent
-            prompt = _shortened(prompt, prompts[number:], affordable)  # noqa: PLW2901
+            prompt = _shortened(prompt, short[number:], affordable)  # noqa: PLW2901
             if prompt.max_tokens > affordable:
                 break
         asked.append(prompt)
         answers.append(engine.answer(asked[-1], 0))
         say(len(answers) / len(prompts))
+    if len(asked) == len(short):
+        _answer_long(engine, prompts, seconds, asked, answers)
+    say(1.0)
     return tuple(asked), tuple(answers)
+
+
+def _answer_long(
+    engine: Engine,
+    prompts: Sequence[Prompt],
+    seconds: float,
+    asked: list[Prompt],
+    answers: list[Timed],
+) -> None:
+    """Add the answers to prompts of long context, the shortest first, as long as they fit."""
+    # Of the shortest nothing is known but the pace of short answers, which is reading and writing.
+    pace = sum(each.seconds for each in answers) / sum(each.tokens for each in answers)
+    expected = 0.0
+    for prompt in (each for each in prompts if each.context):
+        if asked and asked[-1].context:
+            expected = answers[-1].seconds * prompt.context / asked[-1].context
+        else:
+            expected = pace * prompt.max_tokens
+        if prompt.context + prompt.max_tokens > engine.longest or expected > seconds * READING:
+            break
+        answer = engine.answer(prompt, 0)
+        if answer.seconds > seconds * READING:
+            break
+        asked.append(prompt)
+        answers.append(answer)
 
 
 def _shortened(prompt: Prompt, to_come: Sequence[Prompt], tokens: float) -> Prompt:
@@ -121,20 +157,30 @@ def _shortened(prompt: Prompt, to_come: Sequence[Prompt], tokens: float) -> Prom
     return replace(prompt, max_tokens=least + int(more[0] * share))
 
 
-def cut_down(prompts: Sequence[Prompt], asked: Sequence[Prompt]) -> str | None:
-    """What to say when there was no time for all prompts, or for their whole answers."""
-    if len(asked) < len(prompts):
-        return (
-            f"only {len(asked)} of {len(prompts)} prompts were asked: the main is too slow for "
+def cut_down(prompts: Sequence[Prompt], asked: Sequence[Prompt]) -> tuple[str, ...]:
+    """Notes on the prompts that were not asked, or not for their whole answers."""
+    notes: list[str] = []
+    kinds = {each.kind for each in asked}
+    short = [each for each in prompts if not each.context]
+    shorter = [each for each in asked if not each.context]
+    if len(shorter) < len(short):
+        notes.append(
+            f"only {len(shorter)} of {len(short)} prompts were asked: the main is too slow for "
             "all of them in the time given"
         )
-    share = sum(each.max_tokens for each in asked) / sum(each.max_tokens for each in prompts)
+    share = sum(a.max_tokens for a in shorter) / sum(p.max_tokens for p in short if p.kind in kinds)
     if share < 1:
-        return (
+        notes.append(
             f"answers were cut to {share:.0%} of their length: the main is too slow for whole ones "
             "in the time given"
         )
-    return None
+    left_out = [each.kind for each in prompts if each.context and each.kind not in kinds]
+    if left_out:
+        notes.append(
+            f"contexts of {', '.join(left_out)} tokens were left out: the model, its memory or the "
+            "time allow no more"
+        )
+    return tuple(notes)
 
 
 def confirm(

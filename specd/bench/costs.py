@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import msgspec
+
 
 @dataclass(frozen=True, slots=True)
 class Spread:
@@ -130,3 +132,11 @@ def to_json(costs: Costs) -> dict[str, Any]:
     for steps in found.values():
         steps["main"] = {str(count): each for count, each in steps["main"].items()}
     return found
+
+
+def from_json(told: Mapping[str, Any]) -> Costs | None:
+    """The costs that ``to_json`` wrote; None when there are none."""
+    try:
+        return msgspec.convert(told, Costs, strict=False)
+    except msgspec.ValidationError:
+        return None

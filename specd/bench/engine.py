@@ -13,7 +13,6 @@ from specd.bench.costs import Costs
 from specd.bench.predict import Answer
 from specd.bench.prompts import Prompt
 from specd.bench.result import EngineName
-from specd.bench.sampling import Sampled
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +32,16 @@ class Timed:
     first_token_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Study:
-    """What both models think of an answer, token by token."""
-
-    answer: Answer
-    sampled: Sampled
-
-
 class Engine(Protocol):
-    """A main model with one draft, ready to answer greedily."""
+    """A main model with one draft, ready to answer."""
 
     @property
     def name(self) -> EngineName:
         """How it is called in results."""
+
+    @property
+    def longest(self) -> int:
+        """How many tokens a prompt and its answer may have: what the model and the memory allow."""
 
     def answer(self, prompt: Prompt, draft_tokens: int) -> Timed:
         """A whole answer; ``draft_tokens`` 0 is without the draft."""
@@ -61,13 +56,13 @@ class Replayable(Engine, Protocol):
     def warm_up(self) -> None:
         """Have done what only the first answer would have to wait for."""
 
-    def study(self, prompt: Prompt, answer: Timed) -> Study:
-        """Which tokens of the main's answer the draft would have guessed."""
+    def study(self, prompt: Prompt, answer: Timed) -> Answer:
+        """Which tokens of the main's answer the draft would have guessed, or how likely."""
 
-    def near_ties(self, prompt: Prompt, answer: Timed) -> int:
-        """How many tokens the main itself would have chosen otherwise when it reads many at once.
+    def same_but_for_rounding(self, prompt: Prompt, alone: Timed, drafted: Timed) -> bool:
+        """Whether two greedy answers part where rounding decides between two tokens.
 
-        There two logits are so close that rounding decides, and an answer with a draft may differ.
+        A pass over several tokens sums in another order than one over a single token.
         """
 
     def costs(

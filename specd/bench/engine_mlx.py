@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import psutil
 from mlx_lm import load, stream_generate
 from mlx_lm.models.cache import make_prompt_cache, trim_prompt_cache
+from mlx_lm.sample_utils import make_sampler
 
 from specd.bench.costs import Costs, Spread, Steps, spread
-from specd.bench.engine import Study, Timed
+from specd.bench.engine import Timed
 from specd.bench.predict import Answer
 from specd.bench.prompts import Prompt
 from specd.bench.result import EngineName
-from specd.bench.sampling import Sampled
 
 REPEATS = 9
 """How often a step is measured, if there is time for it."""
@@ -31,20 +32,23 @@ REPEATS = 9
 CHAIN = 4
 """Guesses, or plain tokens, that are timed in one go."""
 
-LONG = (1024, 512, 256, 128)
+LONG = (8192, 2048, 1024, 512, 256, 128)
 LONG_S = 2.0
 """The long context is the longest of these whose prompt both models read in this time."""
 
 AT_ONCE = 32
 """Places whose logits are looked at in one go; more would only take memory."""
 
+READ_AT_ONCE = 512
+"""Tokens of a prompt that are read in one go."""
+
 KEPT_BYTES = 128 << 20
 """Of what a main thought while it answered, what is kept; of the rest it is asked again."""
 
 WARM = Prompt("warm-up", "Hi", 4)
 
-TEMPERATURE = 0.8
-"""LM Studio's default."""
+ROUNDING = 4
+"""Two logits this many units of their type's precision apart are a tie that rounding decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,16 @@ class MlxEngine:
         """How it is called in results."""
         return "mlx"
 
+    @property
+    def longest(self) -> int:
+        """Of the models' own limits and what half of the free memory holds of their caches."""
+        limits = [
+            int(getattr(getattr(model, "args", None), "max_position_embeddings", 0) or 1 << 20)
+            for model in (self.main, self.draft)
+        ]
+        per_token = sum(map(_cache_bytes, (self.main, self.draft)))
+        return min(*limits, int(psutil.virtual_memory().available / 2 / max(1.0, per_token)))
+
     def clock(self) -> float:
         """Wall time."""
         return time.perf_counter()
@@ -114,9 +128,11 @@ class MlxEngine:
         for draft_tokens in (0, 1):
             self.answer(WARM, draft_tokens)
 
-    def answer(self, prompt: Prompt, draft_tokens: int, **sampling: Any) -> Timed:
-        """Generate, greedily unless mlx-lm is told otherwise; 0 is without the draft."""
-        extra: dict[str, Any] = dict(sampling)
+    def answer(self, prompt: Prompt, draft_tokens: int) -> Timed:
+        """Generate; 0 is without the draft."""
+        extra: dict[str, Any] = {}
+        if prompt.temperature:
+            extra["sampler"] = make_sampler(temp=prompt.temperature)
         if draft_tokens:
             extra |= {"draft_model": self.draft, "num_draft_tokens": draft_tokens}
         ids = self.encode(prompt)
@@ -138,36 +154,44 @@ class MlxEngine:
         self._known.keep(prompt, tuple(said), thoughts)
         return Timed(tuple(said), len(said), seconds, from_draft, first_token_s=first)
 
-    def study(self, prompt: Prompt, answer: Timed) -> Study:
+    def study(self, prompt: Prompt, answer: Timed) -> Answer:
         """One pass of the draft over the answer, the right tokens shown whatever it would say.
 
-        What the main thought is known from its own answer; of any other answer it is asked.
+        At a temperature also the main is asked, once, what it thought of each place.
         """
         ids, said = self.encode(prompt), [int(token) for token in answer.said]
-        thoughts = self._known.thoughts.get((prompt, tuple(said)))
-        if thoughts is None:
-            thoughts = [row for rows in _shown(self.main, ids, said) for row in rows]
         agrees: list[bool] = []
-        sums = mx.zeros(2)
+        chances: list[float] = []
+        mains = _shown(self.main, ids, said) if prompt.temperature else None
         for logits in _shown(self.draft, ids, said):
             places = slice(len(agrees), len(agrees) + logits.shape[0])
             right = mx.argmax(logits, axis=-1) == mx.array(said[places])
-            sums = sums + _acceptance(mx.stack(thoughts[places]), logits)
-            mx.eval(right, sums)
             agrees.extend(bool(same) for same in right.tolist())  # type: ignore[union-attr]
-        matching, rejection = (float(each) / len(said) for each in sums.tolist())  # type: ignore[union-attr,arg-type]
-        return Study(
-            Answer(prompt.kind, len(ids), tuple(agrees), prompt.max_tokens),
-            Sampled(TEMPERATURE, len(said), sum(agrees) / len(said), matching, rejection),
-        )
+            if mains is not None:
+                accepted = _acceptance(next(mains), logits, prompt.temperature)
+                chances.extend(float(each) for each in accepted.tolist())
+        return Answer(prompt.kind, len(ids), tuple(agrees), prompt.max_tokens, tuple(chances))
 
-    def near_ties(self, prompt: Prompt, answer: Timed) -> int:
-        """One pass of the main over its own answer, many tokens at once."""
-        said = [int(token) for token in answer.said]
-        chosen: list[int] = []
-        for logits in _shown(self.main, self.encode(prompt), said):
-            chosen.extend(mx.argmax(logits, axis=-1).tolist())  # type: ignore[arg-type]
-        return sum(one != other for one, other in zip(chosen, said, strict=True))
+    def same_but_for_rounding(self, prompt: Prompt, alone: Timed, drafted: Timed) -> bool:
+        """Compare the main's two logits where the answers part, as it sees many tokens at once.
+
+        Where it saw one at a time, its thought is known: twice the difference of both is rounding
+        too.
+        """
+        one, other = ([int(token) for token in each.said] for each in (alone, drafted))
+        at = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
+        if at is None:
+            return False  # one of them ended early
+        *_, rows = _shown(self.main, self.encode(prompt), one[: at + 1])
+        logits = rows[-1]
+        values = [float(logits[token].item()) for token in (one[at], other[at])]
+        rounding = ROUNDING * float(mx.finfo(logits.dtype).eps) * max(1.0, *map(abs, values))
+        gap = values[0] - values[1]
+        thoughts = self._known.thoughts.get((prompt, tuple(one)))
+        if thoughts is not None:
+            alone_gap = float((thoughts[at][one[at]] - thoughts[at][other[at]]).item())
+            rounding = max(rounding, 2 * abs(gap - alone_gap))
+        return abs(gap) <= rounding
 
     def costs(
         self,
@@ -235,23 +259,32 @@ class MlxEngine:
 def _shown(model: Any, ids: Sequence[int], said: Sequence[int]) -> Iterator[Any]:
     """The logits at every place of an answer, ``AT_ONCE`` or fewer at a time: (places, tokens)."""
     cache = make_prompt_cache(model)
-    shown = [*ids, *said[:-1]]
-    for start in range(0, len(shown), AT_ONCE):
-        part = mx.array([shown[start : start + AT_ONCE]])
-        logits = model(part, cache=cache)[0, max(0, len(ids) - 1 - start) :]
+    for start in range(0, len(ids) - 1, READ_AT_ONCE):
+        model(mx.array([ids[start : min(start + READ_AT_ONCE, len(ids) - 1)]]), cache=cache)
         mx.eval([each.state for each in cache])
-        if logits.shape[0]:
-            yield logits
+    shown = [ids[-1], *said[:-1]]
+    for start in range(0, len(shown), AT_ONCE):
+        logits = model(mx.array([shown[start : start + AT_ONCE]]), cache=cache)[0]
+        mx.eval([each.state for each in cache])
+        yield logits
 
 
-def _acceptance(main: Any, draft: Any) -> Any:
-    """Σ p·q and Σ min(p, q) at the temperature, each summed over the places."""
+def _acceptance(main: Any, draft: Any, temperature: float) -> Any:
+    """Σ p·q at each place: how likely both models draw the same token."""
     width = min(main.shape[-1], draft.shape[-1])
     p, q = (
-        mx.softmax(each.astype(mx.float32) / TEMPERATURE, axis=-1)[..., :width]
+        mx.softmax(each.astype(mx.float32) / temperature, axis=-1)[..., :width]
         for each in (main, draft)
     )
-    return mx.stack([(p * q).sum(), mx.minimum(p, q).sum()])
+    return (p * q).sum(axis=-1)
+
+
+def _cache_bytes(model: Any) -> float:
+    """Bytes of one token in a model's cache, from a first step of it."""
+    cache = make_prompt_cache(model)
+    mx.eval(model(mx.array([[0]]), cache=cache))
+    parts = [part for each in cache for part in (each.keys, each.values) if part is not None]
+    return float(sum(part.nbytes / part.shape[2] for part in parts))
 
 
 def _prefill(model: Any, ids: Sequence[int], context: int) -> tuple[Any, Spread]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from specd.bench import best, predict, silence
 from specd.bench.confirm import ANSWERING, Runs, answer_alone, confirm, cut_down
 from specd.bench.engine import Timed
 from specd.bench.prompts import Prompt
-from specd.bench.result import BenchResult, EngineName, LengthResult
+from specd.bench.result import AtTemperature, BenchResult, Best, EngineName, LengthResult
 from specd.bench.silence import Circumstances
 from specd.bench.use import Probe
 from specd.lmstudio.server import Answer, DraftRefused, Server
@@ -35,12 +35,18 @@ LENGTHS: Final = (2, 4, 1, 3, 6, 8)
 SWEEP_SHARE: Final = 0.5
 """Of the time, what trying lengths may take."""
 
+GREEDY_SHARE: Final = 0.6
+"""Of the time for real runs, what greedy ones may take where the temperature is measured too."""
+
 WARM_TEXT: Final = "Count from one to ten."
 WARM_TOKENS: Final = 12
 ANSWER_S: Final = 600.0
 
 FREED_S: Final = 120
 """How long a model that was loaded only to be measured may stay in memory unused."""
+
+DEFAULT_CONTEXT: Final = 4096
+"""Tokens of context with which LM Studio loads a model unless it is told otherwise."""
 
 DEFAULT_LENGTH: Final = {"mlx": 2, "gguf": 16}
 """What LM Studio drafts with unless it is told otherwise."""
@@ -72,6 +78,8 @@ class Asked:
 
     ``weights`` are the classes' shares of what the user generates (``predict.lengths``). ``ttl`` is
     after how many unused seconds the server is to drop the main again; None leaves that to it.
+    ``longest`` is the context the main is loaded with, None where it is not known. With a
+    ``temperature`` above 0 the chosen length is measured there as well.
     """
 
     main: Named
@@ -80,6 +88,8 @@ class Asked:
     draft_tokens: int | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
     ttl: int | None = None
+    longest: int | None = None
+    temperature: float = 0.0
 
 
 @dataclass(slots=True)
@@ -106,7 +116,20 @@ class ServerEngine:
         """How it is called in results."""
         return "server"
 
-    def ask(self, text: str, max_tokens: int, draft_tokens: int, *, stream: bool = False) -> Answer:
+    @property
+    def longest(self) -> int:
+        """The context that the main is loaded with, or LM Studio's default."""
+        return self.asked.longest or DEFAULT_CONTEXT
+
+    def ask(
+        self,
+        text: str,
+        max_tokens: int,
+        draft_tokens: int,
+        *,
+        stream: bool = False,
+        temperature: float = 0.0,
+    ) -> Answer:
         """One answer; ``draft_tokens`` 0 is without the draft."""
         answer = self.server.chat(
             self.asked.main.served,
@@ -114,6 +137,7 @@ class ServerEngine:
             draft_model=self.asked.draft.served if draft_tokens else self.without,
             num_draft_tokens=draft_tokens or None,
             max_tokens=max_tokens,
+            temperature=temperature,
             ttl=self.asked.ttl,
             stream=stream or not self.tells,
             timeout=ANSWER_S,
@@ -132,7 +156,13 @@ class ServerEngine:
         """
         if self.drafting != (draft_tokens > 0):
             self.ask(WARM_TEXT, 1, draft_tokens)
-        heard = self.ask(prompt.text, prompt.max_tokens, draft_tokens, stream=prompt.stream)
+        heard = self.ask(
+            prompt.text,
+            prompt.max_tokens,
+            draft_tokens,
+            stream=prompt.stream,
+            temperature=prompt.temperature,
+        )
         if not heard.tokens:
             raise CannotMeasure(
                 f"{self.server.base_url} answers the prompt of the class {prompt.kind!r} with "
@@ -187,8 +217,14 @@ def benchmark(
     progress({"step": "generating", "done": 0.05})
     answered, alone = answer_alone(engine, prompts, seconds=seconds * ANSWERING)
     lengths = _sweep(engine, answered, alone, begun + seconds * SWEEP_SHARE, progress)
-    runs = _confirm(engine, answered, alone, lengths, seconds - (clock() - begun), progress)
+    until = begun + seconds
+    share = GREEDY_SHARE if asked.temperature else 1.0
+    left = (until - clock()) * share
+    runs = _confirm(engine, answered, alone, lengths, left, _part(progress, 0.5, share / 2))
     chosen = best.decide(lengths, runs)
+    sampled = None
+    if asked.temperature and runs is not None and runs.passes > 1:
+        sampled = _sample(engine, answered, alone, chosen, until, progress)
     result = BenchResult(
         main=asked.main.name,
         draft=asked.draft.name,
@@ -203,7 +239,8 @@ def benchmark(
         by_class={}
         if runs is None
         else best.by_class(runs, chosen.tried or lengths[1].draft_tokens),
-        notes=(*_notes(engine, runs), *filter(None, [cut_down(prompts, answered)])),
+        notes=(*_notes(engine, runs), *cut_down(prompts, answered)),
+        at_temperature=sampled,
         confirmation=None if runs is None else best.confirmation(runs),
     )
     return result, engine.seen()
@@ -320,7 +357,7 @@ def _confirm(
     alone: Sequence[Timed],
     lengths: Sequence[LengthResult],
     seconds: float,
-    progress: Callable[[dict[str, Any]], None],
+    say: Callable[[float], None],
 ) -> Runs | None:
     return confirm(
         engine,
@@ -329,8 +366,37 @@ def _confirm(
         alone=alone,
         weights=engine.asked.weights,
         seconds=seconds,
-        say=lambda done: progress({"step": "confirming", "done": 0.5 + 0.5 * done}),
+        say=say,
     )
+
+
+def _part(
+    progress: Callable[[dict[str, Any]], None], begun: float, share: float
+) -> Callable[[float], None]:
+    return lambda done: progress({"step": "confirming", "done": begun + share * done})
+
+
+def _sample(
+    engine: ServerEngine,
+    prompts: Sequence[Prompt],
+    alone: Sequence[Timed],
+    chosen: Best,
+    until: float,
+    progress: Callable[[dict[str, Any]], None],
+) -> AtTemperature:
+    """Measure the chosen length at the temperature, as far as the time allows."""
+    length = chosen.tried or 1
+    drawn = [replace(each, temperature=engine.asked.temperature) for each in prompts]
+    runs = confirm(
+        engine,
+        drawn,
+        {0: 1.0, length: chosen.measured_speedup or 1.0},
+        alone=alone,
+        weights=engine.asked.weights,
+        seconds=until - engine.clock(),
+        say=_part(progress, 0.5 + GREEDY_SHARE / 2, (1 - GREEDY_SHARE) / 2),
+    )
+    return best.measured_at(AtTemperature(engine.asked.temperature, length, None, None, None), runs)
 
 
 def _notes(engine: ServerEngine, runs: Runs | None) -> tuple[str, ...]:

@@ -10,16 +10,22 @@ Runs in the worker only.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from specd.bench import best, costs, predict
 from specd.bench.confirm import ANSWERING, Runs, answer_alone, confirm, cut_down
 from specd.bench.costs import Costs
-from specd.bench.engine import Replayable, Study, Timed
+from specd.bench.engine import Replayable, Timed
 from specd.bench.predict import Answer
 from specd.bench.prompts import Prompt
-from specd.bench.result import DEFAULT_LENGTH, BenchResult, Best, LengthResult
+from specd.bench.result import (
+    DEFAULT_LENGTH,
+    AtTemperature,
+    BenchResult,
+    Best,
+    LengthResult,
+)
 
 STEPS = (1, 2, 3, 5, 9, 17)
 """The token counts that the main's step is measured for at first."""
@@ -36,6 +42,9 @@ PRICING_AT_MOST = 0.6
 FAR_OFF = 0.15
 """A prediction of the main's own speed this far from the measured one is worth a note."""
 
+STILL_RIGHT = 0.1
+"""Costs that were measured earlier stand while they predict the main's own speed this well."""
+
 Progress = Callable[[dict[str, Any]], None]
 
 
@@ -44,19 +53,22 @@ class Candidate:
     """A draft to be tried.
 
     ``bytes`` is the size of its weights; ``open`` loads it beside its main, and raises what the
-    engine raises for models it refuses.
+    engine raises for models it refuses. ``known`` are the costs that were measured earlier on this
+    machine with the same files and versions.
     """
 
     name: str
     bytes: int
     open: Callable[[], Replayable]
+    known: Costs | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What is to be measured: a main, with which prompts, in about how many ``seconds``.
 
-    ``weights`` are the classes' shares of what the user generates (``predict.lengths``).
+    ``weights`` are the classes' shares of what the user generates (``predict.lengths``). With a
+    ``temperature`` above 0 the chosen length is measured there as well.
     """
 
     main: str
@@ -65,6 +77,7 @@ class Asked:
     weights: Mapping[str, float]
     seconds: float
     started_at: str
+    temperature: float = 0.0
     progress: Progress = lambda _: None
 
 
@@ -73,7 +86,6 @@ class _Foretold:
     """What a draft promises, and the seconds it took to find out."""
 
     draft: Candidate
-    studies: tuple[Study, ...]
     costs: Costs
     lengths: tuple[LengthResult, ...]
     by_class: dict[str, tuple[LengthResult, ...]]
@@ -89,12 +101,14 @@ class _Foretold:
 class _Confirmed:
     """Real runs, if there were any, and the seconds they took.
 
-    ``near_ties`` counts the places of answers that came out otherwise with a draft, where the main
-    all but ties between two tokens.
+    Of the answers that came out otherwise with a draft, ``near_ties`` parted where rounding decides
+    between two tokens, and ``other_text`` did not.
     """
 
     runs: Runs | None = None
     near_ties: int = 0
+    other_text: int = 0
+    at_temperature: AtTemperature | None = None
     seconds: float = 0.0
 
 
@@ -134,7 +148,7 @@ def benchmark(asked: Asked, drafts: Sequence[Candidate]) -> Iterator[BenchResult
             found,
             engine=engine.name,
             model_seconds=shared + each.seconds + confirmed.seconds,
-            notes=(*found.notes, *filter(None, [cut_down(asked.prompts, prompts)])),
+            notes=(*found.notes, *cut_down(asked.prompts, prompts)),
         )
 
 
@@ -142,13 +156,16 @@ def _foretell(
     engine: Replayable, draft: Candidate, asked: Asked, alone: Sequence[Timed]
 ) -> _Foretold:
     begun = engine.clock()
-    studies = tuple(
+    answers = [
         engine.study(prompt, answer) for prompt, answer in zip(asked.prompts, alone, strict=True)
-    )
-    answers = [each.answer for each in studies]
+    ]
     once = sum(each.seconds for each in alone)
     until = engine.clock() + once * PRICING_AT_MOST
-    measured = engine.costs(asked.prompts[0], checking=STEPS, seconds=once * PRICING)
+    if draft.known is not None and _still_right(answers, alone, draft.known, asked.weights):
+        measured = draft.known
+        until = engine.clock()
+    else:
+        measured = engine.costs(asked.prompts[0], checking=STEPS, seconds=once * PRICING)
     lengths = predict.lengths(answers, measured, asked.weights)
     while engine.clock() < until and (
         more := _worth_measuring(answers, measured, lengths, asked.weights)
@@ -159,12 +176,22 @@ def _foretell(
         lengths = predict.lengths(answers, measured, asked.weights)
     return _Foretold(
         draft,
-        studies,
         measured,
         lengths,
         predict.by_class(answers, measured),
         engine.clock() - begun,
     )
+
+
+def _still_right(
+    answers: Sequence[Answer], alone: Sequence[Timed], known: Costs, weights: Mapping[str, float]
+) -> bool:
+    """Whether costs that were measured earlier predict how long the main took just now."""
+    predicted = predict.lengths(answers, known, weights)[0].predicted_tps
+    measured = predict.tokens_per_second(
+        [(a.kind, t.tokens, t.seconds) for a, t in zip(answers, alone, strict=True)], weights
+    )
+    return abs(predicted / measured - 1) <= STILL_RIGHT
 
 
 def _worth_measuring(
@@ -204,18 +231,59 @@ def _run(
     engine: Replayable, foretold: _Foretold, asked: Asked, alone: Sequence[Timed]
 ) -> _Confirmed:
     begun = engine.clock()
+    share = 0.6 if asked.temperature else 1.0
     runs = confirm(
         engine,
         asked.prompts,
         best.to_run(foretold.lengths),
         alone=alone,
         weights=asked.weights,
-        seconds=asked.seconds,
-        say=lambda done: asked.progress({"step": "confirming", "done": 0.5 + 0.5 * done}),
+        seconds=asked.seconds * share,
+        say=lambda done: asked.progress({"step": "confirming", "done": 0.5 + 0.5 * share * done}),
     )
     unequal = () if runs is None else runs.unequal()
-    near_ties = sum(engine.near_ties(asked.prompts[at], alone[at]) for at in set(unequal))
-    return _Confirmed(runs, near_ties, engine.clock() - begun)
+    ties = [
+        engine.same_but_for_rounding(asked.prompts[at], alone[at], answer) for at, answer in unequal
+    ]
+    confirmed = _Confirmed(runs, sum(ties), len(ties) - sum(ties))
+    left = replace(asked, seconds=asked.seconds - (engine.clock() - begun))
+    if asked.temperature and runs is not None and runs.passes > 1:
+        sampled = _sample(engine, foretold, left, best.decide(foretold.lengths, runs), alone)
+        confirmed = replace(confirmed, at_temperature=sampled)
+    asked.progress({"step": "confirming", "done": 1.0})
+    return replace(confirmed, seconds=engine.clock() - begun)
+
+
+def _sample(
+    engine: Replayable, foretold: _Foretold, asked: Asked, chosen: Best, alone: Sequence[Timed]
+) -> AtTemperature | None:
+    """Predict and measure the chosen length at the temperature; None without time for it."""
+    length = chosen.tried or DEFAULT_LENGTH
+    if sum(each.seconds for each in alone) > asked.seconds / 2:
+        return None
+    prompts = [replace(each, temperature=asked.temperature) for each in asked.prompts]
+    begun = engine.clock()
+    asked.progress({"step": "sampling", "done": 0.8})
+    drawn = [engine.answer(each, 0) for each in prompts]
+    answers = [engine.study(p, answer) for p, answer in zip(prompts, drawn, strict=True)]
+    lengths = predict.lengths(answers, foretold.costs, asked.weights)
+    runs = confirm(
+        engine,
+        prompts,
+        {0: 1.0, length: lengths[length].predicted_speedup},
+        alone=drawn,
+        weights=asked.weights,
+        seconds=asked.seconds - (engine.clock() - begun),
+        say=lambda done: asked.progress({"step": "sampling", "done": 0.85 + 0.15 * done}),
+    )
+    found = AtTemperature(
+        asked.temperature,
+        length,
+        lengths[length].acceptance or 0.0,
+        lengths[length].predicted_speedup,
+        predict.best(lengths).draft_tokens,
+    )
+    return best.measured_at(found, runs)
 
 
 def _result(
@@ -247,8 +315,9 @@ def _result(
         },
         confirmation=None if runs is None else best.confirmation(runs),
         costs=costs.to_json(foretold.costs),
-        sampled=_sampled(foretold.studies),
+        at_temperature=confirmed.at_temperature,
         near_ties=confirmed.near_ties,
+        other_text=confirmed.other_text,
         draft_bytes=foretold.draft.bytes,
     )
 
@@ -269,26 +338,15 @@ def _by_class(foretold: _Foretold, runs: Runs | None, chosen: Best) -> dict[str,
     }
 
 
-def _sampled(studies: Sequence[Study]) -> dict[str, float]:
-    places = sum(each.sampled.places for each in studies)
-    mean = {
-        rule: sum(getattr(each.sampled, rule) * each.sampled.places for each in studies) / places
-        for rule in ("greedy", "matching", "rejection")
-    }
-    return {**asdict(studies[0].sampled), **mean, "places": places}
-
-
 def _notes(foretold: _Foretold, confirmed: _Confirmed, baseline: float) -> Iterator[str]:
     if confirmed.runs is None:
         yield "not confirmed by real runs: another draft is faster, or the time was up"
     elif unequal := confirmed.runs.unequal():
-        why = (
-            f"; the main all but ties between two tokens in {confirmed.near_ties} places, where "
-            "rounding decides"
-            if confirmed.near_ties
-            else ""
+        yield (
+            f"{len(unequal)} answers with the draft differ from the one without: "
+            f"{confirmed.near_ties} part where rounding decides between two tokens, "
+            f"{confirmed.other_text} do not"
         )
-        yield f"{len(unequal)} answers with the draft differ from the one without{why}"
     predicted = foretold.lengths[0].predicted_tps
     if abs(predicted / baseline - 1) > FAR_OFF:
         yield (

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from specd.bench.costs import Costs
-from specd.bench.replay import Replay, replay, together
+from specd.bench.replay import Replay, replay
 from specd.bench.result import LengthResult
+from specd.bench.sampling import Expected, expected
 
 LONGEST = 16
 """The longest draft looked at; the app's own list ends at 10."""
@@ -18,15 +19,25 @@ TIE = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One generated answer: which of its tokens the draft guesses, under which limit."""
+    """One generated answer: which of its tokens the draft guesses, under which limit.
+
+    ``chances`` is, for an answer at a temperature, how likely the draft draws each of its tokens.
+    """
 
     kind: str
     prompt_tokens: int
     agrees: tuple[bool, ...]
     max_tokens: int
+    chances: tuple[float, ...] = ()
+
+    def counts(self, draft_tokens: int) -> Replay | Expected:
+        """What a draft of this length does with it, or is expected to do."""
+        if self.chances and draft_tokens:
+            return expected(self.chances, draft_tokens, self.max_tokens)
+        return replay(self.agrees, draft_tokens, self.max_tokens)
 
 
-def seconds(answer: Answer, counts: Replay, draft_tokens: int, costs: Costs) -> float:
+def seconds(answer: Answer, counts: Replay | Expected, draft_tokens: int, costs: Costs) -> float:
     """How long ``answer`` takes with this draft length and these counts; 0 is without a draft."""
     # What a step costs is all but linear in the context, so the middle stands for the whole.
     context = answer.prompt_tokens + counts.tokens / 2
@@ -52,7 +63,7 @@ def lengths(
     found: list[LengthResult] = []
     baseline = 0.0
     for draft_tokens in range(LONGEST + 1):
-        counts = [replay(a.agrees, draft_tokens, a.max_tokens) for a in answers]
+        counts = [each.counts(draft_tokens) for each in answers]
         taken = [
             seconds(answer, count, draft_tokens, costs)
             for answer, count in zip(answers, counts, strict=True)
@@ -61,13 +72,14 @@ def lengths(
             [(a.kind, len(a.agrees), s) for a, s in zip(answers, taken, strict=True)], weights
         )
         baseline = baseline or speed
-        total = together(counts)
+        drafted = sum(each.drafted for each in counts)
+        accepted = sum(each.accepted for each in counts)
         found.append(
             LengthResult(
                 draft_tokens=draft_tokens,
-                acceptance=total.acceptance,
-                accepted=total.accepted,
-                rounds=total.rounds,
+                acceptance=accepted / drafted if drafted else 0.0,
+                accepted=round(accepted),
+                rounds=round(sum(each.rounds for each in counts)),
                 predicted_tps=speed,
                 predicted_speedup=speed / baseline,
             )

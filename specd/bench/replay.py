@@ -26,11 +26,6 @@ class Replay:
     accepted: int
     caught_up: int
 
-    @property
-    def acceptance(self) -> float:
-        """Share of drafted tokens accepted; 0.0 when none was drafted."""
-        return self.accepted / self.drafted if self.drafted else 0.0
-
 
 def replay(agrees: Sequence[bool], draft_tokens: int, max_tokens: int) -> Replay:
     """What a draft of this length does with an answer of ``len(agrees)`` tokens.
@@ -55,14 +50,3 @@ def replay(agrees: Sequence[bool], draft_tokens: int, max_tokens: int) -> Replay
         if at < tokens:
             at += 1
     return Replay(tokens, rounds, drafted, accepted, caught_up)
-
-
-def together(parts: Sequence[Replay]) -> Replay:
-    """The counts of several answers, added up."""
-    return Replay(
-        sum(p.tokens for p in parts),
-        sum(p.rounds for p in parts),
-        sum(p.drafted for p in parts),
-        sum(p.accepted for p in parts),
-        sum(p.caught_up for p in parts),
-    )

@@ -77,14 +77,32 @@ class Confirmation:
 
 
 @dataclass(frozen=True, slots=True)
+class AtTemperature:
+    """The chosen length where tokens are drawn at a ``temperature``; speed-ups as in ``Best``.
+
+    ``acceptance`` is the expected share of guesses accepted, ``best_draft_tokens`` the length that
+    promises most there; None is what a server does not tell. ``by_class`` are the measured
+    speed-ups, where there were real runs.
+    """
+
+    temperature: float
+    draft_tokens: int
+    acceptance: float | None
+    predicted_speedup: float | None
+    best_draft_tokens: int | None
+    measured_speedup: float | None = None
+    interval: tuple[float, float] | None = None
+    by_class: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class BenchResult:
     """One benchmark of one pair. Times are seconds, speeds tokens per second.
 
     ``tps_by_class`` are the predicted tokens/s of every length of ``lengths``, for each class of
-    prompts by itself; ``costs`` the curves behind the predictions (``costs.to_json``), ``sampled``
-    the acceptance at a temperature (``sampling.Sampled``). Of the answers that came out otherwise
-    with a draft, ``near_ties`` parted where rounding decides between two tokens, and ``other_text``
-    did not: the draft changes the text.
+    prompts by itself; ``costs`` the curves behind the predictions (``costs.to_json``). Of the
+    answers that came out otherwise with a draft, ``near_ties`` parted where rounding decides
+    between two tokens, and ``other_text`` did not: the draft changes the text.
     """
 
     main: str
@@ -102,7 +120,7 @@ class BenchResult:
     tps_by_class: dict[str, tuple[float, ...]] = field(default_factory=dict)
     confirmation: Confirmation | None = None
     costs: dict[str, Any] = field(default_factory=dict)
-    sampled: dict[str, float] = field(default_factory=dict)
+    at_temperature: AtTemperature | None = None
     near_ties: int = 0
     other_text: int = 0
     draft_bytes: int = 0

@@ -1,31 +1,14 @@
-"""Acceptance when tokens are drawn at a temperature, and in closed form (pure).
+"""Acceptance when tokens are drawn at a temperature (pure).
 
 mlx-lm accepts a drafted token when it equals the one that the main model draws for that place, each
 drawn by itself. So a place where the main's probabilities are p and the draft's are q accepts with
-Σ p·q, and the text is the main's own. Leviathan et al. ("Fast Inference from Transformers via
-Speculative Decoding", 2023) accept with Σ min(p, q), never less: what mlx-lm's simpler rule gives
-away is the difference of the two.
+Σ p·q, and the text is the main's own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """Expected acceptance of one guess, the mean over the places of the answers looked at.
-
-    ``matching`` is mlx-lm's rule, ``rejection`` that of Leviathan et al.; ``greedy`` is the share
-    of places where both models' likeliest tokens agree.
-    """
-
-    temperature: float
-    places: int
-    greedy: float
-    matching: float
-    rejection: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +19,7 @@ class Expected:
     rounds: float
     drafted: float
     accepted: float
+    caught_up: float
 
 
 def expected(chances: Sequence[float], draft_tokens: int, max_tokens: int) -> Expected:
@@ -46,39 +30,26 @@ def expected(chances: Sequence[float], draft_tokens: int, max_tokens: int) -> Ex
     replay.
     """
     tokens = len(chances)
+    # How likely a round begins at each place: after one with a wrong guess, and after one without.
     begins = [0.0] * (tokens + 1)
+    behind = [0.0] * (tokens + 1)
     begins[0] = 1.0
-    rounds = drafted = accepted = 0.0
+    rounds = drafted = accepted = caught_up = 0.0
     for at in range(tokens):
-        chance = begins[at]
+        chance = begins[at] + behind[at]
         if chance == 0.0:
             continue
         guesses = min(max_tokens - at, draft_tokens)
         rounds += chance
         drafted += chance * guesses
+        caught_up += behind[at] if guesses else 0.0
         reached = chance
-        for right in range(min(guesses, tokens - at)):
+        most = min(guesses, tokens - at)
+        for right in range(most):
             hit = chances[at + right]
             begins[at + right + 1] += reached * (1 - hit)
             reached *= hit
             accepted += reached
-        begins[min(tokens, at + min(guesses, tokens - at) + 1)] += reached
-    return Expected(tokens, rounds, drafted, accepted)
-
-
-def tokens_per_round(acceptance: float, draft_tokens: int) -> float:
-    """Expected tokens of one round, when each guess is right by itself with ``acceptance``.
-
-    Leviathan et al., equation 1: (1 - a^(g+1)) / (1 - a).
-    """
-    if acceptance >= 1.0:
-        return draft_tokens + 1.0
-    return float((1 - acceptance ** (draft_tokens + 1)) / (1 - acceptance))
-
-
-def speedup(acceptance: float, draft_tokens: int, cost: float) -> float:
-    """Leviathan et al., theorem 3.8: (1 - a^(g+1)) / ((1 - a)(g·c + 1)).
-
-    ``cost`` is the draft's step over the main's; checking several tokens costs as much as one here.
-    """
-    return tokens_per_round(acceptance, draft_tokens) / (draft_tokens * cost + 1)
+        after = behind if most == guesses > 0 else begins
+        after[min(tokens, at + most + 1)] += reached
+    return Expected(tokens, rounds, drafted, accepted, caught_up)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import Final
 
-CLASSES: Final = ("short", "long", "code", "table", "formula", "translation", "creative")
+CLASSES: Final = (
+    "short", "long", "code", "table", "formula", "translation", "creative",
+    "rewrite", "tools", "thinking", "2k", "8k", "32k",
+)  # fmt: skip
 
 EXAMPLE = '"code=3, creative=0.5"'
 

@@ -11,12 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from specd.bench.costs import Costs, Spread, Steps, spread
-from specd.bench.engine import Study, Timed
+from specd.bench.engine import Timed
 from specd.bench.predict import Answer
 from specd.bench.prompts import Prompt
 from specd.bench.replay import replay
 from specd.bench.result import EngineName
-from specd.bench.sampling import Sampled
 from specd.lmstudio import server
 from specd.lmstudio.server import DraftStats, Message
 
@@ -53,6 +52,7 @@ class SimulatedEngine:
     now: float = 0.0
     repeats: int = 2
     differs: bool = False
+    rounds: bool = False
     agrees: dict[str, list[bool]] = field(default_factory=dict)
     asked: list[tuple[str, int]] = field(default_factory=list)
 
@@ -101,20 +101,21 @@ class SimulatedEngine:
     def warm_up(self) -> None:
         self._spend(10 * self.setting.step)
 
-    def study(self, prompt: Prompt, answer: Timed) -> Study:
+    @property
+    def longest(self) -> int:
+        return 1_000
+
+    def study(self, prompt: Prompt, answer: Timed) -> Answer:
         assert answer.tokens == prompt.max_tokens
         agrees = tuple(self.agrees[prompt.kind][: prompt.max_tokens])
         self._spend(20 * self.setting.step * (1 + self.setting.draft))
-        share = sum(agrees) / len(agrees)
-        return Study(
-            Answer(prompt.kind, PROMPT_TOKENS, agrees, prompt.max_tokens),
-            Sampled(0.8, len(agrees), share, share, share),
-        )
+        chances = tuple(map(float, agrees)) if prompt.temperature else ()
+        return Answer(prompt.kind, PROMPT_TOKENS, agrees, prompt.max_tokens, chances)
 
-    def near_ties(self, prompt: Prompt, answer: Timed) -> int:
-        assert answer.tokens == prompt.max_tokens
-        self._spend(10 * self.setting.step)
-        return 0
+    def same_but_for_rounding(self, prompt: Prompt, alone: Timed, drafted: Timed) -> bool:
+        assert prompt.kind in self.agrees
+        assert alone.said != drafted.said
+        return self.rounds
 
     def costs(
         self,

@@ -8,18 +8,18 @@ from itertools import pairwise
 import pytest
 
 from specd.bench.confirm import Runs, answer_alone, confirm, cut_down
-from specd.bench.prompts import STANDARD, Prompt
+from specd.bench.prompts import BASIC, STANDARD, Prompt
 from tests.bench.simulated import Setting, SimulatedEngine
 
 QUIET = Setting(lambda k: 1.02 + 0.01 * (k - 1), 0.03, 0.95, noise=0.01, disturbed=0.0)
 
 
 def run(engine: SimulatedEngine, seconds: float = 1e6) -> Runs:
-    _, alone = answer_alone(engine, STANDARD, seconds=1e6)
+    _, alone = answer_alone(engine, BASIC, seconds=1e6)
     promised = {0: 1.0, 5: 3.0}
     found = confirm(
         engine,
-        STANDARD,
+        BASIC,
         promised,
         alone=alone,
         weights={},
@@ -31,28 +31,49 @@ def run(engine: SimulatedEngine, seconds: float = 1e6) -> Runs:
 
 @pytest.mark.parametrize(
     ("seconds", "asked", "shortest"),
-    [(1e6, len(STANDARD), 50), (10.0, len(STANDARD), 42), (3.0, 3, 32), (0.0, 1, 50)],
+    [(1e6, len(BASIC), 50), (10.0, len(BASIC), 42), (3.0, 3, 32), (0.0, 1, 50)],
 )
 def test_a_slow_main_gives_shorter_answers_and_a_slower_one_fewer(
     seconds: float, asked: int, shortest: int
 ) -> None:
-    engine = SimulatedEngine(QUIET, STANDARD)
-    prompts, answers = answer_alone(engine, STANDARD, seconds=seconds)
+    engine = SimulatedEngine(QUIET, BASIC)
+    prompts, answers = answer_alone(engine, BASIC, seconds=seconds)
     assert len(prompts) == len(answers) == asked
     assert min(each.max_tokens for each in prompts) == shortest
     assert [each.tokens for each in answers] == [each.max_tokens for each in prompts]
     assert all(
-        each.max_tokens <= whole.max_tokens for each, whole in zip(prompts, STANDARD, strict=False)
+        each.max_tokens <= whole.max_tokens for each, whole in zip(prompts, BASIC, strict=False)
     )
     if asked > 1:
         assert engine.now < seconds * 1.1
 
 
 def test_what_was_left_out_is_told() -> None:
-    short = tuple(replace(each, max_tokens=each.max_tokens // 2) for each in STANDARD)
-    assert cut_down(STANDARD, STANDARD) is None
-    assert "answers were cut to 50% of their length" in str(cut_down(STANDARD, short))
-    assert "only 2 of 7 prompts were asked" in str(cut_down(STANDARD, short[:2]))
+    short = tuple(replace(each, max_tokens=each.max_tokens // 2) for each in BASIC)
+    assert cut_down(BASIC, BASIC) == ()
+    assert "answers were cut to 50% of their length" in str(cut_down(BASIC, short))
+    assert "only 2 of 7 prompts were asked" in str(cut_down(BASIC, short[:2]))
+    assert "contexts of 2k, 8k, 32k tokens were left out" in str(cut_down(STANDARD, BASIC))
+
+
+@pytest.mark.parametrize(
+    ("longest", "seconds", "asked"),
+    [(1_000, 1e6, []), (3_000, 1e6, ["2k"]), (50_000, 1e6, ["2k", "8k", "32k"]), (50_000, 60, [])],
+)
+def test_long_contexts_are_asked_as_the_model_and_the_time_allow(
+    longest: int, seconds: float, asked: list[str]
+) -> None:
+    class Long(SimulatedEngine):
+        @property
+        def longest(self) -> int:
+            return longest
+
+        def seconds(self, prompt: Prompt, draft_tokens: int) -> float:
+            return super().seconds(prompt, draft_tokens) + prompt.context / 200
+
+    prompts, answers = answer_alone(Long(QUIET, STANDARD), STANDARD, seconds=seconds)
+    assert [each.kind for each in prompts if each.context] == asked
+    assert len(prompts) == len(answers) == len(STANDARD) - 3 + len(asked)
 
 
 def test_only_answers_of_the_same_pass_are_compared() -> None:
@@ -64,16 +85,16 @@ def test_only_answers_of_the_same_pass_are_compared() -> None:
             warm = len(self.asked) > len(self.prompts)
             return super().seconds(prompt, draft_tokens) * (1.3 if warm else 1.0)
 
-    engine = Throttled(QUIET, STANDARD)
+    engine = Throttled(QUIET, BASIC)
     runs = run(engine)
     assert runs.speedup(0, 5) == pytest.approx(engine.truth(5) / engine.truth(0), rel=0.02)
     assert all(len(each) == runs.passes for of in runs.answers.values() for each in of)
     alone = sum(length == 0 for _, length in engine.asked)
-    assert alone == (1 + runs.passes) * len(STANDARD)
+    assert alone == (1 + runs.passes) * len(BASIC)
 
 
 def test_the_second_pass_answers_in_the_opposite_order() -> None:
-    engine = SimulatedEngine(QUIET, STANDARD)
+    engine = SimulatedEngine(QUIET, BASIC)
     run(engine)
     of_pass = [engine.asked[at : at + 14] for at in (7, 21)]
     assert [each[0] for each in of_pass[0]] == [each[0] for each in of_pass[1]]
@@ -85,8 +106,8 @@ def test_the_second_pass_answers_in_the_opposite_order() -> None:
 
 
 def test_without_time_for_a_second_pass_there_is_no_interval() -> None:
-    engine = SimulatedEngine(QUIET, STANDARD)
-    pass_s = sum(engine.seconds(p, each) for p in STANDARD for each in (0, 5))
+    engine = SimulatedEngine(QUIET, BASIC)
+    pass_s = sum(engine.seconds(p, each) for p in BASIC for each in (0, 5))
     runs = run(engine, seconds=1.5 * pass_s)
     assert (runs.passes, runs.ended) == (1, "time")
     assert runs.interval(0, 5) is None
@@ -98,17 +119,17 @@ def test_one_disturbed_answer_is_named_and_counts() -> None:
         def seconds(self, prompt: Prompt, draft_tokens: int) -> float:
             return super().seconds(prompt, draft_tokens) * (3.0 if len(self.asked) == 9 else 1.0)
 
-    assert [each.times for each in run(Disturbed(QUIET, STANDARD)).outliers()]
+    assert [each.times for each in run(Disturbed(QUIET, BASIC)).outliers()]
 
 
 def test_the_progress_rises_steadily_to_the_end() -> None:
-    engine = SimulatedEngine(QUIET, STANDARD)
-    pass_s = sum(engine.seconds(p, each) for p in STANDARD for each in (0, 5))
+    engine = SimulatedEngine(QUIET, BASIC)
+    pass_s = sum(engine.seconds(p, each) for p in BASIC for each in (0, 5))
     said: list[float] = []
-    _, alone = answer_alone(engine, STANDARD, seconds=1e6)
+    _, alone = answer_alone(engine, BASIC, seconds=1e6)
     confirm(
         engine,
-        STANDARD,
+        BASIC,
         {0: 1.0, 5: 3.0},
         alone=alone,
         weights={},
@@ -121,6 +142,6 @@ def test_the_progress_rises_steadily_to_the_end() -> None:
 
 
 def test_texts_that_differ_are_told_by_their_prompts() -> None:
-    runs = run(SimulatedEngine(QUIET, STANDARD, differs=True))
-    assert set(runs.unequal()) == set(range(len(STANDARD)))
-    assert run(SimulatedEngine(QUIET, STANDARD)).unequal() == ()
+    runs = run(SimulatedEngine(QUIET, BASIC, differs=True))
+    assert {at for at, _ in runs.unequal()} == set(range(len(BASIC)))
+    assert run(SimulatedEngine(QUIET, BASIC)).unequal() == ()

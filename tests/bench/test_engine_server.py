@@ -206,7 +206,7 @@ CLOSE = replace(FAST, acceptance=0.8)
 def test_the_choice_is_confirmed_against_no_draft_and_against_the_usual_length() -> None:
     over_none = over_usual = compared = 0
     for seed in range(20):
-        server = SimulatedServer(SimulatedEngine(CLOSE, prompts.STANDARD, seed))
+        server = SimulatedServer(SimulatedEngine(CLOSE, prompts.BASIC, seed))
         result = simulated(server)
         truth = server.pair.truth
         tried, confirmed = result.best.tried, result.confirmation
@@ -223,7 +223,7 @@ def test_the_choice_is_confirmed_against_no_draft_and_against_the_usual_length()
 
 
 def test_a_usual_length_that_cannot_win_is_not_run() -> None:
-    server = SimulatedServer(SimulatedEngine(FAST, prompts.STANDARD[:2]))
+    server = SimulatedServer(SimulatedEngine(FAST, prompts.BASIC[:2]))
     result = simulated(server)
     swept = 2 * (1 + len(engine_server.LENGTHS))
     said = [length for kind, length in server.asked if kind]
@@ -232,7 +232,7 @@ def test_a_usual_length_that_cannot_win_is_not_run() -> None:
 
 def test_an_answer_that_is_timed_never_follows_a_change_of_the_draft() -> None:
     quick, late = (
-        SimulatedServer(SimulatedEngine(FAST, prompts.STANDARD), switching=each)
+        SimulatedServer(SimulatedEngine(FAST, prompts.BASIC), switching=each)
         for each in (0.0, 60.0)
     )
     assert simulated(late).best == simulated(quick).best
@@ -240,7 +240,7 @@ def test_an_answer_that_is_timed_never_follows_a_change_of_the_draft() -> None:
 
 
 def test_where_nothing_is_faster_no_speculation_is_chosen_and_the_loss_is_measured() -> None:
-    best = simulated(SimulatedServer(SimulatedEngine(SLOW, prompts.STANDARD))).best
+    best = simulated(SimulatedServer(SimulatedEngine(SLOW, prompts.BASIC))).best
     assert best.draft_tokens == 0
     assert best.interval[1] < 1
 
@@ -249,7 +249,7 @@ def test_the_interval_covers_the_truth_at_its_rate_however_early_the_runs_end() 
     covered = 0
     for seed in range(100):
         gain = replace(FAST, acceptance=0.2 + seed / 400, noise=0.1, step=0.02)
-        server = SimulatedServer(SimulatedEngine(gain, prompts.STANDARD, seed), fixed=3)
+        server = SimulatedServer(SimulatedEngine(gain, prompts.BASIC, seed), fixed=3)
         best = simulated(server, replace(ASKED, draft_tokens=3)).best
         truth = server.pair.truth(3) / server.pair.truth(0)
         covered += best.interval[0] <= truth <= best.interval[1]
@@ -257,7 +257,7 @@ def test_the_interval_covers_the_truth_at_its_rate_however_early_the_runs_end() 
 
 
 def test_a_length_that_requests_cannot_change_is_compared_with_none_alone() -> None:
-    server = SimulatedServer(SimulatedEngine(FAST, prompts.STANDARD), fixed=5)
+    server = SimulatedServer(SimulatedEngine(FAST, prompts.BASIC), fixed=5)
     result = simulated(server)
     assert {length for _, length in server.asked} == {0, 5}
     assert result.best.tried == 5
@@ -272,7 +272,7 @@ def test_disturbed_answers_are_kept_and_named() -> None:
             outlier.times
             for seed in range(5)
             for outlier in simulated(
-                SimulatedServer(SimulatedEngine(setting, prompts.STANDARD, seed))
+                SimulatedServer(SimulatedEngine(setting, prompts.BASIC, seed))
             ).confirmation.outliers
         ]
 
@@ -281,7 +281,7 @@ def test_disturbed_answers_are_kept_and_named() -> None:
 
 
 def test_texts_that_differ_are_told() -> None:
-    server = SimulatedServer(SimulatedEngine(FAST, prompts.STANDARD[:2], differs=True))
+    server = SimulatedServer(SimulatedEngine(FAST, prompts.BASIC[:2], differs=True))
     result = simulated(server)
     assert not result.text_equal
     assert any("differ" in note for note in result.notes)
@@ -291,7 +291,7 @@ def test_a_class_without_weight_has_no_say() -> None:
     setting = replace(FAST, spread=0.8)
 
     def tuned(weights: dict[str, float]) -> Any:
-        server = SimulatedServer(SimulatedEngine(setting, prompts.STANDARD[:2]))
+        server = SimulatedServer(SimulatedEngine(setting, prompts.BASIC[:2]))
         return simulated(server, replace(ASKED, weights=weights))
 
     easy, both, hard = tuned({"long": 0}), tuned({}), tuned({"short": 0})
@@ -301,7 +301,7 @@ def test_a_class_without_weight_has_no_say() -> None:
 
 
 def test_a_slow_main_is_asked_only_what_there_is_time_for() -> None:
-    server = SimulatedServer(SimulatedEngine(replace(FAST, step=1.0), prompts.STANDARD))
+    server = SimulatedServer(SimulatedEngine(replace(FAST, step=1.0), prompts.BASIC))
     result = simulated(server, seconds=1000.0)
     assert any("prompts were asked" in note for note in result.notes)
     assert server.pair.now < 1200
@@ -314,12 +314,12 @@ def test_an_empty_answer_cannot_be_timed_and_is_said() -> None:
             return replace(heard, tokens=0) if more["max_tokens"] == 60 else heard
 
     with pytest.raises(CannotMeasure, match="'translation'"):
-        simulated(Silent(SimulatedEngine(FAST, prompts.STANDARD)))
+        simulated(Silent(SimulatedEngine(FAST, prompts.BASIC)))
 
 
 @pytest.mark.parametrize("ttl", [None, 120])
 def test_every_request_says_how_long_the_main_may_stay(ttl: int | None) -> None:
-    server = SimulatedServer(SimulatedEngine(FAST, prompts.STANDARD[:1]))
+    server = SimulatedServer(SimulatedEngine(FAST, prompts.BASIC[:1]))
     simulated(server, replace(ASKED, ttl=ttl))
     assert server.ttls == {ttl}
 

@@ -29,7 +29,7 @@ def benchmark(agrees: list[bool]) -> BenchResult:
         counts = replay(agrees, n, len(agrees))
         seconds = counts.rounds * (MAIN_S + n * (MORE_S + DRAFT_S))
         tps = counts.tokens / seconds
-        lengths.append(LengthResult(n, counts.acceptance, counts.accepted, counts.rounds, tps, 1.0))
+        lengths.append(LengthResult(n, 0.5, counts.accepted, counts.rounds, tps, 1.0))
     none = Best(3, 1.0, None, None)
     return BenchResult("m", "d", "mlx", "seed", "", 20.0, tuple(lengths), none, True, 1.0)
 

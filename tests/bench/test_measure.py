@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from specd.bench import costs
 from specd.bench.measure import Asked, Candidate, benchmark
 from specd.bench.predict import LONGEST
-from specd.bench.prompts import STANDARD, Prompt
+from specd.bench.prompts import BASIC, Prompt
 from specd.bench.result import BenchResult
 from tests.bench.simulated import Setting, SimulatedEngine
 from tests.conftest import Figures
@@ -39,7 +40,7 @@ def linear(k: int) -> float:
     return 0.95 * k
 
 
-def asked(prompts: tuple[Prompt, ...] = STANDARD, **changed: Any) -> Asked:
+def asked(prompts: tuple[Prompt, ...] = BASIC, **changed: Any) -> Asked:
     return replace(Asked("main", prompts, "standard", {}, ENOUGH, "now"), **changed)
 
 
@@ -62,7 +63,7 @@ class Tuned:
 
 
 def tune(setting: Setting, seed: int) -> Tuned:
-    engine = SimulatedEngine(setting, STANDARD, seed)
+    engine = SimulatedEngine(setting, BASIC, seed)
     result = measure(engine)
     speeds = [engine.truth(length) for length in range(LONGEST + 1)]
     spent = engine.now
@@ -70,7 +71,7 @@ def tune(setting: Setting, seed: int) -> Tuned:
     # Every length as often as the chosen one was run: the same certainty about each.
     for _ in range(result.confirmation.passes):
         for length in range(LONGEST + 1):
-            for prompt in STANDARD:
+            for prompt in BASIC:
                 engine.answer(prompt, length)
     bounds, tried = result.best.interval, result.best.tried
     assert bounds is not None
@@ -136,11 +137,11 @@ def test_it_is_so_over_thousands_of_settings(figures: Figures) -> None:
 
 FAST = Setting(flat, 0.03, 0.95)
 SLOW = Setting(linear, 0.3, 0.5)
-TWO = STANDARD[:2]
+TWO = BASIC[:2]
 
 
 def test_the_result_tells_every_length_the_best_and_how_it_was_confirmed() -> None:
-    engine = SimulatedEngine(FAST, STANDARD)
+    engine = SimulatedEngine(FAST, BASIC)
     result = measure(engine)
     assert [each.draft_tokens for each in result.lengths] == list(range(LONGEST + 1))
     assert result.lengths[0].predicted_speedup == 1.0
@@ -151,12 +152,12 @@ def test_the_result_tells_every_length_the_best_and_how_it_was_confirmed() -> No
     assert result.text_equal
     assert result.confirmation is not None
     assert result.confirmation.ended == "decided"
-    assert set(result.by_class) == {each.kind for each in STANDARD}
+    assert set(result.by_class) == {each.kind for each in BASIC}
     assert result.model_seconds == pytest.approx(engine.now)
 
 
 def test_where_nothing_is_faster_no_speculation_is_chosen_and_the_loss_is_measured() -> None:
-    result = measure(SimulatedEngine(SLOW, STANDARD))
+    result = measure(SimulatedEngine(SLOW, BASIC))
     assert result.best.draft_tokens == 0
     assert result.best.tried == 1
     assert result.best.interval is not None
@@ -215,7 +216,40 @@ def test_the_usual_length_is_taken_when_it_is_measured_faster_than_the_predicted
 def test_texts_that_differ_are_told() -> None:
     result = measure(SimulatedEngine(FAST, TWO, differs=True))
     assert not result.text_equal
-    assert "differ" in result.notes[0]
+    assert (result.near_ties, result.other_text) == (0, 2)
+    assert "2 do not" in result.notes[0]
+    rounded = measure(SimulatedEngine(FAST, TWO, differs=True, rounds=True))
+    assert (rounded.near_ties, rounded.other_text) == (2, 0)
+
+
+def test_the_choice_is_measured_at_a_temperature_too() -> None:
+    engine = SimulatedEngine(replace(FAST, disturbed=0.0), TWO)
+    at = measure(engine, temperature=0.8).at_temperature
+    assert at is not None
+    assert at.measured_speedup == pytest.approx(at.predicted_speedup, rel=0.1)
+    assert at.interval is not None
+    assert at.interval[0] <= engine.truth(at.draft_tokens) / engine.truth(0) <= at.interval[1]
+    assert set(at.by_class) == {each.kind for each in TWO}
+    assert measure(SimulatedEngine(FAST, TWO)).at_temperature is None
+
+
+def test_costs_that_were_measured_earlier_stand_while_they_predict_the_main() -> None:
+    first = measure(SimulatedEngine(FAST, TWO))
+    known = costs.from_json(first.costs)
+    assert known is not None
+    assert costs.to_json(known) == first.costs
+
+    def again(step: float) -> tuple[BenchResult, float]:
+        engine = SimulatedEngine(replace(FAST, step=step), TWO)
+        (result,) = benchmark(asked(TWO), [Candidate("draft", 1, lambda: engine, known)])
+        return result, engine.now / step
+
+    same, cheap = again(FAST.step)
+    other, dear = again(FAST.step * 1.5)
+    assert same.costs == first.costs
+    assert other.costs != first.costs
+    assert cheap < dear
+    assert same.best.tried == first.best.tried
 
 
 def test_a_class_without_weight_has_no_say() -> None:
@@ -236,18 +270,18 @@ def test_without_time_for_real_runs_the_prediction_says_that_it_is_one() -> None
 
 
 def test_a_slow_main_answers_every_class_shorter() -> None:
-    engine = SimulatedEngine(replace(FAST, step=0.2), STANDARD)
+    engine = SimulatedEngine(replace(FAST, step=0.2), BASIC)
     result = measure(engine, seconds=600.0)
-    assert len(result.by_class) == len(STANDARD)
+    assert len(result.by_class) == len(BASIC)
     assert any("answers were cut to" in note for note in result.notes)
     assert result.best.interval is not None
     assert engine.now < 600
 
 
 def test_a_slower_main_is_asked_only_what_there_is_time_for() -> None:
-    engine = SimulatedEngine(replace(FAST, step=1.0), STANDARD)
+    engine = SimulatedEngine(replace(FAST, step=1.0), BASIC)
     result = measure(engine, seconds=1000.0)
-    assert len(result.by_class) < len(STANDARD)
+    assert len(result.by_class) < len(BASIC)
     assert any("prompts were asked" in note for note in result.notes)
     # So that there was time to confirm what was predicted of those.
     assert result.best.interval is not None

@@ -88,7 +88,7 @@ def test_a_benchmark_keeps_its_level_on_a_restless_machine(machine: str, figures
 @pytest.mark.nightly
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("machine", MACHINES)
-@pytest.mark.parametrize("suite", ["seed", "standard"])
+@pytest.mark.parametrize("suite", ["seed", "basic"])
 def test_a_benchmark_keeps_its_level_on_every_machine(
     machine: str, suite: str, figures: Figures
 ) -> None:
