@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from specd import __version__, config, places
@@ -30,6 +28,8 @@ from specd.agent.proofs import Proofs
 from specd.agent.publication import Publication, Snapshot
 from specd.agent.real_use import RealUse
 from specd.agent.sight import Sight
+from specd.agent.stopping import Stopping
+from specd.agent.timers import Name, Timers
 from specd.agent.watch import Watch
 from specd.bench import preconditions
 from specd.bench.result import BenchResult
@@ -49,7 +49,6 @@ from specd.tokenizer.verdict import with_cache
 
 if TYPE_CHECKING:
     from specd.agent.api import Api
-    from specd.agent.schedule import Schedule
 
 LOOP = "daemon"
 """Under this name faults of the loop's own work are kept, until all was looked at without one."""
@@ -79,6 +78,15 @@ POLL_MODELS_S = 30.0
 CONTENDER_S = 30.0
 """How often to look for the process that keeps undoing specd's writes."""
 
+CONVERSATIONS_FIRST = timedelta(minutes=3)
+"""After the start, and after that every so often, what conversations show is read."""
+
+CONVERSATIONS_EVERY = timedelta(hours=4)
+
+# What the timers are called by; a file that was modified and not closed is called by its path.
+EVERYTHING, MODELS, AGAIN, POLL, CONTENDER = "everything", "models", "again", "poll", "contender"
+BENCHMARK, BENCHMARK_AGAIN, CONVERSATIONS = "benchmark", "benchmark again", "conversations"
+
 
 class Daemon:
     """See the module's docstring. ``run`` returns when the daemon was told to stop.
@@ -92,6 +100,7 @@ class Daemon:
         self._config_path = config_path
         self._state = state
         self._inbox = Inbox()
+        self._timers = Timers()
         opened = tuple(private.enforce(state))
         self._held_lock = lock.hold(places.lock_path(state))
         before = survey.last_good(state)
@@ -120,7 +129,7 @@ class Daemon:
             self._stores,
             look=self._sight,
             say=self._say,
-            again=self._bench_again,
+            again=lambda delay: self._timers.at(BENCHMARK_AGAIN, delay),
             changed=self._learn_bench,
         )
         self._watch = Watch(
@@ -130,7 +139,6 @@ class Daemon:
             self._on_remount,
         )
         self._api: Api | None = None
-        self._schedule: Schedule | None = None
         self._home: Home | NoHome = NoHome("not looked for yet", ())
         self._world = survey.World()
         self._server: ServerSeen | None = None
@@ -139,25 +147,16 @@ class Daemon:
         self._benchmarks: dict[str, BenchResult] = {}
         self._memory_bytes = preconditions.machine_memory()
         self._paused = False
-        self._soon: dict[Path, float] = {}
-        self._full_at: float | None = None
-        self._models_at: float | None = None
-        self._again_at: float | None = None
         self._heard = 0
-        self._resync_at = 0.0
-        self._poll_at: float | None = None
         self._contender: str | None = None
-        self._contender_at = 0.0
         self._cleared: set[Path] = set()
 
     # -- life ---------------------------------------------------------------------------------
 
     def run(self) -> int:
         """Work until told to stop; returns the exit code."""
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
-        signal.signal(signal.SIGHUP, self._on_signal)
         memory.share_one_heap()
+        Stopping(self._inbox.stop, self._inbox.look_again, self._on_late)
         self._say("info", f"specd {__version__} started", pid=os.getpid(), state=str(self._state))
         if self._config_problem is not None:
             self._say("error", self._config_problem, file=str(self._config_path))
@@ -167,7 +166,7 @@ class Daemon:
             self._guard(self._look_at_everything)
             self._open()
             while True:
-                batch = self._inbox.take(self._until_next())
+                batch = self._inbox.take(self._timers.wait_s())
                 if batch.stop:
                     return 0
                 self._handle(batch)
@@ -185,17 +184,10 @@ class Daemon:
             self._faults.met(LOOP, error)
 
     def _open(self) -> None:
-        # Imported after the first pass: what the user waits for is the settings, not the timers.
-        from specd.agent.schedule import Schedule  # noqa: PLC0415
-
         self._api = self._serve(self)
         notify.service_manager("READY=1")
-        self._schedule = Schedule(
-            bench=lambda: self._inbox.do(self._bench.due),
-            observe=lambda: self._inbox.do(self._real_use.read),
-        )
-        self._schedule.plan(self._config.benchmark.schedule)
-        self._schedule.start()
+        self._timers.cron(BENCHMARK, self._config.benchmark.schedule)
+        self._timers.at(CONVERSATIONS, CONVERSATIONS_FIRST)
         self._say("info", "ready", after_ms=round((time.monotonic() - self._born) * 1000))
         self._scout()
         self._proofs.prove()
@@ -204,8 +196,6 @@ class Daemon:
     def _close(self) -> None:
         notify.service_manager("STOPPING=1")
         # A fault in one of them keeps nobody from closing the others.
-        if self._schedule is not None:
-            self._guard(self._schedule.close)
         self._guard(self._watch.close)
         self._guard(self._jobs.close)
         if self._api is not None:
@@ -215,11 +205,8 @@ class Daemon:
         self._events.close()
         os.close(self._held_lock)
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGHUP:
-            self._inbox.do(self._look_at_everything)
-        else:
-            self._inbox.stop()
+    def _on_late(self) -> None:
+        self._say("warning", "specd stopped without waiting for what was under way")
 
     def _recover(self) -> None:
         for line in self._stores.recover():
@@ -236,26 +223,20 @@ class Daemon:
     def _on_lost(self, why: str) -> None:
         def lost() -> None:
             self._say("warning", f"file events were lost ({why}); looking at everything")
-            self._full_at = time.monotonic()
+            self._timers.after(EVERYTHING, 0)
 
         self._inbox.do(lost)
 
     def _on_remount(self) -> None:
         def again() -> None:
             if self._reconciler.failed:
-                self._full_at = time.monotonic()
+                self._timers.after(EVERYTHING, 0)
 
         self._inbox.do(again)
 
     def _look_soon(self, path: Path) -> None:
         wait = CONFIG_UNFINISHED_S if path == self._config_path else UNFINISHED_S
-        self._soon.setdefault(path, time.monotonic() + wait)
-
-    def _until_next(self) -> float:
-        waiting = (self._full_at, self._models_at, self._again_at, self._poll_at)
-        times = [at for at in waiting if at is not None]
-        times += self._soon.values()
-        return max(0.0, min([self._resync_at, *times]) - time.monotonic())
+        self._timers.sooner(path, wait)
 
     def _handle(self, batch: Batch) -> None:
         for task in batch.tasks:
@@ -263,15 +244,13 @@ class Daemon:
         self._guard(lambda: self._look(batch))
 
     def _look(self, batch: Batch) -> None:
-        now = time.monotonic()
-        dirty = self._ripe(batch.paths, now)
-        everything = self._due_again(now) or batch.everything
-        if self._poll_at is not None and self._poll_at <= now:
+        due = self._timers.take()
+        dirty = self._ripe(batch.paths, due)
+        everything = EVERYTHING in due or batch.everything
+        if POLL in due:
             self._poll()
-        if self._models_at is not None and self._models_at <= now:
-            self._models_at = None
+        if MODELS in due:
             self._look_at_models()
-        again = self._again_at is not None and self._again_at <= now
         if dirty & {self._config_path, config.managed_file()}:
             self.reload()
         if everything:
@@ -279,39 +258,31 @@ class Daemon:
             self._scout()
             self._proofs.prove()
             memory.give_back()
-        elif dirty or again:
+        elif dirty or AGAIN in due:
             self._pass(dirty)
             self._sort_out(dirty)
+        if not due.isdisjoint((BENCHMARK, BENCHMARK_AGAIN)):
+            self._bench.due()
+        if CONVERSATIONS in due:
+            self._timers.at(CONVERSATIONS, CONVERSATIONS_EVERY)
+            self._real_use.read()
 
-    def _ripe(self, changed: Iterable[Path], now: float) -> set[Path]:
+    def _ripe(self, changed: Iterable[Path], due: Iterable[Name]) -> set[Path]:
         """What changed, with what was being written and has had its time."""
         dirty = set(changed)
         self._heard = self._heard + len(dirty)
         if self._heard > BURST:
             self._heard = 0
-            self._full_at = now + AFTER_BURST_S
-        for path, at in list(self._soon.items()):
-            if path in dirty or at <= now:
-                del self._soon[path]
-                dirty.add(path)
-        return dirty
-
-    def _due_again(self, now: float) -> bool:
-        """Whether it is time to look at everything, event or not."""
-        lost = self._full_at is not None and self._full_at <= now
-        if lost:
-            self._full_at = None
-        if self._resync_at > now:
-            return lost
-        if self._schedule is not None:
-            self._schedule.look_at_clock()
-        return True
+            self._timers.sooner(EVERYTHING, AFTER_BURST_S)
+        self._timers.clear(*dirty)
+        return dirty | {name for name in due if isinstance(name, Path)}
 
     def _look_at_everything(self) -> None:
         # At once, so that a fault in what follows is not met again and again without a pause.
-        self._resync_at = time.monotonic() + self._config.agent.resync_seconds
+        self._timers.after(EVERYTHING, self._config.agent.resync_seconds)
+        self._timers.look_at_clock()
         self._reload_what_is_whole()
-        self._resync_at = time.monotonic() + self._config.agent.resync_seconds
+        self._timers.after(EVERYTHING, self._config.agent.resync_seconds)
         self._proofs.compare_again()
         self._survey_all()
         self._pass(None)
@@ -319,8 +290,8 @@ class Daemon:
 
     def _poll(self) -> None:
         """Look for what events would have told."""
-        self._poll_at = time.monotonic() + POLL_S
-        self._models_at = self._models_at or time.monotonic() + POLL_MODELS_S
+        self._timers.after(POLL, POLL_S)
+        self._timers.sooner(MODELS, POLL_MODELS_S)
         self._reload_what_is_whole()
         if homes.find_home(self._config.lmstudio.home) != self._home:
             self._survey_all()
@@ -333,7 +304,7 @@ class Daemon:
         for path in dirty:
             meaning = survey.meaning(self._home, self._world, path)
             if meaning == "models":
-                self._models_at = self._models_at or time.monotonic() + MODELS_SETTLE_S
+                self._timers.sooner(MODELS, MODELS_SETTLE_S)
             elif meaning == "settings":
                 self._look_at_models_folder()
             elif meaning == "defaults" and self._resolved() != self._pairs:
@@ -364,8 +335,7 @@ class Daemon:
         self._config, self._config_problem = read, problem
         if changed:
             self._events.set_level(read.agent.log_level)
-            if self._schedule is not None:
-                self._schedule.plan(read.benchmark.schedule)
+            self._timers.cron(BENCHMARK, read.benchmark.schedule)
             self._survey_all()
             self._pass(None)
         if wants_to_observe:
@@ -422,7 +392,7 @@ class Daemon:
         if isinstance(self._home, Home):
             folder = survey.models_folder(self._home)
             if folder != self._world.models_dir:
-                self._models_at = time.monotonic()
+                self._timers.after(MODELS, 0)
 
     def _follow(self) -> None:
         directories = survey.directories(self._home, self._world, self._config_path)
@@ -434,7 +404,10 @@ class Daemon:
         polling = self._watch.polling
         if polling is not None and polling != before:
             self._say("warning", polling)
-        self._poll_at = None if polling is None else time.monotonic() + POLL_S
+        if polling is None:
+            self._timers.clear(POLL)
+        else:
+            self._timers.after(POLL, POLL_S)
 
     def _decide(self) -> None:
         """Work out from all that is known what the files are to hold."""
@@ -484,16 +457,19 @@ class Daemon:
     def _pass(self, dirty: set[Path] | None, *, force: bool = False) -> Pass:
         if self._paused and not force:
             with self._watch.held_back():  # nobody need wait for a write any longer
-                self._again_at = None
+                self._timers.clear(AGAIN)
             self._publish()
             return Pass()
         started = time.perf_counter()
-        self._again_at = time.monotonic() + AFTER_FAULT_S
+        self._timers.after(AGAIN, AFTER_FAULT_S)
         known = {path: failed.problem for path, failed in self._reconciler.failed.items()}
         with self._watch.held_back():
             done = self._reconciler.run(dirty, force=force)
         took_ms = (time.perf_counter() - started) * 1000
-        self._again_at = None if done.again_in is None else time.monotonic() + done.again_in
+        if done.again_in is None:
+            self._timers.clear(AGAIN)
+        else:
+            self._timers.after(AGAIN, done.again_in)
         for applied in done.applied:
             if applied.problem is None or applied.problem != known.get(applied.edit.path):
                 self._tell(applied, took_ms)
@@ -524,8 +500,8 @@ class Daemon:
         fights = [path for path, known in self._reconciler.patience.items() if known.contended]
         if not fights:
             self._contender = None
-        elif time.monotonic() >= self._contender_at:
-            self._contender_at = time.monotonic() + CONTENDER_S
+        elif not self._timers.pending(CONTENDER):
+            self._timers.after(CONTENDER, CONTENDER_S)
             self._jobs.scout("contender", lambda: contender.find(fights[0]), self._learn_contender)
 
     def _learn_contender(self, found: str | None) -> None:
@@ -547,10 +523,6 @@ class Daemon:
             memory_bytes=self._memory_bytes,
             paused=self._paused,
         )
-
-    def _bench_again(self, delay: timedelta) -> None:
-        if self._schedule is not None:
-            self._schedule.try_bench_again_in(delay)
 
     def _learn_proofs(self) -> None:
         self._decide()
@@ -632,7 +604,7 @@ class Daemon:
 
     def state(self) -> report.DaemonState:
         """What the daemon knows of itself."""
-        due = self._schedule.next_benchmark() if self._schedule is not None else None
+        due = self._timers.when(BENCHMARK)
         return report.DaemonState(
             uptime_s=time.monotonic() - self._born,
             next_benchmark=due.isoformat(timespec="seconds") if due else None,

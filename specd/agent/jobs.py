@@ -1,15 +1,18 @@
 """Work that takes longer than a pass may: one worker process at a time, results to the inbox.
 
-Threads here only wait: for a worker process, for a socket, for the file system. Each is given a
-frozen value and returns one, which is handed to the daemon's loop: the loop alone changes what the
-daemon knows. Every failure is a line in the log and a reason in the status (``Faults``).
+Each piece of work has a thread of its own, which ends with it and only waits: for a worker process,
+for a socket, for the file system. It is given a frozen value and returns one, which is handed to
+the daemon's loop: the loop alone changes what the daemon knows. Every failure is a line in the log
+and a reason in the status (``Faults``). Nothing waits for such a thread when specd ends, but for
+the worker's, a moment, to see its process killed.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from specd.agent.faults import Faults
@@ -18,18 +21,29 @@ from specd.worker.client import Limits, WorkerError, run_task
 
 Result = TypeVar("Result")
 
+ENDING_S = 1.0
+"""How long a worker that is cancelled may take to be gone when specd ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    task: str
+    thread: threading.Thread
+    cancelled: threading.Event
+
 
 class Jobs:
-    """Starts work in the background; at most one of each name is under way or waiting."""
+    """Starts work in the background; at most one of each name is under way or waiting.
+
+    Called on the daemon's loop, as are all the callbacks.
+    """
 
     def __init__(self, inbox: Inbox, faults: Faults) -> None:
         self._inbox = inbox
         self._faults = faults
         self._closed = False
-        self._cancels: dict[str, threading.Event] = {}
-        self._scouts = ThreadPoolExecutor(max_workers=2, thread_name_prefix="specd-scout")
-        self._workers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="specd-worker")
         self._names: set[str] = set()
+        self._workers: deque[_Worker] = deque()
 
     def running(self, name: str) -> bool:
         """Whether the job called ``name`` has not ended yet."""
@@ -46,12 +60,8 @@ class Jobs:
 
         ``look`` must not touch anything that the loop changes.
         """
-
-        def work() -> Callable[[], None]:
-            result = look()
-            return lambda: then(result)
-
-        self._start(name, self._scouts, work, failed)
+        if self._claim(name):
+            self._thread(name, lambda: self._run(name, look, then, failed)).start()
 
     def worker(
         self,
@@ -63,67 +73,73 @@ class Jobs:
         failed: Callable[[str], None],
         on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
     ) -> None:
-        """Run a worker task; ``then(result)`` or ``failed(why)`` is called on the loop."""
+        """Run a worker task, after those before it; then ``then(result)`` or ``failed(why)``."""
+        if not self._claim(task):
+            return
         cancelled = threading.Event()
 
-        def work() -> Callable[[], None]:
-            result = run_task(
+        def look() -> dict[str, Any]:
+            return run_task(
                 task,
                 request,
                 limits=limits,
                 cancelled=cancelled,
                 on_progress=lambda step: self._inbox.do(lambda: on_progress(step)),
             )
-            return lambda: then(result)
 
-        if not self.running(task):
-            self._cancels[task] = cancelled
-        self._start(task, self._workers, work, failed)
+        thread = self._thread(task, lambda: self._run(task, look, then, failed, cancelled))
+        self._workers.append(_Worker(task, thread, cancelled))
+        if len(self._workers) == 1:
+            thread.start()
 
     def cancel(self, task: str) -> None:
         """Kill that worker and all it started; ``failed`` is called when it is gone."""
-        if task in self._cancels:
-            self._cancels[task].set()
+        for each in self._workers:
+            if each.task == task:
+                each.cancelled.set()
 
     def close(self) -> None:
-        """Kill what is under way and wait for the threads to see it."""
+        """Kill the worker that is under way; begin nothing any more."""
         self._closed = True
-        for cancelled in self._cancels.values():
-            cancelled.set()
-        for pool in (self._scouts, self._workers):
-            pool.shutdown(wait=True, cancel_futures=True)
+        for each in tuple(self._workers)[:1]:
+            each.cancelled.set()
+            each.thread.join(ENDING_S)
 
-    def _start(
+    def _claim(self, name: str) -> bool:
+        if self._closed or name in self._names:
+            return False
+        self._names.add(name)
+        return True
+
+    def _thread(self, name: str, run: Callable[[], None]) -> threading.Thread:
+        return threading.Thread(target=run, name=f"specd {name}", daemon=True)
+
+    def _run(
         self,
         name: str,
-        pool: ThreadPoolExecutor,
-        work: Callable[[], Callable[[], None]],
+        look: Callable[[], Result],
+        then: Callable[[Result], None],
         failed: Callable[[str], None],
+        cancelled: threading.Event | None = None,
     ) -> None:
-        if name in self._names or self._closed:
-            return
-        self._names.add(name)
-
-        def run() -> None:
-            try:
-                finish = work()
-            except WorkerError as error:
-                why = str(error)
-                if not self._cancelled(name):
-                    self._faults.keep(name, why)
-                self._inbox.do(lambda: self._end(name, lambda: failed(why)))
-            except Exception as error:  # noqa: BLE001 - a background look must not end silently
-                why = self._faults.met(name, error)
-                self._inbox.do(lambda: self._end(name, lambda: failed(why)))
-            else:
-                self._faults.over(name)
-                self._inbox.do(lambda: self._end(name, finish))
-
-        pool.submit(run)
-
-    def _cancelled(self, name: str) -> bool:
-        return name in self._cancels and self._cancels[name].is_set()
+        try:
+            result = look()
+        except WorkerError as error:
+            why = str(error)
+            if cancelled is None or not cancelled.is_set():
+                self._faults.keep(name, why)
+            self._inbox.do(lambda: self._end(name, lambda: failed(why)))
+        except Exception as error:  # noqa: BLE001 - a background look must not end silently
+            why = self._faults.met(name, error)
+            self._inbox.do(lambda: self._end(name, lambda: failed(why)))
+        else:
+            self._faults.over(name)
+            self._inbox.do(lambda: self._end(name, lambda: then(result)))
 
     def _end(self, name: str, finish: Callable[[], None]) -> None:
         self._names.discard(name)
+        if self._workers and self._workers[0].task == name:
+            self._workers.popleft()
+            if self._workers and not self._closed:
+                self._workers[0].thread.start()
         finish()

@@ -1,14 +1,14 @@
 """Cron expressions: what they may say, and which weekdays they mean.
 
-Checked here rather than by the scheduler, which takes longer to import than specd.toml takes to
-read, counts weekdays from Monday where everybody's crontab counts from Sunday, and joins the two
-day fields with "and" where crontab(5) joins them with "or".
+Weekdays count from Sunday, as in every crontab. The two day fields may not both be given:
+crontab(5) joins them with "or", which surprises everybody.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 EXAMPLE = '"30 4 * * *" (every night at half past four)'
 
@@ -43,6 +43,9 @@ FIELDS = (
     _Field("weekday", 0, 7, WEEKDAYS),
 )
 
+_LONGEST_DAYS = 8 * 366
+"""From one 29 February to the next when a century lies between."""
+
 _PART = re.compile(r"(?:\*|([^-/]+)(?:-([^-/]+))?)(?:/(\d+))?")
 
 
@@ -55,20 +58,29 @@ def check(expression: str) -> None:
     _values(expression)
 
 
-def normal(expression: str) -> str:
-    """The same times with every number spelled out and weekdays by name.
+def following(expression: str, after: datetime) -> datetime | None:
+    """The first time after ``after``, both by the local clock; None when there is none (30 Feb).
 
-    >>> normal("0 4 * * 1-5")
-    '0 4 * * mon,tue,wed,thu,fri'
+    >>> following("30 4 * * *", datetime(2026, 11, 27, 21, 15))
+    datetime.datetime(2026, 11, 28, 4, 30)
 
     Raises:
         ValueError: it is no cron expression.
     """
-    *numbers, weekdays = _values(expression)
-    words = [_spell(field, values) for field, values in zip(FIELDS, numbers, strict=False)]
-    days = sorted({day % 7 for day in weekdays})
-    words.append("*" if len(days) == 7 else ",".join(WEEKDAYS[day] for day in days))
-    return " ".join(words)
+    minutes, hours, days, months, weekdays = _values(expression)
+    times = [timedelta(hours=h, minutes=m) for h in sorted(hours) for m in sorted(minutes)]
+    midnight = after.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    for _ in range(_LONGEST_DAYS):
+        if (
+            midnight.month in months
+            and midnight.day in days
+            and {midnight.isoweekday(), midnight.isoweekday() % 7} & weekdays
+        ):
+            for time in times:
+                if midnight + time > after:
+                    return midnight + time
+        midnight += timedelta(days=1)
+    return None
 
 
 def _values(expression: str) -> list[set[int]]:
@@ -99,9 +111,3 @@ def _field(field: _Field, word: str) -> set[int]:
             raise ValueError(f"its {field.name} {part!r} stands for no time at all")
         found.update(range(start, end + 1, int(step or 1)))
     return found
-
-
-def _spell(field: _Field, values: set[int]) -> str:
-    if len(values) == field.most - field.least + 1:
-        return "*"
-    return ",".join(str(value) for value in sorted(values))

@@ -1,0 +1,50 @@
+"""The end of the daemon: within two seconds of the signal, whatever is slow.
+
+Python runs a signal's handler on the main thread between two of its own steps, which a main thread
+that waits for a file system or a database does not get to. So the signal's number is written to a
+pipe, which the interpreter does at once, and a thread reads it there. All that specd keeps is as
+good after a kill as after an orderly end; what has not ended in time is left behind.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+PATIENCE_S = 1.7
+
+
+class Stopping:
+    """Hears SIGTERM, SIGINT and SIGHUP; made on the main thread.
+
+    ``stop`` and ``look`` are called on its thread, ``late`` after ``PATIENCE_S`` in vain.
+    """
+
+    def __init__(
+        self, stop: Callable[[], None], look: Callable[[], None], late: Callable[[], None]
+    ) -> None:
+        self._stop = stop
+        self._look = look
+        self._late = late
+        self._heard, telling = os.pipe()
+        os.set_blocking(telling, False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(telling, warn_on_full_buffer=False)
+        threading.Thread(target=self._wait, name="specd-signals", daemon=True).start()
+
+    def _wait(self) -> None:
+        while numbers := os.read(self._heard, 64):
+            if not {signal.SIGTERM, signal.SIGINT}.isdisjoint(numbers):
+                self._stop()
+                threading.Timer(PATIENCE_S, self._give_up).start()
+                return
+            if signal.SIGHUP in numbers:
+                self._look()
+
+    def _give_up(self) -> None:
+        # Saying so may take as long as whatever it is that is slow.
+        threading.Timer(0.1, os._exit, (0,)).start()
+        self._late()

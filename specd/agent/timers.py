@@ -1,0 +1,132 @@
+"""Everything the daemon does at a time of its own: named deadlines, all kept here.
+
+Most count by the monotonic clock. Those that people plan by (``at``, ``cron``) count by the wall
+clock, which may jump: ``look_at_clock`` works out anew when a cron time is due, so that neither a
+clock that was set back nor another time zone leaves it at an hour nobody meant. A time that passed
+while the machine slept, or while the clock jumped over it, is due once.
+
+One thread uses it, the daemon's loop; ``when`` may be called from any.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TypeAlias
+
+from specd.config import cron
+
+JITTER_S = 120.0
+"""A cron time is due up to this much later, so that a fleet does not start as one."""
+
+Name: TypeAlias = str | Path
+"""What is due: a word, or the file that is to be looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Cron:
+    """``nominal`` is by the local clock and without a zone, as people mean it."""
+
+    expression: str
+    nominal: datetime
+    jitter: timedelta
+
+    def due(self) -> float:
+        """Seconds since 1970, in the time zone of this moment."""
+        return (self.nominal.astimezone() + self.jitter).timestamp()
+
+
+class Timers:
+    """See the module's docstring. Setting a name again replaces its deadline."""
+
+    def __init__(self) -> None:
+        self._ticks: dict[Name, float] = {}
+        self._dates: dict[str, float] = {}
+        self._crons: dict[str, _Cron] = {}
+
+    def after(self, name: Name, seconds: float) -> None:
+        """Have ``name`` be due in ``seconds``."""
+        self._ticks[name] = time.monotonic() + seconds
+
+    def sooner(self, name: Name, seconds: float) -> None:
+        """The same, unless it is due earlier already."""
+        self._ticks[name] = min(self._ticks.get(name, float("inf")), time.monotonic() + seconds)
+
+    def at(self, name: str, delay: timedelta) -> None:
+        """Have ``name`` be due after ``delay`` by the wall clock."""
+        self._dates[name] = time.time() + delay.total_seconds()
+
+    def cron(self, name: str, expression: str) -> None:
+        """Have ``name`` be due whenever ``expression`` says; "" is never. Unchanged, it runs on."""
+        known = self._crons.get(name)
+        if known is not None and known.expression == expression:
+            return
+        self.clear(name)
+        self._plan(name, expression)
+
+    def clear(self, *names: Name) -> None:
+        """Have them be due no more."""
+        for name in names:
+            self._ticks.pop(name, None)
+            if isinstance(name, str):
+                self._dates.pop(name, None)
+                self._crons.pop(name, None)
+
+    def pending(self, name: Name) -> bool:
+        """Whether a deadline is set that has not been taken."""
+        return name in self._ticks or name in self._dates
+
+    def when(self, name: str) -> datetime | None:
+        """When ``name`` is due by the wall clock, in local time; None when never."""
+        due = self._dates.get(name)
+        return None if due is None else datetime.fromtimestamp(due).astimezone()
+
+    def wait_s(self) -> float | None:
+        """Seconds until the next deadline, 0 when one has passed; None when there is none."""
+        waits = [due - time.monotonic() for due in self._ticks.values()]
+        waits += [due - time.time() for due in self._dates.values()]
+        return max(0.0, min(waits)) if waits else None
+
+    def take(self) -> set[Name]:
+        """The names that are due now; they are not any more, but for the next time of a cron."""
+        due = set(self._due())
+        for name in due:
+            self._ticks.pop(name, None)
+            if isinstance(name, str) and self._dates.pop(name, None) is not None:
+                known = self._crons.pop(name, None)
+                if known is not None:
+                    self._plan(name, known.expression)
+        return due
+
+    def look_at_clock(self) -> None:
+        """Work out by the clock and the time zone of this moment when cron times are due."""
+        time.tzset()
+        for name, known in list(self._crons.items()):
+            # One that has passed is due: it is for `take` to take.
+            if self._dates[name] > time.time():
+                following = cron.following(known.expression, _now())
+                if following is not None and following < known.nominal:
+                    self._plan(name, known.expression)
+                else:
+                    self._dates[name] = known.due()
+
+    def _due(self) -> Iterator[Name]:
+        ticks, dates = time.monotonic(), time.time()
+        yield from (name for name, due in self._ticks.items() if due <= ticks)
+        yield from (name for name, due in self._dates.items() if due <= dates)
+
+    def _plan(self, name: str, expression: str) -> None:
+        nominal = cron.following(expression, _now()) if expression else None
+        if nominal is not None:
+            jitter = timedelta(seconds=random.uniform(0, JITTER_S))  # noqa: S311 - a spread
+            planned = self._crons[name] = _Cron(expression, nominal, jitter)
+            self._dates[name] = planned.due()
+
+
+def _now() -> datetime:
+    """The local clock, without a zone: cron expressions know none."""
+    return datetime.now()  # noqa: DTZ005 - see above

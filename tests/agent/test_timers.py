@@ -1,0 +1,123 @@
+"""The daemon's timers: deadlines, cron as people know it, and a clock that jumps."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from specd.agent import timers
+from specd.agent.timers import Timers
+
+FILE = Path("/home/ada/.lmstudio/settings.json")
+
+
+@pytest.fixture
+def made() -> Timers:
+    return Timers()
+
+
+def test_each_is_due_once_and_in_its_time(made: Timers):
+    assert made.wait_s() is None
+    made.after("models", 30)
+    made.after(FILE, 0)
+    assert made.wait_s() == 0
+    assert made.take() == {FILE}
+    assert made.take() == set()
+    assert 29 < (made.wait_s() or 0) <= 30
+    assert made.pending("models")
+
+
+def test_a_nearer_deadline_stays_where_a_farther_one_is_asked_for(made: Timers):
+    made.sooner("models", 1)
+    made.sooner("models", 60)
+    assert (made.wait_s() or 0) <= 1
+    made.after("models", 60)
+    assert (made.wait_s() or 0) > 1
+    made.clear("models", FILE)
+    assert made.wait_s() is None
+
+
+def test_a_nightly_benchmark_is_due_at_its_time_or_its_jitter_later(made: Timers):
+    made.cron("benchmark", "30 4 * * *")
+    due = made.when("benchmark")
+    assert due is not None
+    nominal = due.replace(hour=4, minute=30, second=0, microsecond=0)
+    assert 0 <= (due - nominal).total_seconds() <= timers.JITTER_S
+    made.cron("benchmark", "30 4 * * *")
+    assert made.when("benchmark") == due, "an unchanged plan runs on"
+    made.cron("benchmark", "")
+    assert made.when("benchmark") is None
+
+
+def test_one_that_is_due_is_due_again_at_its_next_time(made: Timers, clock: Clock):
+    made.cron("benchmark", "30 4 * * *")
+    first = made.when("benchmark")
+    assert first is not None
+    clock.ahead = (first - datetime.now().astimezone()).total_seconds() + 1
+    assert made.take() == {"benchmark"}
+    second = made.when("benchmark")
+    assert second is not None
+    assert timedelta(hours=22) < second - first < timedelta(hours=26)
+
+
+def test_what_was_slept_through_is_due_once(made: Timers, clock: Clock):
+    made.cron("benchmark", "*/5 * * * *")
+    clock.ahead = 3 * 24 * 3600
+    made.look_at_clock()
+    assert made.take() == {"benchmark"}
+    assert made.take() == set()
+
+
+def test_a_postponed_benchmark_is_tried_again_beside_its_ordinary_time(made: Timers):
+    made.cron("benchmark", "30 4 * * *")
+    due = made.when("benchmark")
+    made.at("benchmark again", timedelta(0))
+    assert made.take() == {"benchmark again"}
+    assert made.when("benchmark") == due
+
+
+def test_a_clock_set_back_does_not_leave_the_next_time_far_ahead(made: Timers, clock: Clock):
+    clock.ahead = 30 * 24 * 3600
+    made.cron("benchmark", "* * * * *")
+    clock.ahead = 0
+    made.look_at_clock()
+    after = made.when("benchmark")
+    assert after is not None
+    assert after <= datetime.now().astimezone() + timedelta(seconds=60 + timers.JITTER_S)
+
+
+def test_another_time_zone_moves_the_hour(made: Timers, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    made.cron("benchmark", "30 4 * * *")
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    made.look_at_clock()
+    due = made.when("benchmark")
+    monkeypatch.undo()
+    time.tzset()
+    assert due is not None
+    assert due.utcoffset() == timedelta(hours=9)
+    assert (due.hour, due.minute) in ((4, 30), (4, 31), (4, 32))
+
+
+class Clock:
+    """How far ahead the wall clock is, in seconds."""
+
+    ahead = 0.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made, real = Clock(), time.time
+
+    class Shifted(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.fromtimestamp(real() + made.ahead, tz)
+
+    monkeypatch.setattr(timers.time, "time", lambda: real() + made.ahead)
+    monkeypatch.setattr(timers, "datetime", Shifted)
+    return made
