@@ -171,6 +171,7 @@ def watch_directories(
             ),
         ),
         WatchedDir(internal / keys.MODEL_DEFAULTS, recursive=True),
+        WatchedDir(home.path.joinpath(*keys.HUB_MODELS), recursive=True, pace="calm"),
         WatchedDir(models_dir or home.path / keys.MODELS, recursive=True, pace="calm"),
     ]
     return tuple(watched)

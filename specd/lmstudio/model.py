@@ -29,6 +29,9 @@ class Model:
     model's own: it can draft for itself with them. ``problem`` says why the model cannot be used,
     in words, when ``kind`` is "incomplete". ``drafter`` is None except for the kind "drafter"
     (``drafters``); ``width`` is the length of its states, of a drafter that of its main's.
+    ``catalogue`` is the ``owner/name`` of the model of LM Studio's catalogue that these files
+    belong to, "" where they belong to none; ``aliases`` are all names that they have through it,
+    such as ``owner/name@q4_k_m``.
     """
 
     key: str
@@ -46,8 +49,15 @@ class Model:
     mtp_heads: int = 0
     drafter: Drafter | None = None
     width: int | None = None
+    catalogue: str = ""
+    aliases: tuple[str, ...] = ()
 
     @property
     def drafts(self) -> bool:
         """Whether it may be a draft model. An mmproj beside a GGUF file does not hinder it."""
         return self.kind == "llm" or (self.kind == "vlm" and self.format == "gguf")
+
+    @property
+    def defaults(self) -> str:
+        """Whose default configuration LM Studio reads for the model: ``<defaults>.json``."""
+        return self.catalogue or self.identifier

@@ -68,11 +68,6 @@ _SIDECARS: Final[dict[Drafter, str]] = {
 }
 
 
-def name_of(model: Model) -> str:
-    """Which file of defaults LM Studio reads for ``model``, below the folder, without ``.json``."""
-    return model.identifier
-
-
 def folder(home: Path) -> Path:
     """Where the files of defaults are."""
     return home / keys.INTERNAL / keys.MODEL_DEFAULTS
@@ -80,7 +75,7 @@ def folder(home: Path) -> Path:
 
 def config_path(home: Path, model: Model) -> Path:
     """Where the defaults of ``model`` are."""
-    return folder(home).joinpath(*f"{name_of(model)}.json".split("/"))
+    return folder(home).joinpath(*f"{model.defaults}.json".split("/"))
 
 
 def targets(desired: Desired) -> Iterator[Target]:

@@ -1,26 +1,37 @@
 """Find the model a person means.
 
-People write a key, ``publisher/repo``, a folder, a file, in any case, with or without the
-quantization the repository carries in its name (``-4bit``, ``-bf16``, ``-MLX-4bit``, ``-GGUF``,
-``@q4_k_m``), or just the end of it. The ways are tried from the most literal to the loosest; the
-first that fits any model decides, and must then fit exactly one.
+People write a key, ``publisher/repo``, a name of LM Studio's catalogue, a folder, a file, in any
+case, with or without the quantization the repository carries in its name (``-4bit``, ``-bf16``,
+``-MLX-4bit``, ``-GGUF``, ``@q4_k_m``), or just a part of it. The ways are tried from the most
+literal to the loosest; the first that fits any model decides, and must then fit exactly one.
 
 A quantization left out fits any; one written must be the model's own, so ``…-8bit`` never means the
 installed ``…-4bit``.
+
+Names are looked up in an index that is made once for a tuple of models, so that a thousand look-ups
+take milliseconds. Spelling is compared only to suggest something for a name that fits nothing.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Final
+from functools import cached_property, lru_cache
+from itertools import combinations
+from typing import Final, TypeAlias
 
 from specd.lmstudio.model import OWN_HEADS, Model
 
-_CANDIDATES: Final = 8
+_LISTED: Final = 3
+_KEPT_INDEXES: Final = 4
+_REMEMBERED: Final = 10_000  # names looked up
+_SUGGESTED: Final = 64  # names of one set of models; each takes about a millisecond
+_LOOKED_AT: Final = 12  # names whose spelling is compared for one suggestion
+_COMMON: Final = 64  # a word in more names than this says little
 
 _FORMATS: Final = {"mlx": "mlx", "gguf": "gguf", "safetensors": "mlx"}
 _QUANTIZATION: Final = re.compile(
@@ -44,10 +55,12 @@ class NameProblem(LookupError):
 
 
 class NoSuchModel(NameProblem):
-    """No installed model fits the name; ``candidates`` are those spelled most like it."""
+    """No installed model fits the name; ``candidates`` are the three spelled most like it."""
 
-    def __init__(self, name: str, candidates: tuple[str, ...]) -> None:
-        hint = f"the nearest: {', '.join(candidates)}" if candidates else "none is installed"
+    def __init__(self, name: str, candidates: tuple[str, ...], installed: int) -> None:
+        hint = f"the nearest: {', '.join(candidates)}" if candidates else "`lms ls` lists them all"
+        if not installed:
+            hint = "none is installed"
         super().__init__(name, candidates, f"no installed model is called {_shown(name)}; {hint}")
 
 
@@ -76,20 +89,16 @@ def resolve(name: str, models: Sequence[Model]) -> Model:
 
     Raises:
         NoSuchModel: none fits.
-        Ambiguous: several fit equally well. A model that cannot be used (half downloaded, a
-            projector) never stands in the way of one that can.
+        Ambiguous: several fit equally well. A model that cannot be used alone (half downloaded, a
+            projector, a drafter) never stands in the way of one that can.
     """
-    for fits in _ways(name.strip().rstrip("/")):
-        found = [model for model in models if fits(model)]
-        if len(found) > 1:
-            found = [
-                model for model in found if model.kind not in ("incomplete", "mmproj", "drafter")
-            ] or found
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise Ambiguous(name, _identifiers(found))
-    raise NoSuchModel(name, _closest(name, models))
+    index = _index_of(models)
+    found = index.find(name)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise Ambiguous(name, _identifiers(found))
+    raise NoSuchModel(name, index.nearest(name), len(models))
 
 
 def key_of(name: str, models: Sequence[Model]) -> str:
@@ -105,41 +114,169 @@ def served_as(model: Model, keys: Iterable[str], models: Sequence[Model]) -> str
     """Which of a server's model ``keys`` is ``model``, among the installed ``models``.
 
     The app's keys leave quantization and publisher out where that is unambiguous, so a key is
-    looked up like any other name.
+    looked up like any other name. A catalogue model's own name may stand for several variants; it
+    is taken where no key names just this one.
     """
+    index = _index_of(models)
+    family: str | None = None
     for key in keys:
-        try:
-            if resolve(key, models) == model:
-                return key
-        except NameProblem:
-            continue
-    return None
+        found = index.find(key)
+        if len(found) == 1 and found[0].identifier == model.identifier:
+            return key
+        if key == model.catalogue and model in found:
+            family = key
+    return family
 
 
-def _ways(name: str) -> tuple[Callable[[Model], bool], ...]:
-    folded = name.casefold()
-    wanted = _spelling(folded)
-    is_path = name.startswith("/")
-    return (
-        lambda model: name == (str(model.path) if is_path else model.identifier),
-        lambda model: folded in _full(model),
-        lambda model: folded in _short(model),
-        lambda model: "/" in folded and any(_agrees(wanted, model, n) for n in _full(model)),
-        lambda model: any(_agrees(wanted, model, n) for n in _short(model)),
-        lambda model: any(_ends(n, folded) for n in _full(model)),
-        lambda model: any(_agrees(wanted, model, n, end=True) for n in _full(model)),
-    )
+_Named: TypeAlias = "tuple[Model, _Spelling]"
+_Place: TypeAlias = "tuple[Model, _Spelling, tuple[str, ...], int]"
 
 
-@lru_cache(maxsize=8192)
+class _Index:
+    """The names of some models. Everything is looked up in a dictionary."""
+
+    def __init__(self, models: Sequence[Model]) -> None:
+        self._models = models
+        self._found: dict[str, tuple[Model, ...]] = {}
+        self._nearest: dict[str, tuple[str, ...]] = {}
+        self._literal: dict[str, list[Model]] = defaultdict(list)
+        self._full: dict[str, list[Model]] = defaultdict(list)
+        self._short: dict[str, list[Model]] = defaultdict(list)
+        self._full_bases: dict[str, list[_Named]] = defaultdict(list)
+        self._short_bases: dict[str, list[_Named]] = defaultdict(list)
+        for model in models:
+            self._literal[model.identifier].append(model)
+            self._literal[str(model.path)].append(model)
+            for names, bases, name in (
+                *((self._full, self._full_bases, name) for name in _full(model)),
+                *((self._short, self._short_bases, name) for name in _short(model)),
+            ):
+                names[name].append(model)
+                spelled = _spelling(name)
+                bases[spelled.base].append((model, spelled))
+
+    def find(self, name: str) -> tuple[Model, ...]:
+        """The models that ``name`` fits best; several fit equally well."""
+        if name not in self._found:
+            if len(self._found) > _REMEMBERED:
+                self._found.clear()
+            written = name.strip().rstrip("/")
+            found = next(filter(None, self._ways(written)), ())
+            alone = [each for each in found if each.kind not in _NEVER_ALONE] or found
+            self._found[name] = tuple({each.identifier: each for each in alone}.values())
+        return self._found[name]
+
+    def _ways(self, name: str) -> Iterator[list[Model]]:
+        folded = name.casefold()
+        wanted = _spelling(folded)
+        yield self._literal.get(name, [])
+        yield self._full.get(folded, [])
+        yield self._short.get(folded, [])
+        if "/" in folded:
+            yield _agreeing(wanted, self._full_bases.get(wanted.base, ()))
+        yield _agreeing(wanted, self._short_bases.get(wanted.base, ()))
+        words = tuple(_words(wanted.base))
+        if words and not all(_QUANTIZATION.fullmatch(w) or w in _FORMATS for w in words):
+            places = list(self._holding(words))
+            yield _agreeing(wanted, (p[:2] for p in places if p[3] + len(words) == len(p[2])))
+            yield _agreeing(wanted, (p[:2] for p in places))
+            yield _agreeing(wanted, self._beginning(wanted.base))
+
+    def _holding(self, words: tuple[str, ...]) -> Iterator[_Place]:
+        """Every place where a name has these words in a row."""
+        rarest = min(range(len(words)), key=lambda n: len(self._places.get(words[n], ())))
+        for model, spelled, its, at in self._places.get(words[rarest], ()):
+            first = at - rarest
+            if first >= 0 and its[first : first + len(words)] == words:
+                yield model, spelled, its, first
+
+    def _beginning(self, base: str) -> Iterator[_Named]:
+        """Short names that begin so, also in the middle of a word, but not of a number."""
+        for at in range(bisect_left(self._sorted, base), len(self._sorted)):
+            whole = self._sorted[at]
+            if not whole.startswith(base):
+                break
+            if not (base[-1:].isdigit() and whole[len(base) :][:1].isdigit()):
+                yield from self._short_bases[whole]
+
+    @cached_property
+    def _sorted(self) -> list[str]:
+        return sorted(self._short_bases)
+
+    @cached_property
+    def _places(self) -> dict[str, list[_Place]]:
+        """Where each word stands in which name."""
+        places: dict[str, list[_Place]] = defaultdict(list)
+        for bases in (self._full_bases, self._short_bases):
+            for base, named in bases.items():
+                words = tuple(_words(base))
+                for model, spelled in named:
+                    for at, word in enumerate(words):
+                        places[word].append((model, spelled, words, at))
+        return places
+
+    @cached_property
+    def _alike(self) -> dict[str, set[str]]:
+        """The words of all names by themselves with up to two letters left out."""
+        alike: dict[str, set[str]] = defaultdict(set)
+        for word in self._places:
+            for shorter in _shortened(word):
+                alike[shorter].add(word)
+        return alike
+
+    def nearest(self, name: str) -> tuple[str, ...]:
+        """The identifiers spelled most like ``name``, the nearest first."""
+        if name not in self._nearest:
+            if len(self._nearest) >= _SUGGESTED:
+                return ()
+            self._nearest[name] = self._spelled_like(_spelling(name.strip().casefold()[:200]).base)
+        return self._nearest[name]
+
+    def _spelled_like(self, base: str) -> tuple[str, ...]:
+        scores: dict[str, float] = defaultdict(float)
+        models: dict[str, Model] = {}
+        for word in dict.fromkeys(_words(base)):
+            alike = {each for shorter in _shortened(word) for each in self._alike.get(shorter, ())}
+            for each in alike:
+                places = self._places[each]
+                for model, *_ in places[:_COMMON]:
+                    models[model.identifier] = model
+                    scores[model.identifier] += (1.0 if each == word else 0.5) / len(places)
+        best = sorted(scores, key=lambda each: (-scores[each], each))[:_LOOKED_AT]
+        short = base.rpartition("/")[2]
+
+        def likeness(identifier: str) -> float:
+            names = {_spelling(each).base for each in _short(models[identifier])}
+            return max(difflib.SequenceMatcher(None, short, each).ratio() for each in names)
+
+        return tuple(sorted(best, key=lambda each: (-likeness(each), each))[:_LISTED])
+
+
+_NEVER_ALONE: Final = frozenset({"incomplete", "mmproj", "drafter"})
+
+_indexes: tuple[tuple[tuple[Model, ...], _Index], ...] = ()
+
+
+def _index_of(models: Sequence[Model]) -> _Index:
+    """The index of ``models``, kept for the last few tuples, which cannot change."""
+    global _indexes  # noqa: PLW0603 - a cache; replaced as a whole, so that threads may share it
+    for known, index in _indexes:
+        if known is models:
+            return index
+    made = _Index(models)
+    if isinstance(models, tuple):
+        _indexes = ((models, made), *_indexes)[:_KEPT_INDEXES]
+    return made
+
+
 def _full(model: Model) -> tuple[str, ...]:
-    names = {model.identifier.casefold(), f"{model.publisher}/{model.repo}".casefold()}
-    return tuple(sorted(names))
+    names = {model.identifier, f"{model.publisher}/{model.repo}", *model.aliases}
+    return tuple(sorted(name.casefold() for name in names))
 
 
-@lru_cache(maxsize=8192)
 def _short(model: Model) -> tuple[str, ...]:
     names = {model.key, model.repo, model.path.name, model.path.stem if _is_file(model) else ""}
+    names |= {alias.rpartition("/")[2] for alias in model.aliases}
     return tuple(sorted({name.casefold() for name in names if name}))
 
 
@@ -147,25 +284,27 @@ def _is_file(model: Model) -> bool:
     return model.format == "gguf"
 
 
-def _agrees(wanted: _Spelling, model: Model, name: str, *, end: bool = False) -> bool:
-    """Whether ``name``, one of the model's, is ``wanted`` once both are taken apart."""
-    mine = _spelling(name)
-    if not wanted.base or not (_ends(mine.base, wanted.base) if end else mine.base == wanted.base):
-        return False
-    if wanted.format is not None and wanted.format != model.format:
-        return False
-    if wanted.quantization is None:
-        return True
-    own = {mine.quantization, _plain(model.quantization or "")}
-    return wanted.quantization in own
+def _agreeing(wanted: _Spelling, named: Iterable[_Named]) -> list[Model]:
+    """The models among ``named`` of the quantization and format that is written, if any is."""
+    return [
+        model
+        for model, mine in named
+        if (wanted.base and wanted.format in (None, model.format))
+        and wanted.quantization
+        in (None, mine.quantization, _plain(model.quantization or "") or mine.quantization)
+    ]
 
 
-def _ends(name: str, end: str) -> bool:
-    """Whether ``end`` is ``name``, or its last words."""
-    if not end or not name.endswith(end):
-        return False
-    before = name[: -len(end)]
-    return not before or before[-1] in "/-_. " or end[0] in "/-_. "
+def _words(base: str) -> Iterator[str]:
+    return (word for word in re.split(r"[-_./@ ]+", base) if word)
+
+
+def _shortened(word: str) -> Iterator[str]:
+    """``word``, and all that is left of it without one or, of a longer word, two letters."""
+    yield word
+    for left_out in (1, 2) if 5 <= len(word) <= 16 else (1,) if 3 <= len(word) <= 32 else ():
+        for places in combinations(range(len(word)), left_out):
+            yield "".join(letter for at, letter in enumerate(word) if at not in places)
 
 
 @lru_cache(maxsize=8192)
@@ -203,20 +342,15 @@ def _plain(quantization: str) -> str:
     return {"fp16": "f16", "fp32": "f32"}.get(plain, plain)
 
 
-def _closest(name: str, models: Sequence[Model]) -> tuple[str, ...]:
-    spelled = {short: model for model in models for short in _short(model)}
-    base = _spelling(name.casefold()).base.rpartition("/")[2]
-    near = difflib.get_close_matches(base, spelled, n=_CANDIDATES, cutoff=0.5)
-    found = [spelled[short] for short in near] or list(models)
-    return _identifiers(found)
-
-
 def _identifiers(models: Iterable[Model]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(model.identifier for model in models))[:_CANDIDATES]
+    return tuple(dict.fromkeys(model.identifier for model in models))
 
 
 def _listed(names: tuple[str, ...]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+    more = len(names) - _LISTED
+    if more > 0:
+        return f"{', '.join(names[:_LISTED])} or one of {more} more"
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _shown(name: str) -> str:

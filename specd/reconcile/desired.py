@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias
 
 from specd import config
 from specd.bench.choice import Choice
-from specd.lmstudio import drafters, model_defaults, names
+from specd.lmstudio import drafters, names
 from specd.lmstudio.model import OWN_HEADS, Model
 from specd.lmstudio.model_defaults import DraftDefaults
 from specd.tokenizer.verdict import Verdict
@@ -119,7 +119,7 @@ def resolve(
     for asked in wanted.pair:
         pair = _resolve_one(asked, wanted, models, known)
         if pair.main is not None:
-            file, main = model_defaults.name_of(pair.main), pair.main.key
+            file, main = pair.main.defaults, pair.main.key
             if file in taken:
                 why = (
                     f"{main} is already the main model of an earlier [[pair]]"

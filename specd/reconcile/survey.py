@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 from specd import config
 from specd.config import ConfigError, SpecdConfig
 from specd.files import private
-from specd.lmstudio import app, draft_cache, model_defaults, models, server, settings
+from specd.lmstudio import app, catalogue, draft_cache, model_defaults, models, server, settings
 from specd.lmstudio.draft_cache import CacheOpinion
 from specd.lmstudio.home import Home, NoHome, WatchedDir, watch_directories
 from specd.lmstudio.model import Model
@@ -101,7 +101,8 @@ def look(home: Home | NoHome, state: Path) -> World:
     cache = models.IndexCache.load(state / "models.json")
     index = models.index(folder, cache)
     cache.save()
-    return World(folder, index.models, index.problems, opinion(home, index.models))
+    installed = catalogue.named(home.path, index.models)
+    return World(folder, installed, index.problems, opinion(home, installed))
 
 
 def models_folder(home: Home) -> Path:
@@ -138,6 +139,9 @@ def meaning(home: Home, world: World, path: Path) -> Meaning:
         return "cache"
     if path in server.config_paths(home.path):
         return "server"
+    named = (catalogue.index_path(home.path), catalogue.hub_path(home.path))
+    if path.is_relative_to(named[0]) or path.is_relative_to(named[1]):
+        return "models"
     if world.models_dir is not None and path.is_relative_to(world.models_dir):
         return "models"
     return "other"

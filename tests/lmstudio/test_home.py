@@ -114,6 +114,7 @@ def test_the_daemon_watches_what_matters_and_never_the_conversations(
         home,
         home / ".internal",
         home / ".internal" / "user-concrete-model-default-config",
+        home / "hub" / "models",
         home / "models",
     }
     for directory in watched:

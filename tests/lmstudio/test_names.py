@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from specd.lmstudio import names
 from specd.lmstudio.model import Model
+from tests.conftest import Figures
 from tests.lmstudio import homes
 
 
@@ -74,6 +76,11 @@ MANY = (
         ("phi-4-Q8_0.gguf", "bartowski/Phi-4-GGUF/phi-4-Q8_0.gguf"),
         ("bartowski/phi-4-gguf/phi-4-q8_0.gguf", "bartowski/Phi-4-GGUF/phi-4-Q8_0.gguf"),
         ("lone-model", "someone/lone-model.gguf"),
+        ("josiefied-qwen3-8b", homes.SEED_MAIN),
+        ("qwen3-8b", homes.SEED_MAIN),
+        ("gemma", "lmstudio-community/gemma-3-27b-it-qat-4bit-dwq"),
+        ("gem", "lmstudio-community/gemma-3-27b-it-qat-4bit-dwq"),
+        ("llama-3.2-1b-8bit", "mlx-community/Llama-3.2-1B-Instruct-8bit"),
         (f"/models/{homes.SEED_MAIN}", homes.SEED_MAIN),
     ],
 )
@@ -117,6 +124,54 @@ def test_a_quantization_or_format_that_is_written_must_be_the_models_own(name: s
 def test_a_name_that_says_nothing_fits_nothing(name: str) -> None:
     with pytest.raises(names.NameProblem):
         names.resolve(name, MANY)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("qwen3-4n", "mlx-community/Qwen3-4B-4bit"),
+        ("quen3-14b", "lmstudio-community/Qwen3-14B-MLX-4bit"),
+        ("josiefid-qwen3-8b-abliterated", homes.SEED_MAIN),
+        ("lama-3.2-3b-instruct", "mlx-community/Llama-3.2-3B-Instruct-bf16"),
+        ("mlx-community/Qwen3-4B-4bitt", "mlx-community/Qwen3-4B-4bit"),
+    ],
+)
+def test_a_near_miss_lists_at_most_three_the_nearest_first(name: str, nearest: str) -> None:
+    with pytest.raises(names.NoSuchModel) as caught:
+        names.resolve(name, MANY)
+    assert caught.value.candidates[0] == nearest
+    assert len(caught.value.candidates) <= 3
+
+
+def test_a_number_is_no_part_of_a_longer_one() -> None:
+    library = (model("a/Qwen3-80B-4bit"), model("a/Qwen3-14B-4bit"))
+    for name in ("qwen3-8", "qwen3-4b", "qwen3-8b"):
+        with pytest.raises(names.NoSuchModel):
+            names.resolve(name, library)
+
+
+def test_many_names_are_looked_up_among_many_models_in_milliseconds(figures: Figures) -> None:
+    library = tuple(
+        model(f"maker-{n % 40}/Family-{n % 7}-{n % 5 + 1}B-it-v{n}-4bit", "4bit")
+        for n in range(1500)
+    )
+    unknown = [f"maker/Family-{n % 9}-nothing-{n}x" for n in range(500)]
+
+    def look_up() -> None:
+        for name in unknown:
+            with pytest.raises(names.NoSuchModel):
+                names.resolve(name, library)
+
+    keys = [each.key for each in library]
+    times = []
+    for work in (look_up, look_up, lambda: names.served_as(library[-1], keys, library)):
+        started = time.perf_counter()
+        work()
+        times.append((time.perf_counter() - started) * 1000)
+    figures(first_ms=times[0], again_ms=times[1], served_as_ms=times[2])
+    assert times[0] < 1000
+    assert times[1] < 100
+    assert times[2] < 100
 
 
 def test_with_nothing_installed_the_message_says_so() -> None:

@@ -245,7 +245,7 @@ def test_no_verdict_that_is_not_usable_is_ever_wanted():
 
 
 def test_a_main_that_is_not_there_is_missing_and_near_names_are_listed():
-    (pair,) = resolved(wanted(config.Pair(main="qwen3-8")))
+    (pair,) = resolved(wanted(config.Pair(main="qwen3-9b")))
     assert pair.state == "missing"
     assert MAIN.identifier in pair.why
 

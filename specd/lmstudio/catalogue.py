@@ -1,0 +1,221 @@
+"""The names that installed models have in LM Studio's catalogue.
+
+A catalogue ("hub", "virtual") model such as ``qwen/qwen3.8-27b`` stands for files that lie under
+``models/`` by another name, and its default configuration is read by its own name, not by theirs.
+Which files it means is written twice: in LM Studio's index of models, a cache that may be missing,
+old or damaged, and in ``hub/models/<owner>/<name>/``, by ``manifest.json`` and ``model.yaml``. The
+index goes first, because it also tells each variant's name; only files that are installed count.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from specd.lmstudio import keys
+from specd.lmstudio.model import Model
+from specd.lmstudio.values import members, text
+
+_MAX_INDEX_BYTES: Final = 64 * 1024 * 1024
+_MAX_HUB_BYTES: Final = 256 * 1024
+_MAX_HUB_MODELS: Final = 5_000
+_MAX_CHAIN: Final = 4  # a catalogue model may stand for another one
+
+_NAME: Final = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")  # it becomes a path, so never ".."
+
+
+@dataclass(slots=True)
+class _Names:
+    """The catalogue model that some files belong to, and the names that mean these files."""
+
+    catalogue: str
+    aliases: set[str] = field(default_factory=set)
+
+
+class _Index(msgspec.Struct):
+    models: list[msgspec.Raw] = []
+
+
+def index_path(home: Path) -> Path:
+    """LM Studio's index of models."""
+    return home / keys.INTERNAL / keys.MODEL_INDEX
+
+
+def hub_path(home: Path) -> Path:
+    """Where the catalogue's models are described, in a folder each."""
+    return home.joinpath(*keys.HUB_MODELS)
+
+
+def named(home: Path, installed: Sequence[Model]) -> tuple[Model, ...]:
+    """``installed`` in order, each with its names in the catalogue; never raises."""
+    names: dict[str, _Names] = {}
+    for catalogue, alias, identifier in _in_index(home, installed):
+        names.setdefault(identifier, _Names(catalogue)).aliases.add(alias)
+    for catalogue, found in _in_hub(home, installed):
+        for model in found:
+            known = names.setdefault(model.identifier, _Names(catalogue, {catalogue}))
+            if known.catalogue == catalogue and model.quantization:
+                known.aliases.add(f"{catalogue}@{model.quantization.lower()}")
+    return tuple(
+        replace(model, catalogue=mine.catalogue, aliases=tuple(sorted(mine.aliases)))
+        if (mine := names.get(model.identifier))
+        else model
+        for model in installed
+    )
+
+
+# -- LM Studio's index ----------------------------------------------------------------------------
+
+
+def _in_index(home: Path, installed: Sequence[Model]) -> Iterator[tuple[str, str, str]]:
+    """(catalogue model, a name of it, the identifier of the installed model it means)."""
+    identifiers = {model.identifier.casefold(): model.identifier for model in installed}
+    variants: dict[str, set[str]] = defaultdict(set)
+    selected: dict[str, str] = {}
+    for entry in _virtual_entries(home):
+        virtual = members(entry["virtual"])
+        chain = virtual.get("baseChain")
+        links = [text(each) for each in chain] if isinstance(chain, list) else []
+        concrete = text(virtual.get("concreteModelIndexedModelIdentifier")) or "".join(links[-1:])
+        identifier = identifiers.get(concrete.casefold())
+        own = text(entry.get("indexedModelIdentifier"))
+        catalogue = own.partition("@")[0] if _is_name(own.partition("@")[0]) else "".join(links[:1])
+        if identifier is None or not _is_name(catalogue):
+            continue
+        variants[catalogue].add(identifier)
+        if own == catalogue:  # what the name means without a variant, of several
+            selected[catalogue] = identifier
+        for alias in (own, text(entry.get("defaultIdentifier"))):
+            if alias.startswith(f"{catalogue}@"):
+                yield catalogue, alias, identifier
+    for catalogue, identifiers_ in variants.items():
+        meant = {selected[catalogue]} if catalogue in selected else identifiers_
+        for identifier in meant:
+            yield catalogue, catalogue, identifier
+
+
+def _virtual_entries(home: Path) -> Iterator[dict[str, Any]]:
+    content = _read(index_path(home), _MAX_INDEX_BYTES)
+    try:
+        entries = msgspec.json.decode(content, type=_Index).models
+    except (ValueError, RecursionError):
+        return
+    for raw in entries:
+        if b'"virtual"' in bytes(raw):
+            entry = members(_json(bytes(raw)))
+            if isinstance(entry.get("virtual"), dict):
+                yield entry
+
+
+# -- the hub's folders ----------------------------------------------------------------------------
+
+
+def _in_hub(home: Path, installed: Sequence[Model]) -> Iterator[tuple[str, list[Model]]]:
+    """(catalogue model, the installed models it may mean)."""
+    by_repo: dict[str, list[Model]] = defaultdict(list)
+    for model in installed:
+        if model.kind not in ("mmproj", "drafter"):
+            by_repo[f"{model.publisher}/{model.repo}".casefold()].append(model)
+            by_repo[model.identifier.casefold()].append(model)
+    bases = dict(_hub_bases(hub_path(home)))
+    for catalogue in bases:
+        repos = _concrete(catalogue, bases, _MAX_CHAIN)
+        found = {m.identifier: m for repo in repos for m in by_repo.get(repo, ())}
+        if found:
+            yield catalogue, list(found.values())
+
+
+def _concrete(catalogue: str, bases: dict[str, set[str]], left: int) -> set[str]:
+    found: set[str] = set()
+    for base in bases[catalogue]:
+        further = next((each for each in bases if each.casefold() == base), None)
+        if further is not None and further != catalogue and left:
+            found |= _concrete(further, bases, left - 1)
+        found.add(base)
+    return found
+
+
+def _hub_bases(hub: Path) -> Iterator[tuple[str, set[str]]]:
+    """(``owner/name``, the lower-cased repositories or catalogue models that it stands for)."""
+    for folder in _folders(hub):
+        catalogue = f"{folder.parent.name}/{folder.name}"
+        if not _is_name(catalogue):
+            continue
+        bases = set(_manifest(folder / "manifest.json")) or set(_model_yaml(folder / "model.yaml"))
+        if bases:
+            yield catalogue, {base.casefold() for base in bases}
+
+
+def _folders(hub: Path) -> list[Path]:
+    try:
+        owners = sorted(each for each in hub.iterdir() if each.is_dir())
+        found = [each for owner in owners for each in sorted(owner.iterdir()) if each.is_dir()]
+    except OSError:
+        return []
+    return found[:_MAX_HUB_MODELS]
+
+
+def _manifest(path: Path) -> Iterator[str]:
+    """``{"dependencies": [{"type": "model", "modelKeys": […], "sources": […]}]}``."""
+    listed = members(_json(_read(path, _MAX_HUB_BYTES))).get("dependencies")
+    for each in map(members, listed if isinstance(listed, list) else []):
+        if each.get("type", "model") == "model":
+            named_keys = each.get("modelKeys")
+            yield from filter(None, map(text, named_keys if isinstance(named_keys, list) else []))
+            yield from _sources(each)
+
+
+def _model_yaml(path: Path) -> Iterator[str]:
+    """``base: owner/name``, or ``base: [{key: …, sources: […]}]``."""
+    content = _read(path, _MAX_HUB_BYTES)
+    if not content:
+        return
+    import yaml  # noqa: PLC0415 - 10 ms that only a folder without a manifest costs
+
+    try:
+        base = members(yaml.safe_load(content)).get("base")
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return
+    if isinstance(base, str):
+        yield text(base)
+    for each in map(members, base if isinstance(base, list) else []):
+        yield text(each.get("key"))
+        yield from _sources(each)
+
+
+def _sources(entry: dict[str, Any]) -> Iterator[str]:
+    listed = entry.get("sources")
+    for source in map(members, listed if isinstance(listed, list) else []):
+        user, repo = text(source.get("user")), text(source.get("repo"))
+        if user and repo:
+            yield f"{user}/{repo}"
+
+
+def _is_name(name: str) -> bool:
+    return bool(_NAME.fullmatch(name))
+
+
+def _json(content: bytes) -> object:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _read(path: Path, at_most: int) -> bytes:
+    """The file's content; empty when there is none, or it is longer."""
+    try:
+        if not path.is_file():
+            return b""
+        with path.open("rb") as file:
+            content = file.read(at_most + 1)
+    except OSError:
+        return b""
+    return content if len(content) <= at_most else b""

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from specd.lmstudio import catalogue, model_defaults, models, names
+from specd.lmstudio.model import Model
+from tests.lmstudio import homes, shapes
+
+GEMMA = "lmstudio-community/gemma-4-31B-it-QAT-GGUF/gemma-4-31B-it-QAT-Q4_0.gguf"
+E2B = "lmstudio-community/gemma-4-E2B-it-GGUF/gemma-4-E2B-it-Q4_K_M.gguf"
+CODER = "lmstudio-community/Qwen2.5-Coder-14B-Instruct-GGUF/Qwen2.5-Coder-14B-Instruct-{}.gguf"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    shapes.home(tmp_path)
+    for identifier in (GEMMA, E2B, CODER.format("Q4_K_M"), CODER.format("Q8_0")):
+        homes.gguf_model(tmp_path / "models", identifier)
+    homes.mlx_model(tmp_path / "models", "lmstudio-community/Qwen3-8B-MLX-4bit")
+    return tmp_path
+
+
+def installed(home: Path) -> tuple[Model, ...]:
+    return catalogue.named(home, models.index(home / "models").models)
+
+
+@pytest.mark.parametrize(
+    ("name", "identifier", "defaults"),
+    [
+        ("google/gemma-4-31b-qat", GEMMA, "google/gemma-4-31b-qat"),
+        ("gemma-4-31b-qat", GEMMA, "google/gemma-4-31b-qat"),
+        ("google/gemma-4-31b-qat@q4_0", GEMMA, "google/gemma-4-31b-qat"),
+        (GEMMA, GEMMA, "google/gemma-4-31b-qat"),
+        ("qwen/qwen2.5-coder-14b@q8_0", CODER.format("Q8_0"), "qwen/qwen2.5-coder-14b"),
+        ("qwen2.5-coder-14b@q4_k_m", CODER.format("Q4_K_M"), "qwen/qwen2.5-coder-14b"),
+        ("qwen/qwen3-8b", "lmstudio-community/Qwen3-8B-MLX-4bit", "qwen/qwen3-8b"),
+        ("gemma-4-e2b", E2B, E2B),
+    ],
+)
+@pytest.mark.parametrize("index", ["whole", "missing", "damaged"])
+def test_a_catalogue_models_name_leads_to_its_file_and_to_its_own_defaults(
+    home: Path, name: str, identifier: str, defaults: str, index: str
+) -> None:
+    path = catalogue.index_path(home)
+    if index != "whole":
+        coder = home / "hub" / "models" / "qwen" / "qwen2.5-coder-14b"
+        repo, _, _ = CODER.rpartition("/")
+        homes.write(
+            coder / "manifest.json", {"dependencies": [{"type": "model", "modelKeys": [repo.lower()]}]}
+        )  # fmt: skip
+    if index == "missing":
+        path.unlink()
+    elif index == "damaged":
+        path.write_bytes(path.read_bytes()[:700])
+    found = names.resolve(name, installed(home))
+    assert (found.identifier, found.defaults) == (identifier, defaults)
+
+
+def test_a_name_that_stands_for_several_variants_asks_which(home: Path) -> None:
+    with pytest.raises(names.Ambiguous) as caught:
+        names.resolve("qwen/qwen2.5-coder-14b", installed(home))
+    assert len(caught.value.candidates) == 2
+
+
+def test_the_variant_that_the_index_selects_is_meant_without_one(home: Path) -> None:
+    index = shapes.value("0.4/model-index-cache.json")
+    index["models"].append(
+        {
+            "indexedModelIdentifier": "qwen/qwen2.5-coder-14b",
+            "virtual": {"concreteModelIndexedModelIdentifier": CODER.format("Q8_0")},
+        }
+    )
+    homes.write(catalogue.index_path(home), index)
+    found = names.resolve("qwen/qwen2.5-coder-14b", installed(home))
+    assert found.identifier == CODER.format("Q8_0")
+
+
+def test_model_yaml_says_the_same_where_there_is_no_manifest(home: Path) -> None:
+    (home / "hub/models/google/gemma-4-31b-qat/manifest.json").unlink()
+    catalogue.index_path(home).unlink()
+    assert names.resolve("google/gemma-4-31b-qat", installed(home)).identifier == GEMMA
+
+
+def test_a_catalogue_model_may_stand_for_another_one(home: Path) -> None:
+    mine = home / "hub" / "models" / "me" / "my-gemma"
+    mine.mkdir(parents=True)
+    (mine / "model.yaml").write_text("model: me/my-gemma\nbase: google/gemma-4-31b-qat\n")
+    circle = home / "hub" / "models" / "me" / "circle"
+    circle.mkdir()
+    (circle / "model.yaml").write_text("model: me/circle\nbase: me/circle\n")
+    found = names.resolve("google/gemma-4-31b-qat", installed(home))
+    assert found.identifier == GEMMA
+
+
+def test_a_server_key_of_the_catalogue_is_found_for_its_model(home: Path) -> None:
+    here = installed(home)
+    q8 = names.resolve("qwen/qwen2.5-coder-14b@q8_0", here)
+    assert names.served_as(q8, ["qwen3-8b", "qwen/qwen2.5-coder-14b"], here) == (
+        "qwen/qwen2.5-coder-14b"
+    )
+
+
+@pytest.mark.parametrize("name", ["../../settings", "a/..", "/a/b", "a/b/c", ".a/b", "a"])
+def test_a_name_that_would_lead_elsewhere_is_none(home: Path, name: str) -> None:
+    homes.write(
+        catalogue.index_path(home),
+        {"models": [{"indexedModelIdentifier": f"{name}@q", "virtual": {"baseChain": [name, GEMMA]}}]},
+    )  # fmt: skip
+    for each in installed(home):
+        assert ".." not in each.defaults
+        assert each.catalogue != name
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{", "base: [", "base: {a: 1}", "&a [*a]", "base: &a [*a, *a]", "- " * 5000, "\0"],
+)
+def test_odd_hub_files_say_nothing(home: Path, content: str) -> None:
+    catalogue.index_path(home).unlink()
+    for folder in (home / "hub/models/google/gemma-4-31b-qat", home / "hub/models/qwen/qwen3-8b"):
+        (folder / "model.yaml").write_text(content)
+        (folder / "manifest.json").write_text(content)
+    assert all(not each.catalogue for each in installed(home))
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["models", "virtual", "baseChain", "indexedModelIdentifier"]), inner
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(ANY)
+def test_any_index_is_read_without_a_crash(
+    tmp_path_factory: pytest.TempPathFactory, value: object
+) -> None:
+    home = tmp_path_factory.getbasetemp() / "any-index"
+    homes.write(catalogue.index_path(home), value)
+    assert catalogue.named(home, ()) == ()
+    assert json.loads(catalogue.index_path(home).read_text()) == value
+
+
+def test_the_draft_of_a_catalogue_model_stands_in_the_file_of_its_name(home: Path) -> None:
+    main = names.resolve("google/gemma-4-31b-qat", installed(home))
+    expected = homes.defaults_path(home, "google/gemma-4-31b-qat")
+    assert model_defaults.config_path(home, main) == expected
