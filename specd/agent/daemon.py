@@ -382,6 +382,7 @@ class Daemon:
         """See what stands there besides the files specd edits; whether other models do."""
         before = self._world.models
         self._world = survey.look(self._home, self._state)
+        self._stores.verdicts.mlx_types = self._world.mlx_types
         if self._world.models == before:
             return False
         self._say("info", "models changed", installed=len(self._world.models))

@@ -69,7 +69,9 @@ def look(wanted: SpecdConfig, found: Home) -> Seen:
         Unusable: the state directory cannot be used.
     """
     stores = open_stores()
-    return Seen(wanted, stores.state, found, survey.look(found, stores.state), stores)
+    world = survey.look(found, stores.state)
+    stores.verdicts.mlx_types = world.mlx_types
+    return Seen(wanted, stores.state, found, world, stores)
 
 
 def open_stores() -> Stores:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 
 _BACKENDS = Path("extensions", "backends")
@@ -37,10 +38,13 @@ def mlx_model_types(home: Path) -> frozenset[str] | None:
         key=lambda path: _version(path.parents[3].name.rpartition("@")[2]),
         default=None,
     )
-    if newest is None:
-        return None
-    names = frozenset(path.stem for path in (newest / "models").glob("*.py"))
-    also = (name for name, meant in _remapped(newest / "utils.py").items() if meant in names)
+    return None if newest is None else _types(newest, newest.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _types(mlx_lm: Path, _modified_ns: int) -> frozenset[str] | None:
+    names = frozenset(path.stem for path in (mlx_lm / "models").glob("*.py"))
+    also = (name for name, meant in _remapped(mlx_lm / "utils.py").items() if meant in names)
     return names.union(also) if names else None
 
 

@@ -15,7 +15,16 @@ from typing import Literal, TypeAlias
 from specd import config
 from specd.config import ConfigError, SpecdConfig
 from specd.files import private
-from specd.lmstudio import app, catalogue, draft_cache, model_defaults, models, server, settings
+from specd.lmstudio import (
+    app,
+    backends,
+    catalogue,
+    draft_cache,
+    model_defaults,
+    models,
+    server,
+    settings,
+)
 from specd.lmstudio.draft_cache import CacheOpinion
 from specd.lmstudio.home import Home, NoHome, WatchedDir, watch_directories
 from specd.lmstudio.model import Model
@@ -29,12 +38,16 @@ Meaning: TypeAlias = Literal["settings", "defaults", "models", "cache", "server"
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What stands in the home, besides the files specd edits."""
+    """What stands in the home, besides the files specd edits.
+
+    ``mlx_types`` are the model types that LM Studio's own mlx-lm loads; None: it is not there.
+    """
 
     models_dir: Path | None = None
     models: tuple[Model, ...] = ()
     problems: tuple[str, ...] = ()
     opinion: CacheOpinion | None = None
+    mlx_types: frozenset[str] | None = None
 
 
 def configuration(
@@ -102,7 +115,8 @@ def look(home: Home | NoHome, state: Path) -> World:
     index = models.index(folder, cache)
     cache.save()
     installed = catalogue.named(home.path, index.models)
-    return World(folder, installed, index.problems, opinion(home, installed))
+    types = backends.mlx_model_types(home.path)
+    return World(folder, installed, index.problems, opinion(home, installed), types)
 
 
 def models_folder(home: Home) -> Path:

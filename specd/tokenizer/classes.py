@@ -10,12 +10,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from specd.lmstudio.model import Model
 from specd.tokenizer import eligible
-from specd.tokenizer.engines import llama_cpp, mlx
+from specd.tokenizer.engines import mlx
 from specd.tokenizer.engines.mlx import Built
 from specd.tokenizer.store import Kinds, Known
 from specd.tokenizer.suggest import LARGEST_SHARE
@@ -66,6 +66,7 @@ class Overview:
     unknown: tuple[tuple[Model, str], ...]
     class_of: Mapping[str, str]
     built: Mapping[str, Built]
+    mlx_types: frozenset[str] | None
 
 
 def overview(
@@ -73,27 +74,29 @@ def overview(
     known: Mapping[str, Known],
     kinds: Compared,
     built: Mapping[str, Built],
+    mlx_types: frozenset[str] | None = None,
 ) -> Overview:
     """What the models are to each other.
 
     ``known`` maps a model's identifier to what was read of it, ``built`` to what mlx-lm builds for
-    it, where it was asked.
+    it, where it was asked; ``mlx_types`` are the types that LM Studio's own mlx-lm loads.
     """
     told = {model.identifier: known.get(model.identifier) for model in models}
     unknown = [(model, why) for model in models if (why := _why_unknown(model, told))]
     left_out = {model.identifier for model, _ in unknown}
     readable = [model for model in models if model.identifier not in left_out]
     classes = _classes(readable, told)
-    drafts = _drafts(classes, built)
+    class_of = {model.identifier: each.digest for each in classes for model in each.models}
+    found = Overview(classes, kinds, (), tuple(unknown), class_of, built, mlx_types)
+    drafts = _drafts(found)
     suggestions = tuple(
-        _suggest(model, each, classes, drafts, kinds, built)
+        _suggest(model, each, drafts, found)
         for each in classes
         for model in each.models
         if model.kind in ("llm", "vlm")
     )
     ordered = sorted(suggestions, key=lambda s: (not s.drafts, -s.main.size_bytes, s.main.key))
-    class_of = {model.identifier: each.digest for each in classes for model in each.models}
-    return Overview(classes, kinds, tuple(ordered), tuple(unknown), class_of, built)
+    return replace(found, suggestions=tuple(ordered))
 
 
 def kind_of(main: Model, draft: Model, found: Overview) -> VerdictKind:
@@ -106,7 +109,7 @@ def kind_of(main: Model, draft: Model, found: Overview) -> VerdictKind:
     if main.identifier not in where or draft.identifier not in where:
         return "unknown"
     kind = _kind(found.kinds, where[main.identifier], where[draft.identifier], main)
-    refused = _refuses_main(main, found.built) or _never_drafts(draft, found.built)
+    refused = _refuses_main(main, found) or _never_drafts(draft, found)
     return "unsupported" if refused and kind in FITTING else kind
 
 
@@ -118,15 +121,16 @@ def _kind(kinds: Compared, main: str, draft: str, of: Model) -> VerdictKind:
     return known.mlx if of.format == "mlx" else known.gguf
 
 
-def _refuses_main(main: Model, built: Mapping[str, Built]) -> str | None:
-    return mlx.refuses_main(main, built.get(main.identifier)) if main.format == "mlx" else None
+def _refuses_main(main: Model, found: Overview) -> str | None:
+    if main.format != "mlx":
+        return None
+    return mlx.refuses_main(main, found.built.get(main.identifier), found.mlx_types)
 
 
-def _never_drafts(draft: Model, built: Mapping[str, Built]) -> bool:
-    if draft.format == "gguf":
-        return llama_cpp.drafter(draft.architecture)
-    made = built.get(draft.identifier)
-    return mlx.drafter(draft.architecture) or (made is not None and made.loads is False)
+def _never_drafts(draft: Model, found: Overview) -> bool:
+    if draft.format != "mlx":
+        return False
+    return mlx.never_drafts(draft, found.built.get(draft.identifier), found.mlx_types) is not None
 
 
 def _why_unknown(model: Model, told: Mapping[str, Known | None]) -> str | None:
@@ -181,12 +185,12 @@ class _Sorted:
     models: tuple[Model, ...]
 
 
-def _drafts(classes: Iterable[Class], built: Mapping[str, Built]) -> dict[tuple[str, str], _Sorted]:
+def _drafts(seen: Overview) -> dict[tuple[str, str], _Sorted]:
     """By class and format."""
     found: dict[tuple[str, str], list[Model]] = defaultdict(list)
-    for each in classes:
+    for each in seen.classes:
         for model in each.models:
-            if model.drafts and model.size_bytes > 0 and not _never_drafts(model, built):
+            if model.drafts and model.size_bytes > 0 and not _never_drafts(model, seen):
                 found[each.digest, model.format].append(model)
     return {
         key: _Sorted(tuple(m.size_bytes for m in members), tuple(members))
@@ -200,18 +204,16 @@ def _drafts(classes: Iterable[Class], built: Mapping[str, Built]) -> dict[tuple[
 def _suggest(
     main: Model,
     mine: Class,
-    classes: Iterable[Class],
     drafts: Mapping[tuple[str, str], _Sorted],
-    kinds: Compared,
-    built: Mapping[str, Built],
+    seen: Overview,
 ) -> Suggestion:
-    why = _refuses_main(main, built)
+    why = _refuses_main(main, seen)
     if why is not None:
         return Suggestion(main, (), 0, why)
     usable = 0
     found: list[tuple[Model, VerdictKind]] = []
-    for each in classes:
-        kind = _kind(kinds, mine.digest, each.digest, main)
+    for each in seen.classes:
+        kind = _kind(seen.kinds, mine.digest, each.digest, main)
         there = drafts.get((each.digest, main.format))
         if kind not in FITTING or there is None:
             continue

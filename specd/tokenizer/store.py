@@ -85,9 +85,13 @@ class Kinds(NamedTuple):
 
 
 class VerdictStore:
-    """The tokenizers' file under one directory; opened on first use."""
+    """The tokenizers' file under one directory; opened on first use.
+
+    ``mlx_types`` are the model types that LM Studio's own mlx-lm loads; None: it is not there.
+    """
 
     def __init__(self, directory: Path) -> None:
+        self.mlx_types: frozenset[str] | None = None
         self._path = directory / "tokenizers.db"
         self._open: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
@@ -122,7 +126,7 @@ class VerdictStore:
         asked = built is not None and drafting is not None
         if main.format == "mlx" and found.kind in FITTING and not asked:
             return None
-        made = _with_engine(main, draft, found, built, drafting)
+        made = _with_engine(mlx.Pair(main, draft, built, drafting, self.mlx_types), found)
         return _with_proof(made, self.proof(one, other))
 
     # -- models ---------------------------------------------------------------------------------
@@ -270,15 +274,13 @@ class VerdictStore:
         return self._open
 
 
-def _with_engine(
-    main: Model, draft: Model, found: Verdict, built: Built | None, drafting: Built | None
-) -> Verdict:
+def _with_engine(pair: mlx.Pair, found: Verdict) -> Verdict:
     """The verdict on the tokens with what the engine that will run the pair does with it."""
+    main, draft = pair.main, pair.draft
     if main.format == "mlx":
-        seen = mlx.Pair(main, draft, built, drafting)
-        opinion = mlx.opinion(_named(found, mlx.NAME), seen)
+        opinion = mlx.opinion(_named(found, mlx.NAME), pair)
     else:
-        opinion = llama_cpp.opinion(_named(found, llama_cpp.NAME), draft)
+        opinion = _named(found, llama_cpp.NAME)
     kind: VerdictKind = found.kind
     reasons = found.reasons
     if opinion.objects:
@@ -291,7 +293,7 @@ def _with_engine(
         draft=draft.key,
         kind=kind,
         reasons=reasons,
-        advice=eligible.advice(main, draft, drafting),
+        advice=eligible.advice(main, draft, pair.drafting),
         engines=(opinion,),
     )
 

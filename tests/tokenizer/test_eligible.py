@@ -23,6 +23,7 @@ def test_nothing_speaks_against_a_plain_pair() -> None:
         ({"kind": "embedding"}, "makes embeddings"),
         ({"kind": "mmproj"}, "projector"),
         ({"kind": "adapter"}, "adapter without its base"),
+        ({"kind": "drafter"}, "is a drafter"),
         ({"format": "gguf"}, "different engines"),
     ],
 )

@@ -45,14 +45,6 @@ def test_its_rule(change: dict[str, object], why: str) -> None:
     assert why in found.why
 
 
-@pytest.mark.parametrize("architecture", ["eagle3", "dflash-draft", "gemma4-assistant"])
-def test_drafters_are_no_plain_drafts(architecture: str) -> None:
-    heads = model("Heads", format="gguf", architecture=architecture)
-    found = llama_cpp.opinion(llama_cpp.on_tokens(MAIN, MAIN), heads)
-    assert found.accepts is False
-    assert architecture in found.why
-
-
 def test_the_caches_entry_stands_beside_the_verdict_where_it_knows_the_main() -> None:
     main, good, bad = model("Main"), model("Good"), model("Bad")
     opinion = CacheOpinion({main.identifier: (bad.identifier,)})

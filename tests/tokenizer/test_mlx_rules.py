@@ -43,6 +43,8 @@ def test_a_plain_pair_keeps_the_text() -> None:
             {"built": Built(loads=False, problem="Model type laguna not supported.")},
             "laguna not supported",
         ),
+        ("unknown main", {"main": replace(MAIN, architecture="laguna")}, "with parallel = 1 it"),
+        ("unknown main", {"types": frozenset({"llama"})}, "in LM Studio's home"),
         (
             "untrimmable cache",
             {"built": replace(FULL, kinds=("ArraysCache", "KVCache"), trimmable=False)},
@@ -62,8 +64,8 @@ def test_a_plain_pair_keeps_the_text() -> None:
         ),
         (
             "unknown draft",
-            {"draft": replace(DRAFT, architecture="qwen3_5_mtp"), "drafting": FULL},
-            "prediction heads",
+            {"draft": replace(DRAFT, architecture="new"), "types": frozenset({"qwen3"})},
+            "load the draft (new)",
         ),
     ],
 )
@@ -89,6 +91,16 @@ def test_a_rotating_or_hybrid_draft_is_accepted() -> None:
         assert mlx.opinion(FITS, Pair(MAIN, DRAFT, FULL, drafting)).text == "same"
 
 
+def test_what_lm_studios_own_mlx_lm_loads_decides() -> None:
+    """It may be newer than the one that is installed beside specd."""
+    types = frozenset({"qwen3", "laguna"})
+    unbuilt = Built(loads=False, problem="Model type laguna not supported.")
+    pair = Pair(replace(MAIN, architecture="laguna"), DRAFT, unbuilt, FULL, types)
+    found = mlx.opinion(FITS, pair)
+    assert (found.accepts, found.text) == (True, "unknown")
+    assert "laguna not supported" in found.why
+
+
 def test_what_mlx_lm_could_not_be_asked_is_unknown() -> None:
     unasked = Built(loads=None, problem="MLX does not start: no such library")
     for built in (unasked, None):
@@ -98,9 +110,10 @@ def test_what_mlx_lm_could_not_be_asked_is_unknown() -> None:
 
 
 def test_a_main_is_refused_by_the_same_rules() -> None:
-    assert mlx.refuses_main(MAIN, FULL) is None
-    assert mlx.refuses_main(MAIN, None) is None
-    assert "window" in (mlx.refuses_main(MAIN, replace(FULL, kinds=("RotatingKVCache",))) or "")
+    assert mlx.refuses_main(MAIN, FULL, None) is None
+    assert mlx.refuses_main(MAIN, None, None) is None
+    rotating = replace(FULL, kinds=("RotatingKVCache",))
+    assert "window" in (mlx.refuses_main(MAIN, rotating, None) or "")
 
 
 # -- what mlx-lm's own classes say ----------------------------------------------------------------

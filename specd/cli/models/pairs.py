@@ -78,7 +78,7 @@ def look(store: VerdictStore, models: tuple[Model, ...], seen: world.Seen) -> Ov
         request = {**seen.stores.verdict_request([]), "models": paths}
         run_task("classes", request, limits=COMPARING)
         known, kinds = _kept(store, models)
-    return overview(models, known, kinds, _built(store, known))
+    return overview(models, known, kinds, _built(store, known), store.mlx_types)
 
 
 def _kept(

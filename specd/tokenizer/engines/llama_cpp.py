@@ -6,10 +6,8 @@ A draft that it refuses makes the server exit: then the main does not load eithe
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from specd.lmstudio.model import Model
 from specd.tokenizer.verdict import EngineOpinion
 
 if TYPE_CHECKING:  # the daemon asks for opinions and reads no tokenizer
@@ -20,8 +18,6 @@ MAX_DIFFERENCE: Final = 128
 FIRST_ID: Final = 5
 
 _BLOCK = 4096
-_NO_MODELS: Final = ("eagle3", "dflash", "dflash-draft")
-"""Architectures of drafters: heads that only run beside a main (bug-tracker #2244, #2229)."""
 
 
 def on_tokens(main: Fingerprint, draft: Fingerprint) -> EngineOpinion:
@@ -35,22 +31,6 @@ def on_tokens(main: Fingerprint, draft: Fingerprint) -> EngineOpinion:
         "it looks at nothing else"
     )
     return EngineOpinion(NAME, accepts=True, text="same", why=why)
-
-
-def opinion(on_tokens: EngineOpinion, draft: Model) -> EngineOpinion:
-    """What it says of a pair; ``on_tokens`` is its opinion of the vocabularies."""
-    if drafter(draft.architecture):
-        why = (
-            f"the draft ({draft.architecture}) holds prediction heads and is no model of its own; "
-            "loaded as a plain draft it crashes llama.cpp"
-        )
-        return replace(on_tokens, accepts=False, text="unknown", why=why)
-    return on_tokens
-
-
-def drafter(architecture: str) -> bool:
-    """Whether GGUF files of this architecture only hold heads that draft beside a main."""
-    return architecture in _NO_MODELS or architecture.endswith(("-assistant", "_mtp", "-mtp"))
 
 
 def _objection(main: Fingerprint, draft: Fingerprint) -> str | None:

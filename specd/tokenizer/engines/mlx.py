@@ -24,6 +24,11 @@ PARALLEL_ONE_COSTS: Final = (
 )
 """What loading a main with ``parallel = 1`` costs its user."""
 
+MLX_VLM_ALONE: Final = frozenset(
+    {"cohere2_moe", "deepseek_v4", "hrm_text", "laguna", "llada2_moe", "nemotron_labs_diffusion"}
+)
+"""Text models that only mlx-vlm loads there: with ``parallel = 1`` they do not load at all."""
+
 _FULL: Final = frozenset({"KVCache", "QuantizedKVCache", "ConcatenateKVCache", "CacheList"})
 """mlx-lm's cache classes from which any number of tokens can be taken back at any time."""
 
@@ -49,12 +54,16 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What the rules look at; ``built`` is of the main, ``drafting`` of the draft."""
+    """What the rules look at; ``built`` is of the main, ``drafting`` of the draft.
+
+    ``types`` are the model types that LM Studio's own mlx-lm loads; None: it was not found.
+    """
 
     main: Model
     draft: Model
     built: Built | None
     drafting: Built | None
+    types: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +100,16 @@ def opinion(on_tokens: EngineOpinion, pair: Pair) -> EngineOpinion:
             return EngineOpinion(NAME, accepts=rule.alters, text=text, why=why)
     if not on_tokens.accepts:
         return on_tokens
-    if pair.built is None or pair.built.loads is None or pair.drafting is None:
-        problem = pair.built.problem if pair.built is not None else "nobody has asked it yet"
-        why = f"{on_tokens.why}; what mlx-lm makes of the main's KV cache is not known: {problem}"
+    if pair.built is None or not pair.built.loads:
+        problem = pair.built.problem if pair.built is not None else "it was not asked yet"
+        why = f"{on_tokens.why}; which KV cache the main has is not known: {problem}"
         return EngineOpinion(NAME, accepts=on_tokens.accepts, text="unknown", why=why)
     return EngineOpinion(NAME, accepts=True, text="same", why=on_tokens.why)
 
 
-def refuses_main(main: Model, built: Built | None) -> str | None:
+def refuses_main(main: Model, built: Built | None, types: frozenset[str] | None) -> str | None:
     """Why no draft can be used with this main, None when nothing is known against it."""
-    pair = Pair(main, main, built, None)
+    pair = Pair(main, main, built, None, types)
     return next((why for rule in _MAIN if (why := rule.why(pair)) is not None), None)
 
 
@@ -117,11 +126,12 @@ def _vision(pair: Pair) -> str | None:
 
 
 def _unknown_main(pair: Pair) -> str | None:
-    if pair.built is None or pair.built.loads is not False:
+    problem = _unloadable(pair.main, pair.built, pair.types)
+    if problem is None:
         return None
     return (
-        f"mlx-lm cannot load the main ({pair.main.architecture}), and only mlx-lm speculates: "
-        f"{pair.built.problem}"
+        f"mlx-lm cannot load the main ({pair.main.architecture}), and mlx-engine speculates with "
+        f"mlx-lm alone: {problem}"
     )
 
 
@@ -157,20 +167,22 @@ def _rotating(pair: Pair) -> str | None:
     )
 
 
-def _unknown_draft(pair: Pair) -> str | None:
-    if drafter(pair.draft.architecture):
-        return (
-            f"the draft ({pair.draft.architecture}) holds prediction heads and is no model of its "
-            "own; mlx-engine loads no such draft"
-        )
-    if pair.drafting is None or pair.drafting.loads is not False:
+def never_drafts(draft: Model, drafting: Built | None, types: frozenset[str] | None) -> str | None:
+    """Why a model drafts for no main at all, None when nothing is known against it."""
+    problem = _unloadable(draft, drafting, types)
+    if problem is None:
         return None
-    return f"mlx-lm cannot load the draft ({pair.draft.architecture}): {pair.drafting.problem}"
+    return f"mlx-lm cannot load the draft ({draft.architecture}): {problem}"
 
 
-def drafter(architecture: str) -> bool:
-    """Whether folders of this model type only hold heads that draft beside a main."""
-    return architecture.endswith(("_mtp", "_assistant")) or architecture in ("eagle3", "dflash")
+def _unloadable(model: Model, built: Built | None, types: frozenset[str] | None) -> str | None:
+    """Why the sequential path cannot load a model; what LM Studio has installed decides."""
+    if types is not None:
+        known = model.architecture in types
+        return None if known else "the mlx-lm in LM Studio's home has no such model type"
+    if model.architecture in MLX_VLM_ALONE:
+        return f"only mlx-vlm knows this type in {VERSION}; with parallel = 1 it does not load"
+    return built.problem if built is not None and built.loads is False else None
 
 
 def _kinds(built: Built) -> str:
@@ -187,6 +199,10 @@ _MAIN: Final = (
 
 RULES: Final = (
     *_MAIN,
-    Rule("unknown draft", "model_kit.py, _load_draft_model", _unknown_draft),
+    Rule(
+        "unknown draft",
+        "model_kit.py, _load_draft_model",
+        lambda pair: never_drafts(pair.draft, pair.drafting, pair.types),
+    ),
 )
 """In the order in which they decide."""
