@@ -1,20 +1,29 @@
 """One HTTP exchange with one deadline, one bounded answer, and errors that say what to do.
 
-The standard library's client has a time limit per read; a server that sends a byte now and then
-would hold a caller for ever. Here the limit is for the whole exchange.
+A time limit for each read would let a server that sends a byte now and then hold a caller for ever:
+in a head without an end, in the size of a chunk, in trailers, in one interim answer after another.
+Here every wait is cut to what is left of one deadline for the whole exchange.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
+import socket
 import time
 import urllib.parse
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final, Self
+
+import h11
+
+from specd.lmstudio.values import members, text
 
 _MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 _MAX_LINE_BYTES: Final = 1024 * 1024
+_MAX_HEAD_BYTES: Final = 64 * 1024
+_MAX_INTERIM: Final = 16  # answers of status 1xx
+_CHUNK_BYTES: Final = 64 * 1024
 
 
 class ServerError(Exception):
@@ -53,95 +62,160 @@ class DraftRefused(BadAnswer):
         self.at_load_only = at_load_only
 
 
-class Connection:
-    """One HTTP connection with one deadline for everything on it."""
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The beginning of an answer; ``kind`` is the media type of what follows."""
 
-    def __init__(self, base_url: str, timeout: float) -> None:
+    status: int
+    kind: str
+
+
+class Connection:
+    """One HTTP connection for one exchange. ``deadline`` is a time of ``time.monotonic``."""
+
+    def __init__(self, base_url: str, deadline: float) -> None:
         self._url = base_url
-        self._deadline = time.monotonic() + timeout
+        self._deadline = deadline
         parts = urllib.parse.urlsplit(base_url)
-        kind = (
-            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        )
+        self._secure = parts.scheme == "https"
+        self._host = parts.hostname or "127.0.0.1"
+        self._port = parts.port or (443 if self._secure else 80)
+        self._authority = parts.netloc.rpartition("@")[2]
         self._prefix = parts.path
-        self._http = kind(parts.hostname or "127.0.0.1", parts.port, timeout=timeout)
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
+        self._socket: socket.socket | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._http.close()
+        if self._socket is not None:
+            self._socket.close()
 
     def send(
         self, method: str, path: str, body: dict[str, Any] | None, headers: dict[str, str]
-    ) -> http.client.HTTPResponse:
+    ) -> Head:
         """Send a request, its body as JSON; the answer's head.
 
         Raises:
             NotReachable: nobody there, or not in time.
             BadAnswer: what came back is not HTTP.
         """
-        encoded = None if body is None else json.dumps(body).encode()
-        if encoded is not None:
-            headers = {**headers, "Content-Type": "application/json"}
+        content = b"" if body is None else json.dumps(body).encode()
+        request = h11.Request(
+            method=method,
+            target=self._prefix + path,
+            headers=[
+                ("Host", self._authority),
+                ("Connection", "close"),
+                *headers.items(),
+                *([("Content-Type", "application/json")] if content else []),
+                *([("Content-Length", str(len(content)))] if body is not None else []),
+            ],
+        )
         try:
-            self._http.request(method, self._prefix + path, body=encoded, headers=headers)
-            return self._http.getresponse()
-        except http.client.HTTPException as error:
-            raise BadAnswer(f"{self._url} does not speak HTTP ({type(error).__name__})") from error
+            self._socket = self._connected()
+            for event in (request, h11.Data(content), h11.EndOfMessage()):
+                self._left()
+                self._socket.sendall(self._http.send(event) or b"")
+            return self._head()
         except TimeoutError as error:
             raise NotReachable(f"{self._url} did not answer in time") from error
         except OSError as error:
             raise NotReachable(
                 f"nobody answers at {self._url} ({error.strerror or error})"
             ) from error
+        except h11.RemoteProtocolError as error:
+            raise BadAnswer(f"{self._url} does not speak HTTP ({error})") from error
 
-    def read_all(self, response: http.client.HTTPResponse) -> bytes:
+    def _connected(self) -> socket.socket:
+        made = self._reached()
+        if not self._secure:
+            return made
+        import ssl  # noqa: PLC0415 - few servers need it, and it is slow to import
+
+        self._socket = made
+        self._left()
+        return ssl.create_default_context().wrap_socket(made, server_hostname=self._host)
+
+    def _reached(self) -> socket.socket:
+        """A socket to the first of the host's addresses that answers; they share the deadline."""
+        failure = OSError("it has no address")
+        for *_, address in socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM):
+            try:
+                return socket.create_connection((str(address[0]), self._port), self._left())
+            except OSError as error:
+                failure = error
+        raise failure
+
+    def _left(self) -> float:
+        """The seconds left, which also bound what the socket does next.
+
+        Raises:
+            TimeoutError: there are none.
+        """
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        if self._socket is not None:
+            self._socket.settimeout(left)
+        return left
+
+    def _event(self) -> Any:
+        """The next event of the answer."""
+        while (event := self._http.next_event()) is h11.NEED_DATA:
+            self._left()
+            self._http.receive_data(self._socket.recv(_CHUNK_BYTES) if self._socket else b"")
+        return event
+
+    def _head(self) -> Head:
+        for _ in range(_MAX_INTERIM + 1):
+            event = self._event()
+            if isinstance(event, h11.Response):
+                kinds = [value for name, value in event.headers if name == b"content-type"]
+                kind = kinds[0].decode("latin-1").partition(";")[0] if kinds else ""
+                return Head(event.status_code, kind.strip().lower())
+            if isinstance(event, h11.ConnectionClosed):
+                raise ConnectionResetError("it closed the connection")
+        raise BadAnswer(f"{self._url} sent more than {_MAX_INTERIM} interim answers")
+
+    def read_all(self) -> bytes:
         """The answer's body.
 
         Raises:
             NotReachable: it did not end in time.
             BadAnswer: it broke off, or is too long.
         """
-        chunks: list[bytes] = []
-        size = 0
-        while chunk := self._read(response, 1 << 16):
-            size += len(chunk)
-            if size > _MAX_ANSWER_BYTES:
-                raise BadAnswer(f"{self._url} sent more than {_MAX_ANSWER_BYTES:,} bytes")
-            chunks.append(chunk)
-        return b"".join(chunks)
+        return b"".join(self._chunks())
 
-    def _read(self, response: http.client.HTTPResponse, size: int) -> bytes:
-        """Whatever has come, at least a byte, b"" at the end; the deadline holds across calls."""
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise NotReachable(f"{self._url} did not finish its answer in time")
-        if self._http.sock is not None:
-            self._http.sock.settimeout(left)
+    def _chunks(self) -> Iterator[bytes]:
+        """The body as it comes."""
+        size = 0
         try:
-            return response.read1(size)
+            while isinstance(event := self._event(), h11.Data):
+                size += len(event.data)
+                if size > _MAX_ANSWER_BYTES:
+                    raise BadAnswer(f"{self._url} sent more than {_MAX_ANSWER_BYTES:,} bytes")
+                yield bytes(event.data)
         except TimeoutError as error:
             raise NotReachable(f"{self._url} did not finish its answer in time") from error
-        except (http.client.HTTPException, OSError, ValueError) as error:
+        except (OSError, h11.RemoteProtocolError) as error:
             raise BadAnswer(f"{self._url} broke off its answer") from error
 
-    def lines(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
+    def lines(self) -> Iterator[bytes]:
         """The lines of the answer as they come, without their ends."""
         rest = b""
-        size = 0
-        while chunk := self._read(response, 1 << 16):
-            size += len(chunk)
-            if size > _MAX_ANSWER_BYTES or len(rest) > _MAX_LINE_BYTES:
-                raise BadAnswer(f"{self._url} sent more than fits into an answer")
+        for chunk in self._chunks():
             *lines, rest = (rest + chunk).split(b"\n")
+            if len(rest) > _MAX_LINE_BYTES:
+                raise BadAnswer(f"{self._url} sent more than fits into an answer")
             yield from (line.rstrip(b"\r") for line in lines)
         if rest:
             yield rest
 
-    def events(self, response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
+    def events(self) -> Iterator[dict[str, Any]]:
         """The JSON objects of a server-sent event stream, until ``[DONE]``."""
-        for line in self.lines(response):
+        for line in self.lines():
             if not line.startswith(b"data:"):
                 continue
             data = line[5:].strip()
@@ -171,6 +245,18 @@ def decoded(content: bytes, url: str) -> dict[str, Any]:
     if "error" in told and len(told) == 1:
         raise BadAnswer(f"{url} answered with an error{error_said(content)}")
     return told
+
+
+def wants_a_token(content: bytes) -> bool:
+    """Whether ``content`` is LM Studio's own answer to a request without a valid token."""
+    try:
+        told = json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    error = members(members(told).get("error"))
+    return error.get("code") == "invalid_api_key" and (
+        "LM Studio API token" in text(error.get("message"), 1000)
+    )
 
 
 def error_said(content: bytes) -> str:

@@ -5,20 +5,21 @@ knows: the older say less. Answers are asked for at ``/api/v0/chat/completions``
 tell what the draft did, and at ``/v1/chat/completions`` where there is no such path; there a server
 such as ``mlx_lm.server`` takes ``draft_model`` and ``num_draft_tokens`` all the same.
 
-Every call opens one connection, has a time limit, and reads a bounded answer. The token is sent to
-the server alone: it is in no message, no ``repr`` and no log.
+Every call has one deadline, whatever the server does, and reads a bounded answer. The token is in
+no message, no ``repr`` and no log, and goes to nobody who has not just asked for it (``Server``).
 """
 
 from __future__ import annotations
 
-import http.client
+import ipaddress
 import json
 import os
 import re
 import socket
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -40,11 +41,13 @@ from specd.lmstudio.connection import (
     BadAnswer,
     Connection,
     DraftRefused,
+    Head,
     NotReachable,
     Refused,
     ServerError,
     decoded,
     error_said,
+    wants_a_token,
 )
 from specd.lmstudio.values import count, members, text
 
@@ -67,6 +70,7 @@ DEFAULT_PORT: Final = 1234
 
 _CONFIG_MAX_BYTES: Final = 1 << 20
 _ANYWHERE: Final = frozenset({"", "0.0.0.0", "::", "localhost", "::1", "127.0.0.1"})  # noqa: S104 - read, not bound
+_JUST_S: Final = 60.0  # for how long a server counts as the one that has just asked for a token
 _UNKNOWN_PATH: Final = (404, 405, 501)
 # The server gives its reasons in words alone.
 _DRAFT_TROUBLE: Final = re.compile(r"draft[ _-]?model|speculative ?decoding", re.IGNORECASE)
@@ -133,7 +137,12 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 class Server:
-    """One server. ``token_env`` is only the name to mention when a token is wanted."""
+    """One server. ``token_env`` is only the name to mention when a token is wanted.
+
+    A request goes without the token first. Only a server that asks for one in LM Studio's own words
+    gets it, and only on the loopback interface or at an address that the user ``configured``: who
+    listens on a port may be anybody.
+    """
 
     def __init__(
         self,
@@ -141,33 +150,29 @@ class Server:
         token: str | None = None,
         *,
         token_env: str = "LM_API_TOKEN",  # noqa: S107 - a variable's name
+        configured: bool = False,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._token = token
         self._token_env = token_env
+        host = urllib.parse.urlsplit(self.base_url).hostname or ""
+        self._may_have_token = configured or _is_loopback(host)
+        self._asked_at = -_JUST_S  # when it asked for a token last, by ``time.monotonic``
 
     def __repr__(self) -> str:
         return f"Server({self.base_url!r})"
 
-    def reachable(self, timeout: float = 1.0) -> bool:
-        """Whether somebody answers there at all, if only to ask for a token."""
-        try:
-            self.models(timeout)
-        except NotReachable:
-            return False
-        except ServerError:
-            return True
-        return True
-
     def models(self, timeout: float = 5.0) -> tuple[ServedModel, ...]:
-        """Every model the server offers, loaded or not.
+        """Every model the server offers, loaded or not; ``timeout`` bounds the whole call.
 
         Raises:
             ServerError: NotReachable, Refused or BadAnswer.
         """
+        deadline = time.monotonic() + timeout
         for path, list_name, read in LISTINGS:
             try:
-                told = self._call("GET", path, None, timeout)
+                with self._asked("GET", path, None, deadline) as (connection, _):
+                    told = decoded(connection.read_all(), self.base_url)
             except BadAnswer as error:
                 if error.status in _UNKNOWN_PATH:
                     continue
@@ -176,26 +181,6 @@ class Server:
             if isinstance(listed, list):
                 return tuple(read(each) for each in listed if is_named(each))
         raise BadAnswer(f"{self.base_url} lists no models: is it LM Studio's server?")
-
-    def load(self, key: str, context_length: int | None = None, timeout: float = 300.0) -> str:
-        """Load a model into memory; the id of the instance.
-
-        Raises:
-            ServerError: as ``models``.
-        """
-        body: dict[str, Any] = {"model": key}
-        if context_length is not None:
-            body["context_length"] = context_length
-        told = self._call("POST", "/api/v1/models/load", body, timeout)
-        return text(told.get("instance_id")) or key
-
-    def unload(self, instance_id: str, timeout: float = 60.0) -> None:
-        """Take an instance out of memory.
-
-        Raises:
-            ServerError: as ``models``.
-        """
-        self._call("POST", "/api/v1/models/unload", {"instance_id": instance_id}, timeout)
 
     def chat(
         self,
@@ -230,49 +215,38 @@ class Server:
             body["stream_options"] = {"include_usage": True}
         asked = {"draft_model": draft_model, "num_draft_tokens": num_draft_tokens, "ttl": ttl}
         body |= {name: value for name, value in asked.items() if value is not None}
-        ask = self._streamed if stream else self._whole
         try:
-            return self._ask(ask, body, timeout)
+            return self._ask(body, time.monotonic() + timeout)
         except BadAnswer as error:
             if draft_model is not None and _DRAFT_TROUBLE.search(str(error)):
                 at_load_only = bool(_AT_LOAD.search(str(error)))
                 raise DraftRefused(str(error), error.status, at_load_only=at_load_only) from error
             raise
 
-    def _ask(
-        self,
-        ask: Callable[[str, dict[str, Any], float], Answer],
-        body: dict[str, Any],
-        timeout: float,
-    ) -> Answer:
+    def _ask(self, body: dict[str, Any], deadline: float) -> Answer:
         """Ask at the path whose answers say most, else at the one that every server has."""
         try:
-            return ask("/api/v0/chat/completions", body, timeout)
+            return self._answer("/api/v0/chat/completions", body, deadline)
         except BadAnswer as error:
             if error.status not in _UNKNOWN_PATH:
                 raise
         try:
-            return ask("/v1/chat/completions", body, timeout)
+            return self._answer("/v1/chat/completions", body, deadline)
         except BadAnswer as error:
             if error.status == 404:
                 message = f"{self.base_url} does not have {body['model']}: {error}"
                 raise BadAnswer(message, 404) from error
             raise
 
-    def _whole(self, path: str, body: dict[str, Any], timeout: float) -> Answer:
-        started = time.perf_counter()
-        told = self._call("POST", path, body, timeout)
-        return read_answer(told, said(told), time.perf_counter() - started, None)
-
-    def _streamed(self, path: str, body: dict[str, Any], timeout: float) -> Answer:
+    def _answer(self, path: str, body: dict[str, Any], deadline: float) -> Answer:
+        """The answer, whole or streamed as the server sends it; an error may come either way."""
         started = time.perf_counter()
         spoken = Spoken()
-        with Connection(self.base_url, timeout) as connection:
-            response = self._request(connection, "POST", path, body)
-            if response.getheader("Content-Type", "").startswith("application/json"):
-                told = decoded(connection.read_all(response), self.base_url)
+        with self._asked("POST", path, body, deadline) as (connection, head):
+            if head.kind != "text/event-stream":
+                told = decoded(connection.read_all(), self.base_url)
                 return read_answer(told, said(told), time.perf_counter() - started, None)
-            for event in connection.events(response):
+            for event in connection.events():
                 listen(spoken, event)
         seconds = time.perf_counter() - started
         if not spoken.last:
@@ -282,33 +256,51 @@ class Server:
         # A server that sends no usage sends one token per event.
         return heard if heard.tokens else replace(heard, tokens=spoken.pieces)
 
-    def _call(
-        self, method: str, path: str, body: dict[str, Any] | None, timeout: float
-    ) -> dict[str, Any]:
-        with Connection(self.base_url, timeout) as connection:
-            response = self._request(connection, method, path, body)
-            if response.getheader("Content-Type", "").startswith("text/event-stream"):
-                for _ in connection.events(response):  # raises for the error that is one
-                    break
-            return decoded(connection.read_all(response), self.base_url)
+    @contextmanager
+    def _asked(
+        self, method: str, path: str, body: dict[str, Any] | None, deadline: float
+    ) -> Iterator[tuple[Connection, Head]]:
+        """The connection whose answer's body comes next, and the answer's head."""
+        just_asked = time.monotonic() - self._asked_at < _JUST_S
+        token = self._token if just_asked else None
+        with Connection(self.base_url, deadline) as connection:
+            head = connection.send(method, path, body, _headers(token))
+            if head.status not in (401, 403):
+                if head.status >= 400:
+                    words = error_said(connection.read_all())
+                    message = f"{self.base_url}{path} answered {head.status}{words}"
+                    raise BadAnswer(message, head.status)
+                yield connection, head
+                return
+            asks = wants_a_token(connection.read_all())
+        if token is not None or not (self._token and asks and self._may_have_token):
+            raise Refused(self._refusal(sent=token is not None, asks=asks))
+        self._asked_at = time.monotonic()
+        with self._asked(method, path, body, deadline) as answered:
+            yield answered
 
-    def _request(
-        self, connection: Connection, method: str, path: str, body: dict[str, Any] | None
-    ) -> http.client.HTTPResponse:
-        headers = {"Accept": "application/json"}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
-        response = connection.send(method, path, body, headers)
-        if response.status in (401, 403):
-            how = (
-                f"put the right one into ${self._token_env}"
-                if self._token
-                else (f"put one into ${self._token_env} (LM Studio: Developer, Server Settings)")
-            )
-            raise Refused(f"{self.base_url} wants an API token; {how}")
-        if response.status >= 400:
-            said = error_said(connection.read_all(response))
-            raise BadAnswer(
-                f"{self.base_url}{path} answered {response.status}{said}", response.status
-            )
-        return response
+    def _refusal(self, *, sent: bool, asks: bool) -> str:
+        wants = f"{self.base_url} wants an API token"
+        if sent:
+            return f"{wants}; put the right one into ${self._token_env}"
+        if not self._token:
+            where = "LM Studio: Developer, Server Settings"
+            return f"{wants}; put one into ${self._token_env} ({where})"
+        if not asks:
+            return f"{wants} and does not answer as LM Studio does, so it gets none"
+        return (
+            f"{wants}, which goes only to this machine or to a server that specd.toml names; set "
+            f'server = "{self.base_url}" under [lmstudio]'
+        )
+
+
+def _headers(token: str | None) -> dict[str, str]:
+    bearer = {} if token is None else {"Authorization": f"Bearer {token}"}
+    return {"Accept": "application/json", **bearer}
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -21,12 +21,16 @@ from specd.reconcile.plan import Blocked
 
 @dataclass(frozen=True, slots=True)
 class ServerSeen:
-    """The last look at the server. ``problem`` is None when it answered."""
+    """The last look at the server. ``problem`` is None when it answered.
+
+    ``configured``: the user wrote its address into specd.toml.
+    """
 
     url: str
     problem: str | None
     models: tuple[ServedModel, ...] = ()
     refused: bool = False
+    configured: bool = False
 
 
 @dataclass(frozen=True, slots=True)

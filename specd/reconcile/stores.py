@@ -308,6 +308,7 @@ class Stores:
         """The request of the worker task "bench-server"; ``engine_version`` is LM Studio's."""
         return {
             "url": server.url,
+            "configured": server.configured,
             "token_env": token_env,
             "pairs": [
                 {

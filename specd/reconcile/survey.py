@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -172,13 +172,19 @@ def ask_server(home: Home, asked: config.LmStudio) -> ServerSeen:
 
 def ask_url(url: str, asked: config.LmStudio) -> ServerSeen:
     """As ``ask_server``, where the server's address is known."""
-    asking = server.Server(url, os.environ.get(asked.token_env), token_env=asked.token_env)
+    asking = server.Server(
+        url,
+        os.environ.get(asked.token_env),
+        token_env=asked.token_env,
+        configured=asked.server != "auto",
+    )
+    seen = ServerSeen(url, None, configured=asked.server != "auto")
     try:
-        return ServerSeen(url, None, asking.models(SERVER_TIMEOUT_S))
+        return replace(seen, models=asking.models(SERVER_TIMEOUT_S))
     except server.Refused as error:
-        return ServerSeen(url, str(error), refused=True)
+        return replace(seen, problem=str(error), refused=True)
     except server.ServerError as error:
-        return ServerSeen(url, str(error))
+        return replace(seen, problem=str(error))
 
 
 def look_for_app(home: Home) -> AppSeen:

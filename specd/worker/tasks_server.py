@@ -28,14 +28,17 @@ from specd.lmstudio.server import Server, ServerError
 def bench_server(
     request: dict[str, Any], progress: Callable[[dict[str, Any]], None]
 ) -> dict[str, Any]:
-    """``{"url", "token_env", "engine_version", "pairs", "suite", "quick", "seconds", …}``.
+    """``{"url", "configured", "token_env", "engine_version", "pairs", "suite", "quick", …}``.
 
-    Also ``"weights"`` of classes of prompts, and the path of the ``"history"``. A pair is
-    ``{"main": {"name", "path", "served"}, "draft": {…}, "known", "draft_tokens"}``. Every result
-    and proof is kept as soon as it is there; ``{"results", "findings", "failures"}``.
+    Also ``"seconds"``, ``"weights"`` of classes of prompts and the path of the ``"history"``. A
+    pair is ``{"main": {"name", "path", "served"}, "draft": {…}, "known", "draft_tokens"}``. Every
+    result and proof is kept at once; ``{"results", "findings", "failures"}``.
     """
     server = Server(
-        request["url"], os.environ.get(request["token_env"]), token_env=request["token_env"]
+        request["url"],
+        os.environ.get(request["token_env"]),
+        token_env=request["token_env"],
+        configured=request["configured"],
     )
     asked_for = prompts.suite(request["suite"], quick=bool(request["quick"]))
     history = History(Path(request["history"]))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -295,13 +296,62 @@ def test_a_server_that_lists_no_models_is_not_lm_studios(lms: Lms) -> None:
         Server(lms.url).models()
 
 
-def test_the_token_is_sent_and_shown_nowhere(lms: Lms) -> None:
-    lms.says("/api/v1/models", {"error": {"message": f"bad token {TOKEN[:3]}"}}, 401)
+def asks_for_a_token(lms: Lms, path: str, value: Any) -> None:
+    """As LM Studio does with authentication switched on (``recorded/0.4``)."""
+
+    def answer(handler: Handler) -> None:
+        if handler.headers.get("Authorization") == f"Bearer {TOKEN}":
+            handler.reply(json.dumps(value).encode())
+        else:
+            handler.reply(shapes.path("0.4/token-required.json").read_bytes(), 401)
+
+    lms.paths[path] = answer
+
+
+def test_the_token_goes_to_the_server_that_has_just_asked_for_it(lms: Lms) -> None:
+    asks_for_a_token(lms, "/api/v1/models", V1)
+    asks_for_a_token(lms, "/api/v0/chat/completions", ANSWER)
+    server = Server(lms.url, TOKEN)
+    assert len(server.models()) == 3
+    assert server.chat("m", CHAT).tokens == 53
+    bearer = f"Bearer {TOKEN}"
+    assert [sent for _, sent, _ in lms.seen] == [None, bearer, bearer]
+
+
+@pytest.mark.parametrize(
+    "said", [{}, {"error": "token, please"}, {"error": {"code": "invalid_api_key", "message": ""}}]
+)
+def test_nobody_else_gets_the_token(lms: Lms, said: object) -> None:
+    lms.says("/api/v1/models", said, 401)
+    with pytest.raises(Refused, match="does not answer as LM Studio does"):
+        Server(lms.url, TOKEN).models()
+    lms.says("/api/v1/models", V1)
+    Server(lms.url, TOKEN).models()
+    assert [sent for _, sent, _ in lms.seen] == [None, None]
+
+
+def test_beyond_this_machine_only_a_configured_server_gets_the_token(
+    lms: Lms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asks_for_a_token(lms, "/api/v1/models", V1)
+    there = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", lms.port))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: there)
+    url = f"http://mac.example:{lms.port}"
+    with pytest.raises(Refused, match=r"specd\.toml names"):
+        Server(url, TOKEN).models()
+    assert [sent for _, sent, _ in lms.seen] == [None]
+    assert len(Server(url, TOKEN, configured=True).models()) == 3
+
+
+def test_the_token_is_shown_nowhere(lms: Lms) -> None:
+    lms.paths["/api/v1/models"] = lambda handler: handler.reply(
+        shapes.path("0.4/token-required.json").read_bytes(), 401
+    )
     server = Server(lms.url, TOKEN, token_env="MY_TOKEN")
     with pytest.raises(Refused) as caught:
         server.models()
-    assert lms.seen[0][1] == f"Bearer {TOKEN}"
-    assert "$MY_TOKEN" in str(caught.value)
+    assert lms.seen[-1][1] == f"Bearer {TOKEN}"
+    assert "the right one into $MY_TOKEN" in str(caught.value)
     for text in (str(caught.value), repr(caught.value), repr(server)):
         assert TOKEN not in text
 
@@ -311,18 +361,6 @@ def test_without_a_token_none_is_sent_and_the_variable_is_named(lms: Lms) -> Non
     with pytest.raises(Refused, match=r"\$LM_API_TOKEN"):
         Server(lms.url).models()
     assert lms.seen[0][1] is None
-
-
-def test_loading_and_unloading_name_the_instance(lms: Lms) -> None:
-    lms.says("/api/v1/models/load", {"instance_id": "qwen3-8b:2", "status": "loaded"})
-    lms.says("/api/v1/models/unload", {"instance_id": "qwen3-8b:2"})
-    server = Server(lms.url)
-    assert server.load("qwen3-8b", 8192) == "qwen3-8b:2"
-    server.unload("qwen3-8b:2")
-    assert [body for _, _, body in lms.seen] == [
-        {"model": "qwen3-8b", "context_length": 8192},
-        {"instance_id": "qwen3-8b:2"},
-    ]
 
 
 # -- answers ----------------------------------------------------------------------------------------
@@ -452,7 +490,6 @@ def test_a_broken_stream_says_what_broke(lms: Lms, events: list[Any], words: str
 
 def test_nobody_there_is_not_reachable() -> None:
     server = Server(f"http://127.0.0.1:{closed_port()}")
-    assert not server.reachable()
     with pytest.raises(NotReachable, match="nobody answers at http://127"):
         server.models()
 
@@ -473,9 +510,51 @@ def test_an_answer_that_trickles_is_cut_off_at_the_time_limit(lms: Lms) -> None:
     assert time.monotonic() - started < 2
 
 
-def test_a_server_that_wants_a_token_is_reachable(lms: Lms) -> None:
-    lms.says("/api/v1/models", {}, 401)
-    assert Server(lms.url).reachable()
+DRIPS = {
+    "a head without an end": (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+    "a line without an end": (b"HTTP/1.1 200 OK\r\nX: ", b"y"),
+    "nothing but interim answers": (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+    "the size of a chunk": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0"),
+    "trailers": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n"),
+    "a body": (b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b" "),
+    "a body until it closes": (b"HTTP/1.0 200 OK\r\n\r\n", b" "),
+}
+
+
+@pytest.mark.parametrize("what", DRIPS)
+def test_a_server_that_drips_is_left_at_the_deadline(what: str) -> None:
+    begin, drop = DRIPS[what]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip() -> None:
+            peer, _ = listening.accept()
+            with peer, contextlib.suppress(OSError):
+                peer.recv(1000)
+                peer.sendall(begin)
+                for _ in range(200):
+                    time.sleep(0.02)
+                    peer.sendall(drop)
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        started = time.monotonic()
+        with pytest.raises((NotReachable, BadAnswer)):
+            Server(f"http://127.0.0.1:{listening.getsockname()[1]}").models(timeout=0.4)
+        took = time.monotonic() - started
+        thread.join()
+    assert took < 1.5
+
+
+def test_all_the_ways_of_asking_share_one_deadline(lms: Lms) -> None:
+    def slow(handler: Handler) -> None:
+        time.sleep(0.3)
+        handler.reply(b'{"error": "not found"}', 404)
+
+    for path in ("/api/v1/models", "/api/v0/models", "/v1/models"):
+        lms.paths[path] = slow
+    with pytest.raises(NotReachable):
+        Server(lms.url).models(timeout=0.5)
+    assert len(lms.seen) == 2
 
 
 @pytest.mark.parametrize(

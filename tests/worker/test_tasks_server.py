@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import urllib.request
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,7 @@ def test_a_main_loaded_only_to_be_measured_is_dropped_again_and_the_users_own_st
         server = Server(url)
         request = {
             "url": url,
+            "configured": False,
             "token_env": "LM_API_TOKEN",
             "pairs": [pair],
             "engine_version": None,
@@ -63,6 +66,7 @@ def test_a_main_loaded_only_to_be_measured_is_dropped_again_and_the_users_own_st
         assert (told["findings"], told["failures"]) == ([], [])
         assert told["results"][0]["confirmation"]["passes"] == 2
         until(lambda: in_memory(server) == set(), "both are dropped", 10)
-        server.load(pair["main"]["served"])
+        body = json.dumps({"model": pair["main"]["served"]}).encode()
+        urllib.request.urlopen(f"{url}/api/v1/models/load", body).close()
         mine = tasks_server._asked(pair, {}, tasks_server._on_demand(server))
         assert mine.ttl is None
