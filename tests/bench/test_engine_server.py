@@ -28,7 +28,7 @@ from specd.bench.replay import replay
 from specd.bench.silence import Circumstances
 from specd.demo.models import SMALL, ensure
 from specd.demo.serving import standin
-from specd.lmstudio.server import Server
+from specd.lmstudio.server import NotReachable, Server
 from specd.worker.client import environment
 from tests.bench.simulated import Setting, SimulatedEngine, SimulatedServer
 from tests.daemon import until
@@ -43,6 +43,20 @@ def few_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """As few lengths and passes as can be, however long they take on this machine."""
     monkeypatch.setattr(engine_server, "LENGTHS", (2,))
     monkeypatch.setattr(confirm, "LOOKS", (2,))
+
+
+def tell(server: Server, what: str, body: dict[str, Any]) -> None:
+    """Have a model loaded or unloaded."""
+    url, content = f"{server.base_url}/api/v1/models/{what}", json.dumps(body).encode()
+    urllib.request.urlopen(url, content).close()  # noqa: S310 - loopback
+
+
+def answers(server: Server) -> bool:
+    try:
+        server.models(1.0)
+    except NotReachable:
+        return False
+    return True
 
 
 def measure(server: Server, asked: Asked = ASKED, seconds: float = 120) -> Any:
@@ -124,9 +138,8 @@ def test_a_draft_that_is_dropped_without_a_word_is_a_finding_with_its_cause(
     server: Server,
 ) -> None:
     for instance in (each for model in server.models() for each in model.loaded_instances):
-        server.unload(instance.id)
-    body = json.dumps({"model": MAIN, "parallel": 4}).encode()
-    urllib.request.urlopen(f"{server.base_url}/api/v1/models/load", body)  # noqa: S310 - loopback
+        tell(server, "unload", {"instance_id": instance.id})
+    tell(server, "load", {"model": MAIN, "parallel": 4})
     (served,) = (each for each in server.models() if each.key == MAIN)
     known = Circumstances(parallel=served.loaded_instances[0].parallel, formats=("mlx", "mlx"))
     with pytest.raises(DraftSilent) as raised:
@@ -135,7 +148,7 @@ def test_a_draft_that_is_dropped_without_a_word_is_a_finding_with_its_cause(
     assert "the draft was asked for and did not run" in finding
     assert "loaded for 4 requests at once" in finding
     assert raised.value.probe.drafted == 0
-    server.unload(MAIN)
+    tell(server, "unload", {"instance_id": MAIN})
 
 
 @pytest.fixture
@@ -157,7 +170,7 @@ def plain_server(tmp_path: Path) -> Iterator[Server]:
         )
     server = Server(f"http://127.0.0.1:{port}")
     try:
-        until(lambda: process.poll() is None and server.reachable(), "it answers", 60)
+        until(lambda: process.poll() is None and answers(server), "it answers", 60)
         yield server
     finally:
         process.kill()

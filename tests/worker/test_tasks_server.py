@@ -67,6 +67,6 @@ def test_a_main_loaded_only_to_be_measured_is_dropped_again_and_the_users_own_st
         assert told["results"][0]["confirmation"]["passes"] == 2
         until(lambda: in_memory(server) == set(), "both are dropped", 10)
         body = json.dumps({"model": pair["main"]["served"]}).encode()
-        urllib.request.urlopen(f"{url}/api/v1/models/load", body).close()
+        urllib.request.urlopen(f"{url}/api/v1/models/load", body).close()  # noqa: S310
         mine = tasks_server._asked(pair, {}, tasks_server._on_demand(server))
         assert mine.ttl is None
