@@ -234,7 +234,7 @@ def _choose_draft(
     for sidecar in sidecars:
         if confirmed is not None and sidecar.key == confirmed.draft:
             return _drafter(pair, main, sidecar, known)
-    best = next((each for each in usable if choice is not None and each.key == choice.draft), None)
+    best = next((each for each in usable if confirmed and each.key == confirmed.draft), None)
     if best is not None:
         return _measured(
             replace(pair, draft=best, verdict=verdicts[best.identifier], undecided=undecided),
@@ -251,7 +251,8 @@ def _choose_draft(
             draft_tokens=_length(pair.asked, None),
             verdict=verdicts[usable[0].identifier],
             reason="MostPromising",
-            why=f"the most promising of {len(usable)} proven drafts; not benchmarked yet",
+            why=f"the most promising of {len(usable)} proven drafts; "
+            + (choice.reason if choice is not None else "not benchmarked yet"),
         )
     if pair.candidates:
         return replace(
