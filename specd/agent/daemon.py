@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -34,12 +34,14 @@ from specd.agent.watch import Watch
 from specd.bench import preconditions
 from specd.bench.result import BenchResult
 from specd.lmstudio import home as homes
-from specd.lmstudio import names
+from specd.lmstudio import model_defaults, names
+from specd.lmstudio.answers import Instance
 from specd.lmstudio.home import Home, NoHome
-from specd.reconcile import proving, restores, survey
+from specd.reconcile import in_force, proving, restores, survey
 from specd.reconcile.apply import Applied, describe
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.facts import AppSeen, Facts, ServerSeen
+from specd.reconcile.in_force import NotInForce
 from specd.reconcile.plan import unified_diff
 from specd.reconcile.reconciler import Pass, Reconciler, Want
 from specd.reconcile.restore import restore, restore_all
@@ -142,6 +144,7 @@ class Daemon:
         self._home: Home | NoHome = NoHome("not looked for yet", ())
         self._world = survey.World()
         self._server: ServerSeen | None = None
+        self._loaded_at: dict[Instance, datetime] = {}
         self._app: AppSeen | None = None
         self._pairs: tuple[WantedPair, ...] = ()
         self._benchmarks: dict[str, BenchResult] = {}
@@ -447,6 +450,10 @@ class Daemon:
 
     def _learn_server(self, seen: ServerSeen) -> None:
         self._server = seen
+        # One that runs with something else now was loaded again.
+        now = datetime.now().astimezone()
+        loaded = [each for model in seen.models for each in model.loaded_instances]
+        self._loaded_at = {each: self._loaded_at.get(each, now) for each in loaded}
         self._publish()
 
     def _learn_app(self, seen: AppSeen) -> None:
@@ -540,7 +547,7 @@ class Daemon:
         if isinstance(self._home, NoHome) and not self._home.looked:
             return  # nothing has been seen yet, and what was known at the last stop still is
         rec = self._reconciler
-        last = self._stores.journal.last_write()
+        written = self._stores.journal.last_written(rec.paths)
         facts = Facts(
             config_problem=self._config_problem,
             config_path=self._config_path,
@@ -559,7 +566,8 @@ class Daemon:
             opinion=self._world.opinion,
             server=self._server,
             app=self._app,
-            last_write=datetime.fromisoformat(last.time) if last else None,
+            settings_written=written.get(rec.settings_path) if rec.settings_path else None,
+            not_in_force=self._not_in_force(written),
             benchmarks=self._benchmarks,
             stale=dict(self._bench.stale),
             proofs=proving.proofs(
@@ -577,6 +585,22 @@ class Daemon:
             paused=self._paused,
         )
         self._publication.publish(facts, self._config)
+
+    def _not_in_force(self, written: Mapping[Path, datetime]) -> tuple[NotInForce, ...]:
+        if self._server is None or not isinstance(self._home, Home):
+            return ()
+        defaults = model_defaults.folder(self._home.path)
+        return in_force.find(
+            self._pairs,
+            self._server.models,
+            self._world.models,
+            self._loaded_at,
+            {
+                str(path.relative_to(defaults).with_suffix("")): time
+                for path, time in written.items()
+                if path.is_relative_to(defaults)
+            },
+        )
 
     def _say(self, level: Level, message: str, **fields: str | float | bool | None) -> None:
         self._events.say(level, message, **fields)

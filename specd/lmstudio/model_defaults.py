@@ -130,7 +130,7 @@ def _fields(desired: DesiredDraft, current: Content, owned: OwnedValues) -> Iter
         yield keys.OPERATION_FIELDS, keys.DRAFT_MODEL, desired.draft.identifier
     if desired.draft_tokens is not None:
         yield keys.OPERATION_FIELDS, keys.DRAFT_TOKENS_EXACT, desired.draft_tokens
-    if not _quantized_cache(current):
+    if not _quantized_cache(_entries(current, keys.LOAD_FIELDS)):
         yield keys.LOAD_FIELDS, keys.PARALLEL_SESSIONS, ONE_AT_A_TIME
 
 
@@ -153,8 +153,8 @@ def _llama_fields(desired: DesiredDraft, current: Content, owned: OwnedValues) -
         yield load, keys.PARALLEL_SESSIONS, ONE_AT_A_TIME
 
 
-def _quantized_cache(current: Content) -> bool:
-    cache = _entries(current, keys.LOAD_FIELDS).get(keys.MLX_CACHE_QUANTIZATION)
+def _quantized_cache(load: dict[str, Json]) -> bool:
+    cache = load.get(keys.MLX_CACHE_QUANTIZATION)
     return isinstance(cache, dict) and cache.get("enabled") is True
 
 
@@ -216,7 +216,7 @@ class DraftDefaults:
 
     ``mtp`` and ``sidecar`` are drafters that are switched on, ``draft_model`` then names the
     sidecar. ``parallel`` is the number of requests the model is loaded for: more than one switches
-    the MLX engine's speculation off.
+    the MLX engine's speculation off, unless it has a ``quantized_cache``.
     """
 
     draft_model: str | None = None
@@ -224,6 +224,7 @@ class DraftDefaults:
     mtp: bool = False
     parallel: int | None = None
     sidecar: Drafter | None = None
+    quantized_cache: bool = False
 
 
 def read(document: Content) -> DraftDefaults:
@@ -261,7 +262,7 @@ def _read(operation: dict[str, Json], load: dict[str, Json]) -> DraftDefaults:
     )
     length = next((found for each in lengths if (found := _whole(each)) is not None), None)
     parallel = _whole(load.get(keys.PARALLEL_SESSIONS))
-    return DraftDefaults(draft, length, mtp, parallel, sidecar)
+    return DraftDefaults(draft, length, mtp, parallel, sidecar, _quantized_cache(load))
 
 
 def _entries(document: Content, section: tuple[str, ...]) -> dict[str, Json]:

@@ -62,7 +62,8 @@ class WantedPair:
     ``mtp`` says that the main drafts with its own prediction heads, and ``draft`` is None.
     ``draft_tokens`` is None where LM Studio's own default is to stay. ``reason`` is why the pair is
     in its state, ``why`` the same as a sentence. ``candidates`` are the heads ("mtp") and sidecars
-    that a benchmark may try for the main.
+    that a benchmark may try for the main. ``quantized_cache`` says that the user has LM Studio
+    quantize the main's KV cache.
     """
 
     asked: config.Pair
@@ -76,6 +77,7 @@ class WantedPair:
     undecided: tuple[Model, ...] = ()
     reason: Reason = "AsNamed"
     candidates: tuple[str, ...] = ()
+    quantized_cache: bool = False
 
     @property
     def name(self) -> str:
@@ -87,6 +89,17 @@ class WantedPair:
     def drafts_with(self) -> str | None:
         """The draft's key, "mtp" for the main's own heads; None where nothing drafts."""
         return self.draft.key if self.draft else OWN_HEADS if self.mtp else None
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """Whether the main has to be loaded for one request at a time to speculate well.
+
+        MLX speculates for one only, as it does with a quantized cache whatever it is loaded for;
+        prediction heads were reported to mix the content of several.
+        """
+        if self.main is not None and self.main.format == "mlx":
+            return not self.quantized_cache
+        return self.mtp or (self.draft is not None and self.draft.drafter == "mtp")
 
     @property
     def speculates(self) -> bool:
@@ -144,7 +157,12 @@ def _resolve_one(
     sidecars = drafters.for_main(main, models)
     heads = (OWN_HEADS,) if _has_heads(main) else ()
     pair = WantedPair(
-        asked, "wanted", "", main=main, candidates=(*heads, *(each.key for each in sidecars))
+        asked,
+        "wanted",
+        "",
+        main=main,
+        candidates=(*heads, *(each.key for each in sidecars)),
+        quantized_cache=known.users(main).quantized_cache,
     )
     if not wanted.speculation.enabled:
         return replace(

@@ -15,6 +15,7 @@ from specd.lmstudio.server import ServedModel
 from specd.reconcile.apply import Applied
 from specd.reconcile.contention import Patience
 from specd.reconcile.desired import WantedPair
+from specd.reconcile.in_force import NotInForce
 from specd.reconcile.journal import Change
 from specd.reconcile.plan import Blocked
 
@@ -75,7 +76,8 @@ class Facts:
     opinion: CacheOpinion | None = None
     server: ServerSeen | None = None
     app: AppSeen | None = None
-    last_write: datetime | None = None
+    settings_written: datetime | None = None
+    not_in_force: tuple[NotInForce, ...] = ()
     benchmarks: dict[str, BenchResult] = field(default_factory=dict)
     stale: dict[str, tuple[str, ...]] = field(default_factory=dict)
     proofs: tuple[Proof, ...] = ()

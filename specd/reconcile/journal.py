@@ -26,6 +26,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -247,6 +248,17 @@ class Journal:
         with self._lock:
             self._refresh()
             return self._unread_lines
+
+    def last_written(self, paths: AbstractSet[Path]) -> dict[Path, datetime]:
+        """When each of these files was last written by specd, where it was."""
+        found: dict[Path, datetime] = {}
+        with self._lock:
+            for entry in reversed(self._entries.values()):
+                if entry.path in paths and entry.path not in found and entry.state == "written":
+                    found[entry.path] = datetime.fromisoformat(entry.time)
+                    if len(found) == len(paths):
+                        break
+        return found
 
     def last_write(self) -> Entry | None:
         """The newest write that was not undone."""

@@ -150,7 +150,9 @@ def circumstances(
     key = names.served_as(main, [each.key for each in served], installed)
     instances = [i for each in served if each.key == key for i in each.loaded_instances]
     return silence.Circumstances(
-        parallel=max((i.parallel for i in instances if i.parallel is not None), default=None),
+        parallel=max((i.parallel for i in instances if i.parallel is not None), default=None)
+        if main.format == "mlx"
+        else None,
         vision=main.kind == "vlm",
         formats=(main.format, draft.format),
         weights=main.size_bytes + draft.size_bytes,

@@ -17,6 +17,8 @@ from specd.config import Benchmark, Pair, SpecdConfig
 from specd.lmstudio.answers import Instance, ServedModel
 from specd.lmstudio.draft_cache import CacheOpinion
 from specd.lmstudio.home import Home, NoHome
+from specd.lmstudio.model import Model
+from specd.reconcile import in_force
 from specd.reconcile.apply import Applied
 from specd.reconcile.conditions import CONDITIONS, Condition, ConditionType, judge
 from specd.reconcile.contention import Patience
@@ -126,7 +128,7 @@ def test_a_specd_toml_that_is_not_there_is_not_called_valid():
             "specd cache refresh",
         ),
         (
-            {"last_write": datetime(2026, 11, 24, 13, tzinfo=UTC)},
+            {"settings_written": datetime(2026, 11, 24, 13, tzinfo=UTC)},
             "AppUpToDate",
             "RestartNeeded",
             "restart LM Studio",
@@ -174,22 +176,33 @@ def test_a_pair_whose_files_do_not_tell_contradicts_no_cache(listed):
     assert judged(pairs=(pair,), opinion=opinion)["CacheAgrees"].status == "true"
 
 
-def test_parallel_requests_are_named_as_what_switches_speculation_off():
-    served = ServedModel(MAIN.key, loaded_instances=(Instance(MAIN.key, parallel=4),))
-    found = judged(server=ServerSeen("u", None, (served,)))["EngineWillSpeculate"]
-    assert (found.status, found.reason) == ("false", "Parallel")
-    assert "parallel = 1" in found.remedy
+def loaded(main: Model, key: str, **config: Any) -> dict[str, Any]:
+    pair = replace(PAIR, main=main)
+    served = ServedModel(key, loaded_instances=(Instance(key, **config),))
+    found = in_force.find((pair,), (served,), (main, SMALL), {}, {})
+    return {"pairs": (pair,), "models": (main, SMALL), "not_in_force": found}
 
 
-def test_the_servers_key_may_leave_the_quantization_out():
-    main = replace(MAIN, key="qwen3-8b-4bit")
+@pytest.mark.parametrize("key", ["qwen3-8b", "qwen3-8b-4bit"])
+def test_parallel_requests_are_named_as_what_switches_speculation_off(key: str):
+    main = replace(MAIN, key=key)
+    found = judged(**loaded(main, "qwen3-8b", parallel=4, context_length=8192))
+    assert found["EngineWillSpeculate"].reason == "Parallel"
+    command = "lms load qwen3-8b --parallel 1 --context-length 8192"
+    assert command in found["EngineWillSpeculate"].remedy
+    assert found["AppUpToDate"].status == "true"
+    quantized = loaded(main, "qwen3-8b", parallel=4)
+    quantized["pairs"] = (replace(PAIR, main=main, quantized_cache=True),)
     served = ServedModel("qwen3-8b", loaded_instances=(Instance("qwen3-8b", parallel=4),))
-    found = judged(
-        models=(main, SMALL),
-        pairs=(replace(PAIR, main=main),),
-        server=ServerSeen("u", None, (served,)),
-    )["EngineWillSpeculate"]
-    assert (found.status, found.reason) == ("false", "Parallel")
+    quantized["not_in_force"] = in_force.find(quantized["pairs"], (served,), (main, SMALL), {}, {})
+    assert judged(**quantized)["EngineWillSpeculate"].status == "true"
+
+
+def test_what_runs_otherwise_than_its_file_says_is_to_be_loaded_again():
+    found = judged(not_in_force=(in_force.NotInForce(PAIR, "m:2", ("it is old",), "lms load m"),))
+    assert (found["AppUpToDate"].reason, found["AppUpToDate"].severity) == ("LoadAgain", "state")
+    assert found["AppUpToDate"].remedy == "`lms load m`"
+    assert "m:2: it is old" in found["AppUpToDate"].message
 
 
 def test_a_write_that_failed_says_so_for_its_own_file_alone():
@@ -241,7 +254,7 @@ optional_facts = st.fixed_dictionaries(
         "opinion": st.sampled_from([None, CacheOpinion({}), CacheOpinion({}, "unreadable")]),
         "pending": st.sampled_from([(), (SETTINGS,)]),
         "settings_path": st.sampled_from([None, SETTINGS]),
-        "last_write": st.sampled_from([None, datetime(2026, 11, 24, 13, tzinfo=UTC)]),
+        "settings_written": st.sampled_from([None, datetime(2026, 11, 24, 13, tzinfo=UTC)]),
     },
 )
 

@@ -78,6 +78,13 @@ CACHE_AGREES = Definition(
 
 
 def _app_up_to_date(facts: Facts, _: SpecdConfig) -> Finding:
+    waiting = [each for each in facts.not_in_force if not each.parallel]
+    if waiting:
+        remedy = "; ".join(f"`{each.command}`" for each in waiting)
+        words = "; ".join(map(str, waiting))
+        if any(each.shown for each in waiting):
+            return false("LoadAgain", words, remedy)
+        return advice("false", "LoadAgain", words, remedy)
     if facts.app is None:
         return unknown("NotLooked", "specd has not looked for LM Studio's process yet")
     if not facts.app.running:
@@ -85,20 +92,23 @@ def _app_up_to_date(facts: Facts, _: SpecdConfig) -> Finding:
     started = facts.app.started
     if started is None:
         return unknown("StartUnknown", "LM Studio runs, but since when cannot be known")
-    if facts.last_write is not None and facts.last_write > started:
+    if facts.settings_written is not None and facts.settings_written > started:
         return false(
             "RestartNeeded",
-            "specd wrote to LM Studio's files after LM Studio was started",
+            "specd wrote settings.json after LM Studio was started, which reads it at start only",
             "restart LM Studio",
         )
-    return true("StartedAfter", "LM Studio was started after specd's last write")
+    return true("StartedAfter", "LM Studio was started after specd's last write of settings.json")
 
 
 APP_UP_TO_DATE = Definition(
     "AppUpToDate",
-    "LM Studio was started after specd's last write, or is not running.",
-    "When LM Studio's process was started, and the journal.",
-    "Restart LM Studio: it reads some of its settings at start only.",
+    "What specd wrote is in force: settings.json since LM Studio's start, a model's defaults since "
+    "it was loaded.",
+    "When LM Studio's process was started, what the server says of each loaded model, and the "
+    "journal.",
+    "LM Studio reads settings.json when it starts and a model's defaults when it loads it. specd "
+    'loads a model again by itself with [agent] reload = "when-idle" only.',
     _app_up_to_date,
     "option missing",
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from specd.bench.outcome import Kind, outcome
 from specd.config import SpecdConfig
-from specd.lmstudio import names
 from specd.reconcile.conditions.condition import Definition, Finding, advice, false, true, unknown
 from specd.reconcile.conditions.files import each
 from specd.reconcile.facts import Facts
@@ -44,38 +43,23 @@ def _engine_will_speculate(facts: Facts, _: SpecdConfig) -> Finding:
     if unsupported:
         remedy = "take another main or draft; `specd check MAIN DRAFT` says why"
         return false("EngineRefuses", each(unsupported), remedy)
-    parallel = _loaded_for_parallel_requests(facts)
-    if parallel is not None:
-        return false("Parallel", parallel, "load the model again with parallel = 1")
+    parallel = [each for each in facts.not_in_force if each.parallel]
+    if parallel:
+        words = "; ".join(map(str, parallel))
+        why = "the MLX engine speculates for one request at a time only"
+        remedy = " && ".join(f"`{each.command}`" for each in parallel)
+        return false("Parallel", f"{words}: {why}", remedy)
     if not any(pair.verdict for pair in facts.pairs):
         return unknown("NoPairs", "no pair has been judged yet")
     return true("NothingInTheWay", "nothing known switches speculation off")
-
-
-def _loaded_for_parallel_requests(facts: Facts) -> str | None:
-    if facts.server is None:
-        return None
-    keys = [model.key for model in facts.server.models]
-    mains = {
-        names.served_as(pair.main, keys, facts.models)
-        for pair in facts.pairs
-        if pair.main is not None
-    }
-    for model in facts.server.models:
-        for instance in model.loaded_instances:
-            if model.key in mains and instance.parallel is not None and instance.parallel > 1:
-                return (
-                    f"{model.key} is loaded for {instance.parallel} parallel requests, and the MLX "
-                    "engine speculates only for one at a time"
-                )
-    return None
 
 
 ENGINE_WILL_SPECULATE = Definition(
     "EngineWillSpeculate",
     "Nothing in the model or the way it is loaded switches speculation off.",
     "The main model's config.json, and how the server has it loaded.",
-    "specd cannot change how a model is built; load it with parallel = 1, or choose another.",
+    "specd cannot change how a model is built. Load it again with the command shown, or choose "
+    "another.",
     _engine_will_speculate,
     "no faster",
 )

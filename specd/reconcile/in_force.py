@@ -1,0 +1,133 @@
+"""Whether a loaded main runs with what its files say (pure).
+
+LM Studio reads a main's defaults when it loads it, and not always: a load with explicit options
+bypasses them, and after an unload for idleness (TTL) the model comes back with four parallel
+requests. So what counts is what the server says of each loaded instance. An MLX main shows no draft
+there, since its draft belongs to the request; llama.cpp shows its switches where LM Studio is new
+enough, but no sidecar.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from specd.lmstudio import model_defaults, names
+from specd.lmstudio.answers import Instance, ServedModel
+from specd.lmstudio.model import Model
+from specd.reconcile.desired import WantedPair
+
+
+@dataclass(frozen=True, slots=True)
+class NotInForce:
+    """An instance that runs otherwise than its main's file says, and the command that mends it.
+
+    ``parallel`` says that it serves too many requests at once for an MLX main to speculate;
+    ``shown`` that the server shows the difference, which else follows from when it was loaded.
+    """
+
+    pair: WantedPair
+    instance: str
+    differs: tuple[str, ...]
+    command: str
+    parallel: bool = False
+    shown: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.instance}: {', '.join(self.differs)}"
+
+
+def find(
+    pairs: Sequence[WantedPair],
+    served: Sequence[ServedModel],
+    installed: Sequence[Model],
+    loaded_at: Mapping[Instance, datetime],
+    written_at: Mapping[str, datetime],
+) -> tuple[NotInForce, ...]:
+    """Every loaded instance of a pair's main that does not run as its file says.
+
+    ``loaded_at`` holds when each instance was first seen; ``written_at`` when specd last
+    wrote each file of defaults, by its name.
+    """
+    keys = [model.key for model in served]
+    found: list[NotInForce] = []
+    for pair in pairs:
+        if pair.main is None or pair.state in ("waiting", "missing"):
+            continue
+        key = names.served_as(pair.main, keys, installed)
+        written = written_at.get(model_defaults.name_of(pair.main))
+        for model in served:
+            for instance in model.loaded_instances if model.key == key else ():
+                differs = list(_differs(pair, pair.main, instance))
+                shown = bool(differs)
+                seen = loaded_at.get(instance)
+                if not shown and written is not None and seen is not None and written > seen:
+                    differs.append("it was loaded before specd wrote its defaults")
+                if differs:
+                    found.append(
+                        NotInForce(
+                            pair,
+                            instance.id,
+                            tuple(differs),
+                            command(pair, model.key, instance),
+                            parallel=pair.main.format == "mlx" and _too_parallel(pair, instance),
+                            shown=shown,
+                        )
+                    )
+    return tuple(found)
+
+
+def _differs(pair: WantedPair, main: Model, instance: Instance) -> Iterator[str]:
+    if not pair.speculates:
+        return
+    if _too_parallel(pair, instance):
+        yield f"loaded for {instance.parallel} parallel requests instead of 1"
+    if main.format != "gguf" or (instance.draft_mtp is None and instance.draft_simple is None):
+        return
+    if pair.mtp and instance.draft_mtp is not True:
+        yield "its prediction heads are off"
+    if pair.draft is not None and pair.draft.drafter is None:
+        if instance.draft_simple is not True:
+            yield "it runs without the draft"
+        elif instance.draft_model not in (None, pair.draft.identifier, pair.draft.key):
+            yield f"it runs with {instance.draft_model} as the draft"
+    length = instance.draft_max_tokens
+    if None not in (pair.draft_tokens, length) and length != pair.draft_tokens:
+        yield f"it drafts {length} tokens instead of {pair.draft_tokens}"
+
+
+def _too_parallel(pair: WantedPair, instance: Instance) -> bool:
+    """Whether it serves several requests where specd's file says one."""
+    one = pair.one_at_a_time and instance.parallel is not None
+    return one and pair.speculates and (instance.parallel or 1) > 1
+
+
+def command(pair: WantedPair, key: str, instance: Instance) -> str:
+    """The commands that load the main as its file says.
+
+    With options ``lms load`` may not read the file, so then everything is an option; a sidecar has
+    none and comes from the file.
+    """
+    options: list[str] = []
+    sidecar = pair.draft is not None and pair.draft.drafter is not None
+    if pair.speculates and not sidecar:
+        if pair.one_at_a_time:
+            options += ["--parallel", "1"]
+        if pair.main is not None and pair.main.format == "gguf":
+            options += _speculation(pair)
+        if options and instance.context_length is not None:
+            options += ["--context-length", str(instance.context_length)]
+    load = shlex.join(["lms", "load", key, *options])
+    return f"{shlex.join(['lms', 'unload', instance.id])} && {load}"
+
+
+def _speculation(pair: WantedPair) -> Iterator[str]:
+    if pair.mtp:
+        yield "--speculative-draft-mtp"
+    elif pair.draft is not None:
+        yield from ("--speculative-draft-simple", "--speculative-draft-model")
+        yield pair.draft.identifier
+    if pair.draft_tokens is not None:
+        yield from ("--speculative-draft-max-tokens", str(pair.draft_tokens))

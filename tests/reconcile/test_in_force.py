@@ -1,0 +1,95 @@
+"""What a loaded main runs with is compared with what its file says, by instance."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from specd.config import Pair
+from specd.lmstudio import model_defaults
+from specd.lmstudio.answers import Instance, ServedModel
+from specd.lmstudio.model import Model
+from specd.reconcile.desired import WantedPair
+from specd.reconcile.in_force import NotInForce, find
+
+from .pairs import MAIN, SMALL, verdict
+
+GGUF = replace(MAIN, format="gguf", identifier="a/b-GGUF/b.gguf")
+DRAFT = replace(SMALL, format="gguf", identifier="a/c-GGUF/c.gguf")
+SIDECAR = replace(DRAFT, kind="drafter", drafter="mtp")
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def pair(main: Model, draft: Model | None, **more: Any) -> WantedPair:
+    return WantedPair(
+        Pair(main=main.key), "wanted", "", main=main, draft=draft, verdict=verdict(), **more
+    )
+
+
+def found(wanted: WantedPair, *instances: Instance, **times: Any) -> tuple[NotInForce, ...]:
+    assert wanted.main is not None
+    served = ServedModel(wanted.main.key, loaded_instances=instances)
+    loaded_at = dict.fromkeys(instances, times["loaded"]) if "loaded" in times else {}
+    name = model_defaults.name_of(wanted.main)
+    written_at = {name: times["written"]} if "written" in times else {}
+    return find((wanted,), (served,), (wanted.main, SMALL), loaded_at, written_at)
+
+
+CLASSIC = pair(GGUF, DRAFT, draft_tokens=6)
+SWITCHES = "--speculative-draft-simple --speculative-draft-model a/c-GGUF/c.gguf"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "instance", "differs"),
+    [
+        (CLASSIC, {"parallel": 4}, None),
+        (CLASSIC, {"parallel": 4, "draft_simple": True, "draft_max_tokens": 6}, None),
+        (CLASSIC, {"draft_mtp": True, "draft_simple": False}, "without the draft"),
+        (CLASSIC, {"draft_simple": True, "draft_model": "x/y.gguf"}, "x/y.gguf as the draft"),
+        (CLASSIC, {"draft_simple": True, "draft_max_tokens": 3}, "3 tokens instead of 6"),
+        (pair(GGUF, None, mtp=True), {"draft_mtp": True, "parallel": 1}, None),
+        (pair(GGUF, None, mtp=True), {"draft_mtp": True, "parallel": 4}, "4 parallel"),
+        (pair(GGUF, None, mtp=True), {"draft_mtp": False}, "heads are off"),
+        (pair(GGUF, SIDECAR), {"draft_mtp": False, "draft_simple": False}, None),
+        (pair(MAIN, SMALL), {"parallel": 4}, "4 parallel"),
+        (pair(MAIN, SMALL), {"parallel": None}, None),
+        (pair(MAIN, SMALL, quantized_cache=True), {"parallel": 4}, None),
+        (replace(pair(MAIN, SMALL), state="withdrawn"), {"parallel": 4}, None),
+    ],
+)
+def test_an_instance_is_held_against_its_file(
+    wanted: WantedPair, instance: dict[str, Any], differs: str | None
+) -> None:
+    each = found(wanted, Instance("m", **instance))
+    assert bool(each) == (differs is not None)
+    assert differs is None or differs in str(each[0])
+
+
+def test_every_instance_is_looked_at_by_itself() -> None:
+    two = found(pair(MAIN, SMALL), Instance("m", parallel=1), Instance("m:2", parallel=4))
+    assert [each.instance for each in two] == ["m:2"]
+    assert two[0].command == "lms unload m:2 && lms load qwen3-8b --parallel 1"
+    assert two[0].parallel
+
+
+def test_the_command_names_all_that_the_file_says_as_options_may_bypass_it() -> None:
+    (each,) = found(CLASSIC, Instance("m", context_length=4096, draft_simple=False))
+    assert each.command == (
+        f"lms unload m && lms load qwen3-8b {SWITCHES} --speculative-draft-max-tokens 6 "
+        "--context-length 4096"
+    )
+    (each,) = found(pair(GGUF, SIDECAR), Instance("m", parallel=4, context_length=4096))
+    assert each.command.endswith("lms load qwen3-8b"), "a sidecar comes from the file alone"
+
+
+def test_one_that_was_loaded_before_the_write_is_to_be_loaded_again() -> None:
+    old = {"loaded": NOW, "written": NOW + timedelta(minutes=1)}
+    (each,) = found(pair(MAIN, SMALL), Instance("m", parallel=1), **old)
+    assert not each.shown
+    new = {"loaded": NOW, "written": NOW - timedelta(minutes=1)}
+    assert not found(pair(MAIN, SMALL), Instance("m", parallel=1), **new)
+    withdrawn = replace(pair(MAIN, SMALL), state="withdrawn")
+    assert found(withdrawn, Instance("m", parallel=1), **old), "the draft is still there"
