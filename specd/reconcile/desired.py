@@ -151,9 +151,12 @@ def _resolve_one(
     asked: config.Pair, wanted: config.SpecdConfig, models: Sequence[Model], known: Known
 ) -> WantedPair:
     try:
-        main = names.resolve(asked.main, [each for each in models if each.drafter is None])
+        main = names.resolve(asked.main, models)
     except names.NameProblem as problem:
         return WantedPair(asked, "missing", f"main model: {problem}", reason="NoSuchMain")
+    if main.drafter is not None:
+        why = f"main model: {main.key} is a drafter and no model"
+        return WantedPair(asked, "missing", why, reason="NoSuchMain")
     sidecars = drafters.for_main(main, models)
     heads = (OWN_HEADS,) if _has_heads(main) else ()
     pair = WantedPair(

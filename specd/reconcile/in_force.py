@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from specd.lmstudio import model_defaults, names
+from specd.lmstudio import names
 from specd.lmstudio.answers import Instance, ServedModel
 from specd.lmstudio.model import Model
 from specd.reconcile.desired import WantedPair
@@ -57,7 +57,7 @@ def find(
         if pair.main is None or pair.state in ("waiting", "missing"):
             continue
         key = names.served_as(pair.main, keys, installed)
-        written = written_at.get(model_defaults.name_of(pair.main))
+        written = written_at.get(pair.main.defaults)
         for model in served:
             for instance in model.loaded_instances if model.key == key else ():
                 differs = list(_differs(pair, pair.main, instance))

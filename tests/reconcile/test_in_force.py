@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from specd.config import Pair
-from specd.lmstudio import model_defaults
 from specd.lmstudio.answers import Instance, ServedModel
 from specd.lmstudio.model import Model
 from specd.reconcile.desired import WantedPair
@@ -33,7 +32,7 @@ def found(wanted: WantedPair, *instances: Instance, **times: Any) -> tuple[NotIn
     assert wanted.main is not None
     served = ServedModel(wanted.main.key, loaded_instances=instances)
     loaded_at = dict.fromkeys(instances, times["loaded"]) if "loaded" in times else {}
-    name = model_defaults.name_of(wanted.main)
+    name = wanted.main.defaults
     written_at = {name: times["written"]} if "written" in times else {}
     return find((wanted,), (served,), (wanted.main, SMALL), loaded_at, written_at)
 
