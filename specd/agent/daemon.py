@@ -44,7 +44,7 @@ from specd.reconcile.facts import AppSeen, Facts, ServerSeen
 from specd.reconcile.in_force import NotInForce
 from specd.reconcile.plan import unified_diff
 from specd.reconcile.reconciler import Pass, Reconciler, Want
-from specd.reconcile.restore import restore, restore_all
+from specd.reconcile.restore import restore
 from specd.reconcile.stores import Stores
 from specd.tokenizer.report import to_json
 from specd.tokenizer.verdict import with_cache
@@ -419,9 +419,7 @@ class Daemon:
         self._benchmarks = self._stores.benchmarks(self._pairs)
         self._real_use.look()
         if isinstance(self._home, Home):
-            self._reconciler.want(
-                Want(self._home.path, self._config.speculation, self._pairs, self._stores.held())
-            )
+            self._reconciler.want(Want(self._home.path, self._config.speculation, self._pairs))
         else:
             self._reconciler.want(None)
         self._clear_up()
@@ -489,11 +487,10 @@ class Daemon:
     def _tell(self, applied: Applied, took_ms: float) -> None:
         file = str(applied.edit.path)
         if applied.journal_id is not None:
-            for change in applied.edit.changes:
-                again = self._stores.journal.again(applied.journal_id, change)
+            for deed, change in zip(applied.deeds, applied.edit.changes, strict=True):
                 self._say(
                     "info",
-                    f"{'restored' if again else 'set'} {describe(change)}",
+                    f"{deed} {describe(change)}",
                     file=file,
                     key=change.key,
                     journal=applied.journal_id,
@@ -558,7 +555,7 @@ class Daemon:
             pairs=self._pairs,
             applied=tuple(rec.failed.values()),
             blocked=tuple(rec.blocked.values()),
-            held=tuple(change for changes in rec.held.values() for change in changes),
+            held=dict(rec.held),
             pending=rec.pending,
             patience=dict(rec.patience),
             contender=self._contender,
@@ -654,7 +651,7 @@ class Daemon:
         "written" holds the numbers of the writes in the journal.
         """
         newest = self._stores.journal.newest()
-        self._stores.release()
+        self._stores.journal.hand_over(released=True)
         self.reload()
         self._survey_all()
         done = self._pass(None, force=True)
@@ -717,14 +714,12 @@ class Daemon:
 
     def restore(self, asked: int | None) -> dict[str, Any]:
         """Undo one journal entry, or all when None, and leave those values alone from now on."""
-        journal = self._stores.journal
-        undone = (
-            restore_all(journal, self._stores.held_keys)
-            if asked is None
-            else [restore(journal, asked, self._stores.held_keys)]
-        )
-        for each in undone:
-            self._say("info", f"restored on request: {each}", journal=each.id)
-        self._decide()
-        self._pass(None)
-        return {"restored": [each.as_json() for each in undone]}
+        try:
+            outcome = restore(self._stores.journal, asked)
+            for each in outcome.restored:
+                self._say("info", f"restored on request: {each}", journal=each.id)
+            for problem in outcome.problems:
+                self._say("error", problem)
+        finally:
+            self._pass(None)
+        return outcome.as_json()

@@ -54,7 +54,7 @@ def status(facts: Facts, conditions: Iterable[Condition], daemon: DaemonState) -
         "watching": daemon.watching,
         "conditions": [asdict(condition) for condition in listed],
         "pairs": [pair(facts, each) for each in facts.pairs],
-        "held": [change.key for change in facts.held],
+        "held": [change.key for changes in facts.held.values() for change in changes],
         "last_write": writes[0] if writes else None,
         "last_writes": writes,
         "restores": _restores(daemon.restores, facts.contender),

@@ -15,7 +15,6 @@ from specd.lmstudio import home as homes
 from specd.lmstudio.home import Home, NoHome
 from specd.reconcile import survey
 from specd.reconcile.desired import WantedPair
-from specd.reconcile.plan import HeldKey
 from specd.reconcile.reconciler import Reconciler, Want
 from specd.reconcile.stores import COMPARING, Stores
 from specd.reconcile.survey import World
@@ -108,10 +107,9 @@ def decide(seen: Seen) -> tuple[WantedPair, ...]:
 
 
 def reconciler(
-    seen: Seen, pairs: tuple[WantedPair, ...], *, by: str, held: frozenset[HeldKey] | None = None
+    seen: Seen, pairs: tuple[WantedPair, ...], *, by: str, heeds_held: bool = True
 ) -> Reconciler:
-    """A reconciler that wants what specd.toml asks for; ``held``: by default what is held."""
-    made = Reconciler(seen.stores.journal, by=by)
-    kept = seen.stores.held() if held is None else held
-    made.want(Want(seen.home.path, seen.config.speculation, pairs, kept))
+    """A reconciler that wants what specd.toml asks for; it may not heed what is held."""
+    made = Reconciler(seen.stores.journal, by=by, heeds_held=heeds_held)
+    made.want(Want(seen.home.path, seen.config.speculation, pairs))
     return made

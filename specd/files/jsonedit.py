@@ -128,13 +128,21 @@ def edit(content: bytes, edits: Sequence[Edit], parsed: Json | Absent = ABSENT) 
     return changed.encode("utf-8")
 
 
-def fresh(edits: Sequence[Edit], indent: int = 2) -> bytes:
-    """A new document holding just these values, indented, with a final newline."""
-    document: Json = {}
+def after(document: Json, edits: Sequence[Edit]) -> Json:
+    """What ``document`` holds with every edit made.
+
+    Raises:
+        NotUnderstood: a value stands where an edit needs a container.
+    """
     for each in edits:
         if not same(value_at(document, each.at), each.value):
             document = _intended(document, each.at, each.value)
-    rendered = _Style("\n", " " * indent, "", ": ", ",").render(document)
+    return document
+
+
+def fresh(edits: Sequence[Edit], indent: int = 2) -> bytes:
+    """A new document holding just these values, indented, with a final newline."""
+    rendered = _Style("\n", " " * indent, "", ": ", ",").render(after({}, edits))
     return f"{rendered}\n".encode()
 
 

@@ -30,18 +30,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from specd.files.pointer import ABSENT, Edit, Json, Match, Pointer
+from specd.files.pointer import ABSENT, Absent, Edit, Json, Match, Pointer
 from specd.lmstudio import keys
 from specd.lmstudio.model import Drafter, Model
 from specd.lmstudio.surface import (
+    Before,
     Content,
     Desired,
     DesiredDraft,
-    OwnedValues,
     Problem,
     Target,
     Wish,
-    given_back,
     mismatch,
 )
 
@@ -87,28 +86,24 @@ def targets(desired: Desired) -> Iterator[Target]:
 def _target(home: Path, desired: DesiredDraft) -> Target:
     path = config_path(home, desired.main)
     return Target(
-        NAME, path, lambda current, owned: wishes(path, desired, current, owned), within=home
+        NAME,
+        path,
+        lambda current, before: wishes(path, desired, current, before),
+        desired.why,
+        within=home,
     )
 
 
 def wishes(
-    file: Path, desired: DesiredDraft, current: Content, owned: OwnedValues
+    file: Path, desired: DesiredDraft, current: Content, before: Before
 ) -> tuple[Wish, ...] | Problem:
-    """What ``file`` should hold, given its content (``ABSENT``: no file) and specd's values in it.
-
-    With nothing that drafts, specd's values go back to what stood there before.
-    """
+    """What ``file`` should hold, given its content (``ABSENT``: no file) and what was before."""
     fields = [
         each
-        for each in _fields(desired, current, owned)
+        for each in _fields(desired, current, before)
         if not (desired.adopted and each[1] in _DRAFTING)
     ]
-    kept = {key for _, key, _ in fields} | {".".join(at) for at, _ in _SCAFFOLD}
-    given = {key: each for key, each in owned.items() if key not in kept}
-    places = [(section, key) for section, key, _ in fields]
-    problem = _misfit(
-        file, current, [*places, *((each.at[:2], key) for key, each in given.items())]
-    )
+    problem = _misfit(file, current, [(section, key) for section, key, _ in fields])
     if problem is not None:
         return problem
     made = [
@@ -117,14 +112,14 @@ def wishes(
     ]
     if current is ABSENT and made:
         return (*_scaffold(file), *made)
-    return (*made, *given_back(NAME, file, current, given, desired.why))
+    return tuple(made)
 
 
-def _fields(desired: DesiredDraft, current: Content, owned: OwnedValues) -> Iterator[_Field]:
+def _fields(desired: DesiredDraft, current: Content, before: Before) -> Iterator[_Field]:
     if desired.draft is None and not desired.mtp:
         return
     if desired.main.format == "gguf":
-        yield from _llama_fields(desired, current, owned)
+        yield from _llama_fields(desired, current, before)
         return
     if desired.draft is not None:
         yield keys.OPERATION_FIELDS, keys.DRAFT_MODEL, desired.draft.identifier
@@ -134,7 +129,7 @@ def _fields(desired: DesiredDraft, current: Content, owned: OwnedValues) -> Iter
         yield keys.LOAD_FIELDS, keys.PARALLEL_SESSIONS, ONE_AT_A_TIME
 
 
-def _llama_fields(desired: DesiredDraft, current: Content, owned: OwnedValues) -> Iterator[_Field]:
+def _llama_fields(desired: DesiredDraft, current: Content, before: Before) -> Iterator[_Field]:
     load = keys.LOAD_FIELDS
     switch = keys.LLAMA_DRAFT_MTP
     if desired.draft is not None:
@@ -144,7 +139,7 @@ def _llama_fields(desired: DesiredDraft, current: Content, owned: OwnedValues) -
     standing = _entries(current, load)
     for other in keys.LLAMA_DRAFT_SWITCHES:
         # One that specd switched on goes back to what it was; only the user's is set to false.
-        users = owned[other].back.value if other in owned else standing.get(other)
+        users = before[other] if other in before else standing.get(other)
         if other != switch and users is True:
             yield load, other, False
     if desired.draft_tokens is not None:
@@ -235,17 +230,14 @@ def read(document: Content) -> DraftDefaults:
     return _read(_entries(document, keys.OPERATION_FIELDS), _entries(document, keys.LOAD_FIELDS))
 
 
-def read_users(document: Content, owned: OwnedValues) -> DraftDefaults:
+def read_users(document: Content, before: Before) -> DraftDefaults:
     """What the user set about drafting: as ``read``, with what specd wrote given back."""
     operation = _entries(document, keys.OPERATION_FIELDS)
     load = _entries(document, keys.LOAD_FIELDS)
-    for wish in given_back(NAME, Path(), document, owned, ""):
-        before = wish.edit.value
-        if isinstance(before, dict) and before.get("key") == wish.key:
-            before = before.get("value", ABSENT)
+    for key, value in before.items():
         for entries in (operation, load):
-            if wish.key in entries:
-                entries[wish.key] = None if before is ABSENT else before
+            if key in entries:
+                entries[key] = None if isinstance(value, Absent) else value
     return _read(operation, load)
 
 

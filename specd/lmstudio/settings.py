@@ -25,16 +25,7 @@ from typing import Final, TypeAlias
 from specd import config
 from specd.files.pointer import ABSENT, Edit, Json
 from specd.lmstudio import keys
-from specd.lmstudio.surface import (
-    Content,
-    Desired,
-    OwnedValues,
-    Problem,
-    Target,
-    Wish,
-    given_back,
-    mismatch,
-)
+from specd.lmstudio.surface import Content, Desired, Problem, Target, Wish, mismatch
 
 NAME: Final = "settings"
 _LEVELS: Final = (keys.DEVELOPER_MODE, keys.UI_LEVEL)
@@ -50,19 +41,21 @@ def path(home: Path) -> Path:
 
 def targets(desired: Desired) -> Iterable[Target]:
     """The one file there is."""
+    speculation = desired.speculation
     return (
         Target(
             NAME,
             path(desired.home),
-            lambda current, owned: wishes(desired.home, desired.speculation, current, owned),
+            lambda current, _: wishes(desired.home, speculation, current),
+            "specd.toml: settings_key" if speculation.enabled else "specd.toml: enabled = false",
         ),
     )
 
 
 def wishes(
-    home: Path, speculation: config.Speculation, current: Content, owned: OwnedValues
+    home: Path, speculation: config.Speculation, current: Content
 ) -> tuple[Wish, ...] | Problem:
-    """What settings.json should hold, given its content (``ABSENT``: no file) and specd's own."""
+    """What settings.json should hold, given its content (``ABSENT``: no file)."""
     file = path(home)
     if current is ABSENT:
         return Problem(
@@ -81,11 +74,7 @@ def wishes(
     # A level that is high enough, or is to be kept, stays as it is, whoever set it.
     levels = [(at, current[at[0]], "specd.toml: ui_level") for at in _LEVELS if at[0] in current]
     wanted += [each for each in levels if each[0] not in [at for at, _, _ in wanted]]
-    made = (Wish(NAME, file, _dotted(at), Edit(at, value), why) for at, value, why in wanted)
-    why = "specd.toml: settings_key" if speculation.enabled else "specd.toml: enabled = false"
-    kept = {_dotted(at) for at, _, _ in wanted}
-    given = {key: each for key, each in owned.items() if key not in kept}
-    return (*made, *given_back(NAME, file, current, given, why))
+    return tuple(Wish(NAME, file, _dotted(at), Edit(at, value), why) for at, value, why in wanted)
 
 
 def _wanted(speculation: config.Speculation, switch: tuple[str, ...]) -> Iterator[_Value]:

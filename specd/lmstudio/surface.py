@@ -5,21 +5,20 @@ Each surface is one plain module with the same two names:
 - ``NAME``: what it is called in the journal and the log;
 - ``targets(desired)``: its files, each with a function that returns the values it should hold.
 
-Surfaces are pure: they read no file. The content comes in, and with it the values in that file that
-are specd's (``Owned``): what specd no longer wants goes back to what stood there before, and a
-value that specd did not write is never taken out. ``surfaces`` lists the surfaces.
+Surfaces are pure: they read no file. They wish only the values that they want: what is specd's and
+no longer wished, the planner gives back, and a value that specd did not write is never taken out.
+``surfaces`` lists the surfaces.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from specd import config
-from specd.files import jsonedit
-from specd.files.pointer import ABSENT, Absent, Edit, Json, Pointer
+from specd.files.pointer import ABSENT, Absent, Edit, Json
 from specd.lmstudio.model import Model
 
 
@@ -45,24 +44,8 @@ class Problem:
         return self.message
 
 
-@dataclass(frozen=True, slots=True)
-class Owned:
-    """A value that specd wrote: its place, the value written last, and the edit that undoes it."""
-
-    at: Pointer
-    value: Json | Absent
-    back: Edit
-
-    @property
-    def is_back(self) -> bool:
-        """Whether the value written last is what stood there before specd."""
-        if self.value is ABSENT or self.back.value is ABSENT:
-            return self.value is self.back.value
-        return self.at == self.back.at and jsonedit.same(self.value, self.back.value)
-
-
-OwnedValues: TypeAlias = Mapping[str, Owned]
-"""The values in one file that are specd's, by the key of their ``Wish``."""
+Before: TypeAlias = Mapping[str, "Json | Absent"]
+"""What stood in a file before specd where its values are now, by their ``Wish.key``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +77,21 @@ class Desired:
 Content: TypeAlias = "Json | Absent"
 """A file's parsed content; ``ABSENT`` when there is no file."""
 
-WishesOf: TypeAlias = Callable[[Content, OwnedValues], "tuple[Wish, ...] | Problem"]
+WishesOf: TypeAlias = Callable[[Content, Before], "tuple[Wish, ...] | Problem"]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One file of a surface, and the values it should hold, given its content and specd's own.
+    """One file of a surface, and the values it should hold, given its content and what was before.
 
+    Whatever else in it is specd's goes back to what stood there before, for the reason ``why``.
     ``within`` is a directory that no link may lead out of; None where the user's own link counts.
     """
 
     surface: str
     path: Path
     wishes: WishesOf
+    why: str
     within: Path | None = None
 
 
@@ -117,15 +102,6 @@ class Surface(Protocol):
 
     def targets(self, desired: Desired) -> Iterable[Target]:
         """Every file in which this surface keeps values."""
-
-
-def given_back(
-    surface: str, path: Path, current: Content, owned: OwnedValues, why: str
-) -> Iterator[Wish]:
-    """The edits that undo what specd wrote, where the file still holds it."""
-    for key, each in owned.items():
-        if current is not ABSENT and jsonedit.same(jsonedit.value_at(current, each.at), each.value):
-            yield Wish(surface, path, key, each.back, why)
 
 
 def kind_of(value: Content) -> str:

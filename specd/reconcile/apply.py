@@ -6,6 +6,7 @@ has come to hold everything wanted by itself, nothing is written.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,15 +14,19 @@ from pathlib import Path
 
 from specd.files import swap
 from specd.files.pointer import ABSENT
+from specd.reconcile import ownership
+from specd.reconcile.entry import Owned
 from specd.reconcile.journal import Change, Journal, NewerJournal
-from specd.reconcile.plan import FileEdit, render
+from specd.reconcile.ownership import Deed, deed
+from specd.reconcile.plan import FileEdit
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
     """What became of one file edit.
 
-    ``journal_id`` is None when nothing was written. ``problem`` says in words why not, when that is
+    ``journal_id`` is None when nothing was written; ``deeds`` are what the write did, one for each
+    of the edit's changes. ``problem`` says in words why not, when that is
     a fault; ``conflict`` tells that somebody else kept writing meanwhile; ``permanent`` that trying
     again will not help until the user changes something (a read-only file).
     """
@@ -32,6 +37,7 @@ class Applied:
     problem: str | None = None
     conflict: bool = False
     permanent: bool = False
+    deeds: tuple[Deed, ...] = ()
 
 
 def apply(edits: Sequence[FileEdit], journal: Journal, *, by: str) -> tuple[Applied, ...]:
@@ -44,52 +50,108 @@ def apply(edits: Sequence[FileEdit], journal: Journal, *, by: str) -> tuple[Appl
 
 def _apply_one(edit: FileEdit, journal: Journal, by: str) -> Applied:
     journal.settle_own()
-    entry: list[int] = []
+    write = _Write(edit, journal, by)
+    try:
+        written = write.take_away() if edit.after is None else write.write()
+    except swap.SwapError as error:
+        if write.number is not None and journal.settle_by_looking(write.number) == "written":
+            # What failed came after the exchange: the values stand, and can be taken back.
+            return Applied(write.edit, write.number, deeds=write.deeds)
+        return Applied(
+            edit,
+            problem=str(error),
+            conflict=isinstance(error, swap.Unsettled),
+            permanent=isinstance(error, swap.ReadOnly | swap.Outside),
+        )
+    except NewerJournal as error:
+        return Applied(edit, problem=str(error), permanent=True)
+    if write.number is None or not written:
+        return Applied(edit)
+    journal.settle(write.number, written=True)
+    return Applied(write.edit, write.number, written, deeds=write.deeds)
 
-    def transform(content: bytes | None) -> bytes | None:
-        # Most often the file still is what was planned on; editing it again would cost as much as
+
+class _Write:
+    """One write of one file, whose edit is made anew when somebody else writes meanwhile."""
+
+    def __init__(self, edit: FileEdit, journal: Journal, by: str) -> None:
+        self.edit = edit
+        self.number: int | None = None
+        self.deeds: tuple[Deed, ...] = ()
+        self._journal = journal
+        self._by = by
+        self._folders = 0
+
+    def write(self) -> int:
+        """Replace the content; returns how many attempts it took, 0 if there is nothing to do."""
+        if self.edit.before is None:
+            self._folders = sum(not parent.exists() for parent in self.edit.path.parents)
+        done = swap.update(
+            self.edit.path, self._after, before_write=self._intend, within=self.edit.within
+        )
+        return 0 if done is None else done.attempts
+
+    def take_away(self) -> int:
+        """Remove the file; returns 1, or 0 if somebody has written it meanwhile."""
+        edit, content = self.edit, self.edit.before or b""
+        root = self._journal.owned(edit.path)[ownership.ROOT]
+        self._intend(edit.path, content, b"")
+        removed = take_away(edit.path, content, root)
+        if not removed:
+            self._abandon()
+        return int(removed)
+
+    def _after(self, content: bytes | None) -> bytes | None:
+        # Most often the file still is what was planned on; planning again would cost as much as
         # the journal's fsync.
-        after = edit.after if content == edit.before else render(content, edit.edits)
-        return None if after == content else after
+        if content != self.edit.before:
+            again = self.edit.again(content)
+            if again is None or again.after is None:
+                return None
+            self.edit = again
+        return None if self.edit.after == content else self.edit.after
 
-    def record(_real: Path, before: bytes | None, after: bytes) -> None:
-        if entry:
-            journal.settle(entry.pop(), written=False)
+    def _intend(self, _real: Path, before: bytes | None, after: bytes) -> None:
+        self._abandon()
         # By the name the planner knows, so that what is restored is held, links or not.
-        number = journal.intend(
+        edit = self.edit
+        owned = self._journal.owned(edit.path)
+        self.deeds = tuple(deed(owned.get(change.key), change) for change in edit.changes)
+        self.number = self._journal.intend(
             edit.path,
             before,
             after,
             edit.changes,
             surface=edit.surface,
-            by=by,
+            by=self._by,
             within=edit.within,
+            made=edit.made,
+            folders=self._folders,
         )
-        entry.append(number)
 
-    try:
-        written = swap.update(edit.path, transform, before_write=record, within=edit.within)
-    except swap.SwapError as error:
-        if entry and journal.settle_by_looking(entry[0]) == "written":
-            # What failed came after the exchange: the values stand, and can be taken back.
-            return Applied(edit, journal_id=entry[0])
-        return Applied(
-            edit,
-            problem=str(error),
-            conflict=isinstance(error, swap.Unsettled),
-            permanent=isinstance(error, swap.ReadOnly | swap.NotKept | swap.Outside),
-        )
-    except NewerJournal as error:
-        return Applied(edit, problem=str(error), permanent=True)
-    if written is None:
-        return Applied(edit)
-    journal.settle(entry[0], written=True)
-    return Applied(edit, journal_id=entry[0], attempts=written.attempts)
+    def _abandon(self) -> None:
+        if self.number is not None:
+            self._journal.settle(self.number, written=False)
+            self.number = None
+
+
+def take_away(path: Path, content: bytes, root: Owned) -> bool:
+    """Remove a file that specd created if ``content`` is all it holds, with its empty directories.
+
+    Raises:
+        swap.SwapError: it cannot be removed.
+    """
+    if not swap.remove(path, content, within=root.within):
+        return False
+    with contextlib.suppress(OSError):
+        for directory in list(path.parents)[: root.folders]:
+            directory.rmdir()
+    return True
 
 
 def describe(change: Change) -> str:
     """``key: old → new`` as a person reads it."""
-    return f"{change.key}: {show(change.told_old)} → {show(change.new)}"
+    return f"{change.key}: {show(change.told_old)} → {show(change.told_new)}"
 
 
 def show(value: object) -> str:

@@ -1,8 +1,8 @@
-"""One write of specd's, and how the journal spells it: one JSON object a line (pure).
+"""The lines of the journal, one JSON object each: read and written (pure).
 
-An intent holds everything about a write; an outcome holds its number and its state; a content line
-holds, compressed, what stood in a file before. Whatever cannot be read as one of these is nothing:
-a torn line, a flipped bit, somebody's edit.
+An intent describes a write; an outcome holds its number and its state; a content line holds,
+compressed, what stood in a file before; a ``Standing`` lists every value that is specd's. A line
+that is none of these (torn, damaged, edited) is read as None.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ from typing import Any, Literal, TypeAlias, get_args
 from specd.files.jsonedit import MAX_BYTES
 from specd.files.pointer import ABSENT, Absent, Json, Match, Pointer
 
-VERSION = 1
+VERSION = 2
 
 State: TypeAlias = Literal["intended", "written", "abandoned", "restored"]
+
+ValueKey: TypeAlias = tuple[Path, str]
+"""A value: the path of its file, and the key by which people know it."""
 
 _STATES = get_args(State)
 _CONTENT = b'{"v":1,"sha":"'
@@ -46,16 +49,27 @@ class Change:
 
     @property
     def told_old(self) -> Json | Absent:
-        """``old`` as it may be told: text where specd keeps a switch may be anybody's secret."""
-        foreign = isinstance(self.old, str | list | dict) and isinstance(self.new, int | float)
-        return "(not shown)" if foreign else self.old
+        """``old`` as it may be shown: text where specd keeps a switch may be anybody's secret."""
+        return _told(self.old, self.new)
+
+    @property
+    def told_new(self) -> Json | Absent:
+        """``new`` as it may be shown, where it is what stood there before specd."""
+        return _told(self.new, self.old)
+
+
+def _told(value: Json | Absent, other: Json | Absent) -> Json | Absent:
+    foreign = isinstance(value, str | list | dict) and isinstance(other, int | float)
+    return "(not shown)" if foreign else value
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One write of one file. ``time`` is RFC 3339 with zone; the hashes are SHA-256, hex.
 
-    ``before_sha`` is None when the file was created. No link may lead out of ``within``, if given.
+    ``before_sha`` is None when the file was created, together with its innermost ``folders``
+    directories. ``made`` are the objects and lists that were created to hold the values. No link
+    may lead out of ``within``, if given.
     """
 
     id: int
@@ -68,6 +82,8 @@ class Entry:
     after_sha: str
     by: str
     within: Path | None = None
+    made: tuple[Pointer, ...] = ()
+    folders: int = 0
 
     @property
     def removed(self) -> bool:
@@ -89,6 +105,42 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Owned:
+    """A value that is specd's.
+
+    ``value`` is what specd wrote last, ``before`` what stood there before its first write, which
+    has the number ``since``. ``folders`` is how many directories were created with the file.
+    """
+
+    path: Path
+    key: str
+    at: Pointer
+    value: Json | Absent
+    before: Json | Absent
+    since: int
+    within: Path | None = None
+    folders: int = 0
+
+    @property
+    def is_shell(self) -> bool:
+        """Whether it only holds values: an object, list or file that specd created."""
+        return self.before is ABSENT and self.value in ({}, [], "")
+
+    @property
+    def is_whole_file(self) -> bool:
+        """Whether it is a file that was moved aside."""
+        return not self.at and self.value is ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Every value that is specd's, and those that the user took back."""
+
+    owned: tuple[Owned, ...]
+    held: frozenset[ValueKey]
+
+
+@dataclass(frozen=True, slots=True)
 class Content:
     """That the content with this SHA-256 stands in this line; ``unpack`` gets it out."""
 
@@ -100,7 +152,7 @@ def sha(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def read(line: bytes) -> Entry | Outcome | Content | None:
+def read(line: bytes) -> Entry | Outcome | Content | Standing | None:
     """What a line (without its newline) says; None when it is none of the journal's.
 
     Raises:
@@ -117,6 +169,8 @@ def read(line: bytes) -> Entry | Outcome | Content | None:
             raise NewerJournal("the journal was written by a newer specd; upgrade this one")
         if "path" in record:
             return _entry(record)
+        if "owned" in record:
+            return _standing(record)
         return Outcome(int(record["id"]), _state(record["state"]))
     except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
@@ -156,10 +210,12 @@ def entry_line(entry: Entry) -> bytes:
             "after": entry.after_sha,
             "by": entry.by,
             **({} if entry.within is None else {"within": str(entry.within)}),
+            **({"made": [_spelled(at) for at in entry.made]} if entry.made else {}),
+            **({"folders": entry.folders} if entry.folders else {}),
             "changes": [
                 {
                     "key": change.key,
-                    "at": [s if isinstance(s, str) else [s.name, s.value] for s in change.at],
+                    "at": _spelled(change.at),
                     **({} if change.old is ABSENT else {"old": change.old}),
                     **({} if change.new is ABSENT else {"new": change.new}),
                     "why": change.why,
@@ -168,6 +224,32 @@ def entry_line(entry: Entry) -> bytes:
             ],
         }
     )
+
+
+def standing_line(standing: Standing) -> bytes:
+    """The line that replaces everything known so far of who holds which value."""
+    return _line(
+        {
+            "owned": [
+                {
+                    "path": str(each.path),
+                    "key": each.key,
+                    "at": _spelled(each.at),
+                    **({} if each.value is ABSENT else {"value": each.value}),
+                    **({} if each.before is ABSENT else {"before": each.before}),
+                    "since": each.since,
+                    **({} if each.within is None else {"within": str(each.within)}),
+                    **({"folders": each.folders} if each.folders else {}),
+                }
+                for each in standing.owned
+            ],
+            "held": sorted([str(path), key] for path, key in standing.held),
+        }
+    )
+
+
+def _spelled(at: Pointer) -> list[str | list[str]]:
+    return [step if isinstance(step, str) else [step.name, step.value] for step in at]
 
 
 def _line(record: dict[str, Any]) -> bytes:
@@ -190,6 +272,27 @@ def _entry(record: dict[str, Any]) -> Entry:
         after_sha=intern(record["after"]),
         by=intern(record["by"]),
         within=_path(record["within"]) if "within" in record else None,
+        made=tuple(map(_pointer, record.get("made", ()))),
+        folders=int(record.get("folders", 0)),
+    )
+
+
+def _standing(record: dict[str, Any]) -> Standing:
+    return Standing(
+        tuple(
+            Owned(
+                path=_path(each["path"]),
+                key=intern(each["key"]),
+                at=_pointer(each["at"]),
+                value=each.get("value", ABSENT),
+                before=each.get("before", ABSENT),
+                since=int(each["since"]),
+                within=_path(each["within"]) if "within" in each else None,
+                folders=int(each.get("folders", 0)),
+            )
+            for each in record["owned"]
+        ),
+        frozenset((_path(path), intern(key)) for path, key in record["held"]),
     )
 
 
@@ -200,14 +303,17 @@ def _path(spelled: str) -> Path:
 
 
 def _change(record: dict[str, Any]) -> Change:
-    steps = [step if isinstance(step, str) else Match(*step) for step in record["at"]]
     return Change(
         key=intern(record["key"]),
-        at=tuple(intern(step) if isinstance(step, str) else step for step in steps),
+        at=_pointer(record["at"]),
         old=record.get("old", ABSENT),
         new=record.get("new", ABSENT),
         why=intern(record["why"]),
     )
+
+
+def _pointer(steps: list[Any]) -> Pointer:
+    return tuple(intern(step) if isinstance(step, str) else Match(*step) for step in steps)
 
 
 def _state(value: object) -> State:

@@ -68,7 +68,7 @@ class Facts:
     pairs: tuple[WantedPair, ...] = ()
     applied: tuple[Applied, ...] = ()
     blocked: tuple[Blocked, ...] = ()
-    held: tuple[Change, ...] = ()
+    held: dict[Path, tuple[Change, ...]] = field(default_factory=dict)
     pending: tuple[Path, ...] = ()
     patience: dict[Path, Patience] = field(default_factory=dict)
     contender: str | None = None

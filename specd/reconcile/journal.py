@@ -7,9 +7,12 @@ keep one copy. A line torn by a crash or a full disk is passed over; an intent w
 settled by looking at the file. Everything is readable by its owner alone: what stood in
 settings.json may hold tokens.
 
+Which values are specd's and what stood there before (``ownership``) is the sum of the writes.
+
 The file stays small: beyond ``PRUNE_ENTRIES`` or ``PRUNE_BYTES`` it is written anew with the newest
-writes, and always with the first write of every file, so that what stood there before specd came
-can be brought back however long ago that was. One in which a line was not understood is kept aside.
+writes, the first write of every value that is specd's, and a line that lists those values, so that
+what stood there before specd can be put back however long ago that was. One in which a line was not
+understood is kept aside.
 
 Several processes and threads may use one journal. Whoever appends holds a lock on the file, and has
 read what the others appended, so that numbers are given once.
@@ -25,18 +28,29 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from specd import places
 from specd.files import jsonedit, private
-from specd.files.pointer import Absent, Edit
-from specd.lmstudio.surface import Owned, OwnedValues
+from specd.files.pointer import Absent, Pointer
 from specd.reconcile import entry as entries_
-from specd.reconcile.entry import Change, Content, Entry, NewerJournal, Outcome, State
+from specd.reconcile.entry import (
+    Change,
+    Content,
+    Entry,
+    NewerJournal,
+    Outcome,
+    Owned,
+    Standing,
+    State,
+    ValueKey,
+)
 from specd.reconcile.observe import read_file
+from specd.reconcile.ownership import Ownership
 
 __all__ = ["Change", "Entry", "Journal", "NewerJournal", "State"]
 
@@ -68,15 +82,18 @@ class Journal:
         self._read_to = 0
         self._last = 0
         self._entries: dict[int, Entry] = {}
-        self._owned: dict[Path, OwnedValues] = {}
         self._unread_lines = 0
         self._contents: dict[str, tuple[int, int]] = {}  # by hash: offset and length of the line
         self._smallest = 0  # bytes that pruning left
         self._open_intents: set[int] = set()
-        self._owed: list[Outcome] = []
+        self._owed: list[Outcome | Standing] = []
+        self._ownership = Ownership()
+        self.mended: str | None = None
+        """What was broken when the journal was opened, for a person."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._lock:
             self._refresh()
+            self._adopt(places.holds_path(directory.parent))
 
     def close(self) -> None:
         """Close the file; it is opened again when needed."""
@@ -96,6 +113,8 @@ class Journal:
         surface: str,
         by: str,
         within: Path | None = None,
+        made: tuple[Pointer, ...] = (),
+        folders: int = 0,
     ) -> int:
         """Note durably what is about to be written; returns the entry's id.
 
@@ -105,7 +124,7 @@ class Journal:
         """
         with self._appending() as descriptor:
             number = self._last + 1
-            made = Entry(
+            intent = Entry(
                 id=number,
                 time=datetime.now().astimezone().isoformat(timespec="milliseconds"),
                 path=path,
@@ -116,10 +135,12 @@ class Journal:
                 after_sha=entries_.sha(after),
                 by=by,
                 within=within,
+                made=made,
+                folders=folders,
             )
-            known = before is None or self._content(descriptor, made.before_sha) is not None
+            known = before is None or self._content(descriptor, intent.before_sha) is not None
             content = b"" if known or before is None else entries_.pack(before)
-            self._append(descriptor, content + entries_.entry_line(made))
+            self._append(descriptor, content + entries_.entry_line(intent))
             try:
                 _sync(descriptor)
             except OSError:
@@ -127,7 +148,7 @@ class Journal:
                     self._append(descriptor, entries_.outcome_line(Outcome(number, "abandoned")))
                 raise
             # Read back with the outcome: until the file is written, somebody waits for its values.
-            self._take(made)
+            self._take(intent)
             self._open_intents.add(number)
         return number
 
@@ -143,9 +164,36 @@ class Journal:
             self.settle(number, written=holds)
         return self._entries[number].state
 
-    def restored(self, number: int) -> None:
-        """Note that a write was undone."""
-        self._mark(number, "restored")
+    def hand_over(
+        self,
+        *,
+        freed: AbstractSet[ValueKey] = frozenset(),
+        held: Iterable[ValueKey] = (),
+        released: bool = False,
+    ) -> OSError | None:
+        """Note that values are no longer specd's, are held from now on, or are no longer held.
+
+        Returns why it is not on disk, if so; it counts all the same, and is written down with the
+        next line that can be.
+        """
+
+        def now() -> Standing:
+            standing = self._ownership.standing(freed)
+            kept = frozenset() if released else standing.held
+            return replace(standing, held=kept.union(held))
+
+        with self._lock:
+            try:
+                with self._appending() as descriptor:
+                    if self._owed or now() != self._ownership.standing():
+                        self._append(descriptor, entries_.standing_line(now()))
+                        _sync(descriptor)
+                        self._read_on(descriptor)
+            except OSError as error:
+                self._owed.append(now())
+                self._take(self._owed[-1])
+                return error
+            return None
 
     def settle_own(self) -> None:
         """Look again at intents of this process whose outcome could not be told."""
@@ -170,7 +218,11 @@ class Journal:
         """Every write that took place and is still known, oldest first."""
         with self._lock:
             self._refresh()
-            return tuple(e for e in self._entries.values() if e.state in ("written", "restored"))
+            return tuple(
+                replace(each, state="restored") if self._ownership.is_undone(each) else each
+                for each in self._entries.values()
+                if each.state in ("written", "restored")
+            )
 
     def newest(self) -> int:
         """The number given last; 0 before any."""
@@ -187,8 +239,7 @@ class Journal:
     def get(self, number: int) -> Entry | None:
         """One entry."""
         with self._lock:
-            self._refresh()
-            return self._entries.get(number)
+            return next((each for each in self.entries() if each.id == number), None)
 
     def before(self, number: int) -> bytes | None:
         """What stood in the file before; None when there was no file.
@@ -212,35 +263,26 @@ class Journal:
     def last_writes(self, count: int) -> tuple[Entry, ...]:
         """The newest writes that were not undone, newest first; at most ``count``."""
         with self._lock:
-            written = (e for e in reversed(self._entries.values()) if e.state == "written")
+            written = (
+                each
+                for each in reversed(self._entries.values())
+                if each.state == "written" and not self._ownership.is_undone(each)
+            )
             return tuple(itertools.islice(written, count))
 
-    def again(self, number: int, change: Change) -> bool:
-        """Whether the write of this value before this one was to the same end."""
-        with self._lock:
-            this = self._entries.get(number)
-            earlier = (
-                each
-                for entry in reversed(self._entries.values())
-                if this and entry.id < this.id and entry.path == this.path
-                if entry.state != "abandoned"
-                for each in entry.changes
-                if each.key == change.key
-            )
-            last = next(earlier, None)
-        return last is not None and jsonedit.same(last.new, change.new)
+    def owned(self, path: Path) -> Mapping[str, Owned]:
+        """The values in a file that are specd's, by key."""
+        return self._ownership.of(path)
 
-    def owned(self, path: Path) -> OwnedValues:
-        """The values in a file that specd wrote and that were not put back since."""
+    def owned_files(self) -> tuple[Path, ...]:
+        """The files in which a value is specd's."""
         with self._lock:
             self._refresh()
-            if path not in self._owned:
-                self._owned[path] = _owned(
-                    each
-                    for each in self._entries.values()
-                    if each.state == "written" and each.path == path
-                )
-            return self._owned[path]
+            return self._ownership.paths()
+
+    def held(self) -> frozenset[ValueKey]:
+        """The values that the user took back."""
+        return self._ownership.held
 
     @property
     def unread_lines(self) -> int:
@@ -275,6 +317,31 @@ class Journal:
             with contextlib.suppress(OSError), self._appending() as descriptor:
                 self._append(descriptor, b"")
                 self._read_on(descriptor)
+
+    def _adopt(self, holds: Path) -> None:
+        """Take over the values that an earlier specd kept as held in a file of their own.
+
+        If that is broken, all that were ever taken back; it is kept aside then.
+        """
+        try:
+            listed = private.read_json(holds)
+            if listed is None:
+                return
+            if not isinstance(listed, list):
+                raise private.Broken("it holds no list")
+            held = {(Path(path), str(key)) for path, key in listed}
+        except (private.Broken, TypeError, ValueError, OSError) as broken:
+            taken_back = (each for each in self._entries.values() if each.state == "restored")
+            held = {(each.path, change.key) for each in taken_back for change in each.changes}
+            with contextlib.suppress(OSError):
+                kept = private.set_aside(holds, by=private.name_twice)
+                self.mended = (
+                    f"{holds} was broken ({broken}) and lies at {kept} now; every value that was "
+                    "ever restored is left alone until `specd apply` or specd.toml asks for it"
+                )
+        if self.hand_over(held=held) is None:
+            with contextlib.suppress(OSError):
+                holds.unlink()
 
     @contextlib.contextmanager
     def _appending(self) -> Iterator[int]:
@@ -339,7 +406,7 @@ class Journal:
         return os.path.samestat(named, os.fstat(descriptor))
 
     def _append(self, descriptor: int, lines: bytes) -> None:
-        lines = b"".join(map(entries_.outcome_line, self._owed)) + lines
+        lines = b"".join(map(_line, self._owed)) + lines
         if os.fstat(descriptor).st_size > self._read_to:
             lines = b"\n" + lines  # ends the line a crash or a full disk left torn
         try:
@@ -368,19 +435,33 @@ class Journal:
         self._last = 0
         self._unread_lines = 0
         self._entries.clear()
-        self._owned.clear()
         self._contents.clear()
+        self._ownership = Ownership()
 
-    def _take(self, said: Entry | Outcome | Content | None, start: int = 0, size: int = 0) -> None:
-        if isinstance(said, Content):
-            self._contents[said.sha] = start, size
-        elif isinstance(said, Entry):
-            self._entries[said.id] = said
-            self._owned.pop(said.path, None)
-            self._last = max(self._last, said.id)
-        elif said is not None and said.id in self._entries:
-            self._entries[said.id] = replace(self._entries[said.id], state=said.state)
-            self._owned.pop(self._entries[said.id].path, None)
+    def _take(
+        self, line: Entry | Outcome | Content | Standing | None, start: int = 0, size: int = 0
+    ) -> None:
+        if isinstance(line, Content):
+            self._contents[line.sha] = start, size
+        elif isinstance(line, Standing):
+            self._ownership.stand(line)
+        elif isinstance(line, Outcome):
+            if line.id in self._entries:
+                self._count(replace(self._entries[line.id], state=line.state))
+        elif line is not None:
+            self._last = max(self._last, line.id)
+            self._count(line)
+
+    def _count(self, entry: Entry) -> None:
+        before = self._entries.get(entry.id)
+        same = before is not None and replace(entry, state=before.state) == before
+        if same and before is not None and entry.state in ("intended", before.state):
+            return  # a line of this process, which counts since it was written
+        self._entries[entry.id] = entry
+        if entry.state == "written" or (entry.state == "restored" and before is None):
+            self._ownership.wrote(entry)
+        if entry.state == "restored":
+            self._ownership.took_back(entry)
 
     def _content(self, descriptor: int, named: str | None) -> bytes | None:
         """The content of that hash, None when it is not there, or not what it was."""
@@ -433,15 +514,14 @@ class Journal:
                     written.add(named)
                     yield entries_.pack(content)
             yield entries_.entry_line(each)
+        yield entries_.standing_line(self._ownership.standing())
 
     def _worth_keeping(self) -> list[Entry]:
-        """The newest writes, and the first of every file; in order."""
+        """The newest writes, and the first of every value that is specd's; in order."""
         newest = next(reversed(self._entries.values()), None)
         took_place = [e for e in self._entries.values() if e.state != "abandoned" or e is newest]
-        first: dict[Path, Entry] = {}
-        for each in took_place:
-            first.setdefault(each.path, each)
-        kept = {each.id: each for each in list(first.values())[-KEPT_ENTRIES // 2 :]}
+        first = self._ownership.first_writes()
+        kept = {e.id: e for e in [e for e in took_place if e.id in first][-KEPT_ENTRIES // 2 :]}
         contents = {each.before_sha for each in kept.values()}
         size = 0
         for each in reversed(took_place):
@@ -453,18 +533,6 @@ class Journal:
                 break
             kept[each.id] = each
         return [kept[number] for number in sorted(kept)]
-
-
-def _owned(written: Iterable[Entry]) -> OwnedValues:
-    owned: dict[str, Owned] = {}
-    for entry in written:
-        for change in entry.changes:
-            first = owned.get(change.key)
-            back = first.back if first is not None else Edit(change.at, change.old)
-            owned[change.key] = Owned(change.at, change.new, back)
-            if owned[change.key].is_back:
-                del owned[change.key]
-    return owned
 
 
 def _holds(intent: Entry) -> bool | None:
@@ -482,6 +550,12 @@ def _holds(intent: Entry) -> bool | None:
     return bool(intent.changes) and all(
         jsonedit.same(jsonedit.value_at(document, each.at), each.new) for each in intent.changes
     )
+
+
+def _line(owed: Outcome | Standing) -> bytes:
+    if isinstance(owed, Standing):
+        return entries_.standing_line(owed)
+    return entries_.outcome_line(owed)
 
 
 def _lines(descriptor: int, start: int) -> Iterator[tuple[int, bytes, int]]:

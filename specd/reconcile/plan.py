@@ -8,34 +8,37 @@ yesterday's bytes over today's.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from specd.files import jsonedit
-from specd.files.pointer import ABSENT, Absent, Edit, Json
-from specd.lmstudio.surface import OwnedValues, Problem, Target, Wish
-from specd.reconcile.journal import Change
+from specd.files.pointer import ABSENT, Edit, Pointer
+from specd.lmstudio.surface import Problem, Target, Wish
+from specd.reconcile import ownership
+from specd.reconcile.entry import Change, Owned, ValueKey
 from specd.reconcile.observe import FileSeen
-
-HeldKey = tuple[str, str]
-"""A value the user has restored by hand: (path of the file, the value's display name)."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileEdit:
-    """What to change in one file; ``before`` is None when the file is to be created.
+    """What to change in one file.
 
-    ``within`` is a directory that no link may lead out of, None where the user's own link counts.
+    ``before`` is None when the file is to be created, ``after`` when it is to go away. ``made`` are
+    the objects and lists that are created on the way. ``again`` makes the edit anew for another
+    content; None when there is nothing to write then. ``within`` is a directory that no link may
+    lead out of, None where the user's own link counts.
     """
 
     path: Path
     surface: str
     before: bytes | None
-    after: bytes
-    edits: tuple[Edit, ...]
+    after: bytes | None
     changes: tuple[Change, ...]
+    made: tuple[Pointer, ...] = ()
+    again: Callable[[bytes | None], FileEdit | None] = lambda _: None
     within: Path | None = None
 
 
@@ -51,54 +54,99 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to write, what cannot be written, and what is left alone since the user restored it."""
+    """What to write, what cannot be written, and what is left alone since the user restored it.
+
+    ``freed`` are values of specd's that it no longer wants, and that somebody else has changed.
+    """
 
     edits: tuple[FileEdit, ...] = ()
     blocked: tuple[Blocked, ...] = ()
     held: tuple[tuple[Path, Change], ...] = ()
+    freed: frozenset[ValueKey] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.edits)
 
 
+Owns: TypeAlias = Callable[[Path], Mapping[str, Owned]]
+"""The values in a file that are specd's, by key."""
+
+
 def plan(
     targets: Iterable[Target],
     seen: Mapping[Path, FileSeen],
-    held: AbstractSet[HeldKey] = frozenset(),
-    owned: Callable[[Path], OwnedValues] = lambda _: {},
+    owned: Owns = lambda _: {},
+    held: AbstractSet[ValueKey] = frozenset(),
 ) -> Plan:
-    """Compare what every target should hold with what was seen there.
+    """Compare what every target is to hold with what was seen there.
 
-    ``owned`` returns the values in a file that specd wrote.
+    A value that is specd's and that no target wishes is given back. One that is ``held`` is left
+    alone.
     """
-    edits: list[FileEdit] = []
-    blocked: list[Blocked] = []
-    kept: list[tuple[Path, Change]] = []
-    for target in targets:
-        file = seen[target.path]
-        made = _changes(target, file, owned(target.path))
-        if isinstance(made, Blocked):
-            blocked.append(made)
-            continue
-        kept.extend((file.path, each) for each in made if (str(file.path), each.key) in held)
-        changes = tuple(each for each in made if (str(file.path), each.key) not in held)
-        if not changes:
-            continue
-        try:
-            edits.append(_edit_file(file, target, changes))
-        except jsonedit.NotUnderstood as error:
-            why = f"{file.path}: {error}"
-            blocked.append(Blocked(file.path, target.surface, why, unsettled=False))
-    return Plan(tuple(edits), tuple(blocked), tuple(kept))
+    made = [_compare(target, seen[target.path], owned(target.path), held) for target in targets]
+    return Plan(
+        tuple(edit for each in made for edit in each.edits),
+        tuple(blocked for each in made for blocked in each.blocked),
+        tuple(left for each in made for left in each.held),
+        frozenset(key for each in made for key in each.freed),
+    )
 
 
-def _changes(target: Target, file: FileSeen, owned: OwnedValues) -> tuple[Change, ...] | Blocked:
+def _compare(
+    target: Target, file: FileSeen, owned: Mapping[str, Owned], held: AbstractSet[ValueKey]
+) -> Plan:
+    """The plan for one file."""
+
+    def blocked(why: object, *, unsettled: bool = False) -> Plan:
+        return Plan(blocked=(Blocked(file.path, target.surface, str(why), unsettled),))
+
     if file.problem is not None:
-        return Blocked(file.path, target.surface, file.problem, file.unsettled)
-    wishes = target.wishes(file.document, owned)
+        return blocked(file.problem, unsettled=file.unsettled)
+    wishes = target.wishes(file.document, ownership.before_standing(owned, file.document))
     if isinstance(wishes, Problem):
-        return Blocked(file.path, target.surface, str(wishes), unsettled=False)
-    return changes_between(file, wishes)
+        return blocked(wishes)
+    differing = changes_between(file, wishes)
+    left = tuple((file.path, each) for each in differing if (file.path, each.key) in held)
+    changes = tuple(each for each in differing if (file.path, each.key) not in held)
+    wished = {wish.key for wish in wishes}
+    back = {k for k, o in owned.items() if k not in wished and not o.is_whole_file}
+    try:
+        after, freed = file.document, frozenset[str]()
+        if after is not ABSENT and back:
+            after = jsonedit.after(after, _edits(changes))
+            given = ownership.give_back(owned, after, back, target.why, others=bool(wishes))
+            changes, after, freed = (*changes, *given.changes), given.document, given.freed
+        gone = file.content is not None and after is ABSENT
+        if not changes and not gone:
+            return Plan(held=left, freed=frozenset((file.path, key) for key in freed))
+        edit = FileEdit(
+            file.path,
+            target.surface,
+            file.content,
+            None if gone else render(file, changes),
+            changes,
+            () if file.content is None else ownership.shells_of(changes, file.document),
+            lambda content: _again(target, file.path, content, owned, held),
+            target.within,
+        )
+    except jsonedit.NotUnderstood as error:
+        return blocked(f"{file.path}: {error}")
+    return Plan((edit,), held=left)
+
+
+def _again(
+    target: Target,
+    path: Path,
+    content: bytes | None,
+    owned: Mapping[str, Owned],
+    held: AbstractSet[ValueKey],
+) -> FileEdit | None:
+    file = FileSeen(path, content, ABSENT if content is None else jsonedit.parse(content))
+    return next(iter(_compare(target, file, owned, held).edits), None)
+
+
+def _edits(changes: Iterable[Change]) -> list[Edit]:
+    return [Edit(change.at, change.new) for change in changes]
 
 
 def changes_between(file: FileSeen, wishes: Iterable[Wish]) -> tuple[Change, ...]:
@@ -112,36 +160,29 @@ def changes_between(file: FileSeen, wishes: Iterable[Wish]) -> tuple[Change, ...
     return tuple(changes)
 
 
-def _edit_file(file: FileSeen, target: Target, changes: tuple[Change, ...]) -> FileEdit:
-    edits = tuple(Edit(change.at, change.new) for change in changes)
-    after = render(file.content, edits, file.document)
-    return FileEdit(file.path, target.surface, file.content, after, edits, changes, target.within)
-
-
-def render(content: bytes | None, edits: Sequence[Edit], parsed: Json | Absent = ABSENT) -> bytes:
-    """The file's bytes after ``edits``; a file that is not there (or is empty) starts afresh.
-
-    ``parsed`` is the document in ``content``, if that is known.
+def render(file: FileSeen, changes: Iterable[Change]) -> bytes:
+    """The file's bytes after ``changes``; a file that is not there starts afresh.
 
     Raises:
         jsonedit.NotUnderstood: the content is not JSON, or a value stands where a container must.
     """
-    if content is None:
+    edits = _edits(changes)
+    if file.content is None:
         return jsonedit.fresh([edit for edit in edits if edit.value is not ABSENT])
-    return jsonedit.edit(content, edits, parsed)
+    return jsonedit.edit(file.content, edits, file.document)
 
 
 def unified_diff(edit: FileEdit) -> str:
     """The edit as a unified diff of the file's text, as ``diff -u`` prints it."""
     before = (edit.before or b"").decode("utf-8", "replace")
-    after = edit.after.decode("utf-8", "replace")
+    after = (edit.after or b"").decode("utf-8", "replace")
     label = str(edit.path)
     lines = list(
         difflib.unified_diff(
             before.splitlines(keepends=True),
             after.splitlines(keepends=True),
             "/dev/null" if edit.before is None else label,
-            label,
+            "/dev/null" if edit.after is None else label,
         )
     )
     return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)

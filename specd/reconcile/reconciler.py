@@ -24,7 +24,7 @@ from specd.reconcile.contention import Patience
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.journal import Change, Journal
 from specd.reconcile.observe import FileSeen, Observer
-from specd.reconcile.plan import Blocked, FileEdit, HeldKey, Plan, plan
+from specd.reconcile.plan import Blocked, FileEdit, Plan, plan
 
 UNSETTLED_S = 2.0
 """A half-written or unreadable file is looked at again after this, should no event say so."""
@@ -43,7 +43,6 @@ class Want:
     home: Path
     speculation: config.Speculation
     pairs: tuple[WantedPair, ...]
-    held: frozenset[HeldKey] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +59,15 @@ class Reconciler:
     """Keeps what one pass must remember for the next; holds no thread and no loop."""
 
     def __init__(
-        self, journal: Journal, *, by: str, clock: Callable[[], float] = time.monotonic
+        self,
+        journal: Journal,
+        *,
+        by: str,
+        heeds_held: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._journal = journal
+        self.journal = journal
+        self._heeds_held = heeds_held
         self._by = by
         self._clock = clock
         self._observer = Observer()
@@ -123,7 +128,9 @@ class Reconciler:
         before = (dict(self.blocked), dict(self.held), set(self._again), dict(self.failed))
         self._remember(paths, made, now)
         due = [edit for edit in made.edits if self._due(edit, now, force=force)]
-        applied = apply(due, self._journal, by=self._by)
+        applied = apply(due, self.journal, by=self._by)
+        if made.freed:
+            self.journal.hand_over(freed=made.freed)
         for each in applied:
             self._learn(each, self._clock())
         after = (self.blocked, self.held, set(self._again), self.failed)
@@ -144,8 +151,9 @@ class Reconciler:
             return Plan()
         wanted = self.paths if paths is None else paths
         looked = self._observer.look(wanted, None) if seen is None else seen
+        held = self.journal.held() if self._heeds_held else frozenset()
         targets = [self._targets[path] for path in sorted(wanted)]
-        return plan(targets, looked, self._want.held, self._journal.owned)
+        return plan(targets, looked, self.journal.owned, held)
 
     def _remember(self, paths: Iterable[Path], made: Plan, now: float) -> None:
         for path in paths:

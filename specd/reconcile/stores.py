@@ -32,11 +32,10 @@ from specd.reconcile.conditions import Condition
 from specd.reconcile.desired import Known, WantedPair
 from specd.reconcile.engine import Candidate, ServedPair
 from specd.reconcile.facts import ServerSeen
-from specd.reconcile.held import HeldKeys
 from specd.reconcile.journal import Journal
 from specd.reconcile.logged import LoggedStore
 from specd.reconcile.observe import read_file
-from specd.reconcile.plan import HeldKey
+from specd.reconcile.ownership import before_standing
 from specd.reconcile.proving import PairUse
 from specd.tokenizer import suggest
 from specd.tokenizer.store import VerdictStore
@@ -69,7 +68,6 @@ class Stores:
 
     state: Path
     journal: Journal
-    held_keys: HeldKeys
     verdicts: VerdictStore
     history: History
     observed: ObservedStore
@@ -83,11 +81,9 @@ class Stores:
             OSError: the state directory cannot be used.
             journal.NewerJournal, database.NewerHistory: a newer specd wrote it.
         """
-        journal = Journal(places.journal_dir(state))
         return cls(
             state,
-            journal,
-            HeldKeys(places.holds_path(state), journal),
+            Journal(places.journal_dir(state)),
             VerdictStore(places.tokenizer_cache_dir(state)),
             History(places.history_path(state)),
             ObservedStore(places.history_path(state)),
@@ -116,23 +112,25 @@ class Stores:
             if home is None:
                 return DraftDefaults()
             path = model_defaults.config_path(home, main)
-            return model_defaults.read_users(read_file(path).document, self.journal.owned(path))
+            document = read_file(path).document
+            before = before_standing(self.journal.owned(path), document)
+            return model_defaults.read_users(document, before)
 
         known = Known(self.verdicts.lookup, rank, choose, users)
         return desired.resolve(wanted, models, known)
 
-    def held(self) -> frozenset[HeldKey]:
-        """The values the user took back."""
-        return self.held_keys.read()
-
-    def release(self) -> None:
-        """Take every value under specd's care again."""
-        self.held_keys.release()
-
     def release_if_asked(self, before: SpecdConfig | None, now: SpecdConfig) -> None:
-        """Do so where specd.toml asks for something else than it did; None: it is not known."""
+        """Hold nothing any more where specd.toml asks for something else than it did.
+
+        ``before`` is None where that is not known.
+
+        Raises:
+            OSError: it cannot be noted.
+        """
         if before is not None and (before.speculation, before.pair) != (now.speculation, now.pair):
-            self.release()
+            failed = self.journal.hand_over(released=True)
+            if failed is not None:
+                raise failed
 
     def recover(self) -> list[str]:
         """Clear up after a crash; a line for each thing found.
@@ -147,7 +145,8 @@ class Stores:
         if places.history_path(self.state).exists():
             with contextlib.suppress(sqlite3.Error):
                 self.history.recent(1)
-        lines = [line for line in (damaged, self.logged.recover(), self._unread()) if line]
+        told = (damaged, self.logged.recover(), self.journal.mended, self._unread())
+        lines = [line for line in told if line]
         lines += self.clear(self.journal.paths())
         for entry in self.journal.recover():
             outcome = {"written": "had been made", "intended": "cannot be told yet"}.get(
@@ -166,19 +165,8 @@ class Stores:
         )
 
     def clear(self, files: Iterable[Path]) -> list[str]:
-        """Resolve what interrupted writes left beside these files; a line for each thing found.
-
-        Held values that cannot be read are no less in the way of the next write: that is said too.
-        """
+        """Resolve what interrupted writes left beside these files; a line for each thing found."""
         lines: list[str] = []
-        try:
-            mended = self.held_keys.mend()
-        except OSError as error:
-            mended = (
-                f"{places.holds_path(self.state)} cannot be read ({error.strerror or error}); "
-                "meanwhile every value that was ever restored is left alone"
-            )
-        lines += [mended] if mended is not None else []
         for directory in sorted({Path(os.path.realpath(file)).parent for file in files}):
             try:
                 found = swap.recover(directory)

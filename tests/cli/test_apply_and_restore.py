@@ -87,25 +87,6 @@ def test_what_was_restored_is_left_alone_until_apply_asks_for_it(seed: Sandbox) 
     assert switch(seed.read()) is True
 
 
-def test_a_broken_list_of_what_was_restored_is_kept_aside_and_nothing_is_written_over(
-    seed: Sandbox,
-) -> None:
-    seed.specd("apply")
-    seed.specd("restore", "--all")
-    holds = seed.state / "holds.json"
-    holds.write_bytes(b'[["cut')
-    shown = seed.specd("diff")
-    assert (shown.returncode, shown.stdout) == (0, "")
-    assert holds.read_bytes() == b'[["cut'
-    done = seed.specd("restore", "--all")
-    assert done.returncode == 0
-    assert f"{holds} was broken" in done.stderr
-    (aside,) = seed.state.glob("holds.json.broken-*")
-    assert aside.read_bytes() == b'[["cut'
-    shown = seed.specd("diff")
-    assert (shown.returncode, shown.stdout) == (0, "")
-
-
 def test_what_cannot_be_restored_is_said(seed: Sandbox) -> None:
     seed.specd("apply")
     done = seed.specd("restore", "99")

@@ -244,7 +244,7 @@ def test_kept_conditions_and_held_values_of_any_shape_are_passed_over(root: Path
             (root / name).write_bytes(content)
         stores = Stores.open(root)
         assert stores.last_conditions() == ()
-        assert stores.held() == frozenset()
+        assert stores.journal.held() == frozenset()
         stores.recover()
-        assert content in [each.read_bytes() for each in root.glob("holds.json*")]
+        assert content in (b"[]", *(each.read_bytes() for each in root.glob("holds.json*")))
         stores.close()

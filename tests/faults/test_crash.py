@@ -25,7 +25,7 @@ from specd.reconcile.aside import SUFFIX, move_aside
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.journal import Journal
 from specd.reconcile.reconciler import Reconciler, Want
-from specd.reconcile.restore import restore_all
+from specd.reconcile.restore import restore
 from specd.reconcile.stores import Stores
 from tests.conftest import Figures
 from tests.daemon import SETTINGS, Sandbox
@@ -97,7 +97,7 @@ class Home:
     def restore(self) -> None:
         """Take everything back, as ``specd uninstall`` offers to."""
         stores = Stores.open(self.state)
-        restore_all(stores.journal, stores.held_keys)
+        assert restore(stores.journal, None).problems == ()
         stores.close()
 
     def restart(self) -> Stores:
@@ -178,8 +178,8 @@ def test_killed_at_any_point_of_taking_everything_back(root: Path, figures: Figu
     def check() -> None:
         stores = home.restart()
         home.whole()
-        held = {path for path, _ in stores.held()}
-        undone = {str(path) for path, content in home.holds().items() if content != home.new[path]}
+        held = {path for path, _ in stores.journal.held()}
+        undone = {path for path, content in home.holds().items() if content != home.new[path]}
         assert undone <= held
         stores.close()
         home.restore()
@@ -288,40 +288,40 @@ def test_killed_at_any_point_of_setting_a_value_in_specd_toml(root: Path, figure
     figures(points=every_point(lay_out, work, check))
 
 
-def test_killed_at_any_point_of_mending_the_held_values_none_is_forgotten(
-    root: Path, figures: Figures
+@pytest.mark.parametrize("content", ["whole", "cut off"])
+def test_killed_at_any_point_of_taking_over_an_older_specds_held_values_none_is_forgotten(
+    root: Path, content: str, figures: Figures
 ):
     home = Home(root / "all").lay_out_applied()
     home.restore()
-    taken_back = Stores.open(home.state)
-    known = taken_back.held()
-    taken_back.close()
+    stores = Stores.open(home.state)
+    known = stores.journal.held()
     assert len(known) > 3
+    stores.journal.hand_over(released=True)
+    stores.close()
+    # As an older specd kept them: in a file of their own, and each undone write marked as such.
+    journal = home.state / "journal" / "entries.jsonl"
+    lines = [
+        line for line in journal.read_bytes().splitlines(keepends=True) if b'"held"' not in line
+    ]
+    numbers = [each["id"] for each in map(json.loads, lines) if "changes" in each]
+    marks = [{"v": 1, "id": number, "state": "restored"} for number in numbers]
+    journal.write_bytes(b"".join(lines) + "".join(f"{json.dumps(m)}\n" for m in marks).encode())
+    listed = json.dumps([[str(path), key] for path, key in known]).encode()
+    (home.state / "holds.json").write_bytes(listed if content == "whole" else listed[:-20])
     restored = root / "restored"
     shutil.copytree(home.root, restored, symlinks=True)
 
     def lay_out() -> None:
         shutil.rmtree(home.root)
         shutil.copytree(restored, home.root)
-        (home.state / "holds.json").write_bytes(b'[["cut off')
-
-    def work() -> None:
-        stores = Stores.open(home.state)
-        stores.held_keys.hold(home.settings, ["another"])
 
     def check() -> None:
         stores = home.restart()
-        assert stores.held() >= known
-        contents = [each.read_bytes() for each in home.state.glob("holds.json.broken-*")]
-        assert contents == [b'[["cut off'] * len(contents)
-        assert contents
-        assert {*names(home.state)} - {"journal"} == {
-            "holds.json",
-            *(each.name for each in home.state.glob("holds.json.broken-*")),
-        }
+        assert stores.journal.held() >= known
         stores.close()
 
-    figures(points=every_point(lay_out, work, check))
+    figures(points=every_point(lay_out, lambda: Stores.open(home.state).close(), check))
 
 
 @pytest.mark.parametrize("meanwhile", ["nobody", "in place", "rename"])
@@ -381,7 +381,7 @@ def test_killed_at_any_point_of_moving_the_draft_cache_aside_it_is_there_or_asid
         assert aside.read_bytes() == content
         (entry,) = entries
         assert stores.journal.before(entry.id) == content
-        restore_all(stores.journal, stores.held_keys)
+        restore(stores.journal, None)
         assert path.read_bytes() == content
         stores.close()
 

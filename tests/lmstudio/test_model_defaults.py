@@ -9,11 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specd.files import jsonedit
-from specd.files.pointer import ABSENT, Edit, Json
+from specd.files.pointer import ABSENT, Json
 from specd.lmstudio import model_defaults
 from specd.lmstudio.model import Model
 from specd.lmstudio.model_defaults import DraftDefaults
-from specd.lmstudio.surface import DesiredDraft, Owned, Problem
+from specd.lmstudio.surface import DesiredDraft, Problem, Target
+from specd.reconcile.entry import Entry
+from specd.reconcile.observe import FileSeen
+from specd.reconcile.ownership import Ownership
+from specd.reconcile.plan import plan
 
 HOME = Path("/home")
 PATH = HOME / "Qwen3-8B-4bit.json"
@@ -53,7 +57,7 @@ class File:
     def __init__(self, main: Model, content: bytes | None = None) -> None:
         self.main = main
         self.content = content
-        self.owned: dict[str, Owned] = {}
+        self.ownership = Ownership()
 
     def drafts(
         self, draft: Model | None = None, tokens: int | None = None, *, mtp: bool = False
@@ -61,19 +65,17 @@ class File:
         """Make it so, and return the content."""
         current: Json | Any = ABSENT if self.content is None else jsonedit.parse(self.content)
         desired = DesiredDraft(self.main, draft, tokens, mtp=mtp, why="a test")
-        made = model_defaults.wishes(PATH, desired, current, self.owned)
-        assert not isinstance(made, Problem), made
-        for wish in made:
-            at, new = wish.edit.at, wish.edit.value
-            old = ABSENT if current is ABSENT else jsonedit.value_at(current, at)
-            if not jsonedit.same(old, new):
-                first = self.owned.get(wish.key)
-                self.owned[wish.key] = Owned(at, new, first.back if first else Edit(at, old))
-        edits = [wish.edit for wish in made]
-        if self.content is not None:
-            self.content = jsonedit.edit(self.content, edits)
-        elif edits:
-            self.content = jsonedit.fresh(edits)
+        target = Target(
+            "test", PATH, lambda *given: model_defaults.wishes(PATH, desired, *given), "a test"
+        )
+        made = plan([target], {PATH: FileSeen(PATH, self.content, current)}, self.ownership.of)
+        assert not made.blocked
+        for edit in made.edits:
+            sha = None if self.content is None else "content"
+            self.ownership.wrote(
+                Entry(1, "", PATH, "test", edit.changes, "written", sha, "", "", made=edit.made)
+            )
+            self.content = edit.after
         return self.content
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from specd import config
 from specd.files import jsonedit
-from specd.files.pointer import ABSENT, Edit, Json
+from specd.files.pointer import ABSENT, Json
 from specd.lmstudio import settings
-from specd.lmstudio.surface import Owned, Problem, Wish
+from specd.lmstudio.surface import Problem, Wish
 from tests.lmstudio import homes
 
 HOME = Path("/home")
@@ -19,7 +19,7 @@ PLAIN: dict[str, Json] = {"chat": {}, "userInterfaceComplexityLevel": 1}
 
 def wished(current: Json, **speculation: Any) -> dict[str, Any]:
     speculation.setdefault("settings_key", "speculativeDecoding")
-    made = settings.wishes(HOME, config.Speculation(**speculation), current, {})
+    made = settings.wishes(HOME, config.Speculation(**speculation), current)
     assert not isinstance(made, Problem)
     return {
         wish.key: wish.edit.value
@@ -30,7 +30,7 @@ def wished(current: Json, **speculation: Any) -> dict[str, Any]:
 
 def refused(current: Json | object, **speculation: Any) -> Problem:
     speculation.setdefault("settings_key", "speculativeDecoding")
-    made = settings.wishes(HOME, config.Speculation(**speculation), current, {})  # type: ignore[arg-type]
+    made = settings.wishes(HOME, config.Speculation(**speculation), current)  # type: ignore[arg-type]
     assert isinstance(made, Problem)
     return made
 
@@ -49,38 +49,12 @@ def test_switched_off_the_switch_is_the_users_and_the_colours_stay_as_wanted() -
 
 def test_by_default_it_is_the_one_that_published_settings_have() -> None:
     published = {"configPresetInclusiveness": {"speculativeDecoding": False}}
-    made = settings.wishes(HOME, config.Speculation(visualize=False), published, {})
+    made = settings.wishes(HOME, config.Speculation(visualize=False), published)
     assert not isinstance(made, Problem)
     assert {wish.key: wish.edit.value for wish in made} == {
         "configPresetInclusiveness.speculativeDecoding": True,
         "chat.visualizeSpeculativeDecoding": False,
     }
-
-
-@pytest.mark.parametrize(
-    ("now", "back"),
-    [
-        (config.Speculation(), {"speculativeDecoding"}),
-        (config.Speculation(enabled=False), {"speculativeDecoding"}),
-        (config.Speculation(settings_key="speculativeDecoding"), set()),
-    ],
-)
-@pytest.mark.parametrize("before", [ABSENT, False])
-def test_a_switch_that_an_earlier_specd_set_goes_back_where_it_is_not_wanted(
-    now: config.Speculation, back: set[str], before: Json | Any
-) -> None:
-    at = ("speculativeDecoding",)
-    owned = {
-        "speculativeDecoding": Owned(at, True, Edit(at, before)),
-        "userInterfaceComplexityLevel": Owned(at, 2, Edit(at, 1)),
-    }
-    made = settings.wishes(HOME, now, {"speculativeDecoding": True}, owned)
-    assert not isinstance(made, Problem)
-    assert {wish.key for wish in made if wish.edit.value is before} == back
-    # Changed since, it is the user's.
-    since = settings.wishes(HOME, now, {"speculativeDecoding": "x"}, owned)
-    assert not isinstance(since, Problem)
-    assert not {wish.key for wish in since if wish.edit.value is before}
 
 
 def test_the_switch_may_stand_anywhere_or_nowhere() -> None:
@@ -167,7 +141,7 @@ def test_the_edits_change_three_values_and_not_a_byte_more(home: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b'"developerMode": true', b'"developerMode": false'))
     before = path.read_bytes()
     speculation = config.Speculation(ui_level=2)
-    after = _edited(before, settings.wishes(home, speculation, jsonedit.parse(before), {}))
+    after = _edited(before, settings.wishes(home, speculation, jsonedit.parse(before)))
     expected = homes.settings(home)
     expected["configPresetInclusiveness"]["speculativeDecoding"] = True
     expected["chat"]["visualizeSpeculativeDecoding"] = True
@@ -180,7 +154,7 @@ def test_the_edits_change_three_values_and_not_a_byte_more(home: Path) -> None:
         if old != new
     ]
     assert len(changed) == 6
-    again = settings.wishes(home, speculation, jsonedit.parse(after), {})
+    again = settings.wishes(home, speculation, jsonedit.parse(after))
     assert _edited(after, again) == after
 
 

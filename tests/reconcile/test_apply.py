@@ -10,11 +10,12 @@ import pytest
 
 from specd.files import swap
 from specd.files.pointer import Edit
+from specd.lmstudio.surface import Target, Wish
 from specd.reconcile import apply as applying
 from specd.reconcile.apply import apply
 from specd.reconcile.journal import Change, Journal
 from specd.reconcile.observe import read_file
-from specd.reconcile.plan import FileEdit, changes_between, render
+from specd.reconcile.plan import FileEdit, changes_between, plan
 
 SETTINGS = b'{\n  "chat": {"visualizeSpeculativeDecoding": false},\n  "theirs": 1.0\n}\n'
 
@@ -33,11 +34,11 @@ def settings(tmp_path: Path) -> Path:
 
 def edit_of(path: Path, *, on: bool = True) -> FileEdit:
     """The edit of a plan that wants ``on`` in settings.json, planned on what it holds now."""
-    file = read_file(path)
     at = ("chat", "visualizeSpeculativeDecoding")
-    edits = (Edit(at, on),)
-    change = Change(".".join(at), at, not on, on, "wanted")
-    return FileEdit(path, "settings", file.content, render(file.content, edits), edits, (change,))
+    wish = Wish("settings", path, ".".join(at), Edit(at, on), "wanted")
+    target = Target("settings", path, lambda *_: (wish,), "")
+    (edit,) = plan([target], {path: read_file(path)}).edits
+    return edit
 
 
 def test_it_writes_what_was_planned_and_notes_it(settings: Path, journal: Journal):

@@ -7,7 +7,6 @@ import pytest
 
 from specd.reconcile import aside
 from specd.reconcile.aside import CannotMove, move_aside
-from specd.reconcile.held import HeldKeys
 from specd.reconcile.journal import Journal
 from specd.reconcile.restore import restore
 
@@ -38,7 +37,7 @@ def test_it_is_put_back_byte_for_byte(tmp_path: Path, journal: Journal) -> None:
     path = tmp_path / "cache.json"
     path.write_bytes(CONTENT)
     moved = move(path, journal)
-    undone = restore(journal, moved.journal_id, HeldKeys(tmp_path / "holds.json", journal))
+    (undone,) = restore(journal, moved.journal_id).restored
     assert path.read_bytes() == CONTENT
     assert undone.how == "put back"
     assert not moved.to.exists()
@@ -51,7 +50,7 @@ def test_it_is_put_back_from_the_journal_whatever_became_of_what_was_moved(
     path.write_bytes(CONTENT)
     moved = move(path, journal)
     moved.to.write_bytes(b"somebody else's")
-    restore(journal, moved.journal_id, HeldKeys(tmp_path / "holds.json", journal))
+    restore(journal, moved.journal_id)
     assert path.read_bytes() == CONTENT
     assert moved.to.read_bytes() == b"somebody else's"
 

@@ -68,25 +68,12 @@ def test_a_write_is_remembered_with_what_stood_there_before(journal: Journal, ta
 
 
 def test_the_last_writes_are_the_newest_first_without_those_undone(journal: Journal, target: Path):
-    numbers = [write(journal, target, b"old", b"new %d" % turn) for turn in range(5)]
-    journal.restored(numbers[3])
+    paths = [target.with_name(f"{turn}.json") for turn in range(5)]
+    numbers = [write(journal, path, b"old", b"new") for path in paths]
+    journal.hand_over(freed={(paths[3], CHANGE.key), (paths[3], FIELD.key)})
     newest = [entry.id for entry in journal.last_writes(3)]
     assert newest == [numbers[4], numbers[2], numbers[1]]
-
-
-def test_a_value_is_written_again_when_it_was_last_written_to_the_same_end(
-    journal: Journal, target: Path
-):
-    def wrote(new: int, path: Path = target) -> bool:
-        change = Change("draftTokens", ("draftTokens",), 0, new, "wanted")
-        number = journal.intend(path, b"0", b"%d" % new, (change,), surface="settings", by="test")
-        journal.settle(number, written=True)
-        return journal.again(number, change)
-
-    told = [wrote(3), wrote(3), wrote(5), wrote(5), wrote(3), wrote(1), wrote(True)]
-    assert told == [False, True, False, True, False, False, False]
-    assert not wrote(1, target.with_name("another.json"))
-    assert not journal.again(write(journal, target, b"old", b"new"), CHANGE)
+    assert [entry.state for entry in journal.entries()].count("restored") == 1
 
 
 def test_a_file_that_was_created_has_nothing_before(journal: Journal, target: Path):
@@ -268,6 +255,9 @@ GARBAGE = [
     b'{"v": 1, "id": ' + b"9" * 5_000 + b', "state": "written"}',
     b'{"v": 1, "id": NaN, "state": "written"}',
     b'{"v": 1, "id": 7, "path": 7}',
+    b'{"v": 2, "owned": 7, "held": []}',
+    b'{"v": 2, "owned": [{"path": "/x"}], "held": []}',
+    b'{"v": 2, "owned": [], "held": [["/x"]]}',
     b'{"v": 1, "id": 7, "path": "/x", "time": "yesterday", "changes": []}',
     b"[" * 100_000,
     b'{"v":1,"sha":"',
@@ -340,7 +330,7 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, journal: Journal, target: Path):
 
 
 def test_a_newer_journal_is_refused_and_left_as_it_is(tmp_path: Path, recorded: bytes):
-    newer = recorded + b'{"v": 2, "id": 5, "what": "is this"}\n'
+    newer = recorded + b'{"v": 3, "id": 5, "what": "is this"}\n'
     with pytest.raises(NewerJournal, match="newer specd"):
         reopened(tmp_path, newer)
     assert file_of(tmp_path).read_bytes() == newer
@@ -348,7 +338,7 @@ def test_a_newer_journal_is_refused_and_left_as_it_is(tmp_path: Path, recorded: 
 
 def test_a_newer_specd_may_take_over_a_journal_in_use(journal: Journal, tmp_path: Path):
     with file_of(tmp_path / "journal").open("ab") as file:
-        file.write(b'{"v": 2}\n')
+        file.write(b'{"v": 3}\n')
     before = file_of(tmp_path / "journal").read_bytes()
     with pytest.raises(NewerJournal):
         journal.intend(tmp_path / "x", None, b"", (), surface="settings", by="test")
@@ -515,7 +505,7 @@ def test_a_journal_that_is_gone_holds_no_descriptor(tmp_path: Path):
 # -- keeping it small -----------------------------------------------------------------------------
 
 
-def test_it_stays_small_and_keeps_the_newest_and_each_files_first(
+def test_it_stays_small_and_keeps_the_newest_and_the_first_write_of_each_value(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(journals, "PRUNE_ENTRIES", 40)
@@ -532,6 +522,8 @@ def test_it_stays_small_and_keeps_the_newest_and_each_files_first(
         assert seen.before(entries[1].id) == b"often 0"
         newest = [seen.before(entry.id) for entry in entries[-15:]]
         assert newest == [f"often {count}".encode() for count in range(285, 300)]
+        assert seen.owned(tmp_path / "often.json")[FIELD.key].since == 2
+        assert seen.owned(tmp_path / "rare.json")[FIELD.key].before == FIELD.old
     assert {path.name for path in (tmp_path / "journal").iterdir()} == {"entries.jsonl"}
 
 
@@ -586,3 +578,74 @@ def test_an_interrupted_pruning_leaves_nothing_behind(
     (tmp_path / "journal" / "entries.new").write_bytes(b"half")
     Journal(tmp_path / "journal").recover()
     assert {path.name for path in (tmp_path / "journal").iterdir()} == {"entries.jsonl"}
+
+
+# -- who holds which value ------------------------------------------------------------------------
+
+
+def test_what_is_taken_back_is_known_to_every_process_and_after_a_restart(
+    journal: Journal, tmp_path: Path, target: Path
+):
+    other = Journal(tmp_path / "journal")
+    write(journal, target, b"old", b"new")
+    held = {(target, CHANGE.key)}
+    assert journal.hand_over(freed=held, held=held) is None
+    assert other.owned_files() == (target,)
+    for each in (journal, other, Journal(tmp_path / "journal")):
+        assert set(each.owned(target)) == {FIELD.key}
+        assert each.held() == held
+    assert journal.hand_over(released=True) is None
+    assert Journal(tmp_path / "journal").held() == frozenset()
+
+
+def test_what_is_taken_back_and_cannot_be_noted_counts_and_is_noted_later(
+    journal: Journal, tmp_path: Path, target: Path
+):
+    write(journal, target, b"old", b"new")
+    held = {(target, CHANGE.key)}
+    with at_most(file_of(tmp_path / "journal").stat().st_size + 5):
+        assert isinstance(journal.hand_over(held=held), OSError)
+    assert journal.held() == held
+    assert journal.hand_over() is None
+    assert Journal(tmp_path / "journal").held() == held
+
+
+OLDER = [
+    ([], {}),
+    (["written"], {"before": "an/other", "value": "a/draft"}),
+    (["written", "restored"], {}),
+    (["abandoned"], {}),
+]
+
+
+@pytest.mark.parametrize(("states", "owned"), OLDER)
+def test_a_journal_of_an_older_specd_tells_what_stood_there(
+    tmp_path: Path, recorded: bytes, states: list[str], owned: dict[str, str]
+):
+    target = tmp_path / "settings.json"
+    intent = json.loads(recorded.splitlines()[1]) | {"v": 1, "path": str(target)}
+    lines = [intent, *({"v": 1, "id": 1, "state": state} for state in states)]
+    journal = reopened(tmp_path / "old", "".join(f"{json.dumps(e)}\n" for e in lines).encode())
+    found = journal.owned(target).get(FIELD.key)
+    told = {} if found is None else {"before": found.before, "value": found.value}
+    assert told == owned
+
+
+BROKEN_HOLDS = [b"", b"{}", b"null", b"7", b"[1, 2]", b"[" * 100_000, b"\xff\xfe", b'[["a", "b"']
+
+
+@pytest.mark.parametrize("content", BROKEN_HOLDS, ids=range(len(BROKEN_HOLDS)))
+def test_broken_holds_of_an_older_specd_are_kept_aside_and_all_that_was_taken_back_is_held(
+    tmp_path: Path, recorded: bytes, content: bytes
+):
+    target = tmp_path / "settings.json"
+    intent = json.loads(recorded.splitlines()[1]) | {"v": 1, "path": str(target)}
+    lines = [intent, *({"v": 1, "id": 1, "state": each} for each in ("written", "restored"))]
+    (tmp_path / "holds.json").write_bytes(content)
+    lines_of = "".join(f"{json.dumps(e)}\n" for e in lines).encode()
+    held = {(target, CHANGE.key), (target, FIELD.key)}
+    assert reopened(tmp_path / "old", lines_of).held() == held
+    assert Journal(tmp_path / "old").held() == held
+    (aside,) = tmp_path.glob("holds.json.broken-*")
+    assert aside.read_bytes() == content
+    assert not (tmp_path / "holds.json").exists()

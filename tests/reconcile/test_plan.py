@@ -15,7 +15,7 @@ from specd.files.pointer import ABSENT
 from specd.lmstudio.surface import Desired, DesiredDraft
 from specd.lmstudio.surfaces import SURFACES
 from specd.reconcile.observe import FileSeen
-from specd.reconcile.plan import Plan, plan, render, unified_diff
+from specd.reconcile.plan import Plan, plan, unified_diff
 
 from .pairs import MAIN, SMALL
 
@@ -92,7 +92,7 @@ def test_a_list_where_the_app_keeps_an_object_is_not_understood_and_not_written(
 
 
 def test_what_the_user_took_back_is_named_and_left_alone():
-    held = frozenset({(str(SETTINGS), "chat.visualizeSpeculativeDecoding")})
+    held = frozenset({(SETTINGS, "chat.visualizeSpeculativeDecoding")})
     planned = made(b"{}", held=held)
     assert [change.key for _, change in planned.held] == ["chat.visualizeSpeculativeDecoding"]
     assert "chat" not in after(planned, SETTINGS)
@@ -156,7 +156,7 @@ def test_applying_a_plan_leaves_nothing_to_plan_and_nothing_foreign_changed(docu
         )
         return
     (edit,) = edits
-    assert render(content, edit.edits) == edit.after
+    assert edit.again(content).after == edit.after
     again = made(edit.after)
     assert SETTINGS not in [each.path for each in again.edits]
     result = json.loads(edit.after)

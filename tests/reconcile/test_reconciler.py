@@ -131,13 +131,13 @@ def test_a_file_that_is_undone_for_ever_is_left_alone_for_a_while_and_others_are
 
 
 def test_what_the_user_took_back_stays_so_until_it_is_released(reconciler: Reconciler, home: Path):
-    held = frozenset({(str(home / "settings.json"), "chat.visualizeSpeculativeDecoding")})
-    reconciler.want(Want(home, config.Speculation(), (), held))
+    held = {(home / "settings.json", "chat.visualizeSpeculativeDecoding")}
+    reconciler.journal.hand_over(held=held)
     reconciler.run(None)
     document = json.loads((home / "settings.json").read_bytes())
     assert document["chat"]["visualizeSpeculativeDecoding"] is False
     assert document["configPresetInclusiveness"]["speculativeDecoding"] is True
-    reconciler.want(Want(home, config.Speculation(), ()))
+    reconciler.journal.hand_over(released=True)
     reconciler.run(None)
     document = json.loads((home / "settings.json").read_bytes())
     assert document["chat"]["visualizeSpeculativeDecoding"] is True
@@ -158,7 +158,7 @@ def test_a_draft_that_slows_down_is_taken_out_with_its_reason_in_the_journal(
     (applied,) = want(replace(pair, state="withdrawn", why=why))
     assert applied.journal_id is not None
     assert {why in change.why for change in applied.edit.changes} == {True}
-    assert model_defaults.read(json.loads(path.read_bytes())).draft_model is None
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("before", [None, 4, 1])

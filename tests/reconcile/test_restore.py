@@ -10,12 +10,13 @@ import pytest
 from specd.config import Speculation
 from specd.files import jsonedit, swap
 from specd.files.pointer import ABSENT, Edit
+from specd.lmstudio.surface import Target, Wish
 from specd.reconcile.apply import apply
-from specd.reconcile.held import HeldKeys
 from specd.reconcile.journal import Change, Journal
-from specd.reconcile.plan import FileEdit
+from specd.reconcile.observe import read_file
+from specd.reconcile.plan import plan
 from specd.reconcile.reconciler import Reconciler, Want
-from specd.reconcile.restore import CannotRestore, restore, restore_all
+from specd.reconcile.restore import CannotRestore, Restored, restore
 
 SETTINGS = b'{\n    "switch" : false,\n    "theirs": 1.0, "token": "hf_x"\n}'
 SWITCH = ("switch",)
@@ -27,104 +28,92 @@ def journal(tmp_path: Path) -> Journal:
 
 
 @pytest.fixture
-def held(journal: Journal, tmp_path: Path) -> HeldKeys:
-    return HeldKeys(tmp_path / "state" / "holds.json", journal)
-
-
-@pytest.fixture
 def settings(tmp_path: Path) -> Path:
     path = tmp_path / "settings.json"
     path.write_bytes(SETTINGS)
     return path
 
 
-def switch(path: Path, journal: Journal, *, on: bool = True) -> int:
-    """Have specd write ``switch`` and return the write's number."""
-    content = path.read_bytes()
-    old = jsonedit.value_at(jsonedit.parse(content), SWITCH)
-    edits = (Edit(SWITCH, on),)
-    change = Change("switch", SWITCH, old, on, "wanted")
-    after = jsonedit.edit(content, edits)
-    (done,) = apply(
-        [FileEdit(path, "settings", content, after, edits, (change,))], journal, by="test"
-    )
+def switch(path: Path, journal: Journal, *, on: bool = True, wanted: bool = True) -> int:
+    """Have specd write ``switch``, or no longer want it; returns the write's number."""
+    wishes = (Wish("test", path, "switch", Edit(SWITCH, on), "wanted"),) if wanted else ()
+    target = Target("test", path, lambda *_: wishes, "no longer wanted")
+    made = plan([target], {path: read_file(path)}, journal.owned)
+    (done,) = apply(made.edits, journal, by="test")
     assert done.journal_id is not None
     return done.journal_id
 
 
-def test_untouched_since_the_old_bytes_come_back(settings, journal, held):
-    restored = restore(journal, switch(settings, journal), held)
+def undo(journal: Journal, number: int | None = None) -> Restored:
+    outcome = restore(journal, number)
+    assert outcome.problems == ()
+    (restored,) = outcome.restored
+    return restored
+
+
+def test_untouched_since_the_old_bytes_come_back(settings, journal):
+    restored = undo(journal, switch(settings, journal))
     assert settings.read_bytes() == SETTINGS
     assert restored.keys == ("switch",)
     assert journal.entries()[0].state == "restored"
-    assert held.read() == {(str(settings), "switch")}
+    assert journal.held() == {(settings, "switch")}
 
 
-def test_written_by_others_since_only_specds_values_go_back(settings, journal, held):
+def test_written_by_others_since_only_specds_values_go_back(settings, journal):
     number = switch(settings, journal)
     theirs = settings.read_bytes().replace(b"1.0", b"2.50")
     settings.write_bytes(theirs)
-    restore(journal, number, held)
+    undo(journal, number)
     assert settings.read_bytes() == SETTINGS.replace(b"1.0", b"2.50")
 
 
-def test_a_value_that_others_changed_since_stays_theirs(settings, journal, held):
+def test_a_value_that_others_changed_since_stays_theirs(settings, journal):
     number = switch(settings, journal)
     settings.write_bytes(b'{"switch": "theirs now"}')
-    assert restore(journal, number, held).keys == ()
+    assert undo(journal, number).keys == ()
     assert settings.read_bytes() == b'{"switch": "theirs now"}'
 
 
-def test_a_value_that_was_not_there_goes_away_again(tmp_path, journal, held):
+def test_a_value_that_was_not_there_goes_away_again(tmp_path, journal):
     path = tmp_path / "settings.json"
     path.write_bytes(b'{"a": 1}')
     number = switch(path, journal)
     assert json.loads(path.read_bytes()) == {"a": 1, "switch": True}
-    restore(journal, number, held)
+    undo(journal, number)
     assert path.read_bytes() == b'{"a": 1}'
 
 
-def test_without_the_copy_the_values_go_back_one_by_one(settings, journal, held, tmp_path):
+def test_without_the_copy_the_values_go_back_one_by_one(settings, journal, tmp_path):
     number = switch(settings, journal)
     file = tmp_path / "state" / "journal" / "entries.jsonl"
     kept = [line for line in file.read_bytes().splitlines(keepends=True) if b'"data"' not in line]
     file.write_bytes(b"".join(kept))
-    restore(Journal(file.parent), number, held)
+    undo(Journal(file.parent), number)
     assert settings.read_bytes() == SETTINGS
 
 
-def test_a_file_that_is_gone_is_not_made_again(settings, journal, held):
+def test_a_file_that_is_gone_is_not_made_again(settings, journal):
     number = switch(settings, journal)
     settings.unlink()
-    assert restore(journal, number, held).how == "the file is gone"
+    assert undo(journal, number).how == "the file is gone"
     assert not settings.exists()
 
 
-def make(path: Path, journal: Journal) -> int:
-    """Have specd make a file that was not there."""
-    edits = (Edit(SWITCH, True),)
-    change = Change("switch", SWITCH, ABSENT, True, "wanted")
-    made = FileEdit(path, "defaults", None, jsonedit.fresh(edits), edits, (change,))
-    (done,) = apply([made], journal, by="test")
-    assert done.journal_id is not None
-    return done.journal_id
-
-
-def test_a_file_that_specd_made_is_taken_away_again(tmp_path, journal, held):
+def test_a_file_that_specd_made_is_taken_away_again(tmp_path, journal):
     path = tmp_path / "made.json"
-    assert restore(journal, make(path, journal), held).keys == ("switch",)
+    assert undo(journal, switch(path, journal)).keys == ("switch",)
     assert not path.exists()
 
 
-def test_a_file_that_specd_made_stays_with_what_others_put_into_it(tmp_path, journal, held):
+def test_a_file_that_specd_made_stays_with_what_others_put_into_it(tmp_path, journal):
     path = tmp_path / "made.json"
-    number = make(path, journal)
+    number = switch(path, journal)
     path.write_bytes(jsonedit.edit(path.read_bytes(), [Edit(("theirs",), 1)]))
-    restore(journal, number, held)
+    undo(journal, number)
     assert json.loads(path.read_bytes()) == {"theirs": 1}
 
 
-def test_what_is_restored_behind_a_link_is_left_alone_too(tmp_path, journal, held):
+def test_what_is_restored_behind_a_link_is_left_alone_too(tmp_path, journal):
     home = tmp_path / "home"
     home.mkdir()
     (tmp_path / "dotfile.json").write_text(json.dumps({"chat": {}}))
@@ -132,52 +121,84 @@ def test_what_is_restored_behind_a_link_is_left_alone_too(tmp_path, journal, hel
     reconciler = Reconciler(journal, by="test")
     reconciler.want(Want(home, Speculation(), ()))
     reconciler.run(None)
-    restore_all(journal, held)
-    reconciler.want(Want(home, Speculation(), (), held.read()))
+    assert restore(journal, None).restored
     assert not reconciler.run(None).applied
     assert json.loads((tmp_path / "dotfile.json").read_text()) == {"chat": {}}
 
 
-def test_what_is_not_understood_is_not_written_over(settings, journal, held):
+def test_what_is_not_understood_is_not_written_over(settings, journal):
     number = switch(settings, journal)
     settings.write_bytes(b'{"half')
     with pytest.raises(swap.Unsettled):
-        restore(journal, number, held)
+        restore(journal, number)
     assert settings.read_bytes() == b'{"half'
     assert journal.entries()[0].state == "written"
-    assert held.read() == frozenset()
+    assert journal.held() == {(settings, "switch")}
 
 
-def test_a_number_that_is_none_and_one_that_was_undone_are_told_apart(settings, journal, held):
+def test_a_number_that_is_none_and_one_that_was_undone_are_told_apart(settings, journal):
     number = switch(settings, journal)
     with pytest.raises(CannotRestore, match="no write number 99"):
-        restore(journal, 99, held)
-    restore(journal, number, held)
+        restore(journal, 99)
+    undo(journal, number)
     with pytest.raises(CannotRestore, match="undone already"):
-        restore(journal, number, held)
+        restore(journal, number)
 
 
-def test_all_undone_the_files_are_what_they_were_before_specd(settings, journal, held, tmp_path):
+def test_all_undone_the_files_are_what_they_were_before_specd(settings, journal, tmp_path):
     other = tmp_path / "other.json"
     other.write_bytes(b'{"switch": null}')
     for on in (True, False, True):
         switch(settings, journal, on=on)
     switch(other, journal)
-    assert len(restore_all(journal, held)) == 4
+    assert len(restore(journal, None).restored) == 2
     assert settings.read_bytes() == SETTINGS
     assert other.read_bytes() == b'{"switch": null}'
-    assert restore_all(journal, held) == ()
+    assert restore(journal, None).restored == ()
 
 
-def test_all_undone_between_writes_of_others_keeps_theirs(settings, journal, held):
+def test_all_undone_between_writes_of_others_keeps_theirs(settings, journal):
     for count in range(5):
         switch(settings, journal)
-        theirs = json.loads(settings.read_bytes()) | {"switch": False, "counter": count}
+        theirs = json.loads(settings.read_bytes()) | {"switch": "theirs", "counter": count}
         settings.write_text(json.dumps(theirs))
     switch(settings, journal)
-    restore_all(journal, held)
+    undo(journal)
     left = json.loads(settings.read_bytes())
     assert (left["switch"], left["counter"]) == (False, 4)
+
+
+def test_what_is_no_longer_wanted_is_given_back_and_is_nobodys_business_then(settings, journal):
+    switch(settings, journal)
+    switch(settings, journal, on=False, wanted=False)
+    assert settings.read_bytes() == SETTINGS
+    assert journal.owned_files() == ()
+    assert {entry.state for entry in journal.entries()} == {"restored"}
+
+
+def test_a_file_that_specd_made_goes_away_when_nothing_in_it_is_wanted(tmp_path, journal):
+    path = tmp_path / "publisher" / "made.json"
+    switch(path, journal)
+    switch(path, journal, wanted=False)
+    assert not path.parent.exists()
+    assert journal.owned_files() == ()
+
+
+def test_what_others_changed_is_theirs_once_it_is_no_longer_wanted(settings, journal):
+    switch(settings, journal)
+    settings.write_bytes(b'{"switch": "theirs"}')
+    target = Target("test", settings, lambda *_: (), "no longer wanted")
+    made = plan([target], {settings: read_file(settings)}, journal.owned)
+    assert (made.edits, made.freed) == ((), {(settings, "switch")})
+
+
+def test_a_write_of_somebody_else_between_plan_and_write_is_what_stood_there(settings, journal):
+    wishes = (Wish("test", settings, "switch", Edit(SWITCH, True), "wanted"),)
+    target = Target("test", settings, lambda *_: wishes, "")
+    made = plan([target], {settings: read_file(settings)}, journal.owned)
+    settings.write_bytes(b'{"switch": "theirs"}')
+    apply(made.edits, journal, by="test")
+    assert journal.owned(settings)["switch"].before == "theirs"
 
 
 def test_absent_is_told_apart_from_null():

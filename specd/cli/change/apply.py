@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"specd: {problem}", file=sys.stderr)
         return 2
     pairs = world.decide(seen)
-    reconciler = world.reconciler(seen, pairs, by="specd apply", held=frozenset())
+    reconciler = world.reconciler(seen, pairs, by="specd apply", heeds_held=False)
     planned = reconciler.plan()
     if args.dry_run:
         diff.print_plan(planned, pairs, as_json=False)
@@ -82,7 +82,7 @@ def _by_the_daemon(seen: world.Seen) -> tuple[list[int], list[str]]:
 def _directly(seen: world.Seen, reconciler: Reconciler) -> tuple[list[int], list[str]]:
     for line in seen.stores.clear(()):
         print(f"specd: {safe(line)}", file=sys.stderr)
-    seen.stores.release()
+    seen.stores.journal.hand_over(released=True)
     done = reconciler.run(None, force=True)
     return (
         [each.journal_id for each in done.applied if each.journal_id is not None],

@@ -11,9 +11,8 @@ from specd.cli.paint import dumps, safe, short, width, wrap
 from specd.cli.parser import Parser
 from specd.files.swap import SwapError
 from specd.reconcile.apply import describe, show
-from specd.reconcile.held import HeldKeys
 from specd.reconcile.journal import Entry, Journal
-from specd.reconcile.restore import CannotRestore, restore, restore_all
+from specd.reconcile.restore import CannotRestore, restore
 
 
 def parser() -> Parser:
@@ -53,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
         answer = orders.give("/v1/restore", body, state=state, timeout=120)
     except ask.NotRunning:
         try:
-            answer = _directly(args.id)
+            journal = Journal(places.journal_dir(state))
+            journal.recover()
+            answer = restore(journal, args.id).as_json()
         except (CannotRestore, SwapError, OSError) as problem:
             print(f"specd: {problem}", file=sys.stderr)
             return 2
@@ -65,24 +66,14 @@ def run(args: argparse.Namespace) -> int:
         return problem.exit_code
     if args.json:
         print(dumps(answer))
-        return 0
-    for undone in answer["restored"]:
-        print(safe(undone["message"]))
-    if not answer["restored"]:
-        print("nothing to undo")
-    return 0
-
-
-def _directly(number: int | None) -> dict[str, list[dict[str, object]]]:
-    """Undo without a daemon, which would otherwise do it on its own loop."""
-    state = places.state_dir()
-    journal = Journal(places.journal_dir(state))
-    held = HeldKeys(places.holds_path(state), journal)
-    mended = held.mend()
-    if mended is not None:
-        print(f"specd: {mended}", file=sys.stderr)
-    undone = restore_all(journal, held) if number is None else (restore(journal, number, held),)
-    return {"restored": [each.as_json() for each in undone]}
+    else:
+        for undone in answer["restored"]:
+            print(safe(undone["message"]))
+        if not answer["restored"] and not answer["problems"]:
+            print("nothing to undo")
+    for each in answer["problems"]:
+        print(f"specd: {safe(each)}", file=sys.stderr)
+    return 2 if answer["problems"] else 0
 
 
 def _list(journal: Journal, *, as_json: bool) -> int:
@@ -109,7 +100,7 @@ def _as_json(entry: Entry) -> dict[str, object]:
         "path": str(entry.path),
         "state": entry.state,
         "changes": [
-            {"key": each.key, "old": show(each.told_old), "new": show(each.new)}
+            {"key": each.key, "old": show(each.told_old), "new": show(each.told_new)}
             for each in entry.changes
         ],
     }

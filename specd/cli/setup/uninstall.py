@@ -9,7 +9,6 @@ import sys
 from specd import places
 from specd.cli import alive
 from specd.cli.parser import Parser
-from specd.files.swap import SwapError
 from specd.service.command import ServiceError
 from specd.service.platforms import here
 
@@ -71,9 +70,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _restore() -> bool:
-    from specd.reconcile.held import HeldKeys  # noqa: PLC0415
     from specd.reconcile.journal import Journal  # noqa: PLC0415 - only when asked for
-    from specd.reconcile.restore import restore_all  # noqa: PLC0415
+    from specd.reconcile.restore import restore  # noqa: PLC0415
 
     state = places.state_dir()
     if not places.journal_dir(state).is_dir():
@@ -81,19 +79,18 @@ def _restore() -> bool:
         return True
     try:
         journal = Journal(places.journal_dir(state))
-        held = HeldKeys(places.holds_path(state), journal)
-        mended = held.mend()
-        if mended is not None:
-            print(f"specd: {mended}", file=sys.stderr)
-        restored = restore_all(journal, held)
-    except (OSError, SwapError) as error:
-        print(f"specd: not everything could be restored: {error}", file=sys.stderr)
+        journal.recover()
+        outcome = restore(journal, None)
+    except OSError as error:
+        print(f"specd: nothing could be restored: {error}", file=sys.stderr)
         return False
-    for each in restored:
+    for each in outcome.restored:
         print(each)
-    if not restored:
+    for problem in outcome.problems:
+        print(f"specd: {problem}", file=sys.stderr)
+    if not outcome.restored and not outcome.problems:
         print("there was nothing to restore")
-    return True
+    return not outcome.problems
 
 
 def _purge() -> bool:

@@ -36,6 +36,9 @@ def _hold(facts: Facts, mine: Callable[[Path], bool], name: str, mend: str) -> F
                 return false("BackingOff", f"another program keeps changing {path}", remedy)
             remedy = "nothing: specd writes it at once; `specd diff` shows what"
             return false("Drifted", f"specd is about to restore {path}", remedy)
+    held = {change.key for path in facts.held if mine(path) for change in facts.held[path]}
+    if held:
+        return true("Held", f"left alone since you restored it: {', '.join(sorted(held))}")
     return true("Applied", f"every wanted value stands in {name}")
 
 
@@ -84,19 +87,18 @@ def _pairs_configured(facts: Facts, wanted: SpecdConfig) -> Finding:
     )
     if files.status != "true":
         return files
-    return _as_resolved(facts)
+    return _as_resolved(facts, files)
 
 
-def _as_resolved(facts: Facts) -> Finding:
+def _as_resolved(facts: Facts, held: Finding) -> Finding:
     waiting = [pair for pair in facts.pairs if pair.state == "waiting"]
     if waiting:
         return unknown("Comparing", each(waiting))
     unmeasured = [pair for pair in facts.pairs if pair.state == "unmeasured"]
     if unmeasured:
         return advice("unknown", "NotMeasured", each(unmeasured), "`specd bench` measures them")
-    held = {change.key for change in facts.held}
-    if held:
-        return true("Held", f"left alone since you restored it: {', '.join(sorted(held))}")
+    if held.reason == "Held":
+        return held
     withdrawn = [pair for pair in facts.pairs if pair.state == "withdrawn"]
     if withdrawn:
         return true("Withdrawn", each(withdrawn))

@@ -1,0 +1,225 @@
+"""Which values in LM Studio's files are specd's, what stood there before, and who holds them now.
+
+A value (file, key) becomes specd's with the first write of it. What stood there before that write
+is kept, however often others change the value and specd writes it again, until it has been put back
+or specd finds the value changed by somebody else when it no longer wants it: then it is theirs.
+Everything that undoes asks here: ``specd restore``, a pair that is withdrawn, a length that is left
+to LM Studio again, another draft, ``specd uninstall``. A value that specd did not write is not
+here, and so never taken out.
+
+Objects, lists and files that specd created to hold its values are *shells*. They go away with the
+last value in them, unless somebody else has put something in.
+
+A value that the user took back is *held*: specd leaves it alone until it is asked for it again.
+
+All of it is read from the journal's lines (pure); ``Journal`` keeps it and writes it down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from specd.files import jsonedit
+from specd.files.pointer import ABSENT, Absent, Edit, Json, Match, Pointer
+from specd.reconcile.entry import Change, Entry, Owned, Standing, ValueKey
+
+ROOT = ""
+"""The key of a file that specd created, as a shell."""
+
+Deed: TypeAlias = Literal["set", "restored", "put back"]
+"""A value is set, restored to what specd wrote last, or put back to what stood there before."""
+
+
+class Ownership:
+    """Who holds which value, as far as the journal was read."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, Mapping[str, Owned]] = {}
+        self.held: frozenset[ValueKey] = frozenset()
+
+    def of(self, path: Path) -> Mapping[str, Owned]:
+        """The values in a file that are specd's, by key; it does not change afterwards."""
+        return self._files.get(path, {})
+
+    def paths(self) -> tuple[Path, ...]:
+        """The files in which a value is specd's."""
+        return tuple(self._files)
+
+    def first_writes(self) -> frozenset[int]:
+        """The numbers of the writes that tell what stood there before specd."""
+        return frozenset(each.since for known in self._files.values() for each in known.values())
+
+    def is_undone(self, entry: Entry) -> bool:
+        """Whether none of the values that this write set is specd's any more."""
+        known = self.of(entry.path)
+        return not any(
+            change.key in known and known[change.key].since <= entry.id for change in entry.changes
+        )
+
+    def standing(self, freed: AbstractSet[ValueKey] = frozenset()) -> Standing:
+        """All of it, but for the values that are ``freed``."""
+        owned = (each for known in self._files.values() for each in known.values())
+        return Standing(
+            tuple(each for each in owned if (each.path, each.key) not in freed), self.held
+        )
+
+    # -- what the lines of the journal change ----------------------------------------------------
+
+    def stand(self, standing: Standing) -> None:
+        """Replace all that is known."""
+        files: dict[Path, dict[str, Owned]] = {}
+        for each in standing.owned:
+            files.setdefault(each.path, {})[each.key] = each
+        self._files = dict(files)
+        self.held = standing.held
+
+    def wrote(self, entry: Entry) -> None:
+        """Add a write that took place."""
+        known = dict(self.of(entry.path))
+        changes = [_plain(change) for change in entry.changes]
+        for at in shells_of(changes) if entry.created else entry.made:
+            known.setdefault(key_of(at), _owned(entry, key_of(at), at, ABSENT, {}))
+        for change in changes:
+            first = known.get(change.key)
+            if first is None:
+                now = _owned(entry, change.key, change.at, change.old, change.new)
+            else:
+                now = replace(first, value=change.new)
+            _keep(known, now)
+        if entry.removed:
+            known = {key: each for key, each in known.items() if each.is_whole_file}
+        self._set(entry.path, known)
+
+    def took_back(self, entry: Entry) -> None:
+        """Add that an earlier specd put back what a write had replaced."""
+        known = dict(self.of(entry.path))
+        for change in map(_plain, entry.changes):
+            owned = known.get(change.key)
+            if owned is not None and jsonedit.same(owned.value, change.new):
+                _keep(known, replace(owned, value=change.old))
+        if all(each.is_shell for each in known.values()):
+            known = {}
+        self._set(entry.path, known)
+
+    def _set(self, path: Path, known: Mapping[str, Owned]) -> None:
+        if known:
+            self._files[path] = known
+        else:
+            self._files.pop(path, None)
+
+
+def _owned(
+    entry: Entry, key: str, at: Pointer, before: Json | Absent, value: Json | Absent
+) -> Owned:
+    return Owned(entry.path, key, at, value, before, entry.id, entry.within, entry.folders)
+
+
+def _keep(known: dict[str, Owned], now: Owned) -> None:
+    if jsonedit.same(now.before, now.value):
+        known.pop(now.key, None)
+    else:
+        known[now.key] = now
+
+
+def _plain(change: Change) -> Change:
+    """The change of the value itself, where an earlier specd noted that of its whole element."""
+    if not change.at or not isinstance(change.at[-1], Match):
+        return change
+    old = change.old.get("value", ABSENT) if isinstance(change.old, dict) else change.old
+    return replace(change, at=(*change.at, "value"), old=old)
+
+
+def key_of(at: Pointer) -> str:
+    """The key of an object or a list."""
+    return ".".join(step if isinstance(step, str) else step.value for step in at)
+
+
+def shells_of(changes: Iterable[Change], document: Json | Absent = ABSENT) -> tuple[Pointer, ...]:
+    """The objects and lists that the changes create in ``document``, the outermost first.
+
+    The root, where there is no document. An element of a list is none: it goes with its value.
+    """
+    found: dict[Pointer, None] = {}
+    for change in changes:
+        for depth in range(len(change.at)):
+            at = change.at[:depth]
+            named = not at or isinstance(at[-1], str)
+            there = document is not ABSENT and jsonedit.value_at(document, at) is not ABSENT
+            if named and not there and change.new is not ABSENT:
+                found[at] = None
+    return tuple(sorted(found, key=len))
+
+
+def before_standing(
+    owned: Mapping[str, Owned], document: Json | Absent
+) -> dict[str, Json | Absent]:
+    """What stood there before, of the values of specd's that still stand in ``document``."""
+    return {
+        key: each.before
+        for key, each in owned.items()
+        if document is not ABSENT
+        and jsonedit.same(jsonedit.value_at(document, each.at), each.value)
+    }
+
+
+def deed(owned: Owned | None, change: Change) -> Deed:
+    """What a write does to a value, of which this was known before."""
+    if owned is not None and jsonedit.same(owned.before, change.new):
+        return "put back"
+    return "restored" if owned is not None and jsonedit.same(owned.value, change.new) else "set"
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBack:
+    """How values of a file are given back.
+
+    ``changes`` put back what stood there before, and take away shells; ``document`` is what the
+    file then holds, ABSENT where it goes away. ``freed`` are the keys of all that is no longer
+    specd's after that, also where somebody else has changed it and nothing is written.
+    """
+
+    changes: tuple[Change, ...]
+    document: Json | Absent
+    freed: frozenset[str]
+
+
+def give_back(
+    owned: Mapping[str, Owned],
+    document: Json,
+    keys: AbstractSet[str],
+    why: str,
+    *,
+    others: bool = False,
+) -> GivenBack:
+    """Give back the values of one file named by ``keys``.
+
+    ``others`` says that more is wanted of the file, so that it keeps its shape.
+
+    Raises:
+        jsonedit.NotUnderstood: something else than an object stands where one of them belongs.
+    """
+    values = [each for key, each in owned.items() if key in keys and not each.is_shell]
+    mine = [
+        each for each in values if jsonedit.same(jsonedit.value_at(document, each.at), each.value)
+    ]
+    changes = [Change(each.key, each.at, each.value, each.before, why) for each in mine]
+    after = jsonedit.after(document, [Edit(change.at, change.new) for change in changes])
+    last = not others and all(each.is_shell or each in values for each in owned.values())
+    freed = {each.key for each in values}
+    shells = sorted((each for each in owned.values() if each.is_shell), key=lambda e: -len(e.at))
+    for shell in shells:
+        if not last and not any(each.at[: len(shell.at)] == shell.at for each in mine if shell.at):
+            continue
+        value = jsonedit.value_at(after, shell.at)
+        if value in ({}, [], "") and shell.at:
+            changes.append(Change(shell.key, shell.at, value, ABSENT, why))
+            after = jsonedit.after(after, [Edit(shell.at, ABSENT)])
+            freed.add(shell.key)
+        elif last:
+            freed.add(shell.key)
+    gone = last and ROOT in owned and after == {}
+    return GivenBack(tuple(changes), ABSENT if gone else after, frozenset(freed))
