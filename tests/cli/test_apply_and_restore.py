@@ -136,7 +136,7 @@ def test_apply_has_the_running_daemon_take_back_what_was_restored(restored: Sand
     done = restored.specd("apply")
     assert (done.returncode, done.stderr) == (0, "")
     assert (
-        "settings.json: configPresetInclusiveness.speculativeDecoding: (unset) → true ("
+        "settings.json: configPresetInclusiveness.speculativeDecoding: false → true ("
         in done.stdout
     )
     assert f"{PREFIX}.draftModel: " in done.stdout
