@@ -45,6 +45,17 @@ def text(program: Program) -> bytes:
     return plistlib.dumps(agent, sort_keys=False)
 
 
+def ready() -> None:
+    """See that launchd knows the user's domain.
+
+    Raises:
+        ServiceError: it does not, with what to do.
+    """
+    _launchctl("print", _domain()).or_fail(
+        "log in on this Mac's own screen once; `specd run` works without it"
+    )
+
+
 def install(program: Program) -> list[str]:
     """Write the agent and start it afresh; returns what was done.
 

@@ -22,6 +22,9 @@ class Platform(Protocol):
     def text(self, program: Program) -> bytes:
         """The service's file, for ``program``."""
 
+    def ready(self) -> None:
+        """See that the manager can be reached, before anything is written."""
+
     def install(self, program: Program) -> list[str]:
         """Write the file and (re)start the service; returns what was done, in words."""
 

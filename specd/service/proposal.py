@@ -1,8 +1,8 @@
 """Which pairs a first specd.toml should hold, from what was found (pure).
 
-Nothing is asked that can be found out: the main models that LM Studio has loaded come first, else
-the largest that has a proven draft. The draft itself is left to "auto", so that the measured best
-follows later.
+Nothing is asked that can be found out: a main model whose draft the user has set in LM Studio comes
+first, then those that LM Studio has loaded, else the largest that has a proven draft. The draft is
+left to "auto": one that the user has set stays, and else the measured best follows later.
 """
 
 from __future__ import annotations
@@ -29,10 +29,17 @@ def candidates(models: Sequence[Model], loaded: Collection[str]) -> SpecdConfig:
 
 
 def propose(resolved: Sequence[WantedPair], loaded: Collection[str]) -> tuple[WantedPair, ...]:
-    """Of the resolved ``candidates``, those to propose: every loaded one, else the first."""
+    """Of the resolved ``candidates``, those to propose.
+
+    Every main with a draft that the user has set by hand, and every loaded one; else the first.
+    """
     usable = [pair for pair in resolved if pair.speculates and pair.main is not None]
-    running = [pair for pair in usable if pair.main is not None and pair.main.key in loaded]
-    return tuple(running or usable[:1])
+    chosen = [
+        pair
+        for pair in usable
+        if pair.state == "adopted" or (pair.main is not None and pair.main.key in loaded)
+    ]
+    return tuple(sorted(chosen, key=lambda pair: pair.state != "adopted") or usable[:1])
 
 
 def _name(model: Model, models: Sequence[Model]) -> str:

@@ -85,14 +85,22 @@ def text(program: Program, *, sandboxed: bool = True) -> bytes:
     return (unit + TAIL).encode()
 
 
+def ready() -> None:
+    """See that the user's systemd answers.
+
+    Raises:
+        ServiceError: it does not, with what to do.
+    """
+    _show("MainPID").or_fail(_NO_BUS)
+
+
 def install(program: Program) -> list[str]:
     """Write the unit, enable it and start it afresh; returns what was done.
 
     Raises:
         ServiceError: the unit cannot be written, or systemctl refuses.
     """
-    # Where there is no session, no unit is to be left behind.
-    _show("MainPID").or_fail(_NO_BUS)
+    ready()  # where there is no session, no unit is to be left behind
     # What is to be writable has to exist when the service starts.
     program.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     done = [_put(text(program))]

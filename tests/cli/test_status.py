@@ -121,7 +121,9 @@ def test_a_fault_is_shown_with_what_to_do_then_advice_without_a_cross() -> None:
             conditions=[
                 SERVER,
                 RESTART,
-                condition("CacheAgrees", "false", "Disagrees", "it lists a wrong one", "refresh"),
+                condition(
+                    "CacheAgrees", "false", "ListsUnusable", "it lists a wrong one", "refresh"
+                ),
                 condition("Uncontended", "true", "Quiet", "all is quiet"),
             ],
             faults=["the log cannot be written"],

@@ -124,7 +124,7 @@ def test_a_specd_toml_that_is_not_there_is_not_called_valid():
         (
             {"opinion": CacheOpinion({MAIN.identifier: ()})},
             "CacheAgrees",
-            "Disagrees",
+            "LeavesOut",
             "specd cache refresh",
         ),
         (

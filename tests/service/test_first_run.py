@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from specd.cli.setup import install
 from specd.demo.seed_home import MAIN, seed_home
+from specd.service import systemd
 from tests.daemon import until
 
 from .user import User
@@ -79,7 +82,8 @@ def test_it_asks_once_after_showing_all_it_will_do(user: User) -> None:
     for path in ("systemd/user/specd.service", "specd/specd.toml", "/state"):
         assert path in said
     assert '+    "speculativeDecoding": true' in said
-    assert said.endswith("nothing was written\n")
+    assert "benchmark runs at 04:30" in said
+    assert said.endswith("nothing was written to LM Studio's files, and nothing was installed\n")
     assert files(user) == before
     assert user.service_pid() is None
 
@@ -111,6 +115,55 @@ def test_yes_does_what_was_shown_and_says_what_was_written(user: User) -> None:
     assert after.pop(Path(".config/specd/specd.toml"))
     assert after == before
     assert not (user.home / "state").exists()
+
+
+DRAFT = "llm.prediction.speculativeDecoding.draftModel"
+
+
+def drafts(user: User) -> dict[str, str]:
+    """The draft that stands in each main's default configuration."""
+    folder = user.home / ".lmstudio" / ".internal" / "user-concrete-model-default-config"
+    return {
+        path.stem: field["value"]
+        for path in folder.rglob("*.json")
+        for field in json.loads(path.read_text())["operation"]["fields"]
+        if field["key"] == DRAFT
+    }
+
+
+def test_a_draft_that_the_user_has_set_is_kept(user: User) -> None:
+    folder = user.home / ".lmstudio" / ".internal" / "user-concrete-model-default-config"
+    mine = folder / f"{MAIN}.json"
+    mine.parent.mkdir(parents=True, exist_ok=True)
+    held = {"key": DRAFT, "value": "mlx-community/Josiefied-Qwen2.5-0.5B-abliterated"}
+    mine.write_text(json.dumps({"operation": {"fields": [held]}, "load": {"fields": []}}))
+    before = drafts(user)
+    done = user.specd("install", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "kept: set in LM Studio" in " ".join(done.stdout.split())
+    assert drafts(user) == before
+
+
+def test_another_draft_is_taken_by_its_number(user: User) -> None:
+    code, said = on_a_terminal(user, "1\ny\n")
+    assert code == 0
+    offered = re.search(r"(?m)^  1  (\S+) for", said)
+    assert offered is not None
+    made = tomllib.loads((user.home / ".config" / "specd" / "specd.toml").read_text())
+    assert made["pair"][0]["draft"] == offered[1]
+    assert [value.rpartition("/")[2].lower() for value in drafts(user).values()] == [offered[1]]
+
+
+def test_a_place_that_cannot_be_written_is_said_before_the_question(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda _path, _mode: False)  # root may write everything
+    for name in ("HOME", "SPECD_STATE_DIR", "PATH", "STANDIN_STATE"):
+        monkeypatch.setenv(name, user.environment[name])
+    monkeypatch.delenv("SPECD_CONFIG", raising=False)
+    monkeypatch.setattr(install, "here", lambda: systemd)
+    with pytest.raises(install._CannotInstall, match="cannot be written: make .* writable"):
+        install._checked(systemd)
 
 
 def test_what_apply_alone_kept_is_purged_too(user: User) -> None:

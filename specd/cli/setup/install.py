@@ -1,10 +1,13 @@
-"""``specd install``: find out, show, ask once, write, start, and see that it works."""
+"""``specd install``: find out, check, show, ask once, write, start, and see that it works."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,33 +15,58 @@ from typing import Any
 from specd import config, places
 from specd.cli import alive, ask, world
 from specd.cli.change import diff
-from specd.cli.paint import safe, short, width, wrap
+from specd.cli.models import pairs as all_pairs
+from specd.cli.paint import paint, safe, short, wants_colour, width, wrap
 from specd.cli.parser import Parser
 from specd.config import ConfigError, SpecdConfig, edit
 from specd.files.swap import SwapError, update
 from specd.lmstudio import home as homes
 from specd.lmstudio import names
+from specd.lmstudio.model import Model
 from specd.reconcile import survey
+from specd.reconcile.desired import WantedPair
 from specd.reconcile.journal import Journal
 from specd.service import program, proposal
 from specd.service.command import ServiceError
 from specd.service.platforms import PLATFORMS, Platform, here
+from specd.tokenizer import suggest
+from specd.worker.client import WorkerError
 
-DONE, FAILED, BAD_INPUT = 0, 1, 2
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 SETTLES_S = 10.0
-"""How long to wait for the daemon's first writes, so that they can be told."""
+"""How long to wait for the daemon's first writes, so that they can be shown."""
+
+OFFERED = 6
+"""Other drafts that are offered for one main."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """A draft that the user may choose instead, by its number: for which pair, and why."""
+
+    pair: int
+    draft: Model
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What is there, and what is to come: ``text`` is the new specd.toml, None to keep the old."""
+    """What is there, and what is to come.
+
+    ``pairs`` are proposed for a new specd.toml; ``new`` is False where the one that is there stays.
+    """
 
     config_path: Path
     wanted: SpecdConfig
-    text: str | None
+    new: bool
     facts: tuple[tuple[str, str], ...]
     seen: world.Seen | None
+    offers: tuple[_Offer, ...] = ()
+
+
+class _CannotInstall(Exception):
+    """Something would fail: what, and what to do about it."""
 
 
 def parser() -> Parser:
@@ -46,7 +74,8 @@ def parser() -> Parser:
     made = Parser(
         prog="specd install",
         description="Set specd up: propose a configuration from what is found, show what will "
-        "change, ask once, and start the login service. Run it again after an upgrade.",
+        "change, ask once, and start the login service. A draft that you have set in LM Studio "
+        "is kept. Run it again after an upgrade.",
         examples=(
             "specd install",
             "specd install --yes",
@@ -72,14 +101,14 @@ def run(args: argparse.Namespace) -> int:
             return BAD_INPUT
         platform = PLATFORMS[args.platform] if args.platform else here()
         if args.print:
-            sys.stdout.write(platform.text(_program(_in_force())).decode())
+            sys.stdout.buffer.write(platform.text(_program(_in_force())))
             return DONE
         return _install(platform, sure=args.yes)
-    except (ServiceError, SwapError, OSError) as problem:
-        print(f"specd: {problem}", file=sys.stderr)
+    except (ServiceError, SwapError, OSError, _CannotInstall) as problem:
+        print(f"specd: {safe(str(problem))}", file=sys.stderr)
         return FAILED
     except world.Unusable as problem:
-        print(f"specd: {problem}", file=sys.stderr)
+        print(f"specd: {safe(str(problem))}", file=sys.stderr)
         return BAD_INPUT
     except ConfigError as error:
         for line in error.lines():
@@ -88,34 +117,46 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _install(platform: Platform, *, sure: bool) -> int:
+    try:
+        found = _checked(platform)
+        chosen = _asked(found, platform, sure=sure)
+    except KeyboardInterrupt:
+        print("\nstopped: nothing was written to LM Studio's files, and nothing was installed")
+        return INTERRUPTED
+    if chosen is None:
+        return BAD_INPUT
+    try:
+        return _write_and_start(chosen, platform)
+    except KeyboardInterrupt:
+        print("\nstopped half-way: `specd install` finishes it, `specd uninstall` takes it away")
+        return INTERRUPTED
+
+
+# -- before the question --------------------------------------------------------------------------
+
+
+def _checked(platform: Platform) -> _Found:
+    """Everything that could fail later, tried before anything is asked.
+
+    Raises:
+        _CannotInstall, ServiceError, ConfigError, world.Unusable: what stands in the way.
+    """
     other = alive.otherwise_than_as(platform)
     if other is not None:
-        print(
-            f"specd: a specd runs already (process {other}), not as a service; stop it first",
-            file=sys.stderr,
+        raise _CannotInstall(
+            f"a specd runs already (process {other}), not as a service; stop it first: "
+            f"Ctrl-C in its terminal, or `kill {other}`"
         )
-        return FAILED
+    platform.ready()
+    for path in (places.state_dir(), places.config_file(), platform.file()):
+        there = next(each for each in path.parents if each.exists())
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise _CannotInstall(f"{path} cannot be written: make {there} writable")
     found = _look()
-    for name, text in found.facts:
-        print(f"{name:<15} {wrap(short(text), width(), ' ' * 16)}")
-    print("\nspecd will write")
-    _will_write(platform.file(), "starts it at login")
-    if found.text is not None:
-        _will_write(found.config_path, "what you want, every key explained")
-    _will_write(places.state_dir(), "log, journal with undo, measurements")
-    _show_changes(found)
-    if not sure and not _agreed():
-        return BAD_INPUT
-    print()
-    known = Journal(places.journal_dir(places.state_dir())).last_write()
-    if found.text is not None:
-        _write(found.config_path, found.text)
-        print(safe(f"wrote {found.config_path}"))
-    for line in platform.install(_program(found.wanted)):
-        print(safe(line))
-    if alive.wait_and_tell() != DONE:
-        return FAILED
-    return _tell_how_it_stands(known.id if known else 0)
+    if found.seen is not None and not os.access(found.seen.home.path, os.W_OK | os.X_OK):
+        home = found.seen.home.path
+        raise _CannotInstall(f"LM Studio's home {home} cannot be written: make it writable")
+    return found
 
 
 def _look() -> _Found:
@@ -123,9 +164,8 @@ def _look() -> _Found:
     loaded = config.read(path)
     home = homes.find_home(loaded.config.lmstudio.home)
     if isinstance(home, homes.NoHome):
-        text = None if loaded.exists else edit.new_text()
         waits = ("LM Studio home", f"{home}; specd will wait for it")
-        return _Found(path, loaded.config, text, (waits,), None)
+        return _Found(path, loaded.config, not loaded.exists, (waits,), None)
     seen = world.look(loaded.config, home)
     facts: tuple[tuple[str, str], ...] = (
         ("LM Studio home", f"{home.path} ({home.how})"),
@@ -133,14 +173,24 @@ def _look() -> _Found:
     )
     if loaded.exists or loaded.config.pair:
         kept = ("configuration", f"{path if loaded.exists else loaded.managed} stays as it is")
-        return _Found(path, loaded.config, None, (*facts, kept), seen)
-    pairs, more = _proposed(seen)
-    wanted = loaded.config.model_copy(update={"pair": pairs})
-    return _Found(path, wanted, edit.new_text(pairs), (*facts, *more), replace(seen, config=wanted))
+        return _Found(path, loaded.config, new=False, facts=(*facts, kept), seen=seen)
+    loaded_now, chosen = _proposed(seen)
+    wanted = loaded.config.model_copy(update={"pair": tuple(pair.asked for pair in chosen)})
+    said = [
+        (
+            "pair",
+            f"{pair.name}: {pair.why}"
+            + " (loaded now)" * (pair.main is not None and pair.main.key in loaded_now),
+        )
+        for pair in chosen
+    ] or [("pairs", _none(seen))]
+    offers = tuple(offer for n, pair in enumerate(chosen) for offer in _offers(seen, n, pair))
+    seen = replace(seen, config=wanted)
+    return _Found(path, wanted, new=True, facts=(*facts, *said), seen=seen, offers=offers)
 
 
-def _proposed(seen: world.Seen) -> tuple[tuple[config.Pair, ...], list[tuple[str, str]]]:
-    """The pairs to propose, and what to say about them."""
+def _proposed(seen: world.Seen) -> tuple[set[str], tuple[WantedPair, ...]]:
+    """The keys of the loaded models, and the pairs to propose."""
     answer = survey.ask_server(seen.home, seen.config.lmstudio)
     served = [model.key for model in answer.models if model.loaded_instances]
     loaded = {
@@ -149,26 +199,104 @@ def _proposed(seen: world.Seen) -> tuple[tuple[config.Pair, ...], list[tuple[str
         if names.served_as(model, served, seen.world.models) is not None
     }
     asking = proposal.candidates(seen.world.models, loaded)
-    resolved = world.decide(replace(seen, config=asking))
-    chosen = proposal.propose(resolved, loaded)
-    if not chosen:
-        return (), [("pairs", "none: no installed main model has a draft that is proven right")]
-    said = [
-        (
-            "pair",
-            f"{pair.name}: {pair.why}"
-            + (" (loaded now)" if pair.main and pair.main.key in loaded else ""),
-        )
-        for pair in chosen
-    ]
-    return tuple(pair.asked for pair in chosen), said
+    return loaded, proposal.propose(world.decide(replace(seen, config=asking)), loaded)
 
 
-def _will_write(path: Path, what: str) -> None:
-    print(f"  {short(str(path))}  ({what})")
+def _none(seen: world.Seen) -> str:
+    """Why no pair is proposed, and what to download."""
+    why = "none: no installed main model has a draft that is proven right"
+    try:
+        found = all_pairs.look(seen.stores.verdicts, seen.world.models, seen).suggestions
+    except WorkerError:
+        return why
+    wanting = [each for each in found if each.wanted]
+    if not wanting:
+        return f"{why}; download a main model and a small one of the same family in LM Studio"
+    first = max(wanting, key=lambda each: each.main.size_bytes)
+    return f"{why}; for {first.main.key}, download in LM Studio: {first.wanted}"
 
 
-def _show_changes(found: _Found) -> None:
+def _offers(seen: world.Seen, number: int, pair: WantedPair) -> Iterator[_Offer]:
+    """The other drafts that are proven for the pair's main, each with its size and why."""
+    main = pair.main
+    if main is None:
+        return
+    verdicts = seen.stores.verdicts
+    ranked = suggest.rank(main, seen.world.models, verdicts)
+    proven = [draft for draft in ranked if (found := verdicts.lookup(main, draft)) and found.usable]
+    smallest = min(proven, key=lambda draft: draft.size_bytes, default=None)
+    for draft in [each for each in proven if each != pair.draft][:OFFERED]:
+        measured = seen.stores.history.latest(main.key, draft.key)
+        why = [f"{draft.size_bytes / 1e9:.1f} GB"]
+        if measured is not None and measured.best.measured_speedup is not None:
+            why.append(f"measured {measured.best.measured_speedup:.2f}×")
+        if draft.architecture == main.architecture:
+            why.append("same family")
+        if draft == smallest:
+            why.append("smallest")
+        yield _Offer(number, draft, ", ".join(why))
+
+
+# -- the question ---------------------------------------------------------------------------------
+
+
+def _asked(found: _Found, platform: Platform, *, sure: bool) -> _Found | None:
+    """What the user agreed to, perhaps with other drafts; None where they did not."""
+    for name, text in found.facts:
+        print(f"{name:<15} {wrap(short(text), width(), ' ' * 16)}")
+    while True:
+        _show(found, platform)
+        if sure:
+            return found
+        if not sys.stdin.isatty():
+            print(
+                "specd: there is no terminal to ask on, so nothing was written; "
+                "`specd install --yes` goes ahead",
+                file=sys.stderr,
+            )
+            return None
+        _show_offers(found)
+        other = f"1-{len(found.offers)} takes another draft. " if found.offers else ""
+        try:
+            answer = input(f"\n{other}Go on? [y/N] ").strip().lower()
+        except EOFError:
+            answer = ""
+        if answer in ("y", "yes"):
+            return found
+        if not answer.isdigit() or not 0 < int(answer) <= len(found.offers):
+            print("nothing was written to LM Studio's files, and nothing was installed")
+            return None
+        found = _with(found, found.offers[int(answer) - 1])
+
+
+def _with(found: _Found, offer: _Offer) -> _Found:
+    """As ``found``, with the draft that was chosen by its number."""
+    pairs = list(found.wanted.pair)
+    pairs[offer.pair] = pairs[offer.pair].model_copy(update={"draft": offer.draft.key})
+    wanted = found.wanted.model_copy(update={"pair": tuple(pairs)})
+    seen = replace(found.seen, config=wanted) if found.seen is not None else None
+    return replace(found, wanted=wanted, seen=seen)
+
+
+def _show_offers(found: _Found) -> None:
+    if found.offers:
+        print("\nother drafts that are proven right")
+    for number, offer in enumerate(found.offers, 1):
+        main = found.wanted.pair[offer.pair].main
+        text = f"{offer.draft.key} for {main}: {offer.why}"
+        print(f"  {number}  {wrap(short(text), width(), ' ' * 5)}")
+
+
+def _show(found: _Found, platform: Platform) -> None:
+    """What will happen, in sentences, then as files, then as a diff."""
+    print()
+    for sentence in _sentences(found):
+        print(wrap(sentence, width(), ""))
+    print("\nspecd will write")
+    _will_write(platform.file(), "starts it at login")
+    if found.new:
+        _will_write(found.config_path, "what you want, every key explained")
+    _will_write(places.state_dir(), "log, journal with undo, measurements")
     if found.seen is None:
         return
     pairs = world.decide(found.seen)
@@ -176,28 +304,51 @@ def _show_changes(found: _Found) -> None:
     if planned.edits:
         print("\nand change in LM Studio's files (`specd restore --all` undoes it)\n")
     diff.print_plan(planned, pairs, as_json=False)
+    if planned.blocked:
+        print("specd: open and save LM Studio's settings: it writes such a file anew; specd waits")
 
 
-def _agreed() -> bool:
-    if not sys.stdin.isatty():
-        print(
-            "specd: there is no terminal to ask on, so nothing was written; "
-            "`specd install --yes` goes ahead",
-            file=sys.stderr,
+def _sentences(found: _Found) -> Iterator[str]:
+    """What a person should know before they agree."""
+    yield (
+        "specd keeps the values below in LM Studio's files, and puts one back when another program "
+        "changes it."
+    )
+    pairs = world.decide(found.seen) if found.seen is not None else ()
+    if any(pair.speculates and pair.main and pair.main.format == "mlx" for pair in pairs):
+        yield "An MLX model with a draft answers one request at a time."
+    if found.wanted.benchmark.schedule:
+        daily = re.fullmatch(r"(\d+) (\d+) \* \* \*", found.wanted.benchmark.schedule)
+        when = f"at {int(daily[2]):02}:{int(daily[1]):02}" if daily else "by its schedule"
+        yield (
+            f"A benchmark runs {when}, when the computer is idle; "
+            "`specd config set benchmark.schedule ''` turns it off."
         )
-        return False
-    try:
-        answer = input("\nGo on? [y/N] ")
-    except EOFError:
-        answer = ""
-    if answer.strip().lower() in ("y", "yes"):
-        return True
-    print("nothing was written")
-    return False
+
+
+def _will_write(path: Path, what: str) -> None:
+    print(f"  {short(str(path))}  ({what})")
+
+
+# -- after it -------------------------------------------------------------------------------------
+
+
+def _write_and_start(found: _Found, platform: Platform) -> int:
+    print()
+    known = Journal(places.journal_dir(places.state_dir())).last_write()
+    if found.new:
+        _write(found.config_path, edit.new_text(found.wanted.pair))
+        print(safe(f"wrote {found.config_path}"))
+    for line in platform.install(_program(found.wanted)):
+        print(safe(line))
+    if alive.wait_and_tell() != DONE:
+        return FAILED
+    _say_how_it_stands(known.id if known else 0)
+    return DONE
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     update(
         path,
         lambda there: text.encode() if there is None else None,
@@ -205,8 +356,8 @@ def _write(path: Path, text: str) -> None:
     )
 
 
-def _tell_how_it_stands(known: int) -> int:
-    """Every write to LM Studio's files since the journal's number ``known``, and what is wrong."""
+def _say_how_it_stands(known: int) -> None:
+    """Every write since the journal's number ``known``, what is wrong, and what comes next."""
     end = time.monotonic() + SETTLES_S
     while _at_work(status := ask.ask("GET", "/v1/status")) and time.monotonic() < end:
         time.sleep(0.1)
@@ -218,7 +369,12 @@ def _tell_how_it_stands(known: int) -> int:
         if condition["status"] == "false" and condition["severity"] == "state":
             print(short(f"{condition['type']}: {condition['message']}"))
             print(short(f"  → {condition['remedy']}"))
-    return DONE
+    steps = ["load the model in LM Studio again", "`specd bench` measures what the draft gains"]
+    drafts = any(pair["draft"] for pair in status["pairs"])
+    print(paint("\nNext", "bold", colour=wants_colour()))
+    for step in (*(steps if drafts else ()), "`specd status` shows how things stand"):
+        print(f"  {step}")
+    print("  `specd uninstall --restore-settings` undoes all of it")
 
 
 def _at_work(status: dict[str, Any]) -> bool:

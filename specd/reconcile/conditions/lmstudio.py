@@ -38,12 +38,14 @@ def _cache_agrees(facts: Facts, _: SpecdConfig) -> Finding:
     if opinion.problem is not None:
         return unknown("Unreadable", opinion.problem)
     dangerous, left_out = _contradicted(facts, opinion)
-    remedy = "`specd cache refresh` moves it aside so that LM Studio builds it anew"
     words = f"LM Studio's compatibility cache is wrong: {'; '.join(dangerous + left_out)}"
     if dangerous:
-        return false("Disagrees", words, remedy)
+        # A rebuilt cache would list it again.
+        remedy = "do not choose it in LM Studio; `specd check MAIN DRAFT` says why"
+        return false("ListsUnusable", words, remedy)
     if left_out:
-        return advice("false", "Disagrees", words, remedy)
+        remedy = "`specd cache refresh` moves it aside so that LM Studio builds it anew"
+        return advice("false", "LeavesOut", words, remedy)
     return true("Agrees", "LM Studio's cache contradicts no verdict")
 
 
