@@ -162,7 +162,7 @@ def test_a_place_that_cannot_be_written_is_said_before_the_question(
         monkeypatch.setenv(name, user.environment[name])
     monkeypatch.delenv("SPECD_CONFIG", raising=False)
     monkeypatch.setattr(install, "here", lambda: systemd)
-    with pytest.raises(install._CannotInstall, match="cannot be written: make .* writable"):
+    with pytest.raises(install._CannotInstall, match=r"cannot be written: make .* writable"):
         install._checked(systemd)
 
 
