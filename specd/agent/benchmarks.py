@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from specd import places
 from specd.agent.events import Say
 from specd.agent.jobs import Jobs
 from specd.agent.sight import Sight
@@ -21,14 +22,12 @@ from specd.bench import memory, preconditions, staleness
 from specd.bench.history import Run
 from specd.bench.preconditions import Readings
 from specd.config import mix
-from specd.reconcile import engine, survey
+from specd.reconcile import engine, measuring, survey
 from specd.reconcile.engine import Candidate, Plan
 from specd.reconcile.facts import ServerSeen
+from specd.reconcile.measuring import Task
 from specd.reconcile.stores import Stores
 from specd.worker.client import Limits
-
-SHARE = 0.9
-"""Of its minutes, what a measurement plans with; the rest is for loading and ending cleanly."""
 
 AGAIN = timedelta(minutes=30)
 """A postponed benchmark is tried again after this."""
@@ -47,15 +46,6 @@ class _Weighed:
     plan: Plan
     server: ServerSeen | None
     readings: Readings
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """One worker task of a benchmark."""
-
-    name: str
-    request: dict[str, Any]
-    seconds: float
 
 
 class Benchmarks:
@@ -79,8 +69,8 @@ class Benchmarks:
         self._changed = changed
         self.note: str | None = None
         self.stale: dict[str, tuple[str, ...]] = {}
-        self._waiting: list[_Task] = []
-        self._running: _Task | None = None
+        self._waiting: list[Task] = []
+        self._running: Task | None = None
         self._scheduled = False
         self._looked_at = 0.0
         self._gave_way: str | None = None
@@ -150,7 +140,7 @@ class Benchmarks:
             self._say("warning", f"not measured: {problem}")
         self._scheduled = scheduled
         self._gave_way = None
-        self._waiting = self._tasks(plan, server, asked)
+        self._waiting = list(self._tasks(plan, server, asked))
         if not self._waiting:
             self.note = f"nothing could be measured: {'; '.join(plan.problems)}"
             self._changed()
@@ -159,37 +149,25 @@ class Benchmarks:
         self._next()
         self._changed()
 
-    def _tasks(self, plan: Plan, server: ServerSeen | None, asked: dict[str, Any]) -> list[_Task]:
+    def _tasks(
+        self, plan: Plan, server: ServerSeen | None, asked: dict[str, Any]
+    ) -> tuple[Task, ...]:
         sight = self._look()
-        minutes = sight.config.benchmark.max_minutes
-        pairs = len(plan.mlx) + len(plan.server)
-        suite, quick = str(asked.get("suite", "standard")), bool(asked.get("quick", False))
-        weights = mix.read(sight.config.benchmark.mix)
-        tasks: list[_Task] = []
-        if plan.mlx:
-            seconds = minutes * 60.0 * len(plan.mlx) / pairs
-            request = self._stores.bench_request(
-                plan.mlx,
-                suite=suite,
-                quick=quick,
-                seconds=seconds * SHARE,
-                weights=weights,
-            )
-            tasks.append(_Task("bench", request, seconds))
-        if plan.server and server is not None:
-            seconds = minutes * 60.0 * len(plan.server) / pairs
-            request = self._stores.server_request(
-                plan.server,
-                server,
+        wanted = sight.config.benchmark
+        return measuring.tasks(
+            plan,
+            server,
+            measuring.Benchmark(
+                places.history_path(self._stores.state),
+                float(asked.get("minutes") or wanted.max_minutes),
+                suite=str(asked.get("suite", "standard")),
+                quick=bool(asked.get("quick", False)),
+                weights=mix.read(wanted.mix),
+                temperature=asked.get("temperature"),
                 token_env=sight.config.lmstudio.token_env,
                 engine_version=sight.engine_version,
-                suite=suite,
-                quick=quick,
-                seconds=seconds * SHARE,
-                weights=weights,
-            )
-            tasks.append(_Task("bench-server", request, seconds))
-        return tasks
+            ),
+        )
 
     # -- running ------------------------------------------------------------------------------
 
@@ -232,6 +210,11 @@ class Benchmarks:
         return look
 
     def _learn(self, result: dict[str, Any]) -> None:
+        if result.get("busy"):
+            self._waiting.clear()
+            self._end(None)
+            self._postpone("another benchmark is running")
+            return
         for each in result["results"]:
             best = each["best"]
             self._say(

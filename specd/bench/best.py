@@ -79,6 +79,7 @@ def confirmation(runs: Runs) -> Confirmation:
         over_default=runs.speedup(DEFAULT_LENGTH, tried) if usual else None,
         over_default_interval=runs.interval(DEFAULT_LENGTH, tried) if usual else None,
         outliers=runs.outliers(),
+        energy=runs.energy(tried),
     )
 
 

@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from specd.bench import statistics
+from specd.bench import energy, statistics
 from specd.bench.engine import Engine, Timed
 from specd.bench.predict import token_shares
 from specd.bench.prompts import QUICK_TOKENS, Prompt
@@ -65,6 +65,17 @@ class Runs:
     def speedup(self, one: int, other: int) -> float:
         """How much faster ``other`` draft tokens are than ``one``."""
         return statistics.speedup(self.pairs(one, other))
+
+    def energy(self, other: int) -> float | None:
+        """Joules per token with ``other`` draft tokens over those with none; None: not counted."""
+        per_token: list[float] = []
+        for length in (0, other):
+            answers = [each for of_prompt in self.answers[length] for each in of_prompt]
+            joules = [each.joules for each in answers if each.joules is not None]
+            if len(joules) < len(answers) or not sum(joules):
+                return None
+            per_token.append(sum(joules) / sum(each.tokens for each in answers))
+        return per_token[1] / per_token[0]
 
     def interval(self, one: int, other: int) -> tuple[float, float] | None:
         """Its interval, at a level that holds although the runs ended when it was decided."""
@@ -223,7 +234,7 @@ def confirm(
         for at, prompt in enumerate(prompts):
             order = [each for each in orders[at] if each in running]
             for length in order if number % 2 == 0 else reversed(order):
-                answers[length][at].append(engine.answer(prompt, length))
+                answers[length][at].append(_answer(engine, prompt, length))
             say(min(1.0, (number + (at + 1) / len(prompts)) / max(1, affordable)))
         runs = _runs(prompts, answers, "enough", weights)
         if number + 1 in LOOKS:
@@ -235,6 +246,15 @@ def confirm(
                 ended = "decided"
                 break
     return runs and _runs(prompts, answers, ended, weights)
+
+
+def _answer(engine: Engine, prompt: Prompt, length: int) -> Timed:
+    before = energy.joules()
+    answer = engine.answer(prompt, length)
+    after = energy.joules()
+    if before is None or after is None or after < before:  # a counter begins again now and then
+        return answer
+    return replace(answer, joules=after - before)
 
 
 def _runs(

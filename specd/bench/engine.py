@@ -21,7 +21,8 @@ class Timed:
 
     ``said`` is compared with other answers and never kept: token ids, or a text. ``from_draft``
     are the tokens that a draft guessed, ``drafted`` all that it did, None where the engine does not
-    say. ``first_token_s`` are the seconds until the first token.
+    say. ``first_token_s`` are the seconds until the first token. ``joules`` is
+    what the processor used meanwhile, None where the machine does not count it.
     """
 
     said: tuple[int, ...] | str
@@ -30,6 +31,7 @@ class Timed:
     from_draft: int | None = None
     drafted: int | None = None
     first_token_s: float | None = None
+    joules: float | None = None
 
 
 class Engine(Protocol):

@@ -292,10 +292,12 @@ def _result(
     """Everything but the engine and the time it took, which whoever ran it knows."""
     runs = confirmed.runs
     chosen = best.decide(foretold.lengths, runs)
-    baseline = predict.tokens_per_second(
-        [(p.kind, a.tokens, a.seconds) for p, a in zip(asked.prompts, alone, strict=True)],
-        asked.weights,
-    )
+    taken = [(p.kind, a.tokens, a.seconds) for p, a in zip(asked.prompts, alone, strict=True)]
+    baseline = predict.tokens_per_second(taken, asked.weights)
+    by_class = {
+        kind: predict.over(found, predict.tokens_per_second([t for t in taken if t[0] == kind], {}))
+        for kind, found in foretold.by_class.items()
+    }
     return BenchResult(
         main=asked.main,
         draft=foretold.draft.name,
@@ -303,15 +305,15 @@ def _result(
         suite=asked.suite,
         started_at=asked.started_at,
         baseline_tps=baseline,
-        lengths=foretold.lengths,
+        lengths=predict.over(foretold.lengths, baseline),
         best=chosen,
         text_equal=runs is None or not runs.unequal(),
         model_seconds=0.0,
-        by_class=_by_class(foretold, runs, chosen),
+        by_class=_by_class(by_class, runs, chosen),
         notes=tuple(_notes(foretold, confirmed, baseline)),
         tps_by_class={
             kind: tuple(round(each.predicted_tps, 3) for each in found)
-            for kind, found in foretold.by_class.items()
+            for kind, found in by_class.items()
         },
         confirmation=None if runs is None else best.confirmation(runs),
         costs=costs.to_json(foretold.costs),
@@ -322,7 +324,9 @@ def _result(
     )
 
 
-def _by_class(foretold: _Foretold, runs: Runs | None, chosen: Best) -> dict[str, dict[str, float]]:
+def _by_class(
+    predicted: Mapping[str, Sequence[LengthResult]], runs: Runs | None, chosen: Best
+) -> dict[str, dict[str, float]]:
     """Each class at the length that was tried, and the length that would be best for it alone."""
     length = chosen.tried or DEFAULT_LENGTH
     measured = best.by_class(runs, length) if runs is not None else {}
@@ -334,7 +338,7 @@ def _by_class(foretold: _Foretold, runs: Runs | None, chosen: Best) -> dict[str,
             "predicted_speedup": found[length].predicted_speedup,
             "best_draft_tokens": predict.best(found).draft_tokens,
         }
-        for kind, found in foretold.by_class.items()
+        for kind, found in predicted.items()
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from specd.bench.prompts import CONTEXTS
 from specd.bench.result import BenchResult
 
 Kind: TypeAlias = Literal["faster", "noise", "none", "unconfirmed"]
@@ -47,3 +48,68 @@ def outcome(result: BenchResult) -> Outcome:
     if best.interval[0] <= 1:
         return Outcome("noise", f"within the noise: {measured}")
     return Outcome("faster", measured.replace("×", "× faster", 1))
+
+
+NOTHING = 1.02
+"""A speed-up up to this is no gain to speak of."""
+
+
+def sentence(result: BenchResult) -> str:
+    """What the benchmark says, in one sentence as a person would tell it; ends without a stop."""
+    best = result.best
+    kind = outcome(result).kind
+    length = f"{best.compared} token{'s'[: best.compared != 1]}"
+    pair = f"with {result.draft} at {length}, {result.main} answers"
+    if best.measured_speedup is None or best.interval is None:
+        return f"not decided: {outcome(result).words}"
+    low, high = best.interval
+    times = f"{pair} {best.measured_speedup:.2f} ± {(high - low) / 2:.2f} times as fast as alone"
+    if kind == "noise":
+        times += ", which may be no gain at all"
+    elif kind == "none":
+        times += ": it is faster without" if high < 1 else ", which is no gain"
+    parts = [times[0].upper() + times[1:], *_by_kind(result), *_by_context(result)]
+    sampled = result.at_temperature
+    if sampled is not None and sampled.measured_speedup is not None:
+        parts.append(f"{sampled.measured_speedup:.2f} at temperature {sampled.temperature:g}")
+    return "; ".join(parts)
+
+
+def _by_kind(result: BenchResult) -> list[str]:
+    """The kinds of short prompts that gain most and least."""
+    found = sorted(
+        (told["measured_speedup"], kind)
+        for kind, told in result.by_class.items()
+        if "measured_speedup" in told and kind not in CONTEXTS
+    )
+    if len(found) < 2:
+        return []
+    (least, worst), (most, kind) = found[0], found[-1]
+    return [f"{kind} {most:.1f}, {worst} {least:.1f}"]
+
+
+def _by_context(result: BenchResult) -> list[str]:
+    """From which context on nothing is gained, or how much at the longest that was asked."""
+    found = [
+        (kind, told["measured_speedup"])
+        for kind in CONTEXTS
+        if "measured_speedup" in (told := result.by_class.get(kind, {}))
+    ]
+    if not found:
+        return []
+    without = next((kind for kind, speedup in found if speedup <= NOTHING), None)
+    if without is not None:
+        return [f"nothing gained at {without} tokens of context"]
+    kind, speedup = found[-1]
+    return [f"{speedup:.1f} at {kind} tokens of context"]
+
+
+def costs(result: BenchResult) -> tuple[str, ...]:
+    """What speculation costs beside what it gains: memory, energy."""
+    found: list[str] = []
+    if result.draft_bytes:
+        found.append(f"{result.draft_bytes / 2**30:.2f} GiB of memory for the draft's weights")
+    energy = result.confirmation.energy if result.confirmation else None
+    if energy is not None:
+        found.append(f"{energy:.2f} times the processor's energy per token")
+    return tuple(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from specd.bench.costs import Costs
 from specd.bench.replay import Replay, replay
@@ -113,6 +113,15 @@ def token_shares(
         weight = dict.fromkeys(of_class, 1.0)
     total = sum(weight.values())
     return tuple(weight[kind] / total / of_class[kind] for kind, _ in answers)
+
+
+def over(found: Sequence[LengthResult], baseline: float) -> tuple[LengthResult, ...]:
+    """The predictions in terms of the main's measured speed, which takes the predicted one's place.
+
+    The costs are measured at another moment than the answers, so what they promise is a ratio.
+    """
+    factor = baseline / found[0].predicted_tps
+    return tuple(replace(each, predicted_tps=each.predicted_tps * factor) for each in found)
 
 
 def best(found: Sequence[LengthResult]) -> LengthResult:

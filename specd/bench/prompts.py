@@ -138,6 +138,8 @@ def _of_length(name: str, tokens: int) -> Prompt:
 LONG: Final = (_of_length("2k", 2_000), _of_length("8k", 8_000), _of_length("32k", 32_000))
 """Long contexts, the shortest first; asked as memory, the model and the time allow."""
 
+CONTEXTS: Final = tuple(each.kind for each in LONG)
+
 STANDARD: Final = (*BASIC, *WORK, *LONG)
 
 BRIEF: Final = (Prompt("short", "Explain SQL injection in one sentence.", 24),)

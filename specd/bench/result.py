@@ -66,7 +66,8 @@ class Confirmation:
     ``passes`` is how often every prompt was answered each way. It ended since it was "decided",
     "enough" passes were made, or the "time" was up; the intervals keep their level whichever it
     was. ``over_default`` is the speed over that of ``DEFAULT_LENGTH``, None where that is the
-    length tried, or was not run.
+    length tried, or was not run. ``energy`` is what a token took with the draft over what it took
+    without, None where the machine does not count it.
     """
 
     passes: int
@@ -74,6 +75,7 @@ class Confirmation:
     over_default: float | None
     over_default_interval: tuple[float, float] | None
     outliers: tuple[Outlier, ...] = ()
+    energy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

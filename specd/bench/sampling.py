@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+DEFAULT_TEMPERATURE = 0.8
+"""LM Studio's default."""
+
 
 @dataclass(frozen=True, slots=True)
 class Expected:

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,7 @@ from specd.lmstudio.model_defaults import DraftDefaults
 from specd.reconcile import desired, proving
 from specd.reconcile.conditions import Condition
 from specd.reconcile.desired import Known, WantedPair
-from specd.reconcile.engine import Candidate, ServedPair
-from specd.reconcile.facts import ServerSeen
+from specd.reconcile.engine import Candidate
 from specd.reconcile.journal import Journal
 from specd.reconcile.logged import LoggedStore
 from specd.reconcile.observe import read_file
@@ -260,61 +259,6 @@ class Stores:
         """The newest benchmarks of any pair."""
         return self.history.recent(limit)
 
-    def bench_request(
-        self,
-        pairs: Sequence[tuple[Model, Model]],
-        *,
-        suite: str,
-        quick: bool,
-        seconds: float,
-        weights: Mapping[str, float],
-    ) -> dict[str, Any]:
-        """The request of the worker task "bench" for these (main, draft) pairs."""
-        return {
-            "pairs": [
-                [[main.key, str(main.path)], [draft.key, str(draft.path)]] for main, draft in pairs
-            ],
-            "suite": suite,
-            "quick": quick,
-            "seconds": seconds,
-            "weights": dict(weights),
-            "history": str(places.history_path(self.state)),
-        }
-
-    def server_request(
-        self,
-        pairs: Sequence[ServedPair],
-        server: ServerSeen,
-        *,
-        token_env: str,
-        engine_version: str | None,
-        suite: str,
-        quick: bool,
-        seconds: float,
-        weights: Mapping[str, float],
-    ) -> dict[str, Any]:
-        """The request of the worker task "bench-server"; ``engine_version`` is LM Studio's."""
-        return {
-            "url": server.url,
-            "configured": server.configured,
-            "token_env": token_env,
-            "pairs": [
-                {
-                    "main": _served(pair.main, pair.served[0]),
-                    "draft": _served(pair.draft, pair.served[1]),
-                    "known": asdict(pair.known),
-                    "draft_tokens": pair.draft_tokens,
-                }
-                for pair in pairs
-            ],
-            "engine_version": engine_version,
-            "suite": suite,
-            "quick": quick,
-            "seconds": seconds,
-            "weights": dict(weights),
-            "history": str(places.history_path(self.state)),
-        }
-
     # -- real use -------------------------------------------------------------------------------
 
     def observe_request(self, conversations: Path, seconds: float) -> dict[str, Any]:
@@ -335,7 +279,3 @@ class Stores:
         seen = self.observed.sums() if conversations else Observed()
         logged = self.logged.asked() if conversations else ()
         return proving.uses(pairs, installed, seen, self.observed.probes(), logged)
-
-
-def _served(model: Model, name: str) -> dict[str, str]:
-    return {"name": model.key, "path": str(model.path), "served": name}

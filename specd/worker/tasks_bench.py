@@ -2,70 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from specd.bench import circumstances, prompts
+from specd.bench import circumstances, costs, prompts
+from specd.bench.alone import Busy, alone
+from specd.bench.costs import Costs
 from specd.bench.engine_mlx import Main, MlxEngine, open_draft, open_main
 from specd.bench.history import History
 from specd.bench.measure import Asked, Candidate, benchmark
 
+Progress = Callable[[dict[str, Any]], None]
 
-def bench(request: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """``{"pairs": [[[name, folder], [name, folder]], …], "suite", "quick", "seconds", …}``.
 
-    Also ``"weights"`` of classes of prompts, and the path of the ``"history"``. Pairs with the same
-    main are measured together. Every result is kept in the history as soon as it is there;
-    ``{"results": […]}``.
+def bench(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """The request is ``reconcile.measuring``'s; ``{"results": […]}``, or ``{"busy": true, …}``.
+
+    A main's results are kept in the history together, when all of them are there.
     """
-    suite = prompts.suite(request["suite"], quick=bool(request["quick"]))
     history = History(Path(request["history"]))
     results: list[dict[str, Any]] = []
-    mains = _by_main(request["pairs"])
-    for number, ((name, folder), drafts) in enumerate(mains.items()):
-
-        def step(said: dict[str, Any], before: float = number / len(mains)) -> None:
-            progress({**said, "done": before + said["done"] / len(mains)})
-
-        step({"step": "loading", "done": 0.0})
-        main = open_main(Path(folder))
-        asked = Asked(
-            main=name,
-            prompts=suite,
-            suite=request["suite"],
-            weights=request["weights"],
-            seconds=request["seconds"] / len(mains),
-            started_at=datetime.now().astimezone().isoformat(timespec="seconds"),
-            progress=step,
-        )
-        stood = circumstances.here()
-        folders = {name: Path(where) for name, where in drafts}
-        for result in benchmark(asked, [_candidate(main, *each) for each in folders.items()]):
-            context = {
-                **stood,
-                **circumstances.dependencies(
-                    Path(folder), folders[result.draft], engine_version=None
-                ),
-                "seconds": request["seconds"],
-                "quick": request["quick"],
-                "weights": request["weights"],
-            }
-            history.add(result, context)
-            results.append(asdict(result))
-    history.close()
+    try:
+        with alone(Path(request["history"])):
+            for number in range(len(request["mains"])):
+                results += _measure(request, number, history, progress)
+    except Busy:
+        return {"results": [], "busy": True}
+    finally:
+        history.close()
     return {"results": results}
 
 
-def _by_main(pairs: Sequence[Any]) -> dict[tuple[str, str], list[tuple[str, str]]]:
-    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for main, draft in pairs:
-        found.setdefault((main[0], main[1]), []).append((draft[0], draft[1]))
-    return found
+def _measure(
+    request: dict[str, Any], number: int, history: History, progress: Progress
+) -> list[dict[str, Any]]:
+    told, count = request["mains"][number], len(request["mains"])
+
+    def step(said: dict[str, Any]) -> None:
+        progress({**said, "done": (number + said["done"]) / count})
+
+    step({"step": "loading", "done": 0.0})
+    folder = Path(told["path"])
+    asked = Asked(
+        main=told["name"],
+        prompts=prompts.suite(request["suite"], quick=bool(request["quick"])),
+        suite=request["suite"],
+        weights=request["weights"],
+        seconds=request["seconds"] / count,
+        started_at=datetime.now().astimezone().isoformat(timespec="seconds"),
+        temperature=told["temperature"],
+        progress=step,
+    )
+    stood = circumstances.here()
+    contexts = {
+        each["name"]: {
+            **stood,
+            **circumstances.dependencies(folder, Path(each["path"]), engine_version=None),
+            "seconds": request["seconds"],
+            "quick": request["quick"],
+            "weights": request["weights"],
+        }
+        for each in told["drafts"]
+    }
+    main = open_main(folder)
+    candidates = [
+        _candidate(main, each, _known(history, told["name"], each["name"], contexts[each["name"]]))
+        for each in told["drafts"]
+    ]
+    results = list(benchmark(asked, candidates))
+    for result in results:
+        history.add(result, contexts[result.draft])
+    return [asdict(result) for result in results]
 
 
-def _candidate(main: Main, name: str, folder: Path) -> Candidate:
+def _candidate(main: Main, draft: dict[str, Any], known: Costs | None) -> Candidate:
+    folder = Path(draft["path"])
     weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    return Candidate(name, weights, lambda: MlxEngine(main, open_draft(folder)))
+    return Candidate(draft["name"], weights, lambda: MlxEngine(main, open_draft(folder)), known)
+
+
+def _known(history: History, main: str, draft: str, now: dict[str, Any]) -> Costs | None:
+    """The costs of the pair's last run, where it ran the same files with the same on this chip."""
+    last = history.latest_run(main, draft)
+    if last is None or any(last.context.get(each) != now[each] for each in _COSTS_DEPEND_ON):
+        return None
+    return costs.from_json(last.result.costs)
+
+
+_COSTS_DEPEND_ON = ("main_files", "draft_files", "mlx", "mlx-lm", "os", "processor", "cores")

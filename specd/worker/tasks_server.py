@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from specd.bench import circumstances, prompts
+from specd.bench.alone import Busy, alone
 from specd.bench.engine_server import (
     FREED_S,
     Asked,
@@ -28,12 +29,21 @@ from specd.lmstudio.server import Server, ServerError
 def bench_server(
     request: dict[str, Any], progress: Callable[[dict[str, Any]], None]
 ) -> dict[str, Any]:
-    """``{"url", "configured", "token_env", "engine_version", "pairs", "suite", "quick", …}``.
+    """The request is ``reconcile.measuring``'s; ``{"results", "findings", "failures"}``.
 
-    Also ``"seconds"``, ``"weights"`` of classes of prompts and the path of the ``"history"``. A
-    pair is ``{"main": {"name", "path", "served"}, "draft": {…}, "known", "draft_tokens"}``. Every
-    result and proof is kept at once; ``{"results", "findings", "failures"}``.
+    With ``"busy": true`` another benchmark runs and nothing was measured. Every result and proof is
+    kept as soon as it is whole.
     """
+    try:
+        with alone(Path(request["history"])):
+            return _bench_server(request, progress)
+    except Busy:
+        return {"results": [], "findings": [], "failures": [], "busy": True}
+
+
+def _bench_server(
+    request: dict[str, Any], progress: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
     server = Server(
         request["url"],
         os.environ.get(request["token_env"]),
@@ -105,4 +115,5 @@ def _asked(pair: dict[str, Any], weights: dict[str, float], borrowed: frozenset[
         draft_tokens=pair["draft_tokens"],
         weights=weights,
         ttl=FREED_S if pair["main"]["served"] in borrowed else None,
+        temperature=pair["temperature"],
     )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
+from specd.bench import confirm as confirming
+from specd.bench import energy
 from specd.bench.confirm import Runs, answer_alone, confirm, cut_down
 from specd.bench.prompts import BASIC, STANDARD, Prompt
 from tests.bench.simulated import Setting, SimulatedEngine
@@ -145,3 +148,21 @@ def test_texts_that_differ_are_told_by_their_prompts() -> None:
     runs = run(SimulatedEngine(QUIET, BASIC, differs=True))
     assert {at for at, _ in runs.unequal()} == set(range(len(BASIC)))
     assert run(SimulatedEngine(QUIET, BASIC)).unequal() == ()
+
+
+def test_the_energy_of_a_token_is_compared_where_the_machine_counts_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    package = tmp_path / "intel-rapl:0"
+    for folder in (package, tmp_path / "intel-rapl:0:0"):
+        folder.mkdir()
+        (folder / "energy_uj").write_text("1000000000")
+    assert energy.joules(tmp_path) == 1000.0
+    assert energy.joules(tmp_path / "none") is None
+    engine = SimulatedEngine(QUIET, BASIC)
+    # A processor that takes 30 watts whatever it does.
+    monkeypatch.setattr(confirming.energy, "joules", lambda: 30 * engine.now)
+    runs = run(engine)
+    assert runs.energy(5) == pytest.approx(engine.truth(0) / engine.truth(5), rel=0.1)
+    monkeypatch.setattr(confirming.energy, "joules", lambda: None)
+    assert run(engine).energy(5) is None

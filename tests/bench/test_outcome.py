@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specd.bench.outcome import outcome
-from specd.bench.result import BenchResult, Best
+from specd.bench.outcome import costs, outcome, sentence
+from specd.bench.result import AtTemperature, BenchResult, Best, Confirmation
 
 
 def result(best: Best, engine: str = "mlx") -> BenchResult:
@@ -80,3 +80,45 @@ def test_faster_is_said_only_of_a_draft_whose_whole_interval_is_above_one(
     sure = best.interval is not None and best.interval[0] > 1 and tokens > 0
     assert (told.kind == "faster") == sure
     assert ("faster" in told.words) == sure
+
+
+def by_class(**speedups: float) -> dict[str, dict[str, float]]:
+    return {kind.strip("_"): {"measured_speedup": each} for kind, each in speedups.items()}
+
+
+def test_the_sentence_tells_the_gain_by_kind_and_from_where_on_there_is_none() -> None:
+    found = replace(
+        result(Best(4, 1.5, 1.42, (1.36, 1.48), 4)),
+        main="qwen3-8b",
+        draft="qwen3-0.6b",
+        by_class=by_class(code=1.9, short=1.4, creative=1.02, _2k=1.3, _8k=1.01),
+        at_temperature=AtTemperature(0.7, 4, 0.5, 1.2, 3, 1.21, (1.15, 1.28)),
+    )
+    assert sentence(found) == (
+        "With qwen3-0.6b at 4 tokens, qwen3-8b answers 1.42 ± 0.06 times as fast as alone; "
+        "code 1.9, creative 1.0; nothing gained at 8k tokens of context; 1.21 at temperature 0.7"
+    )
+    longest = replace(found, by_class=by_class(_2k=1.3), at_temperature=None)
+    assert sentence(longest).endswith("as alone; 1.3 at 2k tokens of context")
+
+
+@pytest.mark.parametrize(
+    ("best", "ending"),
+    [
+        (Best(3, 1.1, 1.02, (0.97, 1.07), 3), "1.02 ± 0.05 times as fast as alone, which may be no gain at all"),
+        (Best(0, 1.1, 0.62, (0.6, 0.64), 1), "0.62 ± 0.02 times as fast as alone: it is faster without"),
+        (Best(0, 1.1, 1.0, (0.98, 1.02), 1), "1.00 ± 0.02 times as fast as alone, which is no gain"),
+        (Best(4, 1.3, None, None, 4), "not decided: predicted, not confirmed: 1.30× with 4 draft tokens"),
+    ],
+)  # fmt: skip
+def test_the_sentence_promises_nothing_that_was_not_shown(best: Best, ending: str) -> None:
+    assert sentence(result(best)).endswith(ending)
+
+
+def test_what_it_costs_is_said_where_it_is_known() -> None:
+    known = result(Best(3, 1.3, 1.31, (1.22, 1.4), 3))
+    assert costs(known) == ()
+    confirmation = Confirmation(3, "decided", None, None, energy=0.8)
+    memory, energy = costs(replace(known, draft_bytes=300 << 20, confirmation=confirmation))
+    assert memory == "0.29 GiB of memory for the draft's weights"
+    assert energy == "0.80 times the processor's energy per token"

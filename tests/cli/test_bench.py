@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from specd import places
+from specd.bench.alone import alone
 from specd.bench.history import History
 from specd.demo.models import SMALL, ensure
 from specd.demo.serving import standin
@@ -90,9 +91,32 @@ def test_the_seeds_tests_are_shown_before_and_after_and_no_gain_is_said_plainly(
     assert any(line.startswith("Test 3: up to 200 tokens, streamed ") for line in lines)
     assert "expected on the seed machine 18 22-27 +20% to +50%" in lines
     assert any(line.endswith("less than the expectation") for line in lines)
-    _, ending = " ".join(lines).split(" result ")
-    assert ending.startswith("no gain")
-    assert "no speculation is fastest" in ending
+    ending = " ".join(lines).rpartition(" With ")[2]
+    assert "times as fast as alone" in ending
+    assert "it is faster without" in ending or "no gain" in ending
+
+
+@pytest.mark.parametrize("word", ["0", "-1", "nan", "soon"])
+def test_no_time_is_an_error(paired: Sandbox, word: str) -> None:
+    ran = paired.specd("bench", "--minutes", word)
+    assert ran.returncode == 2
+    assert f"must be from 0.1 to 1440, not {word}" in ran.stderr
+
+
+def test_a_draft_that_may_not_draft_is_refused_at_once(paired: Sandbox) -> None:
+    folders = [str(ensure(each)) for each in (SMALL.main, SMALL.incompatible)]
+    ran = paired.specd("bench", *folders)
+    assert ran.returncode == 2
+    assert "may not draft for" in ran.stderr
+    assert "specd check" in ran.stderr
+
+
+def test_two_benchmarks_never_run_at_once(paired: Sandbox) -> None:
+    folders = [str(ensure(each)) for each in (SMALL.main, SMALL.good)]
+    with alone(places.history_path(paired.state)):
+        ran = paired.specd("bench", *folders, "--engine", "mlx", "--minutes", "0.2")
+    assert ran.returncode == 1
+    assert "another benchmark is running" in ran.stderr
 
 
 def worker_of(process: subprocess.Popen[bytes]) -> psutil.Process | None:

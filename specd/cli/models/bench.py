@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,16 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from specd import places
 from specd.bench import preconditions, prompts
-from specd.bench.outcome import outcome
-from specd.bench.result import DEFAULT_LENGTH, BenchResult, Best, Confirmation
+from specd.bench.outcome import costs, sentence
+from specd.bench.result import (
+    DEFAULT_LENGTH,
+    AtTemperature,
+    BenchResult,
+    Best,
+    Confirmation,
+)
 from specd.cli import alive, world
 from specd.cli.models import bench_seed, charts, check, compare
 from specd.cli.paint import dumps, safe, width, wrap
@@ -26,10 +33,12 @@ from specd.lmstudio import home as homes
 from specd.lmstudio import names, server
 from specd.lmstudio.home import Home
 from specd.lmstudio.model import Model
-from specd.reconcile import engine, survey
+from specd.reconcile import engine, measuring, survey
 from specd.reconcile.engine import Candidate
 from specd.reconcile.facts import ServerSeen
+from specd.reconcile.measuring import Task
 from specd.reconcile.stores import Stores
+from specd.tokenizer.engines.mlx import PARALLEL_ONE_COSTS
 from specd.worker.client import Limits, WorkerError, run_task
 
 MEASURED, NOT_MEASURED, BAD_INPUT = 0, 1, 2
@@ -66,10 +75,34 @@ def parser() -> Parser:
     )
     made.add_argument("--quick", action="store_true", help="short answers: a rough look")
     made.add_argument(
-        "--minutes", type=float, metavar="N", help="time limit (max_minutes of specd.toml: 10)"
+        "--minutes", type=_minutes, metavar="N", help="time limit (max_minutes of specd.toml: 10)"
+    )
+    made.add_argument(
+        "--temperature",
+        type=_temperature,
+        metavar="T",
+        help="measure at this temperature beside 0; 0: at 0 alone (the model's own in LM Studio)",
     )
     made.add_argument("--json", action="store_true", help="print JSON")
     return made
+
+
+def _minutes(word: str) -> float:
+    return _between(word, 0.1, 24 * 60)
+
+
+def _temperature(word: str) -> float:
+    return _between(word, 0.0, 5.0)
+
+
+def _between(word: str, least: float, most: float) -> float:
+    try:
+        number = float(word)
+    except ValueError:
+        number = math.nan
+    if not least <= number <= most:
+        raise argparse.ArgumentTypeError(f"must be from {least:g} to {most:g}, not {word}")
+    return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
         return compare.run(compare.parser().parse_args(words))
     try:
         wanted = _wanted(args)
-    except (world.Unusable, names.NameProblem) as problem:
+    except (world.Unusable, names.NameProblem, WorkerError) as problem:
         print(f"specd: {problem}", file=sys.stderr)
         return BAD_INPUT
     if not wanted.pairs:
@@ -132,7 +165,19 @@ def _wanted(args: argparse.Namespace) -> _Wanted:
 
 
 def _candidates(stores: Stores, main: Model, drafts: Sequence[Model]) -> list[Candidate]:
-    return [Candidate(main, draft, stores.verdicts.lookup(main, draft)) for draft in drafts]
+    """The pairs with their verdicts, which a worker works out where there is none yet.
+
+    Raises:
+        world.Unusable: a draft may not draft for the main.
+    """
+    found = [Candidate(main, draft, check.verdict(stores, main, draft)) for draft in drafts]
+    for each in found:
+        if each.verdict is not None and not each.verdict.usable:
+            raise world.Unusable(
+                f"{each.draft.key} may not draft for {main.key}: {each.verdict.reasons[0]}; see "
+                f"`specd check {main.key} {each.draft.key}`"
+            )
+    return found
 
 
 def _configuration() -> tuple[SpecdConfig, Home | None]:
@@ -176,39 +221,28 @@ def _measure(
     args: argparse.Namespace, wanted: _Wanted, plan: engine.Plan, seen: ServerSeen | None
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The results, and what could not be measured."""
-    minutes = args.minutes or wanted.config.benchmark.max_minutes
-    deadline = time.monotonic() + minutes * 60
-    common = {
-        "suite": args.suite,
-        "quick": args.quick,
-        "weights": mix.read(wanted.config.benchmark.mix),
-    }
+    config = wanted.config
+    asked = measuring.Benchmark(
+        places.history_path(wanted.stores.state),
+        args.minutes or config.benchmark.max_minutes,
+        suite=args.suite,
+        quick=args.quick,
+        weights=mix.read(config.benchmark.mix),
+        temperature=args.temperature,
+        token_env=config.lmstudio.token_env,
+        engine_version=survey.look_for_app(wanted.home).version if wanted.home else None,
+    )
     found: list[dict[str, Any]] = []
     with _progress(show=not args.json) as bar:
-        if plan.mlx:
-            share = len(plan.mlx) / (len(plan.mlx) + len(plan.server))
-            request = wanted.stores.bench_request(
-                plan.mlx,
-                seconds=minutes * 54 * share,
-                **common,
-            )
-            found.append(_run(bar, "bench", request, deadline))
-        if plan.server and seen is not None:
-            request = wanted.stores.server_request(
-                plan.server,
-                seen,
-                token_env=wanted.config.lmstudio.token_env,
-                engine_version=survey.look_for_app(wanted.home).version if wanted.home else None,
-                seconds=0.9 * (deadline - time.monotonic()),
-                **common,
-            )
-            found.append(_run(bar, "bench-server", request, deadline))
+        found += [_run(bar, task) for task in measuring.tasks(plan, seen, asked)]
     results = [each for result in found for each in result["results"]]
     troubles = [
         each
         for result in found
         for each in (*result.get("findings", ()), *result.get("failures", ()))
     ]
+    if any(result.get("busy") for result in found):
+        troubles.append("another benchmark is running; `specd status` shows when it ends")
     return results, troubles
 
 
@@ -223,15 +257,14 @@ def _progress(*, show: bool) -> Progress:
     )
 
 
-def _run(bar: Progress, task: str, request: dict[str, Any], deadline: float) -> dict[str, Any]:
+def _run(bar: Progress, task: Task) -> dict[str, Any]:
     line: TaskID = bar.add_task("starting", total=1.0)
 
     def step(said: dict[str, Any]) -> None:
         bar.update(line, description=said["step"], completed=said["done"])
 
-    return run_task(
-        task, request, limits=Limits(deadline - time.monotonic() + GRACE_S), on_progress=step
-    )
+    limits = Limits(task.seconds + GRACE_S)
+    return run_task(task.name, task.request, limits=limits, on_progress=step)
 
 
 def render(told: dict[str, Any], columns: int) -> str:
@@ -252,6 +285,8 @@ def render(told: dict[str, Any], columns: int) -> str:
     ]
     if result.confirmation is not None:
         lines += _confirmed(result.confirmation, result.best)
+    if result.at_temperature is not None:
+        lines.append(_at_temperature(result.at_temperature))
     if not result.text_equal:
         lines.append("  caution           the texts with and without the draft differ")
     lines += [f"  note              {wrap(note, columns, ' ' * 20)}" for note in result.notes]
@@ -260,8 +295,24 @@ def render(told: dict[str, Any], columns: int) -> str:
             lines += ["", drawn]
     if result.suite == "seed":
         lines += ["", bench_seed.table(result)]
-    lines += ["", f"  result            {wrap(outcome(result).words, columns, ' ' * 20)}"]
+    lines.append("")
+    if spent := (*costs(result), *_engine_costs(result)):
+        lines.append(f"  costs             {wrap('; '.join(spent), columns, ' ' * 20)}")
+    lines.append(f"  {wrap(safe(sentence(result)) + '.', columns, '  ')}")
     return "\n".join(lines)
+
+
+def _engine_costs(result: BenchResult) -> tuple[str, ...]:
+    """What LM Studio's MLX engine gives up to speculate at all."""
+    return (f"in LM Studio's MLX engine: {PARALLEL_ONE_COSTS}",) if result.engine == "mlx" else ()
+
+
+def _at_temperature(found: AtTemperature) -> str:
+    name = f"at temperature {found.temperature:g}"
+    told = f"{found.predicted_speedup:.2f}× predicted" if found.predicted_speedup else ""
+    if found.measured_speedup is not None:
+        told = ", ".join(filter(None, [_ratio(found.measured_speedup, found.interval), told]))
+    return f"  {name:<17} {told} with {found.draft_tokens} draft tokens"
 
 
 _ENDED = {

@@ -106,10 +106,10 @@ def _looked_up(main_name: str, draft_name: str, *, deep: bool) -> Verdict | None
             seen = world.see()
             stores, installed, opinion = seen.stores, seen.world.models, seen.world.opinion
         main, draft = (find(name, installed) for name in (main_name, draft_name))
-        verdict = _verdict(stores, main, draft)
+        found = verdict(stores, main, draft)
         if deep:
-            verdict = _deep(stores, main, draft, verdict)
-        return with_cache(verdict, main, draft, opinion)
+            found = _deep(stores, main, draft, found)
+        return with_cache(found, main, draft, opinion)
     except (world.Unusable, NameProblem, WorkerError) as problem:
         print(f"specd: {problem}", file=sys.stderr)
         return None
@@ -193,7 +193,12 @@ def find(name: str, installed: tuple[Model, ...]) -> Model:
     raise world.Unusable(f"{path} holds no model: neither weights beside a config.json nor GGUF")
 
 
-def _verdict(stores: Stores, main: Model, draft: Model) -> Verdict:
+def verdict(stores: Stores, main: Model, draft: Model) -> Verdict:
+    """The verdict on a pair: the known one, else a worker compares the two.
+
+    Raises:
+        WorkerError: they cannot be compared.
+    """
     from specd.reconcile.stores import COMPARING  # noqa: PLC0415 - see the module's docstring
     from specd.worker.client import WorkerError, run_task  # noqa: PLC0415
 

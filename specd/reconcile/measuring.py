@@ -1,0 +1,110 @@
+"""The worker tasks of one benchmark, the same whether the daemon or a person starts it (pure).
+
+Every pair of a plan gets an equal part of the time; a worker plans with ``SHARE`` of its part, the
+rest is for loading and ending cleanly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from specd.bench.sampling import DEFAULT_TEMPERATURE
+from specd.lmstudio.model import Model
+from specd.reconcile.engine import Plan, ServedPair
+from specd.reconcile.facts import ServerSeen
+
+SHARE = 0.9
+"""Of its minutes, what a measurement plans with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """How to measure: which prompts, for how many ``minutes`` in all.
+
+    ``weights`` are the classes' shares of what the user generates. ``temperatures`` are those of
+    the user's own settings, by the main's key; ``temperature`` is for all of them, None where
+    nothing is asked for. ``history`` is the file of results, ``token_env`` the variable that holds
+    the server's token, ``engine_version`` that of LM Studio.
+    """
+
+    history: Path
+    minutes: float
+    suite: str = "standard"
+    quick: bool = False
+    weights: Mapping[str, float] = field(default_factory=dict)
+    temperature: float | None = None
+    temperatures: Mapping[str, float] = field(default_factory=dict)
+    token_env: str = ""
+    engine_version: str | None = None
+
+    def at(self, main: Model) -> float:
+        """The temperature to measure a main at, beside 0; a quick look is at 0 alone."""
+        if self.temperature is not None:
+            return self.temperature
+        return 0.0 if self.quick else self.temperatures.get(main.key, DEFAULT_TEMPERATURE)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One worker task: its name, its request, and the seconds it may take."""
+
+    name: str
+    request: dict[str, Any]
+    seconds: float
+
+
+def tasks(plan: Plan, server: ServerSeen | None, wanted: Benchmark) -> tuple[Task, ...]:
+    """One task for each engine that has something to measure."""
+    each_s = wanted.minutes * 60 / max(1, len(plan.mlx) + len(plan.server))
+    common = {
+        "suite": wanted.suite,
+        "quick": wanted.quick,
+        "weights": dict(wanted.weights),
+        "history": str(wanted.history),
+    }
+    found: list[Task] = []
+    if plan.mlx:
+        seconds = each_s * len(plan.mlx)
+        request = {**common, "seconds": seconds * SHARE, "mains": _by_main(plan.mlx, wanted)}
+        found.append(Task("bench", request, seconds))
+    if plan.server and server is not None:
+        seconds = each_s * len(plan.server)
+        request = {
+            **common,
+            "seconds": seconds * SHARE,
+            "url": server.url,
+            "configured": server.configured,
+            "token_env": wanted.token_env,
+            "engine_version": wanted.engine_version,
+            "pairs": [_served_pair(pair, wanted) for pair in plan.server],
+        }
+        found.append(Task("bench-server", request, seconds))
+    return tuple(found)
+
+
+def _by_main(pairs: Iterable[tuple[Model, Model]], wanted: Benchmark) -> Sequence[dict[str, Any]]:
+    mains: dict[str, dict[str, Any]] = {}
+    for main, draft in pairs:
+        of_main = mains.setdefault(
+            main.key, {**_named(main), "temperature": wanted.at(main), "drafts": []}
+        )
+        of_main["drafts"].append(_named(draft))
+    return list(mains.values())
+
+
+def _served_pair(pair: ServedPair, wanted: Benchmark) -> dict[str, Any]:
+    main, draft = pair.served
+    return {
+        "main": {**_named(pair.main), "served": main},
+        "draft": {**_named(pair.draft), "served": draft},
+        "known": asdict(pair.known),
+        "draft_tokens": pair.draft_tokens,
+        "temperature": wanted.at(pair.main),
+    }
+
+
+def _named(model: Model) -> dict[str, str]:
+    return {"name": model.key, "path": str(model.path)}
