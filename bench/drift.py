@@ -38,6 +38,7 @@ class _Turn:
     settings: Settings
     took_ms: list[float] = field(default_factory=list)
     lost: int = 0
+    undone: int = 0
 
     @property
     def home(self) -> Home:
@@ -45,6 +46,7 @@ class _Turn:
 
     def drift(self, save: Save) -> None:
         """Save once and wait for the restore."""
+        self._stay_friends()
         began = save(self.home.settings, self.settings.drifted())
         took = restored_within(self.settings, LOST_AFTER_S, began)
         if took is None or self.settings.restored() != self.settings.counter:
@@ -52,8 +54,16 @@ class _Turn:
         else:
             self.took_ms.append(took * 1000)
 
+    def _stay_friends(self) -> None:
+        # specd spaces its writes out from the fifth in a row that was undone: no fight is measured.
+        self.undone += 2
+        if self.undone >= 4:
+            self.running.contender.forgive(self.home)
+            self.undone = 0
+
     def race(self, save: Save, chance: random.Random) -> None:
         """Save twice, the second time while the first is likely being restored."""
+        self._stay_friends()
         expected_s = median(self.took_ms) / 1000
         save(self.home.settings, self.settings.drifted())
         _wait(chance.uniform(0, 1.5 * expected_s))
@@ -140,7 +150,7 @@ def _compete(
             for number, contender in enumerate(contenders)
         ]
         _take_turns(turns, save, drifts)
-    # Fresh ones for the races: a restorer may have a budget of how often it is undone.
+    # Fresh ones for the races.
     with ExitStack() as stack:
         racing = [
             _start(stack, contender, lay_out(root / f"{number}-races"))

@@ -29,13 +29,15 @@ _READY_S = 120.0
 class Contender:
     """``command(home)`` starts it; ``needs`` are programs or modules it cannot do without.
 
-    ``settled(home)`` tells whether it is done with what it does after starting.
+    ``settled(home)`` tells whether it is done with what it does after starting. ``forgive(home)``
+    makes it forget how often it was undone, where it counts that.
     """
 
     name: str
     command: Callable[[Home], list[str]]
     needs: tuple[str, ...] = ()
     settled: Callable[[Home], bool] = lambda _: True
+    forgive: Callable[[Home], object] = lambda _: None
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -65,7 +67,10 @@ def _no_comparison_under_way(home: Home) -> bool:
 
 
 SPECD = Contender(
-    "specd", lambda _: [sys.executable, "-m", "specd", "run"], settled=_no_comparison_under_way
+    "specd",
+    lambda _: [sys.executable, "-m", "specd", "run"],
+    settled=_no_comparison_under_way,
+    forgive=lambda home: ask.ask("POST", "/v1/apply", state=home.state),
 )
 FLOOR = Contender("bare watchdog script (floor)", _script("bare_watchdog.py"))
 WATCHMAN = Contender("watchman trigger + jq", _script("with_watchman.sh"), ("watchman", "jq"))

@@ -168,6 +168,10 @@ class Sandbox:
             and document["chat"]["visualizeSpeculativeDecoding"] is True
         )
 
+    def forgive(self) -> None:
+        """Have the daemon forget how often its writes were undone, as `specd apply` does."""
+        ask.ask("POST", "/v1/apply", state=self.state)
+
     def running(self) -> Sandbox:
         """Start on the usual settings and wait until they are applied."""
         self.save()

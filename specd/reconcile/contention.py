@@ -1,24 +1,16 @@
 """How patient to be with a program that keeps undoing specd's writes (pure).
 
-Two things must both hold. A value the app overwrote is put back at once, also the thousandth time:
-an app that saves often is no enemy. And two programs must not fight over a file for ever. So every
-file has a budget of immediate restores that refills slowly; within it specd answers at once, and
-says ``Contended`` as soon as the same value was undone a few times in a row. With the budget spent
-it backs off: 1 s, 2 s, … 5 min between writes, until a write survives.
+A value that was overwritten is put back at once. When that was undone five times in a row, soon
+after each write, somebody else wants another value: specd says ``Contended``, names the keys, and
+waits longer before each further write: 1 s, 2 s, … 5 min, until a write lasts.
 
 A storm is something else: a file being written so fast that it changes while specd works on it.
-Then specd waits for a short quiet spell, or for a bounded while, instead of joining in.
+Then specd waits for a short quiet spell. A storm that does not end is backed off from as well.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-
-BUDGET = 1_200.0
-"""Restores of one file that are made at once before back-off begins."""
-
-REFILL_PER_S = 0.5
-"""A writer slower than this may be answered at once for ever: that costs nobody anything."""
 
 UNDONE_WITHIN_S = 60.0
 """A drift this soon after specd's write counts as undoing it."""
@@ -33,21 +25,21 @@ QUIET_S = 0.010
 """How long a stormed file must be quiet before specd writes."""
 
 STORM_AT_MOST_S = 1.0
-"""How long a storm may hold off a write."""
+"""How long a storm may hold off a write. After twice as long without one, specd backs off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
     """What is remembered of one file. Times are seconds of a clock that never goes back."""
 
-    budget: float = BUDGET
-    counted_at: float = 0.0
     undone: int = 0
     wrote_at: float | None = None
     delay_s: float = 0.0
     not_before: float = 0.0
     storm_since: float | None = None
     settled: bool = True
+    keys: tuple[str, ...] = ()
+    """The values that were found changed last, by the names people know them by."""
 
     @property
     def contended(self) -> bool:
@@ -60,14 +52,12 @@ class Patience:
         return self.delay_s > 0
 
 
-def drifted(known: Patience, now: float) -> Patience:
+def drifted(known: Patience, now: float, keys: tuple[str, ...] = ()) -> Patience:
     """The file was found to differ from what is wanted. Seeing the same drift again counts once."""
     if not known.settled:
         return known
-    undone = known.wrote_at is not None and now - known.wrote_at < max(
-        UNDONE_WITHIN_S, 2 * known.delay_s
-    )
-    known = replace(known, settled=False, undone=known.undone + 1 if undone else 0)
+    undone = known.wrote_at is not None and now - known.wrote_at < _suspicion_s(known)
+    known = replace(known, settled=False, keys=keys, undone=known.undone + 1 if undone else 0)
     return known if undone else replace(known, delay_s=0.0, not_before=0.0)
 
 
@@ -79,22 +69,16 @@ def wait(known: Patience, now: float) -> float:
 
 
 def wrote(known: Patience, now: float) -> Patience:
-    """Specd has written its values; the next drift will tell whether they lasted."""
+    """Specd has written its values; the next drift will show whether they lasted."""
     known = replace(known, wrote_at=now, settled=True, storm_since=None, not_before=0.0)
-    if not known.backing_off:
-        spent_since = now - known.counted_at if known.counted_at else 0.0
-        budget = min(BUDGET, known.budget + spent_since * REFILL_PER_S) - 1.0
-        known = replace(known, budget=budget, counted_at=now)
-        if budget >= 1.0:
-            return known
-    # Only a write that lasts ends the back-off: a budget refilled by waiting would end it too soon.
-    delay = min(LONGEST_DELAY_S, known.delay_s * 2 or FIRST_DELAY_S)
-    return replace(known, delay_s=delay, not_before=now + delay)
+    return _backed_off(known, now) if known.contended else known
 
 
 def stormed(known: Patience, now: float) -> Patience:
-    """The file changed while specd was working on it, or was caught half-written."""
+    """The file changed while specd was working on it, or is being kept from being written."""
     since = known.storm_since if known.storm_since is not None else now
+    if known.backing_off or now >= since + 2 * STORM_AT_MOST_S:
+        return _backed_off(replace(known, storm_since=None, undone=known.undone + 1), now)
     return replace(
         known,
         storm_since=since,
@@ -102,17 +86,27 @@ def stormed(known: Patience, now: float) -> Patience:
     )
 
 
+def _backed_off(known: Patience, now: float) -> Patience:
+    delay = min(LONGEST_DELAY_S, known.delay_s * 2 or FIRST_DELAY_S)
+    return replace(known, delay_s=delay, not_before=now + delay)
+
+
+def _suspicion_s(known: Patience) -> float:
+    """How long a write must last to count as accepted."""
+    return max(UNDONE_WITHIN_S, 2 * known.delay_s)
+
+
 def suspected_until(known: Patience) -> float | None:
     """When a write that lasts will have outlived its suspicion; None when nothing is suspected."""
     if known.wrote_at is None or not (known.contended or known.backing_off):
         return None
-    return known.wrote_at + max(UNDONE_WITHIN_S, 2 * known.delay_s)
+    return known.wrote_at + _suspicion_s(known)
 
 
 def lasted(known: Patience, now: float) -> Patience:
     """The file holds what is wanted: forgive, once the last write has outlived its suspicion."""
     if known.wrote_at is None:
         return known
-    if now - known.wrote_at < max(UNDONE_WITHIN_S, 2 * known.delay_s):
+    if now - known.wrote_at < _suspicion_s(known):
         return replace(known, settled=True, storm_since=None)
     return Patience()

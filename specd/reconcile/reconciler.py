@@ -116,9 +116,11 @@ class Reconciler:
                 known.pop(path)
 
     def run(self, dirty: AbstractSet[Path] | None, *, force: bool = False) -> Pass:
-        """One pass over ``dirty`` files, or all when None; ``force`` does not wait for anybody."""
+        """One pass over ``dirty`` files, or all when None; ``force`` forgives and waits not."""
         if self._want is None:
             return Pass()
+        if force:
+            self.patience.clear()
         now = self._clock()
         if dirty is not None:
             dirty = dirty | {path for path, at in self._times() if at <= now}
@@ -166,15 +168,16 @@ class Reconciler:
                 self._again[blocked.path] = now + UNSETTLED_S
         for path, change in made.held:
             self.held[path] = (*self.held.get(path, ()), change)
-        drifted = {edit.path for edit in made.edits}
+        drifted = {edit.path: tuple(each.key for each in edit.changes) for edit in made.edits}
         for path in paths:
             if path not in drifted and path not in self.blocked:
                 self.failed.pop(path, None)
                 self._failures.pop(path, None)
                 if path in self.patience:
                     self.patience[path] = contention.lasted(self.patience[path], now)
-        for path in drifted:
-            self.patience[path] = contention.drifted(self.patience.get(path, Patience()), now)
+        for path, keys in drifted.items():
+            patience = self.patience.get(path, Patience())
+            self.patience[path] = contention.drifted(patience, now, keys)
 
     def _due(self, edit: FileEdit, now: float, *, force: bool) -> bool:
         wait = contention.wait(self.patience[edit.path], now)

@@ -177,6 +177,7 @@ def test_on_a_real_file_system_without_exchange_every_drift_is_restored(
 ):
     inside = mounted(WITHOUT_EXCHANGE)
     for count in range(15):
+        inside.sandbox.forgive()
         inside.drift(counter=count)
         until(inside.holds_wanted, f"drift {count} is restored", 20)
         assert inside.read()["counter"] == count

@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specd.reconcile import contention
-from specd.reconcile.contention import BUDGET, Patience, drifted, lasted, stormed, wait, wrote
+from specd.reconcile.contention import (
+    CONTENDED_AFTER,
+    Patience,
+    drifted,
+    lasted,
+    stormed,
+    wait,
+    wrote,
+)
 
 
 def undo(known: Patience, now: float) -> Patience:
@@ -19,13 +27,13 @@ def test_a_lone_drift_is_answered_at_once():
     assert wait(drifted(Patience(), 10.0), 10.0) == 0.0
 
 
-def test_a_thousand_drifts_in_a_row_are_each_answered_at_once():
+def test_an_app_that_saves_every_few_minutes_is_answered_at_once_for_ever():
     known, now = Patience(), 10.0
     for _ in range(1_000):
         known = drifted(known, now)
         assert wait(known, now) == 0.0
         known = wrote(known, now)
-        now += 0.004
+        now += contention.UNDONE_WITHIN_S + 1
 
 
 def test_being_undone_a_few_times_in_a_row_is_called_contention():
@@ -38,27 +46,29 @@ def test_being_undone_a_few_times_in_a_row_is_called_contention():
     assert known.contended
 
 
-def test_a_slow_writer_never_exhausts_the_budget():
-    known, now = Patience(), 10.0
-    for _ in range(10_000):
-        known = undo(known, now)
-        now += 2.5
-    assert not known.backing_off
-
-
 def test_a_fight_without_end_is_backed_off_from_one_second_up_to_five_minutes():
     known, now = Patience(), 10.0
-    delays = []
-    for _ in range(int(BUDGET) + 20):
-        known = drifted(known, now)
+    waits = []
+    for _ in range(CONTENDED_AFTER + 14):
+        known = drifted(known, now, ("chat.visualize",))
         pause = wait(known, now)
         now += pause
+        waits.append(round(pause))
         known = wrote(known, now)
-        if pause:
-            delays.append(round(pause))
         now += 0.001
-    assert delays[:5] == [1, 2, 4, 8, 16]
-    assert max(delays) == 300
+    assert waits[: CONTENDED_AFTER + 1] == [0] * (CONTENDED_AFTER + 1), "five undone in a row"
+    assert waits[CONTENDED_AFTER + 1 :] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300, 300]
+    assert known.keys == ("chat.visualize",)
+
+
+def test_a_file_that_cannot_be_written_for_a_storm_is_backed_off_from():
+    known, now, tries = drifted(Patience(), 5.0), 5.0, 0
+    while now < 65.0:
+        now += wait(known, now) + 0.05
+        known = stormed(known, now)
+        tries += 1
+    assert known.backing_off
+    assert tries < 50, "and not twenty a second for a minute"
 
 
 def test_peace_is_forgiven_after_the_write_has_lasted():
@@ -93,7 +103,7 @@ def test_a_storm_holds_a_write_off_for_a_bounded_time_only():
 
 
 @given(st.lists(st.floats(min_value=0.0005, max_value=30.0), min_size=1, max_size=300))
-def test_writes_are_bounded_by_budget_and_refill(gaps):
+def test_writes_of_a_fight_are_few(gaps):
     known, now, writes = Patience(), 1.0, 0
     for gap in gaps:
         known = drifted(known, now)
@@ -101,4 +111,5 @@ def test_writes_are_bounded_by_budget_and_refill(gaps):
             known = wrote(known, now)
             writes += 1
         now += gap
-    assert writes <= BUDGET + now * contention.REFILL_PER_S + now / contention.FIRST_DELAY_S
+    spaced = (now - 1.0 + contention.FIRST_DELAY_S).__ceil__().bit_length()
+    assert writes <= CONTENDED_AFTER + 2 + spaced + now / contention.LONGEST_DELAY_S

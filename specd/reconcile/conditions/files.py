@@ -33,7 +33,11 @@ def _hold(facts: Facts, mine: Callable[[Path], bool], name: str, mend: str) -> F
             patience = facts.patience.get(path)
             if patience is not None and patience.backing_off:
                 remedy = "stop the program that changes it; `specd explain Uncontended`"
-                return false("BackingOff", f"another program keeps changing {path}", remedy)
+                keys = ", ".join(patience.keys) or "a value"
+                why = f"another program keeps changing {keys} in {path}"
+                return false(
+                    "BackingOff", f"{why}; specd tries every {patience.delay_s:.0f} s", remedy
+                )
             remedy = "nothing: specd writes it at once; `specd diff` shows what"
             return false("Drifted", f"specd is about to restore {path}", remedy)
     held = {change.key for path in facts.held if mine(path) for change in facts.held[path]}
@@ -122,18 +126,19 @@ PAIRS_CONFIGURED = Definition(
 
 def _uncontended(facts: Facts, _: SpecdConfig) -> Finding:
     fights = [
-        f"{path} was undone {patience.undone} times in a row"
-        + (f", now waiting {patience.delay_s:.0f} s between writes" if patience.backing_off else "")
-        for path, patience in facts.patience.items()
-        if patience.contended
+        f"{', '.join(known.keys) or 'a value'} in {path} was set back {known.undone} times in a row"
+        + (f"; specd writes it every {known.delay_s:.0f} s" if known.backing_off else "")
+        for path, known in facts.patience.items()
+        if known.contended
     ]
     if not fights:
         return true("Quiet", "no program undoes specd's writes")
-    who = f" (likely {facts.contender})" if facts.contender else ""
+    who = f" (likely by {facts.contender})" if facts.contender else ""
     return false(
         "Contended",
         f"{'; '.join(fights)}{who}",
-        "stop the program that sets it back, or `specd pause`",
+        "if it was you, say so in specd.toml (`specd explain <key>` shows what asks for it); else "
+        "stop the program that sets it back, or `specd pause`; `specd apply` tries at once",
     )
 
 
@@ -141,8 +146,9 @@ UNCONTENDED = Definition(
     "Uncontended",
     "No program keeps undoing what specd writes.",
     "How often a value that specd wrote was changed back soon after.",
-    "specd waits longer and longer between writes (up to 5 minutes) rather than fight. Find "
-    "the program that sets it back, or `specd pause`.",
+    "After five times in a row specd waits 1 s before it writes again, then 2 s, 4 s, … up to 5 "
+    "minutes, until a write lasts for a minute. If you change the value yourself in LM Studio, "
+    "change it in specd.toml instead; else find the program that sets it back.",
     _uncontended,
     "settings do not stick",
 )
