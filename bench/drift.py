@@ -38,7 +38,7 @@ class _Turn:
     settings: Settings
     took_ms: list[float] = field(default_factory=list)
     lost: int = 0
-    undone: int = 0
+    undone: int = 4  # getting ready took some
 
     @property
     def home(self) -> Home:
