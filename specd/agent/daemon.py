@@ -36,7 +36,7 @@ from specd.bench.result import BenchResult
 from specd.lmstudio import home as homes
 from specd.lmstudio import model_defaults, names
 from specd.lmstudio.answers import Instance
-from specd.lmstudio.home import Home, NoHome
+from specd.lmstudio.home import App, Home, NoHome
 from specd.reconcile import in_force, proving, restores, survey
 from specd.reconcile.apply import Applied, describe
 from specd.reconcile.desired import WantedPair
@@ -313,6 +313,10 @@ class Daemon:
             elif meaning == "defaults" and self._resolved() != self._pairs:
                 self._decide()  # what the user set is adopted
                 self._pass(None)
+            elif meaning == "apps" and self._apps() != self._reconciler.apps:
+                self._decide()
+                self._follow()
+                self._pass(None)
             elif meaning == "cache":
                 self._world = replace(
                     self._world, opinion=survey.opinion(self._home, self._world.models)
@@ -419,15 +423,22 @@ class Daemon:
         self._benchmarks = self._stores.benchmarks(self._pairs)
         self._real_use.look()
         if isinstance(self._home, Home):
-            self._reconciler.want(Want(self._home.path, self._config.speculation, self._pairs))
+            self._reconciler.want(
+                Want(self._home.path, self._config.speculation, self._pairs, self._apps())
+            )
         else:
             self._reconciler.want(None)
         self._clear_up()
         self._proofs.compare()
 
     def _resolved(self) -> tuple[WantedPair, ...]:
-        home = self._home.path if isinstance(self._home, Home) else None
-        return self._stores.resolve(self._config, self._world.models, home)
+        return self._stores.resolve(self._config, self._world.models, self._apps())
+
+    def _apps(self) -> tuple[App, ...]:
+        """The apps whose files are kept."""
+        if not isinstance(self._home, Home):
+            return ()
+        return homes.apps(self._home.path, self._config.lmstudio.apps)
 
     def _clear_up(self) -> None:
         """Remove what interrupted writes left wherever specd writes; once for each file."""
@@ -559,11 +570,13 @@ class Daemon:
             pending=rec.pending,
             patience=dict(rec.patience),
             contender=self._contender,
-            settings_path=rec.settings_path,
+            apps=rec.apps,
             opinion=self._world.opinion,
             server=self._server,
             app=self._app,
-            settings_written=written.get(rec.settings_path) if rec.settings_path else None,
+            settings_written={
+                app.name: written[app.settings] for app in rec.apps if app.settings in written
+            },
             not_in_force=self._not_in_force(written),
             benchmarks=self._benchmarks,
             stale=dict(self._bench.stale),
@@ -586,7 +599,7 @@ class Daemon:
     def _not_in_force(self, written: Mapping[Path, datetime]) -> tuple[NotInForce, ...]:
         if self._server is None or not isinstance(self._home, Home):
             return ()
-        defaults = model_defaults.folder(self._home.path)
+        defaults = model_defaults.folders(self._home.path)[0]
         return in_force.find(
             self._pairs,
             self._server.models,

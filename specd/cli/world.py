@@ -12,7 +12,7 @@ from pathlib import Path
 from specd import config, places
 from specd.config import ConfigError, SpecdConfig
 from specd.lmstudio import home as homes
-from specd.lmstudio.home import Home, NoHome
+from specd.lmstudio.home import App, Home, NoHome
 from specd.reconcile import survey
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.reconciler import Reconciler, Want
@@ -34,6 +34,11 @@ class Seen:
     home: Home
     world: World
     stores: Stores
+
+    @property
+    def apps(self) -> tuple[App, ...]:
+        """The apps whose files specd keeps."""
+        return homes.apps(self.home.path, self.config.lmstudio.apps)
 
 
 def see() -> Seen:
@@ -89,7 +94,7 @@ def open_stores() -> Stores:
 
 def decide(seen: Seen) -> tuple[WantedPair, ...]:
     """Resolve the pairs, comparing tokenizers first where nobody has yet (in a worker)."""
-    pairs = seen.stores.resolve(seen.config, seen.world.models, seen.home.path)
+    pairs = seen.stores.resolve(seen.config, seen.world.models, seen.apps)
     undecided = [(pair.main, draft) for pair in pairs if pair.main for draft in pair.undecided]
     if not undecided:
         return pairs
@@ -103,7 +108,7 @@ def decide(seen: Seen) -> tuple[WantedPair, ...]:
     except WorkerError as error:
         print(f"specd: the tokenizers could not be compared: {error}", file=sys.stderr)
         return pairs
-    return seen.stores.resolve(seen.config, seen.world.models, seen.home.path)
+    return seen.stores.resolve(seen.config, seen.world.models, seen.apps)
 
 
 def reconciler(
@@ -111,5 +116,5 @@ def reconciler(
 ) -> Reconciler:
     """A reconciler that wants what specd.toml asks for; it may not heed what is held."""
     made = Reconciler(seen.stores.journal, by=by, heeds_held=heeds_held)
-    made.want(Want(seen.home.path, seen.config.speculation, pairs))
+    made.want(Want(seen.home.path, seen.config.speculation, pairs, seen.apps))
     return made

@@ -72,6 +72,9 @@ class LmStudio(_Section):
     server: Annotated[str, AfterValidator(_server)] = Field(
         default="auto", description='"auto": LM Studio\'s own; or http://localhost:1234'
     )
+    apps: Literal["all", "lmstudio", "bionic"] = Field(
+        default="all", description="whose files to keep; all: those that are there"
+    )
     token_env: Annotated[str, AfterValidator(_variable)] = Field(
         default="LM_API_TOKEN",
         description="the environment variable with the server's token",

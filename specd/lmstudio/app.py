@@ -24,7 +24,7 @@ from specd.lmstudio import keys
 if TYPE_CHECKING:
     import psutil
 
-Kind: TypeAlias = Literal["app", "llmster"]
+Kind: TypeAlias = Literal["app", "llmster", "bionic"]
 
 _NAMES: Final[dict[str, Kind]] = {
     "lm studio": "app",
@@ -32,6 +32,8 @@ _NAMES: Final[dict[str, Kind]] = {
     "lmstudio": "app",
     "lm studio.exe": "app",
     "llmster": "llmster",
+    "bionic": "bionic",
+    "lm studio bionic": "bionic",
 }
 _LOCATIONS: Final[tuple[tuple[str, Kind], ...]] = (
     (keys.APP_LOCATION, "app"),

@@ -63,6 +63,36 @@ class WatchedDir:
     pace: Pace = "now"
 
 
+@dataclass(frozen=True, slots=True)
+class App:
+    """One of the apps that share a home, and where it keeps what specd writes.
+
+    ``internal`` holds its models' defaults; ``settings`` is its settings file.
+    """
+
+    name: str
+    internal: Path
+    settings: Path
+
+
+def lm_studio(home: Path) -> App:
+    """LM Studio itself."""
+    return App("LM Studio", home / keys.INTERNAL, home / keys.SETTINGS)
+
+
+def bionic(home: Path) -> App:
+    """LM Studio Bionic, whether or not it is there."""
+    internal = home / keys.APPS / keys.BIONIC / keys.INTERNAL
+    return App("Bionic", internal, internal / keys.SETTINGS)
+
+
+def apps(home: Path, which: str = "all") -> tuple[App, ...]:
+    """The apps whose files specd keeps: "all" that are there, or only "lmstudio" or "bionic"."""
+    second = bionic(home)
+    kept = (second,) if which != "lmstudio" and second.internal.is_dir() else ()
+    return kept if which == "bionic" else (lm_studio(home), *kept)
+
+
 def find_home(
     configured: str = "auto",
     env: Mapping[str, str] = os.environ,
@@ -171,7 +201,18 @@ def watch_directories(
             ),
         ),
         WatchedDir(internal / keys.MODEL_DEFAULTS, recursive=True),
+        *_watch_bionic(bionic(home.path)),
         WatchedDir(home.path.joinpath(*keys.HUB_MODELS), recursive=True, pace="calm"),
         WatchedDir(models_dir or home.path / keys.MODELS, recursive=True, pace="calm"),
     ]
     return tuple(watched)
+
+
+def _watch_bionic(app: App) -> tuple[WatchedDir, ...]:
+    folder = app.internal.parent
+    return (
+        WatchedDir(folder.parent, names=frozenset({folder.name}), pace="seldom"),
+        WatchedDir(folder, names=frozenset({app.internal.name}), pace="seldom"),
+        WatchedDir(app.internal, names=frozenset({keys.SETTINGS, keys.MODEL_DEFAULTS})),
+        WatchedDir(app.internal / keys.MODEL_DEFAULTS, recursive=True),
+    )

@@ -26,6 +26,8 @@ HUB_MODELS: Final = ("hub", "models")
 CONVERSATIONS: Final = "conversations"
 CONVERSATION_SUFFIX: Final = ".conversation.json"
 SERVER_LOGS: Final = "server-logs"
+APPS: Final = "apps"
+BIONIC: Final = "bionic"  # under APPS: a second app's own INTERNAL, with its SETTINGS inside
 
 HOME_POINTER: Final = ".lmstudio-home-pointer"  # in the user's home directory
 HOMES: Final = (".cache/lm-studio", ".lmstudio")  # there too, in the order LM Studio tries them

@@ -32,6 +32,7 @@ from typing import Final, TypeAlias
 
 from specd.files.pointer import ABSENT, Absent, Edit, Json, Match, Pointer
 from specd.lmstudio import keys
+from specd.lmstudio.home import App, bionic, lm_studio
 from specd.lmstudio.model import Drafter, Model
 from specd.lmstudio.surface import (
     Before,
@@ -67,30 +68,36 @@ _SIDECARS: Final[dict[Drafter, str]] = {
 }
 
 
-def folder(home: Path) -> Path:
-    """Where the files of defaults are."""
-    return home / keys.INTERNAL / keys.MODEL_DEFAULTS
+def folders(home: Path) -> tuple[Path, ...]:
+    """Where the files of defaults are, of each app."""
+    return tuple(app.internal / keys.MODEL_DEFAULTS for app in (lm_studio(home), bionic(home)))
 
 
 def config_path(home: Path, model: Model) -> Path:
-    """Where the defaults of ``model`` are."""
-    return folder(home).joinpath(*f"{model.defaults}.json".split("/"))
+    """Where LM Studio itself keeps the defaults of ``model``."""
+    return file_in(lm_studio(home), model)
+
+
+def file_in(app: App, model: Model) -> Path:
+    """Where an app keeps the defaults of ``model``."""
+    return app.internal.joinpath(keys.MODEL_DEFAULTS, *f"{model.defaults}.json".split("/"))
 
 
 def targets(desired: Desired) -> Iterator[Target]:
-    """The file of every main that a pair is about."""
-    for each in desired.drafts:
-        yield _target(desired.home, each)
+    """The files of every main that a pair is about, one for each app."""
+    for app in desired.apps:
+        for each in desired.drafts:
+            yield _target(desired.home, file_in(app, each.main), each)
 
 
-def _target(home: Path, desired: DesiredDraft) -> Target:
-    path = config_path(home, desired.main)
+def _target(home: Path, path: Path, desired: DesiredDraft) -> Target:
     return Target(
         NAME,
         path,
         lambda current, before: wishes(path, desired, current, before),
         desired.why,
         within=home,
+        unmarked=True,
     )
 
 
@@ -220,6 +227,11 @@ class DraftDefaults:
     parallel: int | None = None
     sidecar: Drafter | None = None
     quantized_cache: bool = False
+
+    @property
+    def drafts(self) -> bool:
+        """Whether it names something that drafts."""
+        return self.mtp or self.sidecar is not None or self.draft_model is not None
 
 
 def read(document: Content) -> DraftDefaults:

@@ -25,7 +25,7 @@ from typing import Final, TypeAlias
 from specd import config
 from specd.files.pointer import ABSENT, Edit, Json
 from specd.lmstudio import keys
-from specd.lmstudio.surface import Content, Desired, Problem, Target, Wish, mismatch
+from specd.lmstudio.surface import Before, Content, Desired, Problem, Target, Wish, mismatch
 
 NAME: Final = "settings"
 _LEVELS: Final = (keys.DEVELOPER_MODE, keys.UI_LEVEL)
@@ -40,23 +40,25 @@ def path(home: Path) -> Path:
 
 
 def targets(desired: Desired) -> Iterable[Target]:
-    """The one file there is."""
-    speculation = desired.speculation
-    return (
-        Target(
-            NAME,
-            path(desired.home),
-            lambda current, _: wishes(desired.home, speculation, current),
-            "specd.toml: settings_key" if speculation.enabled else "specd.toml: enabled = false",
-        ),
-    )
+    """The settings of each app."""
+    own = path(desired.home)
+    return [_target(app.settings, desired.speculation, app.settings == own) for app in desired.apps]
+
+
+def _target(file: Path, speculation: config.Speculation, own: bool) -> Target:  # noqa: FBT001
+    def wished(current: Content, _: Before) -> tuple[Wish, ...] | Problem:
+        # Whether another app ever writes such a file is not known.
+        unwritten = current is ABSENT and not own
+        return () if unwritten else wishes(file, speculation, current)
+
+    why = "specd.toml: settings_key" if speculation.enabled else "specd.toml: enabled = false"
+    return Target(NAME, file, wished, why)
 
 
 def wishes(
-    home: Path, speculation: config.Speculation, current: Content
+    file: Path, speculation: config.Speculation, current: Content
 ) -> tuple[Wish, ...] | Problem:
-    """What settings.json should hold, given its content (``ABSENT``: no file)."""
-    file = path(home)
+    """What a settings file should hold, given its content (``ABSENT``: no file)."""
     if current is ABSENT:
         return Problem(
             file,

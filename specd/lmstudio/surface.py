@@ -19,6 +19,7 @@ from typing import Protocol, TypeAlias
 
 from specd import config
 from specd.files.pointer import ABSENT, Absent, Edit, Json
+from specd.lmstudio.home import App
 from specd.lmstudio.model import Model
 
 
@@ -67,11 +68,12 @@ class DesiredDraft:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """Everything desired of the files under one home."""
+    """Everything desired of the files that ``apps`` keep under one home."""
 
     home: Path
     speculation: config.Speculation
     drafts: tuple[DesiredDraft, ...] = ()
+    apps: tuple[App, ...] = ()
 
 
 Content: TypeAlias = "Json | Absent"
@@ -86,6 +88,7 @@ class Target:
 
     Whatever else in it is specd's goes back to what stood there before, for the reason ``why``.
     ``within`` is a directory that no link may lead out of; None where the user's own link counts.
+    ``unmarked`` says that LM Studio ignores the file where it begins with a byte-order mark.
     """
 
     surface: str
@@ -93,6 +96,7 @@ class Target:
     wishes: WishesOf
     why: str
     within: Path | None = None
+    unmarked: bool = False
 
 
 class Surface(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from specd.bench.result import BenchResult
 from specd.bench.use import InUse
 from specd.lmstudio.draft_cache import CacheOpinion
-from specd.lmstudio.home import Home, NoHome
+from specd.lmstudio.home import App, Home, NoHome
 from specd.lmstudio.model import Model
 from specd.lmstudio.server import ServedModel
 from specd.reconcile.apply import Applied
@@ -36,11 +37,15 @@ class ServerSeen:
 
 @dataclass(frozen=True, slots=True)
 class AppSeen:
-    """LM Studio's process; ``started`` and ``version`` are None where they cannot be known."""
+    """LM Studio's process; ``started`` and ``version`` are None where they cannot be known.
+
+    ``bionic_started`` is when LM Studio Bionic was started, None where it does not run.
+    """
 
     running: bool
     started: datetime | None = None
     version: str | None = None
+    bionic_started: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +77,11 @@ class Facts:
     pending: tuple[Path, ...] = ()
     patience: dict[Path, Patience] = field(default_factory=dict)
     contender: str | None = None
-    settings_path: Path | None = None
+    apps: tuple[App, ...] = ()
     opinion: CacheOpinion | None = None
     server: ServerSeen | None = None
     app: AppSeen | None = None
-    settings_written: datetime | None = None
+    settings_written: Mapping[str, datetime] = field(default_factory=dict)
     not_in_force: tuple[NotInForce, ...] = ()
     benchmarks: dict[str, BenchResult] = field(default_factory=dict)
     stale: dict[str, tuple[str, ...]] = field(default_factory=dict)

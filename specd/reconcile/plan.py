@@ -7,6 +7,7 @@ yesterday's bytes over today's.
 
 from __future__ import annotations
 
+import codecs
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -105,6 +106,11 @@ def _compare(
     wishes = target.wishes(file.document, ownership.before_standing(owned, file.document))
     if isinstance(wishes, Problem):
         return blocked(wishes)
+    if wishes and target.unmarked and (file.content or b"").startswith(codecs.BOM_UTF8):
+        return blocked(
+            f"{file.path} begins with a byte-order mark, and LM Studio ignores such a file; save "
+            "it as UTF-8 without one"
+        )
     differing = changes_between(file, wishes)
     left = tuple((file.path, each) for each in differing if (file.path, each.key) in held)
     changes = tuple(each for each in differing if (file.path, each.key) not in held)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specd import config
-from specd.lmstudio import settings
+from specd.lmstudio.home import App, lm_studio
 from specd.lmstudio.model import Model
 from specd.lmstudio.surface import Desired, DesiredDraft, Target
 from specd.lmstudio.surfaces import SURFACES
@@ -43,6 +43,12 @@ class Want:
     home: Path
     speculation: config.Speculation
     pairs: tuple[WantedPair, ...]
+    apps: tuple[App, ...] = ()
+
+    @property
+    def kept(self) -> tuple[App, ...]:
+        """The apps whose files are kept: LM Studio itself where none is named."""
+        return self.apps or (lm_studio(self.home),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +87,9 @@ class Reconciler:
         self.patience: dict[Path, Patience] = {}
 
     @property
-    def settings_path(self) -> Path | None:
-        """LM Studio's settings file; None before a home is known."""
-        return settings.path(self._want.home) if self._want else None
+    def apps(self) -> tuple[App, ...]:
+        """The apps whose files are kept; none before a home is known."""
+        return self._want.kept if self._want else ()
 
     @property
     def paths(self) -> frozenset[Path]:
@@ -228,6 +234,7 @@ def _targets(want: Want) -> dict[Path, Target]:
             and pair.state not in ("waiting", "missing")
             and pair.reason != "SameFile"
         ),
+        want.kept,
     )
     return {target.path: target for surface in SURFACES for target in surface.targets(desired)}
 

@@ -25,6 +25,7 @@ from specd.bench.use import Observed
 from specd.config import SpecdConfig
 from specd.files import private, swap
 from specd.lmstudio import model_defaults
+from specd.lmstudio.home import App
 from specd.lmstudio.model import Model
 from specd.lmstudio.model_defaults import DraftDefaults
 from specd.reconcile import desired, proving
@@ -97,9 +98,9 @@ class Stores:
         self.verdicts.close()
 
     def resolve(
-        self, wanted: SpecdConfig, models: Sequence[Model], home: Path | None
+        self, wanted: SpecdConfig, models: Sequence[Model], apps: Sequence[App]
     ) -> tuple[WantedPair, ...]:
-        """The pairs of specd.toml with everything that is known of them."""
+        """The pairs of specd.toml with everything that is known of them, also in files of apps."""
 
         def choose(main: Model, drafts: Sequence[str]) -> Choice | None:
             return choice.decide(self.history.nights(main.key, drafts), wanted.benchmark)
@@ -108,12 +109,14 @@ class Stores:
             return suggest.rank(main, installed, self.verdicts)
 
         def users(main: Model) -> DraftDefaults:
-            if home is None:
-                return DraftDefaults()
-            path = model_defaults.config_path(home, main)
-            document = read_file(path).document
-            before = before_standing(self.journal.owned(path), document)
-            return model_defaults.read_users(document, before)
+            found = DraftDefaults()
+            for path in (model_defaults.file_in(app, main) for app in apps):
+                document = read_file(path).document
+                before = before_standing(self.journal.owned(path), document)
+                found = model_defaults.read_users(document, before)
+                if found.drafts:
+                    break
+            return found
 
         known = Known(self.verdicts.lookup, rank, choose, users)
         return desired.resolve(wanted, models, known)

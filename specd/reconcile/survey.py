@@ -25,6 +25,7 @@ from specd.lmstudio import (
     server,
     settings,
 )
+from specd.lmstudio import home as homes
 from specd.lmstudio.draft_cache import CacheOpinion
 from specd.lmstudio.home import Home, NoHome, WatchedDir, watch_directories
 from specd.lmstudio.model import Model
@@ -33,7 +34,7 @@ from specd.reconcile.observe import read_file
 
 SERVER_TIMEOUT_S = 2.0
 
-Meaning: TypeAlias = Literal["settings", "defaults", "models", "cache", "server", "other"]
+Meaning: TypeAlias = Literal["settings", "defaults", "apps", "models", "cache", "server", "other"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +148,11 @@ def meaning(home: Home, world: World, path: Path) -> Meaning:
     """What a change of ``path`` is a change of."""
     if path == settings.path(home.path):
         return "settings"
-    if path.is_relative_to(model_defaults.folder(home.path)):
+    if any(path.is_relative_to(each) for each in model_defaults.folders(home.path)):
         return "defaults"
+    second = homes.bionic(home.path).internal
+    if path in (second, second.parent, second.parent.parent):
+        return "apps"
     if path == draft_cache.path(home.path):
         return "cache"
     if path in server.config_paths(home.path):
@@ -192,6 +196,8 @@ def look_for_app(home: Home) -> AppSeen:
     found = app.running(home.path)
     if not found:
         return AppSeen(running=False)
-    started = [each.started for each in found if each.started is not None]
-    version = next((each.version for each in found if each.version is not None), None)
-    return AppSeen(running=True, started=min(started, default=None), version=version)
+    own = [each for each in found if each.kind != "bionic"]
+    started = [each.started for each in own if each.started is not None]
+    version = next((each.version for each in own if each.version is not None), None)
+    second = next((each.started for each in found if each.kind == "bionic"), None)
+    return AppSeen(bool(own), min(started, default=None), version, bionic_started=second)

@@ -116,6 +116,10 @@ def test_the_daemon_watches_what_matters_and_never_the_conversations(
         home / ".internal" / "user-concrete-model-default-config",
         home / "hub" / "models",
         home / "models",
+        home / "apps",
+        home / "apps" / "bionic",
+        home / "apps" / "bionic" / ".internal",
+        home / "apps" / "bionic" / ".internal" / "user-concrete-model-default-config",
     }
     for directory in watched:
         for busy in (home / "conversations", home / "server-logs"):

@@ -5,6 +5,7 @@ from pathlib import Path
 from specd import config
 from specd.files import jsonedit
 from specd.files.pointer import ABSENT, Absent, Json
+from specd.lmstudio.home import lm_studio
 from specd.lmstudio.models import index
 from specd.lmstudio.surface import Desired, DesiredDraft, Problem
 from specd.lmstudio.surfaces import SURFACES
@@ -18,7 +19,7 @@ def content(path: Path) -> Json | Absent:
 def test_every_surface_says_what_it_wants_under_its_own_name(home: Path) -> None:
     installed = {model.identifier: model for model in index(home / "models").models}
     pair = DesiredDraft(installed[homes.SEED_MAIN], installed[homes.SEED_DRAFT], 4, why="it drafts")
-    wanted = Desired(home, config.Speculation(), (pair,))
+    wanted = Desired(home, config.Speculation(), (pair,), (lm_studio(home),))
     targets = [(surface, target) for surface in SURFACES for target in surface.targets(wanted)]
     assert len({surface.NAME for surface in SURFACES}) == len(SURFACES)
     assert {target.path for _, target in targets} == {
@@ -44,7 +45,7 @@ def test_what_was_applied_is_not_wished_for_differently(home: Path) -> None:
             (homes.SEED_OTHERS[0], None),
         )
     )
-    wanted = Desired(home, config.Speculation(ui_level=2), drafts)
+    wanted = Desired(home, config.Speculation(ui_level=2), drafts, (lm_studio(home),))
     for _ in range(2):
         before = {path: path.read_bytes() for path in home.rglob("*.json")}
         for surface in SURFACES:

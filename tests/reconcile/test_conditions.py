@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from specd.config import Benchmark, Pair, SpecdConfig
 from specd.lmstudio.answers import Instance, ServedModel
 from specd.lmstudio.draft_cache import CacheOpinion
-from specd.lmstudio.home import Home, NoHome
+from specd.lmstudio.home import Home, NoHome, lm_studio
 from specd.lmstudio.model import Model
 from specd.reconcile import in_force
 from specd.reconcile.apply import Applied
@@ -42,7 +42,7 @@ WELL = Facts(
     home=Home(HOME, "LM Studio's usual place"),
     models=(MAIN, SMALL),
     pairs=(PAIR,),
-    settings_path=SETTINGS,
+    apps=(lm_studio(HOME),),
     server=ServerSeen("http://localhost:1234", None),
     app=AppSeen(running=True, started=datetime(2026, 11, 24, 12, tzinfo=UTC)),
     benchmarks={PAIR.name: measured(1.3)},
@@ -128,7 +128,7 @@ def test_a_specd_toml_that_is_not_there_is_not_called_valid():
             "specd cache refresh",
         ),
         (
-            {"settings_written": datetime(2026, 11, 24, 13, tzinfo=UTC)},
+            {"settings_written": {"LM Studio": datetime(2026, 11, 24, 13, tzinfo=UTC)}},
             "AppUpToDate",
             "RestartNeeded",
             "restart LM Studio",
@@ -253,8 +253,10 @@ optional_facts = st.fixed_dictionaries(
         "proofs": st.sampled_from([(), WELL.proofs]),
         "opinion": st.sampled_from([None, CacheOpinion({}), CacheOpinion({}, "unreadable")]),
         "pending": st.sampled_from([(), (SETTINGS,)]),
-        "settings_path": st.sampled_from([None, SETTINGS]),
-        "settings_written": st.sampled_from([None, datetime(2026, 11, 24, 13, tzinfo=UTC)]),
+        "apps": st.sampled_from([(), (lm_studio(HOME),)]),
+        "settings_written": st.sampled_from(
+            [{}, {"LM Studio": datetime(2026, 11, 24, 13, tzinfo=UTC)}]
+        ),
     },
 )
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from specd import config
 from specd.files import jsonedit
 from specd.files.pointer import ABSENT
+from specd.lmstudio.home import lm_studio
 from specd.lmstudio.surface import Desired, DesiredDraft
 from specd.lmstudio.surfaces import SURFACES
 from specd.reconcile.observe import FileSeen
@@ -28,7 +29,7 @@ DEFAULTS = (
     / "mlx-community"
     / "Qwen3-8B-4bit.json"
 )
-WANTED = Desired(HOME, config.Speculation(), (DesiredDraft(MAIN, SMALL, 5),))
+WANTED = Desired(HOME, config.Speculation(), (DesiredDraft(MAIN, SMALL, 5),), (lm_studio(HOME),))
 
 
 def seen(path: Path, content: bytes | None) -> FileSeen:
@@ -99,6 +100,14 @@ def test_what_the_user_took_back_is_named_and_left_alone():
     assert after(planned, SETTINGS)["configPresetInclusiveness"]["speculativeDecoding"] is True
 
 
+def test_a_file_of_defaults_with_a_byte_order_mark_is_named_as_ignored():
+    planned = made(b"{}", b"\xef\xbb\xbf{}")
+    (blocked,) = planned.blocked
+    assert blocked.path == DEFAULTS
+    assert "LM Studio ignores" in blocked.why
+    assert DEFAULTS not in [each.path for each in planned.edits]
+
+
 def test_a_settings_file_the_app_has_not_made_yet_is_not_made_by_specd():
     planned = made(None)
     assert SETTINGS not in [edit.path for edit in planned.edits]
@@ -107,7 +116,11 @@ def test_a_settings_file_the_app_has_not_made_yet_is_not_made_by_specd():
 
 def test_a_diff_shows_the_one_line_that_changes():
     content = b'{\n  "a": 1,\n  "speculativeDecoding": false\n}\n'
-    quiet = Desired(HOME, config.Speculation(visualize=False, settings_key="speculativeDecoding"))
+    quiet = Desired(
+        HOME,
+        config.Speculation(visualize=False, settings_key="speculativeDecoding"),
+        apps=(lm_studio(HOME),),
+    )
     (edit,) = plan(
         [t for s in SURFACES for t in s.targets(quiet)],
         {

@@ -76,7 +76,7 @@ def test_with_no_home_there_is_nothing_to_do(reconciler: Reconciler):
     reconciler.want(None)
     assert reconciler.run(None).applied == ()
     assert not reconciler.plan()
-    assert reconciler.settings_path is None
+    assert reconciler.apps == ()
 
 
 def test_a_half_written_file_is_looked_at_again_soon(reconciler: Reconciler, home: Path):

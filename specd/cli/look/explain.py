@@ -202,7 +202,7 @@ def _speed(measured: BenchResult | None) -> str:
 
 
 def _wanted(seen: world.Seen) -> tuple[WantedPair, ...]:
-    return seen.stores.resolve(seen.config, seen.world.models, seen.home.path)
+    return seen.stores.resolve(seen.config, seen.world.models, seen.apps)
 
 
 def _word(verdict: Verdict | None) -> str:

@@ -49,12 +49,13 @@ def _hold(facts: Facts, mine: Callable[[Path], bool], name: str, mend: str) -> F
 def _settings_applied(facts: Facts, _: SpecdConfig) -> Finding:
     if not isinstance(facts.home, Home):
         return unknown("NoHome", "there is no LM Studio home to look into")
-    if facts.settings_path is None:
+    if not facts.apps:
         return true("NothingWanted", "specd.toml asks for nothing in settings.json")
+    files = {app.settings for app in facts.apps}
     return _hold(
         facts,
-        lambda path: path == facts.settings_path,
-        "settings.json",
+        lambda path: path in files,
+        f"settings.json of {_names(facts)}",
         "open and save LM Studio's settings: it writes them anew",
     )
 
@@ -83,15 +84,20 @@ def _pairs_configured(facts: Facts, wanted: SpecdConfig) -> Finding:
     if refused:
         remedy = 'draft = "auto" takes a proven one; `specd check MAIN DRAFT` says why'
         return false("PairRefused", each(refused), remedy)
+    settings = {app.settings for app in facts.apps}
     files = _hold(
         facts,
-        lambda path: path != facts.settings_path,
+        lambda path: path not in settings,
         "the per-model configs",
         "set the model's defaults in LM Studio: it writes them anew",
     )
     if files.status != "true":
         return files
     return _as_resolved(facts, files)
+
+
+def _names(facts: Facts) -> str:
+    return " and ".join(app.name for app in facts.apps) or "LM Studio"
 
 
 def _as_resolved(facts: Facts, held: Finding) -> Finding:
@@ -110,7 +116,7 @@ def _as_resolved(facts: Facts, held: Finding) -> Finding:
     if adopted:
         return true("Kept", each(adopted))
     pairs = "the pair stands" if len(facts.pairs) == 1 else f"all {len(facts.pairs)} pairs stand"
-    return true("Applied", f"{pairs} as wanted")
+    return true("Applied", f"{pairs} as wanted in {_names(facts)}")
 
 
 PAIRS_CONFIGURED = Definition(

@@ -89,17 +89,19 @@ def _app_up_to_date(facts: Facts, _: SpecdConfig) -> Finding:
         return advice("false", "LoadAgain", words, remedy)
     if facts.app is None:
         return unknown("NotLooked", "specd has not looked for LM Studio's process yet")
+    for app, since in (("LM Studio", facts.app.started), ("Bionic", facts.app.bionic_started)):
+        written = facts.settings_written.get(app)
+        if written is not None and since is not None and written > since:
+            return false(
+                "RestartNeeded",
+                f"specd wrote settings.json of {app} after it was started, and it reads it at "
+                "start only",
+                f"restart {app}",
+            )
     if not facts.app.running:
         return true("NotRunning", "LM Studio is not running; it reads the files when it starts")
-    started = facts.app.started
-    if started is None:
+    if facts.app.started is None:
         return unknown("StartUnknown", "LM Studio runs, but since when cannot be known")
-    if facts.settings_written is not None and facts.settings_written > started:
-        return false(
-            "RestartNeeded",
-            "specd wrote settings.json after LM Studio was started, which reads it at start only",
-            "restart LM Studio",
-        )
     return true("StartedAfter", "LM Studio was started after specd's last write of settings.json")
 
 
