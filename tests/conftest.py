@@ -21,6 +21,14 @@ Figures = Callable[..., None]
 """``figures(points=1_000, peak_mb=41.2)``: numbers to be printed under the test's name."""
 
 
+@pytest.fixture(autouse=True)
+def a_state_directory_of_ones_own(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No test keeps anything in the state directory of whoever runs it."""
+    monkeypatch.setenv("SPECD_STATE_DIR", str(tmp_path_factory.getbasetemp() / "state"))
+
+
 @pytest.fixture
 def figures(request: pytest.FixtureRequest) -> Figures:
     """Numbers worth comparing between runs; they are listed when the run ends."""

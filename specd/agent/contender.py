@@ -14,8 +14,9 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
+
+from specd.files import holders
 
 LOOK_S = 0.5
 """How long to look for a process that has the file open, before settling for a watcher."""
@@ -25,9 +26,6 @@ PAUSE_S = 0.02
 
 MOST_NAMED = 3
 """Indexers and file managers watch folders too; a longer list helps nobody."""
-
-_WRITES = os.O_WRONLY | os.O_RDWR
-_PROC = Path("/proc")
 
 
 def find(path: Path, seconds: float = LOOK_S) -> str | None:
@@ -46,10 +44,14 @@ def find(path: Path, seconds: float = LOOK_S) -> str | None:
 def _writer(path: Path) -> str | None:
     """Who writes the file, or something beside it that is about to take its place."""
     folders = {path.parent, path.resolve().parent}
-    for process in _others():
-        for number, target in _descriptors(process):
+    for process in holders.others():
+        for number, target in holders.descriptors(process):
             file = Path(target)
-            if file.parent in folders and path.name in file.name and _for_writing(process, number):
+            if (
+                file.parent in folders
+                and path.name in file.name
+                and holders.for_writing(process, number)
+            ):
                 return f"{_name(process)}, which had the file open for writing"
     return None
 
@@ -62,38 +64,15 @@ def _watchers(path: Path) -> str | None:
             facts = each.stat()
             device = os.major(facts.st_dev) << 20 | os.minor(facts.st_dev)
             wanted.add(f"ino:{facts.st_ino:x} sdev:{device:x}")
-    named = [_name(process) for process in _others() if _watches(process, wanted)]
+    named = [_name(process) for process in holders.others() if _watches(process, wanted)]
     if not named:
         return None
     return f"{' or '.join(named[:MOST_NAMED])}, which is told of every change to the folder"
 
 
-def _others() -> Iterator[Path]:
-    own = str(os.getpid())
-    for process in _PROC.iterdir():
-        if process.name.isdecimal() and process.name != own:
-            yield process
-
-
-def _descriptors(process: Path) -> Iterator[tuple[str, str]]:
-    """(number, what it is) of a process's open files; nothing when it may not be looked at."""
-    with contextlib.suppress(OSError):
-        for descriptor in (process / "fd").iterdir():
-            with contextlib.suppress(OSError):
-                yield descriptor.name, str(descriptor.readlink())
-
-
-def _for_writing(process: Path, number: str) -> bool:
-    with contextlib.suppress(OSError, ValueError):
-        for line in (process / "fdinfo" / number).read_text().splitlines():
-            if line.startswith("flags:"):
-                return bool(int(line[6:], 8) & _WRITES)
-    return False
-
-
 def _watches(process: Path, wanted: set[str]) -> bool:
     # Format: proc(5), "inotify wd:1 ino:2a sdev:fd00001 mask:…" for every watch.
-    for number, target in _descriptors(process):
+    for number, target in holders.descriptors(process):
         if target != "anon_inode:inotify":
             continue
         with contextlib.suppress(OSError):
@@ -119,12 +98,8 @@ def _opener(path: Path) -> str | None:
     """Who has the file open at all: what other platforms tell."""
     import psutil  # noqa: PLC0415 - costs memory, and only a fight needs it
 
-    wanted = {str(path), str(path.resolve())}
-    # psutil.process_iter() remembers names by number, and numbers are given out again.
-    for pid in psutil.pids():
+    for number in holders.writers(path.resolve()):
         with contextlib.suppress(psutil.Error, OSError):
-            process = psutil.Process(pid)
-            if process.pid != os.getpid() and any(f.path in wanted for f in process.open_files()):
-                name = _printable(process.name())
-                return f"{name} (process {process.pid}), which had the file open"
+            name = _printable(psutil.Process(number).name())
+            return f"{name} (process {number}), which had the file open"
     return None

@@ -7,9 +7,13 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from specd import places
+
 
 def enforce(state: Path) -> Iterator[str]:
-    """Close the state directory, and what lies directly in it, to others; say what was open.
+    """Close what specd keeps to other users; say what was open.
+
+    The directory itself is closed too, unless something else lies in it: then it is not specd's.
 
     Raises:
         PermissionError: it belongs to somebody else, who could change what specd relies on.
@@ -21,7 +25,9 @@ def enforce(state: Path) -> Iterator[str]:
         raise PermissionError(
             1, f"it belongs to user {facts.st_uid}; give specd a directory of its own", str(state)
         )
-    for path in (state, *sorted(state.iterdir())):
+    mine = places.kept(state)
+    others = set(state.iterdir()) - {*mine, places.config_file()}
+    for path in mine if others else (state, *mine):
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode) or not mode & 0o077:
             continue

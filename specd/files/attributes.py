@@ -1,4 +1,4 @@
-"""What a file carries besides its bytes: mode, owner, extended attributes, access control lists."""
+"""What a file carries besides its bytes: mode, owner, extended attributes, access control list."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ import os
 import stat
 import sys
 from pathlib import Path
+from typing import Any
 
-_MACOS_ACL_AND_XATTR = 1 << 0 | 1 << 2  # COPYFILE_ACL, COPYFILE_XATTR of copyfile.h
+_POSIX_ACL = "system.posix_acl_access"
+_MACOS_XATTR = 1 << 2  # COPYFILE_XATTR of copyfile.h
+_MACOS_ACL = 0x100  # ACL_TYPE_EXTENDED of sys/acl.h
 
 _NOT_OURS_TO_SET = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
+_NO_SUCH = (errno.ENODATA, errno.ENOTSUP, errno.EOPNOTSUPP)
+
+
+class NotKept(Exception):
+    """Somebody could read or write the new file who could not the old one, or the other way."""
 
 
 def inode(path: Path) -> tuple[int, int] | None:
@@ -27,27 +35,84 @@ def inode(path: Path) -> tuple[int, int] | None:
 def copy(source: int, facts: os.stat_result, target: int) -> None:
     """Give the open file ``target`` what the open file ``source`` (with ``facts``) carries.
 
-    What only a privileged process may set is left out: the owner of somebody else's file, security
-    labels. Contents and times are not touched.
+    ``target`` is its user's alone until the last step. Contents and times are not touched, and
+    labels that only a privileged process may set are left out.
+
+    Raises:
+        NotKept: the owner, the group, the mode or the access control list would be another.
     """
-    if (facts.st_uid, facts.st_gid) != (os.geteuid(), os.getegid()):
+    made = os.fstat(target)
+    if made.st_uid != facts.st_uid:
         with contextlib.suppress(PermissionError):
-            os.fchown(target, facts.st_uid, facts.st_gid)
-    os.fchmod(target, stat.S_IMODE(facts.st_mode) & 0o1777)
+            os.fchown(target, facts.st_uid, -1)
+    if made.st_gid != facts.st_gid:
+        with contextlib.suppress(PermissionError):
+            os.fchown(target, -1, facts.st_gid)
     if sys.platform == "linux":
         _copy_extended(source, target)
     elif sys.platform == "darwin":
-        ctypes.CDLL(None).fcopyfile(source, target, None, _MACOS_ACL_AND_XATTR)
+        _copy_on_macos(source, target)
+    mode = stat.S_IMODE(facts.st_mode) & 0o1777
+    os.fchmod(target, mode)
+    made = os.fstat(target)
+    if made.st_uid != facts.st_uid:
+        raise NotKept(f"it belongs to user {facts.st_uid}, and a new file would not")
+    if made.st_gid != facts.st_gid:
+        raise NotKept(f"it belongs to group {facts.st_gid}, which this user cannot give to a file")
+    if stat.S_IMODE(made.st_mode) != mode or _access_list(target) != _access_list(source):
+        raise NotKept("its permissions cannot be given to a new file here")
 
 
 def _copy_extended(source: int, target: int) -> None:
     try:
         names = os.listxattr(source)
     except OSError:
-        return
+        names = []
+    if _POSIX_ACL not in names:
+        # The directory's default list has given the new file one.
+        with contextlib.suppress(OSError):
+            os.removexattr(target, _POSIX_ACL)
     for name in names:
         try:
             os.setxattr(target, name, os.getxattr(source, name))
         except OSError as error:
             if error.errno not in (*_NOT_OURS_TO_SET, errno.ENODATA):
                 raise
+
+
+def _copy_on_macos(source: int, target: int) -> None:
+    library = _macos()
+    library.fcopyfile(source, target, None, _MACOS_XATTR)
+    # Copying the list as well would keep what the new file inherited from its directory.
+    acl = library.acl_get_fd_np(source, _MACOS_ACL) or library.acl_init(0)
+    library.acl_set_fd_np(target, ctypes.c_void_p(acl), _MACOS_ACL)
+    library.acl_free(ctypes.c_void_p(acl))
+
+
+def _access_list(descriptor: int) -> bytes:
+    """The access control list, comparable; empty where there is none."""
+    if sys.platform == "darwin":
+        library = _macos()
+        acl = library.acl_get_fd_np(descriptor, _MACOS_ACL)
+        if not acl:
+            return b""
+        text = library.acl_to_text(ctypes.c_void_p(acl), None)
+        shown = ctypes.string_at(text) if text else b""
+        library.acl_free(ctypes.c_void_p(acl))
+        library.acl_free(ctypes.c_void_p(text))
+        return b"" if shown.strip() == b"!#acl 1" else shown
+    if sys.platform != "linux":
+        return b""
+    try:
+        return os.getxattr(descriptor, _POSIX_ACL)
+    except OSError as error:
+        if error.errno in _NO_SUCH:
+            return b""
+        raise
+
+
+def _macos() -> Any:
+    library = ctypes.CDLL(None)
+    for name in ("acl_get_fd_np", "acl_init", "acl_to_text"):
+        getattr(library, name).restype = ctypes.c_void_p
+    return library

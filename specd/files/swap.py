@@ -13,30 +13,33 @@ after ``GRACE_S``; a program that truncates what it writes shows at once either 
 chance on Linux is an ``open`` that found the old file before the exchange and is still inside the
 kernel, between the look-up and the lease check, when the lease has come and gone.
 
-**Several specd processes** take turns through a lock on the directory.
+**Files that must stay the same file.** An exchange gives the name to another inode. A program that
+keeps the file open for writing would go on writing into the old one, and other hard links would
+keep the old content. So where the file has several links, or a program does not close it within
+``WRITER_S``, the new content is written into the file itself. The journal holds the old content and
+a file beside it the new, until it is whole. A write of another program in the moment between the
+last look and specd's own is overwritten; and who reads in that moment may see half of it.
 
-**Crashes.** Killed at any point, the file is wholly old or wholly new. What may be left is a
+**Several specd processes** take turns (``specd.files.turns``).
+
+**Crashes.** Killed at any point, the file is wholly old or wholly new; one that was being written
+in place is completed by ``recover``. What may be left is a
 temporary file beside it, whose name carries the hashes of what was read and what was to be written:
 ``recover`` needs nothing else to tell a leftover of specd's from somebody's update that had just
 come out and has to go back. New content is on disk (fsync) before it gets the file's name. The
 directory is not synced: after a power loss the file may be the old one again, which is drift like
 any other, and costs one more write instead of one more fsync on every write.
-
-A file with several hard links is detached from its other names, as with any write by rename.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import io
 import os
 import re
-import signal
 import stat
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -44,7 +47,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from specd.files import attributes, jsonedit
+from specd.files import attributes, holders, jsonedit, turns
 from specd.files.exchange import ExchangeUnsupported, exchange, move_to_free_name
 
 ATTEMPTS = 8
@@ -59,8 +62,8 @@ WRITER_S = 0.050
 GRACE_S = 0.003
 """Without leases: how long after the exchange a late write in place is still noticed."""
 
-LOCK_S = 5.0
-"""How long another specd process may take for its write."""
+AT_WORK_S = 10.0
+"""A temporary file this young, of a process that lives, is not a leftover."""
 
 STEP_S = 0.001
 
@@ -72,8 +75,8 @@ _HASHED = "~specd~"
 _SYNCING = ThreadPoolExecutor(max_workers=1, thread_name_prefix="specd-sync")
 
 _LEFTOVER = re.compile(
-    r"\.(?P<name>.+)\.\d+"
-    r"(?:\.(?P<before>[0-9a-f]{16})-(?P<after>[0-9a-f]{16})\.specd-swap|\.specd-part)",
+    r"\.(?P<name>.+)\.(?P<pid>\d+)"
+    r"(?:\.(?P<before>[0-9a-f]{16})-(?P<after>[0-9a-f]{16})\.specd-(?P<how>swap|over)|\.specd-part)",
     re.DOTALL,
 )
 
@@ -101,6 +104,10 @@ class NoSpace(SwapError):
     """The disk or the quota is full."""
 
 
+class NotKept(SwapError):
+    """Its owner, group or access control list would be lost."""
+
+
 class Outside(SwapError):
     """A link leads out of the directory that the file was to lie in."""
 
@@ -125,17 +132,19 @@ class Recovered:
 
     ``removed``: it was specd's own. ``put back``: it held somebody's update, which stands in
     ``path`` again. ``superseded``: it held somebody's update, and they have written anew since.
-    ``kept``: it was ``path`` itself, on its way out, and stands there again.
+    ``kept``: it was ``path`` itself, on its way out, and stands there again. ``finished``: it held
+    what was half written into ``path`` itself, and stands there whole.
     """
 
     path: Path
-    outcome: Literal["removed", "put back", "superseded", "kept"]
+    outcome: Literal["removed", "put back", "superseded", "kept", "finished"]
 
     @property
     def told(self) -> str:
         """The outcome as a clause."""
         return {
             "removed": "its temporary file is removed",
+            "finished": "its bytes were half written and are complete now",
             "put back": "what another program had written meanwhile is back in place",
             "superseded": "what another program had written meanwhile it has written anew since",
             "kept": "it was to be taken away, and is still there",
@@ -181,7 +190,7 @@ def update(
             if transform(None) is None:
                 return None
             real.parent.mkdir(parents=True, exist_ok=True)
-        with _turn(real.parent):
+        with turns.turn(real.parent):
             _sweep(real.parent)
             for attempt in range(1, ATTEMPTS + 1):
                 done, written = _attempt(real, transform, before_write, attempt)
@@ -203,10 +212,10 @@ def remove(
         SwapError: one of its kinds; the file is still there.
     """
     real = _real(path, within)
-    with _explaining(real), _turn(real.parent), _reading(real) as read:
+    with _explaining(real), turns.turn(real.parent), _reading(real) as read:
         if read is None or read.content != content:
             return False
-        beside = _swap_name(real, content, b"")
+        beside = _beside(real, content, b"", "swap")
         real.rename(beside)
         try:
             if _is_old(beside, read, to):
@@ -234,7 +243,7 @@ def recover(directory: Path) -> tuple[Recovered, ...]:
     """
     if not directory.is_dir():
         return ()
-    with _explaining(directory), _turn(directory):
+    with _explaining(directory), turns.turn(directory):
         return _sweep(directory)
 
 
@@ -255,19 +264,25 @@ def _attempt(
         before = None if read is None else read.content
         if after is None:
             return True, None
+        over = read is not None and (read.facts.st_nlink > 1 or _stays_open(real, read))
         with _part(real, after, read) as (part, file):
             if not _stands(real, read):
                 return False, None
             with _to_disk(file):
                 # Worked out while the disk is at work: after that somebody waits for it.
-                beside = _swap_name(real, before or b"", after)
+                beside = _beside(real, before or b"", after, "over" if over else "swap")
                 ours = _File(_inode_of(file), after)
                 before_write(real, before, after)
             if not _stands(real, read):
                 return False, None
             if os.path.realpath(real.parent) != str(real.parent):
                 raise Unsettled(real, f"the folder of {real} became a link to another meanwhile")
-            won = _create(part, real) if read is None else _replace(part, real, read, ours, beside)
+            if read is None:
+                won = _create(part, real)
+            elif over:
+                won = _overwrite(part, real, read, after, beside)
+            else:
+                won = _replace(part, real, read, ours, beside)
     return won, Written(real, before, after, attempt) if won else None
 
 
@@ -377,12 +392,52 @@ def _fingerprint(facts: os.stat_result) -> tuple[int, int, int, int]:
     return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
+def _stays_open(real: Path, read: _Read) -> bool:
+    """Whether a program has the file open for writing and does not close it within ``WRITER_S``."""
+    deadline = time.monotonic() + WRITER_S
+    while holders.has_writer(real, read.descriptor):
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(STEP_S)
+    return False
+
+
 def _create(part: Path, real: Path) -> bool:
     try:
         move_to_free_name(part, real)
     except FileExistsError:
         return False
     return True
+
+
+# ---- in place ----------------------------------------------------------------------------------
+
+
+def _overwrite(part: Path, real: Path, read: _Read, after: bytes, beside: Path) -> bool:
+    """Write ``after`` into the file itself, for whoever has it open or knows it by another name.
+
+    ``part`` holds the same bytes, and lies under the name ``beside`` until the file is whole.
+    """
+    descriptor = os.open(real, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        facts = os.fstat(descriptor)
+        part.rename(beside)
+        if (facts.st_dev, facts.st_ino) != read.inode or _content(descriptor) != read.content:
+            beside.unlink()
+            return False
+        _fill(descriptor, after)
+        beside.unlink()
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _fill(descriptor: int, content: bytes) -> None:
+    done = 0
+    while done < len(content):
+        done += os.pwrite(descriptor, content[done:], done)
+    os.ftruncate(descriptor, len(content))
+    os.fsync(descriptor)
 
 
 # ---- the exchange ------------------------------------------------------------------------------
@@ -462,35 +517,17 @@ def _given_up(descriptor: int, content: bytes) -> bool:
     """
     deadline = time.monotonic() + WRITER_S
     while _content(descriptor) == content:
-        leased = _lease(descriptor)
+        leased = holders.lease(descriptor)
         if leased is None:
             time.sleep(GRACE_S)
         if leased is not False:
-            return _content(descriptor) == content and not (leased and _held_up(descriptor))
+            return _content(descriptor) == content and not (
+                leased and holders.waited_for(descriptor)
+            )
         if time.monotonic() > deadline:
             return False
         time.sleep(STEP_S)
     return False
-
-
-def _lease(descriptor: int) -> bool | None:
-    """Whether a read lease was granted; None where there are none."""
-    if sys.platform != "linux":
-        return None
-    try:
-        # SIGURG is ignored by default; a lease's own SIGIO would end the process.
-        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except OSError as error:
-        return False if error.errno == errno.EAGAIN else None
-    return True
-
-
-def _held_up(descriptor: int) -> bool:
-    """Whether somebody waits for the lease, to open the file for writing."""
-    if sys.platform != "linux":
-        return False
-    return fcntl.fcntl(descriptor, fcntl.F_GETLEASE) != fcntl.F_RDLCK
 
 
 def _rename(beside: Path, real: Path, read: _Read, ours: _File) -> bool:
@@ -529,7 +566,11 @@ def _resolve(directory: Path, name: re.Match[str], whole: str) -> Recovered | No
     beside, real = directory / name[0], directory / whole
     if beside.is_dir() and not beside.is_symlink():
         return None
+    if _is_at_work(int(name["pid"]), beside):
+        return None
     left = _seen(beside)
+    if name["how"] == "over":
+        return _finish(beside, real, left, name)
     if name["before"] is None or _short(left.content) in (name["before"], name["after"]):
         if name["after"] == _short(b"") and not os.path.lexists(real):
             move_to_free_name(beside, real)
@@ -549,8 +590,45 @@ def _resolve(directory: Path, name: re.Match[str], whole: str) -> Recovered | No
     return Recovered(real, "superseded")
 
 
-def _swap_name(real: Path, before: bytes, after: bytes) -> Path:
-    return _temporary(real, f"{_short(before)}-{_short(after)}.specd-swap")
+def _finish(beside: Path, real: Path, left: _File, name: re.Match[str]) -> Recovered:
+    """Write the rest of what a crash cut short in the middle of the file itself."""
+    cut_short = False
+    with contextlib.suppress(FileNotFoundError), _reading(real) as read:
+        if read is not None and _short(left.content) == name["after"]:
+            known = _short(read.content) in (name["before"], name["after"])
+            cut_short = not known and not _parses(read.content)
+    if cut_short and left.content is not None:
+        descriptor = os.open(real, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            _fill(descriptor, left.content)
+        finally:
+            os.close(descriptor)
+    beside.unlink()
+    return Recovered(real, "finished" if cut_short else "removed")
+
+
+def _parses(content: bytes) -> bool:
+    try:
+        jsonedit.parse(content)
+    except jsonedit.NotUnderstood:
+        return False
+    return True
+
+
+def _is_at_work(pid: int, beside: Path) -> bool:
+    """Whether a specd of another state directory may be about to use this file."""
+    if pid == os.getpid() or time.time() - beside.lstat().st_mtime > AT_WORK_S:
+        return False
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False  # no such process, or another user's, to whom the number was given since
+    return True
+
+
+def _beside(real: Path, before: bytes, after: bytes, how: Literal["swap", "over"]) -> Path:
+    hashes = f"{_short(before)}-{_short(after)}"
+    return _temporary(real, f"{hashes}.specd-{how}")
 
 
 def _temporary(real: Path, kind: str) -> Path:
@@ -592,34 +670,7 @@ def _seen(path: Path) -> _File:
         os.close(descriptor)
 
 
-# ---- turns and errors --------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _turn(directory: Path) -> Iterator[None]:
-    """The lock of a directory: one specd at a time. File systems without locks do without.
-
-    The kernel gives it up with the process, so that a killed one holds nobody up.
-    """
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
-    try:
-        deadline = time.monotonic() + LOCK_S
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise Unsettled(
-                        directory, f"another specd has been writing in {directory} for {LOCK_S:g} s"
-                    ) from None
-                time.sleep(STEP_S)
-            except OSError:
-                break
-            else:
-                break
-        yield
-    finally:
-        os.close(descriptor)
+# ---- errors --------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -628,6 +679,12 @@ def _explaining(path: Path) -> Iterator[None]:
         yield
     except jsonedit.NotUnderstood as error:
         raise Unsettled(path, f"{path}: {error}") from error
+    except turns.Taken as error:
+        raise Unsettled(path, str(error)) from error
+    except attributes.NotKept as error:
+        raise NotKept(
+            path, f"{path} is left alone: {error}; give it to this user, or set the values by hand"
+        ) from error
     except OSError as error:
         raise _explained(path, error) from error
 

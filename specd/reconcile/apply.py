@@ -61,7 +61,7 @@ def _apply_one(edit: FileEdit, journal: Journal, by: str) -> Applied:
             edit,
             problem=str(error),
             conflict=isinstance(error, swap.Unsettled),
-            permanent=isinstance(error, swap.ReadOnly | swap.Outside),
+            permanent=isinstance(error, swap.ReadOnly | swap.NotKept | swap.Outside),
         )
     except NewerJournal as error:
         return Applied(edit, problem=str(error), permanent=True)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from specd import places
 from specd.files import exchange as exchanges
 from specd.files import swap
 from specd.files.exchange import ExchangeUnsupported, move_to_free_name
@@ -146,11 +147,71 @@ def test_a_symlink_is_followed_and_stays_one(path: Path):
     assert path.read_bytes() == b"QUIET"
 
 
-def test_another_name_of_the_same_file_keeps_the_old_content(path: Path):
+def test_a_file_with_another_name_stays_the_file_of_both(path: Path):
     other = path.parent.parent / "other.json"
     os.link(path, other)
     swap.update(path, shout, before_write=nothing)
-    assert (path.read_bytes(), other.read_bytes()) == (b"QUIET", b"quiet")
+    assert (path.read_bytes(), other.read_bytes()) == (b"QUIET", b"QUIET")
+    assert path.samefile(other)
+    assert alone(path)
+
+
+@pytest.mark.usefixtures("platform")
+@pytest.mark.parametrize("content", [b"shorter", b"much longer than what stands there"])
+def test_a_program_that_keeps_the_file_open_goes_on_writing_into_the_same_file(
+    path: Path, content: bytes
+):
+    path.write_bytes(b"what stands there")
+    with path.open("r+b", buffering=0) as kept:
+        assert swap.update(path, lambda _: content, before_write=nothing)
+        assert kept.read() == content, "it sees what was written"
+        kept.seek(0)
+        kept.write(b"theirs")
+        kept.truncate()
+    assert path.read_bytes() == b"theirs", "and what it writes later is not lost"
+    assert alone(path)
+
+
+def test_who_watches_the_file_goes_on_watching_it_while_a_program_keeps_it_open(path: Path):
+    before = path.stat().st_ino
+    with path.open("ab"):
+        swap.update(path, shout, before_write=nothing)
+    assert path.stat().st_ino == before
+
+
+@pytest.mark.parametrize("cut", [0, 1, 4, 10])
+def test_a_write_in_place_that_was_cut_short_is_finished(path: Path, cut: int):
+    old, new = b'{"a": "old"}', b'{"a": "new", "b": [1, 2]}'
+    beside = left(path, new, old, new)
+    beside = beside.rename(beside.with_suffix(".specd-over"))
+    path.write_bytes(new[:cut] + old[cut:] if cut < 5 else new[:-3])
+    standing = path.read_bytes()
+    outcome = swap.recover(path.parent)
+    half = cut == 10
+    assert [each.outcome for each in outcome] == ["finished" if half else "removed"]
+    assert path.read_bytes() == (new if half else standing)
+    assert alone(path)
+
+
+def test_what_another_program_wrote_after_a_cut_short_write_stays(path: Path):
+    old, new = b'{"a": 1}', b'{"a": 2}'
+    beside = left(path, new, old, new)
+    beside.rename(beside.with_suffix(".specd-over"))
+    path.write_bytes(b'{"a": 3}')
+    assert [each.outcome for each in swap.recover(path.parent)] == ["removed"]
+    assert path.read_bytes() == b'{"a": 3}'
+
+
+def test_a_leftover_of_a_living_process_is_let_be_for_a_while(path: Path):
+    with subprocess.Popen(["sleep", "60"]) as other:
+        name = f".{path.name}.{other.pid}.{short(b'quiet')}-{short(b'QUIET')}.specd-swap"
+        beside = path.with_name(name)
+        beside.write_bytes(b"QUIET")
+        assert swap.recover(path.parent) == ()
+        old = time.time() - 60
+        os.utime(beside, (old, old))
+        assert [each.outcome for each in swap.recover(path.parent)] == ["removed"]
+        other.kill()
 
 
 # -- somebody else writes in between ----------------------------------------------------------------
@@ -415,15 +476,32 @@ def test_several_processes_take_turns(path: Path):
     assert alone(path)
 
 
-def test_a_turn_that_does_not_end_is_not_waited_for_for_ever(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(swap, "LOCK_S", 0.05)
+def test_a_turn_that_does_not_end_is_not_waited_for_for_ever(path: Path):
+    facts = path.parent.stat()
+    lock = places.state_dir() / "run" / f"{facts.st_dev:x}-{facts.st_ino:x}.lock"
+    swap.update(path, lambda _: b"first", before_write=nothing)
+    held = os.open(lock, os.O_RDWR)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    began = time.monotonic()
+    with pytest.raises(swap.Unsettled, match=f"another specd .process {os.getpid()}."):
+        swap.update(path, shout, before_write=nothing)
+    assert time.monotonic() - began < 1
+    os.close(held)
+    assert swap.update(path, shout, before_write=nothing)
+
+
+def test_a_lock_that_another_user_may_take_holds_nobody_up(path: Path):
     held = os.open(path.parent, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
-    with pytest.raises(swap.Unsettled, match="another specd"):
-        swap.update(path, shout, before_write=nothing)
+    assert swap.update(path, shout, before_write=nothing)
     os.close(held)
+
+
+def test_without_a_place_for_the_lock_files_are_written_all_the_same(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "no directory").touch()
+    monkeypatch.setenv("SPECD_STATE_DIR", str(tmp_path / "no directory"))
     assert swap.update(path, shout, before_write=nothing)
 
 
@@ -436,13 +514,13 @@ def short(content: bytes) -> str:
 
 def left(path: Path, content: bytes, before: bytes = b"quiet", after: bytes = b"QUIET") -> Path:
     """A leftover of a write of ``after`` over ``before``, holding ``content``."""
-    beside = path.with_name(f".{path.name}.4711.{short(before)}-{short(after)}.specd-swap")
+    beside = path.with_name(f".{path.name}.4999999.{short(before)}-{short(after)}.specd-swap")
     beside.write_bytes(content)
     return beside
 
 
 def test_an_unfinished_part_is_removed(path: Path):
-    path.with_name(f".{path.name}.4711.specd-part").write_bytes(b"QUI")
+    path.with_name(f".{path.name}.4999999.specd-part").write_bytes(b"QUI")
     assert swap.recover(path.parent) == (swap.Recovered(path, "removed"),)
     assert path.read_bytes() == b"quiet"
     assert alone(path)
@@ -507,7 +585,7 @@ def test_the_next_write_clears_up_as_well(path: Path):
 
 
 def test_what_only_looks_like_a_leftover_stops_nothing(path: Path):
-    path.with_name(f".{path.name}.4711.specd-part").mkdir()
+    path.with_name(f".{path.name}.4999999.specd-part").mkdir()
     assert swap.recover(path.parent) == ()
     assert swap.update(path, shout, before_write=nothing)
 

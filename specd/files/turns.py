@@ -1,0 +1,75 @@
+"""One specd at a time: a lock for each directory that is written in.
+
+The lock is a file in specd's own state directory, named after the directory's device and inode:
+whoever may read LM Studio's home cannot take it. The kernel gives it up with the process, so that a
+killed one holds nobody up. Where it cannot be made, specd goes on without: another program's update
+is safe all the same, and specd's own leftovers are told apart by the process that made them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from specd import places
+
+WAIT_S = 0.5
+"""How long another specd process may take for its write."""
+
+STEP_S = 0.001
+
+
+class Taken(Exception):
+    """Another specd process has been writing there for ``WAIT_S``; the message names it."""
+
+
+@contextlib.contextmanager
+def turn(directory: Path) -> Iterator[None]:
+    """Hold the lock of ``directory`` while the body runs.
+
+    Raises:
+        Taken: another process keeps it.
+        OSError: the directory cannot be looked at.
+    """
+    facts = directory.stat()
+    descriptor = _opened(f"{facts.st_dev:x}-{facts.st_ino:x}.lock")
+    try:
+        if descriptor is not None:
+            _take(descriptor, directory)
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _opened(name: str) -> int | None:
+    with contextlib.suppress(OSError, places.NoPlace):
+        folder = places.state_dir() / "run"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    return None
+
+
+def _take(descriptor: int, directory: Path) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+                raise Taken(
+                    f"another specd (process {holder or 'unknown'}) has been writing in "
+                    f"{directory} for {WAIT_S:g} s; specd tries again"
+                ) from None
+            time.sleep(STEP_S)
+        except OSError:
+            return  # a file system without locks
+        else:
+            with contextlib.suppress(OSError):
+                os.pwrite(descriptor, f"{os.getpid()}\n".ljust(16).encode(), 0)
+            return

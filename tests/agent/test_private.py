@@ -1,0 +1,46 @@
+"""The state directory is closed to others, and what is not specd's is let alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from specd.agent import private
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SPECD_CONFIG", str(tmp_path / "state" / "specd.toml"))
+    made = tmp_path / "state"
+    for name in ("journal", "run"):
+        (made / name).mkdir(parents=True)
+    for name in ("history.db", "history.db-wal", "specd.toml"):
+        (made / name).touch()
+    for path in (made, *made.iterdir()):
+        path.chmod(0o755)
+    return made
+
+
+def open_to_others(state: Path) -> set[str]:
+    return {each.name for each in (state, *state.iterdir()) if each.stat().st_mode & 0o077}
+
+
+def test_a_directory_of_specds_own_is_closed_with_all_in_it(state: Path):
+    said = tuple(private.enforce(state))
+    assert open_to_others(state) == {"specd.toml"}, "which is the user's"
+    assert len(said) == 5
+    assert tuple(private.enforce(state)) == ()
+
+
+def test_in_a_directory_with_other_things_only_specds_own_get_other_modes(state: Path):
+    for name in ("website", "key.pem"):
+        (state / name).touch(mode=0o755)
+        (state / name).chmod(0o755)
+    tuple(private.enforce(state))
+    assert open_to_others(state) == {"state", "website", "key.pem", "specd.toml"}
+
+
+def test_a_new_one_is_made_closed(tmp_path: Path):
+    assert tuple(private.enforce(tmp_path / "new" / "state")) == ()
+    assert (tmp_path / "new" / "state").stat().st_mode & 0o777 == 0o700
