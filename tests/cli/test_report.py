@@ -18,9 +18,7 @@ import pytest
 from specd.bench.result import BenchResult, Best, LengthResult
 from specd.bench.use import Use, Week
 from specd.cli.look import plots
-from specd.cli.look.report_page import Report, Write, page
-from specd.cli.look.report_use import RealUse
-from specd.reconcile.conditions import Condition
+from specd.cli.look.report_page import RealUse, Report, Write, page
 from tests import npm
 
 NASTY = "</script><img src=x onerror=alert(1)>\"'&"
@@ -43,7 +41,10 @@ def benchmark(day: int, draft: str = "qwen3-0.6b") -> BenchResult:
         best=Best(3, speed, speed, (speed - 0.05, speed + 0.05)),
         text_equal=True,
         model_seconds=30.0,
-        by_class={"code": {"acceptance": 0.82}, "creative": {"acceptance": 0.41}},
+        by_class={
+            "code": {"acceptance": 0.82, "measured_speedup": 1.5},
+            "creative": {"acceptance": 0.41, "measured_speedup": 0.9},
+        },
     )
 
 
@@ -77,12 +78,22 @@ def report() -> Report:
             "state": "degraded",
             "home": f"/Users/you/{NASTY}",
             "pid": 123,
+            "paused": False,
+            "faults": [],
+            "restores": {"today": 1, "week": 3, "last": None},
+            "conditions": [
+                condition("HomeFound", "true", "there", START.isoformat()),
+                condition("Faster", "false", NASTY, START.isoformat()),
+                condition("CacheAgrees", "unknown", "none", "not a time <b>"),
+            ],
             "pairs": [
                 {
                     "main": "qwen3-8b",
                     "draft": "qwen3-0.6b",
                     "verdict": "compatible",
                     "draft_tokens": 3,
+                    "state": "wanted",
+                    "observed": None,
                     "speedup": 1.31,
                     "gain": "1.31× faster [1.26, 1.36] with 3 draft tokens",
                     "why": NASTY,
@@ -92,16 +103,13 @@ def report() -> Report:
                     "draft": None,
                     "verdict": None,
                     "draft_tokens": None,
+                    "state": "missing",
+                    "observed": None,
                     "speedup": None,
                     "why": "",
                 },
             ],
         },
-        conditions=(
-            Condition("HomeFound", "true", "Found", "there", START.isoformat()),
-            Condition("Faster", "false", "NoGain", NASTY, START.isoformat()),
-            Condition("CacheAgrees", "unknown", "NoCache", "none", "not a time <b>"),
-        ),
         matrix={
             "qwen3-8b": {"qwen3-0.6b": "compatible", "qwen2.5-0.5b": "incompatible"},
             NASTY: {"qwen3-0.6b": None},
@@ -118,6 +126,7 @@ def report() -> Report:
             )
             for n in range(1, 8)
         ),
+        restored=tuple(START - timedelta(days=n % 3) for n in range(5)),
         uses=(
             RealUse(
                 "mlx-community/Qwen3-8B-4bit",
@@ -131,7 +140,12 @@ def report() -> Report:
     )
 
 
-EMPTY = Report(START, "0.1.0", None, (), {}, (), ())
+EMPTY = Report(START, "0.1.0", None, {}, (), ())
+
+
+def condition(kind: str, status: str, message: str, since: str) -> dict[str, str]:
+    told = {"type": kind, "status": status, "reason": "Reason", "message": message}
+    return {**told, "since": since, "remedy": "do it", "severity": "state"}
 
 
 class Elements(HTMLParser):
@@ -159,15 +173,15 @@ def test_nothing_in_the_page_runs_or_asks_anybody(report: Report) -> None:
 def test_what_comes_from_files_is_shown_as_text(report: Report) -> None:
     text = page(report)
     assert NASTY not in text
-    assert html.escape(NASTY) in text
+    assert "&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;" in text
 
 
 def test_every_plot_holds_its_figures(report: Report) -> None:
     text = page(report)
     circles = [a for tag, a in Elements(text).found if tag == "circle"]
-    # 6 benchmarks, the latest of each of 2 pairs with 1 + 6 lengths and what was measured, 6 timed
-    # writes, and 4 weeks without a draft beside 3 with.
-    assert len(circles) == 6 + 2 * (7 + 1) + 6 + 4 + 3
+    # 6 benchmarks, the latest of each of 2 pairs with 1 + 6 lengths and what was measured, and 4
+    # weeks without a draft beside 3 with.
+    assert len(circles) == 6 + 2 * (7 + 1) + 4 + 3
     assert "1.28× [1.23, 1.33]" in text
     assert "3 draft tokens: 22.5 tokens/s, 75% accepted" in text
     assert "1 Nov 2026 06:30:00, settings.json" not in text  # number 1 has no time taken
@@ -193,7 +207,7 @@ def rows_of(text: str, caption: str) -> list[list[str]]:
     return [
         [
             html.unescape(re.sub("<[^>]*>", "", each))
-            for each in re.findall("<t[hd].*?</t[hd]>", row)
+            for each in re.findall("<t[hd].*?</t[hd]>", row, re.DOTALL)
         ]
         for row in re.findall("<tr>(.*?)</tr>", shown.partition("<tbody>")[2], re.DOTALL)
     ]
@@ -217,8 +231,23 @@ def test_real_use_stands_beside_the_benchmark(report: Report) -> None:
         "1.28× faster [1.23, 1.33] with 3 draft tokens",
     ]
     assert "Caution, mlx-community/Qwen3-8B-4bit ← qwen3-0.6b: answers differ" in page(report)
-    assert alone[:4] == [NASTY, "none", "no speed told, 12 answers", "no answers"]
+    assert alone[:4] == [NASTY, "none", "no speed known, 12 answers", "no answers"]
     assert alone[6] == "not measured"
+
+
+def test_it_opens_with_the_verdict_of_status_and_pictures(report: Report) -> None:
+    text = page(report)
+    assert "<h1>LM Studio is set to draft for 1 of 2 models: 1.3× as fast, but" in text
+    headings = re.findall("<h2>(.*?)</h2>", text)
+    assert headings[:4] == [
+        "Speed-up by kind of prompt",
+        "Tokens per second against draft length",
+        "Speed-up over time",
+        "Values that specd put back, by day",
+    ]
+    assert "<span>code, qwen3-0.6b</span>" in text
+    assert "<span>1.50×</span>" in text
+    assert re.search(r"<span>Sun 1 Nov</span>.*?<span>2 times</span>", text, re.DOTALL)
 
 
 def test_the_weeks_of_real_use_are_shown_with_how_many_answers_stand_behind_them(
@@ -240,7 +269,7 @@ def test_what_a_server_does_not_tell_is_said_to_be_so(report: Report) -> None:
         lengths=(LengthResult(2, None, None, None, 20, 1.1),),
     )
     text = page(replace(report, benchmarks=(silent,)))
-    assert "2 draft tokens: 20.0 tokens/s, acceptance not told" in text
+    assert "2 draft tokens: 20.0 tokens/s, acceptance not known" in text
 
 
 def test_points_stand_where_their_values_are() -> None:
@@ -278,7 +307,7 @@ def test_any_values_can_be_drawn(values: list[float]) -> None:
 def test_a_report_before_anything_happened_says_so() -> None:
     text = page(EMPTY)
     assert "specd is not running" in text
-    assert "Nothing has been measured yet." in text
+    assert "Nothing has been measured yet" in text
     assert "No answers have been read from your chats" in text
     assert "<svg" not in text
 

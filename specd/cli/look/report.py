@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import webbrowser
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -14,14 +15,13 @@ from specd.bench.result import BenchResult
 from specd.bench.use import by_pair
 from specd.cli import ask, world
 from specd.cli.look import logbook
-from specd.cli.look.report_page import Report, Write, page
-from specd.cli.look.report_use import RealUse
+from specd.cli.look.report_page import RealUse, Report, Write, page
 from specd.cli.parser import Parser
 from specd.files import private
 from specd.files.swap import SwapError, update
 from specd.lmstudio import names
+from specd.reconcile import restores
 from specd.reconcile.apply import show
-from specd.reconcile.conditions import Condition
 from specd.reconcile.journal import Entry, Journal
 from specd.tokenizer import suggest
 from specd.tokenizer.verdict import VerdictKind
@@ -85,15 +85,16 @@ def gather(state: Path) -> Report:
         seen = world.see()
     except world.Unusable:
         seen = None
-    conditions = [Condition(**each) for each in status["conditions"]] if status else []
+    there = places.journal_dir(state).is_dir()
+    entries = Journal(places.journal_dir(state)).entries() if there else ()
     return Report(
         made_at=datetime.now().astimezone(),
         version=__version__,
         status=status,
-        conditions=tuple(conditions),
         matrix=_matrix(seen) if seen else {},
         benchmarks=_benchmarks(state),
-        writes=_writes(state),
+        writes=_writes(entries, places.log_path(state)),
+        restored=tuple(each.time for each in restores.put_back(entries)),
         uses=_uses(seen) if seen and seen.config.benchmark.observe_conversations else (),
     )
 
@@ -149,11 +150,8 @@ def _benchmarks(state: Path) -> tuple[BenchResult, ...]:
         history.close()
 
 
-def _writes(state: Path) -> tuple[Write, ...]:
-    if not places.journal_dir(state).is_dir():
-        return ()
-    took = _times(places.log_path(state))
-    entries = Journal(places.journal_dir(state)).entries()
+def _writes(entries: Iterable[Entry], log: Path) -> tuple[Write, ...]:
+    took = _times(log)
     return tuple(_write(each, took.get(each.id)) for each in entries if each.state != "abandoned")
 
 

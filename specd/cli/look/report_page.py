@@ -1,39 +1,33 @@
-"""The report as one HTML page (pure): figures in, text out.
+"""The report as one HTML page (pure): figures in, sections out, one template for all of them.
 
-Everything that comes from files is escaped. The page holds no script and asks nobody for anything;
-its own content security policy says so to the browser.
+The words stand here, the page in ``templates/``, the drawing in ``plots.py``. The page holds no
+script and asks nobody for anything; its content security policy says so to the browser.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-from html import escape
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader
+
+from specd.bench.outcome import outcome
 from specd.bench.result import BenchResult, LengthResult
-from specd.cli.look.plots import SERIES, Axis, Point, Series, plot
-from specd.cli.look.report_parts import (
-    DATES,
-    cell,
-    day,
-    details,
-    figure,
-    section,
-    since,
-    table,
-    time,
-)
-from specd.cli.look.report_use import RealUse, real_use
-from specd.reconcile.conditions import Condition
+from specd.bench.use import Use, in_use
+from specd.cli.look import status as screen
+from specd.cli.look.plots import Axis, Point, Series, plot
+from specd.cli.paint import plural
 from specd.tokenizer.verdict import VerdictKind
 
 NEWEST_WRITES = 200
-
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-FOOTER = "It holds figures, names of models and paths, and no text of any conversation."
+DAYS = 14
+NOTHING_MEASURED = "Nothing has been measured yet: `specd bench` does it."
+HOUR, DAY = 3600.0, 86400.0
+WHOLE = (1, 2, 5, 10, 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,211 +43,190 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
+class RealUse:
+    """One main in the user's chats, with one draft (None: only ever without).
+
+    ``with_draft`` are its uses at any length, ``without`` those without a draft; ``benchmark`` is
+    the latest of the pair. Models are named as LM Studio names them.
+    """
+
+    main: str
+    draft: str | None
+    with_draft: tuple[Use, ...]
+    without: tuple[Use, ...]
+    benchmark: BenchResult | None
+
+    @property
+    def name(self) -> str:
+        """The pair as a person would write it."""
+        return f"{self.main} ← {self.draft}" if self.draft else self.main
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Everything the page shows. ``status`` is the daemon's answer, None when it is not running.
 
     ``matrix`` maps main → draft → the verdict's kind, None where nobody has compared them yet.
-    ``benchmarks`` and ``writes`` are oldest first.
+    ``benchmarks``, ``writes`` and ``restored`` (when specd put something back) are oldest first.
     """
 
     made_at: datetime
     version: str
     status: dict[str, Any] | None
-    conditions: tuple[Condition, ...]
     matrix: dict[str, dict[str, VerdictKind | None]]
     benchmarks: tuple[BenchResult, ...]
     writes: tuple[Write, ...]
+    restored: tuple[datetime, ...] = ()
     uses: tuple[RealUse, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell of a table; ``share`` (0 to 1) is drawn beside it, ``iso`` is its time."""
+
+    text: str
+    css: str = ""
+    share: float | None = None
+    iso: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """``caption`` names it for screen readers."""
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A bar of ``share`` (0 to 1) of the full width."""
+
+    label: str
+    text: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the page; each of its tables is hidden behind a summary, where it has one."""
+
+    heading: str
+    about: str = ""
+    bars: tuple[Bar, ...] = ()
+    drawn: str = ""
+    names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    tables: tuple[tuple[str, Table], ...] = ()
 
 
 def page(report: Report) -> str:
     """The whole document."""
-    return "\n".join(
-        [
-            "<!DOCTYPE html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta name="color-scheme" content="light dark">',
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-            '<link rel="icon" href="data:,">',
-            f"<title>specd report, {day(report.made_at)}</title>",
-            f"<style>{STYLE}</style>",
-            "</head>",
-            "<body>",
-            _header(report),
-            "<main>",
-            _conditions(report.conditions),
-            _pairs(report),
-            _matrix(report.matrix),
-            _speedups(report.benchmarks),
-            real_use(report.uses),
-            _lengths(report.benchmarks),
-            _kinds(report.benchmarks),
-            _drift(report.writes),
-            "</main>",
-            f"<footer><p>Made by specd {escape(report.version)}. {FOOTER}</p></footer>",
-            "</body>",
-            "</html>",
-            "",
-        ]
-    )
-
-
-def _header(report: Report) -> str:
+    templates = FileSystemLoader(Path(__file__).with_name("templates"))
+    made = Environment(loader=templates, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     status = report.status
-    if status is None:
-        state, detail = "stopped", "specd is not running; what follows is what it knew last"
-    else:
-        state = str(status["state"])
-        detail = f"{status['home'] or 'no LM Studio home'} · process {status['pid']}"
-    return (
-        f'<header><h1>specd <span class="badge {escape(state)}">{escape(state)}</span></h1>'
-        f"<p>{escape(detail)}</p><p>{time(report.made_at)}</p></header>"
+    return made.get_template("report.html.j2").render(
+        sentence=screen.verdict(status) if status else "specd is not running.",
+        state=status["state"] if status else "stopped",
+        detail=status["home"] or "no LM Studio home" if status else "what specd knew last follows",
+        made_on=day(report.made_at),
+        made_at=_moment(report.made_at).text,
+        version=report.version,
+        sections=[section for section in _sections(report) if section is not None],
     )
 
 
-_MARKS = {"true": "✓ true", "false": "✗ false", "unknown": "· unknown"}
+def _sections(report: Report) -> Iterator[Section | None]:
+    yield _kinds(report.benchmarks)
+    yield _lengths(report.benchmarks)
+    yield _speedups(report.benchmarks)
+    yield _restores(report)
+    yield _real_use(report.uses)
+    if report.status is not None:
+        yield _pairs(report.status)
+        yield _conditions(report.status)
+    yield _matrix(report.matrix)
+    yield _writes(report.writes)
 
 
-def _conditions(conditions: Sequence[Condition]) -> str:
-    if not conditions:
-        return section("Conditions", "<p>Nothing is known yet.</p>")
-    rows = [
-        [
-            f"<th scope='row'>{escape(each.type)}</th>",
-            f"<td class='{each.status}'>{_MARKS[each.status]}</td>",
-            f"<td>{escape(each.message)}</td>",
-            f"<td>{since(each.since)}</td>",
-        ]
-        for each in conditions
+def _table(caption: str, head: str, rows: Iterable[Sequence[str | Cell]]) -> Table:
+    """``head``: the columns' names, separated by commas."""
+    cells = (tuple(c if isinstance(c, Cell) else Cell(c) for c in row) for row in rows)
+    return Table(caption, tuple(head.split(", ")), tuple(cells))
+
+
+# -- pictures -------------------------------------------------------------------------------------
+
+
+def _kinds(benchmarks: Sequence[BenchResult]) -> Section | None:
+    """By kind and length of prompt: one number would hide that a story drafts badly."""
+    latest = [results[-1] for results in _by_pair(benchmarks).values()]
+    kinds = [(each, kind, told) for each in latest for kind, told in each.by_class.items()]
+    if not kinds:
+        return None if latest else Section("Speed-up by kind of prompt", NOTHING_MEASURED)
+    speeds = [
+        (f"{kind}, {each.draft}" if len(latest) > 1 else kind, told["measured_speedup"])
+        for each, kind, told in kinds
+        if "measured_speedup" in told
     ]
-    return section("Conditions", table("Conditions", ["condition", "status", "why", "since"], rows))
-
-
-def _pairs(report: Report) -> str:
-    listed = report.status["pairs"] if report.status else []
-    if not listed:
-        return section("Pairs", "<p>No pair is configured, or specd is not running.</p>")
+    longest = max((speed for _, speed in speeds), default=1.0)
     rows = [
-        [
-            f"<th scope='row'>{escape(each['main'])}</th>",
-            cell(each["draft"] or "none"),
-            cell(each["verdict"] or "not compared yet"),
-            cell("LM Studio's own" if each["draft_tokens"] is None else str(each["draft_tokens"])),
-            cell(each.get("gain") or "not measured"),
-            cell(each.get("why") or ""),
-        ]
-        for each in listed
+        (_name(each), kind, Cell(f"{told['acceptance']:.0%}", share=told["acceptance"]))
+        for each, kind, told in kinds
+        if "acceptance" in told
     ]
-    head = ["main", "draft", "verdict", "draft tokens", "gain", "why"]
-    return section("Pairs", table("Pairs", head, rows))
-
-
-def _matrix(matrix: dict[str, dict[str, VerdictKind | None]]) -> str:
-    if not matrix:
-        return section("Which drafts fit which main", "<p>No models are known.</p>")
-    drafts = list(dict.fromkeys(draft for row in matrix.values() for draft in row))
-    rows = [
-        [
-            f"<th scope='row'>{escape(main)}</th>",
-            *(_verdict(row[draft]) if draft in row else "<td>-</td>" for draft in drafts),
-        ]
-        for main, row in matrix.items()
-    ]
-    return section(
-        "Which drafts fit which main", table("Verdicts", ["main \\ draft", *drafts], rows)
+    return Section(
+        "Speed-up by kind of prompt",
+        "The latest benchmark of each pair.",
+        bars=tuple(Bar(name, f"{speed:.2f}×", speed / longest) for name, speed in speeds),
+        tables=(
+            (
+                "Draft tokens accepted, by kind" if speeds else "",
+                _table("Acceptance", "pair, prompts, draft tokens accepted", rows),
+            ),
+        ),
     )
 
 
-def _verdict(kind: VerdictKind | None) -> str:
-    if kind is None:
-        return "<td>not compared</td>"
-    css = {"identical": "true", "compatible": "true", "incompatible": "false"}.get(kind, "unknown")
-    return f"<td class='{css}'>{kind}</td>"
-
-
-def _speedups(benchmarks: Sequence[BenchResult]) -> str:
-    measured = [each for each in benchmarks if each.best.measured_speedup is not None]
-    if not measured:
-        return section("Speed-up over time", "<p>Nothing has been measured yet.</p>")
-    series = [
-        Series(name, tuple(_speedup_point(each) for each in results))
-        for name, results in _by_pair(measured).items()
-    ]
-    drawn = plot(
-        "Speed-up over time",
-        f"{len(measured)} benchmarks of {len(series)} pairs; the table below holds the figures.",
-        series,
-        DATES,
-        Axis("speed-up", lambda value: f"{value:.2f}×"),
-        level=(1.0, "as fast as without a draft"),
-    )
-    rows = [
-        [
-            f"<th scope='row'>{since(each.started_at)}</th>",
-            cell(f"{each.main} ← {each.draft}"),
-            cell(str(each.best.draft_tokens)),
-            cell(_measured(each)),
-            cell(f"{each.baseline_tps:.1f}"),
-            cell(each.engine),
-            cell("yes" if each.text_equal else "no"),
-        ]
-        for each in reversed(measured)
-    ]
-    head = ["when", "pair", "draft tokens", "speed-up", "tokens/s without", "engine", "same text"]
-    listed = details("All benchmarks", table("Benchmarks", head, rows))
-    return section("Speed-up over time", figure(drawn, series) + listed)
-
-
-def _speedup_point(result: BenchResult) -> Point:
-    low, high = result.best.interval or (None, None)
-    when = datetime.fromisoformat(result.started_at)
-    return Point(
-        when.timestamp(),
-        result.best.measured_speedup or 0.0,
-        f"{result.main} ← {result.draft}, {day(when)}: {_measured(result)}",
-        low,
-        high,
-    )
-
-
-def _measured(result: BenchResult) -> str:
-    speed = f"{result.best.measured_speedup:.2f}×"
-    if result.best.interval is None:
-        return speed
-    return f"{speed} [{result.best.interval[0]:.2f}, {result.best.interval[1]:.2f}]"
-
-
-def _lengths(benchmarks: Sequence[BenchResult]) -> str:
+def _lengths(benchmarks: Sequence[BenchResult]) -> Section | None:
     heading = "Tokens per second against draft length"
     latest = [results[-1] for results in _by_pair(benchmarks).values() if results[-1].lengths]
     if not latest:
-        return section(heading, "<p>Nothing has been measured yet.</p>")
+        return None
     series = [made for each in latest for made in (_foretold(each), _real(each)) if made]
-    drawn = plot(
-        heading,
+    about = (
         "The latest benchmark of each pair: measured without a draft (0), predicted from exact "
-        "replay for each draft length, the best marked, and what real runs measured.",
-        series,
-        Axis("draft tokens", lambda value: f"{value:.0f}", zero=True, steps=WHOLE),
-        Axis("tokens/s", lambda value: f"{value:g}", zero=True),
+        "replay for each draft length, the best marked, and what real runs measured."
     )
     rows = [
-        [
-            f"<th scope='row'>{escape(f'{each.main} ← {each.draft}')}</th>",
-            cell(str(length.draft_tokens)),
-            cell(_accepted(length)),
-            cell(f"{length.predicted_tps:.1f}"),
-            cell(f"{length.predicted_speedup:.2f}×"),
-        ]
+        (
+            _name(each),
+            str(length.draft_tokens),
+            _accepted(length),
+            f"{length.predicted_tps:.1f}",
+            f"{length.predicted_speedup:.2f}×",
+        )
         for each in latest
         for length in each.lengths
     ]
-    head = ["pair", "draft tokens", "accepted", "tokens/s", "speed-up"]
-    return section(
-        heading, figure(drawn, series) + details("All lengths", table("Lengths", head, rows))
+    return Section(
+        heading,
+        about,
+        drawn=plot(
+            heading,
+            about,
+            series,
+            Axis("draft tokens", lambda value: f"{value:.0f}", zero=True, steps=WHOLE),
+            Axis("tokens/s", lambda value: f"{value:g}", zero=True),
+        ),
+        names=tuple(each.name for each in series),
+        tables=(
+            (
+                "All lengths",
+                _table("Lengths", "pair, draft tokens, accepted, tokens/s, speed-up", rows),
+            ),
+        ),
     )
 
 
@@ -273,7 +246,7 @@ def _foretold(result: BenchResult) -> Series:
         replace(each, mark="best") if each.x == result.best.draft_tokens else each
         for each in (without, *drafted)
     ]
-    return Series(f"{result.main} ← {result.draft}", tuple(points))
+    return Series(_name(result), tuple(points))
 
 
 def _real(result: BenchResult) -> Series | None:
@@ -281,121 +254,296 @@ def _real(result: BenchResult) -> Series | None:
     if speed is None or not tried:
         return None
     says = f"measured with {tried} draft tokens: {speed:.1f} tokens/s"
-    name = f"{result.main} ← {result.draft}, measured"
-    return Series(name, (Point(tried, speed, says),), joined=False)
+    low, high = (result.baseline_tps * each for each in result.best.interval or (0, 0))
+    point = Point(tried, speed, says, low or None, high or None)
+    return Series(f"{_name(result)}, measured", (point,), joined=False)
 
 
-def _kinds(benchmarks: Sequence[BenchResult]) -> str:
-    """Acceptance of each class of prompts: one number would hide that a story drafts badly."""
-    latest = [results[-1] for results in _by_pair(benchmarks).values()]
-    rows = [
-        [
-            f"<th scope='row'>{escape(f'{each.main} ← {each.draft}')}</th>",
-            cell(kind),
-            _share(told["acceptance"]),
-        ]
-        for each in latest
-        for kind, told in each.by_class.items()
-        if "acceptance" in told
+def _speedups(benchmarks: Sequence[BenchResult]) -> Section | None:
+    heading = "Speed-up over time"
+    measured = [each for each in benchmarks if each.best.measured_speedup is not None]
+    if not measured:
+        return None
+    series = [
+        Series(name, tuple(_speedup_point(each) for each in results))
+        for name, results in _by_pair(measured).items()
     ]
-    if not rows:
-        return ""
-    head = ["pair", "prompts", "draft tokens accepted"]
-    return section("What is accepted of which prompts", table("Acceptance", head, rows))
-
-
-def _share(of_one: float) -> str:
-    bar = f"<meter min='0' max='1' value='{of_one:.3f}' aria-label='accepted'></meter>"
-    return f"<td>{bar} {of_one:.0%}</td>"
-
-
-def _accepted(length: LengthResult) -> str:
-    if length.acceptance is None:
-        return "acceptance not told"
-    return f"{length.acceptance:.0%} accepted"
-
-
-def _drift(writes: Sequence[Write]) -> str:
-    heading = "What was changed back"
-    if not writes:
-        return section(heading, "<p>specd has written nothing yet.</p>")
-    timed = [each for each in writes if each.took_ms is not None]
-    shown = ""
-    if timed:
-        by_file: dict[str, list[Point]] = defaultdict(list)
-        for each in timed:
-            name = each.path.rsplit("/", 1)[-1]
-            says = f"{day(each.time)} {each.time:%H:%M:%S}, {name}: {each.took_ms:.1f} ms"
-            by_file[name].append(Point(each.time.timestamp(), each.took_ms or 0.0, says))
-        series = [Series(name, tuple(points), joined=False) for name, points in by_file.items()]
-        drawn = plot(
-            heading,
-            f"{len(timed)} writes to {len(series)} files and how long each took in milliseconds.",
-            series,
-            DATES,
-            Axis("milliseconds", lambda value: f"{value:g}", zero=True),
-        )
-        shown = figure(drawn, series)
+    about = f"{plural(len(measured), 'benchmark')} of {plural(len(series), 'pair')}."
     rows = [
-        [
-            f"<th scope='row'>{each.number}</th>",
-            f"<td>{time(each.time)}</td>",
-            cell(each.path),
-            "<td>" + "<br>".join(escape(change) for change in each.changes) + "</td>",
-            cell("" if each.took_ms is None else f"{each.took_ms:.1f} ms"),
-            cell(each.state),
-        ]
+        (
+            _since(each.started_at),
+            _name(each),
+            str(each.best.draft_tokens),
+            _measured(each),
+            f"{each.baseline_tps:.1f}",
+            each.engine,
+            "yes" if each.text_equal else "no",
+        )
+        for each in reversed(measured)
+    ]
+    head = "when, pair, draft tokens, speed-up, tokens/s without, engine, same text"
+    level = (1.0, "as fast as without a draft")
+    up = Axis("speed-up", lambda value: f"{value:.2f}×")
+    return Section(
+        heading,
+        about,
+        drawn=plot(heading, about, series, DATES, up, level=level),
+        names=tuple(each.name for each in series),
+        tables=(("All benchmarks", _table("Benchmarks", head, rows)),),
+    )
+
+
+def _speedup_point(result: BenchResult) -> Point:
+    low, high = result.best.interval or (None, None)
+    when = datetime.fromisoformat(result.started_at)
+    says = f"{_name(result)}, {day(when)}: {_measured(result)}"
+    return Point(when.timestamp(), result.best.measured_speedup or 0.0, says, low, high)
+
+
+def _restores(report: Report) -> Section:
+    heading = "Values that specd put back, by day"
+    if not report.restored:
+        return Section(heading, "No other program has changed what specd wrote.")
+    counted = Counter(each.date() for each in report.restored)
+    days = [report.made_at.date() - timedelta(days=n) for n in range(DAYS)]
+    most = max(1, *(counted[each] for each in days))
+    older = sum(each.date() < days[-1] for each in report.restored)
+    return Section(
+        heading,
+        f"{plural(len(report.restored), 'write')} in all.",
+        bars=tuple(
+            Bar(f"{each:%a} {each.day} {each:%b}", plural(counted[each], "time"), found / most)
+            for each in days
+            if (found := counted[each])
+        ),
+        notes=(f"{plural(older, 'write')} before that.",) if older else (),
+    )
+
+
+def _real_use(uses: Sequence[RealUse]) -> Section:
+    heading = "Your own chats, beside the benchmark"
+    if not uses:
+        return Section(
+            heading,
+            "No answers have been read from your chats: LM Studio keeps figures with those made in "
+            "the app, and `specd observe` reads them.",
+        )
+    series = [each for each in _weeks(uses) if each.points]
+    about = "Tokens per second; each point is a week of answers."
+    axis = Axis("tokens/s", lambda value: f"{value:g}", zero=True)
+    cautions = (
+        (each.name, caution)
+        for each in uses
+        if (caution := in_use(each.with_draft, each.without).caution) is not None
+    )
+    used = _table(
+        "Real use",
+        "main, draft, without, with the draft, in use, accepted, benchmark",
+        (_used(each) for each in uses),
+    )
+    weeks = ((each.name, point.says) for each in series for point in each.points)
+    return Section(
+        heading,
+        about if series else "",
+        drawn=plot("Tokens per second in your chats", about, series, DATES, axis) if series else "",
+        names=tuple(each.name for each in series),
+        notes=tuple(f"Caution, {name}: {caution}." for name, caution in cautions),
+        tables=(("", used), ("All weeks", _table("Weeks", "models, week", weeks))),
+    )
+
+
+def _used(use: RealUse) -> tuple[str, ...]:
+    seen = in_use(use.with_draft, use.without)
+    accepted = "" if seen.acceptance is None else f"{seen.acceptance:.0%}"
+    lengths = use.benchmark.lengths if use.benchmark is not None else ()
+    same = next((each for each in lengths if each.draft_tokens == seen.draft_tokens), None)
+    if accepted and same is not None and same.acceptance is not None:
+        accepted += f" (benchmark {same.acceptance:.0%})"
+    return (
+        use.main,
+        use.draft or "none",
+        _speed(seen.baseline_tps, seen.baseline_answers),
+        _speed(seen.tps, seen.answers),
+        "" if seen.speedup is None else f"{seen.speedup:.2f}×",
+        accepted,
+        "not measured" if use.benchmark is None else outcome(use.benchmark).words,
+    )
+
+
+def _speed(tps: float | None, answers: int) -> str:
+    if not answers:
+        return "no answers"
+    counted = plural(answers, "answer")
+    return f"no speed known, {counted}" if tps is None else f"{tps:.1f} tokens/s, {counted}"
+
+
+def _weeks(uses: Sequence[RealUse]) -> Iterator[Series]:
+    for main in dict.fromkeys(each.main for each in uses):
+        of_main = [each for each in uses if each.main == main]
+        yield _one_series(f"{main} without a draft", of_main[0].without)
+        for each in of_main:
+            if each.draft is not None:
+                yield _one_series(each.name, each.with_draft)
+
+
+def _one_series(name: str, uses: Iterable[Use]) -> Series:
+    """Weeks of several draft lengths together; answers count alike in a week."""
+    found: dict[float, list[tuple[int, float]]] = defaultdict(list)
+    for use in uses:
+        for week in use.weeks:
+            if week.tps is not None:
+                found[week.start].append((week.answers, week.tps))
+    points = []
+    for start, told in sorted(found.items()):
+        answers = sum(count for count, _ in told)
+        tps = sum(count * speed for count, speed in told) / answers
+        when = day(datetime.fromtimestamp(start).astimezone())
+        points.append(Point(start, tps, f"week of {when}: {_speed(tps, answers)}"))
+    return Series(name, tuple(points))
+
+
+# -- tables ---------------------------------------------------------------------------------------
+
+
+def _pairs(status: dict[str, Any]) -> Section:
+    if not status["pairs"]:
+        return Section("Pairs", "No pair is configured: `specd install` proposes one.")
+    rows = [
+        (
+            each["main"],
+            each["draft"] or "none",
+            each["verdict"] or "not compared yet",
+            "LM Studio's own" if each["draft_tokens"] is None else str(each["draft_tokens"]),
+            each.get("gain") or "not measured",
+            each.get("why") or "",
+        )
+        for each in status["pairs"]
+    ]
+    head = "main, draft, verdict, draft tokens, gain, why"
+    return Section("Pairs", tables=(("", _table("Pairs", head, rows)),))
+
+
+def _conditions(status: dict[str, Any]) -> Section:
+    rows = [
+        (
+            each["type"],
+            Cell(
+                "advice" if each["severity"] == "advice" else each["status"],
+                "unknown" if each["severity"] == "advice" else each["status"],
+            ),
+            " → ".join(filter(None, (each["message"], each["remedy"]))),
+            _since(each["since"]),
+        )
+        for each in status["conditions"]
+    ]
+    made = _table("Conditions", "condition, status, why, since", rows)
+    folded = "" if screen.faults(status) else "All is well"
+    return Section("Conditions", tables=((folded, made),))
+
+
+def _matrix(matrix: dict[str, dict[str, VerdictKind | None]]) -> Section:
+    heading = "Which drafts fit which main"
+    if not matrix:
+        return Section(heading, "No models are known.")
+    drafts = list(dict.fromkeys(draft for row in matrix.values() for draft in row))
+    rows = tuple(
+        (Cell(main), *(_verdict(row[draft]) if draft in row else Cell("-") for draft in drafts))
+        for main, row in matrix.items()
+    )
+    made = Table("Verdicts", ("main \\ draft", *drafts), rows)
+    return Section(heading, tables=(("", made),))
+
+
+def _verdict(kind: VerdictKind | None) -> Cell:
+    if kind is None:
+        return Cell("not compared")
+    css = {"identical": "true", "compatible": "true", "incompatible": "false"}.get(kind, "unknown")
+    return Cell(kind, css)
+
+
+def _writes(writes: Sequence[Write]) -> Section:
+    heading = "What specd wrote"
+    if not writes:
+        return Section(heading, "Nothing yet.")
+    rows = [
+        (
+            str(each.number),
+            _moment(each.time),
+            each.path,
+            "; ".join(each.changes),
+            "" if each.took_ms is None else f"{each.took_ms:.1f} ms",
+            each.state,
+        )
         for each in reversed(writes[-NEWEST_WRITES:])
     ]
-    listed = table("Writes", ["no.", "when", "file", "what", "took", "state"], rows)
     left = len(writes) - NEWEST_WRITES
-    note = (
-        f"<p>{left} older writes are in <code>specd restore --list</code>.</p>" if left > 0 else ""
+    return Section(
+        heading,
+        notes=(f"{left} older writes are in `specd restore --list`.",) if left > 0 else (),
+        tables=(
+            (
+                f"All {len(rows)} writes",
+                _table("Writes", "no., when, file, what, took, state", rows),
+            ),
+        ),
     )
-    return section(heading, shown + details(f"All {len(rows)} writes", listed + note))
+
+
+# -- words ----------------------------------------------------------------------------------------
 
 
 def _by_pair(results: Iterable[BenchResult]) -> dict[str, list[BenchResult]]:
     found: dict[str, list[BenchResult]] = defaultdict(list)
     for each in results:
-        found[f"{each.main} ← {each.draft}"].append(each)
+        found[_name(each)].append(each)
     return dict(found)
 
 
-WHOLE = (1, 2, 5, 10, 20)
+def _name(result: BenchResult) -> str:
+    return f"{result.main} ← {result.draft}"
 
-STYLE = """
-:root { --ink: #1b1f24; --dim: #57606a; --paper: #ffffff; --line: #d0d7de; --good: #116329;
-  --bad: #a40e26; --soft: #f3f5f7; --c0: #0b5cad; --c1: #b3450e; --c2: #116329; --c3: #7d34b8;
-  --c4: #8a6100; --c5: #a40e56; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --dim: #9da7b1; --paper: #0d1117;
-  --line: #30363d; --good: #56d364; --bad: #ff8f87; --soft: #161b22; --c0: #6cb6ff; --c1: #ffa267;
-  --c2: #56d364; --c3: #d2a8ff; --c4: #e3b341; --c5: #ff9bce; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 62rem; padding: 1rem; color: var(--ink); background: var(--paper);
-  font: 1rem/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
-header p, footer p { color: var(--dim); margin: .2rem 0; overflow-wrap: anywhere; }
-.badge { font-size: 1rem; padding: .15rem .6rem; border: 2px solid; border-radius: 1rem;
-  vertical-align: middle; }
-.healthy, .true { color: var(--good); } .degraded, .stopped, .false { color: var(--bad); }
-.unknown { color: var(--dim); }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: .9rem; }
-th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0;
-  border-bottom: 1px solid var(--line); }
-tbody th { font-weight: 600; white-space: nowrap; }
-td { min-width: 5rem; overflow-wrap: break-word; }
-figure { margin: .5rem 0; } svg { display: block; width: 100%; min-width: 34rem; height: auto;
-  background: var(--soft); }
-svg text { fill: var(--dim); font: 12px system-ui, sans-serif; } svg .grid { stroke: var(--line); }
-svg .level { stroke: var(--dim); stroke-dasharray: 6 4; }
-polyline { fill: none; stroke-width: 2; } circle { stroke: var(--soft); stroke-width: 1; }
-figcaption ul { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; }
-.key { display: inline-block; width: 1rem; height: .7rem; margin-right: .4rem; }
-summary { cursor: pointer; padding: .3rem 0; }
-""" + "".join(
-    f"line.s{n}, polyline.s{n} {{ stroke: var(--c{n}); }} circle.s{n} {{ fill: var(--c{n}); }} "
-    f".key.s{n} {{ background: var(--c{n}); }}\n"
-    for n in range(SERIES)
+
+def _measured(result: BenchResult) -> str:
+    speed = f"{result.best.measured_speedup:.2f}×"
+    if result.best.interval is None:
+        return speed
+    return f"{speed} [{result.best.interval[0]:.2f}, {result.best.interval[1]:.2f}]"
+
+
+def _accepted(length: LengthResult) -> str:
+    if length.acceptance is None:
+        return "acceptance not known"
+    return f"{length.acceptance:.0%} accepted"
+
+
+def day(moment: datetime) -> str:
+    """The date alone."""
+    return f"{moment.day} {moment:%b %Y}"
+
+
+def _moment(moment: datetime) -> Cell:
+    return Cell(f"{day(moment)} {moment:%H:%M:%S}", iso=moment.isoformat())
+
+
+def _since(text: str) -> Cell:
+    """A moment from RFC 3339; what is no time is shown as it stands."""
+    try:
+        return _moment(datetime.fromisoformat(text).astimezone())
+    except ValueError:
+        return Cell(text)
+
+
+def _day_of(seconds: float) -> str:
+    moment = datetime.fromtimestamp(seconds).astimezone()
+    midnight = (moment.hour, moment.minute) == (0, 0)
+    return f"{moment.day} {moment:%b}" if midnight else f"{moment.day} {moment:%b %H:%M}"
+
+
+DATES = Axis(
+    "date",
+    _day_of,
+    steps=(
+        *(60, 300, 900, HOUR, 3 * HOUR, 6 * HOUR, DAY),
+        *(n * DAY for n in (2, 7, 14, 28, 91, 365)),
+    ),
 )

@@ -162,7 +162,7 @@ def render(
 
 def verdict(status: dict[str, Any]) -> str:
     """How things stand, in one sentence."""
-    wrong = len(_faults(status))
+    wrong = len(faults(status))
     but = f", but {plural(wrong, 'thing')} {'needs' if wrong == 1 else 'need'} attention"
     end = f"{but if wrong else _kept(status)}."
     if status["paused"]:
@@ -178,7 +178,8 @@ def verdict(status: dict[str, Any]) -> str:
     if not on:
         return f"None of {len(pairs)} models has a draft now{end}"
     speeds = sorted(each["speedup"] for each in on if each["speedup"])
-    span = f"{speeds[0]:.1f}× to {speeds[-1]:.1f}× as fast" if speeds else "not measured yet"
+    ends = dict.fromkeys(f"{speed:.1f}×" for speed in (*speeds[:1], *speeds[-1:]))
+    span = f"{' to '.join(ends)} as fast" if speeds else "not measured yet"
     of = f"{len(on)} of {plural(len(pairs), 'model')}"
     return f"LM Studio {_drafts(on)} for {of}: {span}{end}"
 
@@ -208,7 +209,7 @@ def _kept(status: dict[str, Any]) -> str:
     return f", kept {plural(week, 'time')} this week" if week else ""
 
 
-def _faults(status: dict[str, Any]) -> list[dict[str, Any]]:
+def faults(status: dict[str, Any]) -> list[dict[str, Any]]:
     """What the user asked for and does not have; a dangerous cache first."""
     wrong = [c for c in status["conditions"] if c["status"] == "false" and c["severity"] == "state"]
     wrong.sort(key=lambda condition: condition["type"] != "CacheAgrees")
@@ -279,7 +280,7 @@ def in_use(used: dict[str, Any]) -> str:
 def _attention(status: dict[str, Any], columns: int, detail: int, *, colour: bool) -> list[str]:
     """Faults with a cross and their remedy, then advice, dim."""
     lines: list[str] = []
-    for each in _faults(status):
+    for each in faults(status):
         cross = paint("✗", "red", colour=colour)
         lines.append(f"{cross} {wrap(short(_sentence(each)), columns, '  ')}")
         step = wrap(f"→ {short(each['remedy'])}", columns, " " * 4)
