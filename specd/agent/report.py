@@ -10,6 +10,7 @@ from typing import Any
 from specd import __version__
 from specd.bench.outcome import outcome
 from specd.files.pointer import ABSENT
+from specd.lmstudio import home as homes
 from specd.lmstudio.home import Home
 from specd.reconcile.conditions import Condition
 from specd.reconcile.desired import WantedPair
@@ -112,6 +113,7 @@ def entry(written: Entry) -> dict[str, Any]:
         "id": written.id,
         "time": written.time,
         "path": str(written.path),
+        "app": homes.app_of(written.path),
         "surface": written.surface,
         "state": written.state,
         "changes": [change(each) for each in written.changes],

@@ -295,7 +295,8 @@ def _gguf_models(folder: Folder) -> Iterator[Model]:
         if not _is_projector(name, headers[name]) and not _drafter(folder, name, headers[name])
     ]
     for name in files:
-        yield _gguf_model(folder, name, headers[name], alone=len(stems) == 1, projector=projector)
+        alone = len(stems) == 1 if name in stems else len(files) == 1
+        yield _gguf_model(folder, name, headers[name], alone=alone, projector=projector)
 
 
 def _leads(name: str) -> bool:
@@ -371,7 +372,7 @@ def _gguf_model(
 
 def _told_apart(key: str, stem: str, quantization: str | None, kind: ModelKind) -> str:
     """A key for one of several files in a repo: the app's ``name@quantization``."""
-    if quantization is None or kind == "mmproj":
+    if quantization is None or kind in ("mmproj", "drafter"):
         return stem.lower()
     return f"{key}@{quantization.lower()}"
 

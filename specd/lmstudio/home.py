@@ -93,6 +93,14 @@ def apps(home: Path, which: str = "all") -> tuple[App, ...]:
     return kept if which == "bionic" else (lm_studio(home), *kept)
 
 
+def app_of(path: Path) -> str:
+    """The name of the app whose file ``path`` is."""
+    own = bionic(Path("/")).internal.parts[1:]
+    parts = path.parts
+    inside = any(parts[at : at + len(own)] == own for at in range(len(parts)))
+    return "Bionic" if inside else "LM Studio"
+
+
 def find_home(
     configured: str = "auto",
     env: Mapping[str, str] = os.environ,

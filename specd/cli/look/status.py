@@ -328,6 +328,8 @@ def _folded(writes: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]
     found: dict[str, list[dict[str, Any]]] = {}
     for write in writes:
         file = write["path"].rpartition("/")[2]
+        if write.get("app") == "Bionic":
+            file = f"Bionic's {file}"
         changes = ", ".join(_changed(change) for change in write["changes"])
         found.setdefault(f"{file}: {changes}", []).append(write)
     return list(found.items())
