@@ -33,6 +33,12 @@ from specd.reconcile.restore import CannotRestore
 REQUEST_S = 10.0
 """How long a client may take to send a whole request, or to send its next one."""
 
+LOOK_S = 0.1
+"""How long an answer waits for a look whether LM Studio runs."""
+
+QUESTION_S = 0.4
+"""How long reading what is kept on disk may take; questions are answered at once or refused."""
+
 ORDER_S = 120.0
 """How long an order may take before the client is told to look at the status instead."""
 
@@ -65,8 +71,12 @@ class Backend(Protocol):
         """The newest writes first."""
         ...
 
-    def history(self, limit: int) -> list[dict[str, Any]]:
+    def history(self, limit: int) -> Future[list[dict[str, Any]]]:
         """The newest benchmarks first."""
+        ...
+
+    def look(self) -> Future[None]:
+        """Done when it is known whether LM Studio runs now."""
         ...
 
     def metrics(self) -> str:
@@ -125,6 +135,10 @@ class BadRequest(Exception):
     """The request makes no sense; the message goes to the client."""
 
 
+class NotFound(Exception):
+    """What the request is about is not there; the message goes to the client."""
+
+
 Question: TypeAlias = Callable[[Backend, Request], Answer]
 Order: TypeAlias = Callable[[Backend, Request], "Future[dict[str, Any]]"]
 
@@ -152,7 +166,6 @@ QUESTIONS: dict[str, Question] = {
     "/v1/conditions": lambda backend, _: _json(backend.status()["conditions"]),
     "/v1/pairs": lambda backend, _: _json(backend.status()["pairs"]),
     "/v1/journal": lambda backend, request: _json(backend.journal(_limit(request))),
-    "/v1/history": lambda backend, request: _json(backend.history(_limit(request))),
     "/metrics": lambda backend, _: Answer(
         200, backend.metrics().encode(), "text/plain; version=0.0.4; charset=utf-8"
     ),
@@ -172,6 +185,7 @@ ORDERS: dict[tuple[str, str], Order] = {
 }
 
 EVENTS = "/v1/events"
+HISTORY = "/v1/history"
 
 
 class Api:
@@ -181,6 +195,7 @@ class Api:
         self._path = path
         self._backend = backend
         self._socket = _listen(path)
+        self._inode = _inode(path)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event | None = None
         self._ready = threading.Event()
@@ -189,6 +204,10 @@ class Api:
         self._thread = threading.Thread(target=self._run, name="specd-api", daemon=True)
         self._thread.start()
         self._ready.wait(5)
+
+    def stands(self) -> bool:
+        """Whether the socket is where clients look for it."""
+        return _inode(self._path) == self._inode
 
     def close(self) -> None:
         """Stop listening, end every connection, remove the socket."""
@@ -238,10 +257,13 @@ class Api:
                 await _refuse(writer, 403, "this socket serves its owner alone")
             else:
                 await _Conversation(self._backend, reader, writer).hold()
+            writer.close()
+            await asyncio.wait_for(writer.wait_closed(), REQUEST_S)
         except (OSError, asyncio.CancelledError):
             pass
         finally:
-            writer.close()
+            # What a client does not read would keep the descriptor for as long as it lives.
+            writer.transport.abort()
 
 
 class _Conversation:
@@ -353,31 +375,48 @@ class _Conversation:
 
 
 async def _answer(backend: Backend, request: Request) -> Answer:
+    try:
+        return await _routed(backend, request)
+    except Exception as error:  # noqa: BLE001 - one failed request must not end the daemon
+        status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
+        if isinstance(error, TimeoutError):
+            why = "still at work; see `specd status`"
+        elif status != 500:
+            why = str(error)
+        elif isinstance(error, OSError):
+            why = f"{type(error).__name__}: {error}"
+        else:
+            # No words: the text of an error within specd might quote what was being read.
+            why = f"a fault in specd: {type(error).__name__}"
+        return _json({"error": why}, status)
+
+
+_STATUS: dict[type[Exception], int] = {
+    BadRequest: 400,
+    NotFound: 404,
+    CannotRestore: 404,
+    SwapError: 409,
+    TimeoutError: 504,
+}
+
+
+async def _routed(backend: Backend, request: Request) -> Answer:
     question = QUESTIONS.get(request.path)
     order = ORDERS.get((request.method, request.path))
-    try:
-        if question is not None and request.method in ("GET", "HEAD"):
-            return question(backend, request)
-        if order is not None:
-            future = asyncio.wrap_future(order(backend, request))
-            return _json(await asyncio.wait_for(asyncio.shield(future), ORDER_S))
-    except BadRequest as problem:
-        return _json({"error": str(problem)}, 400)
-    except CannotRestore as problem:
-        return _json({"error": str(problem)}, 404)
-    except SwapError as problem:
-        return _json({"error": str(problem)}, 409)
-    except TimeoutError:
-        return _json({"error": "still at work; see `specd status`"}, 504)
-    except OSError as error:
-        return _json({"error": f"{type(error).__name__}: {error}"}, 500)
-    except Exception as error:  # noqa: BLE001 - one failed request must not end the daemon
-        # No words: the text of an error within specd might quote what was being read.
-        return _json({"error": f"a fault in specd: {type(error).__name__}"}, 500)
+    asks = request.method in ("GET", "HEAD")
+    if question is not None and asks:
+        await asyncio.wait([asyncio.wrap_future(backend.look())], timeout=LOOK_S)
+        return question(backend, request)
+    if request.path == HISTORY and asks:
+        reading = asyncio.wrap_future(backend.history(_limit(request)))
+        return _json(await asyncio.wait_for(asyncio.shield(reading), QUESTION_S))
+    if order is not None:
+        future = asyncio.wrap_future(order(backend, request))
+        return _json(await asyncio.wait_for(asyncio.shield(future), ORDER_S))
     orders = {path: method for method, path in ORDERS}
-    if question is not None or request.path in orders:
+    if question is not None or request.path in (HISTORY, *orders):
         return _json({"error": f"{request.path} takes {orders.get(request.path, 'GET')}"}, 405)
-    known = ", ".join([*QUESTIONS, EVENTS, *orders])
+    known = ", ".join([*QUESTIONS, HISTORY, EVENTS, *orders])
     return _json({"error": f"there is no {request.path}; there are {known}"}, 404)
 
 
@@ -446,6 +485,13 @@ def _same_user(writer: asyncio.StreamWriter) -> bool:
         return peer.uid(writer.get_extra_info("socket")) == os.getuid()
     except OSError:
         return False
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    with contextlib.suppress(OSError), short(path) as address:
+        facts = os.stat(address)  # noqa: PTH116 - the address may be a descriptor's
+        return facts.st_dev, facts.st_ino
+    return None
 
 
 def _listen(path: Path) -> socket.socket:

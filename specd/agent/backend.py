@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from specd import places
 from specd.agent import metrics, report
-from specd.agent.api import Api, BadRequest
+from specd.agent.api import Api, BadRequest, NotFound
+from specd.agent.benchmarks import NoPair, Order
 from specd.agent.events import Event, Listener
+from specd.bench.history import History
 from specd.bench.prompts import SUITES
+from specd.lmstudio import names
 
 if TYPE_CHECKING:
     from specd.agent.daemon import Daemon
 
 
+Result = TypeVar("Result")
+
+
 def serve(daemon: Daemon) -> Api:
     """Let ``daemon`` be asked on its socket from now on."""
     return Api(places.socket_path(daemon.directory), DaemonBackend(daemon))
-
-
-class BenchOrder(msgspec.Struct, forbid_unknown_fields=True):
-    """What ``POST /v1/bench`` may say; without ``main``, every pair of specd.toml."""
-
-    main: str = ""
-    drafts: tuple[str, ...] = ()
-    suite: str = "standard"
-    engine: Literal["auto", "mlx", "server"] = "auto"
-    quick: bool = False
 
 
 class DaemonBackend:
@@ -57,12 +55,15 @@ class DaemonBackend:
 
     def journal(self, limit: int) -> list[dict[str, Any]]:
         """The newest writes first."""
-        entries = list(self._daemon.stores.journal.entries())
-        return [report.entry(each) for each in reversed(entries[-limit:])]
+        return [report.entry(each) for each in reversed(self._daemon.writes[-limit:])]
 
-    def history(self, limit: int) -> list[dict[str, Any]]:
-        """The newest benchmarks first."""
-        return [asdict(each) for each in self._daemon.stores.recent_benchmarks(limit)]
+    def history(self, limit: int) -> Future[list[dict[str, Any]]]:
+        """The newest benchmarks first; read on a thread of its own, with a store of its own."""
+        return _beside(lambda: _history(places.history_path(self._daemon.directory), limit))
+
+    def look(self) -> Future[None]:
+        """Done when it is known whether LM Studio runs now."""
+        return self._daemon.look_for_app()
 
     def metrics(self) -> str:
         """Prometheus text exposition."""
@@ -83,12 +84,12 @@ class DaemonBackend:
     def bench(self, body: dict[str, Any]) -> Future[dict[str, Any]]:
         """Start a benchmark."""
         try:
-            order = msgspec.convert(body, BenchOrder)
+            order = msgspec.convert(body, Order)
         except msgspec.ValidationError as problem:
             raise BadRequest(str(problem)) from None
         if order.suite not in SUITES:
             raise BadRequest(f"there is no suite {order.suite!r}; there are {', '.join(SUITES)}")
-        return self._daemon.on_loop(lambda: {"benchmark": self._daemon.start_bench(body)})
+        return self._daemon.on_loop(lambda: _started(self._daemon, order))
 
     def pause(self) -> Future[dict[str, Any]]:
         """Stop writing."""
@@ -105,3 +106,35 @@ class DaemonBackend:
         if body.keys() == {"id"} and type(body["id"]) is int:
             return self._daemon.on_loop(lambda: self._daemon.restore(body["id"]))
         raise BadRequest('say which: {"id": N}, or {"all": true}')
+
+
+def _started(daemon: Daemon, order: Order) -> dict[str, Any]:
+    """Run on the daemon's loop: the models' names are looked up there."""
+    try:
+        return {"benchmark": daemon.start_bench(order)}
+    except (names.NoSuchModel, NoPair) as problem:
+        raise NotFound(str(problem)) from problem
+    except names.NameProblem as problem:
+        raise BadRequest(str(problem)) from problem
+
+
+def _history(path: Path, limit: int) -> list[dict[str, Any]]:
+    history = History(path)
+    try:
+        return [asdict(each) for each in history.recent(limit)]
+    finally:
+        history.close()
+
+
+def _beside(work: Callable[[], Result]) -> Future[Result]:
+    """Call ``work`` on a thread that nobody waits for."""
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="specd-question", daemon=True).start()
+    return future

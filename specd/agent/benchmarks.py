@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from specd import places
 from specd.agent.events import Say
@@ -46,6 +48,20 @@ class _Weighed:
     plan: Plan
     server: ServerSeen | None
     readings: Readings
+
+
+class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to measure: the keys of a main and its drafts; without them, every pair."""
+
+    main: str = ""
+    drafts: tuple[str, ...] = ()
+    suite: str = "standard"
+    engine: Literal["auto", "mlx", "server"] = "auto"
+    quick: bool = False
+
+
+class NoPair(Exception):
+    """Nothing of specd.toml is what is to be measured."""
 
 
 class Benchmarks:
@@ -106,7 +122,7 @@ class Benchmarks:
         if why is not None:
             self._postpone(why)
             return
-        self._begin(weighed.plan, weighed.server, {}, scheduled=True)
+        self._begin(weighed.plan, weighed.server, Order(), scheduled=True)
 
     def _postpone(self, why: str) -> None:
         self.note = f"postponed: {why}"
@@ -114,33 +130,37 @@ class Benchmarks:
         self._again(AGAIN)
         self._changed()
 
-    def start(self, asked: dict[str, Any]) -> str:
-        """Measure now what was asked for (``POST /v1/bench``); what comes of it, in words."""
+    def start(self, order: Order) -> str:
+        """Measure now (``POST /v1/bench``); what comes of it, in words.
+
+        Raises:
+            NoPair: there is nothing to measure.
+        """
         sight = self._look()
         pairs = [
             each
             for each in self._stores.worth_measuring(sight.pairs, sight.models)
-            if asked.get("main") in (None, each.main.key)
-            and (not asked.get("drafts") or each.draft.key in asked["drafts"])
+            if order.main in ("", each.main.key)
+            and (not order.drafts or each.draft.key in order.drafts)
         ]
         if not pairs:
-            return "there is no pair to measure"
+            raise NoPair("there is no pair to measure; `specd status` shows specd.toml's pairs")
         if self._running is not None:
             return "a benchmark is already running"
-        plan = _plan(sight, pairs, sight.server, asked.get("engine"))
+        plan = _plan(sight, pairs, sight.server, order.engine)
         if not plan.mlx and not plan.server:
             return "; ".join(plan.problems)
-        self._begin(plan, sight.server, asked, scheduled=False)
+        self._begin(plan, sight.server, order, scheduled=False)
         return "started"
 
     def _begin(
-        self, plan: Plan, server: ServerSeen | None, asked: dict[str, Any], *, scheduled: bool
+        self, plan: Plan, server: ServerSeen | None, order: Order, *, scheduled: bool
     ) -> None:
         for problem in plan.problems:
             self._say("warning", f"not measured: {problem}")
         self._scheduled = scheduled
         self._gave_way = None
-        self._waiting = list(self._tasks(plan, server, asked))
+        self._waiting = list(self._tasks(plan, server, order))
         if not self._waiting:
             self.note = f"nothing could be measured: {'; '.join(plan.problems)}"
             self._changed()
@@ -149,9 +169,7 @@ class Benchmarks:
         self._next()
         self._changed()
 
-    def _tasks(
-        self, plan: Plan, server: ServerSeen | None, asked: dict[str, Any]
-    ) -> tuple[Task, ...]:
+    def _tasks(self, plan: Plan, server: ServerSeen | None, order: Order) -> tuple[Task, ...]:
         sight = self._look()
         wanted = sight.config.benchmark
         return measuring.tasks(
@@ -159,11 +177,10 @@ class Benchmarks:
             server,
             measuring.Benchmark(
                 places.history_path(self._stores.state),
-                float(asked.get("minutes") or wanted.max_minutes),
-                suite=str(asked.get("suite", "standard")),
-                quick=bool(asked.get("quick", False)),
+                wanted.max_minutes,
+                suite=order.suite,
+                quick=order.quick,
                 weights=mix.read(wanted.mix),
-                temperature=asked.get("temperature"),
                 token_env=sight.config.lmstudio.token_env,
                 engine_version=sight.engine_version,
             ),
@@ -278,7 +295,7 @@ def _weigh(sight: Sight, pairs: tuple[Candidate, ...]) -> _Weighed:
     if sight.config.benchmark.engine != "mlx" and sight.home is not None:
         asked_at = time.time()
         server = survey.ask_server(sight.home, sight.config.lmstudio)
-    plan = _plan(sight, pairs, server, None)
+    plan = _plan(sight, pairs, server, "auto")
     needed = [memory.needed(main, draft) for main, draft in plan.mlx]
     # The main is in the server's memory as a rule; with the draft it is the server's to find room.
     needed += [memory.needed(pair.draft) for pair in plan.server]
@@ -295,9 +312,9 @@ def _plan(
     sight: Sight,
     pairs: Iterable[Candidate],
     server: ServerSeen | None,
-    asked: engine.Asked | None,
+    asked: engine.Asked,
 ) -> Plan:
-    wanted = asked or sight.config.benchmark.engine
+    wanted = sight.config.benchmark.engine if asked == "auto" else asked
     return engine.plan(wanted, pairs, sight.models, server, sight.memory_bytes)
 
 

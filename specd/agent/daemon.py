@@ -8,6 +8,7 @@ one immutable snapshot after every change.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -17,9 +18,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from specd import __version__, config, places
 from specd.agent import contender, lock, memory, notify, private, report
-from specd.agent.benchmarks import Benchmarks
+from specd.agent.benchmarks import Benchmarks, Order
 from specd.agent.events import Events, Level
 from specd.agent.faults import Faults
 from specd.agent.inbox import Batch, Inbox
@@ -33,13 +36,14 @@ from specd.agent.timers import Name, Timers
 from specd.agent.watch import Watch
 from specd.bench import preconditions
 from specd.bench.result import BenchResult
+from specd.lmstudio import app, model_defaults, names
 from specd.lmstudio import home as homes
-from specd.lmstudio import model_defaults, names
 from specd.lmstudio.answers import Instance
-from specd.lmstudio.home import App, Home, NoHome
+from specd.lmstudio.home import App, Home, NoHome, WatchedDir
 from specd.reconcile import in_force, proving, restores, survey
 from specd.reconcile.apply import Applied, describe
 from specd.reconcile.desired import WantedPair
+from specd.reconcile.entry import Entry
 from specd.reconcile.facts import AppSeen, Facts, ServerSeen
 from specd.reconcile.in_force import NotInForce
 from specd.reconcile.plan import unified_diff
@@ -51,6 +55,9 @@ from specd.tokenizer.verdict import with_cache
 
 if TYPE_CHECKING:
     from specd.agent.api import Api
+
+ANEW = -1
+"""Instead of an exit code: start again, in this process."""
 
 LOOP = "daemon"
 """Under this name faults of the loop's own work are kept, until all was looked at without one."""
@@ -104,6 +111,7 @@ class Daemon:
         self._inbox = Inbox()
         self._timers = Timers()
         opened = tuple(private.enforce(state))
+        self._own = (places.lock_path(state), places.socket_path(state))
         self._held_lock = lock.hold(places.lock_path(state))
         before = survey.last_good(state)
         self._config, self._config_problem = survey.configuration(config_path, state)
@@ -113,7 +121,7 @@ class Daemon:
         self._stores = Stores.open(state)
         self._stores.release_if_asked(before, self._config)
         self._reconciler = Reconciler(self._stores.journal, by="daemon")
-        self._faults = Faults(self._say)
+        self._faults = Faults(self._say, lambda: self._inbox.do(self._publish))
         self._jobs = Jobs(self._inbox, self._faults)
         self._publication = Publication(self._jobs, self._stores, say=self._say)
         self._proofs = Proofs(
@@ -146,10 +154,13 @@ class Daemon:
         self._server: ServerSeen | None = None
         self._loaded_at: dict[Instance, datetime] = {}
         self._app: AppSeen | None = None
+        self._processes = app.Look()
+        self._asked_for_app: list[Future[None]] = []
         self._pairs: tuple[WantedPair, ...] = ()
         self._benchmarks: dict[str, BenchResult] = {}
         self._memory_bytes = preconditions.machine_memory()
         self._paused = False
+        self.writes: tuple[Entry, ...] = ()
         self._heard = 0
         self._contender: str | None = None
         self._cleared: set[Path] = set()
@@ -157,7 +168,7 @@ class Daemon:
     # -- life ---------------------------------------------------------------------------------
 
     def run(self) -> int:
-        """Work until told to stop; returns the exit code."""
+        """Work until told to stop; returns the exit code, or ``ANEW`` when it is to be run anew."""
         memory.share_one_heap()
         Stopping(self._inbox.stop, self._inbox.look_again, self._on_late)
         self._say("info", f"specd {__version__} started", pid=os.getpid(), state=str(self._state))
@@ -172,11 +183,22 @@ class Daemon:
                 batch = self._inbox.take(self._timers.wait_s())
                 if batch.stop:
                     return 0
+                if self._lost_its_place(batch):
+                    return ANEW
                 self._handle(batch)
         finally:
             self._close()
 
-    def _guard(self, work: Callable[[], object]) -> None:
+    def _lost_its_place(self, batch: Batch) -> bool:
+        """Whether the lock or the socket was removed: nobody could tell that specd runs."""
+        if not (batch.everything or batch.paths & {*self._own} or self._timers.is_due(EVERYTHING)):
+            return False
+        if lock.stands(self._own[0], self._held_lock) and (self._api is None or self._api.stands()):
+            return False
+        self._say("warning", f"{self._own[0].parent} was removed or replaced; specd starts anew")
+        return True
+
+    def _guard(self, work: Callable[[], object], name: str = LOOP) -> None:
         """Do ``work``; a fault of specd's own is said, and does not end the daemon.
 
         The next event or the next resync starts from what the files hold, as always.
@@ -184,7 +206,10 @@ class Daemon:
         try:
             work()
         except Exception as error:  # noqa: BLE001 - see above
-            self._faults.met(LOOP, error)
+            self._faults.met(name, error)
+        else:
+            if name != LOOP:
+                self._faults.over(name)
 
     def _open(self) -> None:
         self._api = self._serve(self)
@@ -403,7 +428,10 @@ class Daemon:
                 self._timers.after(MODELS, 0)
 
     def _follow(self) -> None:
-        directories = survey.directories(self._home, self._world, self._config_path)
+        directories = (
+            *survey.directories(self._home, self._world, self._config_path),
+            WatchedDir(self._own[0].parent, names=frozenset(each.name for each in self._own)),
+        )
         before = self._watch.polling
         files = [*self._reconciler.paths, self._config_path, config.managed_file()]
         if self._watch.follow(directories, files):
@@ -419,9 +447,9 @@ class Daemon:
 
     def _decide(self) -> None:
         """Work out from all that is known what the files are to hold."""
-        self._pairs = self._resolved()
-        self._benchmarks = self._stores.benchmarks(self._pairs)
-        self._real_use.look()
+        for line in self._stores.set_aside():
+            self._say("warning", line)
+        self._guard(self._look_up, "what is known of the pairs")
         if isinstance(self._home, Home):
             self._reconciler.want(
                 Want(self._home.path, self._config.speculation, self._pairs, self._apps())
@@ -430,6 +458,12 @@ class Daemon:
             self._reconciler.want(None)
         self._clear_up()
         self._proofs.compare()
+
+    def _look_up(self) -> None:
+        """Where it cannot be looked up, what was known before stays."""
+        self._pairs = self._resolved()
+        self._benchmarks = self._stores.benchmarks(self._pairs)
+        self._real_use.look()
 
     def _resolved(self) -> tuple[WantedPair, ...]:
         return self._stores.resolve(self._config, self._world.models, self._apps())
@@ -453,7 +487,8 @@ class Daemon:
             return
         home, asked = self._home, self._config.lmstudio
         self._jobs.scout("server", lambda: survey.ask_server(home, asked), self._learn_server)
-        self._jobs.scout("app", lambda: survey.look_for_app(home), self._learn_app)
+        self._processes = app.Look()
+        self._look_for_app()
         self._bench.look_for_changes()
         self._real_use.read_log()
 
@@ -465,23 +500,34 @@ class Daemon:
         self._loaded_at = {each: self._loaded_at.get(each, now) for each in loaded}
         self._publish()
 
-    def _learn_app(self, seen: AppSeen) -> None:
-        self._app = seen
-        self._publish()
+    def _look_for_app(self) -> None:
+        """Look whether LM Studio runs: with every write and every question, for a millisecond."""
+        if isinstance(self._home, Home):
+            home, last = self._home.path, self._processes
+            self._jobs.scout("app", lambda: app.look(home, last), self._learn_app, self._no_app)
+        else:
+            self._learn_app(app.Look())
+
+    def _learn_app(self, seen: app.Look) -> None:
+        self._processes = seen
+        before, self._app = self._app, survey.app_seen(seen.found)
+        if self._app != before:
+            self._publish()
+        self._no_app("")
+
+    def _no_app(self, _why: str) -> None:
+        for asked in self._asked_for_app:
+            asked.set_result(None)
+        self._asked_for_app.clear()
 
     # -- writing ------------------------------------------------------------------------------
 
     def _pass(self, dirty: set[Path] | None, *, force: bool = False) -> Pass:
-        if self._paused and not force:
-            with self._watch.held_back():  # nobody need wait for a write any longer
-                self._timers.clear(AGAIN)
-            self._publish()
-            return Pass()
         started = time.perf_counter()
         self._timers.after(AGAIN, AFTER_FAULT_S)
         known = {path: failed.problem for path, failed in self._reconciler.failed.items()}
         with self._watch.held_back():
-            done = self._reconciler.run(dirty, force=force)
+            done = self._reconciler.run(dirty, force=force, write=force or not self._paused)
         took_ms = (time.perf_counter() - started) * 1000
         if done.again_in is None:
             self._timers.clear(AGAIN)
@@ -490,6 +536,8 @@ class Daemon:
         for applied in done.applied:
             if applied.problem is None or applied.problem != known.get(applied.edit.path):
                 self._tell(applied, took_ms)
+        if done.applied:
+            self._look_for_app()
         self._seek_contender()
         if done.changed or dirty is None:
             self._publish()
@@ -556,6 +604,7 @@ class Daemon:
             return  # nothing has been seen yet, and what was known at the last stop still is
         rec = self._reconciler
         written = self._stores.journal.last_written(rec.paths)
+        self.writes = self._stores.journal.entries()
         facts = Facts(
             config_problem=self._config_problem,
             config_path=self._config_path,
@@ -593,6 +642,7 @@ class Daemon:
                 if use.in_use.answers or use.in_use.baseline_answers
             },
             paused=self._paused,
+            faults=(*self._faults.known(), *self._events.problems()),
         )
         self._publication.publish(facts, self._config)
 
@@ -644,13 +694,26 @@ class Daemon:
             uptime_s=time.monotonic() - self._born,
             next_benchmark=due.isoformat(timespec="seconds") if due else None,
             benchmark=self._bench.note,
-            last_writes=self._stores.journal.last_writes(report.LAST_WRITES),
-            watching=self._watch.polling or "events",
-            faults=self._faults.known(),
-            restores=restores.count(
-                restores.put_back(self._stores.journal.entries()), datetime.now().astimezone()
+            last_writes=tuple(
+                itertools.islice(
+                    (each for each in reversed(self.writes) if each.state == "written"),
+                    report.LAST_WRITES,
+                )
             ),
+            watching=self._watch.polling or "events",
+            restores=restores.count(restores.put_back(self.writes), datetime.now().astimezone()),
         )
+
+    def look_for_app(self) -> Future[None]:
+        """Look whether LM Studio runs now; done when it is known."""
+        done: Future[None] = Future()
+
+        def look() -> None:
+            self._asked_for_app.append(done)
+            self._look_for_app()
+
+        self._inbox.do(look)
+        return done
 
     def on_loop(self, task: Callable[[], dict[str, Any]]) -> Future[dict[str, Any]]:
         """Run ``task`` on the daemon's own loop."""
@@ -706,9 +769,17 @@ class Daemon:
             "verdict": None if verdict is None else to_json(verdict),
         }
 
-    def start_bench(self, asked: dict[str, Any]) -> str:
-        """Measure now; says what comes of it."""
-        return self._bench.start(asked)
+    def start_bench(self, order: Order) -> str:
+        """Measure now the models that the order names as people do; what comes of it, in words.
+
+        Raises:
+            names.NameProblem: there is no such model, or it may be several.
+            NoPair: there is nothing to measure.
+        """
+        installed = self._world.models
+        main = order.main and names.key_of(order.main, installed)
+        drafts = tuple(names.key_of(each, installed) for each in order.drafts)
+        return self._bench.start(msgspec.structs.replace(order, main=main, drafts=drafts))
 
     def pause(self) -> dict[str, Any]:
         """Watch and report, but write nothing until ``resume``."""

@@ -8,9 +8,13 @@ the terminal as an escape sequence.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
 import logging.handlers
+import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +22,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
+
+from specd.files import private
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 LEVELS: dict[Level, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -65,7 +71,7 @@ class Events:
         self._number = 0
         self.recent: deque[Event] = deque(maxlen=REMEMBERED)
         self._level = LEVELS[level]
-        self._file = _open_log(log_file) if log_file is not None else None
+        self._file = _LogFile(log_file) if log_file is not None else None
 
     def set_level(self, level: Level) -> None:
         """Say nothing below ``level`` from now on."""
@@ -96,6 +102,10 @@ class Events:
                     self._listeners.remove(listener)
 
         return stop
+
+    def problems(self) -> tuple[str, ...]:
+        """Why lines are missing from the log file, where they are."""
+        return (self._file.problem,) if self._file is not None and self._file.problem else ()
 
     def close(self) -> None:
         """Flush and close the log file."""
@@ -140,9 +150,37 @@ def _record(event: Event) -> logging.LogRecord:
     )
 
 
-def _open_log(path: Path) -> logging.Handler:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    return logging.handlers.RotatingFileHandler(
-        path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8", errors="backslashreplace"
-    )
+class _LogFile(logging.handlers.RotatingFileHandler):
+    """The log's file, opened again where it was removed; what cannot be written is no traceback."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            path,
+            maxBytes=LOG_BYTES,
+            backupCount=LOG_FILES,
+            encoding="utf-8",
+            errors="backslashreplace",
+            delay=True,
+        )
+        self.problem: str | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        self.problem = None
+        if self.stream is not None and not os.path.exists(self.baseFilename):  # noqa: PTH110 - a str
+            self.close()
+        super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - logging's
+        """Keep why the line is not in the file."""
+        self.problem = f"log: {self.baseFilename} cannot be written: {sys.exc_info()[1]}"
+        with contextlib.suppress(OSError):
+            self.close()
+
+    def _open(self) -> io.TextIOWrapper:
+        path = Path(self.baseFilename)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not private.usable(path):
+            private.set_aside(path)  # a pipe in its place would wait for a reader
+        path.touch(mode=0o600)
+        return super()._open()

@@ -8,16 +8,21 @@ from __future__ import annotations
 import sqlite3
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from specd.agent.events import Say
 
 
 class Faults:
-    """What failed and has not succeeded since. Safe to call from any thread."""
+    """What failed and has not succeeded since; ``changed`` is called when that is not as before.
 
-    def __init__(self, say: Say) -> None:
+    Safe to call from any thread.
+    """
+
+    def __init__(self, say: Say, changed: Callable[[], None]) -> None:
         self._say = say
+        self._changed = changed
         self._lock = threading.Lock()
         self._known: dict[str, str] = {}
 
@@ -39,13 +44,16 @@ class Faults:
     def keep(self, work: str, why: str) -> None:
         """Keep a failure that somebody else has logged."""
         with self._lock:
-            self._known[work] = why
+            before, self._known[work] = self._known.get(work), why
+        if before != why:
+            self._changed()
 
     def over(self, work: str) -> None:
         """``work`` has succeeded."""
         if work in self._known:
             with self._lock:
                 self._known.pop(work, None)
+            self._changed()
 
     def known(self) -> tuple[str, ...]:
         """What fails now, as "work: why"."""

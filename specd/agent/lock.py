@@ -6,9 +6,16 @@ import fcntl
 import os
 from pathlib import Path
 
+from specd.files.attributes import inode
+
 
 class AlreadyRunning(Exception):
     """Another specd holds the state directory; the message names its process."""
+
+
+def stands(path: Path, descriptor: int) -> bool:
+    """Whether ``descriptor`` still is the lock: the file may have been removed under it."""
+    return inode(path) == (os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino)
 
 
 def hold(path: Path) -> int:

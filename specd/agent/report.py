@@ -35,7 +35,6 @@ class DaemonState:
     last_writes: tuple[Entry, ...]
     watching: str
     restores: Restores
-    faults: tuple[str, ...] = ()
 
 
 def status(facts: Facts, conditions: Iterable[Condition], daemon: DaemonState) -> dict[str, Any]:
@@ -44,9 +43,7 @@ def status(facts: Facts, conditions: Iterable[Condition], daemon: DaemonState) -
     writes = [entry(each) for each in daemon.last_writes]
     return {
         "version": __version__,
-        "state": "degraded"
-        if daemon.faults or any(each.degraded for each in listed)
-        else "healthy",
+        "state": "degraded" if any(each.degraded for each in listed) else "healthy",
         "home": str(facts.home.path) if isinstance(facts.home, Home) else None,
         "config": str(facts.config_path),
         "pid": os.getpid(),
@@ -61,7 +58,6 @@ def status(facts: Facts, conditions: Iterable[Condition], daemon: DaemonState) -
         "restores": _restores(daemon.restores, facts.contender),
         "next_benchmark": daemon.next_benchmark,
         "benchmark": daemon.benchmark,
-        "faults": list(daemon.faults),
     }
 
 

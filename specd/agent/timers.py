@@ -80,6 +80,10 @@ class Timers:
         """Whether a deadline is set that has not been taken."""
         return name in self._ticks or name in self._dates
 
+    def is_due(self, name: Name) -> bool:
+        """Whether the deadline has passed and was not taken."""
+        return name in self._due()
+
     def when(self, name: str) -> datetime | None:
         """When ``name`` is due by the wall clock, in local time; None when never."""
         due = self._dates.get(name)

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from specd.files.attributes import inode
+
 WAL_BYTES: Final = 16 << 20
 """What is left of the write-ahead log after a checkpoint, at most."""
 
@@ -52,6 +54,38 @@ VERSION: Final = len(MIGRATIONS)
 
 class NewerHistory(Exception):
     """The history was written by a newer specd; it is left as it is."""
+
+
+class Opened:
+    """The database at ``path``: opened on first use, and again when another file has its name.
+
+    For one thread. ``times`` counts how often it was opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._inode: tuple[int, int] | None = None
+        self.times = 0
+
+    def get(self) -> sqlite3.Connection:
+        """The connection.
+
+        Raises:
+            NewerHistory, sqlite3.Error, OSError: as ``connect``.
+        """
+        if self._connection is None or inode(self._path) != self._inode:
+            self.close()
+            self._connection = connect(self._path)
+            self._inode = inode(self._path)
+            self.times += 1
+        return self._connection
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -110,6 +144,9 @@ def backup_path(path: Path, version: int) -> Path:
 
 def _opened(path: Path) -> sqlite3.Connection:
     if not path.exists():
+        # The log of a file that was deleted would bring back half of it.
+        for end in ("-wal", "-shm"):
+            path.with_name(path.name + end).unlink(missing_ok=True)
         path.touch(mode=0o600)  # SQLite's log beside it takes over who may read it
     database = sqlite3.connect(path, timeout=WAIT_S, check_same_thread=False)
     try:

@@ -41,10 +41,10 @@ class History:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._open: sqlite3.Connection | None = None
+        self._file = database.Opened(path)
         self._latest: dict[tuple[str, str], Run | None] = {}
         self._nights: dict[tuple[str, tuple[str, ...]], tuple[BenchResult, ...]] = {}
-        self._seen_version = 0
+        self._seen_version = (0, 0)
 
     def add(self, result: BenchResult, context: dict[str, Any]) -> int:
         """Keep a result; ``context`` is what it was measured on. Returns its number."""
@@ -138,14 +138,12 @@ class History:
 
     def close(self) -> None:
         """Close the file."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+        self._file.close()
 
     def _up_to_date(self) -> sqlite3.Connection:
         runs = self._database()
         # SQLite counts the commits of other processes here, so that remembering is safe.
-        (version,) = runs.execute("PRAGMA data_version").fetchone()
+        version = (self._file.times, *runs.execute("PRAGMA data_version").fetchone())
         if version != self._seen_version:
             self._seen_version = version
             self._latest.clear()
@@ -153,9 +151,7 @@ class History:
         return runs
 
     def _database(self) -> sqlite3.Connection:
-        if self._open is None:
-            self._open = database.connect(self._path)
-        return self._open
+        return self._file.get()
 
 
 def _of_same_files(newest_first: Sequence[Run]) -> tuple[BenchResult, ...]:

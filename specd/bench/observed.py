@@ -36,15 +36,13 @@ class ObservedStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._open: sqlite3.Connection | None = None
+        self._file = database.Opened(path)
         self._kept: tuple[Observed, tuple[Probe, ...]] | None = None
-        self._seen_version = 0
+        self._seen_version = (0, 0)
 
     def close(self) -> None:
         """Close the file."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+        self._file.close()
 
     # -- for the worker that reads ------------------------------------------------------------
 
@@ -160,7 +158,7 @@ class ObservedStore:
     def _current(self) -> tuple[Observed, tuple[Probe, ...]]:
         answers = self._database()
         # SQLite counts the commits of other processes here, so that remembering is safe.
-        (version,) = answers.execute("PRAGMA data_version").fetchone()
+        version = (self._file.times, *answers.execute("PRAGMA data_version").fetchone())
         if self._kept is None or version != self._seen_version:
             self._seen_version = version
             kept = dict(self._rows("kept")).get("observed")
@@ -181,9 +179,7 @@ class ObservedStore:
         )
 
     def _database(self) -> sqlite3.Connection:
-        if self._open is None:
-            self._open = database.connect(self._path)
-        return self._open
+        return self._file.get()
 
 
 def _stamp(text: str) -> tuple[int, int, int]:

@@ -41,7 +41,8 @@ class Loaded:
     """What is in force and where it came from.
 
     ``origins`` maps each dotted key ("pair" as a whole) to who decided it; ``overruled`` names the
-    user's keys that a locked policy replaced; ``exists`` says whether the user has a file at all.
+    user's keys that a locked policy replaced; ``exists`` says whether the user has a file at all,
+    and ``text`` is all of it.
     """
 
     config: SpecdConfig
@@ -50,6 +51,7 @@ class Loaded:
     managed: Path | None
     origins: Mapping[str, Origin]
     overruled: tuple[str, ...]
+    text: str
 
 
 def managed_file() -> Path:
@@ -92,6 +94,7 @@ def read(path: Path) -> Loaded:
         managed=policy if below is not None else None,
         origins={key: _origin(key, own, below or {}, locked) for key in keys()},
         overruled=tuple(key for key in keys() if _has(own, key) and _locks(locked, key)),
+        text=text or "",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -53,13 +54,26 @@ def read(path: Path) -> bytes:
     """All of the file, without the note of when it was read: that would be a write for a read.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is no regular file.
     """
     with open(path, "rb", opener=_unnoted) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
         return file.read()
 
 
+def usable(path: Path) -> bool:
+    """Whether ``path`` is a regular file that may be read and written, or free for one."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode) and os.access(path, os.R_OK | os.W_OK)
+    except FileNotFoundError:
+        return not path.is_symlink()
+    except OSError:
+        return False
+
+
 def _unnoted(path: str, flags: int) -> int:
+    flags |= os.O_NONBLOCK  # a pipe in a file's place must not stop the daemon
     with contextlib.suppress(PermissionError):  # somebody else's file
         return os.open(path, flags | getattr(os, "O_NOATIME", 0))
     return os.open(path, flags)
@@ -73,7 +87,7 @@ def read_json(path: Path) -> object:
         OSError: it cannot be read.
     """
     try:
-        descriptor = _unnoted(str(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = _unnoted(str(path), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     with os.fdopen(descriptor, "rb") as file:

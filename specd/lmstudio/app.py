@@ -53,17 +53,44 @@ class Running:
     version: str | None
 
 
-def running(home: Path | None = None) -> tuple[Running, ...]:
-    """Every LM Studio of this machine that runs, app first; the oldest process of each kind.
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What runs, and the numbers of all processes that there were and of the ``new`` ones."""
 
-    ``home`` lets processes be recognised by where they are installed too.
+    found: tuple[Running, ...] = ()
+    pids: frozenset[int] = frozenset()
+    new: frozenset[int] = frozenset()
+
+
+def look(home: Path, last: Look) -> Look:
+    """As ``running``, where only processes that are new since ``last`` are looked at.
+
+    Those are looked at twice: the first look may fall between their start and their name. One that
+    has the number of another one of then is missed; look from ``Look()`` at times.
     """
     import psutil  # noqa: PLC0415 - 25 ms that a daemon's start need not wait for
+
+    pids = frozenset(psutil.pids())
+    known = frozenset(each.pid for each in last.found)
+    if not known <= pids:
+        return Look(running(home, pids), pids)
+    new = pids - last.pids
+    young = new | last.new
+    return Look(running(home, young | known) if young else last.found, pids, new)
+
+
+def running(home: Path | None = None, among: Iterable[int] | None = None) -> tuple[Running, ...]:
+    """Every LM Studio of this machine that runs, app first; the oldest process of each kind.
+
+    ``home`` lets processes be recognised by where they are installed too. ``among`` are the numbers
+    of the processes to look at, None for all.
+    """
+    import psutil  # noqa: PLC0415 - as above
 
     installed = dict(_installed(home)) if home is not None else {}
     oldest: dict[Kind, tuple[float, psutil.Process]] = {}
     # psutil.process_iter() remembers names by number, and numbers are given out again.
-    for pid in psutil.pids():
+    for pid in psutil.pids() if among is None else among:
         try:
             process = psutil.Process(pid)
             found = _recognise(process, installed)

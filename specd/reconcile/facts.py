@@ -88,3 +88,4 @@ class Facts:
     proofs: tuple[Proof, ...] = ()
     in_use: dict[str, InUse] = field(default_factory=dict)
     paused: bool = False
+    faults: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ others stays.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -121,8 +122,13 @@ class Reconciler:
             for path in set(known) - self.paths:
                 known.pop(path)
 
-    def run(self, dirty: AbstractSet[Path] | None, *, force: bool = False) -> Pass:
-        """One pass over ``dirty`` files, or all when None; ``force`` forgives and waits not."""
+    def run(
+        self, dirty: AbstractSet[Path] | None, *, force: bool = False, write: bool = True
+    ) -> Pass:
+        """One pass over ``dirty`` files, or all when None; ``force`` forgives and waits not.
+
+        Without ``write`` it only looks: what differs is ``pending``.
+        """
         if self._want is None:
             return Pass()
         if force:
@@ -135,9 +141,11 @@ class Reconciler:
         made = self.plan(paths, seen)
         before = (dict(self.blocked), dict(self.held), set(self._again), dict(self.failed))
         self._remember(paths, made, now)
-        due = [edit for edit in made.edits if self._due(edit, now, force=force)]
+        if not write:
+            self._again.update((edit.path, math.inf) for edit in made.edits)
+        due = [edit for edit in made.edits if write and self._due(edit, now, force=force)]
         applied = apply(due, self.journal, by=self._by)
-        if made.freed:
+        if made.freed and write:
             self.journal.hand_over(freed=made.freed)
         for each in applied:
             self._learn(each, self._clock())
@@ -211,7 +219,7 @@ class Reconciler:
             self._again[path] = now + (RETRY_AT_MOST_S if applied.permanent else wait)
 
     def _next(self, now: float) -> float | None:
-        times = [at for _, at in self._times()]
+        times = [at for _, at in self._times() if at < math.inf]
         return max(0.0, min(times) - now) if times else None
 
     def _times(self) -> Iterator[tuple[Path, float]]:

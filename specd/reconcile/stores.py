@@ -38,6 +38,7 @@ from specd.reconcile.observe import read_file
 from specd.reconcile.ownership import before_standing
 from specd.reconcile.proving import PairUse
 from specd.tokenizer import suggest
+from specd.tokenizer.store import FILE as TOKENIZERS
 from specd.tokenizer.store import VerdictStore
 from specd.worker.client import Limits
 
@@ -143,18 +144,36 @@ class Stores:
         """
         for directory in (self.state, places.tokenizer_cache_dir(self.state)):
             private.sweep(directory)
+        aside = self.set_aside()
         damaged = self.history.recover()
         if places.history_path(self.state).exists():
             with contextlib.suppress(sqlite3.Error):
                 self.history.recent(1)
         told = (damaged, self.logged.recover(), self.journal.mended, self._unread())
-        lines = [line for line in told if line]
+        lines = [*aside, *filter(None, told)]
         lines += self.clear(self.journal.paths())
         for entry in self.journal.recover():
             outcome = {"written": "had been made", "intended": "cannot be told yet"}.get(
                 entry.state, "had not been made"
             )
             lines.append(f"a write of {entry.path} was interrupted; it {outcome}")
+        return lines
+
+    def set_aside(self) -> list[str]:
+        """Move away what stands where a cache of specd's belongs and is none; a line for each.
+
+        A cache can be filled anew: what is wrong with it must not stop the rest.
+        """
+        lines: list[str] = []
+        directory = places.tokenizer_cache_dir(self.state)
+        caches = [places.history_path(self.state), directory / TOKENIZERS]
+        if directory.exists() and not (directory.is_dir() and os.access(directory, os.W_OK)):
+            caches[-1] = directory
+        for path in caches:
+            if path == directory or not private.usable(path):
+                with contextlib.suppress(OSError):  # then it cannot be opened, which is said there
+                    aside = private.set_aside(path)
+                    lines.append(f"{path} could not be used; it begins anew and lies at {aside}")
         return lines
 
     def _unread(self) -> str | None:

@@ -6,8 +6,10 @@ value it returns rather than by raising, because a daemon must live through all 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -60,11 +62,11 @@ def configuration(
     last good one; with neither, the defaults.
     """
     try:
-        read = config.load(path)
+        read = config.read(path)
     except ConfigError as error:
         return last or last_good(state) or SpecdConfig(), str(error)
-    _keep(path, _kept(state))
-    return read, None
+    _keep(read.text.encode(), _kept(state))
+    return read.config, None
 
 
 def last_good(state: Path) -> SpecdConfig | None:
@@ -95,16 +97,14 @@ def _kept(state: Path) -> Path:
     return state / "last-good.toml"
 
 
-def _keep(path: Path, kept: Path) -> None:
+def _keep(text: bytes, kept: Path) -> None:
     """Keep a copy of a good configuration, so that a broken one does not survive it at start."""
-    try:
-        text = path.read_bytes() if path.exists() else b""
-        if kept.exists() and kept.read_bytes() == text:
+    with contextlib.suppress(OSError):
+        if private.read(kept) == text:
             return
+    # Without the copy a broken specd.toml means defaults at the next start, and nothing worse.
+    with contextlib.suppress(OSError):
         private.write(kept, text)
-    except OSError:
-        # Without the copy a broken specd.toml means defaults at the next start, and nothing worse.
-        return
 
 
 def look(home: Home | NoHome, state: Path) -> World:
@@ -193,7 +193,11 @@ def ask_url(url: str, asked: config.LmStudio) -> ServerSeen:
 
 def look_for_app(home: Home) -> AppSeen:
     """Look for LM Studio's process."""
-    found = app.running(home.path)
+    return app_seen(app.running(home.path))
+
+
+def app_seen(found: Sequence[app.Running]) -> AppSeen:
+    """What these processes are together."""
     if not found:
         return AppSeen(running=False)
     own = [each for each in found if each.kind != "bionic"]

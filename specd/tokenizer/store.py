@@ -84,6 +84,9 @@ class Kinds(NamedTuple):
     gguf: VerdictKind
 
 
+FILE = "tokenizers.db"
+
+
 class VerdictStore:
     """The tokenizers' file under one directory; opened on first use.
 
@@ -92,7 +95,7 @@ class VerdictStore:
 
     def __init__(self, directory: Path) -> None:
         self.mlx_types: frozenset[str] | None = None
-        self._path = directory / "tokenizers.db"
+        self._path = directory / FILE
         self._open: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
         self._known: dict[str, tuple[str, Known]] = {}
@@ -261,6 +264,8 @@ class VerdictStore:
                 self._path.with_name(self._path.name + end).unlink(missing_ok=True)
 
     def _database(self) -> sqlite3.Connection:
+        if self._open is not None and inode(self._path) != self._inode:
+            self.close()  # it was removed or replaced; what is remembered of models stays true
         if self._open is None:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             made = sqlite3.connect(self._path, timeout=10)
@@ -270,6 +275,7 @@ class VerdictStore:
             except BaseException:
                 made.close()
                 raise
+            self._inode = inode(self._path)
             self._open = made
         return self._open
 

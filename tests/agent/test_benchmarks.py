@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from specd.agent import benchmarks
-from specd.agent.benchmarks import Benchmarks
+from specd.agent.benchmarks import Benchmarks, NoPair, Order
 from specd.agent.faults import Faults
 from specd.agent.inbox import Inbox
 from specd.agent.jobs import Jobs
@@ -44,7 +44,7 @@ class Daemon:
     again: list[timedelta] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.jobs = Jobs(self.inbox, Faults(self.say))
+        self.jobs = Jobs(self.inbox, Faults(self.say, lambda: None))
         self.bench = Benchmarks(
             self.jobs,
             self.stores,
@@ -92,7 +92,7 @@ def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
         config,
         find_home("auto"),  # type: ignore[arg-type] # it is there
         models,
-        stores.resolve(config, models),
+        stores.resolve(config, models, home),
         None,
         "0.3.30",
         16 << 30,
@@ -120,10 +120,10 @@ def test_a_benchmark_that_was_asked_for_runs_and_stands_in_the_history(
     with standin(home.path, tmp_path / "standin.log"):
         server = survey.ask_server(home, daemon.sight.config.lmstudio)
         daemon.sight = replace(daemon.sight, server=server)
-        asked = {"main": MAIN, "drafts": [DRAFT], "suite": "brief", "quick": True}
-        assert daemon.bench.start({**asked, "engine": where}) == "started"
+        asked = {"main": MAIN, "drafts": (DRAFT,), "suite": "brief", "quick": True}
+        assert daemon.bench.start(Order(**asked, engine=where)) == "started"
         assert (daemon.bench.note or "").startswith("running now")
-        assert daemon.bench.start({}) == "a benchmark is already running"
+        assert daemon.bench.start(Order()) == "a benchmark is already running"
         daemon.until(daemon.heard(f"measured {MAIN} ← {DRAFT}"), "it is measured", 200)
     assert daemon.bench.note is None
     run = daemon.stores.history.latest_run(MAIN, DRAFT)
@@ -149,12 +149,13 @@ def test_without_a_proven_pair_there_is_nothing_to_measure(daemon: Daemon) -> No
     daemon.sight = replace(daemon.sight, pairs=())
     daemon.bench.due()
     assert daemon.bench.note == "no pair to measure yet"
-    assert daemon.bench.start({}) == "there is no pair to measure"
+    with pytest.raises(NoPair, match="there is no pair to measure"):
+        daemon.bench.start(Order())
 
 
 def test_its_minutes_over_the_worker_is_killed_and_the_reason_stays(daemon: Daemon) -> None:
     daemon.wants(Benchmark.model_construct(**{**dict(ANYTIME), "max_minutes": 0.02}))
-    assert daemon.bench.start({}) == "started"
+    assert daemon.bench.start(Order()) == "started"
     daemon.until(daemon.heard("benchmark failed"), "it has failed")
     assert "stopped after its time limit of 1.2 s" in (daemon.bench.note or "")
     assert workers() == []

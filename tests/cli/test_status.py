@@ -39,7 +39,6 @@ def answer(**more: Any) -> dict[str, Any]:
         "held": [],
         "last_writes": [],
         "restores": {"today": 0, "week": 0, "last": None},
-        "faults": [],
         "next_benchmark": None,
         "benchmark": None,
         **more,
@@ -125,8 +124,8 @@ def test_a_fault_is_shown_with_what_to_do_then_advice_without_a_cross() -> None:
                     "CacheAgrees", "false", "ListsUnusable", "it lists a wrong one", "refresh"
                 ),
                 condition("Uncontended", "true", "Quiet", "all is quiet"),
+                condition("SpecdWorks", "false", "Fault", "log: disk full", "`specd logs`"),
             ],
-            faults=["the log cannot be written"],
         ),
         80,
         colour=False,
@@ -137,8 +136,8 @@ def test_a_fault_is_shown_with_what_to_do_then_advice_without_a_cross() -> None:
         "  → refresh",
         "✗ AppUpToDate: specd wrote after it started",
         "  → restart LM Studio",
-        "✗ specd: the log cannot be written",
-        "  → `specd logs` shows more",
+        "✗ SpecdWorks: log: disk full",
+        "  → `specd logs`",
         "· ServerReachable: no answer: `lms server start`",
     ]
     assert "Uncontended" not in shown

@@ -213,10 +213,7 @@ def faults(status: dict[str, Any]) -> list[dict[str, Any]]:
     """What the user asked for and does not have; a dangerous cache first."""
     wrong = [c for c in status["conditions"] if c["status"] == "false" and c["severity"] == "state"]
     wrong.sort(key=lambda condition: condition["type"] != "CacheAgrees")
-    return wrong + [
-        {"type": "specd", "message": each, "remedy": "`specd logs` shows more"}
-        for each in status["faults"]
-    ]
+    return wrong
 
 
 # -- the blocks -----------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the daemon until it is stopped; exit code 2 when another one is running."""
     gc.disable()  # importing makes a lot and frees nothing: looking for garbage is 6 % of it
     from specd.agent import lock  # noqa: PLC0415 - `specd run --help` needs no daemon
-    from specd.agent.daemon import Daemon  # noqa: PLC0415
+    from specd.agent.daemon import ANEW, Daemon  # noqa: PLC0415
 
     gc.enable()
     config_path = args.config.expanduser().absolute() if args.config else places.config_file()
@@ -63,7 +63,10 @@ def run(args: argparse.Namespace) -> int:
         return 2
     if sys.stderr.isatty():
         _tell(daemon.events)
-    return daemon.run()
+    code = daemon.run()
+    if code == ANEW:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this program
+    return code
 
 
 def _tell(events: Events) -> None:

@@ -29,7 +29,7 @@ from specd.reconcile.conditions.pairs import (
     SPECULATION_OBSERVED,
     TOKENIZERS_COMPATIBLE,
 )
-from specd.reconcile.conditions.places import CONFIG_VALID, HOME_FOUND
+from specd.reconcile.conditions.places import CONFIG_VALID, HOME_FOUND, SPECD_WORKS
 from specd.reconcile.facts import Facts
 
 __all__ = [
@@ -56,6 +56,7 @@ CONDITIONS: tuple[Definition, ...] = (
     CACHE_AGREES,
     APP_UP_TO_DATE,
     UNCONTENDED,
+    SPECD_WORKS,
 )
 """Every condition, in the order in which they are shown."""
 

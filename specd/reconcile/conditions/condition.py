@@ -27,6 +27,7 @@ ConditionType: TypeAlias = Literal[
     "CacheAgrees",
     "AppUpToDate",
     "Uncontended",
+    "SpecdWorks",
 ]
 
 

@@ -30,20 +30,24 @@ def _hold(facts: Facts, mine: Callable[[Path], bool], name: str, mend: str) -> F
             return false("WriteFailed", applied.problem, remedy)
     for path in facts.pending:
         if mine(path):
-            patience = facts.patience.get(path)
-            if patience is not None and patience.backing_off:
-                remedy = "stop the program that changes it; `specd explain Uncontended`"
-                keys = ", ".join(patience.keys) or "a value"
-                why = f"another program keeps changing {keys} in {path}"
-                return false(
-                    "BackingOff", f"{why}; specd tries every {patience.delay_s:.0f} s", remedy
-                )
-            remedy = "nothing: specd writes it at once; `specd diff` shows what"
-            return false("Drifted", f"specd is about to restore {path}", remedy)
+            return _differs(facts, path)
     held = {change.key for path in facts.held if mine(path) for change in facts.held[path]}
     if held:
         return true("Held", f"left alone since you restored it: {', '.join(sorted(held))}")
     return true("Applied", f"every wanted value stands in {name}")
+
+
+def _differs(facts: Facts, path: Path) -> Finding:
+    if facts.paused:
+        return false("Paused", f"{path} differs, and specd is paused", "`specd resume`")
+    patience = facts.patience.get(path)
+    if patience is not None and patience.backing_off:
+        remedy = "stop the program that changes it; `specd explain Uncontended`"
+        keys = ", ".join(patience.keys) or "a value"
+        why = f"another program keeps changing {keys} in {path}"
+        return false("BackingOff", f"{why}; specd tries every {patience.delay_s:.0f} s", remedy)
+    remedy = "nothing: specd writes it at once; `specd diff` shows what"
+    return false("Drifted", f"specd is about to restore {path}", remedy)
 
 
 def _settings_applied(facts: Facts, _: SpecdConfig) -> Finding:

@@ -1,4 +1,4 @@
-"""Whether specd.toml and LM Studio's home can be used."""
+"""Whether specd.toml, LM Studio's home and what specd keeps for itself can be used."""
 
 from __future__ import annotations
 
@@ -49,4 +49,24 @@ HOME_FOUND = Definition(
     "$LMSTUDIO_HOME, then home in specd.toml, then where LM Studio itself looks.",
     "specd waits and watches for the home to appear; nothing is written until then.",
     _home_found,
+)
+
+
+def _specd_works(facts: Facts, _: SpecdConfig) -> Finding:
+    if not facts.faults:
+        return true("NoFault", "all of specd's own work succeeds")
+    return false(
+        "Fault",
+        "; ".join(facts.faults),
+        "`specd logs` shows where, `specd doctor` looks at the disk; `specd restart` starts afresh",
+    )
+
+
+SPECD_WORKS = Definition(
+    "SpecdWorks",
+    "None of specd's own work fails.",
+    "Everything that specd does beside writing: comparing, measuring, asking the server, keeping "
+    "its own files.",
+    "specd goes on with everything else, and tries again at the next look.",
+    _specd_works,
 )

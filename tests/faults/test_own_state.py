@@ -1,0 +1,159 @@
+"""What specd keeps for itself never stops the main job, and a fault never looks healthy."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sqlite3
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from specd.cli import ask
+from specd.demo.models import SMALL, ensure
+from tests.daemon import Sandbox, until
+
+FILES = (
+    "conditions.json",
+    "history.db",
+    "holds.json",
+    "last-good.toml",
+    "logs/specd.log",
+    "models.json",
+    "server-log.json",
+    "tokenizers/tokenizers.db",
+)
+
+
+def a_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def a_folder(path: Path) -> None:
+    path.mkdir()
+    (path / "something").write_text("")
+
+
+def junk(path: Path) -> None:
+    path.write_bytes(b"\0\xff junk")
+
+
+@pytest.mark.parametrize("placed", [a_pipe, a_folder, junk])
+def test_whatever_stands_in_place_of_its_files_it_does_its_work(sandbox: Sandbox, placed) -> None:
+    for name in FILES:
+        path = sandbox.state / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        placed(path)
+    sandbox.running()
+    sandbox.save()
+    until(sandbox.applied, "a drift is restored")
+    assert sandbox.stop() == 0
+
+
+def pair(sandbox: Sandbox) -> None:
+    for recipe in (SMALL.main, SMALL.good):
+        link = sandbox.home / "models" / recipe.identifier
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(ensure(recipe))
+    sandbox.config.write_text(
+        f'[[pair]]\nmain = "{SMALL.main.identifier}"\ndraft = "{SMALL.good.identifier}"\n'
+    )
+
+
+def proven(sandbox: Sandbox) -> bool:
+    return sandbox.condition("TokenizersCompatible")["status"] == "true"
+
+
+@pytest.mark.mlx
+def test_caches_that_are_deleted_under_it_are_made_anew(sandbox: Sandbox) -> None:
+    pair(sandbox)
+    sandbox.running()
+    until(lambda: proven(sandbox), "the tokenizers are compared", 60)
+    shutil.rmtree(sandbox.state / "tokenizers")
+    for left in sandbox.state.glob("history.db*"):
+        left.unlink()
+    # Other models, so that what is remembered of these does not count.
+    main, good = SMALL.main, SMALL.good
+    sandbox.config.write_text(
+        f'[[pair]]\nmain = "{good.identifier}"\ndraft = "{main.identifier}"\n'
+    )
+    until(
+        lambda: (
+            sandbox.condition("TokenizersCompatible")["reason"] != "Comparing"
+            and (sandbox.status()["pairs"] or [{}])[0].get("verdict")
+        ),
+        "the other pair is compared",
+        60,
+    )
+    assert (sandbox.state / "tokenizers" / "tokenizers.db").exists()
+    assert sandbox.condition("SpecdWorks")["status"] == "true"
+
+
+def test_locks_that_others_hold_keep_no_question_waiting(sandbox: Sandbox) -> None:
+    sandbox.running()
+    everything = [path for path in sandbox.root.rglob("*") if path.is_file() or path.is_dir()]
+    with ExitStack() as held, sqlite3.connect(sandbox.state / "history.db") as holder:
+        for path in everything:
+            if path.name != "specd.lock":
+                descriptor = os.open(path, os.O_RDONLY)
+                held.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        holder.execute("BEGIN EXCLUSIVE")
+        sandbox.save()
+        slowest = 0.0
+        for path in ("/v1/status", "/v1/conditions", "/v1/journal", "/v1/history", "/metrics") * 4:
+            began = time.monotonic()
+            assert ask.text(path, state=sandbox.state)
+            slowest = max(slowest, time.monotonic() - began)
+        assert slowest < 0.5
+    until(sandbox.applied, "a drift is restored")
+
+
+@pytest.mark.parametrize("gone", ["the socket", "the directory", "all of it"])
+def test_removed_under_it_they_are_made_again_and_no_second_daemon_starts(
+    sandbox: Sandbox, gone: str
+) -> None:
+    pid = sandbox.running().status()["pid"]
+    if gone == "the socket":
+        (sandbox.state / "run" / "specd.sock").unlink()
+    else:
+        shutil.rmtree(sandbox.state / "run" if gone == "the directory" else sandbox.state)
+    until((sandbox.state / "run" / "specd.sock").exists, "it is made again")
+    until(sandbox.answers, "it answers")
+    assert sandbox.status()["pid"] == pid
+    second = sandbox.specd("run", timeout=20)
+    assert second.returncode == 2
+    assert f"process {pid}" in second.stderr
+    sandbox.save()
+    until(sandbox.applied, "a drift is restored")
+    assert sandbox.stop() == 0
+
+
+def test_while_paused_it_says_which_values_do_not_stand(sandbox: Sandbox) -> None:
+    sandbox.running()
+    assert sandbox.specd("pause").returncode == 0
+    sandbox.save()
+    until(lambda: sandbox.condition("SettingsApplied")["status"] == "false", "it says so")
+    assert "paused" in sandbox.condition("SettingsApplied")["message"]
+    assert not sandbox.applied()
+    assert sandbox.specd("status").returncode == 1
+    assert sandbox.specd("resume").returncode == 0
+    until(lambda: sandbox.condition("SettingsApplied")["status"] == "true", "it is restored")
+    assert sandbox.applied()
+
+
+def test_a_fault_turns_a_condition_false(sandbox: Sandbox) -> None:
+    sandbox.running()
+    (sandbox.state / "logs" / "specd.log").unlink()
+    (sandbox.state / "logs").rmdir()
+    (sandbox.state / "logs").write_text("")
+    sandbox.save()
+    until(lambda: sandbox.condition("SpecdWorks")["status"] == "false", "it says so")
+    assert sandbox.status()["state"] == "degraded"
+    assert "Traceback" not in (sandbox.root / "daemon.out").read_text()
+    (sandbox.state / "logs").unlink()
+    sandbox.save()
+    until(lambda: sandbox.condition("SpecdWorks")["status"] == "true", "and that it is over")
