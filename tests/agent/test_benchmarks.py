@@ -92,7 +92,7 @@ def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
         config,
         find_home("auto"),  # type: ignore[arg-type] # it is there
         models,
-        stores.resolve(config, models, home),
+        stores.resolve(config, models, ()),
         None,
         "0.3.30",
         16 << 30,
