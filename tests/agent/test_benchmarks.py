@@ -20,7 +20,7 @@ from specd.demo.models import SMALL, ensure
 from specd.demo.serving import standin
 from specd.lmstudio.home import find_home
 from specd.lmstudio.models import index
-from specd.reconcile import survey
+from specd.reconcile import measuring, survey
 from specd.reconcile.stores import Stores
 from specd.worker.client import Limits, run_task
 from tests.chats import answer, chat, keep
@@ -113,7 +113,7 @@ def test_a_benchmark_that_was_asked_for_runs_and_stands_in_the_history(
     daemon: Daemon, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # It plans with little, and is given more, for machines that do other things meanwhile.
-    monkeypatch.setattr(benchmarks, "SHARE", 0.25)
+    monkeypatch.setattr(measuring, "SHARE", 0.25)
     daemon.wants(ANYTIME.model_copy(update={"max_minutes": {"server": 1, "mlx": 4}[where]}))
     home = daemon.sight.home
     assert home is not None
