@@ -40,7 +40,7 @@ from specd.lmstudio import app, model_defaults, names
 from specd.lmstudio import home as homes
 from specd.lmstudio.answers import Instance
 from specd.lmstudio.home import App, Home, NoHome, WatchedDir
-from specd.reconcile import in_force, proving, restores, survey
+from specd.reconcile import in_force, proving, restores, survey, trials
 from specd.reconcile.apply import Applied, describe
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.entry import Entry
@@ -498,7 +498,20 @@ class Daemon:
         now = datetime.now().astimezone()
         loaded = [each for model in seen.models for each in model.loaded_instances]
         self._loaded_at = {each: self._loaded_at.get(each, now) for each in loaded}
+        self._go_on_with_trial()
         self._publish()
+
+    def _go_on_with_trial(self) -> None:
+        try:
+            moved = trials.look(
+                self._stores.trials, self._world.models, self._server, self._stores.observed
+            )
+        except OSError as error:
+            self._say("warning", f"the trial cannot be kept: {error.strerror or error}")
+        else:
+            if moved:
+                self._decide()
+                self._pass(None)
 
     def _look_for_app(self) -> None:
         """Look whether LM Studio runs: with every write and every question, for a millisecond."""

@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from specd.bench import database
+from specd.bench import database, trial
 from specd.bench.use import Asked, Figures, Observed, Probe, Use, rounds_of, use_of
 from specd.lmstudio.conversations import AnswerStats, Cursor
 from specd.lmstudio.model import OWN_HEADS
@@ -133,6 +133,18 @@ class ObservedStore:
             ran, drafted, accepted = (sum(row[n] for row in latest) for n in range(3))
             found.append(Asked(main, draft, len(latest), ran, drafted, accepted, latest[0][3]))
         return tuple(found)
+
+    def answers_since(self, at: float) -> list[tuple[str, trial.Figures]]:
+        """The timed answers since then with their mains, oldest first."""
+        rows = self._database().execute(
+            "SELECT main, at, tokens, prompt_tokens, seconds, draft IS NOT NULL FROM answers"
+            " WHERE at >= ? AND tokens > 0 AND seconds > 0 ORDER BY at",
+            (at,),
+        )
+        return [
+            (main, trial.Figures(when, tokens, prompt, seconds, bool(drafted)))
+            for main, when, tokens, prompt, seconds, drafted in rows
+        ]
 
     # -- for whoever shows --------------------------------------------------------------------
 

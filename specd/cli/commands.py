@@ -158,6 +158,12 @@ def _bench() -> Module:
     return bench
 
 
+def _trial() -> Module:
+    from specd.cli.models import trial
+
+    return trial
+
+
 def _history() -> Module:
     from specd.cli.models import history
 
@@ -224,6 +230,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("check", "whether a draft fits a main model, and why", _check),
         Command("bench", "measure whether a draft is faster", _bench),
         Command("history", "every benchmark that was run", _history),
+        Command("trial", "whether the draft makes your own work faster", _trial),
         Command("observe", "speed in your own chats", _observe),
         Command("cache", "where LM Studio's cache of drafts is wrong", _cache),
     ),

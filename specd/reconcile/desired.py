@@ -37,6 +37,7 @@ Reason: TypeAlias = Literal[
     "NoSuchMain",
     "NoSuchDraft",
     "SwitchedOff",
+    "InTrial",
     "NoGain",
     "SameFile",
     "NoHeads",

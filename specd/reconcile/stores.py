@@ -28,7 +28,7 @@ from specd.lmstudio import model_defaults
 from specd.lmstudio.home import App
 from specd.lmstudio.model import Model
 from specd.lmstudio.model_defaults import DraftDefaults
-from specd.reconcile import desired, proving
+from specd.reconcile import desired, proving, trials
 from specd.reconcile.conditions import Condition
 from specd.reconcile.desired import Known, WantedPair
 from specd.reconcile.engine import Candidate
@@ -37,6 +37,7 @@ from specd.reconcile.logged import LoggedStore
 from specd.reconcile.observe import read_file
 from specd.reconcile.ownership import before_standing
 from specd.reconcile.proving import PairUse
+from specd.reconcile.trials import Trials
 from specd.tokenizer import suggest
 from specd.tokenizer.store import FILE as TOKENIZERS
 from specd.tokenizer.store import VerdictStore
@@ -73,6 +74,7 @@ class Stores:
     history: History
     observed: ObservedStore
     logged: LoggedStore
+    trials: Trials
 
     @classmethod
     def open(cls, state: Path) -> Stores:
@@ -89,6 +91,7 @@ class Stores:
             History(places.history_path(state)),
             ObservedStore(places.history_path(state)),
             LoggedStore(state / "server-log.json"),
+            Trials(state),
         )
 
     def close(self) -> None:
@@ -120,7 +123,7 @@ class Stores:
             return found
 
         known = Known(self.verdicts.lookup, rank, choose, users)
-        return desired.resolve(wanted, models, known)
+        return trials.applied(desired.resolve(wanted, models, known), self.trials.read())
 
     def release_if_asked(self, before: SpecdConfig | None, now: SpecdConfig) -> None:
         """Hold nothing any more where specd.toml asks for something else than it did.

@@ -1,0 +1,264 @@
+"""A trial in real use: does a draft make the user's own work faster (pure).
+
+Whether the next load of the main has the draft is drawn at random, in blocks of two loads, one with
+and one without. The figures that LM Studio keeps with the user's own answers then give the
+speed-up. The unit is the load: answers of one load share its state, its chat and the day, so a load
+counts once, with the mean over its answers. The trial is looked at after fixed numbers of loads,
+each look at an equal part of the error, so that ending early keeps the level.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from specd.bench.statistics import LEVEL, students_t
+
+LOOKS: Final = (6, 8, 10, 14, 20, 28, 40, 56, 80, 112)
+"""Loads with answers, after which the trial is looked at; at the last it ends."""
+
+LEVEL_OF_A_LOOK: Final = 1 - (1 - LEVEL) / len(LOOKS)
+
+SHORT_CONTEXT: Final = 2_000
+SHORT_ANSWER: Final = 200
+"""Tokens, from which on a context or an answer is called long."""
+
+DAY_S: Final = 86_400.0
+
+Ending = Literal["decided", "time", "loads", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """What stood from ``since`` on (seconds since 1970); ``loaded``: the main was loaded in it."""
+
+    since: float
+    with_draft: bool
+    loaded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A trial of one pair, by the models' keys. Times are seconds since 1970.
+
+    ``seed`` is what the arms are drawn from. ``ended`` is when and ``ending`` why it ended.
+    """
+
+    main: str
+    draft: str
+    started: float
+    days: float
+    seed: int
+    arms: tuple[Arm, ...] = ()
+    ended: float | None = None
+    ending: Ending | None = None
+
+    @property
+    def until(self) -> float:
+        """When it ends at the latest."""
+        return self.started + self.days * DAY_S
+
+    @property
+    def with_draft(self) -> bool | None:
+        """Whether the main is to have the draft now; None once the trial has ended."""
+        return None if self.ended is not None or not self.arms else self.arms[-1].with_draft
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One answer of the main: when, tokens, the prompt's tokens, and seconds of generating."""
+
+    at: float
+    tokens: int
+    prompt_tokens: int | None
+    seconds: float
+    drafted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What the answers say so far. ``loads`` and ``answers`` are (without, with) the draft.
+
+    ``interval`` holds the true speed-up at 95 %, whenever one looks; None with fewer than two loads
+    of either kind. ``parts`` are speed-ups by length of context and of answer. ``needed`` is about
+    how many loads it takes in all to decide, None where nothing can be said.
+    """
+
+    loads: tuple[int, int]
+    answers: tuple[int, int]
+    speedup: float | None = None
+    interval: tuple[float, float] | None = None
+    decided: bool = False
+    parts: tuple[tuple[str, float], ...] = ()
+    needed: int | None = None
+
+
+def begin(main: str, draft: str, *, now: float, days: float, seed: int) -> Trial:
+    """A trial with its first arm drawn."""
+    return _drawn(Trial(main, draft, now, days, seed), now)
+
+
+def step(trial: Trial, *, loaded: bool | None, now: float) -> Trial:
+    """The trial after a look at whether the main is loaded; None: that cannot be seen.
+
+    The next arm is drawn when the main, once loaded, no longer is: a value that is written while it
+    is loaded would be in force only from the next load on.
+    """
+    if trial.ended is not None:
+        return trial
+    if now >= trial.until:
+        return _ended(trial, now, "time")
+    *before, current = trial.arms
+    if loaded and not current.loaded:
+        seen = Arm(current.since, current.with_draft, loaded=True)
+        return _with_arms(trial, (*before, seen))
+    if loaded is False and current.loaded:
+        return _drawn(trial, now)
+    return trial
+
+
+def judged(trial: Trial, found: Estimate, now: float) -> Trial:
+    """The trial, ended if the estimate decides it or no further load is planned."""
+    if trial.ended is not None:
+        return trial
+    if found.decided:
+        return _ended(trial, now, "decided")
+    return _ended(trial, now, "loads") if sum(found.loads) >= LOOKS[-1] else trial
+
+
+def stop(trial: Trial, now: float) -> Trial:
+    """The trial, ended by the user."""
+    return trial if trial.ended is not None else _ended(trial, now, "stopped")
+
+
+def estimate(trial: Trial, answers: Iterable[Figures]) -> Estimate:
+    """The speed-up over the loads of a trial.
+
+    An answer counts for the arm in which it was given. One whose figures contradict the arm, as
+    somebody chose another draft by hand, is left out.
+    """
+    loads: list[list[Figures]] = [[] for _ in trial.arms]
+    end = trial.until if trial.ended is None else trial.ended
+    starts = [each.since for each in trial.arms]
+    for answer in answers:
+        at = sum(start <= answer.at for start in starts) - 1
+        if at >= 0 and answer.at < end and answer.drafted <= trial.arms[at].with_draft:
+            loads[at].append(answer)
+    sides = tuple(
+        [
+            (number, of_load)
+            for number, (arm, of_load) in enumerate(zip(trial.arms, loads, strict=True))
+            if of_load and arm.with_draft is with_draft
+        ]
+        for with_draft in (False, True)
+    )
+    counts = (len(sides[0]), len(sides[1]))
+    told = (sum(len(each) for _, each in sides[0]), sum(len(each) for _, each in sides[1]))
+    if min(counts) < 1:
+        return Estimate(counts, told)
+    values = tuple([_log_pace(each) for _, each in side] for side in sides)
+    middle = statistics.fmean(values[0]) - statistics.fmean(values[1])
+    found = Estimate(counts, told, math.exp(middle), parts=_parts(sides))
+    if min(counts) < 2:
+        return found
+    reach, spread = _reach(values)
+    interval = math.exp(middle - reach), math.exp(middle + reach)
+    # The same question between two looks gets the answer of the last: only looks may decide.
+    decided = _decided(values, sides)
+    return Estimate(
+        counts,
+        told,
+        math.exp(middle),
+        interval,
+        decided,
+        found.parts,
+        _needed(middle, spread, sum(counts)),
+    )
+
+
+def _decided(
+    values: Sequence[Sequence[float]], sides: Sequence[Sequence[tuple[int, list[Figures]]]]
+) -> bool:
+    """Whether any look so far, at the loads there were then, excluded 1."""
+    order = sorted(
+        (number, side, value)
+        for side, (of_side, logs) in enumerate(zip(sides, values, strict=True))
+        for (number, _), value in zip(of_side, logs, strict=True)
+    )
+    for look in LOOKS:
+        if look > len(order):
+            return False
+        seen = [[value for _, which, value in order[:look] if which == side] for side in (0, 1)]
+        if min(map(len, seen)) < 2:
+            continue
+        middle = statistics.fmean(seen[0]) - statistics.fmean(seen[1])
+        if abs(middle) > _reach(seen)[0]:
+            return True
+    return False
+
+
+def _reach(values: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """Half the interval of the difference of two means (Welch), and the spread of one load."""
+    variances = [statistics.variance(each) for each in values]
+    parts = [each / len(of) for each, of in zip(variances, values, strict=True)]
+    total = sum(parts)
+    smaller = sum(part**2 / (len(of) - 1) for part, of in zip(parts, values, strict=True))
+    spread = math.sqrt(sum(variances) / 2)
+    if smaller == 0:
+        return 0.0, spread
+    return students_t((1 + LEVEL_OF_A_LOOK) / 2, total**2 / smaller) * math.sqrt(total), spread
+
+
+def _needed(middle: float, spread: float, loads: int) -> int | None:
+    """The first look at which a difference of this size would be decided; None: none would."""
+    for look in LOOKS:
+        reach = students_t((1 + LEVEL_OF_A_LOOK) / 2, look - 2) * spread * math.sqrt(4 / look)
+        if look >= loads and reach < abs(middle):
+            return look
+    return None
+
+
+def _log_pace(answers: Sequence[Figures]) -> float:
+    """The logarithm of seconds per token: the mean over a load's answers, each counting once."""
+    return statistics.fmean(math.log(each.seconds / each.tokens) for each in answers)
+
+
+def _parts(
+    sides: Sequence[Sequence[tuple[int, list[Figures]]]],
+) -> tuple[tuple[str, float], ...]:
+    def speedup(kept: Sequence[Sequence[Figures]]) -> float | None:
+        return math.exp(_log_pace(kept[0]) - _log_pace(kept[1])) if all(kept) else None
+
+    answers = [[each for _, of_load in side for each in of_load] for side in sides]
+    named = {
+        "short contexts": lambda each: (each.prompt_tokens or 0) < SHORT_CONTEXT,
+        "long contexts": lambda each: (each.prompt_tokens or 0) >= SHORT_CONTEXT,
+        "short answers": lambda each: each.tokens < SHORT_ANSWER,
+        "long answers": lambda each: each.tokens >= SHORT_ANSWER,
+    }
+    found = {
+        name: speedup([list(filter(kept, side)) for side in answers])
+        for name, kept in named.items()
+    }
+    return tuple((name, value) for name, value in found.items() if value is not None)
+
+
+def _drawn(trial: Trial, now: float) -> Trial:
+    """The trial with its next arm: every two loads have the draft once, in a random order."""
+    number = len(trial.arms)
+    first = random.Random(f"{trial.seed}:{number // 2}").random() < 0.5  # noqa: S311 - no secret
+    return _with_arms(trial, (*trial.arms, Arm(now, first == (number % 2 == 0))))
+
+
+def _with_arms(trial: Trial, arms: tuple[Arm, ...]) -> Trial:
+    return Trial(trial.main, trial.draft, trial.started, trial.days, trial.seed, arms)
+
+
+def _ended(trial: Trial, now: float, ending: Ending) -> Trial:
+    return Trial(
+        trial.main, trial.draft, trial.started, trial.days, trial.seed, trial.arms, now, ending
+    )

@@ -1,0 +1,150 @@
+"""``specd trial``: whether the draft makes your own work faster, by chance and with an interval."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+import time
+from dataclasses import asdict
+from datetime import datetime
+
+from specd.bench import trial
+from specd.bench.trial import Estimate, Trial
+from specd.cli import alive, world
+from specd.cli.models import check
+from specd.cli.paint import dumps, safe
+from specd.cli.parser import Parser
+from specd.lmstudio.names import NameProblem
+from specd.reconcile import trials
+from specd.reconcile.trials import Trials
+
+DAYS = 7.0
+
+CONSENT = """\
+For {days:g} days specd draws at random, whenever {main} is not loaded,
+whether its next load has the draft {draft}. It reads the figures that LM Studio
+keeps with your answers (tokens and seconds, never text). It ends by itself, and
+then {main} is configured as specd.toml says, as before.
+"""
+
+
+def parser() -> Parser:
+    """The arguments of ``specd trial``."""
+    made = Parser(
+        prog="specd trial",
+        description="Find out in your daily use whether the draft makes a main faster. Without a "
+        "word, show how far the trial is.",
+        examples=("specd trial start qwen3-8b --days 7", "specd trial", "specd trial stop"),
+        exit_codes={0: "done", 1: "there is no trial", 2: "it cannot begin"},
+    )
+    made.add_argument("verb", nargs="?", choices=("start", "stop"), help="begin one, or end it")
+    made.add_argument("main", nargs="?", metavar="MAIN", help="of a pair in specd.toml")
+    made.add_argument("--days", type=_days, default=DAYS, metavar="N", help="at the longest (7)")
+    made.add_argument("--yes", action="store_true", help="begin without asking")
+    made.add_argument("--json", action="store_true", help="print JSON")
+    return made
+
+
+def _days(word: str) -> float:
+    days = float(word)
+    if not 0.04 <= days <= 90:
+        raise argparse.ArgumentTypeError(f"must be from 0.04 to 90, not {word}")
+    return days
+
+
+def run(args: argparse.Namespace) -> int:
+    """Start, stop or show."""
+    try:
+        seen = world.see()
+        if args.verb == "start":
+            return _start(args, seen)
+    except (world.Unusable, NameProblem) as problem:
+        print(f"specd: {problem}", file=sys.stderr)
+        return 2
+    kept = Trials(seen.stores.state)
+    if args.verb == "stop":
+        kept.change(lambda before: before and trial.stop(before, time.time()))
+        alive.tell_to_look()
+    running = kept.read()
+    if running is None:
+        print("there was no trial yet; `specd trial start` begins one", file=sys.stderr)
+        return 1
+    found = trials.estimate(running, seen.world.models, seen.stores.observed)
+    if args.json:
+        print(dumps({"trial": asdict(running), "estimate": asdict(found)}))
+    else:
+        print(safe(render(running, found, time.time())))
+    return 0
+
+
+def _start(args: argparse.Namespace, seen: world.Seen) -> int:
+    if not seen.config.benchmark.observe_conversations:
+        raise world.Unusable("the trial needs observe_conversations = true in specd.toml")
+    running = Trials(seen.stores.state).read()
+    if running is not None and running.ended is None:
+        raise world.Unusable(f"a trial of {running.main} is running; `specd trial stop` ends it")
+    main = check.find(args.main, seen.world.models) if args.main else None
+    pairs = [
+        pair
+        for pair in world.decide(seen)
+        if pair.state == "wanted" and pair.drafts_with and main in (None, pair.main)
+    ]
+    if not pairs or pairs[0].main is None or pairs[0].drafts_with is None:
+        raise world.Unusable("no pair of specd.toml is configured with a draft; see `specd status`")
+    if len(pairs) > 1:
+        names = ", ".join(pair.main.key for pair in pairs if pair.main is not None)
+        raise world.Unusable(f"name one of these mains: {names}")
+    pair = pairs[0].main.key, pairs[0].drafts_with
+    print(CONSENT.format(main=pair[0], draft=pair[1], days=args.days), file=sys.stderr)
+    if not args.yes and not _agreed():
+        return 2
+    fresh = trial.begin(*pair, now=time.time(), days=args.days, seed=secrets.randbits(62))
+    Trials(seen.stores.state).change(lambda _: fresh)
+    alive.tell_to_look()
+    print("the trial has begun; `specd trial` shows how far it is, `specd trial stop` ends it")
+    return 0
+
+
+def _agreed() -> bool:
+    if not sys.stdin.isatty():
+        print("specd: say --yes to begin without being asked", file=sys.stderr)
+        return False
+    return input("Begin? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def render(running: Trial, found: Estimate, now: float) -> str:
+    """How far the trial is, or what it found."""
+    lines = [f"{running.main} ← {running.draft}"]
+    without, with_draft = found.loads
+    lines.append(
+        f"  loads with answers   {with_draft} with the draft, {without} without "
+        f"({found.answers[1]} and {found.answers[0]} answers)"
+    )
+    if found.speedup is not None:
+        span = (
+            f" [{found.interval[0]:.2f}, {found.interval[1]:.2f}]"
+            if found.interval
+            else ", and two loads of each kind are needed to say how sure that is"
+        )
+        lines.append(f"  speed-up so far      {found.speedup:.2f}×{span}")
+    lines += [f"    {name:<19}{value:.2f}×" for name, value in found.parts]
+    lines.append(f"  {_state(running, found, now)}")
+    return "\n".join(lines)
+
+
+def _state(running: Trial, found: Estimate, now: float) -> str:
+    if running.ended is None:
+        left = max(0.0, running.until - now) / trial.DAY_S
+        when = f"it ends in {left:.1f} days at the latest"
+        if found.needed is not None:
+            return f"runs; a gain of this size is decided after about {found.needed} loads; {when}"
+        return f"runs; {when}"
+    at = datetime.fromtimestamp(running.ended).astimezone().strftime("%Y-%m-%d %H:%M")
+    if running.ending == "decided" and found.speedup is not None:
+        verdict = "the draft makes your work faster"
+        if found.speedup < 1:
+            verdict = f"the draft makes it slower: take {running.draft} out of specd.toml"
+        return f"decided on {at}: {verdict}"
+    why = {"time": "its days are over", "loads": "it had all its loads", "stopped": "you ended it"}
+    return f"ended on {at} without a decision, as {why[running.ending or 'stopped']}"
