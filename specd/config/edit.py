@@ -90,6 +90,40 @@ def set_value(text: str, key: str, word: str) -> str:
     return _checked(_insert(text, (section,), f"[{section}]", name, value), wanted)
 
 
+def unset_value(text: str, key: str) -> str:
+    """``text`` without the dotted ``key``, so that its default counts; ``pair.MAIN`` is a pair.
+
+    Raises:
+        BadKey: it is not set.
+        ConfigError: ``text`` itself is not valid, or what is left would not be.
+    """
+    document = reading.parse(NO_PATH, text)
+    made: Any = tomlkit.parse(text)
+    section, _, name = key.partition(".")
+    pairs = document.get("pair", [])
+    at = _index(pairs, name) if section == "pair" and name else None
+    if at is None and section == "pair":
+        main, _, name = name.rpartition(".")
+        at = _index(pairs, main) if main else None
+        if at is None or name not in pairs[at]:
+            raise BadKey(f"{key} is not set")
+        del made["pair"][at][name]
+        left = [{k: v for k, v in p.items() if i != at or k != name} for i, p in enumerate(pairs)]
+        return _checked(made.as_string(), {**document, "pair": left})
+    if at is not None:
+        del made["pair"][at]
+        left = [pair for i, pair in enumerate(pairs) if i != at]
+        if not left:
+            del made["pair"]
+        rest = {k: v for k, v in document.items() if k != "pair"}
+        return _checked(made.as_string(), {**rest, "pair": left} if left else rest)
+    if name not in document.get(section, {}):
+        raise BadKey(f"{key} is not set")
+    del made[section][name]
+    held = {k: v for k, v in document[section].items() if k != name}
+    return _checked(made.as_string(), {**document, section: held})
+
+
 def toml(value: object) -> str:
     """A value as TOML spells it."""
     return tomlkit.item(value).as_string()

@@ -150,3 +150,51 @@ def test_setting_a_locked_key_warns_that_it_has_no_effect(
     file.parent.with_name("managed.toml").write_text("[policy]\nlocked = ['agent']\n")
     assert specd_config("set", "agent.notify", "true") == 0
     assert "has no effect" in capsys.readouterr().err
+
+
+def test_a_value_in_force_is_printed_alone(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    specd_config("set", "pair.qwen3-8b.draft_tokens", "4")
+    capsys.readouterr()
+    for key, value in [
+        ("pair.Qwen3-8B.draft_tokens", "4"),
+        ("pair.qwen3-8b.draft", "auto"),
+        ("agent.resync_seconds", "300"),
+        ("agent.notify", "false"),
+    ]:
+        assert specd_config("get", key) == 0
+        assert capsys.readouterr().out == f"{value}\n"
+    assert specd_config("get", "agent.nothing") == 2
+
+
+def test_a_key_is_taken_out_and_the_rest_stays(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_text('[agent]\nnotify = true  # yes\nlog_level = "debug"\n\n[[pair]]\nmain = "a"\n')
+    assert specd_config("unset", "agent.notify") == 0
+    assert file.read_text() == '[agent]\nlog_level = "debug"\n\n[[pair]]\nmain = "a"\n'
+    assert specd_config("unset", "agent.notify") == 2
+    assert specd_config("unset", "pair.a") == 0
+    assert "pair" not in file.read_text()
+
+
+def test_a_typo_in_a_pair_makes_no_second_one(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    specd_config("set", "pair.qwen3-8b.draft_tokens", "4")
+    assert specd_config("set", "pair.qwen3-8.draft_tokens", "5") == 2
+    assert "did you mean pair.qwen3-8b.draft_tokens?" in capsys.readouterr().err
+    assert specd_config("set", "pair.llama-70b.draft", "nobody") == 0
+    said = capsys.readouterr().err
+    assert "no installed model is called llama-70b" in said
+    assert "no installed model is called nobody" in said
+
+
+def test_the_editor_is_opened_and_its_work_checked(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\nprintf "[agent]\\nnotfy = true\\n" > "$1"\n')
+    editor.chmod(0o755)
+    monkeypatch.setenv("EDITOR", str(editor))
+    monkeypatch.delenv("VISUAL", raising=False)
+    assert specd_config("edit") == 1
+    assert "agent.notfy: is not known" in capsys.readouterr().err

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
+import os
+import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +16,11 @@ from specd import config, places
 from specd.cli.paint import dumps, paint, safe, wants_colour
 from specd.cli.parser import Parser
 from specd.files.swap import SwapError, update
+from specd.lmstudio import home as homes
+from specd.lmstudio import names
+from specd.lmstudio.home import Home
+from specd.lmstudio.model import Model
+from specd.reconcile import survey
 
 DONE, INVALID, BAD_INPUT = 0, 1, 2
 
@@ -36,9 +45,14 @@ def parser() -> Parser:
     check = verbs.add_parser("validate", help="check specd.toml, with line and key of each mistake")
     check.add_argument("--json", action="store_true", help="print JSON")
     verbs.add_parser("path", help="print where specd.toml is")
+    get = verbs.add_parser("get", help="print the value of one key that is in force")
+    get.add_argument("key", metavar="KEY", help="such as agent.notify or pair.MAIN.draft")
+    verbs.add_parser("edit", help="open specd.toml in $EDITOR, then check it")
     change = verbs.add_parser("set", help="change one value and keep every comment")
     change.add_argument("key", metavar="KEY", help="such as agent.notify or pair.MAIN.draft_tokens")
     change.add_argument("value", metavar="VALUE", help="such as true, 4 or auto")
+    unset = verbs.add_parser("unset", help="take one key out, so that its default counts")
+    unset.add_argument("key", metavar="KEY", help="as for set; pair.MAIN takes a whole pair out")
     return made
 
 
@@ -50,7 +64,10 @@ def run(args: argparse.Namespace) -> int:
         "show": lambda: _show(path, as_json=args.json),
         "validate": lambda: _validate(path, as_json=args.json),
         "path": lambda: _path(path),
+        "get": lambda: _get(path, args.key),
+        "edit": lambda: _edit(path),
         "set": lambda: _set(path, args.key, args.value),
+        "unset": lambda: _unset(path, args.key),
     }
     try:
         return verbs[args.verb]()
@@ -163,29 +180,120 @@ def _path(path: Path) -> int:
     return DONE
 
 
+def _get(path: Path, key: str) -> int:
+    from specd.config import edit  # noqa: PLC0415 - most verbs spell no TOML
+
+    loaded = config.read(path).config.model_dump()
+    section, _, name = key.partition(".")
+    held = loaded.get(section, {})
+    if section == "pair":
+        main, _, name = name.rpartition(".")
+        held = next((pair for pair in held if pair["main"].lower() == main.lower()), {})
+    if not isinstance(held, dict) or name not in held:
+        print(f"specd: there is no {safe(key)}; `specd config show` lists them", file=sys.stderr)
+        return BAD_INPUT
+    value = held[name]
+    print(safe(value) if isinstance(value, str) else edit.toml(value))
+    return DONE
+
+
+def _edit(path: Path) -> int:
+    if not path.exists():
+        _init(path, only_print=False)
+    editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+    try:
+        done = subprocess.run([*editor, str(path)], check=False).returncode
+    except OSError as error:
+        print(f"specd: {editor[0]} cannot be started: {error.strerror}", file=sys.stderr)
+        return BAD_INPUT
+    return done if done != 0 else _validate(path, as_json=False)
+
+
 def _set(path: Path, key: str, value: str) -> int:
     from specd.config import edit  # noqa: PLC0415 - most verbs change nothing
 
     text = config.reading.content(path)
+    meant, notes = _checked_names(path, key, value)
+    if meant is None:
+        for note in notes:
+            print(f"specd: {safe(note)}", file=sys.stderr)
+        return BAD_INPUT
+    key = meant
+    code = _change(path, lambda there: edit.set_value(there, key, value))
+    if code == DONE:
+        unchanged = text is not None and text == config.reading.content(path)
+        print(f"{path}: {key} = {value}{' (as it was)' if unchanged else ''}")
+        if key in config.read(path).overruled:
+            print(f"specd: {key} has no effect: the machine's policy locks it", file=sys.stderr)
+        for note in notes:
+            print(f"specd: {safe(note)}", file=sys.stderr)
+    return code
+
+
+def _unset(path: Path, key: str) -> int:
+    from specd.config import edit  # noqa: PLC0415 - most verbs change nothing
+
+    code = _change(path, lambda there: edit.unset_value(there, key))
+    if code == DONE:
+        print(f"{path}: {key} is not set any more; its default counts")
+    return code
+
+
+def _change(path: Path, made: Callable[[str], str]) -> int:
+    """Write the changed text; another program may have saved the file a moment ago."""
+    from specd.config import edit  # noqa: PLC0415 - most verbs change nothing
+
+    text = config.reading.content(path)
     try:
-        changed = edit.set_value(text if text is not None else edit.new_text(), key, value)
+        made(edit.new_text() if text is None else text)
     except edit.BadKey as error:
         print(f"specd: {safe(str(error))}", file=sys.stderr)
         return BAD_INPUT
     path.parent.mkdir(parents=True, exist_ok=True)
 
     def transform(there: bytes | None) -> bytes:
-        # Somebody may have saved it in between: start from what is there now.
-        before = edit.new_text() if there is None else there.decode("utf-8")
-        return edit.set_value(before, key, value).encode()
+        return made(edit.new_text() if there is None else there.decode("utf-8")).encode()
 
     update(path, transform, before_write=_nothing_to_keep)
-    unchanged = text is not None and changed == text
-    print(f"{path}: {key} = {value}{' (as it was)' if unchanged else ''}")
-    overruled = [each for each in config.read(path).overruled if each == key]
-    for each in overruled:
-        print(f"specd: {each} has no effect: the machine's policy locks it", file=sys.stderr)
     return DONE
+
+
+def _checked_names(path: Path, key: str, value: str) -> tuple[str | None, list[str]]:
+    """The key, led to the pair that is meant, and warnings; None where the pair is a typo."""
+    section, _, rest = key.partition(".")
+    main, _, name = rest.rpartition(".")
+    if section != "pair" or not main or main.isdigit():
+        return key, []
+    wanted = config.read(path).config
+    home = homes.find_home(wanted.lmstudio.home)
+    installed = survey.look(home, places.state_dir()).models if isinstance(home, Home) else ()
+    notes = []
+    if (
+        name in ("main", "draft")
+        and value not in ("auto", "mtp")
+        and _model(value, installed) is None
+    ):
+        notes.append(f"no installed model is called {value}")
+    mains = [pair.main for pair in wanted.pair]
+    if main.lower() in map(str.lower, mains):
+        return key, notes
+    meant = _model(main, installed)
+    same = next((each for each in mains if meant and _model(each, installed) == meant), None)
+    if same is not None:
+        return f"pair.{same}.{name}", notes
+    near = difflib.get_close_matches(main, mains, n=1, cutoff=0.7)
+    if meant is None and near:
+        return None, [f"there is no pair for {main}; did you mean pair.{near[0]}.{name}?"]
+    if meant is None:
+        notes.append(f"no installed model is called {main}; the pair waits for it")
+    return key, notes
+
+
+def _model(name: str, installed: tuple[Model, ...]) -> Model | None:
+    try:
+        return names.resolve(name, installed)
+    except names.NameProblem:
+        return None
 
 
 def _nothing_to_keep(_path: Path, _before: bytes | None, _after: bytes) -> None:
