@@ -634,6 +634,7 @@ class Daemon:
             contender=self._contender,
             apps=rec.apps,
             opinion=self._world.opinion,
+            presets=self._world.presets,
             server=self._server,
             app=self._app,
             settings_written={

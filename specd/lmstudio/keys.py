@@ -23,6 +23,7 @@ APP_LOCATION: Final = "app-install-location.json"  # under INTERNAL
 LLMSTER_LOCATION: Final = "llmster-install-location.json"  # under INTERNAL
 MODELS: Final = "models"
 HUB_MODELS: Final = ("hub", "models")
+PRESETS: Final = "config-presets"
 CONVERSATIONS: Final = "conversations"
 CONVERSATION_SUFFIX: Final = ".conversation.json"
 SERVER_LOGS: Final = "server-logs"

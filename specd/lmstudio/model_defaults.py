@@ -138,9 +138,8 @@ def _fields(desired: DesiredDraft, current: Content, before: Before) -> Iterator
 
 def _llama_fields(desired: DesiredDraft, current: Content, before: Before) -> Iterator[_Field]:
     load = keys.LOAD_FIELDS
-    switch = keys.LLAMA_DRAFT_MTP
+    switch = switch_of(desired.draft)
     if desired.draft is not None:
-        switch = _SIDECARS.get(desired.draft.drafter or "other", keys.LLAMA_DRAFT_SIMPLE)
         yield load, keys.LLAMA_DRAFT_MODEL, desired.draft.identifier
     yield load, switch, True
     standing = _entries(current, load)
@@ -153,6 +152,13 @@ def _llama_fields(desired: DesiredDraft, current: Content, before: Before) -> It
         yield load, keys.LLAMA_DRAFT_MAX_TOKENS, desired.draft_tokens
     if switch in keys.LLAMA_PREDICTION_HEADS:
         yield load, keys.PARALLEL_SESSIONS, ONE_AT_A_TIME
+
+
+def switch_of(draft: Model | None) -> str:
+    """llama.cpp's switch for a draft, None for the main's own heads."""
+    if draft is None:
+        return keys.LLAMA_DRAFT_MTP
+    return _SIDECARS.get(draft.drafter or "other", keys.LLAMA_DRAFT_SIMPLE)
 
 
 def _quantized_cache(load: dict[str, Json]) -> bool:
@@ -218,7 +224,9 @@ class DraftDefaults:
 
     ``mtp`` and ``sidecar`` are drafters that are switched on, ``draft_model`` then names the
     sidecar. ``parallel`` is the number of requests the model is loaded for: more than one switches
-    the MLX engine's speculation off, unless it has a ``quantized_cache``.
+    the MLX engine's speculation off, unless it has a ``quantized_cache``. ``preset`` names the
+    preset that new chats with the model begin with; ``of_request`` says that the draft stands
+    where an MLX main's does, and where only older LM Studios look for a GGUF main's.
     """
 
     draft_model: str | None = None
@@ -227,6 +235,8 @@ class DraftDefaults:
     parallel: int | None = None
     sidecar: Drafter | None = None
     quantized_cache: bool = False
+    preset: str = ""
+    of_request: bool = False
 
     @property
     def drafts(self) -> bool:
@@ -239,7 +249,7 @@ def read(document: Content) -> DraftDefaults:
 
     For GGUF both the newer and the older keys are looked at, the newer first.
     """
-    return _read(_entries(document, keys.OPERATION_FIELDS), _entries(document, keys.LOAD_FIELDS))
+    return read_users(document, {})
 
 
 def read_users(document: Content, before: Before) -> DraftDefaults:
@@ -250,15 +260,16 @@ def read_users(document: Content, before: Before) -> DraftDefaults:
         for entries in (operation, load):
             if key in entries:
                 entries[key] = None if isinstance(value, Absent) else value
-    return _read(operation, load)
+    preset = document.get(keys.PRESET[0]) if isinstance(document, dict) else None
+    return _read(operation, load, _text(preset) or "")
 
 
-def _read(operation: dict[str, Json], load: dict[str, Json]) -> DraftDefaults:
+def _read(operation: dict[str, Json], load: dict[str, Json], preset: str) -> DraftDefaults:
     simple = load.get(keys.LLAMA_DRAFT_SIMPLE) is True
     sidecar = next((kind for kind, key in _SIDECARS.items() if load.get(key) is True), None)
     newer = _text(load.get(keys.LLAMA_DRAFT_MODEL)) if simple or sidecar else None
     mtp = load.get(keys.LLAMA_DRAFT_MTP) is True
-    draft = newer or _text(operation.get(keys.DRAFT_MODEL))
+    older = _text(operation.get(keys.DRAFT_MODEL))
     lengths = (
         load.get(keys.LLAMA_DRAFT_MAX_TOKENS) if newer or mtp else None,
         operation.get(keys.DRAFT_TOKENS_EXACT),
@@ -266,7 +277,22 @@ def _read(operation: dict[str, Json], load: dict[str, Json]) -> DraftDefaults:
     )
     length = next((found for each in lengths if (found := _whole(each)) is not None), None)
     parallel = _whole(load.get(keys.PARALLEL_SESSIONS))
-    return DraftDefaults(draft, length, mtp, parallel, sidecar, _quantized_cache(load))
+    return DraftDefaults(
+        newer or older,
+        length,
+        mtp,
+        parallel,
+        sidecar,
+        _quantized_cache(load),
+        preset,
+        of_request=newer is None and older is not None,
+    )
+
+
+def drafting(document: Content) -> dict[str, Json]:
+    """The values in ``document`` of the keys that say what drafts."""
+    both = {**_entries(document, keys.OPERATION_FIELDS), **_entries(document, keys.LOAD_FIELDS)}
+    return {key: value for key, value in both.items() if key in _DRAFTING}
 
 
 def _entries(document: Content, section: tuple[str, ...]) -> dict[str, Json]:

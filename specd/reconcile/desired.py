@@ -64,7 +64,7 @@ class WantedPair:
     ``draft_tokens`` is None where LM Studio's own default is to stay. ``reason`` is why the pair is
     in its state, ``why`` the same as a sentence. ``candidates`` are the heads ("mtp") and sidecars
     that a benchmark may try for the main. ``quantized_cache`` says that the user has LM Studio
-    quantize the main's KV cache.
+    quantize the main's KV cache, ``preset`` which one its new chats begin with.
     """
 
     asked: config.Pair
@@ -79,6 +79,7 @@ class WantedPair:
     reason: Reason = "AsNamed"
     candidates: tuple[str, ...] = ()
     quantized_cache: bool = False
+    preset: str = ""
 
     @property
     def name(self) -> str:
@@ -160,13 +161,15 @@ def _resolve_one(
         return WantedPair(asked, "missing", why, reason="NoSuchMain")
     sidecars = drafters.for_main(main, models)
     heads = (OWN_HEADS,) if _has_heads(main) else ()
+    users = known.users(main)
     pair = WantedPair(
         asked,
         "wanted",
         "",
         main=main,
         candidates=(*heads, *(each.key for each in sidecars)),
-        quantized_cache=known.users(main).quantized_cache,
+        quantized_cache=users.quantized_cache,
+        preset=users.preset,
     )
     if not wanted.speculation.enabled:
         return replace(
@@ -314,6 +317,9 @@ def _adopted(
     found = known.verdict(main, named)
     if found is None:
         return _waiting(pair, (named,))
+    if main.format == "gguf" and users.of_request:
+        # Newer LM Studios look for it elsewhere: it is written there too.
+        kept = replace(kept, state="wanted")
     return replace(kept, draft=named, verdict=found) if found.usable else None
 
 

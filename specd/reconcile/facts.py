@@ -12,6 +12,7 @@ from specd.bench.use import InUse
 from specd.lmstudio.draft_cache import CacheOpinion
 from specd.lmstudio.home import App, Home, NoHome
 from specd.lmstudio.model import Model
+from specd.lmstudio.presets import Preset
 from specd.lmstudio.server import ServedModel
 from specd.reconcile.apply import Applied
 from specd.reconcile.contention import Patience
@@ -79,6 +80,7 @@ class Facts:
     contender: str | None = None
     apps: tuple[App, ...] = ()
     opinion: CacheOpinion | None = None
+    presets: tuple[Preset, ...] = ()
     server: ServerSeen | None = None
     app: AppSeen | None = None
     settings_written: Mapping[str, datetime] = field(default_factory=dict)

@@ -24,6 +24,7 @@ from specd.lmstudio import (
     draft_cache,
     model_defaults,
     models,
+    presets,
     server,
     settings,
 )
@@ -31,6 +32,7 @@ from specd.lmstudio import home as homes
 from specd.lmstudio.draft_cache import CacheOpinion
 from specd.lmstudio.home import Home, NoHome, WatchedDir, watch_directories
 from specd.lmstudio.model import Model
+from specd.lmstudio.presets import Preset
 from specd.reconcile.facts import AppSeen, ServerSeen
 from specd.reconcile.observe import read_file
 
@@ -51,6 +53,7 @@ class World:
     problems: tuple[str, ...] = ()
     opinion: CacheOpinion | None = None
     mlx_types: frozenset[str] | None = None
+    presets: tuple[Preset, ...] = ()
 
 
 def configuration(
@@ -108,7 +111,7 @@ def _keep(text: bytes, kept: Path) -> None:
 
 
 def look(home: Home | NoHome, state: Path) -> World:
-    """Index the models and read LM Studio's compatibility cache."""
+    """Index the models, and read LM Studio's compatibility cache and presets."""
     if not isinstance(home, Home):
         return World()
     folder = models_folder(home)
@@ -117,7 +120,9 @@ def look(home: Home | NoHome, state: Path) -> World:
     cache.save()
     installed = catalogue.named(home.path, index.models)
     types = backends.mlx_model_types(home.path)
-    return World(folder, installed, index.problems, opinion(home, installed), types)
+    return World(
+        folder, installed, index.problems, opinion(home, installed), types, presets.read(home.path)
+    )
 
 
 def models_folder(home: Home) -> Path:

@@ -299,7 +299,7 @@ def test_reading_back_says_what_was_written() -> None:
     made = apply(None, MAIN, SMALL, 4)
     assert made is not None
     assert model_defaults.read(jsonedit.parse(made)) == DraftDefaults(
-        SMALL.identifier, 4, parallel=1
+        SMALL.identifier, 4, parallel=1, of_request=True
     )
     made = apply(None, GGUF_MAIN, GGUF_SMALL, 8)
     assert made is not None
@@ -342,5 +342,9 @@ def test_whatever_the_file_holds_it_is_either_reported_or_edited_so_that_it_hold
         return
     after = jsonedit.edit(json.dumps(document).encode(), [wish.edit for wish in made])
     assert model_defaults.read(jsonedit.parse(after)) == DraftDefaults(
-        SMALL.identifier, 4, mtp=model_defaults.read(document).mtp, parallel=1
+        SMALL.identifier,
+        4,
+        mtp=model_defaults.read(document).mtp,
+        parallel=1,
+        of_request=True,
     )

@@ -14,10 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specd.config import Benchmark, Pair, SpecdConfig
+from specd.lmstudio import keys
 from specd.lmstudio.answers import Instance, ServedModel
 from specd.lmstudio.draft_cache import CacheOpinion
 from specd.lmstudio.home import Home, NoHome, lm_studio
 from specd.lmstudio.model import Model
+from specd.lmstudio.presets import Preset
 from specd.reconcile import in_force
 from specd.reconcile.apply import Applied
 from specd.reconcile.conditions import CONDITIONS, Condition, ConditionType, judge
@@ -203,6 +205,15 @@ def test_what_runs_otherwise_than_its_file_says_is_to_be_loaded_again():
     assert (found["AppUpToDate"].reason, found["AppUpToDate"].severity) == ("LoadAgain", "state")
     assert found["AppUpToDate"].remedy == "`lms load m`"
     assert "m:2: it is old" in found["AppUpToDate"].message
+
+
+def test_a_preset_that_would_undo_the_pair_is_named():
+    mine = Preset("@local:mine", "Mine", ((keys.DRAFT_MODEL, ""),))
+    found = judged(presets=(mine,))["PairsConfigured"]
+    assert (found.status, "preset Mine undoes it" in found.message) == ("true", True)
+    found = judged(presets=(mine,), pairs=(replace(PAIR, preset="@local:mine"),))["PairsConfigured"]
+    assert (found.status, found.reason, found.severity) == ("false", "PresetWins", "advice")
+    assert "Mine" in found.remedy
 
 
 def test_a_write_that_failed_says_so_for_its_own_file_alone():

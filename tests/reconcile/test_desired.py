@@ -192,6 +192,13 @@ def test_so_are_heads_and_sidecars_that_are_switched_on():
     assert (pair.state, pair.draft, pair.draft_tokens) == ("adopted", SIDECAR, 4)
 
 
+def test_a_gguf_mains_draft_of_an_older_lm_studio_is_written_where_newer_ones_look():
+    gguf = replace(MAIN, format="gguf")
+    users = DraftDefaults(OTHER.identifier, of_request=True)
+    (pair,) = resolved(wanted(AUTO), models=(gguf, SMALL, OTHER), users=users)
+    assert (pair.state, pair.draft, pair.reason) == ("wanted", OTHER, "SetInLMStudio")
+
+
 def test_it_stays_until_another_is_named_or_confirmed_to_be_faster():
     users = DraftDefaults(OTHER.identifier)
     (pair,) = resolved(wanted(NAMED), users=users)

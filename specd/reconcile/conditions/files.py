@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from specd.config import SpecdConfig
+from specd.lmstudio import presets
 from specd.lmstudio.home import Home
+from specd.lmstudio.presets import Preset
 from specd.reconcile.conditions.condition import Definition, Finding, advice, false, true, unknown
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.facts import Facts
@@ -119,8 +121,27 @@ def _as_resolved(facts: Facts, held: Finding) -> Finding:
     adopted = [pair for pair in facts.pairs if pair.state == "adopted"]
     if adopted:
         return true("Kept", each(adopted))
+    for pair, preset in _undoing(facts):
+        if pair.preset and preset == presets.chosen(pair.preset, facts.presets):
+            return advice(
+                "false",
+                "PresetWins",
+                f"new chats with {pair.name.partition(' ')[0]} begin with the preset "
+                f"{preset.name}, which wins over the pair",
+                f"set the draft in the preset {preset.name}, or choose none for the model",
+            )
     pairs = "the pair stands" if len(facts.pairs) == 1 else f"all {len(facts.pairs)} pairs stand"
-    return true("Applied", f"{pairs} as wanted in {_names(facts)}")
+    others = sorted({preset.name for _, preset in _undoing(facts)})
+    undone = f"; a chat that chooses the preset {' or '.join(others)} undoes it" if others else ""
+    return true("Applied", f"{pairs} as wanted in {_names(facts)}{undone}")
+
+
+def _undoing(facts: Facts) -> Iterator[tuple[WantedPair, Preset]]:
+    """The presets that, once chosen, let something else draft for a pair's main."""
+    for pair in facts.pairs:
+        for preset in facts.presets:
+            if pair.main and pair.speculates and preset.undoes(pair.main, pair.draft):
+                yield pair, preset
 
 
 PAIRS_CONFIGURED = Definition(
@@ -128,7 +149,8 @@ PAIRS_CONFIGURED = Definition(
     "Every pair of specd.toml stands in its main model's default configuration.",
     "The per-model configuration files in LM Studio's home, and the installed models.",
     "specd writes a pair as soon as both models are there and their tokenizers are proven to "
-    "agree. It never writes a pair whose draft would make the main say something else.",
+    "agree. It never writes a pair whose draft would make the main say something else, nor a "
+    "preset. A chat begun earlier keeps its own draft until another is chosen in it once.",
     _pairs_configured,
     "option missing",
 )

@@ -1,0 +1,77 @@
+"""LM Studio's presets, and which of them would undo a pair.
+
+``config-presets/NAME.preset.json`` holds ``{"identifier": "@local:NAME", "name": …, "operation":
+{"fields": […]}, "load": {…}}``, with the keys of a model's defaults. A preset that is chosen for a
+chat wins over the model's defaults, with another draft and with an empty one alike; the key
+``preset`` of a model's defaults names the one that its new chats begin with. They are read here,
+and never written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from specd.files import jsonedit
+from specd.lmstudio import keys, model_defaults, values
+from specd.lmstudio.model import Model
+
+_SUFFIX: Final = ".preset.json"
+_MOST: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A preset. ``drafts`` holds its values for the keys that say what drafts."""
+
+    identifier: str
+    name: str
+    drafts: tuple[tuple[str, object], ...] = ()
+
+    def undoes(self, main: Model, draft: Model | None) -> bool:
+        """Whether choosing it would let something else, or nothing, draft for ``main``."""
+        held = dict(self.drafts)
+        if main.format == "mlx":
+            named = held.get(keys.DRAFT_MODEL)
+            return named is not None and (draft is None or named != draft.identifier)
+        named = held.get(keys.LLAMA_DRAFT_MODEL)
+        if named is not None and draft is not None and named != draft.identifier:
+            return True
+        on = model_defaults.switch_of(draft)
+        return any(
+            held.get(switch) is (switch != on)
+            for switch in keys.LLAMA_DRAFT_SWITCHES
+            if switch in held
+        )
+
+
+def read(home: Path) -> tuple[Preset, ...]:
+    """The presets that can be read, by name; a broken one is LM Studio's to complain about."""
+    try:
+        files = sorted((home / keys.PRESETS).glob(f"*{_SUFFIX}"))[:_MOST]
+    except OSError:
+        return ()
+    return tuple(found for file in files if (found := _read(file)) is not None)
+
+
+def _read(file: Path) -> Preset | None:
+    try:
+        if file.stat().st_size > jsonedit.MAX_BYTES:
+            return None
+        document = jsonedit.parse(file.read_bytes())
+    except (OSError, jsonedit.NotUnderstood):
+        return None
+    if not isinstance(document, dict):
+        return None
+    stem = file.name.removesuffix(_SUFFIX)
+    held = model_defaults.drafting(document)
+    identifier = values.text(document.get("identifier")) or f"@local:{stem}"
+    return Preset(identifier, values.text(document.get("name")) or stem, tuple(held.items()))
+
+
+def chosen(name: str, presets: Iterable[Preset]) -> Preset | None:
+    """The preset that a model's defaults name."""
+    bare = name.removeprefix("@local:")
+    return next((p for p in presets if name == p.identifier or bare == p.name), None)
