@@ -15,10 +15,9 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
 import h11
@@ -26,9 +25,12 @@ import h11
 from specd import __version__
 from specd.agent import descriptors, peer
 from specd.agent.address import short
-from specd.agent.events import Event, Listener
+from specd.agent.events import Event
 from specd.files.swap import SwapError
 from specd.reconcile.restore import CannotRestore
+
+if TYPE_CHECKING:
+    from specd.agent.backend import Backend
 
 REQUEST_S = 10.0
 """How long a client may take to send a whole request, or to send its next one."""
@@ -50,66 +52,6 @@ ACCEPT_AGAIN_S = 0.1
 """After the system would let nobody in, for want of descriptors or memory."""
 
 HEARTBEAT_S = 30.0
-
-
-class Backend(Protocol):
-    """What the API needs of the daemon. Questions return at once; orders return futures."""
-
-    def status(self) -> dict[str, Any]:
-        """What ``specd status --json`` prints."""
-        ...
-
-    def plan(self) -> Future[dict[str, Any]]:
-        """What would be written now."""
-        ...
-
-    def verdict(self, main: str, draft: str) -> Future[dict[str, Any]]:
-        """What is known of a pair of models."""
-        ...
-
-    def journal(self, limit: int) -> list[dict[str, Any]]:
-        """The newest writes first."""
-        ...
-
-    def history(self, limit: int) -> Future[list[dict[str, Any]]]:
-        """The newest benchmarks first."""
-        ...
-
-    def look(self) -> Future[None]:
-        """Done when it is known whether LM Studio runs now."""
-        ...
-
-    def metrics(self) -> str:
-        """Prometheus text exposition."""
-        ...
-
-    def recent_events(self) -> list[Event]:
-        """What was said lately."""
-        ...
-
-    def listen(self, listener: Listener) -> Callable[[], None]:
-        """Hear every event from now on; returns what ends it."""
-        ...
-
-    def apply(self) -> Future[dict[str, Any]]:
-        """Write what differs, now."""
-        ...
-
-    def bench(self, body: dict[str, Any]) -> Future[dict[str, Any]]:
-        """Start a benchmark."""
-        ...
-
-    def pause(self) -> Future[dict[str, Any]]:
-        """Stop writing."""
-        ...
-
-    def resume(self) -> Future[dict[str, Any]]:
-        """Write again."""
-        ...
-
-    def restore(self, body: dict[str, Any]) -> Future[dict[str, Any]]:
-        """Undo one write, or all."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +81,8 @@ class NotFound(Exception):
     """What the request is about is not there; the message goes to the client."""
 
 
-Question: TypeAlias = Callable[[Backend, Request], Answer]
-Order: TypeAlias = Callable[[Backend, Request], "Future[dict[str, Any]]"]
+Question: TypeAlias = Callable[["Backend", Request], Answer]
+Order: TypeAlias = Callable[["Backend", Request], dict[str, Any]]
 
 
 def _json(value: object, status: int = 200) -> Answer:
@@ -179,8 +121,8 @@ ORDERS: dict[tuple[str, str], Order] = {
     ),
     ("POST", "/v1/apply"): lambda backend, _: backend.apply(),
     ("POST", "/v1/bench"): lambda backend, request: backend.bench(request.body),
-    ("POST", "/v1/pause"): lambda backend, _: backend.pause(),
-    ("POST", "/v1/resume"): lambda backend, _: backend.resume(),
+    ("POST", "/v1/pause"): lambda backend, _: backend.pause(paused=True),
+    ("POST", "/v1/resume"): lambda backend, _: backend.pause(paused=False),
     ("POST", "/v1/restore"): lambda backend, request: backend.restore(request.body),
 }
 
@@ -411,7 +353,7 @@ async def _routed(backend: Backend, request: Request) -> Answer:
         reading = asyncio.wrap_future(backend.history(_limit(request)))
         return _json(await asyncio.wait_for(asyncio.shield(reading), QUESTION_S))
     if order is not None:
-        future = asyncio.wrap_future(order(backend, request))
+        future = asyncio.wrap_future(backend.on_loop(lambda: order(backend, request)))
         return _json(await asyncio.wait_for(asyncio.shield(future), ORDER_S))
     orders = {path: method for method, path in ORDERS}
     if question is not None or request.path in (HISTORY, *orders):

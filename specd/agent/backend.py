@@ -1,7 +1,12 @@
-"""The daemon as the socket API sees it: questions from snapshots, orders on the daemon's loop."""
+"""The daemon as the socket API sees it.
+
+Questions are answered from what was published last, on the API's own thread. Orders, and questions
+that need a look at files, run on the daemon's loop (``on_loop``).
+"""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -16,58 +21,59 @@ from specd.agent import metrics, report
 from specd.agent.api import Api, BadRequest, NotFound
 from specd.agent.benchmarks import NoPair, Order
 from specd.agent.events import Event, Listener
+from specd.agent.publication import Snapshot
 from specd.bench.history import History
 from specd.bench.prompts import SUITES
 from specd.lmstudio import names
+from specd.reconcile.plan import unified_diff
+from specd.reconcile.restore import restore
+from specd.tokenizer.report import to_json
+from specd.tokenizer.verdict import with_cache
 
 if TYPE_CHECKING:
     from specd.agent.daemon import Daemon
-
 
 Result = TypeVar("Result")
 
 
 def serve(daemon: Daemon) -> Api:
     """Let ``daemon`` be asked on its socket from now on."""
-    return Api(places.socket_path(daemon.directory), DaemonBackend(daemon))
+    return Api(places.socket_path(daemon.directory), Backend(daemon))
 
 
-class DaemonBackend:
-    """Implements ``api.Backend`` over a running daemon."""
+class Backend:
+    """See the module's docstring."""
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
 
+    def on_loop(self, work: Callable[[], Result]) -> Future[Result]:
+        """Do ``work`` on the daemon's loop."""
+        return self._daemon.on_loop(work)
+
+    def look(self) -> Future[None]:
+        """Look whether LM Studio runs; done when it is known."""
+        done: Future[None] = Future()
+        self._daemon.do(lambda: self._daemon.around.look_for_app(done))
+        return done
+
+    # -- questions ------------------------------------------------------------------------------
+
     def status(self) -> dict[str, Any]:
         """The answer of ``GET /v1/status``."""
-        snapshot = self._daemon.snapshot
-        if snapshot is None:
-            raise BadRequest("specd is still starting")
-        return report.status(snapshot.facts, snapshot.conditions, self._daemon.state())
-
-    def plan(self) -> Future[dict[str, Any]]:
-        """What would be written now; a look at every file, so it happens on the loop."""
-        return self._daemon.on_loop(self._daemon.plan_now)
-
-    def verdict(self, main: str, draft: str) -> Future[dict[str, Any]]:
-        """The kept verdict on two models; it looks at their files, so it happens on the loop."""
-        return self._daemon.on_loop(lambda: self._daemon.verdict_now(main, draft))
+        return report.status(self._snapshot(), self._daemon.state())
 
     def journal(self, limit: int) -> list[dict[str, Any]]:
         """The newest writes first."""
-        return [report.entry(each) for each in reversed(self._daemon.writes[-limit:])]
-
-    def history(self, limit: int) -> Future[list[dict[str, Any]]]:
-        """The newest benchmarks first; read on a thread of its own, with a store of its own."""
-        return _beside(lambda: _history(places.history_path(self._daemon.directory), limit))
-
-    def look(self) -> Future[None]:
-        """Done when it is known whether LM Studio runs now."""
-        return self._daemon.look_for_app()
+        return [report.entry(each) for each in reversed(self._snapshot().writes[-limit:])]
 
     def metrics(self) -> str:
         """Prometheus text exposition."""
         return metrics.render(self.status())
+
+    def history(self, limit: int) -> Future[list[dict[str, Any]]]:
+        """The newest benchmarks first; read on a thread of its own, with a store of its own."""
+        return _beside(lambda: _history(places.history_path(self._daemon.directory), limit))
 
     def recent_events(self) -> list[Event]:
         """What was said lately, so that a listener knows where things stand."""
@@ -77,45 +83,104 @@ class DaemonBackend:
         """Hear every event from now on; returns what ends it."""
         return self._daemon.events.listen(listener)
 
-    def apply(self) -> Future[dict[str, Any]]:
-        """Write what differs, now."""
-        return self._daemon.on_loop(self._daemon.apply_now)
+    def _snapshot(self) -> Snapshot:
+        if self._daemon.snapshot is None:
+            raise BadRequest("specd is still starting")
+        return self._daemon.snapshot
 
-    def bench(self, body: dict[str, Any]) -> Future[dict[str, Any]]:
-        """Start a benchmark."""
+    # -- on the loop ----------------------------------------------------------------------------
+
+    def plan(self) -> dict[str, Any]:
+        """What would be written, as unified diffs; writes nothing."""
+        made = self._daemon.writer.files.plan()
+        return {
+            "edits": [
+                {
+                    "path": str(edit.path),
+                    "changes": [report.change(change) for change in edit.changes],
+                    "diff": unified_diff(edit),
+                }
+                for edit in made.edits
+            ],
+            "blocked": [{"path": str(each.path), "why": each.why} for each in made.blocked],
+            "held": [change.key for _, change in made.held],
+        }
+
+    def verdict(self, main: str, draft: str) -> dict[str, Any]:
+        """What is known of two models named as people do; compares nothing itself."""
+        around = self._daemon.around
+        verdict = None
+        with contextlib.suppress(names.NameProblem):
+            pair = [names.resolve(each, around.world.models) for each in (main, draft)]
+            verdict = self._daemon.stores.verdicts.lookup(*pair)
+            if verdict is not None:
+                verdict = with_cache(verdict, pair[0], pair[1], around.world.opinion)
+        return {
+            "config": str(self._daemon.config_path),
+            "home": None if around.home is None else str(around.home.path),
+            "verdict": None if verdict is None else to_json(verdict),
+        }
+
+    def apply(self) -> dict[str, Any]:
+        """Write what differs, without waiting for anybody's turn; what was restored counts again.
+
+        "written" holds the numbers of the writes in the journal.
+        """
+        journal = self._daemon.stores.journal
+        newest = journal.newest()
+        journal.hand_over(released=True)
+        self._daemon.reload()
+        self._daemon.survey_all()
+        done = self._daemon.write(None, force=True)
+        written = [each.id for each in journal.entries() if each.id > newest]
+        self._daemon.events.say("info", "applied on request", files=len(written))
+        return {
+            "written": written,
+            "problems": [each.problem for each in done.applied if each.problem is not None],
+        }
+
+    def bench(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Start a benchmark of the models that ``body`` names as people do."""
         try:
             order = msgspec.convert(body, Order)
         except msgspec.ValidationError as problem:
             raise BadRequest(str(problem)) from None
         if order.suite not in SUITES:
             raise BadRequest(f"there is no suite {order.suite!r}; there are {', '.join(SUITES)}")
-        return self._daemon.on_loop(lambda: _started(self._daemon, order))
+        installed = self._daemon.around.world.models
+        try:
+            main = order.main and names.key_of(order.main, installed)
+            drafts = tuple(names.key_of(each, installed) for each in order.drafts)
+            named = msgspec.structs.replace(order, main=main, drafts=drafts)
+            return {"benchmark": self._daemon.start_bench(named)}
+        except (names.NoSuchModel, NoPair) as problem:
+            raise NotFound(str(problem)) from problem
+        except names.NameProblem as problem:
+            raise BadRequest(str(problem)) from problem
 
-    def pause(self) -> Future[dict[str, Any]]:
-        """Stop writing."""
-        return self._daemon.on_loop(self._daemon.pause)
+    def pause(self, *, paused: bool) -> dict[str, Any]:
+        """Write nothing from now on; or again, starting with a full look."""
+        self._daemon.pause(paused=paused)
+        return {"paused": paused}
 
-    def resume(self) -> Future[dict[str, Any]]:
-        """Write again."""
-        return self._daemon.on_loop(self._daemon.resume)
-
-    def restore(self, body: dict[str, Any]) -> Future[dict[str, Any]]:
-        """Undo ``{"id": N}`` or ``{"all": true}``."""
+    def restore(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Undo ``{"id": N}`` or ``{"all": true}``, and leave those values alone from now on."""
         if body.keys() == {"all"} and body["all"] is True:
-            return self._daemon.on_loop(lambda: self._daemon.restore(None))
-        if body.keys() == {"id"} and type(body["id"]) is int:
-            return self._daemon.on_loop(lambda: self._daemon.restore(body["id"]))
-        raise BadRequest('say which: {"id": N}, or {"all": true}')
-
-
-def _started(daemon: Daemon, order: Order) -> dict[str, Any]:
-    """Run on the daemon's loop: the models' names are looked up there."""
-    try:
-        return {"benchmark": daemon.start_bench(order)}
-    except (names.NoSuchModel, NoPair) as problem:
-        raise NotFound(str(problem)) from problem
-    except names.NameProblem as problem:
-        raise BadRequest(str(problem)) from problem
+            number = None
+        elif body.keys() == {"id"} and type(body["id"]) is int:
+            number = body["id"]
+        else:
+            raise BadRequest('say which: {"id": N}, or {"all": true}')
+        say = self._daemon.events.say
+        try:
+            outcome = restore(self._daemon.stores.journal, number)
+            for each in outcome.restored:
+                say("info", f"restored on request: {each}", journal=each.id)
+            for problem in outcome.problems:
+                say("error", problem)
+        finally:
+            self._daemon.write(None)
+        return outcome.as_json()
 
 
 def _history(path: Path, limit: int) -> list[dict[str, Any]]:

@@ -7,21 +7,16 @@ one immutable snapshot after every change.
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING, TypeVar
 
 from specd import __version__, config, places
-from specd.agent import contender, lock, memory, notify, private, report
+from specd.agent import lock, memory, notify, private, report
 from specd.agent.benchmarks import Benchmarks, Order
 from specd.agent.events import Events, Level
 from specd.agent.faults import Faults
@@ -32,26 +27,23 @@ from specd.agent.publication import Publication, Snapshot
 from specd.agent.real_use import RealUse
 from specd.agent.sight import Sight
 from specd.agent.stopping import Stopping
+from specd.agent.surroundings import Surroundings
 from specd.agent.timers import Name, Timers
 from specd.agent.watch import Watch
+from specd.agent.writer import AGAIN, Writer
 from specd.bench import preconditions
 from specd.bench.result import BenchResult
-from specd.lmstudio import app, model_defaults, names
 from specd.lmstudio import home as homes
-from specd.lmstudio.answers import Instance
-from specd.lmstudio.home import App, Home, NoHome, WatchedDir
-from specd.reconcile import in_force, proving, restores, survey, trials
-from specd.reconcile.apply import Applied, describe
+from specd.lmstudio import model_defaults
+from specd.lmstudio.home import App, NoHome, WatchedDir
+from specd.reconcile import in_force, proving, survey, trials
 from specd.reconcile.desired import WantedPair
-from specd.reconcile.entry import Entry
-from specd.reconcile.facts import AppSeen, Facts, ServerSeen
+from specd.reconcile.facts import Facts
 from specd.reconcile.in_force import NotInForce
-from specd.reconcile.plan import unified_diff
-from specd.reconcile.reconciler import Pass, Reconciler, Want
-from specd.reconcile.restore import restore
+from specd.reconcile.reconciler import Pass, Want
 from specd.reconcile.stores import Stores
-from specd.tokenizer.report import to_json
-from specd.tokenizer.verdict import with_cache
+
+Result = TypeVar("Result")
 
 if TYPE_CHECKING:
     from specd.agent.api import Api
@@ -61,9 +53,6 @@ ANEW = -1
 
 LOOP = "daemon"
 """Under this name faults of the loop's own work are kept, until all was looked at without one."""
-
-AFTER_FAULT_S = 60.0
-"""When to look again after a pass that ended in a fault of specd's own."""
 
 UNFINISHED_S = 0.015
 """A file that was modified and not yet closed is looked at after this all the same."""
@@ -84,16 +73,13 @@ POLL_S = 2.0
 
 POLL_MODELS_S = 30.0
 
-CONTENDER_S = 30.0
-"""How often to look for the process that keeps undoing specd's writes."""
-
 CONVERSATIONS_FIRST = timedelta(minutes=3)
 """After the start, and after that every so often, what conversations show is read."""
 
 CONVERSATIONS_EVERY = timedelta(hours=4)
 
 # What the timers are called by; a file that was modified and not closed is called by its path.
-EVERYTHING, MODELS, AGAIN, POLL, CONTENDER = "everything", "models", "again", "poll", "contender"
+EVERYTHING, MODELS, POLL = "everything", "models", "poll"
 BENCHMARK, BENCHMARK_AGAIN, CONVERSATIONS = "benchmark", "benchmark again", "conversations"
 
 
@@ -120,16 +106,16 @@ class Daemon:
             self._say("warning", line)
         self._stores = Stores.open(state)
         self._stores.release_if_asked(before, self._config)
-        self._reconciler = Reconciler(self._stores.journal, by="daemon")
         self._faults = Faults(self._say, lambda: self._inbox.do(self._publish))
         self._jobs = Jobs(self._inbox, self._faults)
         self._publication = Publication(self._jobs, self._stores, say=self._say)
+        self.around = Surroundings(self._jobs, state, say=self._say, changed=self._learn_around)
         self._proofs = Proofs(
             self._jobs,
             self._stores,
             look=self._sight,
             say=self._say,
-            learnt=self._learn_proofs,
+            learnt=self._learn,
         )
         self._real_use = RealUse(
             self._jobs, self._stores, look=self._sight, say=self._say, learnt=self._publish
@@ -140,7 +126,7 @@ class Daemon:
             look=self._sight,
             say=self._say,
             again=lambda delay: self._timers.at(BENCHMARK_AGAIN, delay),
-            changed=self._learn_bench,
+            changed=self._learn,
         )
         self._watch = Watch(
             self._on_change,
@@ -148,22 +134,19 @@ class Daemon:
             self._on_lost,
             self._on_remount,
         )
+        self.writer = Writer(
+            self._jobs,
+            self._stores,
+            self._timers,
+            self._watch,
+            say=self._say,
+            changed=self._publish,
+        )
         self._api: Api | None = None
-        self._home: Home | NoHome = NoHome("not looked for yet", ())
-        self._world = survey.World()
-        self._server: ServerSeen | None = None
-        self._loaded_at: dict[Instance, datetime] = {}
-        self._app: AppSeen | None = None
-        self._processes = app.Look()
-        self._asked_for_app: list[Future[None]] = []
         self._pairs: tuple[WantedPair, ...] = ()
         self._benchmarks: dict[str, BenchResult] = {}
         self._memory_bytes = preconditions.machine_memory()
-        self._paused = False
-        self.writes: tuple[Entry, ...] = ()
         self._heard = 0
-        self._contender: str | None = None
-        self._cleared: set[Path] = set()
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -257,7 +240,7 @@ class Daemon:
 
     def _on_remount(self) -> None:
         def again() -> None:
-            if self._reconciler.failed:
+            if self.writer.files.failed:
                 self._timers.after(EVERYTHING, 0)
 
         self._inbox.do(again)
@@ -287,7 +270,7 @@ class Daemon:
             self._proofs.prove()
             memory.give_back()
         elif dirty or AGAIN in due:
-            self._pass(dirty)
+            self.write(dirty)
             self._sort_out(dirty)
         if not due.isdisjoint((BENCHMARK, BENCHMARK_AGAIN)):
             self._bench.due()
@@ -312,8 +295,8 @@ class Daemon:
         self._reload_what_is_whole()
         self._timers.after(EVERYTHING, self._config.agent.resync_seconds)
         self._proofs.compare_again()
-        self._survey_all()
-        self._pass(None)
+        self.survey_all()
+        self.write(None)
         self._faults.over(LOOP)
 
     def _poll(self) -> None:
@@ -321,31 +304,27 @@ class Daemon:
         self._timers.after(POLL, POLL_S)
         self._timers.sooner(MODELS, POLL_MODELS_S)
         self._reload_what_is_whole()
-        if homes.find_home(self._config.lmstudio.home) != self._home:
-            self._survey_all()
-        self._pass(None)
+        if homes.find_home(self._config.lmstudio.home) != self.around.found:
+            self.survey_all()
+        self.write(None)
 
     def _sort_out(self, dirty: set[Path]) -> None:
         """Changes to what specd reads rather than writes; after the pass, which is in a hurry."""
-        if not isinstance(self._home, Home):
+        if (home := self.around.home) is None:
             return
         for path in dirty:
-            meaning = survey.meaning(self._home, self._world, path)
+            meaning = survey.meaning(home, self.around.world, path)
             if meaning == "models":
                 self._timers.sooner(MODELS, MODELS_SETTLE_S)
             elif meaning == "settings":
-                self._look_at_models_folder()
+                if survey.models_folder(home) != self.around.world.models_dir:
+                    self._timers.after(MODELS, 0)
             elif meaning == "defaults" and self._resolved() != self._pairs:
-                self._decide()  # what the user set is adopted
-                self._pass(None)
-            elif meaning == "apps" and self._apps() != self._reconciler.apps:
-                self._decide()
-                self._follow()
-                self._pass(None)
+                self._learn()  # what the user set is adopted
+            elif meaning == "apps" and self._apps() != self.writer.files.apps:
+                self._learn()
             elif meaning == "cache":
-                self._world = replace(
-                    self._world, opinion=survey.opinion(self._home, self._world.models)
-                )
+                self.around.look_at_cache()
                 self._publish()
             elif meaning == "server":
                 self._scout()
@@ -368,8 +347,8 @@ class Daemon:
         if changed:
             self._events.set_level(read.agent.log_level)
             self._timers.cron(BENCHMARK, read.benchmark.schedule)
-            self._survey_all()
-            self._pass(None)
+            self.survey_all()
+            self.write(None)
         if wants_to_observe:
             self._real_use.read()
         self._publish()
@@ -391,49 +370,27 @@ class Daemon:
             return self._config, f"specd.toml was changed; specd cannot follow it yet: {error}"
         return read, problem
 
-    def _survey_all(self) -> None:
+    def survey_all(self) -> None:
         """Find the home again and everything in it, and watch what there is."""
-        found = homes.find_home(self._config.lmstudio.home)
-        if found != self._home:
-            if isinstance(found, Home):
-                self._say("info", "LM Studio home found", home=str(found.path), how=found.how)
-            else:
-                self._say("warning", str(found))
-        self._home = found
-        self._look_into_home()
+        if self.around.look(self._config.lmstudio):
+            self._proofs.forget()
         self._decide()
         self._follow()
 
     def _look_at_models(self) -> None:
-        if self._look_into_home():
+        if self.around.look_into_home():
+            self._proofs.forget()
             self._follow()
         self._decide()
-        self._pass(None)
-
-    def _look_into_home(self) -> bool:
-        """See what stands there besides the files specd edits; whether other models do."""
-        before = self._world.models
-        self._world = survey.look(self._home, self._state)
-        self._stores.verdicts.mlx_types = self._world.mlx_types
-        if self._world.models == before:
-            return False
-        self._say("info", "models changed", installed=len(self._world.models))
-        self._proofs.forget()
-        return True
-
-    def _look_at_models_folder(self) -> None:
-        if isinstance(self._home, Home):
-            folder = survey.models_folder(self._home)
-            if folder != self._world.models_dir:
-                self._timers.after(MODELS, 0)
+        self.write(None)
 
     def _follow(self) -> None:
         directories = (
-            *survey.directories(self._home, self._world, self._config_path),
+            *survey.directories(self.around.found, self.around.world, self._config_path),
             WatchedDir(self._own[0].parent, names=frozenset(each.name for each in self._own)),
         )
         before = self._watch.polling
-        files = [*self._reconciler.paths, self._config_path, config.managed_file()]
+        files = [*self.writer.files.paths, self._config_path, config.managed_file()]
         if self._watch.follow(directories, files):
             # All of it was looked at before it was watched.
             self._inbox.look_again()
@@ -450,193 +407,104 @@ class Daemon:
         for line in self._stores.set_aside():
             self._say("warning", line)
         self._guard(self._look_up, "what is known of the pairs")
-        if isinstance(self._home, Home):
-            self._reconciler.want(
-                Want(self._home.path, self._config.speculation, self._pairs, self._apps())
-            )
+        home, speculation = self.around.home, self._config.speculation
+        if home is None:
+            self.writer.want(None)
         else:
-            self._reconciler.want(None)
-        self._clear_up()
+            self.writer.want(Want(home.path, speculation, self._pairs, self._apps()))
         self._proofs.compare()
 
     def _look_up(self) -> None:
         """Where it cannot be looked up, what was known before stays."""
+        self._stores.verdicts.mlx_types = self.around.world.mlx_types
         self._pairs = self._resolved()
         self._benchmarks = self._stores.benchmarks(self._pairs)
         self._real_use.look()
 
     def _resolved(self) -> tuple[WantedPair, ...]:
-        return self._stores.resolve(self._config, self._world.models, self._apps())
+        return self._stores.resolve(self._config, self.around.world.models, self._apps())
 
     def _apps(self) -> tuple[App, ...]:
-        """The apps whose files are kept."""
-        if not isinstance(self._home, Home):
-            return ()
-        return homes.apps(self._home.path, self._config.lmstudio.apps)
-
-    def _clear_up(self) -> None:
-        """Remove what interrupted writes left wherever specd writes; once for each file."""
-        files = self._reconciler.paths - self._cleared
-        self._cleared |= files
-        for line in self._stores.clear(files):
-            self._say("warning", line)
+        return self.around.apps(self._config.lmstudio)
 
     def _scout(self) -> None:
-        """Ask the server and look for LM Studio's process, without waiting for either."""
-        if not isinstance(self._home, Home):
-            return
-        home, asked = self._home, self._config.lmstudio
-        self._jobs.scout("server", lambda: survey.ask_server(home, asked), self._learn_server)
-        self._processes = app.Look()
-        self._look_for_app()
+        """Have everything looked at that a pass cannot wait for."""
+        self.around.ask(self._config.lmstudio)
         self._bench.look_for_changes()
         self._real_use.read_log()
 
-    def _learn_server(self, seen: ServerSeen) -> None:
-        self._server = seen
-        # One that runs with something else now was loaded again.
-        now = datetime.now().astimezone()
-        loaded = [each for model in seen.models for each in model.loaded_instances]
-        self._loaded_at = {each: self._loaded_at.get(each, now) for each in loaded}
-        self._go_on_with_trial()
-        self._publish()
-
-    def _go_on_with_trial(self) -> None:
+    def _learn_around(self) -> None:
+        """The server or the app is not as it was."""
         try:
             moved = trials.look(
-                self._stores.trials, self._world.models, self._server, self._stores.observed
+                self._stores.trials,
+                self.around.world.models,
+                self.around.server,
+                self._stores.observed,
             )
         except OSError as error:
             self._say("warning", f"the trial cannot be kept: {error.strerror or error}")
         else:
             if moved:
-                self._decide()
-                self._pass(None)
+                self._learn()
+        self._publish()
 
-    def _look_for_app(self) -> None:
-        """Look whether LM Studio runs: with every write and every question, for a millisecond."""
-        if isinstance(self._home, Home):
-            home, last = self._home.path, self._processes
-            self._jobs.scout("app", lambda: app.look(home, last), self._learn_app, self._no_app)
-        else:
-            self._learn_app(app.Look())
-
-    def _learn_app(self, seen: app.Look) -> None:
-        self._processes = seen
-        before, self._app = self._app, survey.app_seen(seen.found)
-        if self._app != before:
-            self._publish()
-        self._no_app("")
-
-    def _no_app(self, _why: str) -> None:
-        for asked in self._asked_for_app:
-            asked.set_result(None)
-        self._asked_for_app.clear()
-
-    # -- writing ------------------------------------------------------------------------------
-
-    def _pass(self, dirty: set[Path] | None, *, force: bool = False) -> Pass:
-        started = time.perf_counter()
-        self._timers.after(AGAIN, AFTER_FAULT_S)
-        known = {path: failed.problem for path, failed in self._reconciler.failed.items()}
-        with self._watch.held_back():
-            done = self._reconciler.run(dirty, force=force, write=force or not self._paused)
-        took_ms = (time.perf_counter() - started) * 1000
-        if done.again_in is None:
-            self._timers.clear(AGAIN)
-        else:
-            self._timers.after(AGAIN, done.again_in)
-        for applied in done.applied:
-            if applied.problem is None or applied.problem != known.get(applied.edit.path):
-                self._tell(applied, took_ms)
+    def write(self, dirty: set[Path] | None, *, force: bool = False) -> Pass:
+        """One pass (see ``Writer.write``), published where anything changed."""
+        done = self.writer.write(dirty, force=force)
         if done.applied:
-            self._look_for_app()
-        self._seek_contender()
+            self.around.look_for_app()
         if done.changed or dirty is None:
             self._publish()
         return done
-
-    def _tell(self, applied: Applied, took_ms: float) -> None:
-        file = str(applied.edit.path)
-        if applied.journal_id is not None:
-            for deed, change in zip(applied.deeds, applied.edit.changes, strict=True):
-                self._say(
-                    "info",
-                    f"{deed} {describe(change)}",
-                    file=file,
-                    key=change.key,
-                    journal=applied.journal_id,
-                    ms=round(took_ms, 2),
-                    why=change.why,
-                )
-        elif applied.problem is not None and not applied.conflict:
-            self._say("error", applied.problem, file=file)
-
-    def _seek_contender(self) -> None:
-        """Once a fight is on, look who it is with; forget it when it is over."""
-        fights = [path for path, known in self._reconciler.patience.items() if known.contended]
-        if not fights:
-            self._contender = None
-        elif not self._timers.pending(CONTENDER):
-            self._timers.after(CONTENDER, CONTENDER_S)
-            self._jobs.scout("contender", lambda: contender.find(fights[0]), self._learn_contender)
-
-    def _learn_contender(self, found: str | None) -> None:
-        if found is not None and found != self._contender:
-            self._say("warning", f"likely undone by {found}")
-            self._contender = found
-            self._publish()
 
     # -- workers ------------------------------------------------------------------------------
 
     def _sight(self) -> Sight:
         return Sight(
             config=self._config,
-            home=self._home if isinstance(self._home, Home) else None,
-            models=self._world.models,
+            home=self.around.home,
+            models=self.around.world.models,
             pairs=self._pairs,
-            server=self._server,
-            engine_version=self._app.version if self._app is not None else None,
+            server=self.around.server,
+            engine_version=self.around.app.version if self.around.app is not None else None,
             memory_bytes=self._memory_bytes,
-            paused=self._paused,
+            paused=self.writer.paused,
         )
 
-    def _learn_proofs(self) -> None:
+    def _learn(self) -> None:
+        """More is known than before: decide again, watch what is wanted now, write it."""
         self._decide()
         self._follow()
-        self._pass(None)
-
-    def _learn_bench(self) -> None:
-        self._decide()
-        self._pass(None)
+        self.write(None)
 
     # -- what others may see ------------------------------------------------------------------
 
     def _publish(self) -> None:
-        if isinstance(self._home, NoHome) and not self._home.looked:
+        around = self.around
+        if isinstance(around.found, NoHome) and not around.found.looked:
             return  # nothing has been seen yet, and what was known at the last stop still is
-        rec = self._reconciler
+        rec = self.writer.files
         written = self._stores.journal.last_written(rec.paths)
-        self.writes = self._stores.journal.entries()
         facts = Facts(
             config_problem=self._config_problem,
             config_path=self._config_path,
             config_there=survey.is_there(self._config_path),
-            home=self._home,
-            models=self._world.models,
-            model_problems=self._world.problems,
+            home=around.found,
+            models=around.world.models,
+            model_problems=around.world.problems,
             pairs=self._pairs,
             applied=tuple(rec.failed.values()),
             blocked=tuple(rec.blocked.values()),
             held=dict(rec.held),
             pending=rec.pending,
             patience=dict(rec.patience),
-            contender=self._contender,
+            contender=self.writer.contender,
             apps=rec.apps,
-            opinion=self._world.opinion,
-            presets=self._world.presets,
-            server=self._server,
-            app=self._app,
+            opinion=around.world.opinion,
+            presets=around.world.presets,
+            server=around.server,
+            app=around.app,
             settings_written={
                 app.name: written[app.settings] for app in rec.apps if app.settings in written
             },
@@ -646,8 +514,8 @@ class Daemon:
             proofs=proving.proofs(
                 self._pairs,
                 self._real_use.uses,
-                self._world.models,
-                self._server,
+                around.world.models,
+                around.server,
                 self._memory_bytes,
             ),
             in_use={
@@ -655,20 +523,21 @@ class Daemon:
                 for name, use in self._real_use.uses.items()
                 if use.in_use.answers or use.in_use.baseline_answers
             },
-            paused=self._paused,
+            paused=self.writer.paused,
             faults=(*self._faults.known(), *self._events.problems()),
         )
-        self._publication.publish(facts, self._config)
+        self._publication.publish(facts, self._stores.journal.entries(), self._config)
 
     def _not_in_force(self, written: Mapping[Path, datetime]) -> tuple[NotInForce, ...]:
-        if self._server is None or not isinstance(self._home, Home):
+        around, home = self.around, self.around.home
+        if around.server is None or home is None:
             return ()
-        defaults = model_defaults.folders(self._home.path)[0]
+        defaults = model_defaults.folders(home.path)[0]
         return in_force.find(
             self._pairs,
-            self._server.models,
-            self._world.models,
-            self._loaded_at,
+            around.server.models,
+            around.world.models,
+            around.loaded_at,
             {
                 str(path.relative_to(defaults).with_suffix("")): time
                 for path, time in written.items()
@@ -679,22 +548,17 @@ class Daemon:
     def _say(self, level: Level, message: str, **fields: str | float | bool | None) -> None:
         self._events.say(level, message, **fields)
 
-    # Asked by the backend, on other threads: snapshots only.
+    # For the backend. On other threads: snapshots only.
 
     @property
     def snapshot(self) -> Snapshot | None:
-        """The last published facts and conditions."""
+        """What was published last."""
         return self._publication.snapshot
 
     @property
     def directory(self) -> Path:
         """Where everything lies that specd keeps."""
         return self._state
-
-    @property
-    def stores(self) -> Stores:
-        """What specd keeps on disk."""
-        return self._stores
 
     @property
     def events(self) -> Events:
@@ -708,116 +572,40 @@ class Daemon:
             uptime_s=time.monotonic() - self._born,
             next_benchmark=due.isoformat(timespec="seconds") if due else None,
             benchmark=self._bench.note,
-            last_writes=tuple(
-                itertools.islice(
-                    (each for each in reversed(self.writes) if each.state == "written"),
-                    report.LAST_WRITES,
-                )
-            ),
             watching=self._watch.polling or "events",
-            restores=restores.count(restores.put_back(self.writes), datetime.now().astimezone()),
         )
 
-    def look_for_app(self) -> Future[None]:
-        """Look whether LM Studio runs now; done when it is known."""
-        done: Future[None] = Future()
-
-        def look() -> None:
-            self._asked_for_app.append(done)
-            self._look_for_app()
-
-        self._inbox.do(look)
-        return done
-
-    def on_loop(self, task: Callable[[], dict[str, Any]]) -> Future[dict[str, Any]]:
+    def do(self, task: Callable[[], None]) -> None:
         """Run ``task`` on the daemon's own loop."""
+        self._inbox.do(task)
+
+    def on_loop(self, task: Callable[[], Result]) -> Future[Result]:
+        """The same; the future holds what it returned or raised."""
         return self._inbox.ask(task)
 
-    # Orders: run on the loop through ``on_loop``.
+    # On the loop.
 
-    def apply_now(self) -> dict[str, Any]:
-        """Write what differs, without waiting for anybody's turn; what was restored counts again.
+    @property
+    def stores(self) -> Stores:
+        """What specd keeps on disk."""
+        return self._stores
 
-        "written" holds the numbers of the writes in the journal.
-        """
-        newest = self._stores.journal.newest()
-        self._stores.journal.hand_over(released=True)
-        self.reload()
-        self._survey_all()
-        done = self._pass(None, force=True)
-        entries = self._stores.journal.entries()
-        written = [each.id for each in entries if each.id > newest]
-        self._say("info", "applied on request", files=len(written))
-        return {
-            "written": written,
-            "problems": [each.problem for each in done.applied if each.problem is not None],
-        }
-
-    def plan_now(self) -> dict[str, Any]:
-        """What would be written, as unified diffs; writes nothing."""
-        made = self._reconciler.plan()
-        return {
-            "edits": [
-                {
-                    "path": str(edit.path),
-                    "changes": [report.change(change) for change in edit.changes],
-                    "diff": unified_diff(edit),
-                }
-                for edit in made.edits
-            ],
-            "blocked": [{"path": str(each.path), "why": each.why} for each in made.blocked],
-            "held": [change.key for _, change in made.held],
-        }
-
-    def verdict_now(self, main: str, draft: str) -> dict[str, Any]:
-        """What is known of two models named as people do; compares nothing itself."""
-        verdict = None
-        with contextlib.suppress(names.NameProblem):
-            pair = [names.resolve(each, self._world.models) for each in (main, draft)]
-            verdict = self._stores.verdicts.lookup(*pair)
-            if verdict is not None:
-                verdict = with_cache(verdict, pair[0], pair[1], self._world.opinion)
-        return {
-            "config": str(self._config_path),
-            "home": str(self._home.path) if isinstance(self._home, Home) else None,
-            "verdict": None if verdict is None else to_json(verdict),
-        }
+    @property
+    def config_path(self) -> Path:
+        """Where specd.toml lies, whether or not it is there."""
+        return self._config_path
 
     def start_bench(self, order: Order) -> str:
-        """Measure now the models that the order names as people do; what comes of it, in words.
+        """As ``Benchmarks.start``."""
+        return self._bench.start(order)
 
-        Raises:
-            names.NameProblem: there is no such model, or it may be several.
-            NoPair: there is nothing to measure.
-        """
-        installed = self._world.models
-        main = order.main and names.key_of(order.main, installed)
-        drafts = tuple(names.key_of(each, installed) for each in order.drafts)
-        return self._bench.start(msgspec.structs.replace(order, main=main, drafts=drafts))
-
-    def pause(self) -> dict[str, Any]:
-        """Watch and report, but write nothing until ``resume``."""
-        self._paused = True
-        self._say("info", "paused on request: nothing is written until `specd resume`")
-        self._publish()
-        return {"paused": True}
-
-    def resume(self) -> dict[str, Any]:
-        """Write again, starting with a full look."""
-        self._paused = False
-        self._say("info", "resumed on request")
-        self._survey_all()
-        self._pass(None)
-        return {"paused": False}
-
-    def restore(self, asked: int | None) -> dict[str, Any]:
-        """Undo one journal entry, or all when None, and leave those values alone from now on."""
-        try:
-            outcome = restore(self._stores.journal, asked)
-            for each in outcome.restored:
-                self._say("info", f"restored on request: {each}", journal=each.id)
-            for problem in outcome.problems:
-                self._say("error", problem)
-        finally:
-            self._pass(None)
-        return outcome.as_json()
+    def pause(self, *, paused: bool) -> None:
+        """Write nothing from now on, or again what differs."""
+        self.writer.paused = paused
+        what = "paused on request: nothing is written until `specd resume`"
+        self._say("info", what if paused else "resumed on request")
+        if paused:
+            self._publish()
+        else:
+            self.survey_all()
+            self.write(None)

@@ -10,16 +10,18 @@ from specd.agent.events import Level, Say
 from specd.agent.jobs import Jobs
 from specd.config import SpecdConfig
 from specd.reconcile.conditions import Condition, judge
+from specd.reconcile.entry import Entry
 from specd.reconcile.facts import Facts
 from specd.reconcile.stores import Stores
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the socket may show: published whole, never changed."""
+    """What the socket may show: published whole, never changed. ``writes`` are oldest first."""
 
     facts: Facts
     conditions: tuple[Condition, ...]
+    writes: tuple[Entry, ...]
 
 
 class Publication:
@@ -31,12 +33,12 @@ class Publication:
         self._say = say
         self.snapshot: Snapshot | None = None
 
-    def publish(self, facts: Facts, config: SpecdConfig) -> None:
+    def publish(self, facts: Facts, writes: tuple[Entry, ...], config: SpecdConfig) -> None:
         """Replace the snapshot; say, keep and notify of whichever conditions became others."""
         before = self.snapshot.conditions if self.snapshot else self._stores.last_conditions()
         now = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
         judged = judge(facts, config, before, now)
-        self.snapshot = Snapshot(facts, judged)
+        self.snapshot = Snapshot(facts, judged, writes)
         if [(c.type, c.status) for c in judged] != [(c.type, c.status) for c in before]:
             self._stores.keep_conditions(judged)
             known = {each.type: each.status for each in before}

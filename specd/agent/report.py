@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from specd import __version__
+from specd.agent.publication import Snapshot
 from specd.bench.outcome import outcome
 from specd.files.pointer import ABSENT
 from specd.lmstudio import home as homes
 from specd.lmstudio.home import Home
-from specd.reconcile.conditions import Condition
+from specd.reconcile import restores
 from specd.reconcile.desired import WantedPair
 from specd.reconcile.facts import Facts
 from specd.reconcile.journal import Change, Entry
@@ -24,23 +26,20 @@ LAST_WRITES = 20
 
 @dataclass(frozen=True, slots=True)
 class DaemonState:
-    """What the daemon knows of itself.
-
-    Times are RFC 3339 with zone or None; ``last_writes`` are newest first.
-    """
+    """What the daemon knows of itself; ``next_benchmark`` is RFC 3339 with zone."""
 
     uptime_s: float
     next_benchmark: str | None
     benchmark: str | None
-    last_writes: tuple[Entry, ...]
     watching: str
-    restores: Restores
 
 
-def status(facts: Facts, conditions: Iterable[Condition], daemon: DaemonState) -> dict[str, Any]:
+def status(seen: Snapshot, daemon: DaemonState) -> dict[str, Any]:
     """The whole answer of ``GET /v1/status``."""
-    listed = list(conditions)
-    writes = [entry(each) for each in daemon.last_writes]
+    facts, listed = seen.facts, seen.conditions
+    standing = (each for each in reversed(seen.writes) if each.state == "written")
+    writes = [entry(each) for each in itertools.islice(standing, LAST_WRITES)]
+    done = restores.count(restores.put_back(seen.writes), datetime.now().astimezone())
     return {
         "version": __version__,
         "state": "degraded" if any(each.degraded for each in listed) else "healthy",
@@ -55,7 +54,7 @@ def status(facts: Facts, conditions: Iterable[Condition], daemon: DaemonState) -
         "held": [change.key for changes in facts.held.values() for change in changes],
         "last_write": writes[0] if writes else None,
         "last_writes": writes,
-        "restores": _restores(daemon.restores, facts.contender),
+        "restores": _restores(done, facts.contender),
         "next_benchmark": daemon.next_benchmark,
         "benchmark": daemon.benchmark,
     }

@@ -1,0 +1,111 @@
+"""What stands around specd: LM Studio's home and models, its server, its process.
+
+The home is looked into on the daemon's loop; server and process by background work, which brings
+frozen values back to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from specd import config
+from specd.agent.events import Say
+from specd.agent.jobs import Jobs
+from specd.lmstudio import app
+from specd.lmstudio import home as homes
+from specd.lmstudio.answers import Instance
+from specd.lmstudio.home import App, Home, NoHome
+from specd.reconcile import survey
+from specd.reconcile.facts import AppSeen, ServerSeen
+
+
+class Surroundings:
+    """What was seen last; ``changed`` is called when background work has seen something new."""
+
+    def __init__(self, jobs: Jobs, state: Path, *, say: Say, changed: Callable[[], None]) -> None:
+        self._jobs = jobs
+        self._state = state
+        self._say = say
+        self._changed = changed
+        self._processes = app.Look()
+        self._asked: list[Future[None]] = []
+        self.found: Home | NoHome = NoHome("not looked for yet", ())
+        self.world = survey.World()
+        self.server: ServerSeen | None = None
+        self.loaded_at: dict[Instance, datetime] = {}
+        self.app: AppSeen | None = None
+
+    @property
+    def home(self) -> Home | None:
+        """The home, None while there is none."""
+        return self.found if isinstance(self.found, Home) else None
+
+    def apps(self, wanted: config.LmStudio) -> tuple[App, ...]:
+        """The apps whose files are kept."""
+        return () if self.home is None else homes.apps(self.home.path, wanted.apps)
+
+    def look(self, wanted: config.LmStudio) -> bool:
+        """Find the home again and see what stands in it; whether other models do."""
+        found = homes.find_home(wanted.home)
+        if isinstance(found, Home) and found != self.found:
+            self._say("info", "LM Studio home found", home=str(found.path), how=found.how)
+        elif found != self.found:
+            self._say("warning", str(found))
+        self.found = found
+        return self.look_into_home()
+
+    def look_into_home(self) -> bool:
+        """See what stands there besides the files specd edits; whether other models do."""
+        before = self.world.models
+        self.world = survey.look(self.found, self._state)
+        if self.world.models == before:
+            return False
+        self._say("info", "models changed", installed=len(self.world.models))
+        return True
+
+    def look_at_cache(self) -> None:
+        """Read LM Studio's own opinion of its models again."""
+        if self.home is not None:
+            opinion = survey.opinion(self.home, self.world.models)
+            self.world = replace(self.world, opinion=opinion)
+
+    def ask(self, wanted: config.LmStudio) -> None:
+        """Ask the server and look at every process, without waiting for either."""
+        if (home := self.home) is not None:
+            self._jobs.scout("server", lambda: survey.ask_server(home, wanted), self._learn_server)
+            self._processes = app.Look()
+            self.look_for_app()
+
+    def look_for_app(self, asked: Future[None] | None = None) -> None:
+        """Look whether LM Studio runs, for a millisecond; ``asked`` is done when it is known."""
+        if asked is not None:
+            self._asked.append(asked)
+        if (home := self.home) is None:
+            self._answer("")
+            return
+        last = self._processes
+        self._jobs.scout("app", lambda: app.look(home.path, last), self._learn_app, self._answer)
+
+    def _learn_server(self, seen: ServerSeen) -> None:
+        self.server = seen
+        # One that runs with something else now was loaded again.
+        now = datetime.now().astimezone()
+        loaded = [each for model in seen.models for each in model.loaded_instances]
+        self.loaded_at = {each: self.loaded_at.get(each, now) for each in loaded}
+        self._changed()
+
+    def _learn_app(self, seen: app.Look) -> None:
+        self._processes = seen
+        before, self.app = self.app, survey.app_seen(seen.found)
+        if self.app != before:
+            self._changed()
+        self._answer("")
+
+    def _answer(self, _why: str) -> None:
+        for asked in self._asked:
+            asked.set_result(None)
+        self._asked.clear()

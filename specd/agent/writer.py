@@ -1,0 +1,110 @@
+"""The daemon's passes: write what differs, say it, and notice who keeps undoing it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from specd.agent import contender
+from specd.agent.events import Say
+from specd.agent.jobs import Jobs
+from specd.agent.timers import Timers
+from specd.agent.watch import Watch
+from specd.reconcile.apply import Applied, describe
+from specd.reconcile.reconciler import Pass, Reconciler, Want
+from specd.reconcile.stores import Stores
+
+AFTER_FAULT_S = 60.0
+"""When to look again after a pass that ended in a fault of specd's own."""
+
+CONTENDER_S = 30.0
+"""How often to look for the process that keeps undoing specd's writes."""
+
+AGAIN, CONTENDER = "again", "contender"
+"""Timers: the next pass that no event asks for; when to look for the contender again."""
+
+
+class Writer:
+    """``paused``: it looks and writes nothing. ``changed`` is called when the contender is known.
+
+    ``contender`` is the program that keeps undoing specd's writes, None while there is none.
+    """
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        stores: Stores,
+        timers: Timers,
+        watch: Watch,
+        *,
+        say: Say,
+        changed: Callable[[], None],
+    ) -> None:
+        self._jobs = jobs
+        self._stores = stores
+        self._timers = timers
+        self._watch = watch
+        self._say = say
+        self._changed = changed
+        self._cleared: set[Path] = set()
+        self.files = Reconciler(stores.journal, by="daemon")
+        self.paused = False
+        self.contender: str | None = None
+
+    def want(self, want: Want | None) -> None:
+        """Set what is wanted; remove what interrupted writes left beside files not seen before."""
+        self.files.want(want)
+        fresh = self.files.paths - self._cleared
+        self._cleared |= fresh
+        for line in self._stores.clear(fresh):
+            self._say("warning", line)
+
+    def write(self, dirty: set[Path] | None, *, force: bool = False) -> Pass:
+        """One pass over ``dirty`` files, or all when None; ``force`` waits for nobody."""
+        started = time.perf_counter()
+        self._timers.after(AGAIN, AFTER_FAULT_S)
+        known = {path: failed.problem for path, failed in self.files.failed.items()}
+        with self._watch.held_back():
+            done = self.files.run(dirty, force=force, write=force or not self.paused)
+        took_ms = (time.perf_counter() - started) * 1000
+        if done.again_in is None:
+            self._timers.clear(AGAIN)
+        else:
+            self._timers.after(AGAIN, done.again_in)
+        for applied in done.applied:
+            if applied.problem is None or applied.problem != known.get(applied.edit.path):
+                self._tell(applied, took_ms)
+        self._seek_contender()
+        return done
+
+    def _tell(self, applied: Applied, took_ms: float) -> None:
+        file = str(applied.edit.path)
+        if applied.journal_id is not None:
+            for deed, change in zip(applied.deeds, applied.edit.changes, strict=True):
+                self._say(
+                    "info",
+                    f"{deed} {describe(change)}",
+                    file=file,
+                    key=change.key,
+                    journal=applied.journal_id,
+                    ms=round(took_ms, 2),
+                    why=change.why,
+                )
+        elif applied.problem is not None and not applied.conflict:
+            self._say("error", applied.problem, file=file)
+
+    def _seek_contender(self) -> None:
+        """Once a fight is on, look who it is with; forget it when it is over."""
+        fights = [path for path, known in self.files.patience.items() if known.contended]
+        if not fights:
+            self.contender = None
+        elif not self._timers.pending(CONTENDER):
+            self._timers.after(CONTENDER, CONTENDER_S)
+            self._jobs.scout("contender", lambda: contender.find(fights[0]), self._learn)
+
+    def _learn(self, found: str | None) -> None:
+        if found is not None and found != self.contender:
+            self._say("warning", f"likely undone by {found}")
+            self.contender = found
+            self._changed()
