@@ -25,6 +25,7 @@ from specd.agent.jobs import Jobs
 from specd.agent.proofs import Proofs
 from specd.agent.publication import Publication, Snapshot
 from specd.agent.real_use import RealUse
+from specd.agent.reload import LoadAgain
 from specd.agent.sight import Sight
 from specd.agent.stopping import Stopping
 from specd.agent.surroundings import Surroundings
@@ -108,6 +109,7 @@ class Daemon:
         self._stores.release_if_asked(before, self._config)
         self._faults = Faults(self._say, lambda: self._inbox.do(self._publish))
         self._jobs = Jobs(self._inbox, self._faults)
+        self._load_again = LoadAgain(self._jobs, self._say)
         self._publication = Publication(self._jobs, self._stores, say=self._say)
         self.around = Surroundings(self._jobs, state, say=self._say, changed=self._learn_around)
         self._proofs = Proofs(
@@ -448,6 +450,11 @@ class Daemon:
             if moved:
                 self._learn()
         self._publish()
+        home, snapshot = self.around.home, self.snapshot
+        wanted = self._config.agent.reload == "when-idle" and not self.writer.paused
+        if wanted and home is not None and snapshot is not None:
+            waiting = snapshot.facts.not_in_force
+            self._load_again.look(home.path, waiting, self.around.asked_at)
 
     def write(self, dirty: set[Path] | None, *, force: bool = False) -> Pass:
         """One pass (see ``Writer.write``), published where anything changed."""

@@ -6,6 +6,7 @@ frozen values back to it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
@@ -36,6 +37,7 @@ class Surroundings:
         self.found: Home | NoHome = NoHome("not looked for yet", ())
         self.world = survey.World()
         self.server: ServerSeen | None = None
+        self.asked_at: float | None = None
         self.loaded_at: dict[Instance, datetime] = {}
         self.app: AppSeen | None = None
 
@@ -91,7 +93,7 @@ class Surroundings:
         self._jobs.scout("app", lambda: app.look(home.path, last), self._learn_app, self._answer)
 
     def _learn_server(self, seen: ServerSeen) -> None:
-        self.server = seen
+        self.server, self.asked_at = seen, time.time()
         # One that runs with something else now was loaded again.
         now = datetime.now().astimezone()
         loaded = [each for model in seen.models for each in model.loaded_instances]

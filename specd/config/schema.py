@@ -146,6 +146,9 @@ class Agent(_Section):
     resync_seconds: Annotated[int, Field(ge=1, le=86400)] = Field(
         default=300, description="look at everything again, event or not"
     )
+    reload: Literal["never", "when-idle"] = Field(
+        default="never", description="when-idle: load a model again to put a change in force"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="the lowest level that is logged"
     )

@@ -27,6 +27,7 @@ PRESETS: Final = "config-presets"
 CONVERSATIONS: Final = "conversations"
 CONVERSATION_SUFFIX: Final = ".conversation.json"
 SERVER_LOGS: Final = "server-logs"
+LMS: Final = ("bin", "lms")
 APPS: Final = "apps"
 BIONIC: Final = "bionic"  # under APPS: a second app's own INTERNAL, with its SETTINGS inside
 

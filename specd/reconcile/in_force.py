@@ -22,7 +22,9 @@ from specd.reconcile.desired import WantedPair
 
 @dataclass(frozen=True, slots=True)
 class NotInForce:
-    """An instance that runs otherwise than its main's file says, and the command that mends it.
+    """An instance that runs otherwise than its main's file says, and what mends it.
+
+    ``steps`` are the words of each call of LM Studio's ``lms``.
 
     ``parallel`` says that it serves too many requests at once for an MLX main to speculate;
     ``shown`` that the server shows the difference, which else follows from when it was loaded.
@@ -31,9 +33,14 @@ class NotInForce:
     pair: WantedPair
     instance: str
     differs: tuple[str, ...]
-    command: str
+    steps: tuple[tuple[str, ...], ...]
     parallel: bool = False
     shown: bool = True
+
+    @property
+    def command(self) -> str:
+        """The steps as a person types them."""
+        return " && ".join(shlex.join(["lms", *words]) for words in self.steps)
 
     def __str__(self) -> str:
         return f"{self.instance}: {', '.join(self.differs)}"
@@ -71,7 +78,7 @@ def find(
                             pair,
                             instance.id,
                             tuple(differs),
-                            command(pair, model.key, instance),
+                            _steps(pair, model.key, instance),
                             parallel=pair.main.format == "mlx" and _too_parallel(pair, instance),
                             shown=shown,
                         )
@@ -104,8 +111,8 @@ def _too_parallel(pair: WantedPair, instance: Instance) -> bool:
     return one and pair.speculates and (instance.parallel or 1) > 1
 
 
-def command(pair: WantedPair, key: str, instance: Instance) -> str:
-    """The commands that load the main as its file says.
+def _steps(pair: WantedPair, key: str, instance: Instance) -> tuple[tuple[str, ...], ...]:
+    """Unload the instance, and load the main as its file says.
 
     With options ``lms load`` may not read the file, so then everything is an option; a sidecar has
     none and comes from the file.
@@ -119,8 +126,7 @@ def command(pair: WantedPair, key: str, instance: Instance) -> str:
             options += _speculation(pair)
         if options and instance.context_length is not None:
             options += ["--context-length", str(instance.context_length)]
-    load = shlex.join(["lms", "load", key, *options])
-    return f"{shlex.join(['lms', 'unload', instance.id])} && {load}"
+    return ("unload", instance.id), ("load", key, *options)
 
 
 def _speculation(pair: WantedPair) -> Iterator[str]:

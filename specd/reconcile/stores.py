@@ -112,18 +112,19 @@ class Stores:
         def rank(main: Model, installed: Sequence[Model]) -> Sequence[Model]:
             return suggest.rank(main, installed, self.verdicts)
 
-        def users(main: Model) -> DraftDefaults:
-            found = DraftDefaults()
-            for path in (model_defaults.file_in(app, main) for app in apps):
-                document = read_file(path).document
-                before = before_standing(self.journal.owned(path), document)
-                found = model_defaults.read_users(document, before)
-                if found.drafts:
-                    break
-            return found
-
-        known = Known(self.verdicts.lookup, rank, choose, users)
+        known = Known(self.verdicts.lookup, rank, choose, lambda main: self.set_by_user(main, apps))
         return trials.applied(desired.resolve(wanted, models, known), self.trials.read())
+
+    def set_by_user(self, main: Model, apps: Iterable[App]) -> DraftDefaults:
+        """What the user set for a main in the first of the apps that has it drafted for."""
+        found = DraftDefaults()
+        for path in (model_defaults.file_in(app, main) for app in apps):
+            document = read_file(path).document
+            before = before_standing(self.journal.owned(path), document)
+            found = model_defaults.read_users(document, before)
+            if found.drafts:
+                break
+        return found
 
     def release_if_asked(self, before: SpecdConfig | None, now: SpecdConfig) -> None:
         """Hold nothing any more where specd.toml asks for something else than it did.

@@ -18,13 +18,16 @@ LOOKED_AT = 8
 """Main models whose drafts are compared before anything is known; the rest can wait."""
 
 
-def candidates(models: Sequence[Model], loaded: Collection[str]) -> SpecdConfig:
+def candidates(
+    models: Sequence[Model], loaded: Collection[str], drafted: Collection[Model] = ()
+) -> SpecdConfig:
     """A configuration that asks for a draft for every main model worth looking at.
 
-    ``loaded`` holds the keys of the models that LM Studio has loaded.
+    ``loaded`` holds the keys of the models that LM Studio has loaded, ``drafted`` the mains for
+    which the user set a draft there.
     """
     mains = [model for model in models if model.kind == "llm" and model.problem is None]
-    mains.sort(key=lambda model: (model.key not in loaded, -model.size_bytes))
+    mains.sort(key=lambda model: (model not in drafted, model.key not in loaded, -model.size_bytes))
     return SpecdConfig(pair=tuple(Pair(main=_name(model, models)) for model in mains[:LOOKED_AT]))
 
 

@@ -222,3 +222,17 @@ def test_a_file_with_a_byte_order_mark_is_named_as_ignored(lm: Sandbox) -> None:
     assert done.returncode != 0
     assert "byte-order mark" in done.stderr
     assert path.read_bytes() == before
+
+
+def test_what_the_user_sets_while_specd_runs_is_adopted(lm: Sandbox) -> None:
+    qwen(lm)
+    pair(lm, "qwen3.8-27b")
+    lm.start()
+    until(lambda: lm.status()["pairs"][0]["state"] == "unmeasured", "nothing was measured")
+    path = users_file(lm)
+    before = path.read_bytes()
+    until(lambda: lm.status()["pairs"][0]["state"] == "adopted", "it is adopted")
+    told = lm.status()["pairs"][0]
+    assert (told["reason"], told["why"]) == ("SetInLMStudio", "kept: set in LM Studio")
+    assert "kept: set in LM Studio" in lm.specd("status").stdout
+    assert path.read_bytes() == before

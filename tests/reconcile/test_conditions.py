@@ -201,7 +201,9 @@ def test_parallel_requests_are_named_as_what_switches_speculation_off(key: str):
 
 
 def test_what_runs_otherwise_than_its_file_says_is_to_be_loaded_again():
-    found = judged(not_in_force=(in_force.NotInForce(PAIR, "m:2", ("it is old",), "lms load m"),))
+    found = judged(
+        not_in_force=(in_force.NotInForce(PAIR, "m:2", ("it is old",), (("load", "m"),)),)
+    )
     assert (found["AppUpToDate"].reason, found["AppUpToDate"].severity) == ("LoadAgain", "state")
     assert found["AppUpToDate"].remedy == "`lms load m`"
     assert "m:2: it is old" in found["AppUpToDate"].message

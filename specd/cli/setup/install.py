@@ -198,7 +198,8 @@ def _proposed(seen: world.Seen) -> tuple[set[str], tuple[WantedPair, ...]]:
         for model in seen.world.models
         if names.served_as(model, served, seen.world.models) is not None
     }
-    asking = proposal.candidates(seen.world.models, loaded)
+    drafted = [m for m in seen.world.models if seen.stores.set_by_user(m, seen.apps).drafts]
+    asking = proposal.candidates(seen.world.models, loaded, drafted)
     return loaded, proposal.propose(world.decide(replace(seen, config=asking)), loaded)
 
 

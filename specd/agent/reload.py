@@ -1,0 +1,86 @@
+"""Load a main again that runs otherwise than its file says, once nobody waits for an answer.
+
+Only with ``[agent] reload = "when-idle"``. LM Studio's own ``lms`` does it, since a load through
+the server's API does not read the file. Each difference is tried once: a load that changed nothing
+would change nothing the next time either.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from specd.agent.events import Say
+from specd.agent.jobs import Jobs
+from specd.lmstudio import activity, keys
+from specd.reconcile.in_force import NotInForce
+
+QUIET_S: Final = 120.0
+"""LM Studio is idle once nothing was asked of it for this long and its processes do nothing."""
+
+WATCHED_S: Final = 2.0
+LOAD_S: Final = 600.0
+
+
+BUSY: Final = "LM Studio is in use"
+
+
+class LoadAgain:
+    """Loads what is not in force, one instance at a time; lives on the daemon's loop."""
+
+    def __init__(self, jobs: Jobs, say: Say) -> None:
+        self._jobs = jobs
+        self._say = say
+        self._tried: set[NotInForce] = set()
+
+    def look(self, home: Path, not_in_force: Iterable[NotInForce], asked_at: float | None) -> None:
+        """Begin with the next instance that was not tried."""
+        waiting = (each for each in not_in_force if each.shown and each not in self._tried)
+        each = next(waiting, None)
+        if each is not None:
+            self._jobs.scout(
+                "reload",
+                lambda: load_again(home, each, asked_at),
+                lambda outcome: self._learn(each, outcome),
+            )
+
+    def _learn(self, each: NotInForce, outcome: str | None) -> None:
+        if outcome == BUSY:
+            return
+        self._tried.add(each)
+        if outcome is None:
+            self._say("info", f"loaded again: {each}", command=each.command)
+        else:
+            self._say("warning", f"{outcome}; load it yourself: {each.command}")
+
+
+def load_again(home: Path, wanted: NotInForce, asked_at: float | None) -> str | None:
+    """Run the steps of ``wanted``; None once it is loaded, else why it is not.
+
+    ``asked_at`` is when specd itself last asked the server.
+    """
+    used = activity.last_used(home, asked_at)
+    if used is not None and time.time() - used < QUIET_S:
+        return BUSY
+    if activity.generating(home, WATCHED_S):
+        return BUSY
+    lms = home.joinpath(*keys.LMS)
+    for words in wanted.steps:
+        try:
+            done = subprocess.run(
+                [lms, *words],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=LOAD_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return f"{lms} cannot be run: {error}"
+        if done.returncode != 0:
+            said = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no word"]
+            return f"`lms {' '.join(words)}` failed: {said[0]}"
+    return None
