@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ settings.register_profile(
     "specd", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("specd")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background, by nohup or a CI runner: what the tests start would ignore it too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Figures = Callable[..., None]
 """``figures(points=1_000, peak_mb=41.2)``: numbers to be printed under the test's name."""

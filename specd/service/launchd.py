@@ -33,7 +33,11 @@ def file() -> Path:
 
 
 def text(program: Program) -> bytes:
-    """The property list for ``program``: the template with this machine's values put in."""
+    """The property list for ``program``: the template with this machine's values put in.
+
+    Raises:
+        ServiceError: a path holds what XML cannot, such as a control character.
+    """
     agent = _filled(
         plistlib.loads(_template()),
         {"@PYTHON@": str(program.python), "@LOGS@": str(program.logs)},
@@ -42,7 +46,14 @@ def text(program: Program) -> bytes:
         agent["EnvironmentVariables"] = program.environment
     else:
         del agent["EnvironmentVariables"]
-    return plistlib.dumps(agent, sort_keys=False)
+    try:
+        return plistlib.dumps(agent, sort_keys=False)
+    except ValueError as error:
+        odd = (path for path in (program.python, program.logs) if not str(path).isprintable())
+        raise ServiceError(
+            f"a property list cannot hold a path such as {str(next(odd, program.logs))!a}: move "
+            "specd, or its state directory (SPECD_STATE_DIR), to one of plain characters"
+        ) from error
 
 
 def ready() -> None:

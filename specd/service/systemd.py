@@ -202,5 +202,9 @@ def _put(content: bytes) -> str:
 def _quoted(word: str) -> str:
     """A word as systemd reads it back: quotes, backslashes and specifiers escaped."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    escaped = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in escaped)
-    return f'"{escaped}"'
+    # \x names one byte, and a character may be several.
+    return f'"{"".join(c if c.isprintable() else _bytes_of(c) for c in escaped)}"'
+
+
+def _bytes_of(character: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))

@@ -7,6 +7,7 @@ import plistlib
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,10 @@ def test_no_launchctl_is_told_in_words(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ServiceError, match="there is no launchctl on this machine"):
         launchd.install(program)
+
+
+@pytest.mark.parametrize("name", ["a\x1bb", "not utf-8 \udcff"])
+def test_a_path_that_a_property_list_cannot_hold_is_said(program: Program, name: str) -> None:
+    odd = replace(program, python=Path("/opt") / name / "python3")
+    with pytest.raises(ServiceError, match="cannot hold a path such as"):
+        launchd.text(odd)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +150,23 @@ def test_a_session_without_systemd_is_told_what_to_do(
     with pytest.raises(ServiceError, match=r"Failed to connect to bus.*enable-linger.*`specd run`"):
         systemd.install(program)
     assert not systemd.file().exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("a\u00a0b", r"a\xc2\xa0b"),
+        ("a\u202eb", r"a\xe2\x80\xaeb"),
+        ("not utf-8 \udcff", r"not utf-8 \xff"),
+        ("a\nb", r"a\x0ab"),
+    ],
+)
+def test_what_cannot_be_printed_is_written_as_its_bytes(
+    program: Program, name: str, written: str
+) -> None:
+    odd = replace(program, python=Path("/opt") / name / "python3")
+    unit = systemd.text(odd)
+    [start] = values(unit, "ExecStart")
+    assert start.startswith(f'"/opt/{written}/python3"')
+    back = re.sub(rb"\\x([0-9a-f]{2})", lambda m: bytes([int(m[1], 16)]), start.encode())
+    assert back.split(b'"')[1] == os.fsencode(odd.python), "as systemd reads it back"
