@@ -54,6 +54,12 @@ def _observe() -> Task:
     return observe
 
 
+def _self_test() -> Task:
+    from specd.worker.tasks_selftest import self_test
+
+    return self_test
+
+
 TASKS: dict[str, Callable[[], Task]] = {
     "verdicts": _verdicts,
     "classes": _classes,
@@ -61,6 +67,7 @@ TASKS: dict[str, Callable[[], Task]] = {
     "bench": _bench,
     "bench-server": _bench_server,
     "observe": _observe,
+    "self-test": _self_test,
 }
 
 

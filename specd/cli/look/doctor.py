@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
+from specd import places
+from specd.agent import selftest
 from specd.cli.look.checks import Finding, Grade, examine
-from specd.cli.paint import Ink, dumps, paint, wants_colour, width, wrap
+from specd.cli.paint import Ink, dumps, paint, short, wants_colour, width, wrap
 from specd.cli.parser import Parser
+from specd.lmstudio import home as homes
+from specd.reconcile import survey
 
 _MARKS: dict[Grade, tuple[str, Ink]] = {
     "ok": ("✓", "green"),
@@ -24,15 +28,23 @@ def parser() -> Parser:
         prog="specd doctor",
         description="Check everything from Python to LM Studio's files, and say what to do about "
         "what is wrong. Changes nothing.",
-        examples=("specd doctor", "specd doctor --json"),
+        examples=("specd doctor", "specd doctor --json", "specd doctor --self-test"),
         exit_codes={0: "nothing is wrong", 1: "something is"},
     )
     made.add_argument("--json", action="store_true", help="print JSON")
+    made.add_argument(
+        "--self-test",
+        action="store_true",
+        help="try on this machine what specd relies on (under a minute), and print a report "
+        "that can be pasted into an issue",
+    )
     return made
 
 
 def run(args: argparse.Namespace) -> int:
     """Examine and report."""
+    if args.self_test:
+        return _self_test(as_json=args.json)
     found = examine()
     if args.json:
         print(dumps([asdict(each) for each in found]))
@@ -43,6 +55,22 @@ def run(args: argparse.Namespace) -> int:
     if not args.json:
         print(f"\n{wrong} of {len(found)} checks failed" if wrong else "\nnothing is wrong")
     return 1 if wrong else 0
+
+
+def _self_test(*, as_json: bool) -> int:
+    read, _ = survey.configuration(places.config_file(), places.state_dir())
+    home = homes.find_home(read.lmstudio.home)
+    results = []
+    if not as_json:
+        print(selftest.machine())
+    for each in selftest.run(home):
+        results.append(each)
+        if not as_json:
+            mark = "ok  " if each.passed else "FAIL"
+            print(short(f"{mark} {each.name:<24} {each.seconds:5.2f} s  {each.says}"), flush=True)
+    if as_json:
+        print(dumps({"machine": selftest.machine(), "checks": [asdict(r) for r in results]}))
+    return 0 if all(each.passed for each in results) else 1
 
 
 def _shown(finding: Finding, columns: int, *, colour: bool) -> str:
