@@ -38,10 +38,10 @@ from specd.lmstudio import home as homes
 from specd.lmstudio import model_defaults
 from specd.lmstudio.home import App, NoHome, WatchedDir
 from specd.reconcile import in_force, proving, survey, trials
-from specd.reconcile.desired import WantedPair
+from specd.reconcile.desired import DesiredPair
 from specd.reconcile.facts import Facts
 from specd.reconcile.in_force import NotInForce
-from specd.reconcile.reconciler import Pass, Want
+from specd.reconcile.reconciler import DesiredState, Pass
 from specd.reconcile.stores import Stores
 
 Result = TypeVar("Result")
@@ -145,7 +145,7 @@ class Daemon:
             changed=self._publish,
         )
         self._api: Api | None = None
-        self._pairs: tuple[WantedPair, ...] = ()
+        self._pairs: tuple[DesiredPair, ...] = ()
         self._benchmarks: dict[str, BenchResult] = {}
         self._memory_bytes = preconditions.machine_memory()
         self._heard = 0
@@ -411,9 +411,9 @@ class Daemon:
         self._guard(self._look_up, "what is known of the pairs")
         home, speculation = self.around.home, self._config.speculation
         if home is None:
-            self.writer.want(None)
+            self.writer.set_desired(None)
         else:
-            self.writer.want(Want(home.path, speculation, self._pairs, self._apps()))
+            self.writer.set_desired(DesiredState(home.path, speculation, self._pairs, self._apps()))
         self._proofs.compare()
 
     def _look_up(self) -> None:
@@ -423,7 +423,7 @@ class Daemon:
         self._benchmarks = self._stores.benchmarks(self._pairs)
         self._real_use.look()
 
-    def _resolved(self) -> tuple[WantedPair, ...]:
+    def _resolved(self) -> tuple[DesiredPair, ...]:
         return self._stores.resolve(self._config, self.around.world.models, self._apps())
 
     def _apps(self) -> tuple[App, ...]:

@@ -15,7 +15,7 @@ from specd.agent.jobs import Jobs
 from specd.agent.sight import Sight
 from specd.bench import preconditions
 from specd.lmstudio.model import Model
-from specd.reconcile.desired import WantedPair
+from specd.reconcile.desired import DesiredPair
 from specd.reconcile.stores import COMPARING, Stores, proof_limits
 
 PROVE_AGAIN_S = 24 * 3600.0
@@ -105,7 +105,7 @@ class Proofs:
             lambda readings: self._prove(fresh[0], readings),
         )
 
-    def _prove(self, pair: WantedPair, readings: preconditions.Readings) -> None:
+    def _prove(self, pair: DesiredPair, readings: preconditions.Readings) -> None:
         why = preconditions.postponed(readings, self._look().config.benchmark)
         if why is not None or pair.main is None or pair.draft is None:
             self._say("debug", f"{pair.name} is not proven yet: {why}")

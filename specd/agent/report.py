@@ -15,7 +15,7 @@ from specd.files.pointer import ABSENT
 from specd.lmstudio import home as homes
 from specd.lmstudio.home import Home
 from specd.reconcile import restores
-from specd.reconcile.desired import WantedPair
+from specd.reconcile.desired import DesiredPair
 from specd.reconcile.facts import Facts
 from specd.reconcile.journal import Change, Entry
 from specd.reconcile.restores import Restores
@@ -74,7 +74,7 @@ def _restores(done: Restores, program: str | None) -> dict[str, Any]:
     return {"today": done.today, "week": done.week, "last": last}
 
 
-def pair(facts: Facts, wanted: WantedPair) -> dict[str, Any]:
+def pair(facts: Facts, wanted: DesiredPair) -> dict[str, Any]:
     """One pair as status shows it; ``speedup`` is the measured one, None where there is none.
 
     ``gain`` is what the last benchmark has shown, in words, None before any. ``stale`` says why

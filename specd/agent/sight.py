@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from specd.config import SpecdConfig
 from specd.lmstudio.home import Home
 from specd.lmstudio.model import Model
-from specd.reconcile.desired import WantedPair
+from specd.reconcile.desired import DesiredPair
 from specd.reconcile.facts import ServerSeen
 
 
@@ -18,7 +18,7 @@ class Sight:
     config: SpecdConfig
     home: Home | None
     models: tuple[Model, ...]
-    pairs: tuple[WantedPair, ...]
+    pairs: tuple[DesiredPair, ...]
     server: ServerSeen | None
     engine_version: str | None
     memory_bytes: int

@@ -12,7 +12,7 @@ from specd.agent.jobs import Jobs
 from specd.agent.timers import Timers
 from specd.agent.watch import Watch
 from specd.reconcile.apply import Applied, describe
-from specd.reconcile.reconciler import Pass, Reconciler, Want
+from specd.reconcile.reconciler import DesiredState, Pass, Reconciler
 from specd.reconcile.stores import Stores
 
 AFTER_FAULT_S = 60.0
@@ -52,9 +52,9 @@ class Writer:
         self.paused = False
         self.contender: str | None = None
 
-    def want(self, want: Want | None) -> None:
+    def set_desired(self, desired: DesiredState | None) -> None:
         """Set what is wanted; remove what interrupted writes left beside files not seen before."""
-        self.files.want(want)
+        self.files.set_desired(desired)
         fresh = self.files.paths - self._cleared
         self._cleared |= fresh
         for line in self._stores.clear(fresh):

@@ -14,8 +14,8 @@ from specd.config import ConfigError, SpecdConfig
 from specd.lmstudio import home as homes
 from specd.lmstudio.home import App, Home, NoHome
 from specd.reconcile import survey
-from specd.reconcile.desired import WantedPair
-from specd.reconcile.reconciler import Reconciler, Want
+from specd.reconcile.desired import DesiredPair
+from specd.reconcile.reconciler import DesiredState, Reconciler
 from specd.reconcile.stores import COMPARING, Stores
 from specd.reconcile.survey import World
 from specd.worker.client import WorkerError, run_task
@@ -92,7 +92,7 @@ def open_stores() -> Stores:
         raise Unusable(f"{error.filename or state} cannot be used: {error.strerror}") from error
 
 
-def decide(seen: Seen) -> tuple[WantedPair, ...]:
+def decide(seen: Seen) -> tuple[DesiredPair, ...]:
     """Resolve the pairs, comparing tokenizers first where nobody has yet (in a worker)."""
     pairs = seen.stores.resolve(seen.config, seen.world.models, seen.apps)
     undecided = [(pair.main, draft) for pair in pairs if pair.main for draft in pair.undecided]
@@ -112,9 +112,9 @@ def decide(seen: Seen) -> tuple[WantedPair, ...]:
 
 
 def reconciler(
-    seen: Seen, pairs: tuple[WantedPair, ...], *, by: str, heeds_held: bool = True
+    seen: Seen, pairs: tuple[DesiredPair, ...], *, by: str, heeds_held: bool = True
 ) -> Reconciler:
     """A reconciler that wants what specd.toml asks for; it may not heed what is held."""
     made = Reconciler(seen.stores.journal, by=by, heeds_held=heeds_held)
-    made.want(Want(seen.home.path, seen.config.speculation, pairs, seen.apps))
+    made.set_desired(DesiredState(seen.home.path, seen.config.speculation, pairs, seen.apps))
     return made

@@ -39,9 +39,9 @@ from specd.lmstudio.surface import (
     Content,
     Desired,
     DesiredDraft,
+    DesiredValue,
     Problem,
     Target,
-    Wish,
     mismatch,
 )
 
@@ -94,16 +94,16 @@ def _target(home: Path, path: Path, desired: DesiredDraft) -> Target:
     return Target(
         NAME,
         path,
-        lambda current, before: wishes(path, desired, current, before),
+        lambda current, before: desired_values(path, desired, current, before),
         desired.why,
         within=home,
         unmarked=True,
     )
 
 
-def wishes(
+def desired_values(
     file: Path, desired: DesiredDraft, current: Content, before: Before
-) -> tuple[Wish, ...] | Problem:
+) -> tuple[DesiredValue, ...] | Problem:
     """What ``file`` should hold, given its content (``ABSENT``: no file) and what was before."""
     fields = [
         each
@@ -114,7 +114,9 @@ def wishes(
     if problem is not None:
         return problem
     made = [
-        Wish(NAME, file, key, Edit((*section, Match("key", key), "value"), value), desired.why)
+        DesiredValue(
+            NAME, file, key, Edit((*section, Match("key", key), "value"), value), desired.why
+        )
         for section, key, value in fields
     ]
     if current is ABSENT and made:
@@ -166,9 +168,11 @@ def _quantized_cache(load: dict[str, Json]) -> bool:
     return isinstance(cache, dict) and cache.get("enabled") is True
 
 
-def _scaffold(file: Path) -> Iterator[Wish]:
+def _scaffold(file: Path) -> Iterator[DesiredValue]:
     for at, value in _SCAFFOLD:
-        yield Wish(NAME, file, ".".join(at), Edit(at, value), "a new file of LM Studio's shape")
+        yield DesiredValue(
+            NAME, file, ".".join(at), Edit(at, value), "a new file of LM Studio's shape"
+        )
 
 
 def _misfit(file: Path, current: Content, places: Sequence[tuple[Pointer, str]]) -> Problem | None:

@@ -25,7 +25,7 @@ from typing import Final, TypeAlias
 from specd import config
 from specd.files.pointer import ABSENT, Edit, Json
 from specd.lmstudio import keys
-from specd.lmstudio.surface import Before, Content, Desired, Problem, Target, Wish, mismatch
+from specd.lmstudio.surface import Before, Content, Desired, DesiredValue, Problem, Target, mismatch
 
 NAME: Final = "settings"
 _LEVELS: Final = (keys.DEVELOPER_MODE, keys.UI_LEVEL)
@@ -46,18 +46,18 @@ def targets(desired: Desired) -> Iterable[Target]:
 
 
 def _target(file: Path, speculation: config.Speculation, own: bool) -> Target:  # noqa: FBT001
-    def wished(current: Content, _: Before) -> tuple[Wish, ...] | Problem:
+    def values(current: Content, _: Before) -> tuple[DesiredValue, ...] | Problem:
         # Whether another app ever writes such a file is not known.
         unwritten = current is ABSENT and not own
-        return () if unwritten else wishes(file, speculation, current)
+        return () if unwritten else desired_values(file, speculation, current)
 
     why = "specd.toml: settings_key" if speculation.enabled else "specd.toml: enabled = false"
-    return Target(NAME, file, wished, why)
+    return Target(NAME, file, values, why)
 
 
-def wishes(
+def desired_values(
     file: Path, speculation: config.Speculation, current: Content
-) -> tuple[Wish, ...] | Problem:
+) -> tuple[DesiredValue, ...] | Problem:
     """What a settings file should hold, given its content (``ABSENT``: no file)."""
     if current is ABSENT:
         return Problem(
@@ -76,7 +76,9 @@ def wishes(
     # A level that is high enough, or is to be kept, stays as it is, whoever set it.
     levels = [(at, current[at[0]], "specd.toml: ui_level") for at in _LEVELS if at[0] in current]
     wanted += [each for each in levels if each[0] not in [at for at, _, _ in wanted]]
-    return tuple(Wish(NAME, file, _dotted(at), Edit(at, value), why) for at, value, why in wanted)
+    return tuple(
+        DesiredValue(NAME, file, _dotted(at), Edit(at, value), why) for at, value, why in wanted
+    )
 
 
 def _wanted(speculation: config.Speculation, switch: tuple[str, ...]) -> Iterator[_Value]:

@@ -5,8 +5,9 @@ Each surface is one plain module with the same two names:
 - ``NAME``: what it is called in the journal and the log;
 - ``targets(desired)``: its files, each with a function that returns the values it should hold.
 
-Surfaces are pure: they read no file. They wish only the values that they want: what is specd's and
-no longer wished, the planner gives back, and a value that specd did not write is never taken out.
+Surfaces are pure: they read no file. They return only the values that are desired: what is
+specd's and no longer desired, the planner gives back, and a value that specd did not write is never
+taken out.
 ``surfaces`` lists the surfaces.
 """
 
@@ -24,7 +25,7 @@ from specd.lmstudio.model import Model
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class DesiredValue:
     """One value that a file should hold. ``key`` is how people see it named, ``why`` a clause."""
 
     surface: str
@@ -36,7 +37,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why nothing may be wished of a file as it stands: what is wrong where, and what helps."""
+    """Why no value can be desired of a file as it stands: what is wrong where, and what helps."""
 
     path: Path
     message: str
@@ -46,7 +47,7 @@ class Problem:
 
 
 Before: TypeAlias = Mapping[str, "Json | Absent"]
-"""What stood in a file before specd where its values are now, by their ``Wish.key``."""
+"""What stood in a file before specd where its values are now, by their ``DesiredValue.key``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Desired:
 Content: TypeAlias = "Json | Absent"
 """A file's parsed content; ``ABSENT`` when there is no file."""
 
-WishesOf: TypeAlias = Callable[[Content, Before], "tuple[Wish, ...] | Problem"]
+ValuesOf: TypeAlias = Callable[[Content, Before], "tuple[DesiredValue, ...] | Problem"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Target:
 
     surface: str
     path: Path
-    wishes: WishesOf
+    desired_values: ValuesOf
     why: str
     within: Path | None = None
     unmarked: bool = False

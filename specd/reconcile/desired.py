@@ -1,6 +1,6 @@
 """What the configuration asks for, given the models that are there (pure).
 
-A pair as the user wrote it becomes a ``WantedPair``: both models found, a draft chosen, the length
+A pair as the user wrote it becomes a ``DesiredPair``: both models found, a draft chosen, the length
 known, or what stands in the way. Nothing here touches a disk: verdicts, the benchmark's choices and
 what the user set in LM Studio are handed in (``Known``).
 
@@ -48,7 +48,7 @@ Reason: TypeAlias = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class WantedPair:
+class DesiredPair:
     """One pair of specd.toml, resolved.
 
     - "wanted": main, draft and verdict are there, and the pair is to be configured;
@@ -127,9 +127,9 @@ class Known:
 
 def resolve(
     wanted: config.SpecdConfig, models: Sequence[Model], known: Known
-) -> tuple[WantedPair, ...]:
+) -> tuple[DesiredPair, ...]:
     """Resolve every pair of specd.toml in order; the first of two with the same main counts."""
-    pairs: list[WantedPair] = []
+    pairs: list[DesiredPair] = []
     taken: dict[str, str] = {}
     for asked in wanted.pair:
         pair = _resolve_one(asked, wanted, models, known)
@@ -151,18 +151,18 @@ def resolve(
 
 def _resolve_one(
     asked: config.Pair, wanted: config.SpecdConfig, models: Sequence[Model], known: Known
-) -> WantedPair:
+) -> DesiredPair:
     try:
         main = names.resolve(asked.main, models)
     except names.NameProblem as problem:
-        return WantedPair(asked, "missing", f"main model: {problem}", reason="NoSuchMain")
+        return DesiredPair(asked, "missing", f"main model: {problem}", reason="NoSuchMain")
     if main.drafter is not None:
         why = f"main model: {main.key} is a drafter and no model"
-        return WantedPair(asked, "missing", why, reason="NoSuchMain")
+        return DesiredPair(asked, "missing", why, reason="NoSuchMain")
     sidecars = drafters.for_main(main, models)
     heads = (OWN_HEADS,) if _has_heads(main) else ()
     users = known.users(main)
-    pair = WantedPair(
+    pair = DesiredPair(
         asked,
         "wanted",
         "",
@@ -198,7 +198,7 @@ def _has_heads(main: Model) -> bool:
     return main.format == "gguf" and main.mtp_heads > 0
 
 
-def _judge(pair: WantedPair, main: Model, draft: Model, known: Known) -> WantedPair:
+def _judge(pair: DesiredPair, main: Model, draft: Model, known: Known) -> DesiredPair:
     found = known.verdict(main, draft)
     if found is None:
         return _waiting(pair, (draft,))
@@ -209,7 +209,7 @@ def _judge(pair: WantedPair, main: Model, draft: Model, known: Known) -> WantedP
     return _measured(pair, known.choose(main, (draft.key,)))
 
 
-def _waiting(pair: WantedPair, undecided: tuple[Model, ...]) -> WantedPair:
+def _waiting(pair: DesiredPair, undecided: tuple[Model, ...]) -> DesiredPair:
     return replace(
         pair,
         state="waiting",
@@ -219,7 +219,7 @@ def _waiting(pair: WantedPair, undecided: tuple[Model, ...]) -> WantedPair:
     )
 
 
-def _measured(pair: WantedPair, choice: Choice | None) -> WantedPair:
+def _measured(pair: DesiredPair, choice: Choice | None) -> DesiredPair:
     """A pair with what its benchmarks say of it: whether it stays, and with which length."""
     if choice is not None and choice.draft is None:
         return replace(pair, state="withdrawn", reason="NoGain", mtp=False, why=choice.reason)
@@ -232,8 +232,8 @@ def _measured(pair: WantedPair, choice: Choice | None) -> WantedPair:
 
 
 def _choose_draft(
-    pair: WantedPair, main: Model, models: Sequence[Model], known: Known
-) -> WantedPair:
+    pair: DesiredPair, main: Model, models: Sequence[Model], known: Known
+) -> DesiredPair:
     candidates = known.rank(main, models)
     verdicts = {draft.identifier: known.verdict(main, draft) for draft in candidates}
     undecided = tuple(draft for draft in candidates if verdicts[draft.identifier] is None)
@@ -292,8 +292,8 @@ def _choose_draft(
 
 
 def _adopted(
-    pair: WantedPair, main: Model, models: Sequence[Model], known: Known
-) -> WantedPair | None:
+    pair: DesiredPair, main: Model, models: Sequence[Model], known: Known
+) -> DesiredPair | None:
     """The pair with the draft that the user set in LM Studio, where it works."""
     users = known.users(main)
     try:
@@ -323,7 +323,7 @@ def _adopted(
     return replace(kept, draft=named, verdict=found) if found.usable else None
 
 
-def _own_heads(pair: WantedPair, main: Model, known: Known) -> WantedPair:
+def _own_heads(pair: DesiredPair, main: Model, known: Known) -> DesiredPair:
     if not _has_heads(main):
         why = (
             f"{main.key} has no prediction heads of its own; only some GGUF files do"
@@ -336,7 +336,7 @@ def _own_heads(pair: WantedPair, main: Model, known: Known) -> WantedPair:
     return _measured(pair, known.choose(main, (OWN_HEADS,)))
 
 
-def _drafter(pair: WantedPair, main: Model, drafter: Model, known: Known) -> WantedPair:
+def _drafter(pair: DesiredPair, main: Model, drafter: Model, known: Known) -> DesiredPair:
     pair = replace(pair, draft=drafter, why=_UNMEASURED)
     if not drafters.runs(drafter):
         why = f"{drafter.key} is a drafter and no model; LM Studio cannot run it"

@@ -16,7 +16,7 @@ from specd.lmstudio.presets import Preset
 from specd.lmstudio.server import ServedModel
 from specd.reconcile.apply import Applied
 from specd.reconcile.contention import Patience
-from specd.reconcile.desired import WantedPair
+from specd.reconcile.desired import DesiredPair
 from specd.reconcile.in_force import NotInForce
 from specd.reconcile.journal import Change
 from specd.reconcile.plan import Blocked
@@ -71,7 +71,7 @@ class Facts:
     config_there: bool = True
     models: tuple[Model, ...] = ()
     model_problems: tuple[str, ...] = ()
-    pairs: tuple[WantedPair, ...] = ()
+    pairs: tuple[DesiredPair, ...] = ()
     applied: tuple[Applied, ...] = ()
     blocked: tuple[Blocked, ...] = ()
     held: dict[Path, tuple[Change, ...]] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from datetime import datetime
 from specd.lmstudio import names
 from specd.lmstudio.answers import Instance, ServedModel
 from specd.lmstudio.model import Model
-from specd.reconcile.desired import WantedPair
+from specd.reconcile.desired import DesiredPair
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class NotInForce:
     ``shown`` that the server shows the difference, which else follows from when it was loaded.
     """
 
-    pair: WantedPair
+    pair: DesiredPair
     instance: str
     differs: tuple[str, ...]
     steps: tuple[tuple[str, ...], ...]
@@ -47,7 +47,7 @@ class NotInForce:
 
 
 def find(
-    pairs: Sequence[WantedPair],
+    pairs: Sequence[DesiredPair],
     served: Sequence[ServedModel],
     installed: Sequence[Model],
     loaded_at: Mapping[Instance, datetime],
@@ -86,7 +86,7 @@ def find(
     return tuple(found)
 
 
-def _differs(pair: WantedPair, main: Model, instance: Instance) -> Iterator[str]:
+def _differs(pair: DesiredPair, main: Model, instance: Instance) -> Iterator[str]:
     if not pair.speculates:
         return
     if _too_parallel(pair, instance):
@@ -105,13 +105,13 @@ def _differs(pair: WantedPair, main: Model, instance: Instance) -> Iterator[str]
         yield f"it drafts {length} tokens instead of {pair.draft_tokens}"
 
 
-def _too_parallel(pair: WantedPair, instance: Instance) -> bool:
+def _too_parallel(pair: DesiredPair, instance: Instance) -> bool:
     """Whether it serves several requests where specd's file says one."""
     one = pair.one_at_a_time and instance.parallel is not None
     return one and pair.speculates and (instance.parallel or 1) > 1
 
 
-def _steps(pair: WantedPair, key: str, instance: Instance) -> tuple[tuple[str, ...], ...]:
+def _steps(pair: DesiredPair, key: str, instance: Instance) -> tuple[tuple[str, ...], ...]:
     """Unload the instance, and load the main as its file says.
 
     With options ``lms load`` may not read the file, so then everything is an option; a sidecar has
@@ -129,7 +129,7 @@ def _steps(pair: WantedPair, key: str, instance: Instance) -> tuple[tuple[str, .
     return ("unload", instance.id), ("load", key, *options)
 
 
-def _speculation(pair: WantedPair) -> Iterator[str]:
+def _speculation(pair: DesiredPair) -> Iterator[str]:
     if pair.mtp:
         yield "--speculative-draft-mtp"
     elif pair.draft is not None:

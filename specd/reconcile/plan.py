@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from specd.files import jsonedit
 from specd.files.pointer import ABSENT, Edit, Pointer
-from specd.lmstudio.surface import Problem, Target, Wish
+from specd.lmstudio.surface import DesiredValue, Problem, Target
 from specd.reconcile import ownership
 from specd.reconcile.entry import Change, Owned, ValueKey
 from specd.reconcile.observe import FileSeen
@@ -81,7 +81,7 @@ def plan(
 ) -> Plan:
     """Compare what every target is to hold with what was seen there.
 
-    A value that is specd's and that no target wishes is given back. One that is ``held`` is left
+    A value that is specd's and that no target desires is given back. One that is ``held`` is left
     alone.
     """
     made = [_compare(target, seen[target.path], owned(target.path), held) for target in targets]
@@ -103,24 +103,26 @@ def _compare(
 
     if file.problem is not None:
         return blocked(file.problem, unsettled=file.unsettled)
-    wishes = target.wishes(file.document, ownership.before_standing(owned, file.document))
-    if isinstance(wishes, Problem):
-        return blocked(wishes)
-    if wishes and target.unmarked and (file.content or b"").startswith(codecs.BOM_UTF8):
+    desired_values = target.desired_values(
+        file.document, ownership.before_standing(owned, file.document)
+    )
+    if isinstance(desired_values, Problem):
+        return blocked(desired_values)
+    if desired_values and target.unmarked and (file.content or b"").startswith(codecs.BOM_UTF8):
         return blocked(
             f"{file.path} begins with a byte-order mark, and LM Studio ignores such a file; save "
             "it as UTF-8 without one"
         )
-    differing = changes_between(file, wishes)
+    differing = changes_between(file, desired_values)
     left = tuple((file.path, each) for each in differing if (file.path, each.key) in held)
     changes = tuple(each for each in differing if (file.path, each.key) not in held)
-    wished = {wish.key for wish in wishes}
-    back = {k for k, o in owned.items() if k not in wished and not o.is_whole_file}
+    kept = {each.key for each in desired_values}
+    back = {k for k, o in owned.items() if k not in kept and not o.is_whole_file}
     try:
         after, freed = file.document, frozenset[str]()
         if after is not ABSENT and back:
             after = jsonedit.after(after, _edits(changes))
-            given = ownership.give_back(owned, after, back, target.why, others=bool(wishes))
+            given = ownership.give_back(owned, after, back, target.why, others=bool(desired_values))
             changes, after, freed = (*changes, *given.changes), given.document, given.freed
         gone = file.content is not None and after is ABSENT
         if not changes and not gone:
@@ -155,14 +157,14 @@ def _edits(changes: Iterable[Change]) -> list[Edit]:
     return [Edit(change.at, change.new) for change in changes]
 
 
-def changes_between(file: FileSeen, wishes: Iterable[Wish]) -> tuple[Change, ...]:
-    """The wishes that ``file`` does not fulfil, each with what stands there now."""
+def changes_between(file: FileSeen, desired_values: Iterable[DesiredValue]) -> tuple[Change, ...]:
+    """The values that ``file`` does not hold as desired, each with what stands there now."""
     changes: list[Change] = []
-    for wish in wishes:
-        at, new = wish.edit.at, wish.edit.value
+    for each in desired_values:
+        at, new = each.edit.at, each.edit.value
         old = ABSENT if file.document is ABSENT else jsonedit.value_at(file.document, at)
         if not jsonedit.same(old, new):
-            changes.append(Change(key=wish.key, at=at, old=old, new=new, why=wish.why))
+            changes.append(Change(key=each.key, at=at, old=old, new=new, why=each.why))
     return tuple(changes)
 
 

@@ -13,7 +13,7 @@ from specd.bench import silence
 from specd.bench.use import Asked, InUse, Observed, Probe, in_use
 from specd.lmstudio import names
 from specd.lmstudio.model import OWN_HEADS, Model
-from specd.reconcile.desired import WantedPair
+from specd.reconcile.desired import DesiredPair
 from specd.reconcile.facts import Proof, ServerSeen
 from specd.tokenizer.verdict import Verdict
 
@@ -35,7 +35,7 @@ class PairUse:
 
 
 def uses(
-    pairs: Sequence[WantedPair],
+    pairs: Sequence[DesiredPair],
     installed: Sequence[Model],
     seen: Observed,
     probes: Sequence[Probe],
@@ -50,7 +50,7 @@ def uses(
         if pair.main is None or key is None:
             continue
 
-        def drafts_for(name: str, pair: WantedPair = pair) -> bool:
+        def drafts_for(name: str, pair: DesiredPair = pair) -> bool:
             return name == OWN_HEADS if pair.draft is None else meant.by(name) == pair.draft
 
         mine = [use for use in seen.uses if meant.by(use.main) == pair.main]
@@ -73,13 +73,13 @@ def uses(
     return found
 
 
-def _draft_key(pair: WantedPair) -> str | None:
+def _draft_key(pair: DesiredPair) -> str | None:
     """What drafts in ``pair``, as it is named in the history; None for nothing."""
     return pair.draft.key if pair.draft is not None else OWN_HEADS if pair.mtp else None
 
 
 def proofs(
-    pairs: Sequence[WantedPair],
+    pairs: Sequence[DesiredPair],
     known: Mapping[str, PairUse],
     installed: Sequence[Model],
     server: ServerSeen | None,
@@ -98,7 +98,7 @@ def proofs(
 
 
 def _proof(
-    pair: WantedPair,
+    pair: DesiredPair,
     use: PairUse,
     installed: Sequence[Model],
     server: ServerSeen | None,

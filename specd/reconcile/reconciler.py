@@ -22,7 +22,7 @@ from specd.lmstudio.surfaces import SURFACES
 from specd.reconcile import contention
 from specd.reconcile.apply import Applied, apply
 from specd.reconcile.contention import Patience
-from specd.reconcile.desired import WantedPair
+from specd.reconcile.desired import DesiredPair
 from specd.reconcile.journal import Change, Journal
 from specd.reconcile.observe import FileSeen, Observer
 from specd.reconcile.plan import Blocked, FileEdit, Plan, plan
@@ -38,12 +38,12 @@ RETRY_AT_MOST_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Want:
+class DesiredState:
     """What is wanted of the files under one home."""
 
     home: Path
     speculation: config.Speculation
-    pairs: tuple[WantedPair, ...]
+    pairs: tuple[DesiredPair, ...]
     apps: tuple[App, ...] = ()
 
     @property
@@ -78,7 +78,7 @@ class Reconciler:
         self._by = by
         self._clock = clock
         self._observer = Observer()
-        self._want: Want | None = None
+        self._desired: DesiredState | None = None
         self._targets: dict[Path, Target] = {}
         self._again: dict[Path, float] = {}
         self._failures: dict[Path, int] = {}
@@ -90,7 +90,7 @@ class Reconciler:
     @property
     def apps(self) -> tuple[App, ...]:
         """The apps whose files are kept; none before a home is known."""
-        return self._want.kept if self._want else ()
+        return self._desired.kept if self._desired else ()
 
     @property
     def paths(self) -> frozenset[Path]:
@@ -102,15 +102,15 @@ class Reconciler:
         """Files that differ from what is wanted and wait for their turn."""
         return tuple(self._again)
 
-    def want(self, want: Want | None) -> None:
+    def set_desired(self, desired: DesiredState | None) -> None:
         """Set what is wanted from now on; None while there is no home."""
-        if want == self._want:
+        if desired == self._desired:
             return
-        if want is None or self._want is None or want.home != self._want.home:
+        if desired is None or self._desired is None or desired.home != self._desired.home:
             self._observer.forget()
             self.patience.clear()
-        self._want = want
-        self._targets = _targets(want) if want else {}
+        self._desired = desired
+        self._targets = _targets(desired) if desired else {}
         for known in (
             self.blocked,
             self.failed,
@@ -129,7 +129,7 @@ class Reconciler:
 
         Without ``write`` it only looks: what differs is ``pending``.
         """
-        if self._want is None:
+        if self._desired is None:
             return Pass()
         if force:
             self.patience.clear()
@@ -163,7 +163,7 @@ class Reconciler:
         seen: Mapping[Path, FileSeen] | None = None,
     ) -> Plan:
         """What would be written to ``paths`` (all by default) as they stand; writes nothing."""
-        if self._want is None:
+        if self._desired is None:
             return Plan()
         wanted = self.paths if paths is None else paths
         looked = self._observer.look(wanted, None) if seen is None else seen
@@ -231,23 +231,23 @@ class Reconciler:
                 yield path, until
 
 
-def _targets(want: Want) -> dict[Path, Target]:
+def _targets(state: DesiredState) -> dict[Path, Target]:
     desired = Desired(
-        want.home,
-        want.speculation,
+        state.home,
+        state.speculation,
         tuple(
             _draft(pair.main, pair)
-            for pair in want.pairs
+            for pair in state.pairs
             if pair.main is not None
             and pair.state not in ("waiting", "missing")
             and pair.reason != "SameFile"
         ),
-        want.kept,
+        state.kept,
     )
     return {target.path: target for surface in SURFACES for target in surface.targets(desired)}
 
 
-def _draft(main: Model, pair: WantedPair) -> DesiredDraft:
+def _draft(main: Model, pair: DesiredPair) -> DesiredDraft:
     if not pair.speculates:
         return DesiredDraft(main, None, why=f"nothing drafts for {main.key}: {pair.why}")
     drafts = f"{pair.draft.key} drafts" if pair.draft else "its own heads draft"

@@ -30,7 +30,7 @@ from specd.lmstudio.model import Model
 from specd.lmstudio.model_defaults import DraftDefaults
 from specd.reconcile import desired, proving, trials
 from specd.reconcile.conditions import Condition
-from specd.reconcile.desired import Known, WantedPair
+from specd.reconcile.desired import DesiredPair, Known
 from specd.reconcile.engine import Candidate
 from specd.reconcile.journal import Journal
 from specd.reconcile.logged import LoggedStore
@@ -103,7 +103,7 @@ class Stores:
 
     def resolve(
         self, wanted: SpecdConfig, models: Sequence[Model], apps: Sequence[App]
-    ) -> tuple[WantedPair, ...]:
+    ) -> tuple[DesiredPair, ...]:
         """The pairs of specd.toml with everything that is known of them, also in files of apps."""
 
         def choose(main: Model, drafts: Sequence[str]) -> Choice | None:
@@ -237,9 +237,9 @@ class Stores:
             "engine": True,
         }
 
-    def unproven(self, pairs: Sequence[WantedPair]) -> list[WantedPair]:
+    def unproven(self, pairs: Sequence[DesiredPair]) -> list[DesiredPair]:
         """The pairs in use for which MLX still has something to prove."""
-        found: list[WantedPair] = []
+        found: list[DesiredPair] = []
         for pair in pairs:
             if not pair.speculates or pair.main is None or pair.draft is None:
                 continue
@@ -250,7 +250,7 @@ class Stores:
 
     # -- benchmarks -----------------------------------------------------------------------------
 
-    def benchmarks(self, pairs: Sequence[WantedPair]) -> dict[str, BenchResult]:
+    def benchmarks(self, pairs: Sequence[DesiredPair]) -> dict[str, BenchResult]:
         """The latest benchmark of each pair, by the pair's name."""
         found: dict[str, BenchResult] = {}
         for pair in pairs:
@@ -261,7 +261,7 @@ class Stores:
         return found
 
     def worth_measuring(
-        self, pairs: Sequence[WantedPair], installed: Sequence[Model]
+        self, pairs: Sequence[DesiredPair], installed: Sequence[Model]
     ) -> tuple[Candidate, ...]:
         """What a benchmark of these pairs measures: the named draft, or the best few proven."""
         found: list[Candidate] = []
@@ -296,7 +296,7 @@ class Stores:
         }
 
     def uses(
-        self, pairs: Sequence[WantedPair], installed: Sequence[Model], *, conversations: bool
+        self, pairs: Sequence[DesiredPair], installed: Sequence[Model], *, conversations: bool
     ) -> dict[str, PairUse]:
         """What the last probes show of each pair, by the pair's name.
 

@@ -17,7 +17,7 @@ from specd.bench.trial import Estimate, Trial
 from specd.files import private
 from specd.lmstudio import names
 from specd.lmstudio.model import Model
-from specd.reconcile.desired import WantedPair
+from specd.reconcile.desired import DesiredPair
 from specd.reconcile.facts import ServerSeen
 
 
@@ -50,7 +50,7 @@ class Trials:
             return after
 
 
-def applied(pairs: Sequence[WantedPair], running: Trial | None) -> tuple[WantedPair, ...]:
+def applied(pairs: Sequence[DesiredPair], running: Trial | None) -> tuple[DesiredPair, ...]:
     """The pairs, the trial's without its draft where that was drawn for the next load."""
     return tuple(
         replace(
@@ -65,7 +65,7 @@ def applied(pairs: Sequence[WantedPair], running: Trial | None) -> tuple[WantedP
     )
 
 
-def _is_its_pair(pair: WantedPair, running: Trial) -> bool:
+def _is_its_pair(pair: DesiredPair, running: Trial) -> bool:
     return (
         pair.state == "wanted"
         and pair.main is not None

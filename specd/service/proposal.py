@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from specd.config import Pair, SpecdConfig
 from specd.lmstudio import names
 from specd.lmstudio.model import Model
-from specd.reconcile.desired import WantedPair
+from specd.reconcile.desired import DesiredPair
 
 LOOKED_AT = 8
 """Main models whose drafts are compared before anything is known; the rest can wait."""
@@ -31,7 +31,7 @@ def candidates(
     return SpecdConfig(pair=tuple(Pair(main=_name(model, models)) for model in mains[:LOOKED_AT]))
 
 
-def propose(resolved: Sequence[WantedPair], loaded: Collection[str]) -> tuple[WantedPair, ...]:
+def propose(resolved: Sequence[DesiredPair], loaded: Collection[str]) -> tuple[DesiredPair, ...]:
     """Of the resolved ``candidates``, those to propose.
 
     Every main with a draft that the user has set by hand, and every loaded one; else the first.

@@ -8,11 +8,11 @@ from pathlib import Path
 from specd.agent import reload
 from specd.config import Pair
 from specd.lmstudio import keys
-from specd.reconcile.desired import WantedPair
+from specd.reconcile.desired import DesiredPair
 from specd.reconcile.in_force import NotInForce
 
 STEPS = (("unload", "m:2"), ("load", "m", "--parallel", "1"))
-WANTED = NotInForce(WantedPair(Pair(main="m"), "wanted", ""), "m:2", ("parallel",), STEPS)
+WANTED = NotInForce(DesiredPair(Pair(main="m"), "wanted", ""), "m:2", ("parallel",), STEPS)
 
 
 def lms(home: Path, ends: int = 0) -> Path:

@@ -14,7 +14,7 @@ from specd.config import SpecdConfig, Speculation
 from specd.files import jsonedit
 from specd.reconcile import survey
 from specd.reconcile.journal import Journal
-from specd.reconcile.reconciler import Reconciler, Want
+from specd.reconcile.reconciler import DesiredState, Reconciler
 from specd.reconcile.stores import Stores
 from tests.conftest import Figures
 from tests.daemon import SETTINGS, Sandbox, switch, until
@@ -71,7 +71,7 @@ def test_settings_however_broken_are_restored_or_left_byte_for_byte(root: Path, 
     home.mkdir()
     settings = home / "settings.json"
     reconciler = Reconciler(Journal(root / "state"), by="test")
-    reconciler.want(Want(home, Speculation(), ()))
+    reconciler.set_desired(DesiredState(home, Speculation(), ()))
     left = restored = 0
     for content in (*CUTS, *FLIPS, *ODD):
         settings.write_bytes(content)

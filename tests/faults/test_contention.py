@@ -17,7 +17,7 @@ from specd.config import Speculation
 from specd.lmstudio import settings
 from specd.reconcile import contention
 from specd.reconcile.journal import Journal
-from specd.reconcile.reconciler import Reconciler, Want
+from specd.reconcile.reconciler import DesiredState, Reconciler
 from tests.conftest import Figures
 from tests.daemon import SETTINGS, Sandbox, switch, until
 
@@ -163,7 +163,7 @@ def test_what_is_contended_is_forgiven_once_a_write_has_lasted(root: Path):
     now = [1_000.0]
     path = settings.path(root)
     reconciler = Reconciler(Journal(root / "journal"), by="test", clock=lambda: now[0])
-    reconciler.want(Want(root, Speculation(), ()))
+    reconciler.set_desired(DesiredState(root, Speculation(), ()))
     for _ in range(contention.CONTENDED_AFTER + 5):
         path.write_text(json.dumps(SETTINGS))
         done = reconciler.run({path})
@@ -186,7 +186,7 @@ def test_writes_of_an_endless_fight_are_few(root: Path, figures: Figures):
     path = settings.path(root)
     journal = Journal(root / "journal")
     reconciler = Reconciler(journal, by="test", clock=lambda: now[0])
-    reconciler.want(Want(root, Speculation(), ()))
+    reconciler.set_desired(DesiredState(root, Speculation(), ()))
     day = now[0] + 86_400
     while now[0] < day:
         path.write_text(json.dumps(SETTINGS))

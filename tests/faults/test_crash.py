@@ -22,9 +22,9 @@ from specd.files import private, swap
 from specd.lmstudio.model import Model
 from specd.reconcile import journal as journals
 from specd.reconcile.aside import SUFFIX, move_aside
-from specd.reconcile.desired import WantedPair
+from specd.reconcile.desired import DesiredPair
 from specd.reconcile.journal import Journal
-from specd.reconcile.reconciler import Reconciler, Want
+from specd.reconcile.reconciler import DesiredState, Reconciler
 from specd.reconcile.restore import restore
 from specd.reconcile.stores import Stores
 from tests.conftest import Figures
@@ -46,9 +46,9 @@ def model(name: str) -> Model:
     )
 
 
-def pair(main: str) -> WantedPair:
+def pair(main: str) -> DesiredPair:
     asked = Pair(main=main, draft="draft")
-    return WantedPair(asked, "wanted", "asked for", model(main), model("draft"), 4)
+    return DesiredPair(asked, "wanted", "asked for", model(main), model("draft"), 4)
 
 
 class Home:
@@ -89,7 +89,9 @@ class Home:
         """One pass over everything, as the daemon and ``specd apply`` make it."""
         journal = Journal(self.state / "journal")
         reconciler = Reconciler(journal, by="test")
-        reconciler.want(Want(self.home, Speculation(), (pair("there"), pair("created"))))
+        reconciler.set_desired(
+            DesiredState(self.home, Speculation(), (pair("there"), pair("created")))
+        )
         done = reconciler.run(None, force=True)
         assert not [each.problem for each in done.applied if each.problem]
         journal.close()

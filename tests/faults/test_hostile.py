@@ -14,9 +14,9 @@ import pytest
 from specd.config import Pair, Speculation
 from specd.files import swap
 from specd.lmstudio.model import Model
-from specd.reconcile.desired import WantedPair
+from specd.reconcile.desired import DesiredPair
 from specd.reconcile.journal import Journal
-from specd.reconcile.reconciler import Reconciler, Want
+from specd.reconcile.reconciler import DesiredState, Reconciler
 from specd.reconcile.restore import restore
 from tests.daemon import SETTINGS, Sandbox, switch, until
 
@@ -38,19 +38,19 @@ DEFAULTS = Path(".internal") / "user-concrete-model-default-config"
 # -- links -------------------------------------------------------------------------------------------
 
 
-def pair(identifier: str) -> WantedPair:
+def pair(identifier: str) -> DesiredPair:
     def model(name: str) -> Model:
         path = Path("/models") / name
         publisher, _, repo = name.partition("/")
         return Model(repo, name, publisher, repo, path, "mlx", "llm", "qwen3", 8, "4bit", 9)
 
     asked = Pair(main=identifier, draft="publisher/draft")
-    return WantedPair(asked, "wanted", "", model(identifier), model("publisher/draft"), 4)
+    return DesiredPair(asked, "wanted", "", model(identifier), model("publisher/draft"), 4)
 
 
 def reconciler(tmp_path: Path, *identifiers: str) -> Reconciler:
     made = Reconciler(Journal(tmp_path / "state"), by="test")
-    made.want(Want(tmp_path / "home", Speculation(), tuple(map(pair, identifiers))))
+    made.set_desired(DesiredState(tmp_path / "home", Speculation(), tuple(map(pair, identifiers))))
     return made
 
 

@@ -58,11 +58,11 @@ import sys
 from pathlib import Path
 from specd.config import Speculation
 from specd.reconcile.journal import Journal
-from specd.reconcile.reconciler import Reconciler, Want
+from specd.reconcile.reconciler import Reconciler, DesiredState
 
 home, state, stop = map(Path, sys.argv[1:])
 reconciler = Reconciler(Journal(state), by="test")
-reconciler.want(Want(home, Speculation(), ()))
+reconciler.set_desired(DesiredState(home, Speculation(), ()))
 restored = 0
 while not stop.exists():
     restored += len([each for each in reconciler.run(None, force=True).applied if each.journal_id])

@@ -66,7 +66,10 @@ class File:
         current: Json | Any = ABSENT if self.content is None else jsonedit.parse(self.content)
         desired = DesiredDraft(self.main, draft, tokens, mtp=mtp, why="a test")
         target = Target(
-            "test", PATH, lambda *given: model_defaults.wishes(PATH, desired, *given), "a test"
+            "test",
+            PATH,
+            lambda *given: model_defaults.desired_values(PATH, desired, *given),
+            "a test",
         )
         made = plan([target], {PATH: FileSeen(PATH, self.content, current)}, self.ownership.of)
         assert not made.blocked
@@ -91,7 +94,7 @@ def apply(
 
 
 def refused(document: Json) -> str:
-    made = model_defaults.wishes(PATH, DesiredDraft(MAIN, SMALL, 4), document, {})
+    made = model_defaults.desired_values(PATH, DesiredDraft(MAIN, SMALL, 4), document, {})
     assert isinstance(made, Problem)
     return str(made)
 
@@ -292,7 +295,7 @@ def test_what_others_keep_may_be_of_any_shape() -> None:
         "load": {"fields": [], "x": 7},
     }
     desired = DesiredDraft(MAIN, SMALL, 4)
-    assert not isinstance(model_defaults.wishes(PATH, desired, odd, {}), Problem)
+    assert not isinstance(model_defaults.desired_values(PATH, desired, odd, {}), Problem)
 
 
 def test_reading_back_says_what_was_written() -> None:
@@ -337,7 +340,7 @@ def test_whatever_the_file_holds_it_is_either_reported_or_edited_so_that_it_hold
     document: Json,
 ) -> None:
     model_defaults.read(document)
-    made = model_defaults.wishes(PATH, DesiredDraft(MAIN, SMALL, 4), document, {})
+    made = model_defaults.desired_values(PATH, DesiredDraft(MAIN, SMALL, 4), document, {})
     if isinstance(made, Problem):
         return
     after = jsonedit.edit(json.dumps(document).encode(), [wish.edit for wish in made])

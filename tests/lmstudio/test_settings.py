@@ -10,7 +10,7 @@ from specd import config
 from specd.files import jsonedit
 from specd.files.pointer import ABSENT, Json
 from specd.lmstudio import settings
-from specd.lmstudio.surface import Problem, Wish
+from specd.lmstudio.surface import DesiredValue, Problem
 from tests.lmstudio import homes
 
 FILE = Path("/home/settings.json")
@@ -19,7 +19,7 @@ PLAIN: dict[str, Json] = {"chat": {}, "userInterfaceComplexityLevel": 1}
 
 def wished(current: Json, **speculation: Any) -> dict[str, Any]:
     speculation.setdefault("settings_key", "speculativeDecoding")
-    made = settings.wishes(FILE, config.Speculation(**speculation), current)
+    made = settings.desired_values(FILE, config.Speculation(**speculation), current)
     assert not isinstance(made, Problem)
     return {
         wish.key: wish.edit.value
@@ -30,7 +30,7 @@ def wished(current: Json, **speculation: Any) -> dict[str, Any]:
 
 def refused(current: Json | object, **speculation: Any) -> Problem:
     speculation.setdefault("settings_key", "speculativeDecoding")
-    made = settings.wishes(FILE, config.Speculation(**speculation), current)  # type: ignore[arg-type]
+    made = settings.desired_values(FILE, config.Speculation(**speculation), current)  # type: ignore[arg-type]
     assert isinstance(made, Problem)
     return made
 
@@ -49,7 +49,7 @@ def test_switched_off_the_switch_is_the_users_and_the_colours_stay_as_wanted() -
 
 def test_by_default_it_is_the_one_that_published_settings_have() -> None:
     published = {"configPresetInclusiveness": {"speculativeDecoding": False}}
-    made = settings.wishes(FILE, config.Speculation(visualize=False), published)
+    made = settings.desired_values(FILE, config.Speculation(visualize=False), published)
     assert not isinstance(made, Problem)
     assert {wish.key: wish.edit.value for wish in made} == {
         "configPresetInclusiveness.speculativeDecoding": True,
@@ -141,7 +141,7 @@ def test_the_edits_change_three_values_and_not_a_byte_more(home: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b'"developerMode": true', b'"developerMode": false'))
     before = path.read_bytes()
     speculation = config.Speculation(ui_level=2)
-    after = _edited(before, settings.wishes(path, speculation, jsonedit.parse(before)))
+    after = _edited(before, settings.desired_values(path, speculation, jsonedit.parse(before)))
     expected = homes.settings(home)
     expected["configPresetInclusiveness"]["speculativeDecoding"] = True
     expected["chat"]["visualizeSpeculativeDecoding"] = True
@@ -154,10 +154,10 @@ def test_the_edits_change_three_values_and_not_a_byte_more(home: Path) -> None:
         if old != new
     ]
     assert len(changed) == 6
-    again = settings.wishes(path, speculation, jsonedit.parse(after))
+    again = settings.desired_values(path, speculation, jsonedit.parse(after))
     assert _edited(after, again) == after
 
 
-def _edited(content: bytes, wishes: tuple[Wish, ...] | Problem) -> bytes:
-    assert not isinstance(wishes, Problem)
-    return jsonedit.edit(content, [wish.edit for wish in wishes])
+def _edited(content: bytes, desired_values: tuple[DesiredValue, ...] | Problem) -> bytes:
+    assert not isinstance(desired_values, Problem)
+    return jsonedit.edit(content, [wish.edit for wish in desired_values])

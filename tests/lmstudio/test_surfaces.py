@@ -27,10 +27,10 @@ def test_every_surface_says_what_it_wants_under_its_own_name(home: Path) -> None
         homes.defaults_path(home, homes.SEED_MAIN),
     }
     for surface, target in targets:
-        wishes = target.wishes(content(target.path), {})
-        assert not isinstance(wishes, Problem)
-        assert wishes
-        for wish in wishes:
+        desired_values = target.desired_values(content(target.path), {})
+        assert not isinstance(desired_values, Problem)
+        assert desired_values
+        for wish in desired_values:
             assert (wish.surface, wish.path) == (surface.NAME, target.path)
             assert wish.why
 
@@ -50,9 +50,9 @@ def test_what_was_applied_is_not_wished_for_differently(home: Path) -> None:
         before = {path: path.read_bytes() for path in home.rglob("*.json")}
         for surface in SURFACES:
             for target in surface.targets(wanted):
-                wishes = target.wishes(content(target.path), {})
-                assert not isinstance(wishes, Problem)
-                edits = [wish.edit for wish in wishes]
+                desired_values = target.desired_values(content(target.path), {})
+                assert not isinstance(desired_values, Problem)
+                edits = [wish.edit for wish in desired_values]
                 if target.path.exists():
                     target.path.write_bytes(jsonedit.edit(target.path.read_bytes(), edits))
                 elif any(edit.value is not ABSENT for edit in edits):

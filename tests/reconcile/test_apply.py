@@ -10,7 +10,7 @@ import pytest
 
 from specd.files import swap
 from specd.files.pointer import Edit
-from specd.lmstudio.surface import Target, Wish
+from specd.lmstudio.surface import DesiredValue, Target
 from specd.reconcile import apply as applying
 from specd.reconcile.apply import apply
 from specd.reconcile.journal import Change, Journal
@@ -35,7 +35,7 @@ def settings(tmp_path: Path) -> Path:
 def edit_of(path: Path, *, on: bool = True) -> FileEdit:
     """The edit of a plan that wants ``on`` in settings.json, planned on what it holds now."""
     at = ("chat", "visualizeSpeculativeDecoding")
-    wish = Wish("settings", path, ".".join(at), Edit(at, on), "wanted")
+    wish = DesiredValue("settings", path, ".".join(at), Edit(at, on), "wanted")
     target = Target("settings", path, lambda *_: (wish,), "")
     (edit,) = plan([target], {path: read_file(path)}).edits
     return edit

@@ -24,7 +24,7 @@ from specd.reconcile import in_force
 from specd.reconcile.apply import Applied
 from specd.reconcile.conditions import CONDITIONS, Condition, ConditionType, judge
 from specd.reconcile.contention import Patience
-from specd.reconcile.desired import WantedPair
+from specd.reconcile.desired import DesiredPair
 from specd.reconcile.facts import AppSeen, Facts, Proof, ServerSeen
 from specd.reconcile.plan import Blocked, FileEdit
 from specd.reconcile.stores import Stores
@@ -34,7 +34,7 @@ from .pairs import MAIN, SMALL, measured, verdict
 HOME = Path("/home/anna/.lmstudio")
 SETTINGS = HOME / "settings.json"
 NOW = "2026-11-24T20:00:00+00:00"
-PAIR = WantedPair(
+PAIR = DesiredPair(
     Pair(main="qwen3-8b"), "wanted", "proven", main=MAIN, draft=SMALL, verdict=verdict()
 )
 WANTED = SpecdConfig(pair=(PAIR.asked,))

@@ -11,7 +11,7 @@ from specd import config
 from specd.bench.choice import Choice
 from specd.lmstudio.model import Model
 from specd.lmstudio.model_defaults import DraftDefaults
-from specd.reconcile.desired import Known, WantedPair, resolve
+from specd.reconcile.desired import DesiredPair, Known, resolve
 from specd.tokenizer.verdict import EngineOpinion, Verdict
 
 from .pairs import MAIN, OTHER, SMALL, verdict
@@ -30,7 +30,7 @@ def resolved(
     verdicts: dict[str, Verdict] | None = None,
     choice: Choice | None = None,
     users: DraftDefaults = NOTHING,
-) -> tuple[WantedPair, ...]:
+) -> tuple[DesiredPair, ...]:
     known = {SMALL.key: verdict(), OTHER.key: verdict()} if verdicts is None else verdicts
     return resolve(
         asked,

@@ -11,7 +11,7 @@ import pytest
 from specd.config import Pair
 from specd.lmstudio.answers import Instance, ServedModel
 from specd.lmstudio.model import Model
-from specd.reconcile.desired import WantedPair
+from specd.reconcile.desired import DesiredPair
 from specd.reconcile.in_force import NotInForce, find
 
 from .pairs import MAIN, SMALL, verdict
@@ -22,13 +22,13 @@ SIDECAR = replace(DRAFT, kind="drafter", drafter="mtp")
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-def pair(main: Model, draft: Model | None, **more: Any) -> WantedPair:
-    return WantedPair(
+def pair(main: Model, draft: Model | None, **more: Any) -> DesiredPair:
+    return DesiredPair(
         Pair(main=main.key), "wanted", "", main=main, draft=draft, verdict=verdict(), **more
     )
 
 
-def found(wanted: WantedPair, *instances: Instance, **times: Any) -> tuple[NotInForce, ...]:
+def found(wanted: DesiredPair, *instances: Instance, **times: Any) -> tuple[NotInForce, ...]:
     assert wanted.main is not None
     served = ServedModel(wanted.main.key, loaded_instances=instances)
     loaded_at = dict.fromkeys(instances, times["loaded"]) if "loaded" in times else {}
@@ -60,7 +60,7 @@ SWITCHES = "--speculative-draft-simple --speculative-draft-model a/c-GGUF/c.gguf
     ],
 )
 def test_an_instance_is_held_against_its_file(
-    wanted: WantedPair, instance: dict[str, Any], differs: str | None
+    wanted: DesiredPair, instance: dict[str, Any], differs: str | None
 ) -> None:
     each = found(wanted, Instance("m", **instance))
     assert bool(each) == (differs is not None)

@@ -8,13 +8,13 @@ from specd.bench.use import Asked, Figures, Observed, Probe, use_of
 from specd.config import Pair
 from specd.lmstudio.model import OWN_HEADS
 from specd.reconcile import proving
-from specd.reconcile.desired import WantedPair
+from specd.reconcile.desired import DesiredPair
 from specd.reconcile.facts import Proof
 
 from .pairs import MAIN, OTHER, SMALL, model, verdict
 
 INSTALLED = (MAIN, SMALL, OTHER)
-PAIR = WantedPair(
+PAIR = DesiredPair(
     Pair(main="qwen3-8b"), "wanted", "proven", main=MAIN, draft=SMALL, verdict=verdict()
 )
 OWN = replace(PAIR, draft=None, mtp=True)
@@ -32,7 +32,7 @@ def proof(
     chats: Asked | None = None,
     log: Asked | None = None,
     probe: Probe | None = None,
-    pairs: tuple[WantedPair, ...] = (PAIR,),
+    pairs: tuple[DesiredPair, ...] = (PAIR,),
 ) -> Proof | None:
     seen = Observed(asked=(chats,) if chats else ())
     known = proving.uses(pairs, INSTALLED, seen, (probe,) if probe else (), (log,) if log else ())

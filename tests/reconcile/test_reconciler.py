@@ -13,9 +13,9 @@ from specd import config
 from specd.lmstudio import keys, model_defaults
 from specd.lmstudio import settings as surface
 from specd.reconcile.apply import Applied
-from specd.reconcile.desired import WantedPair
+from specd.reconcile.desired import DesiredPair
 from specd.reconcile.journal import Journal
-from specd.reconcile.reconciler import RETRY_S, Reconciler, Want
+from specd.reconcile.reconciler import RETRY_S, DesiredState, Reconciler
 
 from .pairs import MAIN, SMALL
 
@@ -46,7 +46,7 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def reconciler(tmp_path: Path, home: Path, clock: Clock) -> Reconciler:
     made = Reconciler(Journal(tmp_path / "journal"), by="test", clock=clock)
-    made.want(Want(home, config.Speculation(), ()))
+    made.set_desired(DesiredState(home, config.Speculation(), ()))
     return made
 
 
@@ -73,7 +73,7 @@ def test_planning_writes_nothing(reconciler: Reconciler, home: Path):
 
 
 def test_with_no_home_there_is_nothing_to_do(reconciler: Reconciler):
-    reconciler.want(None)
+    reconciler.set_desired(None)
     assert reconciler.run(None).applied == ()
     assert not reconciler.plan()
     assert reconciler.apps == ()
@@ -146,11 +146,11 @@ def test_what_the_user_took_back_stays_so_until_it_is_released(reconciler: Recon
 def test_a_draft_that_slows_down_is_taken_out_with_its_reason_in_the_journal(
     reconciler: Reconciler, home: Path
 ):
-    def want(pair: WantedPair) -> tuple[Applied, ...]:
-        reconciler.want(Want(home, config.Speculation(), (pair,)))
+    def want(pair: DesiredPair) -> tuple[Applied, ...]:
+        reconciler.set_desired(DesiredState(home, config.Speculation(), (pair,)))
         return reconciler.run(None).applied
 
-    pair = WantedPair(config.Pair(main=MAIN.key), "wanted", "", MAIN, SMALL, 4)
+    pair = DesiredPair(config.Pair(main=MAIN.key), "wanted", "", MAIN, SMALL, 4)
     want(pair)
     path = model_defaults.config_path(home, MAIN)
     assert model_defaults.read(json.loads(path.read_bytes())).draft_model == SMALL.identifier
@@ -172,8 +172,8 @@ def test_with_the_draft_goes_what_was_set_for_its_sake(
     path.write_text(json.dumps(document))
 
     def want(state: Literal["wanted", "withdrawn"]) -> int | None:
-        pair = WantedPair(config.Pair(main=MAIN.key), state, "", MAIN, SMALL, 4)
-        reconciler.want(Want(home, config.Speculation(), (pair,)))
+        pair = DesiredPair(config.Pair(main=MAIN.key), state, "", MAIN, SMALL, 4)
+        reconciler.set_desired(DesiredState(home, config.Speculation(), (pair,)))
         assert reconciler.run(None).applied
         return model_defaults.read(json.loads(path.read_bytes())).parallel
 
@@ -191,8 +191,8 @@ def test_a_gguf_main_with_prediction_heads_is_told_to_draft_with_them(
     reconciler: Reconciler, home: Path
 ):
     main = replace(MAIN, format="gguf", identifier="a/b-GGUF/b.gguf", mtp_heads=1)
-    pair = WantedPair(config.Pair(main=main.key), "wanted", "", main, None, 3, mtp=True)
-    reconciler.want(Want(home, config.Speculation(), (pair,)))
+    pair = DesiredPair(config.Pair(main=main.key), "wanted", "", main, None, 3, mtp=True)
+    reconciler.set_desired(DesiredState(home, config.Speculation(), (pair,)))
     reconciler.run(None)
     held = model_defaults.read(json.loads(model_defaults.config_path(home, main).read_bytes()))
     assert (held.mtp, held.draft_model, held.draft_tokens) == (True, None, 3)

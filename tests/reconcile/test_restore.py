@@ -10,12 +10,12 @@ import pytest
 from specd.config import Speculation
 from specd.files import jsonedit, swap
 from specd.files.pointer import ABSENT, Edit
-from specd.lmstudio.surface import Target, Wish
+from specd.lmstudio.surface import DesiredValue, Target
 from specd.reconcile.apply import apply
 from specd.reconcile.journal import Change, Journal
 from specd.reconcile.observe import read_file
 from specd.reconcile.plan import plan
-from specd.reconcile.reconciler import Reconciler, Want
+from specd.reconcile.reconciler import DesiredState, Reconciler
 from specd.reconcile.restore import CannotRestore, Restored, restore
 
 SETTINGS = b'{\n    "switch" : false,\n    "theirs": 1.0, "token": "hf_x"\n}'
@@ -36,8 +36,10 @@ def settings(tmp_path: Path) -> Path:
 
 def switch(path: Path, journal: Journal, *, on: bool = True, wanted: bool = True) -> int:
     """Have specd write ``switch``, or no longer want it; returns the write's number."""
-    wishes = (Wish("test", path, "switch", Edit(SWITCH, on), "wanted"),) if wanted else ()
-    target = Target("test", path, lambda *_: wishes, "no longer wanted")
+    desired_values = (
+        (DesiredValue("test", path, "switch", Edit(SWITCH, on), "wanted"),) if wanted else ()
+    )
+    target = Target("test", path, lambda *_: desired_values, "no longer wanted")
     made = plan([target], {path: read_file(path)}, journal.owned)
     (done,) = apply(made.edits, journal, by="test")
     assert done.journal_id is not None
@@ -119,7 +121,7 @@ def test_what_is_restored_behind_a_link_is_left_alone_too(tmp_path, journal):
     (tmp_path / "dotfile.json").write_text(json.dumps({"chat": {}}))
     (home / "settings.json").symlink_to(tmp_path / "dotfile.json")
     reconciler = Reconciler(journal, by="test")
-    reconciler.want(Want(home, Speculation(), ()))
+    reconciler.set_desired(DesiredState(home, Speculation(), ()))
     reconciler.run(None)
     assert restore(journal, None).restored
     assert not reconciler.run(None).applied
@@ -193,8 +195,8 @@ def test_what_others_changed_is_theirs_once_it_is_no_longer_wanted(settings, jou
 
 
 def test_a_write_of_somebody_else_between_plan_and_write_is_what_stood_there(settings, journal):
-    wishes = (Wish("test", settings, "switch", Edit(SWITCH, True), "wanted"),)
-    target = Target("test", settings, lambda *_: wishes, "")
+    desired_values = (DesiredValue("test", settings, "switch", Edit(SWITCH, True), "wanted"),)
+    target = Target("test", settings, lambda *_: desired_values, "")
     made = plan([target], {settings: read_file(settings)}, journal.owned)
     settings.write_bytes(b'{"switch": "theirs"}')
     apply(made.edits, journal, by="test")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from specd.config import Pair
-from specd.reconcile.desired import WantedPair
+from specd.reconcile.desired import DesiredPair
 from specd.service import proposal
 from tests.reconcile.pairs import MAIN, OTHER, SMALL
 
@@ -21,8 +21,8 @@ def test_a_main_that_the_user_set_a_draft_for_comes_first() -> None:
 
 
 def test_it_is_proposed_beside_what_is_loaded() -> None:
-    def pair(main: str, state: str) -> WantedPair:
-        return WantedPair(Pair(main=main), state, "", main=replace(MAIN, key=main), draft=OTHER)  # type: ignore[arg-type]
+    def pair(main: str, state: str) -> DesiredPair:
+        return DesiredPair(Pair(main=main), state, "", main=replace(MAIN, key=main), draft=OTHER)  # type: ignore[arg-type]
 
     found = [pair("a", "wanted"), pair("b", "adopted"), pair("c", "wanted"), pair("d", "refused")]
     assert [each.asked.main for each in proposal.propose(found, {"c", "d"})] == ["b", "c"]

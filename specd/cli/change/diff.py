@@ -9,7 +9,7 @@ from specd.cli import world
 from specd.cli.paint import Ink, dumps, paint, safe, wants_colour
 from specd.cli.parser import Parser
 from specd.reconcile.apply import show
-from specd.reconcile.desired import WantedPair
+from specd.reconcile.desired import DesiredPair
 from specd.reconcile.plan import Plan, unified_diff
 
 _INKS: dict[str, Ink] = {"+": "green", "-": "red", "@": "blue"}
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if made.edits else 0
 
 
-def print_plan(made: Plan, pairs: tuple[WantedPair, ...], *, as_json: bool) -> None:
+def print_plan(made: Plan, pairs: tuple[DesiredPair, ...], *, as_json: bool) -> None:
     """The plan for people or programs; what stands in the way goes to standard error."""
     if as_json:
         print(dumps(_as_json(made)))

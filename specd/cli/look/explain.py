@@ -16,7 +16,7 @@ from specd.cli.parser import Parser
 from specd.lmstudio import drafters, model_defaults, names
 from specd.lmstudio.model import OWN_HEADS, Model
 from specd.reconcile.conditions import CONDITIONS, Definition
-from specd.reconcile.desired import WantedPair
+from specd.reconcile.desired import DesiredPair
 from specd.reconcile.observe import read_file
 from specd.tokenizer import suggest
 from specd.tokenizer.verdict import Verdict
@@ -201,7 +201,7 @@ def _speed(measured: BenchResult | None) -> str:
     return f"{outcome(measured).words}, {measured.started_at}"
 
 
-def _wanted(seen: world.Seen) -> tuple[WantedPair, ...]:
+def _wanted(seen: world.Seen) -> tuple[DesiredPair, ...]:
     return seen.stores.resolve(seen.config, seen.world.models, seen.apps)
 
 

@@ -24,7 +24,7 @@ from specd.lmstudio import home as homes
 from specd.lmstudio import names
 from specd.lmstudio.model import Model
 from specd.reconcile import survey
-from specd.reconcile.desired import WantedPair
+from specd.reconcile.desired import DesiredPair
 from specd.reconcile.journal import Journal
 from specd.service import program, proposal
 from specd.service.command import ServiceError
@@ -189,7 +189,7 @@ def _look() -> _Found:
     return _Found(path, wanted, new=True, facts=(*facts, *said), seen=seen, offers=offers)
 
 
-def _proposed(seen: world.Seen) -> tuple[set[str], tuple[WantedPair, ...]]:
+def _proposed(seen: world.Seen) -> tuple[set[str], tuple[DesiredPair, ...]]:
     """The keys of the loaded models, and the pairs to propose."""
     answer = survey.ask_server(seen.home, seen.config.lmstudio)
     served = [model.key for model in answer.models if model.loaded_instances]
@@ -217,7 +217,7 @@ def _none(seen: world.Seen) -> str:
     return f"{why}; for {first.main.key}, download in LM Studio: {first.wanted}"
 
 
-def _offers(seen: world.Seen, number: int, pair: WantedPair) -> Iterator[_Offer]:
+def _offers(seen: world.Seen, number: int, pair: DesiredPair) -> Iterator[_Offer]:
     """The other drafts that are proven for the pair's main, each with its size and why."""
     main = pair.main
     if main is None:

@@ -10,11 +10,11 @@ from specd.lmstudio import presets
 from specd.lmstudio.home import Home
 from specd.lmstudio.presets import Preset
 from specd.reconcile.conditions.condition import Definition, Finding, advice, false, true, unknown
-from specd.reconcile.desired import WantedPair
+from specd.reconcile.desired import DesiredPair
 from specd.reconcile.facts import Facts
 
 
-def each(pairs: Iterable[WantedPair]) -> str:
+def each(pairs: Iterable[DesiredPair]) -> str:
     """The pairs with why each is as it is, for a message."""
     return "; ".join(f"{pair.name}: {pair.why}" for pair in pairs)
 
@@ -136,7 +136,7 @@ def _as_resolved(facts: Facts, held: Finding) -> Finding:
     return true("Applied", f"{pairs} as wanted in {_names(facts)}{undone}")
 
 
-def _undoing(facts: Facts) -> Iterator[tuple[WantedPair, Preset]]:
+def _undoing(facts: Facts) -> Iterator[tuple[DesiredPair, Preset]]:
     """The presets that, once chosen, let something else draft for a pair's main."""
     for pair in facts.pairs:
         for preset in facts.presets:
