@@ -10,7 +10,11 @@ from specd.files.attributes import inode
 
 
 class AlreadyRunning(Exception):
-    """Another specd holds the state directory; the message names its process."""
+    """Another specd holds the state directory: ``holder`` is its process, None if unknown."""
+
+    def __init__(self, directory: Path, holder: int | None) -> None:
+        super().__init__(f"another specd (process {holder or 'unknown'}) works with {directory}")
+        self.holder = holder
 
 
 def stands(path: Path, descriptor: int) -> bool:
@@ -32,11 +36,8 @@ def hold(path: Path) -> int:
     except BlockingIOError:
         holder = os.read(descriptor, 32).decode("ascii", "replace").strip()
         os.close(descriptor)
-        raise AlreadyRunning(
-            f"another specd (process {holder or 'unknown'}) already works with "
-            f"{path.parent.parent}; "
-            "stop it with `specd stop`, or give this one its own $SPECD_STATE_DIR"
-        ) from None
+        known = int(holder) if holder.isdigit() else None
+        raise AlreadyRunning(path.parent.parent, known) from None
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor

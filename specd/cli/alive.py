@@ -10,7 +10,8 @@ import time
 
 from specd import places
 from specd.cli import ask
-from specd.service.platforms import Platform
+from specd.service.command import ServiceError
+from specd.service.platforms import Platform, here
 
 PATIENCE_S = 30.0
 
@@ -50,6 +51,14 @@ def otherwise_than_as(platform: Platform) -> int | None:
         return None
     running: int = status["pid"]
     return None if running == platform.pid() else running
+
+
+def how_to_stop(pid: int) -> str:
+    """The command that stops this daemon."""
+    with contextlib.suppress(ServiceError):
+        if here().pid() == pid:
+            return "`specd stop` stops it"
+    return f"it is no service: Ctrl-C in its terminal stops it, or `kill {pid}`"
 
 
 def tell_to_look() -> None:

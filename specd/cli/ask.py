@@ -6,6 +6,7 @@ an interpreter's start, and the only server it talks to is specd's own.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -152,15 +153,10 @@ def _connect(state: Path | None, timeout: float | None) -> socket.socket:
             connection.connect(address)
     except FileNotFoundError:
         connection.close()
-        raise NotRunning(
-            "specd is not running",
-            "`specd install` sets it up, `specd run` starts it in this terminal",
-        ) from None
+        raise NotRunning("specd is not running", _how_to_start()) from None
     except ConnectionRefusedError:
         connection.close()
-        raise NotRunning(
-            f"specd is not running (it left {path} behind)", "`specd start` starts it again"
-        ) from None
+        raise NotRunning(f"specd is not running (it left {path} behind)", _how_to_start()) from None
     except (TimeoutError, BlockingIOError):
         # The second: as many callers as the system lets queue are waiting for it already.
         connection.close()
@@ -172,6 +168,16 @@ def _connect(state: Path | None, timeout: float | None) -> socket.socket:
         connection.close()
         raise NotRunning(f"{path} cannot be reached: {error.strerror or error}") from error
     return connection
+
+
+def _how_to_start() -> str:
+    from specd.service.command import ServiceError  # noqa: PLC0415 - as a rule it runs
+    from specd.service.platforms import here  # noqa: PLC0415
+
+    with contextlib.suppress(ServiceError, OSError, RuntimeError):
+        if here().file().is_file():
+            return "`specd start` starts it"
+    return "`specd install` sets it up, `specd run` starts it in this terminal"
 
 
 def _send(connection: socket.socket, method: str, path: str, body: dict[str, Any] | None) -> None:

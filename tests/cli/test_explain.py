@@ -21,8 +21,8 @@ def test_a_condition_is_explained_by_what_was_seen_and_what_comes_next(seed: San
     seed.start()
     until(lambda: seed.condition("PairsConfigured")["status"] == "true", "the pair", 60)
     text = told(seed, "pairsconfigured")
-    assert text.startswith("PairsConfigured is true (Applied) why 1 of 1 pairs")
-    for word in ("since 20", "true when Every pair", "looked at", "what next"):
+    assert text.startswith("PairsConfigured is true (Applied) why the pair stands")
+    for word in ("since", "ago", "true when Every pair", "looked at", "what next"):
         assert word in text
 
 
@@ -75,3 +75,17 @@ def test_a_name_that_fits_nothing_lists_what_there_is(seed: Sandbox) -> None:
     done = seed.specd("explain", "josefied-qwen3")
     assert done.returncode == 2
     assert "mlx-community/Josiefied-Qwen3-8B-abliterated-v1-4bit" in done.stderr
+
+
+def test_without_a_word_it_lists_what_it_can_explain(sandbox: Sandbox) -> None:
+    text = told(sandbox)
+    for each in CONDITIONS:
+        assert each.type in text
+
+
+def test_a_setting_that_differs_is_shown_as_found_and_as_wanted(seed: Sandbox) -> None:
+    seed.start()
+    until(lambda: seed.condition("PairsConfigured")["status"] == "true", "the pair", 60)
+    assert seed.specd("pause").returncode == 0
+    seed.settings.write_text(seed.settings.read_text().replace("true", "false"))
+    assert "is false, wanted true, in" in told(seed, "SettingsApplied")

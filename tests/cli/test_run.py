@@ -56,6 +56,8 @@ def test_a_terminal_that_nobody_reads_or_that_is_gone_holds_nothing_up(sandbox: 
     for count in range(100):
         sandbox.save(counter=count)
         until(sandbox.applied, "it is restored")
+        if count % 4 == 3:  # the fifth in a row would make it wait
+            assert sandbox.specd("apply").returncode == 0
     os.close(ours)
     sandbox.save(counter=100)
     until(sandbox.applied, "it is restored without a terminal")

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from specd.bench.outcome import outcome
 from specd.bench.result import BenchResult
 from specd.cli import ask, world
+from specd.cli.look.status import ago
 from specd.cli.models.check import engine_words
 from specd.cli.paint import paint, safe, short, wants_colour, width, wrap
 from specd.cli.parser import Parser
 from specd.lmstudio import drafters, model_defaults, names
 from specd.lmstudio.model import OWN_HEADS, Model
+from specd.reconcile.apply import show
 from specd.reconcile.conditions import CONDITIONS, Definition
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.observe import read_file
@@ -44,7 +46,7 @@ def parser() -> Parser:
         },
     )
     made.add_argument(
-        "what", nargs="+", metavar="CONDITION|MODEL|PAIR", help="a pair is MAIN DRAFT"
+        "what", nargs="*", metavar="CONDITION|MODEL|PAIR", help="a pair is MAIN DRAFT"
     )
     return made
 
@@ -52,6 +54,8 @@ def parser() -> Parser:
 def run(args: argparse.Namespace) -> int:
     """Find out what is meant, and explain it."""
     words = [word for text in args.what for word in text.split() if word not in ("←", "<-")]
+    if not words:
+        return _topics()
     if len(words) == 1:
         found = next((each for each in CONDITIONS if each.type.lower() == words[0].lower()), None)
         if found is not None:
@@ -84,6 +88,16 @@ def _nearest(words: Sequence[str]) -> str:
     return f"; did you mean the condition {known[near[0]]}?" if near else ""
 
 
+def _topics() -> int:
+    """Everything that can be explained."""
+    _title("specd explain CONDITION")
+    for each in CONDITIONS:
+        print(f"  {each.type:<20} {wrap(each.true_when, width(), ' ' * 23)}")
+    _title("specd explain MODEL, or MAIN DRAFT")
+    print("  `specd pairs` lists the models")
+    return DONE
+
+
 def _condition(meaning: Definition) -> int:
     kind = meaning.type
     problem: ask.CannotAsk | None = None
@@ -99,7 +113,9 @@ def _condition(meaning: Definition) -> int:
         _say("why", now["message"])
         if now["remedy"]:
             _say("what to do", now["remedy"])
-        _say("since", now["since"])
+        _say("since", ago(now["since"]))
+    if kind in ("SettingsApplied", "PairsConfigured"):
+        _values(settings_alone=kind == "SettingsApplied")
     _say("true when", meaning.true_when)
     _say("looked at", meaning.looks_at)
     well = "nothing: it is so, and looked at again whenever something changes"
@@ -108,6 +124,19 @@ def _condition(meaning: Definition) -> int:
         print(f"specd: how it stands cannot be told: {problem}", file=sys.stderr)
         return NOT_RUNNING
     return DONE
+
+
+def _values(*, settings_alone: bool) -> None:
+    """Every value of these files that differs from what specd.toml asks for."""
+    try:
+        seen = world.see()
+    except world.Unusable:
+        return  # the condition's own message says why
+    for edit in world.reconciler(seen, _wanted(seen), by="specd explain").plan().edits:
+        if (edit.path.name == "settings.json") is settings_alone:
+            for change in edit.changes:
+                found, wanted = show(change.told_old), show(change.new)
+                _say("found", f"{change.key} is {found}, wanted {wanted}, in {edit.path}")
 
 
 def _model(seen: world.Seen, model: Model) -> None:
@@ -198,7 +227,7 @@ def _reasons(verdict: Verdict) -> None:
 def _speed(measured: BenchResult | None) -> str:
     if measured is None:
         return "not yet; `specd bench` does it now"
-    return f"{outcome(measured).words}, {measured.started_at}"
+    return f"{outcome(measured).words}, {ago(measured.started_at)}"
 
 
 def _wanted(seen: world.Seen) -> tuple[DesiredPair, ...]:

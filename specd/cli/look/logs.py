@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from specd import places
 from specd.cli.look import logbook
 from specd.cli.look.logbook import Entry
-from specd.cli.paint import Ink, paint, safe, wants_colour
+from specd.cli.paint import Ink, paint, safe, wants_colour, width, wrap
 from specd.cli.parser import Parser
 
 USUAL = 50
@@ -82,11 +82,22 @@ def _shown(entry: Entry, args: argparse.Namespace) -> str:
         if args.utc and entry.time is not None:
             found["time"] = _utc(entry.time)
         return json.dumps(found, ensure_ascii=False)
+    ink = INKS.get(entry.level)
+    if entry.time is not None and sys.stdout.isatty() and not args.utc:
+        return short_form(entry.time, str(entry.as_json()["message"]), ink, colour=wants_colour())
     text = safe(entry.text)
     if entry.time is not None and args.utc:
         text = f"{_utc(entry.time)} {text.partition(' ')[2]}"
-    ink = INKS.get(entry.level)
     return paint(text, ink, colour=wants_colour()) if ink else text
+
+
+def short_form(moment: datetime, message: str, ink: Ink | None, *, colour: bool) -> str:
+    """What a person reads: local time, with its day where that is not today, and the message."""
+    local = moment.astimezone()
+    today = local.date() == datetime.now().astimezone().date()
+    when = f"{local:%H:%M:%S}" if today else f"{local:%d %b %H:%M}"
+    text = f"{when}  {wrap(message, width(), ' ' * (len(when) + 2))}"
+    return paint(text, ink, colour=colour) if ink else text
 
 
 def _utc(moment: datetime) -> str:

@@ -8,6 +8,7 @@ import gc
 import os
 import sys
 import threading
+from datetime import datetime
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -56,7 +57,10 @@ def run(args: argparse.Namespace) -> int:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         daemon = Daemon(config_path, state, serve=_serve)
     except lock.AlreadyRunning as problem:
-        print(f"specd: {problem}", file=sys.stderr)
+        from specd.cli import alive  # noqa: PLC0415 - as a rule there is no other
+
+        how = alive.how_to_stop(problem.holder) if problem.holder else "stop it first"
+        print(f"specd: {problem}; {how}", file=sys.stderr)
         return 2
     except OSError as error:
         print(f"specd: cannot use {error.filename or state}: {error.strerror}", file=sys.stderr)
@@ -71,8 +75,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _tell(events: Events) -> None:
     """Show a person who started it by hand what it does; the log holds more of each line."""
-    from specd.cli.look.logs import INKS  # noqa: PLC0415 - a service shows nobody anything
-    from specd.cli.paint import paint, wants_colour, width, wrap  # noqa: PLC0415 - as above
+    from specd.cli.look.logs import INKS, short_form  # noqa: PLC0415 - a service shows nothing
+    from specd.cli.paint import wants_colour  # noqa: PLC0415 - as above
 
     colour = wants_colour(sys.stderr)
     coming: SimpleQueue[Event] = SimpleQueue()
@@ -82,9 +86,9 @@ def _tell(events: Events) -> None:
         with contextlib.suppress(OSError, ValueError):
             while True:
                 event = coming.get()
-                text = f"{event.time[11:19]}  {wrap(event.message, width(), ' ' * 10)}"
-                ink = INKS.get(event.level)
-                print(paint(text, ink, colour=colour) if ink else text, file=sys.stderr, flush=True)
+                at, ink = datetime.fromisoformat(event.time), INKS.get(event.level)
+                said = short_form(at, event.message, ink, colour=colour)
+                print(said, file=sys.stderr, flush=True)
 
     print(WELCOME, file=sys.stderr)
     for event in events.recent:

@@ -34,14 +34,21 @@ class Verb:
     def run(self, _args: argparse.Namespace) -> int:
         """Do it, and see that it worked."""
         try:
-            self.act(here())
+            platform = here()
+            other = alive.otherwise_than_as(platform)
+            if other is not None:
+                what = f"the specd that runs (process {other}) is not the service's"
+                print(f"specd: {what}; {alive.how_to_stop(other)}", file=sys.stderr)
+                return 1
+            ran = platform.pid() is not None
+            self.act(platform)
         except ServiceError as problem:
             print(f"specd: {problem}", file=sys.stderr)
             return 1
-        if not self.runs_after:
-            print("stopped")
-            return 0
-        return alive.wait_and_tell()
+        if self.runs_after:
+            return alive.wait_and_tell()
+        print("stopped; `specd start` starts it" if ran else "specd was not running")
+        return 0
 
 
 START = Verb(
