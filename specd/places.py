@@ -18,6 +18,7 @@ _OWN = (
     "history.db",
     "holds.json",
     "server-log.json",
+    "bionic-log.json",
     "models.json",
     "conditions.json",
     "last-good.toml",

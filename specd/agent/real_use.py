@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from specd.agent.events import Say
 from specd.agent.jobs import Jobs
 from specd.agent.sight import Sight
 from specd.lmstudio import conversations, server_log
-from specd.lmstudio.server_log import News, Place
+from specd.lmstudio.home import bionic
+from specd.reconcile.logged import LoggedStore
 from specd.reconcile.proving import PairUse
 from specd.reconcile.stores import WORKER_MEMORY, Stores
 from specd.worker.client import Limits
@@ -54,13 +56,22 @@ class RealUse:
         )
 
     def read_log(self) -> None:
-        """Read on, on a thread, in what LM Studio's server has logged; a few megabytes at most."""
+        """Read on, on threads, in what the apps' servers have logged; a few megabytes at most."""
         sight = self._look()
         if not sight.config.benchmark.observe_conversations or sight.home is None:
             return
-        home, place = sight.home.path, self._stores.logged.place
+        home = sight.home.path
+        self._read_on("server log", home, self._stores.logged)
+        self._read_on(
+            "Bionic's server log", bionic(home).internal.parent, self._stores.bionic_logged
+        )
+
+    def _read_on(self, name: str, root: Path, store: LoggedStore) -> None:
+        place = store.place
         self._jobs.scout(
-            "server log", lambda: server_log.read_on(home, place), self._learn_from_log
+            name,
+            lambda: server_log.read_on(root, place),
+            lambda read: self._learn_from_log(name, store.add(*read)),
         )
 
     def look(self) -> None:
@@ -72,10 +83,9 @@ class RealUse:
             conversations=sight.config.benchmark.observe_conversations,
         )
 
-    def _learn_from_log(self, read: tuple[tuple[News, ...], Place | None]) -> None:
-        new = self._stores.logged.add(*read)
+    def _learn_from_log(self, name: str, new: int) -> None:
         if new:
-            self._say("debug", "server log read: figures only", new_answers=new)
+            self._say("debug", f"{name} read: figures only", new_answers=new)
             self.look()
             self._learnt()
 

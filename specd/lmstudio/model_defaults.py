@@ -113,9 +113,15 @@ def desired_values(
     problem = _misfit(file, current, [(section, key) for section, key, _ in fields])
     if problem is not None:
         return problem
+    costs = f"{desired.why}, at the price of {desired.parallel_costs}"
+    dear = desired.main.format == "mlx" and desired.parallel_costs
     made = [
         DesiredValue(
-            NAME, file, key, Edit((*section, Match("key", key), "value"), value), desired.why
+            NAME,
+            file,
+            key,
+            Edit((*section, Match("key", key), "value"), value),
+            costs if dear and key == keys.PARALLEL_SESSIONS else desired.why,
         )
         for section, key, value in fields
     ]

@@ -56,7 +56,7 @@ class DesiredDraft:
 
     ``draft_tokens`` is the draft length, None for LM Studio's default. ``adopted`` says that the
     user set what drafts, so that specd keeps only what it needs beside it. ``why`` is a clause for
-    the journal.
+    the journal, ``parallel_costs`` what an MLX main pays for being loaded for one request.
     """
 
     main: Model
@@ -65,6 +65,7 @@ class DesiredDraft:
     mtp: bool = False
     adopted: bool = False
     why: str = ""
+    parallel_costs: str = ""
 
 
 @dataclass(frozen=True, slots=True)

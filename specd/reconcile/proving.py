@@ -46,7 +46,7 @@ def uses(
     drafts = [pair.draft for pair in pairs]
     found: dict[str, PairUse] = {}
     for pair in pairs:
-        key = _draft_key(pair)
+        key = pair.drafts_with
         if pair.main is None or key is None:
             continue
 
@@ -71,11 +71,6 @@ def uses(
             max(told, key=_last, default=None),
         )
     return found
-
-
-def _draft_key(pair: DesiredPair) -> str | None:
-    """What drafts in ``pair``, as it is named in the history; None for nothing."""
-    return pair.draft.key if pair.draft is not None else OWN_HEADS if pair.mtp else None
 
 
 def proofs(
@@ -104,7 +99,7 @@ def _proof(
     server: ServerSeen | None,
     memory: int | None,
 ) -> Proof | None:
-    main, key, probe = pair.main, _draft_key(pair), use.probe
+    main, key, probe = pair.main, pair.drafts_with, use.probe
     if main is None or key is None:
         return None
     asked, whose = max(

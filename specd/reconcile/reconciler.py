@@ -26,6 +26,7 @@ from specd.reconcile.desired import DesiredPair
 from specd.reconcile.journal import Change, Journal
 from specd.reconcile.observe import FileSeen, Observer
 from specd.reconcile.plan import Blocked, FileEdit, Plan, plan
+from specd.tokenizer.engines.mlx import PARALLEL_ONE_COSTS
 
 UNSETTLED_S = 2.0
 """A half-written or unreadable file is looked at again after this, should no event say so."""
@@ -261,4 +262,5 @@ def _draft(main: Model, pair: DesiredPair) -> DesiredDraft:
         mtp=pair.mtp,
         adopted=pair.state == "adopted",
         why=f"{drafts} for {main.key}",
+        parallel_costs=PARALLEL_ONE_COSTS,
     )

@@ -74,6 +74,7 @@ class Stores:
     history: History
     observed: ObservedStore
     logged: LoggedStore
+    bionic_logged: LoggedStore
     trials: Trials
 
     @classmethod
@@ -91,6 +92,7 @@ class Stores:
             History(places.history_path(state)),
             ObservedStore(places.history_path(state)),
             LoggedStore(state / "server-log.json"),
+            LoggedStore(state / "bionic-log.json"),
             Trials(state),
         )
 
@@ -153,7 +155,8 @@ class Stores:
         if places.history_path(self.state).exists():
             with contextlib.suppress(sqlite3.Error):
                 self.history.recent(1)
-        told = (damaged, self.logged.recover(), self.journal.mended, self._unread())
+        logs = (self.logged.recover(), self.bionic_logged.recover())
+        told = (damaged, *logs, self.journal.mended, self._unread())
         lines = [*aside, *filter(None, told)]
         lines += self.clear(self.journal.paths())
         for entry in self.journal.recover():
@@ -303,5 +306,6 @@ class Stores:
         With ``conversations`` also what the user's own answers do, there and in the server's log.
         """
         seen = self.observed.sums() if conversations else Observed()
-        logged = self.logged.asked() if conversations else ()
+        both = (*self.logged.asked(), *self.bionic_logged.asked())
+        logged = both if conversations else ()
         return proving.uses(pairs, installed, seen, self.observed.probes(), logged)

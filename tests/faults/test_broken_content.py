@@ -136,6 +136,7 @@ HOME_FILES = [
 ]
 OWN_FILES = [
     "holds.json",
+    "bionic-log.json",
     "server-log.json",
     "conditions.json",
     "models.json",

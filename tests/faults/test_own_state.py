@@ -23,6 +23,7 @@ FILES = (
     "last-good.toml",
     "logs/specd.log",
     "models.json",
+    "bionic-log.json",
     "server-log.json",
     "tokenizers/tokenizers.db",
 )
