@@ -185,7 +185,7 @@ class ServerEngine:
             self.asked.draft.name,
             time.time(),
             len(self.probe),
-            sum(each.total for each in told),
+            sum(each.accepted if each.total is None else each.total for each in told),
             sum(each.accepted for each in told),
             finding,
         )
@@ -278,7 +278,7 @@ def _finding(engine: ServerEngine, said: str) -> str:
 
 
 def _drafted(answer: Answer) -> bool:
-    return answer.draft is not None and answer.draft.total > 0
+    return answer.draft is not None and bool(answer.draft.total or answer.draft.accepted)
 
 
 def _sweep(
@@ -316,6 +316,10 @@ def _in_force(engine: ServerEngine, answers: Sequence[Timed], asked: int) -> int
         engine.fixed = engine.asked.draft_tokens or DEFAULT_LENGTH["gguf"]
         return engine.fixed
     told = [each for each in answers if each.drafted is not None]
+    if engine.tells and not told:
+        # The MLX engine counts accepted tokens alone, and takes the length from the main's config.
+        engine.fixed = engine.asked.draft_tokens or DEFAULT_LENGTH["mlx"]
+        return engine.fixed
     # A round ends with one token of the main's own, so that these are the rounds, give or take one
     # for each answer. It drafts the whole length, or as much as the answer's limit leaves.
     rounds = sum(each.tokens - (each.from_draft or 0) for each in told)

@@ -58,7 +58,11 @@ class Statistics:
 
 @dataclass(slots=True)
 class Loaded:
-    """A model in memory. ``ttl`` seconds after its last use it goes, None: it stays."""
+    """A model in memory. ``ttl`` seconds after its last use it goes, None: it stays.
+
+    ``defaults`` are the fields of its default config as they stood when it was loaded. ``model`` is
+    None where there is no engine for it.
+    """
 
     installed: Installed
     model: Any
@@ -67,6 +71,7 @@ class Loaded:
     parallel: int
     ttl: float | None
     used_at: float
+    defaults: dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -97,6 +102,8 @@ class Engine:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlx")
         self._loaded: dict[str, Loaded] = {}
+        self.expired: set[str] = set()
+        """The models that went because their time was up."""
 
     def loaded(self) -> dict[str, Loaded]:
         """The models in memory by key, less those whose time is up."""
@@ -104,6 +111,7 @@ class Engine:
         for key, entry in list(self._loaded.items()):
             if entry.ttl is not None and now - entry.used_at > entry.ttl:
                 self._loaded.pop(key, None)
+                self.expired.add(key)
         return dict(self._loaded)
 
     def load(
@@ -113,13 +121,17 @@ class Engine:
         context_length: int | None = None,
         parallel: int = 1,
         ttl: float | None = None,
+        defaults: dict[str, Any] | None = None,
     ) -> Loaded:
         """Bring a model into memory; one that is there already is returned as it is.
 
         Raises:
             ValueError, OSError: mlx-lm cannot load it.
         """
-        return self._thread.submit(self._load, installed, context_length, parallel, ttl).result()
+        fields = defaults or {}
+        return self._thread.submit(
+            self._load, installed, context_length, parallel, ttl, fields
+        ).result()
 
     def unload(self, key: str) -> bool:
         """Whether there was something to unload."""
@@ -132,13 +144,18 @@ class Engine:
         return answer
 
     def _load(
-        self, installed: Installed, context_length: int | None, parallel: int, ttl: float | None
+        self,
+        installed: Installed,
+        context_length: int | None,
+        parallel: int,
+        ttl: float | None,
+        defaults: dict[str, Any],
     ) -> Loaded:
         entry = self._loaded.get(installed.key)
         if entry is None:
-            if installed.format != "mlx":
-                raise ValueError(f"no engine for {installed.format} models here")
-            model, tokenizer = mlx_lm.load(str(installed.path))[:2]
+            model, tokenizer = None, None
+            if installed.format == "mlx":
+                model, tokenizer = mlx_lm.load(str(installed.path))[:2]
             entry = Loaded(
                 installed=installed,
                 model=model,
@@ -147,6 +164,7 @@ class Engine:
                 parallel=parallel,
                 ttl=ttl,
                 used_at=time.monotonic(),
+                defaults=defaults,
             )
             self._loaded[installed.key] = entry
         entry.used_at = time.monotonic()

@@ -18,11 +18,11 @@ class StandInError(Exception):
 
 
 @contextmanager
-def standin(home: Path, log: Path, token: str | None = None) -> Iterator[str]:
-    """Serve ``home`` while the context lasts; gives the base URL.
+def standin(home: Path, log: Path, token: str | None = None, version: str = "0.3") -> Iterator[str]:
+    """Serve ``home`` as LM Studio of ``version`` while the context lasts; gives the base URL.
 
-    Its port stands in the home's ``.internal/http-server-config.json`` by then. What it says goes
-    to ``log``. With ``token``, requests must carry it.
+    Its port stands in the home's ``.internal`` by then. What it says goes to ``log``. With
+    ``token``, requests must carry it.
 
     Raises:
         StandInError: it ended before it was ready.
@@ -30,6 +30,7 @@ def standin(home: Path, log: Path, token: str | None = None) -> Iterator[str]:
     variable = "STANDIN_TOKEN"
     environment: Mapping[str, str] = {**os.environ, **({variable: token} if token else {})}
     command = [sys.executable, "-m", "specd.demo.standin", "--home", str(home), "--with-parent"]
+    command += ["--version", version]
     if token:
         command += ["--token-env", variable]
     with (

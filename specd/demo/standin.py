@@ -1,13 +1,23 @@
 """A stand-in for LM Studio's server, over real generation: ``python -m specd.demo.standin``.
 
-It speaks ``/api/v0``, ``/api/v1`` and ``/v1`` on the loopback interface as LM Studio does, and has
-its habits: it loads models when a request needs them, takes the draft from the request or else from
-the model's own default config, and when a draft cannot be used it answers without it and without a
-word. What it does not have: sampling by default (temperature is 0 unless asked for), prompt reuse,
-tools, images.
+It answers on the loopback interface as LM Studio of ``--version`` does, in the recorded shapes of
+tests/lmstudio/recorded. Both versions load models when a request needs them and refuse a draft that
+their MLX engine refuses: another vocabulary, a main that sees images or is loaded for several
+requests at once.
 
-The port stands in the home's ``.internal/http-server-config.json``; port 0 takes a free one and
-writes it there. One line of JSON on standard output says where it listens. With ``--with-parent``
+- **0.3** has ``/api/v0`` and ``/v1``, serves one request at a time, takes the draft from the
+  request, else from the model's default config as it stands, and counts it in ``stats``.
+- **0.4.24** has ``/api/v1`` too, reads the default config when it loads the model, and shows with
+  the instance what is in force. A model that was unloaded because nobody used it, and comes back
+  with a request, is loaded for four requests at once whatever its config says. A draft is counted
+  in ``usage`` (``/api/v0``), in ``stats`` (``/v1``) or nowhere (``/api/v1/chat``), and of MLX's
+  drafts only the accepted tokens; a GGUF main takes no draft with a request.
+
+What it does not have: an engine for GGUF (such a model is loaded in name only), sampling by default
+(temperature is 0 unless asked for), prompt reuse, tools, images.
+
+The port stands in the home's ``.internal``, where LM Studio of that version writes it; port 0 takes
+a free one. One line of JSON on standard output says where it listens. With ``--with-parent``
 it ends when its standard input does, so that it cannot outlive whoever started it.
 """
 
@@ -37,26 +47,60 @@ import mlx.core as mx
 from specd.demo.generation import Answer, Engine, Loaded, Question, Statistics
 from specd.demo.installed import Installed, installed, named, read_object
 
+VERSIONS = ("0.3", "0.4.24")
+
 _LARGEST_BODY = 1 << 20
 _DRAFT = "llm.prediction.speculativeDecoding.draftModel"
 _DRAFT_TOKENS = "llm.prediction.speculativeDecoding.numDraftTokensExact"
+_PARALLEL = "llm.load.numParallelSessions"
+_KV_QUANTIZATION = "llm.load.mlx.kvCacheQuantization"
+_CONTEXT = "llm.load.contextLength"
+_LLAMA = "llm.load.llama.speculativeDecoding."
+_AT_ONCE = 4  # requests that a model is loaded for by default, since 0.4
+_AT_LOAD = (
+    "Engine protocol speculative decoding must be configured at load time, not prediction time"
+)
+_BATCHED = (
+    "Failed to load draft model. SpeculativeDecodingNotSupportedError: Speculative decoding is not "
+    "supported for batched MLX models."
+)
+_NOT_COMPATIBLE = "Failed to load draft model. Draft model is not compatible with main model"
+_UNAUTHORIZED = (
+    "An LM Studio API token is required to make requests to this server, but none was provided "
+    "using the Authorization header using the 'Bearer' scheme (i.e., 'Authorization: Bearer "
+    "$LM_API_TOKEN')."
+)
 
 
 class RefusedError(Exception):
-    """A request that gets an error: HTTP ``status`` and words."""
+    """A request that gets an error: HTTP ``status`` and words.
 
-    def __init__(self, status: int, message: str) -> None:
+    ``as_event``: over a stream it comes as an event, with status 200.
+    """
+
+    def __init__(self, status: int, message: str, *, as_event: bool = False) -> None:
         super().__init__(message)
         self.status = status
+        self.as_event = as_event
+
+    def body(self) -> dict[str, Any]:
+        """``{"error": …}``."""
+        if self.status == http.HTTPStatus.UNAUTHORIZED:
+            code = {"type": "invalid_request", "code": "invalid_api_key"}
+            return {"error": {**code, "message": str(self)}}
+        if self.as_event:
+            return {"error": str(self)}
+        return {"error": {"message": str(self), "type": "invalid_request"}}
 
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
-    """One LM Studio: its home, what is in memory, and the token it asks for, if any."""
+    """One LM Studio: its home, version, what is in memory, and the token it asks for, if any."""
 
     home: Path
     engine: Engine
     token: str | None
+    newer: bool
 
     def loaded_model(self, name: object, *, ttl: float | None = None) -> Loaded:
         """The model a request names, loaded now if need be and allowed.
@@ -73,50 +117,84 @@ class StandIn:
             and on_demand.get("justInTimeModelLoading") is False
         ):
             raise RefusedError(400, f"Model {model.key} is not loaded, and is not to be on demand")
-        return self.load(model, ttl=ttl)
+        return self.load(model, ttl=ttl, on_demand=True)
 
-    def load(self, model: Installed, **wanted: Any) -> Loaded:
-        """Load ``model``; ``wanted`` as ``Engine.load`` takes it.
+    def load(
+        self,
+        model: Installed,
+        *,
+        ttl: float | None = None,
+        context_length: int | None = None,
+        parallel: int | None = None,
+        on_demand: bool = False,
+    ) -> Loaded:
+        """Load ``model``; one that is loaded stays as it is.
 
         Raises:
             RefusedError: it cannot be loaded.
         """
+        fields = self._defaults(model)
+        at_once: Any = 1
+        if self.newer:
+            at_once = parallel or fields.get(_PARALLEL, _AT_ONCE)
+            if parallel is None and on_demand and model.key in self.engine.expired:
+                at_once = _AT_ONCE
         try:
-            return self.engine.load(model, **wanted)
-        except (ValueError, OSError, KeyError) as problem:
+            return self.engine.load(
+                model,
+                context_length=context_length or fields.get(_CONTEXT),
+                parallel=at_once if isinstance(at_once, int) else _AT_ONCE,
+                ttl=ttl,
+                defaults=fields,
+            )
+        except (ValueError, OSError, KeyError, RuntimeError) as problem:
             raise RefusedError(500, f"Failed to load {model.key}: {problem}") from problem
 
     def draft_for(self, main: Loaded, request: dict[str, Any]) -> tuple[Loaded | None, int]:
         """The draft to use and how many tokens it drafts: the request's, else the config's.
 
-        None when there is no draft or it cannot be used; nobody is told which.
+        Raises:
+            RefusedError: the engine does not take the draft.
         """
-        defaults = self._defaults(main.installed)
-        name = request.get("draft_model", defaults.get(_DRAFT))
-        count = request.get("num_draft_tokens", defaults.get(_DRAFT_TOKENS, 2))
-        draft = named(name, installed(self.home)) if isinstance(name, str) and name else None
-        usable = (
-            draft is not None
-            and draft.vocab_size == main.installed.vocab_size
-            and draft.key != main.installed.key
-            and not main.installed.vision
-            and main.parallel == 1
-        )
-        if not usable or draft is None:
+        fields = main.defaults if self.newer else self._defaults(main.installed)
+        name = request.get("draft_model", fields.get(_DRAFT))
+        if main.installed.format == "gguf":
+            if self.newer and request.get("draft_model"):
+                raise RefusedError(400, _AT_LOAD, as_event=True)
             return None, 0
+        if not isinstance(name, str) or not name:
+            return None, 0
+        quantized = fields.get(_KV_QUANTIZATION)
+        sequential = isinstance(quantized, dict) and quantized.get("enabled") is True
+        if main.installed.vision or (main.parallel > 1 and not sequential):
+            raise RefusedError(400, _BATCHED, as_event=True)
+        draft = named(name, installed(self.home))
+        if draft is None:
+            message = f"Failed to load draft model. Model {name!r} not found"
+            raise RefusedError(400, message, as_event=True)
         try:
-            return self.load(draft, ttl=request.get("ttl")), count if isinstance(
-                count, int
-            ) and count > 0 else 2
-        except RefusedError:
-            return None, 0
+            loaded = self.load(draft, ttl=request.get("ttl"))
+        except RefusedError as failure:
+            message = f"Failed to load draft model. {failure}"
+            raise RefusedError(400, message, as_event=True) from failure
+        # The engine compares the tokenizers' sizes, without added tokens, and nothing else.
+        if loaded.tokenizer.vocab_size != main.tokenizer.vocab_size:
+            raise RefusedError(400, _NOT_COMPATIBLE, as_event=True)
+        count = fields.get(_DRAFT_TOKENS, 2)
+        if not self.newer:
+            count = request.get("num_draft_tokens", count)
+        return loaded, count if isinstance(count, int) and count > 0 else 2
 
     def _defaults(self, model: Installed) -> dict[str, Any]:
-        """The prediction fields of the model's own default config, by key."""
+        """The fields of the model's own default config, by key."""
         folder = self.home / ".internal" / "user-concrete-model-default-config"
-        operation = read_object(folder / f"{model.identifier}.json").get("operation", {})
-        fields = operation.get("fields", []) if isinstance(operation, dict) else []
-        return {str(field["key"]): field.get("value") for field in fields if "key" in field}
+        document = read_object(folder / f"{model.identifier}.json")
+        fields: dict[str, Any] = {}
+        for section in ("operation", "load"):
+            part = document.get(section)
+            listed = part.get("fields", []) if isinstance(part, dict) else []
+            fields |= {str(field["key"]): field.get("value") for field in listed if "key" in field}
+        return fields
 
     def models_v0(self) -> dict[str, Any]:
         """``GET /api/v0/models``."""
@@ -148,14 +226,14 @@ class StandIn:
         entry = self.load(
             model,
             context_length=request.get("context_length"),
-            parallel=int(request.get("parallel", 1)),
+            parallel=request.get("parallel"),
         )
         return {
             "type": "llm",
             "instance_id": model.key,
             "status": "loaded",
             "load_time_seconds": round(time.perf_counter() - began, 3),
-            "load_config": {"context_length": entry.context_length, "parallel": entry.parallel},
+            "load_config": _in_force(entry),
         }
 
     def unload_v1(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -182,9 +260,7 @@ def _v0(model: Installed, loaded: Loaded | None) -> dict[str, Any]:
 
 
 def _v1(model: Installed, loaded: Loaded | None) -> dict[str, Any]:
-    config = (
-        {"context_length": loaded.context_length, "parallel": loaded.parallel} if loaded else {}
-    )
+    instances = [{"id": model.key, "config": _in_force(loaded)}] if loaded else []
     return {
         "type": "embedding" if model.kind == "embeddings" else "llm",
         "publisher": model.publisher,
@@ -194,29 +270,53 @@ def _v1(model: Installed, loaded: Loaded | None) -> dict[str, Any]:
         "quantization": {"name": model.quantization, "bits_per_weight": model.bits},
         "size_bytes": model.size_bytes,
         "params_string": None,
-        "loaded_instances": [{"id": model.key, "config": config}] if loaded else [],
+        "loaded_instances": instances,
         "max_context_length": model.context_length,
         "format": model.format,
         "capabilities": {"vision": model.vision, "trained_for_tool_use": False},
     }
 
 
-def _statistics(figures: Statistics) -> dict[str, Any]:
-    stats: dict[str, Any] = {
+def _in_force(loaded: Loaded) -> dict[str, Any]:
+    """What a loaded instance runs with; a sidecar shows nowhere."""
+    config: dict[str, Any] = {
+        "context_length": loaded.context_length,
+        "parallel": loaded.parallel,
+    }
+    if loaded.installed.format == "gguf":
+        fields = loaded.defaults
+        simple = fields.get(f"{_LLAMA}draftSimple") is True
+        config |= {
+            "speculative_draft_mtp": fields.get(f"{_LLAMA}draftMtp") is True,
+            "speculative_draft_simple": simple,
+            "speculative_draft_model": fields.get(f"{_LLAMA}draftModel", "") if simple else "",
+            "speculative_draft_max_tokens": fields.get(f"{_LLAMA}draftMaxTokens", 3),
+        }
+    return config
+
+
+def _clock(figures: Statistics) -> dict[str, Any]:
+    return {
         "tokens_per_second": figures.tokens_per_second,
         "time_to_first_token": figures.first_token_s,
         "generation_time": figures.total_s - figures.first_token_s,
         "stop_reason": figures.stop_reason,
     }
-    if figures.draft is not None:
-        stats |= {
-            "draft_model": figures.draft,
-            "total_draft_tokens_count": figures.drafted,
-            "accepted_draft_tokens_count": figures.accepted,
-            "rejected_draft_tokens_count": figures.drafted - figures.accepted - figures.ignored,
-            "ignored_draft_tokens_count": figures.ignored,
-        }
-    return stats
+
+
+def _counts(figures: Statistics, *, newer: bool) -> dict[str, Any]:
+    """What is told of the draft; since 0.4 of MLX's the accepted tokens, and nothing of none."""
+    if figures.draft is None:
+        return {}
+    if newer:
+        return {"accepted_draft_tokens_count": figures.accepted} if figures.accepted else {}
+    return {
+        "draft_model": figures.draft,
+        "total_draft_tokens_count": figures.drafted,
+        "accepted_draft_tokens_count": figures.accepted,
+        "rejected_draft_tokens_count": figures.drafted - figures.accepted - figures.ignored,
+        "ignored_draft_tokens_count": figures.ignored,
+    }
 
 
 def _question(request: dict[str, Any], draft_tokens: int) -> Question:
@@ -255,6 +355,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path in ("/api/v0/chat/completions", "/v1/chat/completions"):
             self._respond(self._chat)
             return
+        if self.path == "/api/v1/chat" and self.standin.newer:
+            self._respond(self._chat_v1)
+            return
         routes: dict[str, Callable[[], dict[str, Any]]] = {
             "/api/v1/models/load": lambda: self.standin.load_v1(self._body()),
             "/api/v1/models/unload": lambda: self.standin.unload_v1(self._body()),
@@ -263,7 +366,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _call(self, routes: dict[str, Callable[[], dict[str, Any]]]) -> dict[str, Any]:
         route = routes.get(self.path)
-        if route is None:  # LM Studio answers so, with status 200
+        if route is None or (
+            self.path.startswith("/api/v1/") and not self.standin.newer
+        ):  # LM Studio answers so, with status 200
             return {"error": f"Unexpected endpoint or method. ({self.command} {self.path})"}
         return route()
 
@@ -273,7 +378,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._check_token()
             body = make()
         except RefusedError as refused:
-            self._send(refused.status, {"error": {"message": str(refused), "type": "invalid"}})
+            self._send(refused.status, refused.body())
         except (ValueError, TypeError) as problem:
             self._send(400, {"error": {"message": str(problem), "type": "invalid"}})
         else:
@@ -284,7 +389,7 @@ class _Handler(BaseHTTPRequestHandler):
         sent = self.headers.get("Authorization", "")
         wanted = self.standin.token
         if wanted and not hmac.compare_digest(sent.encode(), f"Bearer {wanted}".encode()):
-            raise RefusedError(401, "A valid API token is required: Authorization: Bearer …")
+            raise RefusedError(401, _UNAUTHORIZED)
 
     def _body(self) -> dict[str, Any]:
         length = int(self.headers.get("Content-Length", "0"))
@@ -306,11 +411,28 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def _chat(self) -> dict[str, Any] | None:
-        request = self._body()
+    def _begun(self, request: dict[str, Any], question: dict[str, Any]) -> tuple[Loaded, Answer]:
+        """The main model and its answer in the making.
+
+        Raises:
+            RefusedError: the request cannot be answered.
+        """
         main = self.standin.loaded_model(request.get("model"), ttl=request.get("ttl"))
         draft, count = self.standin.draft_for(main, request)
-        answer = self.standin.engine.answer(main, draft, _question(request, count))
+        if main.model is None:
+            raise RefusedError(500, f"There is no engine for {main.installed.format} models here")
+        return main, self.standin.engine.answer(main, draft, _question(question, count))
+
+    def _chat(self) -> dict[str, Any] | None:
+        request = self._body()
+        try:
+            main, answer = self._begun(request, request)
+        except RefusedError as refused:
+            if not (refused.as_event and request.get("stream")):
+                raise
+            self._begin_stream()
+            self._event({"error": {"message": str(refused)}}, "error")
+            return None
         if request.get("stream"):
             self._stream(main, answer)
             return None
@@ -318,11 +440,49 @@ class _Handler(BaseHTTPRequestHandler):
         message = {"role": "assistant", "content": text}
         return self._completion("chat.completion", main, answer, {"message": message})
 
+    def _chat_v1(self) -> dict[str, Any] | None:
+        """``POST /api/v1/chat``: another shape, other names, typed events, nothing of drafts."""
+        request = self._body()
+        asked = {
+            "messages": [{"role": "user", "content": str(request.get("input", ""))}],
+            "max_tokens": request.get("max_output_tokens"),
+        }
+        main, answer = self._begun({**request, "draft_model": ""}, asked)
+        text: list[str] = []
+        if request.get("stream"):
+            self._begin_stream()
+            self._typed("chat.start", model_instance_id=main.installed.key)
+            self._typed("message.start")
+        for piece in answer:
+            text.append(piece)
+            if request.get("stream"):
+                self._typed("message.delta", content=piece)
+        figures = answer.statistics
+        result = {
+            "model_instance_id": main.installed.key,
+            "output": [{"type": "message", "content": "".join(text)}],
+            "stats": {
+                "input_tokens": figures.prompt_tokens,
+                "total_output_tokens": figures.tokens,
+                "reasoning_output_tokens": 0,
+                "tokens_per_second": figures.tokens_per_second,
+                "time_to_first_token_seconds": figures.first_token_s,
+            },
+            "response_id": f"resp_{uuid.uuid4().hex[:24]}",
+        }
+        if not request.get("stream"):
+            return result
+        self._typed("message.end")
+        self._typed("chat.end", result=result)
+        return None
+
     def _completion(
         self, kind: str, main: Loaded, answer: Answer, choice: dict[str, Any]
     ) -> dict[str, Any]:
-        """The OpenAI body with usage, and under ``/api/v0`` what LM Studio adds."""
+        """The OpenAI body with usage, and what LM Studio of the version adds at the path."""
         figures = answer.statistics
+        newer, native = self.standin.newer, self.path.startswith("/api/v0/")
+        counts = _counts(figures, newer=newer)
         length = figures.stop_reason == "maxPredictedTokensReached"
         finish = "length" if length else "stop"
         body: dict[str, Any] = {
@@ -332,10 +492,14 @@ class _Handler(BaseHTTPRequestHandler):
                 "prompt_tokens": figures.prompt_tokens,
                 "completion_tokens": figures.tokens,
                 "total_tokens": figures.prompt_tokens + figures.tokens,
+                **(counts if newer and native else {}),
             },
-            "stats": _statistics(figures),
+            "stats": {
+                **(_clock(figures) if native else {}),
+                **(counts if not (newer and native) else {}),
+            },
         }
-        if self.path.startswith("/api/v0/"):
+        if native:
             model = main.installed
             body["model_info"] = {
                 "arch": model.architecture,
@@ -352,12 +516,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _stream(self, main: Loaded, answer: Answer) -> None:
         """Server-sent events; a client that goes away stops the generation."""
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Cache-Control", "no-cache")
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.close_connection = True
+        self._begin_stream()
         head = _head("chat.completion.chunk", main)
         try:
             for piece in answer:
@@ -371,8 +530,20 @@ class _Handler(BaseHTTPRequestHandler):
         except ValueError as problem:
             self._event({"error": {"message": str(problem)}})
 
-    def _event(self, body: dict[str, Any]) -> None:
-        self.wfile.write(f"data: {json.dumps(body)}\n\n".encode())
+    def _begin_stream(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Cache-Control", "no-cache")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+
+    def _typed(self, kind: str, **members: Any) -> None:
+        self._event({"type": kind, **members}, kind)
+
+    def _event(self, body: dict[str, Any], name: str = "") -> None:
+        head = f"event: {name}\n" if name else ""
+        self.wfile.write(f"{head}data: {json.dumps(body)}\n\n".encode())
 
 
 def _head(kind: str, main: Loaded) -> dict[str, Any]:
@@ -384,12 +555,15 @@ def _head(kind: str, main: Loaded) -> dict[str, Any]:
     }
 
 
-def _record_port(home: Path, port: int) -> None:
+def _record_port(home: Path, port: int, *, newer: bool) -> None:
     """Write the port where LM Studio does, beside what stands there."""
     path = home / ".internal" / "http-server-config.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     config = {"justInTimeModelLoading": True, **read_object(path), "port": port}
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    if newer:
+        listening = json.dumps({"port": port}) + "\n"
+        path.with_name("http-server.json").write_text(listening, encoding="utf-8")
 
 
 def _then(wait: Callable[[], object], act: Callable[[], None]) -> None:
@@ -401,6 +575,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m specd.demo.standin", description=__doc__)
     parser.add_argument("--home", type=Path, required=True, help="the LM Studio home to serve")
     parser.add_argument("--port", type=int, default=0, help="0 (the default) takes a free one")
+    parser.add_argument("--version", choices=VERSIONS, default=VERSIONS[0], help="of LM Studio")
     parser.add_argument("--token-env", help="name of the variable that holds the token to ask for")
     parser.add_argument("--with-parent", action="store_true", help="end when standard input does")
     return parser
@@ -412,11 +587,13 @@ def main() -> int:
     if mx.default_device() == mx.cpu and shutil.which("g++") is None:
         mx.disable_compile()  # MLX's CPU backend compiles with the system's compiler
     token = os.environ.get(args.token_env) if args.token_env else None
-    handler = type("Handler", (_Handler,), {"standin": StandIn(args.home, Engine(), token)})
+    newer = args.version == VERSIONS[1]
+    made = StandIn(args.home, Engine(), token, newer)
+    handler = type("Handler", (_Handler,), {"standin": made})
     server = ThreadingHTTPServer(("127.0.0.1", args.port), handler)
     server.daemon_threads = True
     port = server.server_address[1]
-    _record_port(args.home, port)
+    _record_port(args.home, port, newer=newer)
 
     def stop(*_: object) -> None:
         threading.Thread(target=server.shutdown).start()

@@ -61,12 +61,14 @@ class ServedModel:
 class DraftStats:
     """What a draft did in one answer; counts are tokens.
 
-    ``model`` is "" where the server does not name it, as since 0.4. No counts and no model although
-    a draft was asked for means that it never ran, except from ``/api/v1/chat``, which has none.
+    ``model`` is "" where the server does not name it, as since 0.4. ``total`` is None where only
+    the accepted tokens are counted, as MLX's are. No counts and no model although a draft was asked
+    for means that it never ran, or that nothing was accepted where nothing else is counted;
+    ``/api/v1/chat`` never tells of a draft.
     """
 
     model: str
-    total: int
+    total: int | None
     accepted: int
     rejected: int
     ignored: int
@@ -135,8 +137,10 @@ def _draft_stats(stats: dict[str, Any]) -> DraftStats | None:
     ]
     if not model and all(each is None for each in counts):
         return None
-    total, accepted, rejected, ignored = (each or 0 for each in counts)
-    return DraftStats(model, total, accepted, rejected, ignored)
+    total, accepted, rejected, ignored = counts
+    if total is None and rejected is not None:
+        total = (accepted or 0) + rejected + (ignored or 0)
+    return DraftStats(model, total, accepted or 0, rejected or 0, ignored or 0)
 
 
 @dataclass(slots=True)

@@ -165,7 +165,10 @@ class Connection:
         """The next event of the answer."""
         while (event := self._http.next_event()) is h11.NEED_DATA:
             self._left()
-            self._http.receive_data(self._socket.recv(_CHUNK_BYTES) if self._socket else b"")
+            received = self._socket.recv(_CHUNK_BYTES) if self._socket else b""
+            if not received and self._http.their_state is h11.SEND_RESPONSE:
+                raise ConnectionResetError("it closed the connection")
+            self._http.receive_data(received)
         return event
 
     def _head(self) -> Head:
@@ -175,8 +178,6 @@ class Connection:
                 kinds = [value for name, value in event.headers if name == b"content-type"]
                 kind = kinds[0].decode("latin-1").partition(";")[0] if kinds else ""
                 return Head(event.status_code, kind.strip().lower())
-            if isinstance(event, h11.ConnectionClosed):
-                raise ConnectionResetError("it closed the connection")
         raise BadAnswer(f"{self._url} sent more than {_MAX_INTERIM} interim answers")
 
     def read_all(self) -> bytes:

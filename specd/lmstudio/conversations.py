@@ -296,7 +296,8 @@ def _answer(path: Path, place: str, raw: msgspec.Raw, last_used: str) -> AnswerS
     asked = _asked(info.prediction_config) | _asked(info.load_model_config)
     drafted = count(stats.get("totalDraftTokensCount"))
     asked_draft = _asked_draft(asked)
-    unnamed = (asked_draft or OWN_HEADS) if drafted else None
+    accepted = count(stats.get("acceptedDraftTokensCount"))
+    unnamed = (asked_draft or OWN_HEADS) if drafted or accepted else None
     return AnswerStats(
         id=_digest(str(named)),
         file=path,
@@ -313,7 +314,7 @@ def _answer(path: Path, place: str, raw: msgspec.Raw, last_used: str) -> AnswerS
         tokens_per_second=number(stats.get("tokensPerSecond")),
         stop_reason=text(stats.get("stopReason")),
         drafted=drafted,
-        accepted=count(stats.get("acceptedDraftTokensCount")),
+        accepted=accepted,
         rejected=count(stats.get("rejectedDraftTokensCount")),
         ignored=count(stats.get("ignoredDraftTokensCount")),
         runs=_runs(step.content),

@@ -20,6 +20,7 @@ import msgspec
 
 from specd.lmstudio import drafters, gguf
 from specd.lmstudio.model import Drafter, Model, ModelKind
+from specd.lmstudio.values import count, text
 
 CONFIG_MAX_BYTES: Final = 8 * 1024 * 1024
 HEADER_MAX_BYTES: Final = 64 * 1024 * 1024
@@ -29,6 +30,7 @@ _FOREIGN_SUFFIXES: Final = (".bin", ".pt", ".pth", ".onnx", ".ckpt", ".npz", ".h
 _TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 _TELLING: Final = frozenset(
     {"config.json", "adapter_config.json", "modules.json", "config_sentence_transformers.json"}
+    | {"tekken.json"}
     | set(_TOKENIZERS)
 )
 _TELLING_SUFFIXES: Final = (
@@ -111,10 +113,10 @@ def models_in(folder: Folder) -> tuple[Model, ...]:
 def _folder_model(folder: Folder, weights: list[str]) -> Model:
     config = _read_config(folder)
     told = config if isinstance(config, dict) else {}
-    text = told
+    inner = told
     for nested in ("text_config", "llm_config", "language_config"):
         if isinstance(told.get(nested), dict):
-            text = {**told, **told[nested]}
+            inner = {**told, **told[nested]}
             break
     problem = config if isinstance(config, str) else None
     adapter = "adapter_config.json" in folder.sizes and not _base_weights(weights)
@@ -138,13 +140,13 @@ def _folder_model(folder: Folder, weights: list[str]) -> Model:
         path=folder.path,
         format="mlx" if weights or ("config.json" in folder.sizes and not foreign) else "other",
         kind=kind,
-        architecture=_word(told.get("model_type")),
-        vocab_size=_count(text.get("vocab_size")),
-        quantization=_quantization(told, text),
+        architecture=_name(told.get("model_type")),
+        vocab_size=_size(inner.get("vocab_size")),
+        quantization=_quantization(told, inner),
         size_bytes=sum(folder.sizes[name] for name in weights or foreign or ()),
         problem=problem if kind == "incomplete" else None,
         drafter=drafter,
-        width=_count(text.get("hidden_size")),
+        width=_size(inner.get("hidden_size")),
     )
 
 
@@ -197,6 +199,11 @@ def _unusable(folder: Folder, weights: list[str], tensors: set[str]) -> str | No
         if problem:
             return f"{name} {problem}"
     tokenizers = [*filter(folder.sizes.__contains__, _TOKENIZERS), *folder.ending(".tiktoken")]
+    if not tokenizers and "tekken.json" in folder.sizes:
+        return (
+            "its only tokenizer is tekken.json, Mistral's own format, which specd cannot compare; "
+            "put the tokenizer.json of the same model beside it"
+        )
     if not tokenizers:
         return "it has no tokenizer (tokenizer.json); download the model again"
     empty = [name for name in tokenizers if folder.sizes[name] == 0]
@@ -257,7 +264,7 @@ def _kind(folder: Folder, config: dict[str, Any]) -> ModelKind:
         or "config_sentence_transformers.json" in folder.sizes
         or any(name.endswith("_Pooling") for name in folder.subfolders)
     )
-    if sentence_transformers or _embeds(_word(config.get("model_type"))):
+    if sentence_transformers or _embeds(_name(config.get("model_type"))):
         return "embedding"
     return "vlm" if "vision_config" in config else "llm"
 
@@ -273,12 +280,12 @@ def _quantization(config: dict[str, Any], text: dict[str, Any]) -> str | None:
         told = config.get(name)
         if not isinstance(told, dict):
             continue
-        bits = _count(told.get("bits"))
+        bits = _size(told.get("bits"))
         if bits is not None:
             return f"{bits}bit"
         if isinstance(told.get("quant_method"), str):
-            return _word(told["quant_method"])
-    kind = _word(text.get("torch_dtype") or text.get("dtype"))
+            return _name(told["quant_method"])
+    kind = _name(text.get("torch_dtype") or text.get("dtype"))
     return {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}.get(kind)
 
 
@@ -401,18 +408,13 @@ def _file_type(header: gguf.Header) -> str | None:
     return _FILE_TYPES.get(header.whole("general.file_type") or -1)
 
 
-# -- values that are not trusted ------------------------------------------------------------------
+def _name(value: object) -> str:
+    return text(value, 100)
 
 
-def _word(value: object) -> str:
-    """A short printable string; "" for anything else."""
-    return value if isinstance(value, str) and len(value) <= 100 and value.isprintable() else ""
-
-
-def _count(value: object) -> int | None:
-    if not isinstance(value, int) or isinstance(value, bool):
-        return None
-    return value if 0 < value < 1 << 31 else None
+def _size(value: object) -> int | None:
+    """A number of tokens, states or bits."""
+    return count(value, 1 << 31) or None
 
 
 def plain_name(name: str) -> bool:

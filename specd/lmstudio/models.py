@@ -26,7 +26,7 @@ from specd.files import private
 from specd.files.pointer import Absent, Json
 from specd.lmstudio import keys
 from specd.lmstudio.folder import Folder, models_in, plain_name, tells
-from specd.lmstudio.model import Drafter, Model, ModelFormat, ModelKind
+from specd.lmstudio.model import Model
 
 _MAX_DEPTH: Final = 4  # publisher / repo / a folder of shards / one more
 _MAX_FOLDERS: Final = 20_000
@@ -38,26 +38,6 @@ _RACY_NS: Final = 2_000_000_000  # the coarsest time stamps in use, FAT's
 _Stamp: TypeAlias = "tuple[str, int, int]"  # name, size, modified (ns)
 
 
-class _Kept(msgspec.Struct, array_like=True):
-    """A model as it is kept between runs; its path follows from the folder's."""
-
-    key: str
-    identifier: str
-    publisher: str
-    repo: str
-    file: str
-    format: ModelFormat
-    kind: ModelKind
-    architecture: str
-    vocab_size: int | None
-    quantization: str | None
-    size_bytes: int
-    problem: str | None
-    mtp_heads: int
-    drafter: Drafter | None
-    width: int | None
-
-
 class _Listing(msgspec.Struct, array_like=True):
     """One folder as it was read. ``racy``: it may have changed since without looking changed."""
 
@@ -66,7 +46,7 @@ class _Listing(msgspec.Struct, array_like=True):
     racy: bool
     files: list[_Stamp]
     subfolders: list[str]
-    models: list[_Kept]
+    models: list[Model]
     problems: list[str]
 
 
@@ -96,7 +76,7 @@ class IndexCache:
         """The cache kept in ``path``; an empty one when there is none or it is no use."""
         cache = cls(path)
         try:
-            kept = msgspec.json.decode(private.read(path), type=_Stored)
+            kept = msgspec.json.decode(private.read(path), type=_Stored, dec_hook=_decoded)
         except (OSError, ValueError, RecursionError):
             return cache
         if kept.version == __version__:
@@ -108,7 +88,7 @@ class IndexCache:
         """Keep the cache where it was loaded from; failing to only makes the next start slower."""
         if self._path is None or self._stored == self.folders:
             return
-        content = msgspec.json.encode(_Stored(__version__, self.folders))
+        content = msgspec.json.encode(_Stored(__version__, self.folders), enc_hook=os.fspath)
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             private.write(self._path, content, durable=False)
@@ -136,7 +116,7 @@ def index(models_dir: Path, cache: IndexCache | None = None) -> ModelIndex:
     fresh: dict[str, _Listing] = {}
     for path, listing in _walk(str(models_dir), known.folders, problems):
         fresh[path] = listing
-        found.extend(_restored(path, kept) for kept in listing.models)
+        found.extend(listing.models)
         problems.extend(f"{path}: {problem}" for problem in listing.problems)
     known.folders = fresh
     found.sort(key=lambda model: model.identifier)
@@ -205,14 +185,13 @@ def _read(path: str, parts: tuple[str, ...], facts: os.stat_result) -> _Listing:
     newest = max([facts.st_mtime_ns, *(modified_ns for _, _, modified_ns in files)])
     racy = time.time_ns() - newest < _RACY_NS
     folder = Folder(Path(path), parts, {name: size for name, size, _ in files}, tuple(subfolders))
-    models = models_in(folder)
     return _Listing(
         facts.st_ino,
         facts.st_mtime_ns,
         racy,
         sorted(files),
         sorted(subfolders),
-        [_kept(model) for model in models],
+        list(models_in(folder)),
         problems,
     )
 
@@ -245,41 +224,8 @@ def _add_folder(name: str, subfolders: list[str], problems: list[str]) -> None:
         problems.append(f"the folder {name!a} is left out: its name has unprintable characters")
 
 
-def _kept(model: Model) -> _Kept:
-    return _Kept(
-        model.key,
-        model.identifier,
-        model.publisher,
-        model.repo,
-        model.path.name if model.format == "gguf" else "",
-        model.format,
-        model.kind,
-        model.architecture,
-        model.vocab_size,
-        model.quantization,
-        model.size_bytes,
-        model.problem,
-        model.mtp_heads,
-        model.drafter,
-        model.width,
-    )
-
-
-def _restored(folder: str, kept: _Kept) -> Model:
-    return Model(
-        kept.key,
-        kept.identifier,
-        kept.publisher,
-        kept.repo,
-        Path(folder, kept.file),
-        kept.format,
-        kept.kind,
-        kept.architecture,
-        kept.vocab_size,
-        kept.quantization,
-        kept.size_bytes,
-        kept.problem,
-        kept.mtp_heads,
-        kept.drafter,
-        kept.width,
-    )
+def _decoded(kind: type, value: object) -> Path:
+    """The path that was kept as a string; a model has nothing else that JSON does not."""
+    if kind is not Path or not isinstance(value, str):
+        raise NotImplementedError
+    return Path(value)

@@ -223,9 +223,11 @@ class _Reader:
         total, accepted = (
             count(self._counts.get(f"{name}_draft_tokens_count")) for name in ("total", "accepted")
         )
-        if self._main is not None and total is not None and accepted is not None:
+        if self._main is not None and accepted is not None:
             draft = text(self._counts.get("draft_model"))
-            self._add(LoggedDraft(draft, total, accepted, self._main), llama=False)
+            # Of MLX's drafts only the accepted tokens are counted: at least these were drafted.
+            drafted = accepted if total is None else total
+            self._add(LoggedDraft(draft, drafted, accepted, self._main), llama=False)
         self._main, self._in_section, self._counts = None, False, {}
 
     def _read_words(self, words: bytes, instance: str) -> None:

@@ -1,8 +1,9 @@
 """Read a file of somebody's model folder: regular, inside the folder, bounded, or not at all.
 
 Anything may lie in a model folder. A link may leave it for the ``blobs`` beside it, as in the cache
-of the ``huggingface_hub`` library (``snapshots/<revision>/config.json → ../../blobs/…``), and for
-nowhere else.
+of the ``huggingface_hub`` library (``snapshots/<revision>/config.json → ../../blobs/…``). Anywhere
+else only the user's own link may lead, as those that share one file with Ollama or another program;
+what it leads to is read, and never written.
 """
 
 from __future__ import annotations
@@ -64,9 +65,11 @@ def _inside(path: Path) -> str:
     allowed = [folder]
     if folder.parent.name == "snapshots":
         allowed.append(folder.parent.parent / "blobs")
-    if not any(Path(real).is_relative_to(each) for each in allowed):
+    own = path.lstat().st_uid == os.geteuid()
+    if not own and not any(Path(real).is_relative_to(each) for each in allowed):
         raise Unreadable(
-            f"{path.name} is a link out of the model's folder; put the file itself there"
+            f"{path.name} is another user's link out of the model's folder; put the file itself "
+            "there"
         )
     return real
 

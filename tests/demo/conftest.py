@@ -18,15 +18,27 @@ def lay_out(home: Path, *recipes: Recipe) -> None:
         link.symlink_to(ensure(recipe))
 
 
-@pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """A home with the small models, and the URL of a stand-in that serves it."""
-    home = tmp_path_factory.mktemp("served")
+def serving(home: Path, version: str) -> Iterator[tuple[Path, str]]:
     lay_out(home, *SMALL)
     broken = home / "models" / "someone" / "Narrow-4bit"
     broken.mkdir(parents=True)
     config = {"model_type": "llama", "vocab_size": 1000}
     (broken / "config.json").write_text(json.dumps(config))
     (broken / "model.safetensors").write_bytes(b"")
-    with standin(home, home / "standin.log") as url:
+    gguf = home / "models" / "someone" / "Big-GGUF" / "big-Q4_K_M.gguf"
+    gguf.parent.mkdir()
+    gguf.write_bytes(b"GGUF")
+    with standin(home, home / "standin.log", version=version) as url:
         yield home, url
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A home with the small models, and the URL of a stand-in for LM Studio 0.3 that serves it."""
+    yield from serving(tmp_path_factory.mktemp("served"), "0.3")
+
+
+@pytest.fixture(scope="session")
+def newer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """The same as LM Studio 0.4.24."""
+    yield from serving(tmp_path_factory.mktemp("newer"), "0.4.24")

@@ -7,6 +7,8 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +18,9 @@ import pytest
 
 from specd.demo.models import SMALL
 from specd.demo.serving import standin
+from specd.lmstudio import answers
+from specd.lmstudio.server import DraftRefused, Server, server_url
+from tests.lmstudio import shapes
 
 pytestmark = pytest.mark.mlx
 
@@ -23,6 +28,8 @@ MAIN, GOOD, POOR = (
     r.identifier.split("/")[1].lower() for r in (SMALL.main, SMALL.good, SMALL.poor)
 )
 QUESTION = {"model": MAIN, "messages": [{"role": "user", "content": "Count."}], "max_tokens": 12}
+DRAFT = "llm.prediction.speculativeDecoding.draftModel"
+SESSIONS = "llm.load.numParallelSessions"
 DRAFT_COUNTS = {
     f"{kind}_draft_tokens_count" for kind in ("total", "accepted", "rejected", "ignored")
 }
@@ -53,8 +60,15 @@ def test_its_port_stands_where_lm_studio_writes_it(served: tuple[Path, str]) -> 
     assert urlsplit(url).hostname == "127.0.0.1"
 
 
-def test_models_are_listed_in_all_three_dialects(served: tuple[Path, str]) -> None:
-    _, url = served
+def test_the_newer_writes_where_it_listens(newer: tuple[Path, str]) -> None:
+    home, url = newer
+    assert server_url(home, env={}) == url
+    listening = json.loads((home / ".internal" / "http-server.json").read_text())
+    assert listening == {"port": urlsplit(url).port}
+
+
+def test_models_are_listed_in_all_three_dialects(newer: tuple[Path, str]) -> None:
+    _, url = newer
     _, v0 = ask(url, "GET", "/api/v0/models")
     _, v1 = ask(url, "GET", "/api/v1/models")
     _, openai = ask(url, "GET", "/v1/models")
@@ -71,8 +85,8 @@ def test_models_are_listed_in_all_three_dialects(served: tuple[Path, str]) -> No
     )
 
 
-def test_a_question_loads_its_model_and_an_unload_takes_it_out(served: tuple[Path, str]) -> None:
-    _, url = served
+def test_a_question_loads_its_model_and_an_unload_takes_it_out(newer: tuple[Path, str]) -> None:
+    _, url = newer
 
     def instances() -> list[Any]:
         _, models = ask(url, "GET", "/api/v1/models")
@@ -113,34 +127,171 @@ def test_a_poor_draft_is_rejected_more_often(served: tuple[Path, str]) -> None:
     assert stats["rejected_draft_tokens_count"] > stats["accepted_draft_tokens_count"]
 
 
-@pytest.mark.parametrize("draft", ["narrow-4bit", "not-installed", MAIN, ""])
-def test_a_draft_that_cannot_be_used_is_dropped_without_a_word(
-    served: tuple[Path, str], draft: str
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("draft", ["narrow-4bit", "not-installed"])
+def test_a_draft_that_cannot_be_used_is_refused(
+    served: tuple[Path, str], draft: str, stream: bool
 ) -> None:
     _, url = served
-    answer = chat(url, draft_model=draft)
-    assert "error" not in answer
-    assert "draft_model" not in answer["stats"]
+    with pytest.raises(DraftRefused) as refused:
+        Server(url).chat(MAIN, QUESTION["messages"], draft_model=draft, stream=stream)
+    assert not refused.value.at_load_only
+
+
+def shape(value: Any) -> Any:
+    """The names in an answer, down to its values."""
+    if isinstance(value, dict):
+        return {name: shape(each) for name, each in value.items()}
+    return [shape(each) for each in value[:1]] if isinstance(value, list) else None
+
+
+def less_than(mine: Any, recorded: Any) -> bool:
+    """Whether every name stands where it stands in the recorded shape."""
+    if isinstance(mine, dict):
+        known = isinstance(recorded, dict)
+        return known and all(k in recorded and less_than(v, recorded[k]) for k, v in mine.items())
+    if isinstance(mine, list):
+        return isinstance(recorded, list) and all(less_than(e, recorded[0]) for e in mine)
+    return True
+
+
+@pytest.mark.parametrize(
+    ("version", "path", "name"),
+    [
+        ("0.3", "/api/v0/chat/completions", "0.3/api-v0-chat-completions"),
+        ("0.4", "/api/v0/chat/completions", "0.4/api-v0-chat-completions"),
+        ("0.4", "/v1/chat/completions", "0.4/v1-chat-completions"),
+        ("0.4", "/api/v1/chat", "0.4/api-v1-chat"),
+    ],
+)
+def test_answers_have_the_recorded_shapes(
+    served: tuple[Path, str], newer: tuple[Path, str], version: str, path: str, name: str
+) -> None:
+    home, url = newer if version == "0.4" else served
+    with defaults(home, (SESSIONS, 1), (DRAFT, SMALL.good.identifier)):
+        ask(url, "POST", "/api/v1/models/unload", {"instance_id": MAIN})
+        status, body = ask(
+            url, "POST", path, QUESTION | {"input": "Count.", "max_output_tokens": 8}
+        )
+    assert status == 200
+    recorded = shapes.value(f"{name}.json")
+    assert less_than(shape(body), shape(recorded))
+    read = answers.read_answer(body, answers.said(body), 1.0, None)
+    assert read.tokens > 0
+    assert (read.draft is None) == (path == "/api/v1/chat")
+    if read.draft is not None:
+        assert read.draft.accepted > 0
+        assert (read.draft.total is None) == (version == "0.4")  # MLX's are not counted
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_newer_takes_a_gguf_draft_at_load_only(newer: tuple[Path, str], stream: bool) -> None:
+    home, url = newer
+    llama = "llm.load.llama.speculativeDecoding."
+    with defaults(
+        home,
+        (f"{llama}draftSimple", True),
+        (f"{llama}draftModel", "someone/Small-GGUF/small.gguf"),
+        identifier="someone/Big-GGUF/big-Q4_K_M.gguf",
+    ):
+        with pytest.raises(DraftRefused) as refused:
+            Server(url).chat("big", QUESTION["messages"], draft_model="small", stream=stream)
+        assert refused.value.at_load_only
+        (instance,) = next(m for m in Server(url).models() if m.key == "big").loaded_instances
+        in_force = (instance.draft_simple, instance.draft_model, instance.draft_mtp)
+        assert in_force == (True, "someone/Small-GGUF/small.gguf", False)
+    ask(url, "POST", "/api/v1/models/unload", {"instance_id": "big"})
+
+
+def parallel(url: str) -> list[int | None]:
+    (main,) = (each for each in Server(url).models() if each.key == MAIN)
+    return [each.parallel for each in main.loaded_instances]
+
+
+def test_the_newer_reads_the_default_config_when_it_loads_a_model(newer: tuple[Path, str]) -> None:
+    home, url = newer
+    ask(url, "POST", "/api/v1/models/unload", {"instance_id": MAIN})
+    question = QUESTION["messages"]
+    assert Server(url).chat(MAIN, question, max_tokens=4).draft is None
+    assert parallel(url) == [4]
+    with defaults(home, (SESSIONS, 1), (DRAFT, SMALL.good.identifier)):
+        assert Server(url).chat(MAIN, question, max_tokens=4).draft is None
+        with pytest.raises(DraftRefused, match="batched"):
+            Server(url).chat(MAIN, question, draft_model=GOOD)
+        ask(url, "POST", "/api/v1/models/unload", {"instance_id": MAIN})
+        assert Server(url).chat(MAIN, question, max_tokens=8).draft is not None
+        assert parallel(url) == [1]
+    ask(url, "POST", "/api/v1/models/unload", {"instance_id": MAIN})
+
+
+def test_the_newer_forgets_parallel_one_when_a_model_comes_back_with_a_request(
+    newer: tuple[Path, str],
+) -> None:
+    home, url = newer
+    question = QUESTION["messages"]
+    ask(url, "POST", "/api/v1/models/unload", {"instance_id": MAIN})
+    with defaults(home, (SESSIONS, 1)):
+        Server(url).chat(MAIN, question, max_tokens=2, ttl=1)
+        assert parallel(url) == [1]
+        time.sleep(1.5)
+        assert parallel(url) == []
+        Server(url).chat(MAIN, question, max_tokens=2)
+        assert parallel(url) == [4]
+        ask(url, "POST", "/api/v1/models/unload", {"instance_id": MAIN})
+        ask(url, "POST", "/api/v1/models/load", {"model": MAIN})
+        assert parallel(url) == [1]
+    ask(url, "POST", "/api/v1/models/unload", {"instance_id": MAIN})
+
+
+def test_a_quantized_cache_drafts_although_four_requests_are_served(
+    newer: tuple[Path, str],
+) -> None:
+    home, url = newer
+    ask(url, "POST", "/api/v1/models/unload", {"instance_id": MAIN})
+    with defaults(home, ("llm.load.mlx.kvCacheQuantization", {"enabled": True, "bits": 8})):
+        answer = Server(url).chat(MAIN, QUESTION["messages"], draft_model=GOOD, max_tokens=8)
+        assert (parallel(url), answer.draft is not None) == ([4], True)
+    ask(url, "POST", "/api/v1/models/unload", {"instance_id": MAIN})
+
+
+def test_chats_of_the_newest_kind_are_streamed_as_typed_events(newer: tuple[Path, str]) -> None:
+    _, url = newer
+    asked = {"model": MAIN, "input": "Count.", "max_output_tokens": 6, "stream": True}
+    _, text = ask(url, "POST", "/api/v1/chat", asked)
+    spoken = answers.Spoken()
+    for line in text.splitlines():
+        if line.startswith("data: "):
+            answers.listen(spoken, json.loads(line.removeprefix("data: ")))
+    read = answers.read_answer(spoken.last, "".join(spoken.text), 1.0, None)
+    assert (read.tokens, bool(read.text)) == (6, True)
+
+
+@contextmanager
+def defaults(
+    home: Path, *fields: tuple[str, Any], identifier: str = SMALL.main.identifier
+) -> Iterator[None]:
+    """A default config for as long as the context lasts."""
+    config = home / ".internal" / "user-concrete-model-default-config" / f"{identifier}.json"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    written = [{"key": key, "value": value} for key, value in fields]
+    operation = [each for each in written if each["key"].startswith("llm.prediction.")]
+    load = [each for each in written if each not in operation]
+    document = {"operation": {"fields": operation}, "load": {"fields": load}}
+    config.write_text(json.dumps(document))
+    try:
+        yield
+    finally:
+        config.unlink()
 
 
 def test_the_models_own_default_config_names_the_draft_unless_the_request_does(
     served: tuple[Path, str],
 ) -> None:
     home, url = served
-    config = (
-        home / ".internal" / "user-concrete-model-default-config" / f"{SMALL.main.identifier}.json"
-    )
-    config.parent.mkdir(parents=True)
-    fields = [
-        {"key": "llm.prediction.speculativeDecoding.draftModel", "value": SMALL.good.identifier},
-        {"key": "llm.prediction.speculativeDecoding.numDraftTokensExact", "value": 4},
-    ]
-    config.write_text(json.dumps({"operation": {"fields": fields}}))
-    try:
+    tokens = "llm.prediction.speculativeDecoding.numDraftTokensExact"
+    with defaults(home, (DRAFT, SMALL.good.identifier), (tokens, 4)):
         assert chat(url)["stats"]["draft_model"] == GOOD
         assert "draft_model" not in chat(url, draft_model="")["stats"]
-    finally:
-        config.unlink()
 
 
 def test_streaming_sends_the_same_text_in_pieces(served: tuple[Path, str]) -> None:
@@ -168,7 +319,7 @@ def test_streaming_sends_the_same_text_in_pieces(served: tuple[Path, str]) -> No
         ("/v1/chat/completions", QUESTION | {"messages": []}, 400),
         ("/v1/chat/completions", QUESTION | {"model": "no-such-model"}, 404),
         ("/v1/chat/completions", QUESTION | {"temperature": "warm"}, 400),
-        ("/api/v1/models/unload", {"instance_id": "nothing"}, 404),
+        ("/api/v1/models/unload", {"instance_id": "nothing"}, 200),  # 0.3 has no such path
         ("/nowhere", {}, 200),
     ],
 )

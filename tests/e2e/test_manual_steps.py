@@ -178,7 +178,9 @@ def test_the_servers_own_log_proves_it_too_without_a_word_of_what_was_said(seed:
     body = {"model": MAIN, "choices": [{"message": {"content": said}}], "stats": statistics}
     log = seed.home / "server-logs" / "2026-11" / "2026-11-24.1.log"
     log.parent.mkdir(parents=True)
-    log.write_text(f"[2026-11-24 13:00:02][INFO] Generated: {json.dumps(body, indent=2)}\n")
+    log.write_text(
+        f"[2026-11-24 13:00:02][INFO] Generated prediction: {json.dumps(body, indent=2)}\n"
+    )
     until(lambda: seed.condition("SpeculationObserved")["status"] == "true", "the proof is seen")
     told = seed.condition("SpeculationObserved")["message"]
     assert "25 of 40 draft tokens accepted" in told

@@ -11,6 +11,7 @@ from specd.files.pointer import ABSENT
 from specd.lmstudio import models as index_of
 from specd.lmstudio.model import Model
 from specd.lmstudio.models import IndexCache, index
+from specd.tokenizer import fingerprint
 from tests.conftest import Figures
 from tests.lmstudio import homes
 
@@ -306,6 +307,28 @@ def test_links_to_models_are_followed_and_circles_end(models: Path, tmp_path: Pa
     (models / "linked" / "b" / "circle").symlink_to(models)
     (models / "nowhere").symlink_to(tmp_path / "gone")
     assert only(models).identifier == "linked/b"
+
+
+def test_files_that_are_linked_one_by_one_are_read(models: Path, tmp_path: Path) -> None:
+    blob = homes.gguf_model(tmp_path / "ollama", "sha256-0123", tokens=7)
+    (models / "ollama" / "Llama").mkdir(parents=True)
+    (models / "ollama" / "Llama" / "llama-Q4_K_M.gguf").symlink_to(blob)
+    real = homes.mlx_model(tmp_path / "blobs", "x/y")
+    (models / "cache" / "Qwen").mkdir(parents=True)
+    for file in real.iterdir():
+        (models / "cache" / "Qwen" / file.name).symlink_to(file)
+    found = {each.identifier: each for each in index(models).models}
+    assert found["ollama/Llama/llama-Q4_K_M.gguf"].vocab_size == 7
+    assert found["cache/Qwen"].kind == "llm"
+    assert fingerprint.read(found["cache/Qwen"].path).logits == 151936
+
+
+def test_tekken_alone_gets_a_remedy_that_helps(models: Path) -> None:
+    folder = homes.mlx_model(models, "a/Mistral")
+    (folder / "tokenizer.json").rename(folder / "tekken.json")
+    found = only(models)
+    assert found.kind == "incomplete"
+    assert "put the tokenizer.json of the same model beside it" in (found.problem or "")
 
 
 def test_a_name_with_control_characters_is_left_out_and_shown_escaped(models: Path) -> None:

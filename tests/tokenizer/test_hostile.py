@@ -44,6 +44,13 @@ def _link_out(folder: Path) -> None:
     outside = folder.parent / "outside.json"
     (folder / "tokenizer.json").rename(outside)
     (folder / "tokenizer.json").symlink_to(outside)
+    os.chown(folder / "tokenizer.json", 65534, 65534, follow_symlinks=False)
+
+
+def _link_to_a_fifo(folder: Path) -> None:
+    os.mkfifo(folder.parent / "fifo")
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer.json").symlink_to(folder.parent / "fifo")
 
 
 def _fifo(folder: Path) -> None:
@@ -98,7 +105,12 @@ HOSTILE: dict[str, tuple[Spoil, str]] = {
     "not UTF-8": (_write("tokenizer.json", b'{"model": {"vocab": {"\xff": 0}}}'), "tokenizer.json"),
     "empty": (_write("tokenizer.json", b""), "empty"),
     "an array": (_write("tokenizer.json", b"[]"), "tokenizer.json"),
-    "a link out of the folder": (_link_out, "link out of the model's folder"),
+    "a link to a FIFO": (_link_to_a_fifo, "not a regular file"),
+    **(
+        {"another user's link": (_link_out, "another user's link out of the model's folder")}
+        if os.geteuid() == 0
+        else {}
+    ),
     "a link to itself": (_circle, "tokenizer.json"),
     "a FIFO": (_fifo, "not a regular file"),
     "a directory": (_directory, "tokenizer.json"),
