@@ -9,8 +9,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 _PATIENCE_S = 10.0
+
+
+VERSIONS: Final = ("0.3", "0.4.24")
+"""The versions of LM Studio that the stand-in can behave like."""
 
 
 class StandInError(Exception):
@@ -18,7 +23,9 @@ class StandInError(Exception):
 
 
 @contextmanager
-def standin(home: Path, log: Path, token: str | None = None, version: str = "0.3") -> Iterator[str]:
+def standin(
+    home: Path, log: Path, token: str | None = None, version: str = VERSIONS[0]
+) -> Iterator[str]:
     """Serve ``home`` as LM Studio of ``version`` while the context lasts; gives the base URL.
 
     Its port stands in the home's ``.internal`` by then. What it says goes to ``log``. With

@@ -46,8 +46,7 @@ import mlx.core as mx
 
 from specd.demo.generation import Answer, Engine, Loaded, Question, Statistics
 from specd.demo.installed import Installed, installed, named, read_object
-
-VERSIONS = ("0.3", "0.4.24")
+from specd.demo.serving import VERSIONS
 
 _LARGEST_BODY = 1 << 20
 _DRAFT = "llm.prediction.speculativeDecoding.draftModel"

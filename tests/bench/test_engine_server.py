@@ -4,7 +4,6 @@ import json
 import socket
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from specd.lmstudio.server import NotReachable, Server, ServerError
 from specd.worker.client import environment
 from tests.bench.simulated import Setting, SimulatedEngine, SimulatedServer
 from tests.daemon import until
+from tests.standins import load
 
 MAIN, DRAFT = "smollm2-small-deep-fp16", "smollm2-small-4bit"
 ASKED = Asked(Named("main", MAIN), Named("draft", DRAFT), Circumstances(formats=("mlx", "mlx")))
@@ -43,12 +43,6 @@ def few_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """As few lengths and passes as can be, however long they take on this machine."""
     monkeypatch.setattr(engine_server, "LENGTHS", (2,))
     monkeypatch.setattr(confirm, "LOOKS", (2,))
-
-
-def tell(server: Server, what: str, body: dict[str, Any]) -> None:
-    """Have a model loaded or unloaded."""
-    url, content = f"{server.base_url}/api/v1/models/{what}", json.dumps(body).encode()
-    urllib.request.urlopen(url, content).close()  # noqa: S310 - loopback
 
 
 def answers(server: Server) -> bool:
@@ -135,22 +129,35 @@ def test_without_is_without_even_where_the_default_config_names_the_draft(
     assert engine.ask("Count.", 8, 2).draft is not None
 
 
+@pytest.fixture
+def newer(home: Path) -> Iterator[Server]:
+    with standin(home, home / "newer.log", version="0.4.24") as url:
+        yield Server(url)
+
+
 @pytest.mark.mlx
-def test_a_draft_that_is_dropped_without_a_word_is_a_finding_with_its_cause(
-    server: Server,
-) -> None:
-    for instance in (each for model in server.models() for each in model.loaded_instances):
-        tell(server, "unload", {"instance_id": instance.id})
-    tell(server, "load", {"model": MAIN, "parallel": 4})
-    (served,) = (each for each in server.models() if each.key == MAIN)
+def test_a_draft_that_is_refused_is_a_finding_with_its_cause(newer: Server) -> None:
+    load(newer.base_url, MAIN, parallel=4)
+    (served,) = (each for each in newer.models() if each.key == MAIN)
     known = Circumstances(parallel=served.loaded_instances[0].parallel, formats=("mlx", "mlx"))
     with pytest.raises(DraftSilent) as raised:
-        measure(server, Asked(ASKED.main, ASKED.draft, known))
+        measure(newer, Asked(ASKED.main, ASKED.draft, known))
     finding = raised.value.probe.finding or ""
     assert "the draft was asked for and did not run" in finding
     assert "loaded for 4 requests at once" in finding
     assert raised.value.probe.drafted == 0
-    tell(server, "unload", {"instance_id": MAIN})
+
+
+@pytest.mark.mlx
+@pytest.mark.usefixtures("few_passes")
+def test_where_only_accepted_tokens_are_counted_the_configured_length_is_measured(
+    newer: Server,
+) -> None:
+    load(newer.base_url, MAIN)
+    result, probe = measure(newer)
+    assert [each.draft_tokens for each in result.lengths] == [0, 2]
+    assert result.lengths[1].acceptance is None
+    assert probe.accepted > 0
 
 
 @pytest.fixture

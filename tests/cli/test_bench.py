@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,9 +16,10 @@ from specd import places
 from specd.bench.alone import alone
 from specd.bench.history import History
 from specd.demo.models import SMALL, ensure
-from specd.demo.serving import standin
+from specd.demo.serving import VERSIONS, standin
 from tests.cli.test_history import result
 from tests.daemon import Sandbox, until
+from tests.standins import load
 
 pytestmark = pytest.mark.mlx
 
@@ -39,18 +39,15 @@ def paired(sandbox: Sandbox) -> Sandbox:
 
 
 @pytest.fixture
-def url(paired: Sandbox) -> Iterator[str]:
-    with standin(paired.home, paired.root / "standin.log") as found:
+def url(paired: Sandbox, request: pytest.FixtureRequest) -> Iterator[str]:
+    version = getattr(request, "param", VERSIONS[-1])
+    with standin(paired.home, paired.root / "standin.log", version=version) as found:
         yield found
 
 
-def load(url: str, parallel: int = 1) -> None:
-    body = json.dumps({"model": MAIN, "parallel": parallel}).encode()
-    urllib.request.urlopen(f"{url}/api/v1/models/load", body)  # noqa: S310 - loopback
-
-
+@pytest.mark.parametrize("url", VERSIONS, indirect=True)
 def test_auto_measures_on_the_server_that_has_the_main_loaded(paired: Sandbox, url: str) -> None:
-    load(url)
+    load(url, MAIN)
     ran = paired.specd("bench", "--suite", "brief", "--minutes", "0.25", "--json")
     assert ran.returncode == 0, ran.stderr
     told = json.loads(ran.stdout)
@@ -67,7 +64,7 @@ def test_auto_measures_on_the_server_that_has_the_main_loaded(paired: Sandbox, u
 def test_a_draft_the_server_drops_is_a_finding_here_and_in_status(
     paired: Sandbox, url: str
 ) -> None:
-    load(url, parallel=4)
+    load(url, MAIN, parallel=4)
     ran = paired.specd("bench", "--suite", "brief", "--minutes", "0.3")
     assert ran.returncode == 1
     assert "did not run" in ran.stderr

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
-import json
-import urllib.request
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from specd.demo.models import SMALL, ensure
-from specd.demo.serving import standin
+from specd.demo.serving import VERSIONS, standin
 from tests.chats import answer, chat, keep
 from tests.daemon import SHIFTED, Sandbox, customize, until
+from tests.standins import load
 
 
 def install(sandbox: Sandbox, more: str) -> None:
@@ -24,11 +23,6 @@ def install(sandbox: Sandbox, more: str) -> None:
     )
 
 
-def load(url: str, model: str) -> None:
-    body = json.dumps({"model": model}).encode()
-    urllib.request.urlopen(f"{url}/api/v1/models/load", body).close()  # noqa: S310 - the stand-in's
-
-
 def at_four_thirty(sandbox: Sandbox, clock: Path) -> None:
     """Let the sandbox's clock jump past the next 04:30 and the schedule's jitter."""
     now = datetime.now().astimezone()
@@ -38,13 +32,14 @@ def at_four_thirty(sandbox: Sandbox, clock: Path) -> None:
 
 
 @pytest.mark.mlx
+@pytest.mark.parametrize("version", VERSIONS)
 def test_in_the_night_a_main_that_is_loaded_is_measured_or_status_says_why_not(
-    sandbox: Sandbox, tmp_path: Path
+    sandbox: Sandbox, tmp_path: Path, version: str
 ) -> None:
     clock = tmp_path / "ahead"
     customize(sandbox, SHIFTED, CLOCK_AHEAD=str(clock))
     install(sandbox, "[agent]\nresync_seconds = 1\n")
-    with standin(sandbox.home, tmp_path / "standin.log") as url:
+    with standin(sandbox.home, tmp_path / "standin.log", version=version) as url:
         load(url, SMALL.main.identifier)
         sandbox.running()
         until(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import urllib.request
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from specd.demo.serving import standin
 from specd.lmstudio.server import Server
 from specd.worker import tasks_server
 from tests.daemon import until
+from tests.standins import load
 
 pytestmark = pytest.mark.mlx
 
@@ -47,6 +46,7 @@ def test_a_main_loaded_only_to_be_measured_is_dropped_again_and_the_users_own_st
         "draft": side(home, SMALL.good),
         "known": asdict(Circumstances(formats=("mlx", "mlx"))),
         "draft_tokens": None,
+        "temperature": None,
     }
     with standin(home, tmp_path / "log") as url:
         server = Server(url)
@@ -66,7 +66,6 @@ def test_a_main_loaded_only_to_be_measured_is_dropped_again_and_the_users_own_st
         assert (told["findings"], told["failures"]) == ([], [])
         assert told["results"][0]["confirmation"]["passes"] == 2
         until(lambda: in_memory(server) == set(), "both are dropped", 10)
-        body = json.dumps({"model": pair["main"]["served"]}).encode()
-        urllib.request.urlopen(f"{url}/api/v1/models/load", body).close()  # noqa: S310
+        load(url, pair["main"]["served"])
         mine = tasks_server._asked(pair, {}, tasks_server._on_demand(server))
         assert mine.ttl is None
