@@ -84,6 +84,7 @@ class Connection:
         self._prefix = parts.path
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
         self._socket: socket.socket | None = None
+        self._silent = True  # nothing has come from the server yet
 
     def __enter__(self) -> Self:
         return self
@@ -166,7 +167,8 @@ class Connection:
         while (event := self._http.next_event()) is h11.NEED_DATA:
             self._left()
             received = self._socket.recv(_CHUNK_BYTES) if self._socket else b""
-            if not received and self._http.their_state is h11.SEND_RESPONSE:
+            self._silent = self._silent and not received
+            if not received and self._silent:
                 raise ConnectionResetError("it closed the connection")
             self._http.receive_data(received)
         return event
