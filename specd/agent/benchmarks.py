@@ -24,6 +24,8 @@ from specd.bench import memory, preconditions, staleness
 from specd.bench.history import Run
 from specd.bench.preconditions import Readings
 from specd.config import mix
+from specd.llamacpp.engine import packaged
+from specd.lmstudio import backends
 from specd.reconcile import engine, measuring, survey
 from specd.reconcile.engine import Candidate, Plan
 from specd.reconcile.facts import ServerSeen
@@ -148,7 +150,7 @@ class Benchmarks:
         if self._running is not None:
             return "a benchmark is already running"
         plan = _plan(sight, pairs, sight.server, order.engine)
-        if not plan.mlx and not plan.server:
+        if not plan.pairs:
             return "; ".join(plan.problems)
         self._begin(plan, sight.server, order, scheduled=False)
         return "started"
@@ -165,7 +167,9 @@ class Benchmarks:
             self.note = f"nothing could be measured: {'; '.join(plan.problems)}"
             self._changed()
             return
-        self._say("info", "benchmark started", pairs=len(plan.mlx) + len(plan.server))
+        self._say(
+            "info", "benchmark started", pairs=len(plan.mlx) + len(plan.gguf) + len(plan.server)
+        )
         self._next()
         self._changed()
 
@@ -183,6 +187,7 @@ class Benchmarks:
                 weights=mix.read(wanted.mix),
                 token_env=sight.config.lmstudio.token_env,
                 engine_version=sight.engine_version,
+                llama_servers=_llama_servers(sight),
             ),
         )
 
@@ -299,6 +304,9 @@ def _weigh(sight: Sight, pairs: tuple[Candidate, ...]) -> _Weighed:
     needed = [memory.needed(main, draft) for main, draft in plan.mlx]
     # The main is in the server's memory as a rule; with the draft it is the server's to find room.
     needed += [memory.needed(pair.draft) for pair in plan.server]
+    needed += [
+        memory.needed(pair.main, pair.main, *filter(None, [pair.draft])) for pair in plan.gguf
+    ]
     return _Weighed(plan, server, _readings(sight, max(needed, default=0), asked_at))
 
 
@@ -315,7 +323,12 @@ def _plan(
     asked: engine.Asked,
 ) -> Plan:
     wanted = sight.config.benchmark.engine if asked == "auto" else asked
-    return engine.plan(wanted, pairs, sight.models, server, sight.memory_bytes)
+    llama_cpp = bool(_llama_servers(sight)) or packaged()
+    return engine.plan(wanted, pairs, sight.models, server, sight.memory_bytes, llama_cpp=llama_cpp)
+
+
+def _llama_servers(sight: Sight) -> tuple[Path, ...]:
+    return backends.llama_servers(sight.home.path) if sight.home is not None else ()
 
 
 def _stale(

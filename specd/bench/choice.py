@@ -83,7 +83,7 @@ def decide(results: Sequence[BenchResult], wanted: Benchmark) -> Choice | None:
 
 def _confirmed(result: BenchResult) -> bool:
     """Whether real runs say something of the pair: a gain, a loss, or other text."""
-    return result.best.interval is not None or result.other_text > 0
+    return not result.broken and (result.best.interval is not None or result.other_text > 0)
 
 
 def _unconfirmed(results: Sequence[BenchResult]) -> Choice | None:

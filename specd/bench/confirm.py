@@ -86,12 +86,8 @@ class Runs:
         found: dict[tuple[int, object], Timed] = {}
         for length, of_length in self.answers.items():
             for at, answers in enumerate(of_length):
-                for answer in answers:
-                    if (
-                        length
-                        and self.prompts[at].temperature == 0
-                        and answer.said != self.answers[0][at][0].said
-                    ):
+                for alone, answer in zip(self.answers[0][at], answers, strict=False):
+                    if length and self.prompts[at].temperature == 0 and answer.said != alone.said:
                         found.setdefault((at, answer.said), answer)
         return tuple((at, answer) for (at, _), answer in found.items())
 

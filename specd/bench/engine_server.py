@@ -20,23 +20,22 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
-from specd.bench import best, predict, silence
-from specd.bench.confirm import ANSWERING, Runs, answer_alone, confirm, cut_down
+from specd.bench import silence, tried
+from specd.bench.confirm import Runs
 from specd.bench.engine import Timed
 from specd.bench.prompts import Prompt
-from specd.bench.result import AtTemperature, BenchResult, Best, EngineName, LengthResult
+from specd.bench.result import BenchResult, EngineName
 from specd.bench.silence import Circumstances
+from specd.bench.tried import Repeated
 from specd.bench.use import Probe
-from specd.lmstudio.server import Answer, DraftRefused, Server
+from specd.lmstudio.server import Answer, DraftRefused, Server, ServerError
 
 LENGTHS: Final = (2, 4, 1, 3, 6, 8)
 """Draft lengths tried, the most promising first, where the server takes one with the request."""
 
-SWEEP_SHARE: Final = 0.5
-"""Of the time, what trying lengths may take."""
-
-GREEDY_SHARE: Final = 0.6
-"""Of the time for real runs, what greedy ones may take where the temperature is measured too."""
+WAITING: Final = 1.5
+WAITING_S: Final = 0.5
+"""An answer that took this much longer than the server counts for it has waited for another."""
 
 WARM_TEXT: Final = "Count from one to ten."
 WARM_TOKENS: Final = 12
@@ -98,7 +97,7 @@ class ServerEngine:
 
     ``tells`` is whether answers hold statistics, ``without`` what to name as the draft where none
     is wanted, ``fixed`` the length in force where requests cannot change it, ``drafting`` whether
-    the last request asked for a draft.
+    the last request asked for a draft, ``waited`` how many answers waited for others.
     """
 
     server: Server
@@ -110,6 +109,8 @@ class ServerEngine:
     drafting: bool | None = None
     seconds: float = 0.0
     probe: list[Answer] = field(default_factory=list)
+    waited: int = 0
+    repeated: Repeated = field(default_factory=Repeated)
 
     @property
     def name(self) -> EngineName:
@@ -157,7 +158,7 @@ class ServerEngine:
         if self.drafting != (draft_tokens > 0):
             self.ask(WARM_TEXT, 1, draft_tokens)
         heard = self.ask(
-            prompt.text,
+            self.repeated.text(prompt, draft_tokens),
             prompt.max_tokens,
             draft_tokens,
             stream=prompt.stream,
@@ -168,6 +169,7 @@ class ServerEngine:
                 f"{self.server.base_url} answers the prompt of the class {prompt.kind!r} with "
                 "nothing, so there is nothing to time; measure with --engine mlx"
             )
+        self.waited += _waited(heard)
         return Timed(
             heard.text,
             heard.tokens,
@@ -176,6 +178,28 @@ class ServerEngine:
             drafted=heard.draft.total if heard.draft else None,
             first_token_s=heard.time_to_first_token,
         )
+
+    def in_force(self, answers: Sequence[Timed], asked: int) -> int:
+        """The length that was drafted with, which may be another than the one asked for."""
+        if (self.asked.known.formats or ("mlx",))[0] == "gguf":
+            # llama.cpp ends a draft early where it is unsure; the configured length is the most.
+            self.fixed = self.asked.draft_tokens or DEFAULT_LENGTH["gguf"]
+            return self.fixed
+        told = [each for each in answers if each.drafted is not None]
+        if self.tells and not told:
+            # The MLX engine counts accepted tokens alone, and takes the length from the config.
+            self.fixed = self.asked.draft_tokens or DEFAULT_LENGTH["mlx"]
+            return self.fixed
+        # A round ends with one token of the main's own, so that these are the rounds, give or take
+        # one for each answer. It drafts the whole length, or what the answer's limit leaves.
+        rounds = sum(each.tokens - (each.from_draft or 0) for each in told)
+        drafted = sum(each.drafted or 0 for each in told)
+        cut_short = len(told) * (asked * (asked + 1) // 2)
+        most = (rounds + len(told)) * asked
+        if not self.tells or rounds * asked - cut_short <= drafted <= most:
+            return asked
+        self.fixed = max(1, round(drafted / max(1, rounds)))
+        return self.fixed
 
     def seen(self, finding: str | None = None) -> Probe:
         """What all answers with the draft have shown of it."""
@@ -210,40 +234,61 @@ def benchmark(
         CannotMeasure: with and without cannot be told apart.
         specd.lmstudio.server.ServerError: the server does not answer, or not as it should.
     """
-    started_at = datetime.now().astimezone().isoformat(timespec="seconds")
     begun = clock()
     progress({"step": "loading", "done": 0.0})
     engine = _acquainted(ServerEngine(server, asked, clock, tells=True))
-    progress({"step": "generating", "done": 0.05})
-    answered, alone = answer_alone(engine, prompts, seconds=seconds * ANSWERING)
-    lengths = _sweep(engine, answered, alone, begun + seconds * SWEEP_SHARE, progress)
-    until = begun + seconds
-    share = GREEDY_SHARE if asked.temperature else 1.0
-    left = (until - clock()) * share
-    runs = _confirm(engine, answered, alone, lengths, left, _part(progress, 0.5, share / 2))
-    chosen = best.decide(lengths, runs)
-    sampled = None
-    if asked.temperature and runs is not None and runs.passes > 1:
-        sampled = _sample(engine, answered, alone, chosen, until, progress)
-    result = BenchResult(
-        main=asked.main.name,
-        draft=asked.draft.name,
-        engine=engine.name,
-        suite=suite,
-        started_at=started_at,
-        baseline_tps=_tps(answered, alone, asked.weights),
-        lengths=lengths,
-        best=chosen,
-        text_equal=runs is None or not runs.unequal(),
+    before = _loaded_with(engine)
+    configured = asked.draft_tokens
+    result, runs = tried.measure(
+        engine,
+        tried.Asked(
+            main=asked.main.name,
+            draft=asked.draft.name,
+            prompts=prompts,
+            suite=suite,
+            lengths=tuple(dict.fromkeys((configured, *LENGTHS) if configured else LENGTHS)),
+            seconds=seconds - (clock() - begun),
+            started_at=datetime.now().astimezone().isoformat(timespec="seconds"),
+            weights=asked.weights,
+            temperature=asked.temperature,
+            progress=progress,
+        ),
+    )
+    result = replace(
+        result,
         model_seconds=engine.seconds,
-        by_class={}
-        if runs is None
-        else best.by_class(runs, chosen.tried or lengths[1].draft_tokens),
-        notes=(*_notes(engine, runs), *cut_down(prompts, answered)),
-        at_temperature=sampled,
-        confirmation=None if runs is None else best.confirmation(runs),
+        notes=(*_notes(engine, runs), *result.notes),
+        broken=_broken(engine, before),
     )
     return result, engine.seen()
+
+
+def _loaded_with(engine: ServerEngine) -> frozenset[tuple[int | None, int | None]]:
+    """Context length and parallel requests of the main's instances; empty where not told."""
+    try:
+        models = engine.server.models()
+    except ServerError:
+        return frozenset()
+    return frozenset(
+        (each.context_length, each.parallel)
+        for model in models
+        if model.key == engine.asked.main.served
+        for each in model.loaded_instances
+    )
+
+
+def _broken(
+    engine: ServerEngine, before: frozenset[tuple[int | None, int | None]]
+) -> tuple[str, ...]:
+    """The guards that did not hold: such a result is kept, and nothing is chosen from it."""
+    found: list[str] = []
+    if engine.waited:
+        found.append(
+            f"{engine.waited} answers had to wait: another program used the server meanwhile"
+        )
+    if _loaded_with(engine) != before:
+        found.append("the main was loaded otherwise during the benchmark")
+    return tuple(found)
 
 
 def _acquainted(engine: ServerEngine) -> ServerEngine:
@@ -271,6 +316,14 @@ def _acquainted(engine: ServerEngine) -> ServerEngine:
     return engine
 
 
+def _waited(heard: Answer) -> bool:
+    """Whether an answer took far longer than its own figures say, as behind another's request."""
+    if heard.tokens_per_second is None or heard.time_to_first_token is None:
+        return False
+    own = heard.time_to_first_token + heard.tokens / heard.tokens_per_second
+    return heard.seconds > WAITING * own + WAITING_S
+
+
 def _finding(engine: ServerEngine, said: str) -> str:
     likely = "; or ".join(silence.causes(engine.asked.known))
     names = f"{engine.asked.main.name} ← {engine.asked.draft.name}"
@@ -279,128 +332,6 @@ def _finding(engine: ServerEngine, said: str) -> str:
 
 def _drafted(answer: Answer) -> bool:
     return answer.draft is not None and bool(answer.draft.total or answer.draft.accepted)
-
-
-def _sweep(
-    engine: ServerEngine,
-    prompts: Sequence[Prompt],
-    alone: Sequence[Timed],
-    until: float,
-    progress: Callable[[dict[str, Any]], None],
-) -> tuple[LengthResult, ...]:
-    """Try draft lengths while there is time, at least one; by length, 0 first."""
-    weights = engine.asked.weights
-    baseline = _tps(prompts, alone, weights)
-    found = {0: LengthResult(0, 0.0, 0, sum(each.tokens for each in alone), baseline, 1.0)}
-    configured = engine.asked.draft_tokens
-    wanted = tuple(dict.fromkeys((configured, *LENGTHS) if configured else LENGTHS))
-    begun = engine.clock()
-    for number, draft_tokens in enumerate(wanted):
-        each_s = (engine.clock() - begun) / number if number else 0.0
-        if number and engine.clock() + each_s > until:
-            break
-        answers = [engine.answer(each, draft_tokens) for each in prompts]
-        in_force = _in_force(engine, answers, draft_tokens)
-        speed = _tps(prompts, answers, weights)
-        found[in_force] = _length(in_force, answers, speed, baseline)
-        progress({"step": "generating", "done": 0.05 + 0.45 * (number + 1) / len(wanted)})
-        if engine.fixed is not None:
-            break
-    return tuple(found[length] for length in sorted(found))
-
-
-def _in_force(engine: ServerEngine, answers: Sequence[Timed], asked: int) -> int:
-    """The length that was drafted with, which may be another than the one asked for."""
-    if (engine.asked.known.formats or ("mlx",))[0] == "gguf":
-        # llama.cpp ends a draft early where it is unsure; the configured length is only the most.
-        engine.fixed = engine.asked.draft_tokens or DEFAULT_LENGTH["gguf"]
-        return engine.fixed
-    told = [each for each in answers if each.drafted is not None]
-    if engine.tells and not told:
-        # The MLX engine counts accepted tokens alone, and takes the length from the main's config.
-        engine.fixed = engine.asked.draft_tokens or DEFAULT_LENGTH["mlx"]
-        return engine.fixed
-    # A round ends with one token of the main's own, so that these are the rounds, give or take one
-    # for each answer. It drafts the whole length, or as much as the answer's limit leaves.
-    rounds = sum(each.tokens - (each.from_draft or 0) for each in told)
-    drafted = sum(each.drafted or 0 for each in told)
-    cut_short = len(told) * (asked * (asked + 1) // 2)
-    if not engine.tells or (rounds * asked - cut_short <= drafted <= (rounds + len(told)) * asked):
-        return asked
-    engine.fixed = max(1, round(drafted / max(1, rounds)))
-    return engine.fixed
-
-
-def _length(
-    draft_tokens: int, answers: Sequence[Timed], speed: float, baseline: float
-) -> LengthResult:
-    told = [each for each in answers if each.drafted is not None]
-    drafted = sum(each.drafted or 0 for each in told)
-    accepted = sum(each.from_draft or 0 for each in told)
-    return LengthResult(
-        draft_tokens=draft_tokens,
-        acceptance=(accepted / drafted if drafted else 0.0) if told else None,
-        accepted=accepted if told else None,
-        rounds=sum(each.tokens for each in told) - accepted if told else None,
-        predicted_tps=speed,
-        predicted_speedup=speed / baseline,
-    )
-
-
-def _tps(
-    prompts: Sequence[Prompt], answers: Sequence[Timed], weights: Mapping[str, float]
-) -> float:
-    return predict.tokens_per_second(
-        [(p.kind, a.tokens, a.seconds) for p, a in zip(prompts, answers, strict=True)], weights
-    )
-
-
-def _confirm(
-    engine: ServerEngine,
-    prompts: Sequence[Prompt],
-    alone: Sequence[Timed],
-    lengths: Sequence[LengthResult],
-    seconds: float,
-    say: Callable[[float], None],
-) -> Runs | None:
-    return confirm(
-        engine,
-        prompts,
-        best.to_run(lengths),
-        alone=alone,
-        weights=engine.asked.weights,
-        seconds=seconds,
-        say=say,
-    )
-
-
-def _part(
-    progress: Callable[[dict[str, Any]], None], begun: float, share: float
-) -> Callable[[float], None]:
-    return lambda done: progress({"step": "confirming", "done": begun + share * done})
-
-
-def _sample(
-    engine: ServerEngine,
-    prompts: Sequence[Prompt],
-    alone: Sequence[Timed],
-    chosen: Best,
-    until: float,
-    progress: Callable[[dict[str, Any]], None],
-) -> AtTemperature:
-    """Measure the chosen length at the temperature, as far as the time allows."""
-    length = chosen.tried or 1
-    drawn = [replace(each, temperature=engine.asked.temperature) for each in prompts]
-    runs = confirm(
-        engine,
-        drawn,
-        {0: 1.0, length: chosen.measured_speedup or 1.0},
-        alone=alone,
-        weights=engine.asked.weights,
-        seconds=until - engine.clock(),
-        say=_part(progress, 0.5 + GREEDY_SHARE / 2, (1 - GREEDY_SHARE) / 2),
-    )
-    return best.measured_at(AtTemperature(engine.asked.temperature, length, None, None, None), runs)
 
 
 def _notes(engine: ServerEngine, runs: Runs | None) -> tuple[str, ...]:

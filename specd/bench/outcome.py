@@ -24,6 +24,8 @@ class Outcome:
 
 def outcome(result: BenchResult) -> Outcome:
     """The one of the four that the result is."""
+    if result.broken:
+        return Outcome("unconfirmed", f"not confirmed: {'; '.join(result.broken)}")
     best = result.best
     tokens = best.compared
     length = f" with {tokens} draft token{'s'[: tokens != 1]}" if tokens else ""
@@ -60,7 +62,7 @@ def sentence(result: BenchResult) -> str:
     kind = outcome(result).kind
     length = f"{best.compared} token{'s'[: best.compared != 1]}"
     pair = f"with {result.draft} at {length}, {result.main} answers"
-    if best.measured_speedup is None or best.interval is None:
+    if best.measured_speedup is None or best.interval is None or result.broken:
         return f"not decided: {outcome(result).words}"
     low, high = best.interval
     times = f"{pair} {best.measured_speedup:.2f} ± {(high - low) / 2:.2f} times as fast as alone"

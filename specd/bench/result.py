@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-EngineName: TypeAlias = Literal["mlx", "server"]
+EngineName: TypeAlias = Literal["mlx", "server", "llama.cpp"]
 Ending: TypeAlias = Literal["decided", "enough", "time"]
 
 DEFAULT_LENGTH = 2
@@ -104,7 +104,8 @@ class BenchResult:
     ``tps_by_class`` are the predicted tokens/s of every length of ``lengths``, for each class of
     prompts by itself; ``costs`` the curves behind the predictions (``costs.to_json``). Of the
     answers that came out otherwise with a draft, ``near_ties`` parted where rounding decides
-    between two tokens, and ``other_text`` did not: the draft changes the text.
+    between two tokens, and ``other_text`` did not: the draft changes the text. ``broken`` are the
+    guards that did not hold, in words; nothing is chosen from such a result.
     """
 
     main: str
@@ -125,6 +126,7 @@ class BenchResult:
     at_temperature: AtTemperature | None = None
     near_ties: int = 0
     other_text: int = 0
+    broken: tuple[str, ...] = ()
     draft_bytes: int = 0
 
     @property

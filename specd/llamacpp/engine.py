@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 
@@ -23,11 +23,18 @@ def find(installed: Sequence[Path] = ()) -> Engine | None:
     for path in installed:
         if _starts(path):
             return Engine(path.parent.name, (str(path),))
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - slow to import
+
     try:
         name = f"xllamacpp {version('xllamacpp')}"
     except PackageNotFoundError:
         return None
     return Engine(name, (sys.executable, "-m", "specd.llamacpp.packaged"))
+
+
+def packaged() -> bool:
+    """Whether xllamacpp is installed, without importing it."""
+    return find_spec("xllamacpp") is not None
 
 
 def _starts(program: Path) -> bool:

@@ -124,6 +124,15 @@ class Server:
         asked = {"content": text, "add_special": True, "parse_special": True}
         return tuple(map(int, self._ask("/tokenize", asked)["tokens"]))
 
+    def chat(self, text: str) -> str:
+        """``text`` as a user's message, as the main's chat template puts it.
+
+        Raises:
+            NoAnswer: the server is gone, or the template fails.
+        """
+        told = self._ask("/apply-template", {"messages": [{"role": "user", "content": text}]})
+        return str(told["prompt"])
+
     def generate(
         self,
         prompt: str | Sequence[int],

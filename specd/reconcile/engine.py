@@ -1,22 +1,25 @@
 """Which engine measures a pair, and what the server calls its two models (pure).
 
-"auto" is the server where it has the main in memory, since loading it a second time might not fit,
-and for GGUF mains, which MLX cannot load; else MLX.
+"auto" is the server where it has the main in memory, since loading it a second time might not fit;
+else MLX. GGUF mains run in a llama.cpp server of specd's own, where there is one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from specd.bench.silence import Circumstances
 from specd.lmstudio import names
-from specd.lmstudio.model import Model
+from specd.lmstudio.model import OWN_HEADS, Model
 from specd.lmstudio.server import ServedModel
 from specd.reconcile import proving
 from specd.reconcile.facts import ServerSeen
 from specd.tokenizer.verdict import Verdict
+
+REPETITIONS: Final = "ngram"
+"""What drafting without any model is called in results: the text so far is looked through."""
 
 Asked: TypeAlias = Literal["auto", "mlx", "server"]
 
@@ -43,12 +46,31 @@ class ServedPair:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalPair:
+    """A GGUF main for a llama.cpp server of specd's own; ``name`` is what drafts, in results.
+
+    ``draft`` is None for the main's own heads, and for repetitions of the text.
+    """
+
+    main: Model
+    name: str
+    speculation: str
+    draft: Model | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What each engine is to measure, and what cannot be, in words."""
 
     mlx: tuple[tuple[Model, Model], ...] = ()
+    gguf: tuple[LocalPair, ...] = ()
     server: tuple[ServedPair, ...] = ()
     problems: tuple[str, ...] = ()
+
+    @property
+    def pairs(self) -> int:
+        """How many are to be measured."""
+        return len(self.mlx) + len(self.gguf) + len(self.server)
 
 
 def plan(
@@ -57,15 +79,25 @@ def plan(
     installed: Sequence[Model],
     server: ServerSeen | None,
     memory: int | None,
+    *,
+    llama_cpp: bool,
 ) -> Plan:
-    """Share ``candidates`` among the engines; ``memory`` is the machine's, in bytes."""
+    """Share ``candidates`` among the engines; ``memory`` is the machine's, in bytes.
+
+    ``llama_cpp`` says that there is a llama.cpp to run GGUF files with: LM Studio takes no draft
+    for them with a request.
+    """
     mlx: list[tuple[Model, Model]] = []
+    gguf: list[LocalPair] = []
     served: list[ServedPair] = []
     problems: list[str] = []
     listed = server.models if server is not None and server.problem is None else ()
     for candidate in candidates:
         main, draft = candidate.main, candidate.draft
         found = _served(main, listed, installed)
+        if main.format == "gguf" and llama_cpp and asked != "server":
+            gguf += _local(main, draft, alone=all(each.main != main for each in gguf))
+            continue
         wants_server = asked == "server" or (
             asked == "auto" and (main.format == "gguf" or (found is not None and found.loaded))
         )
@@ -73,7 +105,7 @@ def plan(
             mlx.append((main, draft))
         elif not wants_server:
             problems.append(f"{main.key} is {main.format}: only LM Studio's server can run it")
-        elif server is None or server.problem is not None:
+        elif server is None or (server.problem is not None and not _askable(asked, server)):
             why = server.problem if server is not None else "it has not been asked yet"
             problems.append(f"{main.key} is to be measured on the server: {why}")
         else:
@@ -93,7 +125,24 @@ def plan(
                     candidate.draft_tokens,
                 )
             )
-    return Plan(tuple(mlx), tuple(served), tuple(problems))
+    return Plan(tuple(mlx), tuple(gguf), tuple(served), tuple(problems))
+
+
+def _askable(asked: Asked, server: ServerSeen) -> bool:
+    """Whether to ask for an answer although the list of models failed.
+
+    ``mlx_lm.server`` answers without a list on a machine that never downloaded a model.
+    """
+    return asked == "server" and server.url.startswith("http")
+
+
+def _local(main: Model, draft: Model, *, alone: bool) -> Iterator[LocalPair]:
+    """The pair, and with the main's first one what needs no second model."""
+    yield LocalPair(main, draft.key, f"draft-{draft.drafter or 'simple'}", draft)
+    if alone and main.mtp_heads:
+        yield LocalPair(main, OWN_HEADS, "draft-mtp")
+    if alone:
+        yield LocalPair(main, REPETITIONS, "ngram-simple")
 
 
 def _served(

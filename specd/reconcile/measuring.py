@@ -13,7 +13,7 @@ from typing import Any
 
 from specd.bench.sampling import DEFAULT_TEMPERATURE
 from specd.lmstudio.model import Model
-from specd.reconcile.engine import Plan, ServedPair
+from specd.reconcile.engine import LocalPair, Plan, ServedPair
 from specd.reconcile.facts import ServerSeen
 
 SHARE = 0.9
@@ -27,7 +27,7 @@ class Benchmark:
     ``weights`` are the classes' shares of what the user generates. ``temperatures`` are those of
     the user's own settings, by the main's key; ``temperature`` is for all of them, None where
     nothing is asked for. ``history`` is the file of results, ``token_env`` the variable that holds
-    the server's token, ``engine_version`` that of LM Studio.
+    the server's token, ``engine_version`` that of LM Studio, ``llama_servers`` are its llama.cpp's.
     """
 
     history: Path
@@ -39,6 +39,7 @@ class Benchmark:
     temperatures: Mapping[str, float] = field(default_factory=dict)
     token_env: str = ""
     engine_version: str | None = None
+    llama_servers: Sequence[Path] = ()
 
     def at(self, main: Model) -> float:
         """The temperature to measure a main at, beside 0; a quick look is at 0 alone."""
@@ -58,7 +59,7 @@ class Task:
 
 def tasks(plan: Plan, server: ServerSeen | None, wanted: Benchmark) -> tuple[Task, ...]:
     """One task for each engine that has something to measure."""
-    each_s = wanted.minutes * 60 / max(1, len(plan.mlx) + len(plan.server))
+    each_s = wanted.minutes * 60 / max(1, plan.pairs)
     common = {
         "suite": wanted.suite,
         "quick": wanted.quick,
@@ -70,6 +71,15 @@ def tasks(plan: Plan, server: ServerSeen | None, wanted: Benchmark) -> tuple[Tas
         seconds = each_s * len(plan.mlx)
         request = {**common, "seconds": seconds * SHARE, "mains": _by_main(plan.mlx, wanted)}
         found.append(Task("bench", request, seconds))
+    if plan.gguf:
+        seconds = each_s * len(plan.gguf)
+        request = {
+            **common,
+            "seconds": seconds * SHARE,
+            "servers": [str(each) for each in wanted.llama_servers],
+            "pairs": [_local_pair(pair, wanted) for pair in plan.gguf],
+        }
+        found.append(Task("bench-gguf", request, seconds))
     if plan.server and server is not None:
         seconds = each_s * len(plan.server)
         request = {
@@ -102,6 +112,16 @@ def _served_pair(pair: ServedPair, wanted: Benchmark) -> dict[str, Any]:
         "draft": {**_named(pair.draft), "served": draft},
         "known": asdict(pair.known),
         "draft_tokens": pair.draft_tokens,
+        "temperature": wanted.at(pair.main),
+    }
+
+
+def _local_pair(pair: LocalPair, wanted: Benchmark) -> dict[str, Any]:
+    return {
+        "main": _named(pair.main),
+        "name": pair.name,
+        "speculation": pair.speculation,
+        "draft": None if pair.draft is None else str(pair.draft.path),
         "temperature": wanted.at(pair.main),
     }
 

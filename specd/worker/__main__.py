@@ -48,6 +48,12 @@ def _bench_server() -> Task:
     return bench_server
 
 
+def _bench_gguf() -> Task:
+    from specd.worker.tasks_gguf import bench_gguf
+
+    return bench_gguf
+
+
 def _observe() -> Task:
     from specd.worker.tasks_observe import observe
 
@@ -66,6 +72,7 @@ TASKS: dict[str, Callable[[], Task]] = {
     "validate": _validate,
     "bench": _bench,
     "bench-server": _bench_server,
+    "bench-gguf": _bench_gguf,
     "observe": _observe,
     "self-test": _self_test,
 }

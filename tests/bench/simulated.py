@@ -208,6 +208,10 @@ class SimulatedServer(server.Server):
         self.asked: list[tuple[str, int]] = []
         self.ttls: set[int | None] = set()
 
+    def models(self, timeout: float = 10.0) -> tuple[server.ServedModel, ...]:
+        assert timeout > 0
+        return ()
+
     def chat(
         self,
         model: str,
@@ -225,7 +229,8 @@ class SimulatedServer(server.Server):
         assert timeout > 0 == temperature
         self.ttls.add(ttl)
         length = (self.fixed or num_draft_tokens or 2) if draft_model else 0
-        prompt = next((p for p in self.pair.prompts if p.text == messages[0]["content"]), None)
+        said = messages[0]["content"]
+        prompt = next((p for p in self.pair.prompts if said.endswith(p.text)), None)
         kind = prompt.kind if prompt else self.pair.prompts[0].kind
         self.asked.append((prompt.kind if prompt else "", length))
         late = self.switching if self.drafting != (length > 0) else 0.0

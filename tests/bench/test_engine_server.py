@@ -366,7 +366,7 @@ def test_a_length_that_was_taken_is_never_taken_for_another(
     answers: list[list[bool]], length: int
 ) -> None:
     mine = engine()
-    assert engine_server._in_force(mine, [told(each, length) for each in answers], length) == length
+    assert mine.in_force([told(each, length) for each in answers], length) == length
     assert mine.fixed is None
 
 
@@ -374,10 +374,10 @@ def test_a_length_that_was_taken_is_never_taken_for_another(
 def test_a_length_the_server_did_not_take_is_noticed(
     agrees: list[bool], asked: int, real: int
 ) -> None:
-    found = engine_server._in_force(engine(), [told(agrees, real)], asked)
+    found = engine().in_force([told(agrees, real)], asked)
     assert found == asked if asked == real else abs(found - real) <= 1
 
 
 def test_llama_cpp_s_length_is_only_the_most_it_drafts() -> None:
     mine = engine(Asked(ASKED.main, ASKED.draft, Circumstances(formats=("gguf", "gguf"))))
-    assert engine_server._in_force(mine, [told([True] * 40, 5)], 2) == 16
+    assert mine.in_force([told([True] * 40, 5)], 2) == 16

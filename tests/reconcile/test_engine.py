@@ -33,7 +33,7 @@ def serving(*, loaded: bool, problem: str | None = None) -> ServerSeen:
 
 def planned(asked: Asked, main: Model, server: ServerSeen | None) -> Plan:
     candidate = Candidate(main, DRAFT, draft_tokens=5)
-    return plan(asked, [candidate], (main, DRAFT), server, 16 << 30)
+    return plan(asked, [candidate], (main, DRAFT), server, 16 << 30, llama_cpp=False)
 
 
 def test_auto_is_the_server_where_it_has_the_main_in_memory() -> None:
@@ -68,3 +68,26 @@ def test_a_server_that_is_asked_for_and_does_not_answer_is_a_problem() -> None:
 def test_a_server_that_does_not_list_a_model_is_given_its_folder() -> None:
     (pair,) = planned("server", MAIN, ServerSeen(URL, None, ())).server
     assert pair.served == (str(MAIN.path), str(DRAFT.path))
+
+
+def test_with_a_llama_cpp_a_gguf_main_runs_there_with_all_that_can_draft_for_it() -> None:
+    main = replace(GGUF, mtp_heads=1)
+    draft = replace(DRAFT, format="gguf")
+    sidecar = replace(draft, key="heads", kind="drafter", drafter="dflash")
+    candidates = [Candidate(main, each) for each in (draft, sidecar)]
+    found = plan("auto", candidates, (main, draft), None, 16 << 30, llama_cpp=True)
+    assert [(each.name, each.speculation) for each in found.gguf] == [
+        ("qwen3-0.6b", "draft-simple"),
+        ("mtp", "draft-mtp"),
+        ("ngram", "ngram-simple"),
+        ("heads", "draft-dflash"),
+    ]
+    assert found.pairs == 4
+    assert not plan("server", candidates, (main, draft), None, None, llama_cpp=True).gguf
+
+
+def test_a_server_whose_list_fails_is_asked_for_an_answer_all_the_same() -> None:
+    found = planned("server", MAIN, serving(loaded=False, problem="HTTP status 500"))
+    (pair,) = found.server
+    assert pair.served == (str(MAIN.path), str(DRAFT.path))
+    assert found.problems == ()

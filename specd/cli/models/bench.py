@@ -29,8 +29,9 @@ from specd.cli.models import bench_seed, charts, check, compare
 from specd.cli.paint import dumps, safe, width, wrap
 from specd.cli.parser import Parser
 from specd.config import SpecdConfig, mix
+from specd.llamacpp.engine import packaged
+from specd.lmstudio import backends, names, server
 from specd.lmstudio import home as homes
-from specd.lmstudio import names, server
 from specd.lmstudio.home import Home
 from specd.lmstudio.model import Model
 from specd.reconcile import engine, measuring, survey
@@ -137,6 +138,7 @@ def run(args: argparse.Namespace) -> int:
         wanted.installed,
         seen,
         preconditions.machine_memory(),
+        llama_cpp=bool(_llama_servers(wanted)) or packaged(),
     )
     return _measure_and_print(args, wanted, plan, seen)
 
@@ -162,6 +164,10 @@ def _wanted(args: argparse.Namespace) -> _Wanted:
         seen.world.models,
         seen.stores.worth_measuring(resolved, seen.world.models),
     )
+
+
+def _llama_servers(wanted: _Wanted) -> tuple[Path, ...]:
+    return backends.llama_servers(wanted.home.path) if wanted.home else ()
 
 
 def _candidates(stores: Stores, main: Model, drafts: Sequence[Model]) -> list[Candidate]:
@@ -231,6 +237,7 @@ def _measure(
         temperature=args.temperature,
         token_env=config.lmstudio.token_env,
         engine_version=survey.look_for_app(wanted.home).version if wanted.home else None,
+        llama_servers=_llama_servers(wanted),
     )
     found: list[dict[str, Any]] = []
     with _progress(show=not args.json) as bar:

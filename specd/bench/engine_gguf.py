@@ -1,0 +1,110 @@
+"""Real answers from llama.cpp's own server, with and without what drafts for a GGUF main.
+
+LM Studio takes no draft with a request for a GGUF main; it loads both together. So does this: one
+server for each draft length, and one without a draft, all with one slot, the same context and no
+kept prompts. Runs in the worker only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from specd.bench.engine import Timed
+from specd.bench.prompts import Prompt
+from specd.bench.result import EngineName
+from specd.bench.tried import Repeated
+from specd.llamacpp.engine import Engine
+from specd.llamacpp.server import Load, Server, Speculation
+
+LENGTHS: Final = (4, 16, 8, 2)
+"""The most that is drafted at once, tried in this order."""
+
+CONTEXT: Final = 10_240
+"""Tokens: holds the suite's context of 8k and an answer."""
+
+RUNNING: Final = 2
+"""Servers kept at a time: one without a draft, one with."""
+
+
+class DraftSilent(Exception):
+    """llama.cpp loaded the draft and never drafted with it: it does not accept the pair."""
+
+
+@dataclass(slots=True)
+class GgufEngine:
+    """A main, and what drafts for it: a draft model, a sidecar, its own heads, or repetitions."""
+
+    engine: Engine
+    main: Path
+    speculation: Speculation
+    draft: Path | None
+    fixed: int | None = None
+    _servers: dict[int, Server] = field(default_factory=dict)
+    _repeated: Repeated = field(default_factory=Repeated)
+
+    @property
+    def name(self) -> EngineName:
+        """How it is called in results."""
+        return "llama.cpp"
+
+    @property
+    def longest(self) -> int:
+        """The context that every server is loaded with."""
+        return CONTEXT
+
+    def clock(self) -> float:
+        """Wall time."""
+        return time.monotonic()
+
+    def in_force(self, answers: Sequence[Timed], asked: int) -> int:
+        """The length asked for: llama.cpp may end a draft early, it is the most.
+
+        Raises:
+            DraftSilent: nothing was drafted.
+        """
+        if self.speculation != "ngram-simple" and not any(each.drafted for each in answers):
+            raise DraftSilent(f"{self.engine.name} drafts nothing with {self.draft or 'its heads'}")
+        return asked
+
+    def answer(self, prompt: Prompt, draft_tokens: int) -> Timed:
+        """A whole answer; ``draft_tokens`` 0 is without the draft.
+
+        Raises:
+            DidNotStart, NoAnswer: what llama.cpp says.
+        """
+        server = self._server(draft_tokens)
+        found = server.generate(
+            server.chat(self._repeated.text(prompt, draft_tokens)),
+            prompt.max_tokens,
+            temperature=prompt.temperature,
+            keep=False,
+        )
+        return Timed(
+            found.tokens,
+            max(1, len(found.tokens)),
+            found.prefill_s + found.decode_s,
+            from_draft=found.accepted,
+            drafted=found.drafted,
+            first_token_s=found.prefill_s,
+        )
+
+    def close(self) -> None:
+        """End the servers."""
+        for each in self._servers.values():
+            each.close()
+        self._servers.clear()
+
+    def _server(self, draft_tokens: int) -> Server:
+        if draft_tokens not in self._servers:
+            drafting = [each for each in self._servers if each]
+            if draft_tokens and len(drafting) >= RUNNING - 1:
+                self._servers.pop(drafting[0]).close()
+            load = Load(self.main, context=CONTEXT)
+            if draft_tokens:
+                load = Load(self.main, self.speculation, self.draft, draft_tokens, CONTEXT)
+            self._servers[draft_tokens] = Server(self.engine, load)
+        return self._servers[draft_tokens]

@@ -1,0 +1,180 @@
+"""One benchmark on an engine that only answers: try draft lengths, then confirm the best.
+
+What the engine thinks of a text it does not tell, so nothing can be replayed: lengths are tried
+where the engine takes them, and the best is confirmed as with any other. A prompt that is asked
+again on one server gets another beginning: a server that remembers would be faster by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Protocol
+
+from specd.bench import best, predict
+from specd.bench.confirm import ANSWERING, Runs, answer_alone, confirm, cut_down
+from specd.bench.engine import Engine, Timed
+from specd.bench.prompts import Prompt
+from specd.bench.result import AtTemperature, BenchResult, Best, LengthResult
+
+SWEEP_SHARE: Final = 0.5
+"""Of the time, what trying lengths may take."""
+
+GREEDY_SHARE: Final = 0.6
+"""Of the time for real runs, what greedy ones may take where the temperature is measured too."""
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+class Answering(Engine, Protocol):
+    """``fixed`` is the length in force where requests cannot change it, known after a try."""
+
+    fixed: int | None
+
+    def in_force(self, answers: Sequence[Timed], asked: int) -> int:
+        """The length that was drafted with, which may be another than the one asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be measured, within about ``seconds``.
+
+    ``lengths`` are tried, the most promising first. ``weights`` are the classes' shares of what the
+    user generates. With a ``temperature`` above 0 the chosen length is measured there as well.
+    """
+
+    main: str
+    draft: str
+    prompts: Sequence[Prompt]
+    suite: str
+    lengths: Sequence[int]
+    seconds: float
+    started_at: str
+    weights: Mapping[str, float] = field(default_factory=dict)
+    temperature: float = 0.0
+    progress: Progress = lambda _: None
+
+
+def measure(engine: Answering, asked: Asked) -> tuple[BenchResult, Runs | None]:
+    """The result, without notes on the engine, and the runs that confirmed it."""
+    begun = engine.clock()
+    until = begun + asked.seconds
+    asked.progress({"step": "generating", "done": 0.05})
+    prompts, alone = answer_alone(engine, asked.prompts, seconds=asked.seconds * ANSWERING)
+    answered = replace(asked, prompts=prompts)
+    lengths = _sweep(engine, answered, alone, begun + asked.seconds * SWEEP_SHARE)
+    share = GREEDY_SHARE if asked.temperature else 1.0
+    runs = confirm(
+        engine,
+        prompts,
+        best.to_run(lengths),
+        alone=alone,
+        weights=asked.weights,
+        seconds=(until - engine.clock()) * share,
+        say=_part(asked.progress, 0.5, share / 2),
+    )
+    chosen = best.decide(lengths, runs)
+    sampled = None
+    if asked.temperature and runs is not None and runs.passes > 1:
+        sampled = _sample(engine, answered, alone, chosen, until)
+    tried = chosen.tried or lengths[1].draft_tokens
+    result = BenchResult(
+        main=asked.main,
+        draft=asked.draft,
+        engine=engine.name,
+        suite=asked.suite,
+        started_at=asked.started_at,
+        baseline_tps=_tps(prompts, alone, asked.weights),
+        lengths=lengths,
+        best=chosen,
+        text_equal=runs is None or not runs.unequal(),
+        model_seconds=engine.clock() - begun,
+        by_class={} if runs is None else best.by_class(runs, tried),
+        notes=cut_down(asked.prompts, prompts),
+        at_temperature=sampled,
+        confirmation=None if runs is None else best.confirmation(runs),
+    )
+    return result, runs
+
+
+def _sweep(
+    engine: Answering, asked: Asked, alone: Sequence[Timed], until: float
+) -> tuple[LengthResult, ...]:
+    """Try draft lengths while there is time, at least one; by length, 0 first."""
+    baseline = _tps(asked.prompts, alone, asked.weights)
+    found = {0: LengthResult(0, 0.0, 0, sum(each.tokens for each in alone), baseline, 1.0)}
+    begun = engine.clock()
+    for number, draft_tokens in enumerate(asked.lengths):
+        each_s = (engine.clock() - begun) / number if number else 0.0
+        if number and engine.clock() + each_s > until:
+            break
+        answers = [engine.answer(each, draft_tokens) for each in asked.prompts]
+        in_force = engine.in_force(answers, draft_tokens)
+        speed = _tps(asked.prompts, answers, asked.weights)
+        found[in_force] = _length(in_force, answers, speed, baseline)
+        done = 0.05 + 0.45 * (number + 1) / len(asked.lengths)
+        asked.progress({"step": "generating", "done": done})
+        if engine.fixed is not None:
+            break
+    return tuple(found[length] for length in sorted(found))
+
+
+def _length(
+    draft_tokens: int, answers: Sequence[Timed], speed: float, baseline: float
+) -> LengthResult:
+    told = [each for each in answers if each.drafted is not None]
+    drafted = sum(each.drafted or 0 for each in told)
+    accepted = sum(each.from_draft or 0 for each in told)
+    return LengthResult(
+        draft_tokens=draft_tokens,
+        acceptance=(accepted / drafted if drafted else 0.0) if told else None,
+        accepted=accepted if told else None,
+        rounds=sum(each.tokens for each in told) - accepted if told else None,
+        predicted_tps=speed,
+        predicted_speedup=speed / baseline,
+    )
+
+
+def _tps(
+    prompts: Sequence[Prompt], answers: Sequence[Timed], weights: Mapping[str, float]
+) -> float:
+    return predict.tokens_per_second(
+        [(p.kind, a.tokens, a.seconds) for p, a in zip(prompts, answers, strict=True)], weights
+    )
+
+
+def _sample(
+    engine: Answering, asked: Asked, alone: Sequence[Timed], chosen: Best, until: float
+) -> AtTemperature:
+    """Measure the chosen length at the temperature, as far as the time allows."""
+    length = chosen.tried or 1
+    runs = confirm(
+        engine,
+        [replace(each, temperature=asked.temperature) for each in asked.prompts],
+        {0: 1.0, length: chosen.measured_speedup or 1.0},
+        alone=alone,
+        weights=asked.weights,
+        seconds=until - engine.clock(),
+        say=_part(asked.progress, 0.5 + GREEDY_SHARE / 2, (1 - GREEDY_SHARE) / 2),
+    )
+    return best.measured_at(AtTemperature(asked.temperature, length, None, None, None), runs)
+
+
+def _part(progress: Progress, begun: float, share: float) -> Callable[[float], None]:
+    return lambda done: progress({"step": "confirming", "done": begun + share * done})
+
+
+class Repeated:
+    """Gives a prompt another beginning each time it is asked for in one way.
+
+    The n-th answer of a way thus has the text of every other way's n-th.
+    """
+
+    def __init__(self) -> None:
+        self._times: dict[tuple[str, float, int], int] = {}
+
+    def text(self, prompt: Prompt, draft_tokens: int) -> str:
+        """The prompt's text as it is to be asked now."""
+        way = (prompt.text, prompt.temperature, draft_tokens)
+        times = self._times[way] = self._times.get(way, -1) + 1
+        return f"[{times}] {prompt.text}" if times else prompt.text

@@ -1,0 +1,96 @@
+"""GGUF mains with a real llama.cpp: with and without what drafts, no prompt twice on one slot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from specd import places
+from specd.bench import confirm
+from specd.bench.engine_gguf import DraftSilent, GgufEngine
+from specd.bench.prompts import BASIC, Prompt
+from specd.bench.tried import Asked, Repeated, measure
+from specd.demo.weights import find_gguf
+from specd.llamacpp.engine import Engine, find
+from tests.daemon import Sandbox
+from tests.llamacpp import gguf_models
+
+PROMPTS = tuple(replace(each, max_tokens=12) for each in BASIC[:2])
+
+
+@pytest.fixture(scope="module")
+def llama() -> Engine:
+    found = find()
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def drafting_for_itself(llama: Engine) -> Iterator[GgufEngine]:
+    with closing(GgufEngine(llama, find_gguf(), "draft-simple", find_gguf())) as engine:
+        yield engine
+
+
+def asked(prompts: tuple[Prompt, ...] = PROMPTS, lengths: tuple[int, ...] = (4,)) -> Asked:
+    return Asked("main", "draft", prompts, "basic", lengths, 3000.0, "now")
+
+
+@pytest.mark.mlx
+def test_a_pair_is_measured_with_and_without_the_draft(
+    drafting_for_itself: GgufEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confirm, "LOOKS", (2,))
+    result, runs = measure(drafting_for_itself, asked())
+    assert (result.engine, result.text_equal) == ("llama.cpp", True)
+    assert result.baseline_tps > 0
+    none, drafting = result.lengths
+    assert none.draft_tokens == 0
+    assert drafting.acceptance == pytest.approx(1.0, abs=0.05)
+    assert runs is not None
+    assert runs.passes == 2
+    assert result.best.interval is not None
+    assert [each.from_draft for of_prompt in runs.answers[0] for each in of_prompt] == [0] * 4
+
+
+@pytest.mark.mlx
+def test_a_draft_that_llama_cpp_drops_is_a_finding(llama: Engine, tmp_path: Path) -> None:
+    stranger = gguf_models.write(tmp_path / "stranger.gguf")
+    with (
+        closing(GgufEngine(llama, find_gguf(), "draft-simple", stranger)) as engine,
+        pytest.raises(DraftSilent, match="drafts nothing"),
+    ):
+        measure(engine, asked(PROMPTS[:1]))
+
+
+def test_the_same_answer_of_two_ways_has_the_same_text_and_none_is_asked_twice() -> None:
+    repeated = Repeated()
+    one, other = ([repeated.text(BASIC[0], length) for _ in range(3)] for length in (0, 4))
+    assert one == other
+    assert len(set(one)) == 3
+    assert all(text.endswith(BASIC[0].text) for text in one)
+    drawn = replace(BASIC[0], temperature=0.8)
+    assert repeated.text(drawn, 0) == BASIC[0].text
+
+
+@pytest.mark.mlx
+@pytest.mark.nightly
+@pytest.mark.timeout(1200)
+def test_a_gguf_main_is_measured_from_the_command_line(sandbox: Sandbox) -> None:
+    folder = sandbox.home / "models" / "specd-demo" / "SmolLM2-GGUF"
+    folder.mkdir(parents=True)
+    for name in ("SmolLM2-main.gguf", "SmolLM2-draft.gguf"):
+        (folder / name).symlink_to(find_gguf())
+    paths = [str(folder / name) for name in ("SmolLM2-main.gguf", "SmolLM2-draft.gguf")]
+    ran = sandbox.specd(
+        "bench", *paths, "--suite", "brief", "--minutes", "8", "--json", timeout=900
+    )
+    assert ran.stdout, ran.stderr
+    told = json.loads(ran.stdout)
+    assert {each["draft"] for each in told} >= {"ngram"}
+    assert {each["engine"] for each in told} == {"llama.cpp"}
+    assert places.history_path(sandbox.state).exists()
