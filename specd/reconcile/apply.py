@@ -65,6 +65,9 @@ def _apply_one(edit: FileEdit, journal: Journal, by: str) -> Applied:
         )
     except NewerJournal as error:
         return Applied(edit, problem=str(error), permanent=True)
+    except OSError as error:
+        why = f"{edit.path} could not be written: {error.strerror}: {error.filename}"
+        return Applied(edit, problem=why)
     if write.number is None or not written:
         return Applied(edit)
     journal.settle(write.number, written=True)

@@ -25,6 +25,9 @@ VERSION = 2
 
 State: TypeAlias = Literal["intended", "written", "abandoned", "restored"]
 
+EMPTY: tuple[Json, ...] = ({}, [], "")
+"""What only holds values, and holds none."""
+
 ValueKey: TypeAlias = tuple[Path, str]
 """A value: the path of its file, and the key by which people know it."""
 
@@ -124,7 +127,7 @@ class Owned:
     @property
     def is_shell(self) -> bool:
         """Whether it only holds values: an object, list or file that specd created."""
-        return self.before is ABSENT and self.value in ({}, [], "")
+        return self.before is ABSENT and self.value in EMPTY
 
     @property
     def is_whole_file(self) -> bool:

@@ -25,7 +25,7 @@ from typing import Literal, TypeAlias
 
 from specd.files import jsonedit
 from specd.files.pointer import ABSENT, Absent, Edit, Json, Match, Pointer
-from specd.reconcile.entry import Change, Entry, Owned, Standing, ValueKey
+from specd.reconcile.entry import EMPTY, Change, Entry, Owned, Standing, ValueKey
 
 ROOT = ""
 """The key of a file that specd created, as a shell."""
@@ -215,7 +215,7 @@ def give_back(
         if not last and not any(each.at[: len(shell.at)] == shell.at for each in mine if shell.at):
             continue
         value = jsonedit.value_at(after, shell.at)
-        if value in ({}, [], "") and shell.at:
+        if value in EMPTY and shell.at:
             changes.append(Change(shell.key, shell.at, value, ABSENT, why))
             after = jsonedit.after(after, [Edit(shell.at, ABSENT)])
             freed.add(shell.key)

@@ -19,7 +19,7 @@ from specd.files import jsonedit
 from specd.files.pointer import ABSENT, Edit, Pointer
 from specd.lmstudio.surface import DesiredValue, Problem, Target
 from specd.reconcile import ownership
-from specd.reconcile.entry import Change, Owned, ValueKey
+from specd.reconcile.entry import EMPTY, Change, Owned, ValueKey
 from specd.reconcile.observe import FileSeen
 
 
@@ -116,13 +116,16 @@ def _compare(
     differing = changes_between(file, desired_values)
     left = tuple((file.path, each) for each in differing if (file.path, each.key) in held)
     changes = tuple(each for each in differing if (file.path, each.key) not in held)
-    kept = {each.key for each in desired_values}
+    if all(each.new in EMPTY for each in changes):
+        changes = ()  # the shape of a file in which no value is desired
+    # What was taken back and still stands, is given back as soon as the file can be written.
+    kept = {each.key for each in desired_values if (file.path, each.key) not in held}
     back = {k for k, o in owned.items() if k not in kept and not o.is_whole_file}
     try:
         after, freed = file.document, frozenset[str]()
         if after is not ABSENT and back:
             after = jsonedit.after(after, _edits(changes))
-            given = ownership.give_back(owned, after, back, target.why, others=bool(desired_values))
+            given = ownership.give_back(owned, after, back, target.why, others=bool(kept))
             changes, after, freed = (*changes, *given.changes), given.document, given.freed
         gone = file.content is not None and after is ABSENT
         if not changes and not gone:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specd import config
+from specd.lmstudio import model_defaults
 from specd.lmstudio.home import App, lm_studio
 from specd.lmstudio.model import Model
 from specd.lmstudio.surface import Desired, DesiredDraft, Target
@@ -111,7 +112,7 @@ class Reconciler:
             self._observer.forget()
             self.patience.clear()
         self._desired = desired
-        self._targets = _targets(desired) if desired else {}
+        self._targets = _targets(desired, self.journal) if desired else {}
         for known in (
             self.blocked,
             self.failed,
@@ -232,7 +233,7 @@ class Reconciler:
                 yield path, until
 
 
-def _targets(state: DesiredState) -> dict[Path, Target]:
+def _targets(state: DesiredState, journal: Journal) -> dict[Path, Target]:
     desired = Desired(
         state.home,
         state.speculation,
@@ -245,7 +246,23 @@ def _targets(state: DesiredState) -> dict[Path, Target]:
         ),
         state.kept,
     )
-    return {target.path: target for surface in SURFACES for target in surface.targets(desired)}
+    targets = {target.path: target for surface in SURFACES for target in surface.targets(desired)}
+    return _left_over(state, journal) | targets
+
+
+def _left_over(state: DesiredState, journal: Journal) -> dict[Path, Target]:
+    """The files of mains that no [[pair]] is about any more, unless a main is not known now."""
+    mains = [pair.main for pair in state.pairs if pair.main is not None]
+    if len(mains) < len(state.pairs):
+        return {}
+    paired = {model_defaults.file_in(app, main) for app in state.kept for main in mains}
+    why = "no [[pair]] of specd.toml is about it"
+    return {
+        path: Target(model_defaults.NAME, path, lambda *_: (), why, within=state.home)
+        for path in journal.owned_files()
+        if path not in paired
+        and any(each.within == state.home for each in journal.owned(path).values())
+    }
 
 
 def _draft(main: Model, pair: DesiredPair) -> DesiredDraft:
