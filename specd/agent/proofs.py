@@ -122,7 +122,7 @@ class Proofs:
 
     def _learn_proofs(self, result: dict[str, Any]) -> None:
         for proof in result["proofs"]:
-            level: Level = "error" if proof["refusal"] else "info"
+            level: Level = "error" if proof["kind"] else "info"
             self._say(level, f"{proof['main']} ← {proof['draft']}: {proof['words']}")
         self._learnt()
         self.prove()

@@ -8,6 +8,7 @@ handed in: Qwen3 adds four tokens to what Qwen2.5 has, and the logits of all are
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -53,23 +54,19 @@ _CHAT_TEMPLATE = (
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What config.json says of a model, and the size of its weights in bytes."""
+    """What tells a model from the others; all have tiny weights in files of a real one's size."""
 
     model_type: str
-    hidden: int
-    layers: int
     size: int
     bits: int
 
 
 _MODELS = {
-    MAIN: _Shape("qwen3", 4096, 36, 4_620_000_000, 4),
-    DRAFT: _Shape("qwen2", 896, 24, 293_990_000, 4),
-    "mlx-community/Josiefied-Qwen2.5-3B-abliterated": _Shape("qwen2", 2048, 36, 1_740_000_000, 4),
-    "mlx-community/Qwen3-4B-4bit": _Shape("qwen3", 2560, 36, 2_260_000_000, 4),
-    "mlx-community/Josiefied-Qwen3-1.7B-abliterated-v1-4bit": _Shape(
-        "qwen3", 2048, 28, 968_000_000, 4
-    ),
+    MAIN: _Shape("qwen3", 4_620_000_000, 4),
+    DRAFT: _Shape("qwen2", 293_990_000, 4),
+    "mlx-community/Josiefied-Qwen2.5-3B-abliterated": _Shape("qwen2", 1_740_000_000, 4),
+    "mlx-community/Qwen3-4B-4bit": _Shape("qwen3", 2_260_000_000, 4),
+    "mlx-community/Josiefied-Qwen3-1.7B-abliterated-v1-4bit": _Shape("qwen3", 968_000_000, 4),
 }
 
 
@@ -106,12 +103,12 @@ def _model(folder: Path, shape: _Shape, tokenizer: Path | None) -> None:
     config: dict[str, Any] = {
         "architectures": [f"{shape.model_type.capitalize()}ForCausalLM"],
         "model_type": shape.model_type,
-        "hidden_size": shape.hidden,
-        "intermediate_size": shape.hidden * 3,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": shape.hidden // 64,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
         "num_key_value_heads": 2,
-        "head_dim": 64,
+        "head_dim": 16,
         "rms_norm_eps": 1e-6,
         "rope_theta": 1_000_000.0,
         "max_position_embeddings": 40960,
@@ -121,7 +118,7 @@ def _model(folder: Path, shape: _Shape, tokenizer: Path | None) -> None:
         "quantization": {"group_size": 64, "bits": shape.bits},
     }
     _put_json(folder / "config.json", config)
-    _weights(folder / "model.safetensors", shape)
+    write_weights(folder / "model.safetensors", tensors(config, _WIDTH), shape.size)
 
 
 def _vocabulary(model_type: str) -> Vocabulary:
@@ -142,27 +139,40 @@ def _vocabulary(model_type: str) -> Vocabulary:
     ).adding(special)
 
 
-def _weights(path: Path, shape: _Shape) -> None:
-    """A safetensors file of the right size and nothing in it: its zeros take no room on disk."""
-    embedding = _WIDTH * 4 * (shape.hidden // 8)
-    header = json.dumps(
-        {
-            "__metadata__": {"format": "mlx"},
-            "model.embed_tokens.weight": {
-                "dtype": "U32",
-                "shape": [_WIDTH, shape.hidden // 8],
-                "data_offsets": [0, embedding],
-            },
-            "model.norm.weight": {
-                "dtype": "U8",
-                "shape": [shape.size - embedding],
-                "data_offsets": [embedding, shape.size],
-            },
-        }
-    ).encode()
+def tensors(config: Mapping[str, Any], rows: int) -> dict[str, list[int]]:
+    """The shapes of a plain model's tensors, as mlx-lm's llama, qwen2 and qwen3 want them."""
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    head = config["head_dim"]
+    query, key = head * config["num_attention_heads"], head * config["num_key_value_heads"]
+    found = {"model.embed_tokens.weight": [rows, hidden], "model.norm.weight": [hidden]}
+    for number in range(config["num_hidden_layers"]):
+        layer = f"model.layers.{number}"
+        for name, size in (("q_proj", query), ("k_proj", key), ("v_proj", key)):
+            found[f"{layer}.self_attn.{name}.weight"] = [size, hidden]
+            if config["model_type"] == "qwen2":
+                found[f"{layer}.self_attn.{name}.bias"] = [size]
+        if config["model_type"] == "qwen3":
+            found |= {f"{layer}.self_attn.{name}_norm.weight": [head] for name in "qk"}
+        found[f"{layer}.self_attn.o_proj.weight"] = [hidden, query]
+        found |= {f"{layer}.mlp.{name}_proj.weight": [inner, hidden] for name in ("gate", "up")}
+        found[f"{layer}.mlp.down_proj.weight"] = [hidden, inner]
+        for name in ("input_layernorm", "post_attention_layernorm"):
+            found[f"{layer}.{name}.weight"] = [hidden]
+    return found
+
+
+def write_weights(path: Path, shapes: Mapping[str, list[int]], size: int = 0) -> None:
+    """A safetensors file of zeros, at least ``size`` bytes long, which take no room on disk."""
+    listed: dict[str, Any] = {"__metadata__": {"format": "mlx"}}
+    end = 0
+    for name, shape in shapes.items():
+        start, end = end, end + 2 * math.prod(shape)
+        listed[name] = {"dtype": "F16", "shape": shape, "data_offsets": [start, end]}
+    header = json.dumps(listed).encode()
+    header += b" " * (-len(header) % 8)
     with path.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
-        file.truncate(8 + len(header) + shape.size)
+        file.truncate(max(size, 8 + len(header) + end))
 
 
 def _put_json(path: Path, document: object) -> None:

@@ -40,14 +40,13 @@ def built(folder: Path) -> Built:
         caches=len(made),
         layers=layers,
         trimmable=bool(can_trim_prompt_cache(made)),
-        window=min((size for each in caches if (size := _window(each))), default=None),
+        window=smallest_window(caches),
     )
 
 
-def _window(cache: Any) -> int | None:
-    """How many tokens a rotating or chunked cache keeps; None for one that keeps all."""
-    size = getattr(cache, "max_size", None) or getattr(cache, "chunk_size", None)
-    return size if isinstance(size, int) else None
+def smallest_window(caches: Sequence[Any]) -> int | None:
+    """How many tokens the smallest rotating cache keeps; None where all keep everything."""
+    return min((size for each in caches if (size := getattr(each, "max_size", 0))), default=None)
 
 
 def _flat(caches: Sequence[Any]) -> list[Any]:

@@ -33,7 +33,7 @@ from specd.tokenizer.verdict import (
     from_record,
 )
 
-VERSION = 2
+VERSION = 3
 """Raised when the same files are to give other fingerprints or verdicts."""
 
 _Told = TypeVar("_Told")
@@ -64,13 +64,17 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What MLX said of a pair: ``words`` for a person, ``refusal`` when it contradicts the files.
+    """What running the engine said of a pair: ``words`` for a person.
 
-    ``whole`` tells that nothing is left to be tried when more memory is free; ``segmentation`` how
-    differently the two split text.
+    ``kind`` is the verdict that it forces, None when nothing speaks against the pair, and
+    ``refusal`` says why: "incompatible" when MLX contradicts the files, "unsupported" when a model
+    does not load, the engine fails, or the text is another one with the draft. ``whole`` tells that
+    nothing is left to be tried when more memory is free; ``segmentation`` how differently the two
+    split text.
     """
 
     words: str
+    kind: VerdictKind | None = None
     refusal: str = ""
     whole: bool = True
     segmentation: Segmentation | None = None
@@ -314,8 +318,8 @@ def _with_proof(made: Verdict, proof: Proof | None) -> Verdict:
     made = replace(
         made, validated=proof.words, segmentation=proof.segmentation or made.segmentation
     )
-    if proof.refusal and made.usable:
-        return replace(made, kind="incompatible", reasons=(proof.refusal, *made.reasons))
+    if proof.kind is not None and made.usable:
+        return replace(made, kind=proof.kind, reasons=(proof.refusal, *made.reasons))
     return made
 
 

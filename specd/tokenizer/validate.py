@@ -1,33 +1,40 @@
 """Prove with MLX what the files say. Runs in the worker only.
 
 mlx-lm's own loader builds both tokenizers, which must agree with the fingerprints id by id and on
-probe texts; and a few greedy answers with the draft must equal those without it, token for token.
-Whoever runs a model's custom code is not specd: it stays switched off.
+probe texts. Then answers with the draft must equal those without it, token for token, run as
+mlx-engine runs them (``sequential``): with a kept prompt cache, across the windows of both models,
+in a second turn, at temperature 0 and above. Models' custom code stays switched off.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import mlx.core as mx
 import psutil
-from mlx_lm import stream_generate
+from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.tokenizer_utils import load as load_tokenizer
 from mlx_lm.utils import load_config, load_model
 
 from specd.tokenizer import fingerprint, probes
 from specd.tokenizer.fingerprint import Fingerprint, Unreadable
+from specd.tokenizer.kv_cache import smallest_window
+from specd.tokenizer.sequential import Session
 from specd.tokenizer.spelling import shown
 from specd.tokenizer.store import Proof
 from specd.tokenizer.verdict import Segmentation
 
 TOKENS = 32
 DRAFT_TOKENS = 3
+STEP = 256
+"""Where mlx-lm's plain caches grow."""
+HEAT = 0.8
+"""A temperature as people use it."""
 OVERHEAD = 1.25
 """Memory that answering takes, as a multiple of the weights."""
 
@@ -48,13 +55,16 @@ class _Contradiction(Exception):
     """MLX and the files disagree; the message says on what."""
 
 
+class _Altered(Exception):
+    """With this draft mlx-lm does not load, fails, or answers with other text."""
+
+
 def validate(main: Path, draft: Path, tick: Tick = lambda _: None) -> Proof:
     """Check a pair of MLX models with MLX.
 
     Raises:
         Unreadable: a model's files do not tell, so there is nothing to prove.
     """
-    whole = True
     segmentation: Segmentation | None = None
     said = [f"mlx-lm {version('mlx-lm')}"]
     try:
@@ -70,8 +80,14 @@ def validate(main: Path, draft: Path, tick: Tick = lambda _: None) -> Proof:
         words, whole = _answers(one, other, tick)
         said.append(words)
     except _Contradiction as found:
-        return Proof("; ".join([*said, str(found)]), str(found), whole, segmentation)
-    return Proof("; ".join(said), "", whole, segmentation)
+        return Proof(
+            "; ".join([*said, str(found)]), "incompatible", str(found), segmentation=segmentation
+        )
+    except _Altered as found:
+        return Proof(
+            "; ".join([*said, str(found)]), "unsupported", str(found), segmentation=segmentation
+        )
+    return Proof("; ".join(said), whole=whole, segmentation=segmentation)
 
 
 def _load(role: str, folder: Path, tick: Tick) -> _Side:
@@ -162,74 +178,122 @@ def _split_alike(main: _Side, draft: _Side) -> Segmentation:
 # -- the engine -----------------------------------------------------------------------------------
 
 
-def _answers(main: _Side, draft: _Side, tick: Tick) -> tuple[str, bool]:
-    """What greedy answers showed, and whether nothing is left to be tried another time."""
-    needed = int(OVERHEAD * sum(_weights(side.folder) for side in (main, draft)))
+@dataclass(slots=True)
+class _Compared:
+    """What the answers with and without the draft showed so far.
+
+    ``gaps`` tells, for each answer that parted, how far apart the two tokens were.
+    """
+
+    answers: int = 0
+    tokens: int = 0
+    drafted: int = 0
+    gaps: list[float] = field(default_factory=list)
+
+    def words(self, covered: str) -> str:
+        """All of it, in a sentence."""
+        said = (
+            f"{self.answers} answers with the draft equal those without it, token for token, run "
+            f"as mlx-engine runs them ({covered}): {self.tokens} tokens compared, {self.drafted} "
+            "came from the draft"
+        )
+        if not self.gaps:
+            return said
+        gaps = ", ".join(f"{gap:.3g}" for gap in self.gaps)
+        return (
+            f"{said}; {len(self.gaps)} answers parted where rounding decides (the two tokens were "
+            f"{gaps} apart)"
+        )
+
+
+def _answers(one: _Side, other: _Side, tick: Tick) -> tuple[str, bool]:
+    """What answers showed, and whether nothing is left to be tried another time.
+
+    Raises:
+        _Altered: mlx-lm cannot load one of the two, fails, or answers with other text.
+    """
+    needed = int(OVERHEAD * sum(_weights(side.folder) for side in (one, other)))
     free = psutil.virtual_memory().available
     if needed > free:
         lack = f"{needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free"
         return f"without weights: the pair needs {lack}, so no text was generated", False
     tick("loading both models")
-    try:
-        models = [load_model(side.folder)[0] for side in (main, draft)]
-    except Exception as error:  # noqa: BLE001 - any architecture's own code, on anybody's files
-        return f"without weights: mlx-lm cannot load them ({str(error)[:200]})", True
-    drafted = 0
-    ties = 0
-    for number, prompt in enumerate(probes.PROMPTS):
-        tick(f"answer {number + 1} of {len(probes.PROMPTS)}, with and without the draft")
-        ids = main.tokenizer.encode(prompt)
-        alone, _ = _generate(models[0], main.tokenizer, ids)
-        paired, guessed = _generate(models[0], main.tokenizer, ids, models[1])
-        drafted += guessed
-        if alone != paired:
-            _explain(models[0], main, ids, alone, paired)
-            ties += 1
-    words = (
-        f"{len(probes.PROMPTS)} greedy answers of up to {TOKENS} tokens with the draft equal those "
-        f"without it, token for token ({drafted} tokens came from the draft)"
+    main, draft = _built(one), _built(other)
+    windows = [
+        size
+        for model in (main, draft)
+        if (size := smallest_window(make_prompt_cache(model))) is not None
+    ]
+    edge = max([STEP, *windows])
+    compared = _Compared()
+
+    def compare(
+        alone: Session, paired: Session, ids: Sequence[int], what: str, noise: Any = None
+    ) -> list[int]:
+        tick(f"comparing {what} with and without the draft")
+        sampler = None if noise is None else lambda scores: mx.argmax(scores / HEAT + noise, -1)
+        expected = list(alone.answer(ids, TOKENS, sampler).tokens)
+        try:
+            found = paired.answer(ids, TOKENS, sampler)
+        except (ValueError, IndexError, RuntimeError) as error:
+            raise _Altered(f"mlx-lm fails at {what} with this draft: {str(error)[:200]}") from error
+        compared.answers += 1
+        compared.drafted += found.drafted
+        pairs = zip(expected, found.tokens, strict=True)
+        at = next((n for n, (mine, theirs) in enumerate(pairs) if mine != theirs), None)
+        compared.tokens += TOKENS if at is None else at + 1
+        if at is not None:
+            tokens = expected[at], found.tokens[at]
+            compared.gaps.append(_gap(main, one, [*ids, *expected[:at]], tokens, what, noise))
+        return expected
+
+    encode = one.tokenizer.encode
+    short, other_short = (list(encode(prompt)) for prompt in probes.PROMPTS)
+    compare(Session(main), Session(main, draft, DRAFT_TOKENS), short, "a short answer")
+    # The same noise at every place: then sampling too has one right answer.
+    noise = mx.random.gumbel((one.print.logits,), key=mx.random.key(1))
+    pair = Session(main), Session(main, draft, DRAFT_TOKENS)
+    compare(*pair, other_short, "a sampled answer", noise)
+    text = list(encode("\n".join(probes.TEXTS)))
+    text *= -(-2 * edge // len(text))
+    first = text[: edge - TOKENS // 2]
+    chat = Session(main), Session(main, draft, DRAFT_TOKENS)
+    answer = compare(*chat, first, f"an answer across {edge} tokens")
+    compare(*chat, [*first, *answer, *short], f"a second turn beyond {edge} tokens")
+    covered = (
+        f"kept prompt cache, an answer across {edge} tokens, a second turn beyond them, "
+        f"temperature 0 and {HEAT}"
     )
-    if ties:
-        words += f"; {ties} parted where two tokens were equally likely within rounding"
-    return words, True
+    return compared.words(covered), True
+
+
+def _built(side: _Side) -> Any:
+    try:
+        return load_model(side.folder)[0]
+    except Exception as error:
+        raise _Altered(f"mlx-lm cannot load the {side.role}: {str(error)[:200]}") from error
 
 
 def _weights(folder: Path) -> int:
     return sum(os.stat(path).st_size for path in folder.glob("*.safetensors"))  # noqa: PTH116 - follows links, as loading does
 
 
-def _generate(
-    model: Any, tokenizer: Any, ids: Sequence[int], draft: Any = None
-) -> tuple[list[int], int]:
-    extra = {} if draft is None else {"draft_model": draft, "num_draft_tokens": DRAFT_TOKENS}
-    tokens: list[int] = []
-    guessed = 0
-    for response in stream_generate(model, tokenizer, list(ids), max_tokens=TOKENS, **extra):
-        tokens.append(int(response.token))
-        guessed += bool(response.from_draft)
-    return tokens, guessed
-
-
-def _explain(
-    model: Any, main: _Side, ids: Sequence[int], alone: list[int], paired: list[int]
-) -> None:
-    """Pass a difference that rounding makes: several tokens at once are summed in another order.
+def _gap(
+    model: Any, side: _Side, ids: list[int], tokens: tuple[int, int], what: str, noise: Any
+) -> float:
+    """How far apart two tokens are, which rounding may decide: sums are made in another order.
 
     Raises:
-        _Contradiction: the main prefers one of the two tokens by more than that.
+        _Altered: the main prefers one of the two by more than that.
     """
-    pairs = zip(alone, paired, strict=False)
-    at = next((n for n, (one, other) in enumerate(pairs) if one != other), None)
-    if at is None:
-        raise _Contradiction(
-            f"a greedy answer has {len(paired)} tokens with the draft and {len(alone)} without it"
+    logits = model(mx.array([ids]))[0, -1]
+    rounding = 4 * float(mx.finfo(logits.dtype).eps) * max(1.0, float(mx.abs(logits).max()))
+    scores = logits if noise is None else logits / HEAT + noise
+    gap = abs(float(scores[tokens[0]]) - float(scores[tokens[1]]))
+    if gap > (rounding if noise is None else rounding / HEAT):
+        texts = [shown(side.print.tokens[token] or b"") for token in tokens]
+        raise _Altered(
+            f"{what} is another one with the draft: {texts[0]!r} without it, {texts[1]!r} with it, "
+            f"and the main's logits are {gap:.3g} apart, more than rounding makes"
         )
-    logits = model(mx.array([[*ids, *alone[:at]]]))[0, -1]
-    one, other = (float(logits[token].item()) for token in (alone[at], paired[at]))
-    rounding = 4 * float(mx.finfo(logits.dtype).eps) * max(1.0, abs(one), abs(other))
-    if abs(one - other) > rounding:
-        texts = [shown(main.print.tokens[each[at]] or b"") for each in (alone, paired)]
-        raise _Contradiction(
-            f"a greedy answer with the draft is another one from token {at + 1} on: {texts[0]!r} "
-            f"without it, {texts[1]!r} with it"
-        )
+    return gap

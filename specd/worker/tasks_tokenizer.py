@@ -64,7 +64,7 @@ def classes(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 def validate(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """``{"cache": dir, "pairs": [[main, draft], …]}`` (folders): prove each pair with MLX.
 
-    ``{"proofs": [{"main", "draft", "words", "refusal"}]}``, in the order of the pairs.
+    ``{"proofs": [{"main", "draft", "words", "kind"}]}``, in the order of the pairs.
     """
     from specd.tokenizer.validate import validate as prove  # noqa: PLC0415 - MLX takes seconds
 
@@ -86,7 +86,7 @@ def validate(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         except Unreadable as why:
             proof = Proof(f"not proven: {why}")
         kept.keep_proof(known[0], known[1], proof)
-        told = {"words": proof.words, "refusal": proof.refusal}
+        told = {"words": proof.words, "kind": proof.kind}
         proofs.append({"main": main.name, "draft": draft.name, **told})
     return {"proofs": proofs}
 

@@ -96,7 +96,7 @@ def test_a_broken_tokenizer_is_bad_input_named_with_its_place_and_remedy(
 def test_what_the_daemon_proved_in_the_background_stands_in_the_verdict(judged: Sandbox) -> None:
     verdict = json.loads(judged.specd("check", MAIN, DRAFT, "--json").stdout)
     assert "its tokenizers agree with the files on all 286 and 282 ids" in verdict["validated"]
-    assert "without weights" in verdict["validated"]
+    assert "token for token" in verdict["validated"]
     assert verdict["segmentation"]["tokens"] > 1_000
     assert verdict["cache_lists"] is True
     assert {**verdict["engine"], "why": ""} == {

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from specd.demo.seed_home import tensors, write_weights
 from specd.demo.vocabulary import Vocabulary, byte_alphabet, tokenizer_config, tokenizer_json
 from tests import real_tokenizers
 
@@ -67,13 +68,11 @@ def lay_out(
     put(folder / "config.json", {**LLAMA, "vocab_size": rows or 512, **(config or {})})
     if generation is not None:
         put(folder / "generation_config.json", generation)
-    tensors = {"model.norm.weight": [64]}
-    if rows is not None:
-        tensors["model.embed_tokens.weight"] = [rows, 8]
-        tensors["model.embed_tokens.scales"] = [rows, 1]
+    told = json.loads((folder / "config.json").read_bytes())
+    shapes = tensors(told, rows or 0) if rows is not None else {"model.norm.weight": [64]}
     if logits is not None:
-        tensors["lm_head.weight"] = [logits, 8]
-    weights(folder / "model.safetensors", tensors)
+        shapes["lm_head.weight"] = [logits, 64]
+    write_weights(folder / "model.safetensors", shapes)
     return folder
 
 

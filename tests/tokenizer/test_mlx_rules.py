@@ -56,7 +56,6 @@ def test_a_plain_pair_keeps_the_text() -> None:
             {"built": replace(FULL, kinds=("KVCache", "RotatingKVCache"), window=1024)},
             "1,024 tokens",
         ),
-        ("window", {"built": replace(FULL, kinds=("ChunkedKVCache",), window=8192)}, "8,192"),
         (
             "unknown draft",
             {"drafting": Built(loads=False, problem="Model type x not supported.")},
@@ -81,6 +80,13 @@ def test_every_rule_is_tested_and_has_a_source() -> None:
     (mark,) = [m for m in test_each_rule_decides.pytestmark if m.name == "parametrize"]
     assert {rule for rule, _, _ in mark.args[1]} == {each.name for each in mlx.RULES}
     assert all(each.source for each in mlx.RULES)
+
+
+def test_a_cache_that_nobody_has_seen_is_unknown() -> None:
+    chunked = replace(FULL, kinds=("ChunkedKVCache", "KVCache"))
+    found = mlx.opinion(FITS, Pair(MAIN, DRAFT, chunked, FULL))
+    assert (found.accepts, found.text) == (True, "unknown")
+    assert "ChunkedKVCache" in found.why
 
 
 def test_a_rotating_or_hybrid_draft_is_accepted() -> None:

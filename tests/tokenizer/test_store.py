@@ -166,7 +166,7 @@ def test_mlx_may_contradict_the_files(tmp_path: Path, pair: tuple[Path, Path]) -
     assert found.kind == "unsupported"
     assert "ArraysCache" in found.reasons[0]
     kept.keep_built(known[0], PLAIN)
-    kept.keep_proof(known[0], known[1], Proof("id 7 differs", refusal="id 7 differs"))
+    kept.keep_proof(known[0], known[1], Proof("id 7 differs", "incompatible", "id 7 differs"))
     found = kept.lookup(main, draft)
     assert found is not None
     assert (found.kind, found.reasons[0]) == ("incompatible", "id 7 differs")

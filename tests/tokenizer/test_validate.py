@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from specd.demo.models import SMALL, ensure
+from specd.demo.seed_home import write_weights
 from specd.tokenizer import probes
 from specd.tokenizer.validate import validate
 from specd.tokenizer.verdict import Segmentation
-from tests.tokenizer import folders
+from tests.tokenizer import folders, mlx_models
 
 pytestmark = pytest.mark.mlx
 
@@ -40,7 +41,9 @@ def test_a_real_pair_is_proven_token_for_token() -> None:
     assert proof.segmentation is not None
     assert proof.segmentation.tokens > 500
     assert proof.segmentation.different == 0
-    assert said[-1] == "answer 2 of 2, with and without the draft"
+    assert "an answer across 256 tokens, a second turn beyond them, temperature 0" in proof.words
+    assert "128 tokens compared" in proof.words
+    assert said[-1] == "comparing a second turn beyond 256 tokens with and without the draft"
 
 
 def test_a_pair_too_big_for_memory_is_proven_without_weights(tmp_path: Path) -> None:
@@ -78,9 +81,30 @@ def test_a_tokenizer_that_loads_otherwise_than_its_files_say_is_found(
 def test_weights_that_cannot_be_loaded_are_said(tmp_path: Path) -> None:
     main = folders.lay_out(tmp_path / "main", folders.small("<think>"))
     draft = folders.lay_out(tmp_path / "draft", folders.small())
+    write_weights(draft / "model.safetensors", {"model.norm.weight": [64]})
     proof = validate(main, draft)
-    assert "without weights: mlx-lm cannot load them" in proof.words
-    assert proof.refusal == ""
+    assert proof.kind == "unsupported"
+    assert proof.refusal.startswith("mlx-lm cannot load the draft: Missing")
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("gemma3", "an answer across 256 tokens is another one with the draft"),
+        ("gemma4", "mlx-lm fails at a short answer with this draft"),
+        ("mamba", "mlx-lm fails at a short answer with this draft: Speculative decoding requires"),
+    ],
+)
+def test_what_the_engine_does_to_the_text_is_found_by_running_it(
+    tmp_path: Path, kind: str, says: str
+) -> None:
+    """The rules know these mains too; here nobody asks the rules."""
+    sliding = {"sliding_window": 256} if kind == "gemma3" else {}
+    main = mlx_models.make(tmp_path / "main", kind, seed=1, **sliding)
+    draft = mlx_models.make(tmp_path / "draft", "llama", seed=7)
+    proof = validate(main, draft)
+    assert (proof.kind, proof.whole) == ("unsupported", True)
+    assert proof.refusal.startswith(says)
 
 
 def test_custom_code_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

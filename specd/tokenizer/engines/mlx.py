@@ -40,7 +40,7 @@ class Built:
     ``loads`` tells whether mlx-lm knows the model type and takes the config; None: it could not be
     asked. ``kinds`` are the classes of its caches, ``caches`` their number, ``layers`` the model's;
     ``trimmable`` is mlx-lm's own answer for an empty cache, ``window`` how many tokens the smallest
-    rotating or chunked cache keeps. ``problem`` says why it does not load or was not asked.
+    rotating cache keeps. ``problem`` says why it does not load or was not asked.
     """
 
     loads: bool | None
@@ -104,6 +104,10 @@ def opinion(on_tokens: EngineOpinion, pair: Pair) -> EngineOpinion:
         problem = pair.built.problem if pair.built is not None else "it was not asked yet"
         why = f"{on_tokens.why}; which KV cache the main has is not known: {problem}"
         return EngineOpinion(NAME, accepts=on_tokens.accepts, text="unknown", why=why)
+    unlike = sorted(set(pair.built.kinds) - _FULL)
+    if unlike:
+        why = f"{on_tokens.why}; what {', '.join(unlike)} makes of refused tokens was never seen"
+        return EngineOpinion(NAME, accepts=True, text="unknown", why=why)
     return EngineOpinion(NAME, accepts=True, text="same", why=on_tokens.why)
 
 
@@ -157,7 +161,7 @@ def _shared(pair: Pair) -> str | None:
 
 def _rotating(pair: Pair) -> str | None:
     built = pair.built
-    if built is None or built.loads is not True or _FULL.issuperset(built.kinds):
+    if built is None or not any("Rotating" in kind for kind in built.kinds):
         return None
     window = "a window" if built.window is None else f"a window of {built.window:,} tokens"
     return (

@@ -1,0 +1,121 @@
+"""Folders of tiny random models that mlx-lm loads, one for each kind of cache."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.tokenizer import folders
+
+WINDOW = 32
+"""Tokens that the sliding windows keep."""
+
+_SHAPE = {**folders.LLAMA, "vocab_size": 320, "max_position_embeddings": 512, "rope_theta": 1e4}
+
+KINDS: Mapping[str, dict[str, Any]] = {
+    "llama": {},
+    "gemma3": {
+        "model_type": "gemma3_text",
+        "sliding_window": WINDOW,
+        "sliding_window_pattern": 2,
+        "query_pre_attn_scalar": 16,
+        "rope_local_base_freq": 1e4,
+        "rope_global_base_freq": 1e6,
+    },
+    "gpt_oss": {
+        "model_type": "gpt_oss",
+        "sliding_window": WINDOW,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "experts_per_token": 2,
+        "rope_scaling": {"rope_type": "default"},
+        "layer_types": ["sliding_attention", "full_attention"],
+    },
+    "gemma4": {
+        "model_type": "gemma4_text",
+        "num_hidden_layers": 4,
+        "sliding_window": 512,
+        "sliding_window_pattern": 2,
+        "num_kv_shared_layers": 2,
+        "global_head_dim": 16,
+        "vocab_size_per_layer_input": 320,
+        "hidden_size_per_layer_input": 16,
+        "num_global_key_value_heads": 2,
+        "layer_types": ["full_attention"] * 4,
+    },
+    "qwen3_next": {
+        "model_type": "qwen3_next",
+        "linear_num_value_heads": 4,
+        "linear_num_key_heads": 2,
+        "linear_key_head_dim": 32,
+        "linear_value_head_dim": 32,
+        "linear_conv_kernel_dim": 4,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "decoder_sparse_step": 1,
+        "shared_expert_intermediate_size": 64,
+        "mlp_only_layers": [],
+        "moe_intermediate_size": 64,
+        "partial_rotary_factor": 0.5,
+        "full_attention_interval": 2,
+        "tie_word_embeddings": False,
+    },
+    "mamba": {
+        "model_type": "mamba",
+        "state_size": 4,
+        "conv_kernel": 4,
+        "use_bias": False,
+        "use_conv_bias": True,
+        "time_step_rank": 4,
+    },
+    "llama4": {
+        "model_type": "llama4",
+        "text_config": {
+            **_SHAPE,
+            "model_type": "llama4_text",
+            "num_hidden_layers": 4,
+            "attention_chunk_size": WINDOW,
+            "interleave_moe_layer_step": 1,
+            "intermediate_size_mlp": 128,
+            "num_experts_per_tok": 1,
+            "num_local_experts": 2,
+            "attention_bias": False,
+            "use_qk_norm": True,
+            "rope_scaling": None,
+        },
+    },
+    "nemotron-nas": {
+        "model_type": "nemotron-nas",
+        "block_configs": [
+            {"attention": {"n_heads_in_group": 2, "no_op": False, "replace_with_linear": False},
+             "ffn": {"ffn_mult": 1.0, "no_op": False, "replace_with_linear": False}},
+            {"attention": {"n_heads_in_group": None, "no_op": True, "replace_with_linear": False},
+             "ffn": {"ffn_mult": 1.0, "no_op": False, "replace_with_linear": False}},
+        ],
+    },
+}  # fmt: skip
+"""What config.json says besides a plain shape."""
+
+
+def make(folder: Path, kind: str, *, seed: int = 0, **config: Any) -> Path:
+    """A model of this kind with random weights, and the small tokenizer."""
+    import mlx.core as mx
+    from mlx.utils import tree_flatten
+    from mlx_lm.utils import _get_classes
+
+    told = {**_SHAPE, **KINDS[kind], **config}
+    folders.lay_out(folder, folders.small(), rows=320, config=told)
+    mx.random.seed(seed)
+    model_class, args_class = _get_classes(told)
+    model = model_class(args_class.from_dict(told))
+
+    # Attention has to tell, or every answer is the same whatever a cache holds.
+    weights = {
+        name: weight * (0.05 if "embed_tokens" in name else 3) if weight.ndim == 2 else weight
+        for name, weight in tree_flatten(model.parameters())
+    }
+    mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
+    (folder / "config.json").write_text(json.dumps(told))
+    return folder

@@ -1,0 +1,118 @@
+"""The rules about mlx-engine, held against what mlx-lm does on real folders of each kind of cache.
+
+Every kind of main × drafts of fewer, as many and more layers × {a short prompt, one longer than the
+window, an answer that crosses it, a second turn}: the verdict says that the text stays the same
+exactly where it does.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from specd.tokenizer.engines import mlx
+from specd.tokenizer.verdict import EngineOpinion
+from tests.tokenizer import mlx_models
+from tests.tokenizer.mlx_models import KINDS, WINDOW
+from tests.tokenizer.models import model
+
+pytestmark = pytest.mark.mlx
+
+DRAFT_LAYERS = (1, 2, 4)
+IDS = [random.Random(3).randrange(256) for _ in range(2 * WINDOW)]  # noqa: S311 - a prompt
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("matrix")
+
+
+@pytest.fixture(scope="module")
+def drafts(folders: Path) -> dict[int, Path]:
+    return {
+        layers: mlx_models.make(
+            folders / f"draft-{layers}", "llama", seed=7, num_hidden_layers=layers
+        )
+        for layers in DRAFT_LAYERS
+    }
+
+
+def answers(session: Any) -> Iterator[Callable[[], tuple[int, ...]]]:
+    """The four cells; the second turn goes on from the first, as a chat does."""
+    yield lambda: session().answer(IDS[:8], 12).tokens
+    yield lambda: session().answer(IDS[: WINDOW + 20], 12).tokens
+    yield lambda: session().answer(IDS[: WINDOW - 10], 24).tokens
+
+    def second_turn() -> tuple[int, ...]:
+        chat = session()
+        first = chat.answer(IDS[:8], 12).tokens
+        return first + chat.answer([*IDS[:8], *first, *IDS[8:16]], 12).tokens
+
+    yield second_turn
+
+
+def outcomes(main: Path, draft: Path) -> list[str]:
+    """What mlx-lm does in each cell: "same", "differs", or what it raises."""
+    from mlx_lm.utils import load_model
+
+    from specd.tokenizer.sequential import Session
+
+    one, other = (load_model(folder)[0] for folder in (main, draft))
+    found: list[str] = []
+    cells = zip(answers(lambda: Session(one)), answers(lambda: Session(one, other)), strict=True)
+    for alone, paired in cells:
+        expected = alone()
+        try:
+            found.append("same" if paired() == expected else "differs")
+        except (ValueError, IndexError) as error:
+            found.append(type(error).__name__)
+    return found
+
+
+def opinion(kind: str, main: Path, draft: Path) -> EngineOpinion:
+    from specd.tokenizer.kv_cache import built
+
+    models = (
+        model("Main", main, architecture=KINDS[kind].get("model_type", "llama")),
+        model("Draft", draft, architecture="llama"),
+    )
+    return mlx.opinion(mlx.on_tokens(5, 5), mlx.Pair(*models, built(main), built(draft)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_verdict_and_mlx_lm_agree(kind: str, folders: Path, drafts: dict[int, Path]) -> None:
+    main = mlx_models.make(folders / kind, kind, seed=1)
+    said = {layers: opinion(kind, main, draft) for layers, draft in drafts.items()}
+    assert len(set(said.values())) == 1
+    seen = [outcome for draft in drafts.values() for outcome in outcomes(main, draft)]
+    found = said[1]
+    if found.text == "same":
+        assert set(seen) == {"same"}
+    elif found.accepts is False:
+        assert set(seen) == {"ValueError"}
+    elif found.text == "may differ":
+        assert set(seen) - {"same"}
+    assert found.objects or set(seen) == {"same"}
+    expected = {
+        "llama": (True, "same"),
+        "gemma3": (True, "may differ"),
+        "gpt_oss": (True, "may differ"),
+        "gemma4": (True, "may differ"),
+        "qwen3_next": (False, "unknown"),
+        "mamba": (False, "unknown"),
+        "llama4": (True, "unknown"),
+        "nemotron-nas": (True, "may differ"),
+    }
+    assert (found.accepts, found.text) == expected[kind]
+
+
+def test_a_rotating_or_hybrid_draft_keeps_the_text(folders: Path) -> None:
+    main = mlx_models.make(folders / "plain", "llama", seed=1)
+    for kind in ("gemma3", "qwen3_next"):
+        draft = mlx_models.make(folders / f"draft-{kind}", kind, seed=7)
+        assert opinion("llama", main, draft).text == "same"
+        assert set(outcomes(main, draft)) == {"same"}
