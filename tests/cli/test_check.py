@@ -114,7 +114,7 @@ def test_deep_proves_a_pair_of_folders_and_remembers(
     deep = sandbox.specd("check", "--deep", main, draft, "--json")
     assert deep.returncode == 0
     assert "token for token" in json.loads(deep.stdout)["validated"]
-    assert "answer 1 of 2" in deep.stderr
+    assert "comparing a short answer with and without the draft" in deep.stderr
     again = sandbox.specd("check", "--deep", main, draft, "--json")
     assert again.stdout == deep.stdout
     assert again.stderr == ""
