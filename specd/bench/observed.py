@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Final
@@ -145,6 +146,21 @@ class ObservedStore:
             (main, trial.Figures(when, tokens, prompt, seconds, bool(drafted)))
             for main, when, tokens, prompt, seconds, drafted in rows
         ]
+
+    def by_context(self, bounds: Sequence[int]) -> tuple[int, tuple[int, ...]]:
+        """Answers that tell their prompt's length, and their tokens below and from each bound on.
+
+        ``bounds`` rise; there is one number more than bounds.
+        """
+        tokens = [0] * (len(bounds) + 1)
+        answers = 0
+        for prompt_tokens, of_prompt, count in self._database().execute(
+            "SELECT prompt_tokens, sum(tokens), count(*) FROM answers"
+            " WHERE prompt_tokens IS NOT NULL GROUP BY prompt_tokens"
+        ):
+            tokens[bisect_right(bounds, prompt_tokens)] += of_prompt
+            answers += count
+        return answers, tuple(tokens)
 
     # -- for whoever shows --------------------------------------------------------------------
 

@@ -47,6 +47,7 @@ OPERATION_FIELDS: Final[tuple[str, ...]] = ("operation", "fields")
 LOAD_FIELDS: Final[tuple[str, ...]] = ("load", "fields")
 PRESET: Final[tuple[str, ...]] = ("preset",)
 
+TEMPERATURE: Final = "llm.prediction.temperature"
 _PREDICTION: Final = "llm.prediction.speculativeDecoding."
 DRAFT_MODEL: Final = _PREDICTION + "draftModel"
 DRAFT_TOKENS_EXACT: Final = _PREDICTION + "numDraftTokensExact"  # MLX

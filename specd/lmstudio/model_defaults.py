@@ -305,6 +305,13 @@ def drafting(document: Content) -> dict[str, Json]:
     return {key: value for key, value in both.items() if key in _DRAFTING}
 
 
+def temperature(document: Content) -> float | None:
+    """The temperature that ``document`` sets, whatever else is in it; None where it sets none."""
+    found = _entries(document, keys.OPERATION_FIELDS).get(keys.TEMPERATURE)
+    usable = isinstance(found, int | float) and not isinstance(found, bool) and 0 <= found <= 5
+    return float(found) if usable and isinstance(found, int | float) else None
+
+
 def _entries(document: Content, section: tuple[str, ...]) -> dict[str, Json]:
     value: Content = document
     for step in section:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from specd.files import jsonedit
 from specd.lmstudio import keys, model_defaults, values
@@ -24,11 +24,15 @@ _MOST: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A preset. ``drafts`` holds its values for the keys that say what drafts."""
+    """A preset. ``drafts`` holds its values for the keys that say what drafts.
+
+    ``temperature`` is None where it sets none.
+    """
 
     identifier: str
     name: str
     drafts: tuple[tuple[str, object], ...] = ()
+    temperature: float | None = None
 
     def undoes(self, main: Model, draft: Model | None) -> bool:
         """Whether choosing it would let something else, or nothing, draft for ``main``."""
@@ -56,19 +60,38 @@ def read(home: Path) -> tuple[Preset, ...]:
     return tuple(found for file in files if (found := _read(file)) is not None)
 
 
-def _read(file: Path) -> Preset | None:
+def temperature(home: Path, main: Model) -> float | None:
+    """What new chats with ``main`` begin with: its preset's, else its own defaults'; else None."""
+    document = _document(model_defaults.config_path(home, main))
+    if document is None:
+        return None
+    named = values.text(document.get(keys.PRESET[0]))
+    preset = chosen(named, read(home)) if named else None
+    if preset is not None and preset.temperature is not None:
+        return preset.temperature
+    return model_defaults.temperature(document)
+
+
+def _document(file: Path) -> dict[str, Any] | None:
     try:
         if file.stat().st_size > jsonedit.MAX_BYTES:
             return None
         document = jsonedit.parse(file.read_bytes())
     except (OSError, jsonedit.NotUnderstood):
         return None
-    if not isinstance(document, dict):
+    return document if isinstance(document, dict) else None
+
+
+def _read(file: Path) -> Preset | None:
+    document = _document(file)
+    if document is None:
         return None
     stem = file.name.removesuffix(_SUFFIX)
     held = model_defaults.drafting(document)
     identifier = values.text(document.get("identifier")) or f"@local:{stem}"
-    return Preset(identifier, values.text(document.get("name")) or stem, tuple(held.items()))
+    name = values.text(document.get("name")) or stem
+    heat = model_defaults.temperature(document)
+    return Preset(identifier, name, tuple(held.items()), heat)
 
 
 def chosen(name: str, presets: Iterable[Preset]) -> Preset | None:

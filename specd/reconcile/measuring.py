@@ -1,4 +1,4 @@
-"""The worker tasks of one benchmark, the same whether the daemon or a person starts it (pure).
+"""The worker tasks of one benchmark, the same whether the daemon or a person starts it.
 
 Every pair of a plan gets an equal part of the time; a worker plans with ``SHARE`` of its part, the
 rest is for loading and ending cleanly.
@@ -11,7 +11,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from specd.bench.observed import ObservedStore
+from specd.bench.prompts import CONTEXTS, STANDARD
 from specd.bench.sampling import DEFAULT_TEMPERATURE
+from specd.lmstudio import presets
 from specd.lmstudio.model import Model
 from specd.reconcile.engine import LocalPair, Plan, ServedPair
 from specd.reconcile.facts import ServerSeen
@@ -20,14 +23,35 @@ SHARE = 0.9
 """Of its minutes, what a measurement plans with."""
 
 
+ENOUGH = 50
+"""Answers in the user's chats from which on their lengths say what the user's own mix is."""
+
+BOUNDS = (1_000, 4_000, 16_000)
+"""Tokens of a prompt between a short one and the suite's contexts of 2k, 8k and 32k."""
+
+
+def weights(mix: Mapping[str, float], observed: ObservedStore) -> dict[str, float]:
+    """The classes' weights: the user's own contexts, as their chats' figures tell; ``mix`` wins.
+
+    Each short class counts alike, all of them together as much as the user's short prompts do.
+    """
+    answers, tokens = observed.by_context(BOUNDS)
+    short, *contexts = tokens
+    if answers < ENOUGH or not short:
+        return dict(mix)
+    kinds = sum(not each.context for each in STANDARD)
+    own = zip(CONTEXTS, contexts, strict=True)
+    return {**{kind: kinds * of_kind / short for kind, of_kind in own}, **mix}
+
+
 @dataclass(frozen=True, slots=True)
 class Benchmark:
     """How to measure: which prompts, for how many ``minutes`` in all.
 
-    ``weights`` are the classes' shares of what the user generates. ``temperatures`` are those of
-    the user's own settings, by the main's key; ``temperature`` is for all of them, None where
-    nothing is asked for. ``history`` is the file of results, ``token_env`` the variable that holds
-    the server's token, ``engine_version`` that of LM Studio, ``llama_servers`` are its llama.cpp's.
+    ``weights`` are the classes' shares of what the user generates. ``temperature`` is for every
+    main, None where the user's own settings in the ``home`` are to say it. ``history`` is the file
+    of results, ``token_env`` the variable that holds the server's token, ``engine_version`` that of
+    LM Studio, ``llama_servers`` are its llama.cpp's.
     """
 
     history: Path
@@ -36,7 +60,7 @@ class Benchmark:
     quick: bool = False
     weights: Mapping[str, float] = field(default_factory=dict)
     temperature: float | None = None
-    temperatures: Mapping[str, float] = field(default_factory=dict)
+    home: Path | None = None
     token_env: str = ""
     engine_version: str | None = None
     llama_servers: Sequence[Path] = ()
@@ -45,7 +69,10 @@ class Benchmark:
         """The temperature to measure a main at, beside 0; a quick look is at 0 alone."""
         if self.temperature is not None:
             return self.temperature
-        return 0.0 if self.quick else self.temperatures.get(main.key, DEFAULT_TEMPERATURE)
+        if self.quick:
+            return 0.0
+        own = presets.temperature(self.home, main) if self.home is not None else None
+        return DEFAULT_TEMPERATURE if own is None else own
 
 
 @dataclass(frozen=True, slots=True)
