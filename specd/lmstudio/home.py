@@ -88,9 +88,11 @@ def bionic(home: Path) -> App:
 
 def apps(home: Path, which: str = "all") -> tuple[App, ...]:
     """The apps whose files specd keeps: "all" that are there, or only "lmstudio" or "bionic"."""
-    second = bionic(home)
-    kept = (second,) if which != "lmstudio" and second.internal.is_dir() else ()
-    return kept if which == "bionic" else (lm_studio(home), *kept)
+    first, second = lm_studio(home), bionic(home)
+    if which == "lmstudio" or not second.internal.is_dir():
+        return () if which == "bionic" else (first,)
+    alone = not first.internal.is_dir() and not first.settings.exists()
+    return (second,) if which == "bionic" or alone else (first, second)
 
 
 def app_of(path: Path) -> str:

@@ -119,14 +119,12 @@ class Stores:
 
     def set_by_user(self, main: Model, apps: Iterable[App]) -> DraftDefaults:
         """What the user set for a main in the first of the apps that has it drafted for."""
-        found = DraftDefaults()
+        found: list[DraftDefaults] = []
         for path in (model_defaults.file_in(app, main) for app in apps):
             document = read_file(path).document
             before = before_standing(self.journal.owned(path), document)
-            found = model_defaults.read_users(document, before)
-            if found.drafts:
-                break
-        return found
+            found.append(model_defaults.read_users(document, before))
+        return next((each for each in found if each.drafts), (*found, DraftDefaults())[0])
 
     def release_if_asked(self, before: SpecdConfig | None, now: SpecdConfig) -> None:
         """Hold nothing any more where specd.toml asks for something else than it did.

@@ -236,3 +236,15 @@ def test_what_the_user_sets_while_specd_runs_is_adopted(lm: Sandbox) -> None:
     assert (told["reason"], told["why"]) == ("SetInLMStudio", "kept: set in LM Studio")
     assert "kept: set in LM Studio" in lm.specd("status").stdout
     assert path.read_bytes() == before
+
+
+def test_where_there_is_bionic_alone_its_files_are_kept_alone(lm: Sandbox) -> None:
+    lm.settings.unlink()
+    settings = lm.home / "apps" / "bionic" / ".internal" / "settings.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps({"configPresetInclusiveness": {"speculativeDecoding": False}}))
+    lm.config.write_text("")
+    done = lm.specd("apply")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert switch(json.loads(settings.read_text())) is True
+    assert not lm.settings.exists()

@@ -196,3 +196,19 @@ def test_a_gguf_main_with_prediction_heads_is_told_to_draft_with_them(
     reconciler.run(None)
     held = model_defaults.read(json.loads(model_defaults.config_path(home, main).read_bytes()))
     assert (held.mtp, held.draft_model, held.draft_tokens) == (True, None, 3)
+
+
+def test_what_no_pair_asks_for_any_more_goes_back(reconciler: Reconciler, home: Path):
+    path = model_defaults.config_path(home, MAIN)
+    pair = DesiredPair(config.Pair(main=MAIN.key), "wanted", "", MAIN, SMALL, 4)
+    reconciler.set_desired(DesiredState(home, config.Speculation(), (pair,)))
+    reconciler.run(None)
+    assert path.exists()
+    # One whose main is not there may be on a disk that is away: then everything stays.
+    away = DesiredPair(config.Pair(main=MAIN.key), "missing", "its disk is away")
+    reconciler.set_desired(DesiredState(home, config.Speculation(), (away,)))
+    reconciler.run(None)
+    assert path.exists()
+    reconciler.set_desired(DesiredState(home, config.Speculation(), ()))
+    reconciler.run(None)
+    assert not path.exists()
