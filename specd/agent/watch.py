@@ -147,7 +147,7 @@ class Watch:
         except OSError as error:
             self.polling = (
                 f"the system's limit on file watches is reached ({error.strerror}); specd looks "
-                "by itself every few seconds (raise fs.inotify.max_user_watches and _instances)"
+                f"by itself every few seconds (raise {_LIMIT})"
             )
             for target in [each for each in self._watched if each.recursive]:
                 self._drop(target)
@@ -223,6 +223,12 @@ class Watch:
                 return alias.known / real.relative_to(alias.real)
         return real
 
+
+_LIMIT = (
+    "fs.inotify.max_user_watches and _instances"
+    if sys.platform == "linux"
+    else "`launchctl limit maxfiles`"
+)
 
 _LOGGERS = ("watchdog", "fsevents")
 

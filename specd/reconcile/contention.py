@@ -39,7 +39,7 @@ class Patience:
     storm_since: float | None = None
     settled: bool = True
     keys: tuple[str, ...] = ()
-    """The values that were found changed last, by the names people know them by."""
+    """The values that were found changed last: their names, and why specd wants them."""
 
     @property
     def contended(self) -> bool:

@@ -184,7 +184,10 @@ class Reconciler:
                 self._again[blocked.path] = now + UNSETTLED_S
         for path, change in made.held:
             self.held[path] = (*self.held.get(path, ()), change)
-        drifted = {edit.path: tuple(each.key for each in edit.changes) for edit in made.edits}
+        drifted = {
+            edit.path: tuple(f"{each.key} ({each.why})" for each in edit.changes)
+            for edit in made.edits
+        }
         for path in paths:
             if path not in drifted and path not in self.blocked:
                 self.failed.pop(path, None)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import selectors  # noqa: F401 - it chooses once, by what select offers
 import stat
 import sys
 import threading
@@ -25,9 +26,10 @@ import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import pytest
+if TYPE_CHECKING:
+    import pytest
 
 LOOK_S = 0.002
 """How often the stand-ins look: the kernel needs no looking."""

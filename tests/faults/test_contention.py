@@ -84,7 +84,8 @@ def test_a_fight_is_said_its_writes_are_bounded_and_other_files_are_unharmed(
         assert said["reason"] == "Contended"
         assert str(sandbox.settings) in said["message"]
         assert "chat.visualizeSpeculativeDecoding" in said["message"]
-        assert "if it was you" in said["remedy"]
+        assert "(specd.toml: visualize" in said["message"]
+        assert "if you set it yourself" in said["remedy"]
         until(
             lambda: "specd writes it every" in sandbox.condition("Uncontended")["message"],
             "it backs off",

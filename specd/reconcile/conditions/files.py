@@ -169,8 +169,8 @@ def _uncontended(facts: Facts, _: SpecdConfig) -> Finding:
     return false(
         "Contended",
         f"{'; '.join(fights)}{who}",
-        "if it was you, say so in specd.toml (`specd explain <key>` shows what asks for it); else "
-        "stop the program that sets it back, or `specd pause`; `specd apply` tries at once",
+        "if you set it yourself, change in specd.toml what stands in brackets; else stop the "
+        "program that sets it back, or `specd pause`; `specd apply` tries at once",
     )
 
 
