@@ -570,9 +570,9 @@ def test_while_the_daemon_is_paused_nothing_waits_for_a_write(
         daemon._watch.start()
         daemon._watch.follow([WatchedDir(home)], [home / "settings.json"])
         inotify = reader(daemon._watch)
-        daemon.pause()
+        daemon.pause(paused=True)
         inotify._over.clear()
-        daemon._pass({home / "settings.json"})
+        daemon.write({home / "settings.json"})
         assert inotify._over.is_set()
     finally:
         daemon._close()
