@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 REQUEST_S = 10.0
 """How long a client may take to send a whole request, or to send its next one."""
 
+CLOSE_S = 1.0
+"""How long a client may take to read the rest of its last answer."""
+
 LOOK_S = 0.1
 """How long an answer waits for a look whether LM Studio runs."""
 
@@ -200,7 +203,7 @@ class Api:
             else:
                 await _Conversation(self._backend, reader, writer).hold()
             writer.close()
-            await asyncio.wait_for(writer.wait_closed(), REQUEST_S)
+            await asyncio.wait_for(writer.wait_closed(), CLOSE_S)
         except (OSError, asyncio.CancelledError):
             pass
         finally:

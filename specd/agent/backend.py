@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import asdict
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+LOOKED_S = 0.2
+"""Whoever asks again so soon is told what the last look at the app's process saw."""
+
 
 def serve(daemon: Daemon) -> Api:
     """Let ``daemon`` be asked on its socket from now on."""
@@ -46,15 +50,21 @@ class Backend:
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
+        self._looked_at = -LOOKED_S
 
     def on_loop(self, work: Callable[[], Result]) -> Future[Result]:
         """Do ``work`` on the daemon's loop."""
         return self._daemon.on_loop(work)
 
     def look(self) -> Future[None]:
-        """Look whether LM Studio runs; done when it is known."""
+        """Look whether LM Studio runs, unless that was just done; done when it is known."""
         done: Future[None] = Future()
-        self._daemon.do(lambda: self._daemon.around.look_for_app(done))
+        now = time.monotonic()
+        if now - self._looked_at < LOOKED_S:
+            done.set_result(None)
+        else:
+            self._looked_at = now
+            self._daemon.do(lambda: self._daemon.around.look_for_app(done))
         return done
 
     # -- questions ------------------------------------------------------------------------------

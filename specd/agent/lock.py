@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from specd.files.attributes import inode
+
+PROBED_S = 0.2
+"""Far longer than ``holder`` has the lock; then it is another daemon that has it."""
 
 
 class AlreadyRunning(Exception):
@@ -31,13 +35,42 @@ def hold(path: Path) -> int:
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(descriptor, 32).decode("ascii", "replace").strip()
-        os.close(descriptor)
-        known = int(holder) if holder.isdigit() else None
-        raise AlreadyRunning(path.parent.parent, known) from None
+    end = time.monotonic() + PROBED_S
+    while not _taken(descriptor, fcntl.LOCK_EX):
+        if time.monotonic() > end:
+            number = _number(descriptor)
+            os.close(descriptor)
+            raise AlreadyRunning(path.parent.parent, number or None)
+        time.sleep(0.01)
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor
+
+
+def holder(path: Path) -> int | None:
+    """The process that holds the lock, 0 where its number cannot be read; None when none does.
+
+    Raises:
+        OSError: the lock file cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    try:
+        return None if _taken(descriptor, fcntl.LOCK_SH) else _number(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _taken(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _number(descriptor: int) -> int:
+    told = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+    return int(told) if told.isdigit() else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import shutil
 import socket
@@ -43,9 +44,15 @@ def desktop_command(title: str, text: str) -> list[str] | None:
     return None
 
 
+def plain(text: str) -> str:
+    """``text`` without what a desktop would take for markup or a terminal for a command."""
+    text = "".join(c if c.isprintable() else " " for c in text)
+    return text if sys.platform == "darwin" else html.escape(text, quote=False)
+
+
 def desktop(title: str, text: str) -> None:
     """Show a notification; a desktop that cannot is no fault of specd's."""
-    command = desktop_command(title, text)
+    command = desktop_command(title, plain(text))
     if command is None:
         return
     try:

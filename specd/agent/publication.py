@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,6 +15,9 @@ from specd.reconcile.conditions import Condition, judge
 from specd.reconcile.entry import Entry
 from specd.reconcile.facts import Facts
 from specd.reconcile.stores import Stores
+
+QUIET_S = 3600.0
+"""A condition that turns false again and again is notified of once in so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,7 @@ class Publication:
         self._jobs = jobs
         self._stores = stores
         self._say = say
+        self._notified: dict[str, float] = {}
         self.snapshot: Snapshot | None = None
 
     def publish(self, facts: Facts, writes: tuple[Entry, ...], config: SpecdConfig) -> None:
@@ -53,6 +59,8 @@ class Publication:
             f"{condition.type} is {condition.status}: {condition.message}",
             reason=condition.reason,
         )
-        if condition.degraded and aloud:
+        last = self._notified.get(condition.type, -math.inf)
+        if condition.degraded and aloud and time.monotonic() - last > QUIET_S:
+            self._notified[condition.type] = time.monotonic()
             title, text = f"specd: {condition.type}", f"{condition.message}: {condition.remedy}"
             self._jobs.scout(f"notify {title}", lambda: notify.desktop(title, text), lambda _: None)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from specd import places
+from specd.agent import lock
 from specd.cli import ask
 
 STARTING_S = 10.0
@@ -46,17 +47,8 @@ def give(path: str, body: dict[str, Any] | None, *, state: Path, timeout: float)
 def at_work(state: Path) -> int | None:
     """The process of the daemon that has locked the state directory; None where none has.
 
-    The lock itself is not tried: a daemon that starts at that moment would find it taken.
-
     Raises:
         OSError: the lock file cannot be read.
     """
-    import psutil  # noqa: PLC0415 - most commands find the socket first
-
-    try:
-        told = places.lock_path(state).read_text(encoding="ascii", errors="replace").strip()
-        words = psutil.Process(int(told)).cmdline() if told.isdigit() else []
-    except (FileNotFoundError, psutil.Error):
-        return None
-    of_specd = any("specd" in word for word in words)
-    return int(told) if of_specd and int(told) != os.getpid() else None
+    holder = lock.holder(places.lock_path(state))
+    return None if holder == os.getpid() else holder

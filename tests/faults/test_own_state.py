@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import sqlite3
+import subprocess
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -158,3 +159,17 @@ def test_a_fault_turns_a_condition_false(sandbox: Sandbox) -> None:
     (sandbox.state / "logs").unlink()
     sandbox.save()
     until(lambda: sandbox.condition("SpecdWorks")["status"] == "true", "and that it is over")
+
+
+def test_whether_it_runs_the_lock_tells_and_not_a_number(sandbox: Sandbox) -> None:
+    """The number in the file may be another program's by now, whatever that is called."""
+    sandbox.save()
+    lock = sandbox.state / "run" / "specd.lock"
+    lock.parent.mkdir(parents=True)
+    with subprocess.Popen(["sh", "-c", "sleep 60", "specd"]) as other:
+        lock.write_text(f"{other.pid}\n")
+        began = time.monotonic()
+        assert sandbox.specd("apply").returncode == 0
+        assert time.monotonic() - began < 5
+        other.kill()
+    assert sandbox.applied()

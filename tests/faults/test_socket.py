@@ -266,6 +266,19 @@ def test_more_clients_than_descriptors_cannot_keep_it_from_its_files(sandbox: Sa
     assert "Traceback" not in sandbox.said()
 
 
+def test_clients_that_never_read_are_cut_off(running: Sandbox):
+    before = running.descriptors()
+    clients = [connect(running) for _ in range(20)]
+    try:
+        for client in clients:
+            client.sendall(GET * 600)
+        until(lambda: running.descriptors() >= before + 20, "they are let in")
+        until(lambda: running.descriptors() <= before, "they are let go", REQUEST_S + 8)
+    finally:
+        for client in clients:
+            client.close()
+
+
 def test_slow_clients_are_dropped_and_disturb_nobody(running: Sandbox, figures: Figures):
     slow = [connect(running) for _ in range(100)]
     began = time.perf_counter()
