@@ -121,7 +121,8 @@ def test_removed_under_it_they_are_made_again_and_no_second_daemon_starts(
     if gone == "the socket":
         (sandbox.state / "run" / "specd.sock").unlink()
     else:
-        shutil.rmtree(sandbox.state / "run" if gone == "the directory" else sandbox.state)
+        directory = sandbox.state / "run" if gone == "the directory" else sandbox.state
+        shutil.rmtree(directory.rename(sandbox.root / "gone"))
     until((sandbox.state / "run" / "specd.sock").exists, "it is made again")
     until(sandbox.answers, "it answers")
     assert sandbox.status()["pid"] == pid
