@@ -15,6 +15,7 @@ from pathlib import Path
 
 _BACKENDS = Path("extensions", "backends")
 _MLX_LM = "vendor/_amphibian/app-mlx-generate-*/lib/python3*/site-packages/mlx_lm"
+_LOADS_DRAFTS = (2, 15)  # llama.cpp's engine, with LM Studio 0.4.14
 _NUMBERS = re.compile(r"\d+")
 _UTILS_BYTES = 1 << 20
 
@@ -29,6 +30,16 @@ def llama_servers(home: Path) -> tuple[Path, ...]:
             reverse=True,
         )
     )
+
+
+def llama_drafts_by_request(home: Path) -> bool:
+    """Whether llama.cpp here is too old to load a draft with its main, and takes it by request."""
+    versions = [
+        _version(folder.name.rpartition("-")[2])
+        for folder in (home / _BACKENDS).glob("llama.cpp-*")
+    ]
+    known = [version for version in versions if version]
+    return bool(known) and max(known) < _LOADS_DRAFTS
 
 
 def mlx_model_types(home: Path) -> frozenset[str] | None:

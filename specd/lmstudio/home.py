@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from specd.lmstudio import keys
+from specd.lmstudio import backends, keys
 
 _POINTER_MAX_BYTES = 4096
 
@@ -67,17 +67,20 @@ class WatchedDir:
 class App:
     """One of the apps that share a home, and where it keeps what specd writes.
 
-    ``internal`` holds its models' defaults; ``settings`` is its settings file.
+    ``internal`` holds its models' defaults; ``settings`` is its settings file. ``by_request`` says
+    that its llama.cpp takes a draft with the request, as before LM Studio 0.4.14.
     """
 
     name: str
     internal: Path
     settings: Path
+    by_request: bool = False
 
 
 def lm_studio(home: Path) -> App:
     """LM Studio itself."""
-    return App("LM Studio", home / keys.INTERNAL, home / keys.SETTINGS)
+    older = backends.llama_drafts_by_request(home)
+    return App("LM Studio", home / keys.INTERNAL, home / keys.SETTINGS, older)
 
 
 def bionic(home: Path) -> App:

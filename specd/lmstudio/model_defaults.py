@@ -16,8 +16,8 @@ list is ordered and has at most one entry per key; what is not specd's stays whe
   ``draftModel``, or the model's own ``draftMtp``. Exactly one may be on, so a switch that is on for
   another way is set to ``false``. With prediction heads llama.cpp is loaded for one request: with
   more it was reported to mix their content. Before LM Studio ran llama.cpp as a server of its own,
-  the draft stood under ``operation`` as for MLX; the newer engine refuses it there, so specd does
-  not write it there.
+  the draft stood under ``operation`` as for MLX, and specd writes it there where the llama.cpp in
+  the home is that old; the newer engine refuses it there.
 
 What nothing desires any more goes back to what stood there before specd; what specd did not write
 stays, an explicit ``false`` too, since it keeps the engine from starting heads by itself.
@@ -87,14 +87,16 @@ def targets(desired: Desired) -> Iterator[Target]:
     """The files of every main that a pair is about, one for each app."""
     for app in desired.apps:
         for each in desired.drafts:
-            yield _target(desired.home, file_in(app, each.main), each)
+            yield _target(desired.home, file_in(app, each.main), each, by_request=app.by_request)
 
 
-def _target(home: Path, path: Path, desired: DesiredDraft) -> Target:
+def _target(home: Path, path: Path, desired: DesiredDraft, *, by_request: bool) -> Target:
     return Target(
         NAME,
         path,
-        lambda current, before: desired_values(path, desired, current, before),
+        lambda current, before: desired_values(
+            path, desired, current, before, by_request=by_request
+        ),
         desired.why,
         within=home,
         unmarked=True,
@@ -102,14 +104,20 @@ def _target(home: Path, path: Path, desired: DesiredDraft) -> Target:
 
 
 def desired_values(
-    file: Path, desired: DesiredDraft, current: Content, before: Before
+    file: Path,
+    desired: DesiredDraft,
+    current: Content,
+    before: Before,
+    *,
+    by_request: bool = False,
 ) -> tuple[DesiredValue, ...] | Problem:
-    """What ``file`` should hold, given its content (``ABSENT``: no file) and what was before."""
-    fields = [
-        each
-        for each in _fields(desired, current, before)
-        if not (desired.adopted and each[1] in _DRAFTING)
-    ]
+    """What ``file`` should hold, given its content (``ABSENT``: no file) and what was before.
+
+    ``by_request``: a GGUF main's draft stands where an older LM Studio looks for it.
+    """
+    older = by_request and desired.main.format == "gguf" and desired.draft is not None
+    made_of = _older_llama_fields(desired) if older else _fields(desired, current, before)
+    fields = [each for each in made_of if not (desired.adopted and each[1] in _DRAFTING)]
     problem = _misfit(file, current, [(section, key) for section, key, _ in fields])
     if problem is not None:
         return problem
@@ -142,6 +150,13 @@ def _fields(desired: DesiredDraft, current: Content, before: Before) -> Iterator
         yield keys.OPERATION_FIELDS, keys.DRAFT_TOKENS_EXACT, desired.draft_tokens
     if not _quantized_cache(_entries(current, keys.LOAD_FIELDS)):
         yield keys.LOAD_FIELDS, keys.PARALLEL_SESSIONS, ONE_AT_A_TIME
+
+
+def _older_llama_fields(desired: DesiredDraft) -> Iterator[_Field]:
+    if desired.draft is not None:
+        yield keys.OPERATION_FIELDS, keys.DRAFT_MODEL, desired.draft.identifier
+    if desired.draft_tokens is not None:
+        yield keys.OPERATION_FIELDS, keys.MAX_TOKENS_TO_DRAFT, desired.draft_tokens
 
 
 def _llama_fields(desired: DesiredDraft, current: Content, before: Before) -> Iterator[_Field]:

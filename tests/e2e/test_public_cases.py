@@ -248,3 +248,19 @@ def test_where_there_is_bionic_alone_its_files_are_kept_alone(lm: Sandbox) -> No
     assert (done.returncode, done.stderr) == (0, "")
     assert switch(json.loads(settings.read_text())) is True
     assert not lm.settings.exists()
+
+
+@pytest.mark.parametrize(("version", "section"), [("1.50.2", "operation"), ("2.27.1", "load")])
+def test_an_older_llama_cpp_finds_the_draft_where_it_looks(
+    lm: Sandbox, version: str, section: str
+) -> None:
+    (lm.home / "extensions" / "backends" / f"llama.cpp-mac-arm64-apple-metal-{version}").mkdir(
+        parents=True
+    )
+    model(lm, GEMMA, "gemma4", 400)
+    model(lm, SMALL, "gemma4", 40)
+    pair(lm, "google/gemma-4-31b-qat", draft="gemma-4-e2b-it")
+    assert lm.specd("apply").returncode == 0
+    made = json.loads(defaults(lm, "google/gemma-4-31b-qat").read_text())
+    (drafts,) = [name for name in ("operation", "load") if made[name]["fields"]]
+    assert drafts == section
