@@ -17,6 +17,7 @@ from specd.files import jsonedit
 from specd.files.pointer import Json
 from specd.lmstudio import keys
 from specd.lmstudio.model import Model
+from specd.lmstudio.names import called
 
 _REFUSING: Final = ("incompatible", "not-compatible", "notcompatible", "false", "no", "refused")
 _ABOUT_THE_DRAFT: Final = "draft"
@@ -62,15 +63,7 @@ def _names(models: Sequence[Model]) -> dict[str, str]:
     """Every unambiguous name of every model, folded, to its identifier."""
     names: dict[str, str | None] = {}
     for model in models:
-        own = (
-            model.identifier,
-            f"{model.publisher}/{model.repo}",
-            model.repo,
-            model.key,
-            str(model.path),
-            model.path.name,
-        )
-        for name in {each.casefold() for each in own}:
+        for name in called(model) | {str(model.path).casefold()}:
             known = names.setdefault(name, model.identifier)
             if known != model.identifier:
                 names[name] = None

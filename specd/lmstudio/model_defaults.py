@@ -44,6 +44,7 @@ from specd.lmstudio.surface import (
     Target,
     mismatch,
 )
+from specd.lmstudio.values import count, text
 
 NAME: Final = "model-defaults"
 ONE_AT_A_TIME: Final = 1
@@ -286,22 +287,22 @@ def read_users(document: Content, before: Before) -> DraftDefaults:
             if key in entries:
                 entries[key] = None if isinstance(value, Absent) else value
     preset = document.get(keys.PRESET[0]) if isinstance(document, dict) else None
-    return _read(operation, load, _text(preset) or "")
+    return _read(operation, load, text(preset))
 
 
 def _read(operation: dict[str, Json], load: dict[str, Json], preset: str) -> DraftDefaults:
     simple = load.get(keys.LLAMA_DRAFT_SIMPLE) is True
     sidecar = next((kind for kind, key in _SIDECARS.items() if load.get(key) is True), None)
-    newer = _text(load.get(keys.LLAMA_DRAFT_MODEL)) if simple or sidecar else None
+    newer = text(load.get(keys.LLAMA_DRAFT_MODEL)) or None if simple or sidecar else None
     mtp = load.get(keys.LLAMA_DRAFT_MTP) is True
-    older = _text(operation.get(keys.DRAFT_MODEL))
+    older = text(operation.get(keys.DRAFT_MODEL)) or None
     lengths = (
         load.get(keys.LLAMA_DRAFT_MAX_TOKENS) if newer or mtp else None,
         operation.get(keys.DRAFT_TOKENS_EXACT),
         operation.get(keys.MAX_TOKENS_TO_DRAFT),
     )
-    length = next((found for each in lengths if (found := _whole(each)) is not None), None)
-    parallel = _whole(load.get(keys.PARALLEL_SESSIONS))
+    length = next((found for each in lengths if (found := count(each)) is not None), None)
+    parallel = count(load.get(keys.PARALLEL_SESSIONS))
     return DraftDefaults(
         newer or older,
         length,
@@ -338,11 +339,3 @@ def _entries(document: Content, section: tuple[str, ...]) -> dict[str, Json]:
         if isinstance(entry, dict) and isinstance(key := entry.get("key"), str):
             entries.setdefault(key, entry.get("value"))
     return entries
-
-
-def _text(value: Json) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _whole(value: Json) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -269,6 +269,11 @@ def _index_of(models: Sequence[Model]) -> _Index:
     return made
 
 
+def called(model: Model) -> set[str]:
+    """Everything that the model is called, folded."""
+    return {*_full(model), *_short(model)}
+
+
 def _full(model: Model) -> tuple[str, ...]:
     names = {model.identifier, f"{model.publisher}/{model.repo}", *model.aliases}
     return tuple(sorted(name.casefold() for name in names))

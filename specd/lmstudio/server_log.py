@@ -27,10 +27,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from specd.lmstudio import keys
-from specd.lmstudio.values import count, text
+from specd.lmstudio.values import text
 
 _TAIL_BYTES: Final = 4 * 1024 * 1024
 _CHUNK_BYTES: Final = 64 * 1024  # the daemon reads it, and is to stay small
@@ -41,13 +39,11 @@ _HEAD: Final = re.compile(rb"(?:\[\d{4}-[^\]]{1,40}\] ?)?\[[A-Z]{3,8}\] ?((?:\[[
 _BRACKET: Final = re.compile(rb"\[([^\]]+)\]")
 _SERVER: Final = b"LM STUDIO SERVER"
 _REQUEST: Final = b"Running "  # "Running chat completion on conversation with 1 messages."
-_ANSWER: Final = re.compile(rb"Generated (?:prediction|packet): (\{.*)")
+_ANSWER: Final = re.compile(rb"Generated (?:prediction|packet): \{$")
 _MEMBER: Final = re.compile(rb'  "(model|model_instance_id)": "([^"\\]{1,300})",?$')
 _SECTION: Final = re.compile(rb'  "(?:usage|stats)": \{$')
-_COUNTED: Final = re.compile(
-    rb'    "((?:total|accepted|rejected|ignored)_draft_tokens_count)": (\d{1,15}),?$'
-    rb'|    "(draft_model)": "([^"\\]{1,300})",?$'
-)
+_COUNTED: Final = re.compile(rb'    "(total|accepted)_draft_tokens_count": (\d{1,15}),?$')
+_DRAFT: Final = re.compile(rb'    "draft_model": "([^"\\]{1,300})",?$')
 _LLAMA: Final = re.compile(
     rb"(?:[a-z_]+ [a-z_]+: [^\n\"]{0,80}\| )?draft acceptance(?: rate)?\s*=\s*[\d.]+\s*"
     rb"\(\s*(\d{1,15})\s*accepted\s*/\s*(\d{1,15})\s*generated"
@@ -174,15 +170,6 @@ def _lines(descriptor: int, start: int, end: int, *, whole: bool) -> Iterator[tu
         yield rest.rstrip(b"\r"), end
 
 
-class _OneLine(msgspec.Struct):
-    """An answer written without line breaks; its text is stepped over."""
-
-    model: object = ""
-    model_instance_id: object = ""
-    usage: dict[str, object] = {}
-    stats: dict[str, object] = {}
-
-
 class _Reader:
     """What the lines read so far hold: ``found``, oldest first. One answer is open at a time.
 
@@ -196,7 +183,8 @@ class _Reader:
         self._running = ""  # the instance whose request was logged last
         self._main: str | None = None  # of the open answer; None: none is open
         self._in_section = False
-        self._counts: dict[str, object] = {}
+        self._counts: dict[str, int] = {}
+        self._draft = ""
         self._of_instance = False  # whether the last entry is about one, and may quote a text
         self._from_llama = False  # whether the last of what was found is llama.cpp's own line
 
@@ -220,22 +208,16 @@ class _Reader:
 
     def close(self) -> None:
         """End the open answer; one cut off by a restart counts as far as it was written."""
-        total, accepted = (
-            count(self._counts.get(f"{name}_draft_tokens_count")) for name in ("total", "accepted")
-        )
+        accepted = self._counts.get("accepted")
         if self._main is not None and accepted is not None:
-            draft = text(self._counts.get("draft_model"))
             # Of MLX's drafts only the accepted tokens are counted: at least these were drafted.
-            drafted = accepted if total is None else total
-            self._add(LoggedDraft(draft, drafted, accepted, self._main), llama=False)
-        self._main, self._in_section, self._counts = None, False, {}
+            total = self._counts.get("total", accepted)
+            self._add(LoggedDraft(self._draft, total, accepted, self._main), llama=False)
+        self._main, self._in_section, self._counts, self._draft = None, False, {}, ""
 
     def _read_words(self, words: bytes, instance: str) -> None:
-        if answer := _ANSWER.match(words):
+        if _ANSWER.match(words):
             self._main = instance
-            if answer[1] != b"{":
-                self._read_whole(answer[1])
-                self.close()
         elif words.startswith(_REQUEST):
             self._running = instance
         else:
@@ -247,20 +229,13 @@ class _Reader:
         elif self._in_section:
             self._in_section = not line.startswith(b"  }")
             if counted := _COUNTED.match(line):
-                name, number, draft_model, draft = counted.groups()
-                self._counts[(name or draft_model).decode()] = int(number) if name else _name(draft)
+                self._counts[counted[1].decode()] = int(counted[2])
+            elif draft := _DRAFT.match(line):
+                self._draft = _name(draft[1])
         elif _SECTION.match(line):
             self._in_section = True
         elif not self._main and (member := _MEMBER.match(line)):
             self._main = _name(member[2])
-
-    def _read_whole(self, content: bytes) -> None:
-        try:
-            answer = msgspec.json.decode(content, type=_OneLine)
-        except (ValueError, RecursionError):
-            return
-        self._counts = {**answer.usage, **answer.stats}
-        self._main = self._main or text(answer.model) or text(answer.model_instance_id)
 
     def _read_llama(self, words: bytes, instance: str) -> None:
         if counted := _LLAMA.match(words):

@@ -47,13 +47,6 @@ def test_an_older_servers_answer_names_its_draft(tmp_path: Path) -> None:
     assert found == (LoggedDraft("qwen3-0.6b", 492, 176, "qwen3-8b"),)
 
 
-def test_an_answer_on_one_line_is_read(tmp_path: Path) -> None:
-    found = server_log.read(
-        log(tmp_path, f"[INFO] Generated prediction: {json.dumps({'stats': STATS})}")
-    )
-    assert found == (LoggedDraft("qwen3-0.6b", 40, 25, ""),)
-
-
 @pytest.mark.parametrize(
     "quoted",
     [
