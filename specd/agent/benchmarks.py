@@ -17,9 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from specd import places
-from specd.agent.events import Say
-from specd.agent.jobs import Jobs
-from specd.agent.sight import Sight
+from specd.agent.sight import Given, Sight
 from specd.bench import memory, preconditions, staleness
 from specd.bench.history import Run
 from specd.bench.preconditions import Readings
@@ -30,7 +28,6 @@ from specd.reconcile import engine, measuring, survey
 from specd.reconcile.engine import Candidate, Plan
 from specd.reconcile.facts import ServerSeen
 from specd.reconcile.measuring import Task
-from specd.reconcile.stores import Stores
 from specd.worker.client import Limits
 
 AGAIN = timedelta(minutes=30)
@@ -69,22 +66,9 @@ class NoPair(Exception):
 class Benchmarks:
     """See the module's docstring. ``note`` says what is so in words, None when nothing is."""
 
-    def __init__(
-        self,
-        jobs: Jobs,
-        stores: Stores,
-        *,
-        look: Callable[[], Sight],
-        say: Say,
-        again: Callable[[timedelta], None],
-        changed: Callable[[], None],
-    ) -> None:
-        self._jobs = jobs
-        self._stores = stores
-        self._look = look
-        self._say = say
+    def __init__(self, given: Given, again: Callable[[timedelta], None]) -> None:
+        self._given = given
         self._again = again
-        self._changed = changed
         self.note: str | None = None
         self.stale: dict[str, tuple[str, ...]] = {}
         self._waiting: list[Task] = []
@@ -98,28 +82,28 @@ class Benchmarks:
 
     def due(self) -> None:
         """It is time for a benchmark: begin one if nothing stands against it."""
-        sight = self._look()
-        pairs = self._stores.worth_measuring(sight.pairs, sight.models)
+        sight = self._given.look()
+        pairs = self._given.stores.worth_measuring(sight.pairs, sight.models)
         if self._running is not None:
             return
         if not pairs:
             self.note = "no pair to measure yet"
-            self._changed()
+            self._given.learnt()
             return
-        self._jobs.scout(
+        self._given.jobs.scout(
             "weigh", lambda: _weigh(sight, pairs), self._begin_or_wait, self._cannot_begin
         )
 
     def _cannot_begin(self, why: str) -> None:
-        self._say("warning", f"the benchmark could not begin: {why}")
+        self._given.say("warning", f"the benchmark could not begin: {why}")
         self.note = f"could not begin: {why}"
         self._again(AGAIN)
-        self._changed()
+        self._given.learnt()
 
     def _begin_or_wait(self, weighed: _Weighed) -> None:
         if self._running is not None:
             return
-        wanted = self._look().config.benchmark
+        wanted = self._given.look().config.benchmark
         why = preconditions.postponed(weighed.readings, wanted)
         if why is not None:
             self._postpone(why)
@@ -128,9 +112,9 @@ class Benchmarks:
 
     def _postpone(self, why: str) -> None:
         self.note = f"postponed: {why}"
-        self._say("info", f"benchmark postponed: {why}")
+        self._given.say("info", f"benchmark postponed: {why}")
         self._again(AGAIN)
-        self._changed()
+        self._given.learnt()
 
     def start(self, order: Order) -> str:
         """Measure now (``POST /v1/bench``); what comes of it, in words.
@@ -138,10 +122,10 @@ class Benchmarks:
         Raises:
             NoPair: there is nothing to measure.
         """
-        sight = self._look()
+        sight = self._given.look()
         pairs = [
             each
-            for each in self._stores.worth_measuring(sight.pairs, sight.models)
+            for each in self._given.stores.worth_measuring(sight.pairs, sight.models)
             if order.main in ("", each.main.key)
             and (not order.drafts or each.draft.key in order.drafts)
         ]
@@ -159,28 +143,28 @@ class Benchmarks:
         self, plan: Plan, server: ServerSeen | None, order: Order, *, scheduled: bool
     ) -> None:
         for problem in plan.problems:
-            self._say("warning", f"not measured: {problem}")
+            self._given.say("warning", f"not measured: {problem}")
         self._scheduled = scheduled
         self._gave_way = None
         self._waiting = list(self._tasks(plan, server, order))
         if not self._waiting:
             self.note = f"nothing could be measured: {'; '.join(plan.problems)}"
-            self._changed()
+            self._given.learnt()
             return
-        self._say(
+        self._given.say(
             "info", "benchmark started", pairs=len(plan.mlx) + len(plan.gguf) + len(plan.server)
         )
         self._next()
-        self._changed()
+        self._given.learnt()
 
     def _tasks(self, plan: Plan, server: ServerSeen | None, order: Order) -> tuple[Task, ...]:
-        sight = self._look()
+        sight = self._given.look()
         wanted = sight.config.benchmark
         return measuring.tasks(
             plan,
             server,
             measuring.Benchmark(
-                places.history_path(self._stores.state),
+                places.history_path(self._given.stores.state),
                 wanted.max_minutes,
                 suite=order.suite,
                 quick=order.quick,
@@ -197,7 +181,7 @@ class Benchmarks:
         task = self._running = self._waiting.pop(0)
         self.note = "running now"
         self._looked_at = time.monotonic()
-        self._jobs.worker(
+        self._given.jobs.worker(
             task.name,
             task.request,
             limits=Limits(task.seconds),
@@ -212,8 +196,10 @@ class Benchmarks:
         self.note = f"running now: {said['step']}, {said['done']:.0%}"
         if self._scheduled and time.monotonic() - self._looked_at > LOOK_S:
             self._looked_at = time.monotonic()
-            sight, on_server = self._look(), self._running.name == "bench-server"
-            self._jobs.scout("way", lambda: _readings(sight, 0, None), self._give_way(on_server))
+            sight, on_server = self._given.look(), self._running.name == "bench-server"
+            self._given.jobs.scout(
+                "way", lambda: _readings(sight, 0, None), self._give_way(on_server)
+            )
 
     def _give_way(self, on_server: bool) -> Callable[[Readings], None]:  # noqa: FBT001 - its only one
         def look(readings: Readings) -> None:
@@ -223,11 +209,11 @@ class Benchmarks:
             if on_server:
                 # Such a benchmark is itself a use of LM Studio.
                 seen = replace(readings, unused_s=None, generating=None)
-            why = preconditions.in_the_way(seen, self._look().config.benchmark)
+            why = preconditions.in_the_way(seen, self._given.look().config.benchmark)
             if why is not None:
                 self._gave_way = why
                 self._waiting.clear()
-                self._jobs.cancel(self._running.name)
+                self._given.jobs.cancel(self._running.name)
 
         return look
 
@@ -239,7 +225,7 @@ class Benchmarks:
             return
         for each in result["results"]:
             best = each["best"]
-            self._say(
+            self._given.say(
                 "info",
                 f"measured {each['main']} ← {each['draft']}",
                 speedup=best["measured_speedup"],
@@ -248,7 +234,7 @@ class Benchmarks:
                 engine=each["engine"],
             )
         for trouble in (*result.get("findings", ()), *result.get("failures", ())):
-            self._say("warning", f"not measured: {trouble}")
+            self._given.say("warning", f"not measured: {trouble}")
         troubles = result.get("failures", ())
         self._end(f"the last one failed: {troubles[0]}" if troubles else None)
 
@@ -257,7 +243,7 @@ class Benchmarks:
             self._end(None)
             self._postpone(self._gave_way)
             return
-        self._say("warning", f"benchmark failed: {why}")
+        self._given.say("warning", f"benchmark failed: {why}")
         self._end(f"the last one failed: {why}")
 
     def _end(self, note: str | None) -> None:
@@ -266,31 +252,34 @@ class Benchmarks:
         if self._waiting:
             self._next()
         # Also after a failure: what was measured before it stands in the history.
-        self._changed()
+        self._given.learnt()
 
     # -- results that no longer tell the truth ------------------------------------------------
 
     def look_for_changes(self) -> None:
         """Compare what results depend on with what is installed now."""
-        sight = self._look()
+        sight = self._given.look()
         measured = [
             (pair.name, pair.main.path, pair.draft.path, run)
             for pair in sight.pairs
             if pair.main is not None
             and pair.draft is not None
-            and (run := self._stores.history.latest_run(pair.main.key, pair.draft.key)) is not None
+            and (run := self._given.stores.history.latest_run(pair.main.key, pair.draft.key))
+            is not None
         ]
-        self._jobs.scout("stale", lambda: _stale(measured, sight.engine_version), self._learn_stale)
+        self._given.jobs.scout(
+            "stale", lambda: _stale(measured, sight.engine_version), self._learn_stale
+        )
 
     def _learn_stale(self, found: dict[str, tuple[str, ...]]) -> None:
         fresh = {name: why for name, why in found.items() if self._told_stale.get(name) != why}
         self._told_stale = found
         if found != self.stale:
             self.stale = found
-            self._changed()
+            self._given.learnt()
         for name, why in fresh.items():
-            self._say("info", f"the benchmark of {name} is stale: {'; '.join(why)}")
-        if fresh and self._look().config.benchmark.schedule:
+            self._given.say("info", f"the benchmark of {name} is stale: {'; '.join(why)}")
+        if fresh and self._given.look().config.benchmark.schedule:
             self._again(STALE_AFTER)
 
 

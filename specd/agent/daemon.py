@@ -26,7 +26,7 @@ from specd.agent.proofs import Proofs
 from specd.agent.publication import Publication, Snapshot
 from specd.agent.real_use import RealUse
 from specd.agent.reload import LoadAgain
-from specd.agent.sight import Sight
+from specd.agent.sight import Given, Sight
 from specd.agent.stopping import Stopping
 from specd.agent.surroundings import Surroundings
 from specd.agent.timers import Name, Timers
@@ -112,29 +112,12 @@ class Daemon:
         self._load_again = LoadAgain(self._jobs, self._say)
         self._publication = Publication(self._jobs, self._stores, say=self._say)
         self.around = Surroundings(self._jobs, state, say=self._say, changed=self._learn_around)
-        self._proofs = Proofs(
-            self._jobs,
-            self._stores,
-            look=self._sight,
-            say=self._say,
-            learnt=self._learn,
-        )
-        self._real_use = RealUse(
-            self._jobs, self._stores, look=self._sight, say=self._say, learnt=self._publish
-        )
-        self._bench = Benchmarks(
-            self._jobs,
-            self._stores,
-            look=self._sight,
-            say=self._say,
-            again=lambda delay: self._timers.at(BENCHMARK_AGAIN, delay),
-            changed=self._learn,
-        )
+        given = Given(self._jobs, self._stores, self._sight, self._say, self._learn, self._publish)
+        self._proofs = Proofs(given)
+        self._real_use = RealUse(given)
+        self._bench = Benchmarks(given, lambda delay: self._timers.at(BENCHMARK_AGAIN, delay))
         self._watch = Watch(
-            self._on_change,
-            self._inbox.look_again,
-            self._on_lost,
-            self._on_remount,
+            self._on_change, self._inbox.look_again, self._on_lost, self._on_remount
         )
         self.writer = Writer(
             self._jobs,

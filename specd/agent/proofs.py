@@ -7,38 +7,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from specd.agent.events import Level, Say
-from specd.agent.jobs import Jobs
-from specd.agent.sight import Sight
+from specd.agent.events import Level
+from specd.agent.sight import Given
 from specd.bench import preconditions
 from specd.lmstudio.model import Model
 from specd.reconcile.desired import DesiredPair
-from specd.reconcile.stores import COMPARING, Stores, proof_limits
+from specd.reconcile.stores import COMPARING, proof_limits
 
 PROVE_AGAIN_S = 24 * 3600.0
 """A proof that failed, or found too little memory to be whole, costs seconds of processor time."""
 
 
 class Proofs:
-    """See the module's docstring. ``learnt`` is called when more is known than before."""
+    """See the module's docstring."""
 
-    def __init__(
-        self,
-        jobs: Jobs,
-        stores: Stores,
-        *,
-        look: Callable[[], Sight],
-        say: Say,
-        learnt: Callable[[], None],
-    ) -> None:
-        self._jobs = jobs
-        self._stores = stores
-        self._look = look
-        self._say = say
-        self._learnt = learnt
+    def __init__(self, given: Given) -> None:
+        self._given = given
         self._compared: set[tuple[str, str]] = set()
         self._tried: dict[str, float] = {}
 
@@ -57,7 +44,7 @@ class Proofs:
         """Have the tokenizers of wanted pairs compared that no verdict is known of."""
         wanted = [
             (pair.main, draft)
-            for pair in self._look().pairs
+            for pair in self._given.look().pairs
             if pair.main is not None
             for draft in pair.undecided
         ]
@@ -66,55 +53,57 @@ class Proofs:
             for main, draft in wanted
             if (main.identifier, draft.identifier) not in self._compared
         ]
-        if not fresh or self._jobs.running("verdicts"):
+        if not fresh or self._given.jobs.running("verdicts"):
             return
         self._compared.update((main.identifier, draft.identifier) for main, draft in fresh)
-        self._say("info", "comparing tokenizers", pairs=len(fresh))
-        self._jobs.worker(
+        self._given.say("info", "comparing tokenizers", pairs=len(fresh))
+        self._given.jobs.worker(
             "verdicts",
-            self._stores.verdict_request(fresh),
+            self._given.stores.verdict_request(fresh),
             limits=COMPARING,
             then=lambda _: self._learn_verdicts(fresh),
-            failed=lambda why: self._say("error", f"the tokenizers could not be compared: {why}"),
+            failed=lambda why: self._given.say(
+                "error", f"the tokenizers could not be compared: {why}"
+            ),
         )
 
     def _learn_verdicts(self, compared: Sequence[tuple[Model, Model]]) -> None:
         for main, draft in compared:
-            verdict = self._stores.verdicts.lookup(main, draft)
+            verdict = self._given.stores.verdicts.lookup(main, draft)
             if verdict is not None:
                 said = f"{main.key} ← {draft.key}: {verdict.kind}"
-                self._say("info", said, reason=next(iter(verdict.reasons), None))
-        self._learnt()
+                self._given.say("info", said, reason=next(iter(verdict.reasons), None))
+        self._given.learnt()
         self.prove()
 
     # -- with MLX -----------------------------------------------------------------------------
 
     def prove(self) -> None:
         """Have MLX prove a wanted pair nobody has proven yet, when that disturbs nobody."""
-        sight = self._look()
-        unproven = self._stores.unproven(sight.pairs)
+        sight = self._given.look()
+        unproven = self._given.stores.unproven(sight.pairs)
         tried_since = time.monotonic() - PROVE_AGAIN_S
         fresh = [p for p in unproven if self._tried.get(p.name, -math.inf) <= tried_since]
-        if not fresh or sight.paused or self._jobs.running("validate"):
+        if not fresh or sight.paused or self._given.jobs.running("validate"):
             return
         home = None if sight.home is None else sight.home.path
         # Too little memory is no reason to wait: without weights there is something to prove too.
-        self._jobs.scout(
+        self._given.jobs.scout(
             "prove",
             lambda: preconditions.read(home, needed_bytes=0),
             lambda readings: self._prove(fresh[0], readings),
         )
 
     def _prove(self, pair: DesiredPair, readings: preconditions.Readings) -> None:
-        why = preconditions.postponed(readings, self._look().config.benchmark)
+        why = preconditions.postponed(readings, self._given.look().config.benchmark)
         if why is not None or pair.main is None or pair.draft is None:
-            self._say("debug", f"{pair.name} is not proven yet: {why}")
+            self._given.say("debug", f"{pair.name} is not proven yet: {why}")
             return
         self._tried[pair.name] = time.monotonic()
-        self._say("info", f"proving {pair.name} with MLX")
-        self._jobs.worker(
+        self._given.say("info", f"proving {pair.name} with MLX")
+        self._given.jobs.worker(
             "validate",
-            self._stores.verdict_request([(pair.main, pair.draft)]),
+            self._given.stores.verdict_request([(pair.main, pair.draft)]),
             limits=proof_limits(pair.main, pair.draft),
             then=self._learn_proofs,
             failed=self._proof_failed,
@@ -123,10 +112,10 @@ class Proofs:
     def _learn_proofs(self, result: dict[str, Any]) -> None:
         for proof in result["proofs"]:
             level: Level = "error" if proof["kind"] else "info"
-            self._say(level, f"{proof['main']} ← {proof['draft']}: {proof['words']}")
-        self._learnt()
+            self._given.say(level, f"{proof['main']} ← {proof['draft']}: {proof['words']}")
+        self._given.learnt()
         self.prove()
 
     def _proof_failed(self, why: str) -> None:
-        self._say("warning", f"a pair could not be proven with MLX: {why}")
+        self._given.say("warning", f"a pair could not be proven with MLX: {why}")
         self.prove()

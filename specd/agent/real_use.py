@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from specd.agent.events import Say
-from specd.agent.jobs import Jobs
-from specd.agent.sight import Sight
+from specd.agent.sight import Given
 from specd.lmstudio import conversations, server_log
 from specd.lmstudio.home import bionic
 from specd.reconcile.logged import LoggedStore
 from specd.reconcile.proving import PairUse
-from specd.reconcile.stores import WORKER_MEMORY, Stores
+from specd.reconcile.stores import WORKER_MEMORY
 from specd.worker.client import Limits
 
 READING = Limits(seconds=300.0, memory_bytes=WORKER_MEMORY)
@@ -23,52 +20,42 @@ READING_SHARE = 0.8
 
 
 class RealUse:
-    """``uses`` says what is known of each wanted pair; ``learnt`` is called when it may be more."""
+    """``uses`` is what is known of each desired pair, by name."""
 
-    def __init__(
-        self,
-        jobs: Jobs,
-        stores: Stores,
-        *,
-        look: Callable[[], Sight],
-        say: Say,
-        learnt: Callable[[], None],
-    ) -> None:
-        self._jobs = jobs
-        self._stores = stores
-        self._look = look
-        self._say = say
-        self._learnt = learnt
+    def __init__(self, given: Given) -> None:
+        self._given = given
         self.uses: dict[str, PairUse] = {}
 
     def read(self) -> None:
         """Have a worker read what is new since the last time."""
-        sight = self._look()
+        sight = self._given.look()
         if not sight.config.benchmark.observe_conversations or sight.home is None:
             return
         directory = conversations.directory(sight.home.path)
-        self._jobs.worker(
+        self._given.jobs.worker(
             "observe",
-            self._stores.observe_request(directory, READING.seconds * READING_SHARE),
+            self._given.stores.observe_request(directory, READING.seconds * READING_SHARE),
             limits=READING,
             then=self._learn,
-            failed=lambda why: self._say("warning", f"conversations could not be read: {why}"),
+            failed=lambda why: self._given.say(
+                "warning", f"conversations could not be read: {why}"
+            ),
         )
 
     def read_log(self) -> None:
         """Read on, on threads, in what the apps' servers have logged; a few megabytes at most."""
-        sight = self._look()
+        sight = self._given.look()
         if not sight.config.benchmark.observe_conversations or sight.home is None:
             return
         home = sight.home.path
-        self._read_on("server log", home, self._stores.logged)
+        self._read_on("server log", home, self._given.stores.logged)
         self._read_on(
-            "Bionic's server log", bionic(home).internal.parent, self._stores.bionic_logged
+            "Bionic's server log", bionic(home).internal.parent, self._given.stores.bionic_logged
         )
 
     def _read_on(self, name: str, root: Path, store: LoggedStore) -> None:
         place = store.place
-        self._jobs.scout(
+        self._given.jobs.scout(
             name,
             lambda: server_log.read_on(root, place),
             lambda read: self._learn_from_log(name, store.add(*read)),
@@ -76,8 +63,8 @@ class RealUse:
 
     def look(self) -> None:
         """Look up what is known of the pairs that are wanted now."""
-        sight = self._look()
-        self.uses = self._stores.uses(
+        sight = self._given.look()
+        self.uses = self._given.stores.uses(
             sight.pairs,
             sight.models,
             conversations=sight.config.benchmark.observe_conversations,
@@ -85,12 +72,12 @@ class RealUse:
 
     def _learn_from_log(self, name: str, new: int) -> None:
         if new:
-            self._say("debug", f"{name} read: figures only", new_answers=new)
+            self._given.say("debug", f"{name} read: figures only", new_answers=new)
             self.look()
-            self._learnt()
+            self._given.publish()
 
     def _learn(self, result: dict[str, Any]) -> None:
-        self._say(
+        self._given.say(
             "info" if result["answers"] else "debug",
             "conversations read: figures only",
             files=result["files"],
@@ -98,6 +85,6 @@ class RealUse:
             unreadable=result["unreadable"],
         )
         self.look()
-        self._learnt()
+        self._given.publish()
         if not result["done"]:
             self.read()

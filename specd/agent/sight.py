@@ -1,19 +1,23 @@
-"""What the daemon knows, for the work it has done beside its loop: frozen, for any thread."""
+"""What the daemon knows, and what it gives to its parts that have work done beside its loop."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from specd.agent.events import Say
+from specd.agent.jobs import Jobs
 from specd.config import SpecdConfig
 from specd.lmstudio.home import Home
 from specd.lmstudio.model import Model
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.facts import ServerSeen
+from specd.reconcile.stores import Stores
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """One look at all of it, at the moment something is thought about."""
+    """One look at all of it, at the moment something is thought about; for any thread."""
 
     config: SpecdConfig
     home: Home | None
@@ -23,3 +27,19 @@ class Sight:
     engine_version: str | None
     memory_bytes: int
     paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """For the daemon's loop alone.
+
+    ``learnt`` is called when other values may be desired now, ``publish`` when only what is known
+    of them has changed.
+    """
+
+    jobs: Jobs
+    stores: Stores
+    look: Callable[[], Sight]
+    say: Say
+    learnt: Callable[[], None]
+    publish: Callable[[], None]

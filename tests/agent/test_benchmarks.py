@@ -14,7 +14,7 @@ from specd.agent.benchmarks import Benchmarks, NoPair, Order
 from specd.agent.faults import Faults
 from specd.agent.inbox import Inbox
 from specd.agent.jobs import Jobs
-from specd.agent.sight import Sight
+from specd.agent.sight import Given, Sight
 from specd.config import Benchmark, Pair, SpecdConfig
 from specd.demo.models import SMALL, ensure
 from specd.demo.serving import standin
@@ -45,14 +45,10 @@ class Daemon:
 
     def __post_init__(self) -> None:
         self.jobs = Jobs(self.inbox, Faults(self.say, lambda: None))
-        self.bench = Benchmarks(
-            self.jobs,
-            self.stores,
-            look=lambda: self.sight,
-            say=self.say,
-            again=self.again.append,
-            changed=lambda: None,
+        given = Given(
+            self.jobs, self.stores, lambda: self.sight, self.say, lambda: None, lambda: None
         )
+        self.bench = Benchmarks(given, self.again.append)
 
     def say(self, _level: object, message: str, **_: object) -> None:
         self.said.append(message)
