@@ -32,6 +32,7 @@ draft_tokens = "auto"    # as many as pay
 
 [benchmark]
 schedule = ""            # when asked
+on_slower = "disable"    # a draft that does not help is taken out again
 only_when_idle = false
 only_on_ac = false
 max_minutes = 2

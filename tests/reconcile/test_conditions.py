@@ -229,7 +229,9 @@ def test_a_write_that_failed_says_so_for_its_own_file_alone():
 def test_taken_out_on_purpose_is_said_differently_from_merely_slower():
     disabled = SpecdConfig(pair=WANTED.pair, benchmark=Benchmark(on_slower="disable"))
     slow = {PAIR.name: measured(0.8)}
-    assert "taken the draft out" in judged(disabled, benchmarks=slow)["Faster"].remedy
+    as_asked = judged(disabled, benchmarks=slow)["Faster"]
+    assert "takes the draft out" in as_asked.remedy
+    assert not as_asked.degraded
     assert "disable" in judged(benchmarks=slow)["Faster"].remedy
 
 

@@ -107,9 +107,10 @@ def _faster(facts: Facts, wanted: SpecdConfig) -> Finding:
 
     if slow := words("none"):
         if wanted.benchmark.on_slower == "disable":
-            remedy = "nothing: specd has taken the draft out; `specd pairs MAIN` shows others"
-        else:
-            remedy = "`specd config set benchmark.on_slower disable` takes it out"
+            # As the user asked for it.
+            remedy = "nothing: specd takes the draft out; `specd pairs` shows others"
+            return advice("false", "NoGain", slow, remedy)
+        remedy = "`specd config set benchmark.on_slower disable` takes it out"
         return false("NoGain", slow, remedy)
     again = "`specd bench` measures again"
     if unsure := words("noise"):
