@@ -5,6 +5,7 @@ A catalogue ("hub", "virtual") model such as ``qwen/qwen3.8-27b`` stands for fil
 Which files it means is written twice: in LM Studio's index of models, a cache that may be missing,
 old or damaged, and in ``hub/models/<owner>/<name>/``, by ``manifest.json`` and ``model.yaml``. The
 index goes first, because it also tells each variant's name; only files that are installed count.
+It also tells which files LM Studio takes for drafters.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
-from specd.lmstudio import keys
+from specd.lmstudio import drafters, keys
 from specd.lmstudio.model import Model
 from specd.lmstudio.values import members, text
 
@@ -56,7 +57,19 @@ def hub_path(home: Path) -> Path:
 def named(home: Path, installed: Sequence[Model]) -> tuple[Model, ...]:
     """``installed`` in order, each with its names in the catalogue; never raises."""
     names: dict[str, _Names] = {}
-    for catalogue, alias, identifier in _in_index(home, installed):
+    entries = list(_index_entries(home))
+    drafting = {
+        text(each.get("indexedModelIdentifier"))
+        for each in entries
+        if each.get("domain") == "drafter"
+    }
+    installed = [
+        replace(model, kind="drafter", drafter=drafters.called(model.identifier), mtp_heads=0)
+        if model.identifier in drafting and model.drafts
+        else model
+        for model in installed
+    ]
+    for catalogue, alias, identifier in _in_index(entries, installed):
         names.setdefault(identifier, _Names(catalogue)).aliases.add(alias)
     for catalogue, found in _in_hub(home, installed):
         for model in found:
@@ -74,13 +87,15 @@ def named(home: Path, installed: Sequence[Model]) -> tuple[Model, ...]:
 # -- LM Studio's index ----------------------------------------------------------------------------
 
 
-def _in_index(home: Path, installed: Sequence[Model]) -> Iterator[tuple[str, str, str]]:
+def _in_index(
+    entries: list[dict[str, Any]], installed: Sequence[Model]
+) -> Iterator[tuple[str, str, str]]:
     """(catalogue model, a name of it, the identifier of the installed model it means)."""
     identifiers = {model.identifier.casefold(): model.identifier for model in installed}
     variants: dict[str, set[str]] = defaultdict(set)
     selected: dict[str, str] = {}
-    for entry in _virtual_entries(home):
-        virtual = members(entry["virtual"])
+    for entry in entries:
+        virtual = members(entry.get("virtual"))
         chain = virtual.get("baseChain")
         links = [text(each) for each in chain] if isinstance(chain, list) else []
         concrete = text(virtual.get("concreteModelIndexedModelIdentifier")) or "".join(links[-1:])
@@ -101,17 +116,16 @@ def _in_index(home: Path, installed: Sequence[Model]) -> Iterator[tuple[str, str
             yield catalogue, catalogue, identifier
 
 
-def _virtual_entries(home: Path) -> Iterator[dict[str, Any]]:
+def _index_entries(home: Path) -> Iterator[dict[str, Any]]:
+    """The entries of catalogue models and of drafters; the others are stepped over."""
     content = _read(index_path(home), _MAX_INDEX_BYTES)
     try:
         entries = msgspec.json.decode(content, type=_Index).models
     except (ValueError, RecursionError):
         return
-    for raw in entries:
-        if b'"virtual"' in bytes(raw):
-            entry = members(_json(bytes(raw)))
-            if isinstance(entry.get("virtual"), dict):
-                yield entry
+    for raw in map(bytes, entries):
+        if b'"virtual"' in raw or b'"drafter"' in raw:
+            yield members(_json(raw))
 
 
 # -- the hub's folders ----------------------------------------------------------------------------

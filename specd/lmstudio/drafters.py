@@ -70,6 +70,13 @@ def _named(architecture: str) -> Drafter | None:
     return next((kind for word, kind in _KINDS if word in lowered), None)
 
 
+def called(identifier: str) -> Drafter:
+    """What kind of drafter the name of one tells of; "other" where it tells of none."""
+    name = identifier.lower()
+    mtp: Drafter = "mtp" if re.search(r"(^|[/_-])mtp([-_./]|$)", name) else "other"
+    return next((kind for word, kind in _KINDS if word in name), mtp)
+
+
 def for_main(main: Model, installed: Collection[Model]) -> tuple[Model, ...]:
     """The drafters that were made for ``main`` and that its engine can run, by identifier."""
     found = (each for each in installed if runs(each) and fits(main, each))

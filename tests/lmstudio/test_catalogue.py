@@ -150,6 +150,13 @@ def test_any_index_is_read_without_a_crash(
     assert json.loads(catalogue.index_path(home).read_text()) == value
 
 
+def test_what_lm_studio_takes_for_a_drafter_is_no_draft_model(home: Path) -> None:
+    identifier = "someone/Qwen3.8-27B-DFlash2-GGUF/Qwen3.8-27B-DFlash2-Q4_K_M.gguf"
+    homes.gguf_model(home / "models", identifier, architecture="qwen35")
+    (found,) = (each for each in installed(home) if each.identifier == identifier)
+    assert (found.kind, found.drafter, found.drafts) == ("drafter", "dflash", False)
+
+
 def test_the_draft_of_a_catalogue_model_stands_in_the_file_of_its_name(home: Path) -> None:
     main = names.resolve("google/gemma-4-31b-qat", installed(home))
     expected = homes.defaults_path(home, "google/gemma-4-31b-qat")
