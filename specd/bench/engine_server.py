@@ -308,6 +308,12 @@ def _acquainted(engine: ServerEngine) -> ServerEngine:
     try:
         answer = engine.ask(WARM_TEXT, WARM_TOKENS, length)
     except DraftRefused as error:
+        if error.at_load_only:  # says nothing of whether the draft runs once it is loaded
+            raise CannotMeasure(
+                f"{engine.server.base_url} takes a draft for {asked.main.served} only when it "
+                "loads the model; specd measures GGUF pairs with a llama.cpp of its own "
+                "(--engine auto)"
+            ) from error
         raise DraftSilent(engine.seen(_finding(engine, str(error)))) from error
     if engine.tells and not _drafted(answer):
         raise DraftSilent(

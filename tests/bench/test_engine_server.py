@@ -27,7 +27,7 @@ from specd.bench.replay import replay
 from specd.bench.silence import Circumstances
 from specd.demo.models import SMALL, ensure
 from specd.demo.serving import standin
-from specd.lmstudio.server import NotReachable, Server, ServerError
+from specd.lmstudio.server import DraftRefused, NotReachable, Server, ServerError
 from specd.worker.client import environment
 from tests.bench.simulated import Setting, SimulatedEngine, SimulatedServer
 from tests.daemon import until
@@ -381,3 +381,17 @@ def test_a_length_the_server_did_not_take_is_noticed(
 def test_llama_cpp_s_length_is_only_the_most_it_drafts() -> None:
     mine = engine(Asked(ASKED.main, ASKED.draft, Circumstances(formats=("gguf", "gguf"))))
     assert mine.in_force([told([True] * 40, 5)], 2) == 16
+
+
+def test_a_draft_that_is_taken_at_load_only_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = SimulatedServer(SimulatedEngine(FAST, prompts.BASIC[:2]))
+    alone = server.chat
+
+    def chat(*args: Any, draft_model: str | None = None, **more: Any) -> Any:
+        if draft_model:
+            raise DraftRefused("must be configured at load time", 400, at_load_only=True)
+        return alone(*args, **more)
+
+    monkeypatch.setattr(server, "chat", chat)
+    with pytest.raises(CannotMeasure, match="only when it loads the model"):
+        simulated(server)
