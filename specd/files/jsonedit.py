@@ -11,7 +11,6 @@ What is inserted follows the file: its newline, its indentation, its way of writ
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -111,10 +110,6 @@ def edit(content: bytes, edits: Sequence[Edit], parsed: Json | Absent = ABSENT) 
     """
     text = _decode(content)
     intended = _parse(text) if isinstance(parsed, Absent) else parsed
-    with contextlib.suppress(ValueError):  # then it was no good guess
-        guess = _guessed(text, intended, edits)
-        if guess is not None and _spells(*guess, edits):
-            return guess[0].encode("utf-8")
     changed = text
     for each in edits:
         if same(value_at(intended, each.at), each.value):
@@ -300,37 +295,6 @@ def _fits(text: str, item: _Item, match: Match) -> bool:
 
 
 # ---- the edit, in the text ---------------------------------------------------------------------
-
-
-def _guessed(text: str, document: Json, edits: Sequence[Edit]) -> tuple[str, Json] | None:
-    """The edited text and what it is to mean, where scalars take the place of what stands there.
-
-    Each goes to the last place where its key stands, which is found without walking there and
-    nearly always the one meant. Whether it is, the comparison with what was intended tells, as long
-    as no two edits are of the same value.
-
-    Raises:
-        ValueError: no value stands there.
-    """
-    if len({edit.at for edit in edits}) < len(edits):
-        return None
-    edited = text
-    for edit in edits:
-        old = value_at(document, edit.at)
-        if same(old, edit.value):
-            continue
-        named = bool(edit.at) and not any(isinstance(step, Match) for step in edit.at)
-        if not named or old is ABSENT or isinstance(edit.value, dict | list | Absent):
-            return None
-        spelled = json.dumps(edit.at[-1], ensure_ascii=False)
-        found = edited.rfind(spelled)
-        colon = _COLON.match(edited, found + len(spelled))
-        if found < 0 or colon is None:
-            return None
-        start, end = colon.end(), _value_end(edited, colon.end())
-        edited = edited[:start] + _PLAIN.render(edit.value) + edited[end:]
-        document = _intended(document, edit.at, edit.value)
-    return None if edited is text else (edited, document)
 
 
 def _edited(text: str, change: Edit) -> str:
