@@ -15,7 +15,6 @@ from pathlib import Path
 from specd.files import swap
 from specd.files.pointer import ABSENT
 from specd.reconcile import ownership
-from specd.reconcile.entry import Owned
 from specd.reconcile.journal import Change, Journal, NewerJournal
 from specd.reconcile.ownership import Deed, deed
 from specd.reconcile.plan import FileEdit
@@ -50,9 +49,9 @@ def apply(edits: Sequence[FileEdit], journal: Journal, *, by: str) -> tuple[Appl
 
 def _apply_one(edit: FileEdit, journal: Journal, by: str) -> Applied:
     journal.settle_own()
-    write = _Write(edit, journal, by)
+    write = Write(edit, journal, by)
     try:
-        written = write.take_away() if edit.after is None else write.write()
+        written = write.do()
     except swap.SwapError as error:
         if write.number is not None and journal.settle_by_looking(write.number) == "written":
             # What failed came after the exchange: the values stand, and can be taken back.
@@ -74,10 +73,13 @@ def _apply_one(edit: FileEdit, journal: Journal, by: str) -> Applied:
     return Applied(write.edit, write.number, written, deeds=write.deeds)
 
 
-class _Write:
-    """One write of one file, whose edit is made anew when somebody else writes meanwhile."""
+class Write:
+    """One write of one file, whose edit is made anew when somebody else writes meanwhile.
 
-    def __init__(self, edit: FileEdit, journal: Journal, by: str) -> None:
+    It is noted in the journal on behalf of ``by``; when that is None, whoever writes notes it.
+    """
+
+    def __init__(self, edit: FileEdit, journal: Journal, by: str | None) -> None:
         self.edit = edit
         self.number: int | None = None
         self.deeds: tuple[Deed, ...] = ()
@@ -85,24 +87,32 @@ class _Write:
         self._by = by
         self._folders = 0
 
-    def write(self) -> int:
-        """Replace the content; returns how many attempts it took, 0 if there is nothing to do."""
-        if self.edit.before is None:
-            self._folders = sum(not parent.exists() for parent in self.edit.path.parents)
-        done = swap.update(
-            self.edit.path, self._after, before_write=self._intend, within=self.edit.within
-        )
+    def do(self) -> int:
+        """Write or remove the file; returns how many attempts it took, 0 if nothing was done.
+
+        Raises:
+            swap.SwapError: it cannot be written.
+            OSError, NewerJournal: it cannot be noted.
+        """
+        edit = self.edit
+        if edit.after is None:
+            return self._take_away(edit.before or b"")
+        if edit.before is None:
+            self._folders = sum(not parent.exists() for parent in edit.path.parents)
+        done = swap.update(edit.path, self._after, before_write=self._intend, within=edit.within)
         return 0 if done is None else done.attempts
 
-    def take_away(self) -> int:
-        """Remove the file; returns 1, or 0 if somebody has written it meanwhile."""
-        edit, content = self.edit, self.edit.before or b""
-        root = self._journal.owned(edit.path)[ownership.ROOT]
-        self._intend(edit.path, content, b"")
-        removed = take_away(edit.path, content, root)
-        if not removed:
+    def _take_away(self, content: bytes) -> int:
+        """Remove a file that specd created, with its empty directories."""
+        path, root = self.edit.path, self._journal.owned(self.edit.path)[ownership.ROOT]
+        self._intend(path, content, b"")
+        if not swap.remove(path, content, within=root.within):
             self._abandon()
-        return int(removed)
+            return 0
+        with contextlib.suppress(OSError):
+            for directory in list(path.parents)[: root.folders]:
+                directory.rmdir()
+        return 1
 
     def _after(self, content: bytes | None) -> bytes | None:
         # Most often the file still is what was planned on; planning again would cost as much as
@@ -116,6 +126,8 @@ class _Write:
 
     def _intend(self, _real: Path, before: bytes | None, after: bytes) -> None:
         self._abandon()
+        if self._by is None:
+            return
         # By the name the planner knows, so that what is restored is held, links or not.
         edit = self.edit
         owned = self._journal.owned(edit.path)
@@ -136,20 +148,6 @@ class _Write:
         if self.number is not None:
             self._journal.settle(self.number, written=False)
             self.number = None
-
-
-def take_away(path: Path, content: bytes, root: Owned) -> bool:
-    """Remove a file that specd created if ``content`` is all it holds, with its empty directories.
-
-    Raises:
-        swap.SwapError: it cannot be removed.
-    """
-    if not swap.remove(path, content, within=root.within):
-        return False
-    with contextlib.suppress(OSError):
-        for directory in list(path.parents)[: root.folders]:
-            directory.rmdir()
-    return True
 
 
 def describe(change: Change) -> str:

@@ -23,7 +23,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import itertools
 import os
 import threading
 import time
@@ -140,6 +139,7 @@ class Journal:
             )
             known = before is None or self._content(descriptor, intent.before_sha) is not None
             content = b"" if known or before is None else entries_.pack(before)
+            owed = bool(self._owed)
             self._append(descriptor, content + entries_.entry_line(intent))
             try:
                 _sync(descriptor)
@@ -147,8 +147,10 @@ class Journal:
                 with contextlib.suppress(OSError):
                     self._append(descriptor, entries_.outcome_line(Outcome(number, "abandoned")))
                 raise
-            # Read back with the outcome: until the file is written, somebody waits for its values.
-            self._take(intent)
+            if owed:  # they were written before it, and count before it
+                self._read_on(descriptor)
+            else:  # read back with the outcome: until then somebody waits for the file's values
+                self._take(intent)
             self._open_intents.add(number)
         return number
 
@@ -256,20 +258,6 @@ class Journal:
             raise FileNotFoundError(f"{self._file} no longer holds what write {number} replaced")
         return content
 
-    def is_what_was_written(self, entry: Entry, content: bytes) -> bool:
-        """Whether ``content`` is exactly what the entry's write left in the file."""
-        return entries_.sha(content) == entry.after_sha
-
-    def last_writes(self, count: int) -> tuple[Entry, ...]:
-        """The newest writes that were not undone, newest first; at most ``count``."""
-        with self._lock:
-            written = (
-                each
-                for each in reversed(self._entries.values())
-                if each.state == "written" and not self._ownership.is_undone(each)
-            )
-            return tuple(itertools.islice(written, count))
-
     def owned(self, path: Path) -> Mapping[str, Owned]:
         """The values in a file that are specd's, by key."""
         return self._ownership.of(path)
@@ -301,10 +289,6 @@ class Journal:
                     if len(found) == len(paths):
                         break
         return found
-
-    def last_write(self) -> Entry | None:
-        """The newest write that was not undone."""
-        return next(iter(self.last_writes(1)), None)
 
     # -- the file -------------------------------------------------------------------------------
 

@@ -10,20 +10,20 @@ back later.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from specd.files import jsonedit, swap
-from specd.files.pointer import ABSENT, Absent, Edit, Json
+from specd.files.pointer import Edit
+from specd.lmstudio.surface import Content, DesiredValue, Target
 from specd.reconcile import aside
-from specd.reconcile.apply import take_away
+from specd.reconcile.apply import Write
 from specd.reconcile.entry import Owned, sha
 from specd.reconcile.journal import Journal
 from specd.reconcile.observe import read_file
-from specd.reconcile.ownership import ROOT, give_back
+from specd.reconcile.plan import FileEdit, plan
 
 WHY = "restored"
 
@@ -88,7 +88,7 @@ def restore(journal: Journal, number: int | None) -> Outcome:
     problems: list[str] = []
     for path, taken_back in keys.items():
         try:
-            restored.append(_File(journal, path, taken_back, number).put_back())
+            restored.append(_put_back(journal, path, taken_back, number))
         except swap.SwapError as problem:
             if number is not None:
                 raise
@@ -116,112 +116,81 @@ def _of(journal: Journal, number: int) -> dict[Path, frozenset[str]]:
     return {entry.path: frozenset(c.key for c in entry.changes if c.key in owned)}
 
 
-class _File:
-    """The values of one file that are to be put back."""
+def _put_back(journal: Journal, path: Path, keys: AbstractSet[str], number: int | None) -> Restored:
+    owned = journal.owned(path)
+    first = number or min(each.since for each in owned.values())
+    within = next(iter(owned.values())).within
+    home = within or path.parent
+    if _is_away(home):
+        raise HomeAway(
+            path,
+            f"{home} is not there or empty, so nothing in it can be put back; connect its disk or "
+            "move it back, then restore once more: what stood there before is kept",
+        )
+    whole = [key for key, each in owned.items() if each.is_whole_file and key in keys]
+    if whole:
+        return _moved_back(journal, owned[whole[0]])
 
-    def __init__(
-        self, journal: Journal, path: Path, keys: AbstractSet[str], number: int | None
-    ) -> None:
-        self._journal = journal
-        self._path = path
-        self._owned: Mapping[str, Owned] = journal.owned(path)
-        self._keys = keys
-        self._within = next(iter(self._owned.values())).within
-        self._id = number or min(each.since for each in self._owned.values())
-        self._went_back: tuple[str, ...] = ()
-        self._freed: frozenset[str] = frozenset()
-        self._how = ""
+    def kept(current: Content, _: object) -> tuple[DesiredValue, ...]:
+        values = (each for key, each in owned.items() if key not in keys and not each.is_shell)
+        stand = ((each, jsonedit.value_at(current, each.at)) for each in values)  # type: ignore[arg-type]
+        return tuple(DesiredValue(WHY, path, e.key, Edit(e.at, v), WHY) for e, v in stand)
 
-    def put_back(self) -> Restored:
-        """Write the file.
+    target = Target(WHY, path, kept, WHY, within)
+    went_back: tuple[str, ...] = ()
+    how = "the file is gone" if read_file(path).content is None else "others have changed it since"
+    for _ in range(swap.ATTEMPTS):
+        made = plan([target], {path: read_file(path)}, journal.owned)
+        for blocked in made.blocked:
+            raise swap.Unsettled(path, blocked.why)
+        if not made.edits:
+            gone = {(path, key) for key in owned} if how == "the file is gone" else made.freed
+            journal.hand_over(freed=gone)
+            return Restored(first, path, went_back, how)
+        edit = made.edits[0]
+        spelled = _bytes_before(journal, edit)
+        write = Write(replace(edit, after=spelled or edit.after), journal, by=None)
+        if write.do():
+            values = (c.key for c in write.edit.changes if not owned[c.key].is_shell)
+            went_back = (*went_back, *values)
+            changed = owned if edit.after is None else {c.key for c in write.edit.changes}
+            journal.hand_over(freed={(path, key) for key in changed})
+            how = "the file is as it was" if spelled else "these values alone"
+            if edit.after is None:
+                return Restored(first, path, went_back, "the file specd had made is taken away")
+    raise swap.Unsettled(path, f"{path} is being written all the time; restore once more")
 
-        Raises:
-            swap.SwapError: the file cannot be written, or its home is not there.
-        """
-        home = self._within or self._path.parent
-        if _is_away(home):
-            raise HomeAway(
-                self._path,
-                f"{home} is not there or empty, so nothing in it can be put back; connect its disk "
-                "or move it back, then restore once more: what stood there before is kept",
-            )
-        for _ in range(swap.ATTEMPTS):
-            content = read_file(self._path).content
-            if self._goes_away(content):
-                if take_away(self._path, content or b"", self._owned[ROOT]):
-                    self._how = "the file specd had made is taken away"
-                    break
-                continue
-            done = swap.update(
-                self._path, self._after, before_write=lambda *_: None, within=self._within
-            )
-            if done is not None and done.before is None:
-                aside.forget(done.path, done.after)
-            if not self._goes_away(read_file(self._path).content):
-                break
-        self._journal.hand_over(freed={(self._path, key) for key in self._freed})
-        return Restored(self._id, self._path, self._went_back, self._how)
 
-    def _goes_away(self, content: bytes | None) -> bool:
-        """Whether nothing but what specd created stands in the file."""
-        if content is None or ROOT not in self._owned:
-            return False
+def _moved_back(journal: Journal, whole: Owned) -> Restored:
+    """A file that was moved aside comes back, unless there is a new one."""
+    done = swap.update(
+        whole.path,
+        lambda content: journal.before(whole.since) if content is None else None,
+        before_write=lambda *_: None,
+    )
+    if done is not None:
+        aside.forget(done.path, done.after)
+    journal.hand_over(freed={(whole.path, whole.key)})
+    keys, how = ((whole.key,), "put back") if done else ((), "others have changed it since")
+    return Restored(whole.since, whole.path, keys, how)
+
+
+def _bytes_before(journal: Journal, edit: FileEdit) -> bytes | None:
+    """What the edit leads to as it was spelled, where nobody but specd has written since."""
+    stands = sha(edit.before or b"")
+    for entry in reversed(journal.entries()):
+        if entry.path != edit.path:
+            continue
+        if edit.after is None or entry.after_sha != stands or entry.before_sha is None:
+            return None
         try:
-            return self._given_back(jsonedit.parse(content)) is ABSENT
-        except jsonedit.NotUnderstood:
-            return False
-
-    def _given_back(self, document: Json) -> Json | Absent:
-        given = give_back(self._owned, document, self._keys, WHY)
-        self._freed = given.freed
-        self._went_back = tuple(c.key for c in given.changes if not self._owned[c.key].is_shell)
-        self._edits = [Edit(change.at, change.new) for change in given.changes]
-        return given.document
-
-    def _after(self, content: bytes | None) -> bytes | None:
-        whole = next((e for e in self._owned.values() if e.is_whole_file), None)
-        if whole is not None and whole.key in self._keys:
-            return self._moved_back(whole, content)
-        if content is None:
-            self._freed, self._how = frozenset(self._keys), "the file is gone"
+            before = journal.before(entry.id)
+        except FileNotFoundError:
             return None
-        document = self._given_back(jsonedit.parse(content))
-        if isinstance(document, Absent):
-            return None
-        before = self._bytes_before(content, document)
-        if before is not None:
-            self._how = "the file is as it was"
+        if before is not None and jsonedit.same(jsonedit.parse(before), jsonedit.parse(edit.after)):
             return before
-        self._how = "these values alone" if self._edits else "others have changed it since"
-        after = jsonedit.edit(content, self._edits)
-        return None if after == content else after
-
-    def _moved_back(self, whole: Owned, content: bytes | None) -> bytes | None:
-        """A file that was moved aside comes back, unless there is a new one."""
-        self._freed = frozenset({whole.key})
-        if content is not None:
-            self._how = "others have changed it since"
-            return None
-        before = self._journal.before(whole.since)
-        self._went_back, self._how = (whole.key,), "put back"
-        return before
-
-    def _bytes_before(self, content: bytes, document: Json) -> bytes | None:
-        """The file as it was spelled, where nobody but specd has written since."""
-        stands = sha(content)
-        for entry in reversed(self._journal.entries()):
-            if entry.path != self._path:
-                continue
-            if entry.after_sha != stands or entry.before_sha is None:
-                return None
-            try:
-                before = self._journal.before(entry.id)
-            except FileNotFoundError:
-                return None
-            if before is not None and jsonedit.same(jsonedit.parse(before), document):
-                return before
-            stands = entry.before_sha
-        return None
+        stands = entry.before_sha
+    return None
 
 
 def _is_away(home: Path) -> bool:

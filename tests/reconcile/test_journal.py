@@ -63,17 +63,15 @@ def test_a_write_is_remembered_with_what_stood_there_before(journal: Journal, ta
     assert (entry.id, entry.path, entry.state, entry.by) == (number, target, "written", "test")
     assert entry.changes == (CHANGE, FIELD)
     assert journal.before(number) == b"old"
-    assert journal.is_what_was_written(entry, b"new")
-    assert journal.last_write() == entry
 
 
-def test_the_last_writes_are_the_newest_first_without_those_undone(journal: Journal, target: Path):
+def test_a_write_is_undone_when_none_of_its_values_is_specds_any_more(
+    journal: Journal, target: Path
+):
     paths = [target.with_name(f"{turn}.json") for turn in range(5)]
     numbers = [write(journal, path, b"old", b"new") for path in paths]
     journal.hand_over(freed={(paths[3], CHANGE.key), (paths[3], FIELD.key)})
-    newest = [entry.id for entry in journal.last_writes(3)]
-    assert newest == [numbers[4], numbers[2], numbers[1]]
-    assert [entry.state for entry in journal.entries()].count("restored") == 1
+    assert [e.id for e in journal.entries() if e.state == "restored"] == [numbers[3]]
 
 
 def test_a_file_that_was_created_has_nothing_before(journal: Journal, target: Path):
@@ -94,7 +92,6 @@ def test_what_did_not_take_place_is_not_listed(journal: Journal, target: Path):
     assert journal.entries() == ()
     journal.settle(number, written=False)
     assert journal.entries() == ()
-    assert journal.last_write() is None
 
 
 def test_it_is_the_owners_alone(journal: Journal, tmp_path: Path, target: Path):
@@ -649,3 +646,15 @@ def test_broken_holds_of_an_older_specd_are_kept_aside_and_all_that_was_taken_ba
     (aside,) = tmp_path.glob("holds.json.broken-*")
     assert aside.read_bytes() == content
     assert not (tmp_path / "holds.json").exists()
+
+
+def test_a_write_after_what_could_not_be_noted_counts_after_it(
+    journal: Journal, tmp_path: Path, target: Path
+):
+    write(journal, target, b"old", b"new")
+    freed = {(target, CHANGE.key), (target, FIELD.key)}
+    with at_most(file_of(tmp_path / "journal").stat().st_size + 5):
+        assert isinstance(journal.hand_over(freed=freed), OSError)
+    write(journal, target, b"old", b"newer")
+    for each in (journal, Journal(tmp_path / "journal")):
+        assert set(each.owned(target)) == {CHANGE.key, FIELD.key}

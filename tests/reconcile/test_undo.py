@@ -363,6 +363,8 @@ class Undo(RuleBasedStateMachine):
                 self.own[value] = (first, now)
                 if same(first, now):
                     self.is_theirs(value, now)
+                else:
+                    assert owned, value
             elif value in self.own and not owned:
                 assert not same(now, self.own[value][1]) or before[name] is None, value
                 self.is_theirs(value, now)

@@ -336,7 +336,7 @@ def _will_write(path: Path, what: str) -> None:
 
 def _write_and_start(found: _Found, platform: Platform) -> int:
     print()
-    known = Journal(places.journal_dir(places.state_dir())).last_write()
+    known = Journal(places.journal_dir(places.state_dir())).newest()
     if found.new:
         _write(found.config_path, edit.new_text(found.wanted.pair))
         print(safe(f"wrote {found.config_path}"))
@@ -344,7 +344,7 @@ def _write_and_start(found: _Found, platform: Platform) -> int:
         print(safe(line))
     if alive.wait_and_tell() != DONE:
         return FAILED
-    _say_how_it_stands(known.id if known else 0)
+    _say_how_it_stands(known)
     return DONE
 
 
