@@ -41,13 +41,20 @@ def to_run(lengths: Sequence[LengthResult]) -> dict[int, float]:
     return {each: promised[each] for each in (0, tried, *usual)}
 
 
-def decide(lengths: Sequence[LengthResult], runs: Runs | None) -> Best:
+def decide(
+    lengths: Sequence[LengthResult],
+    runs: Runs | None,
+    chosen_by: Sequence[LengthResult] = (),
+) -> Best:
     """No speculation wins when the runs say slower, or neither they nor the prediction say faster.
 
     The usual length takes the place of the predicted best when the runs say that it is faster.
+    ``chosen_by`` are the predictions that the length was chosen by, where those are others.
     """
-    tried = fastest(lengths)
-    predicted = predict.best(lengths).draft_tokens
+    chosen_by = chosen_by or lengths
+    length = fastest(chosen_by).draft_tokens
+    tried = next(each for each in lengths if each.draft_tokens == length)
+    predicted = predict.best(chosen_by).draft_tokens
     if runs is None:
         return Best(predicted, tried.predicted_speedup, None, None, tried.draft_tokens)
     if DEFAULT_LENGTH in runs.answers and _below_one(
@@ -64,6 +71,12 @@ def decide(lengths: Sequence[LengthResult], runs: Runs | None) -> Best:
         bounds,
         tried.draft_tokens,
     )
+
+
+def in_use(chosen: Best, sampled: AtTemperature | None) -> Best:
+    """The choice, none where the draft is surely slower at the temperature it is used at."""
+    slower = sampled is not None and _below_one(sampled.interval)
+    return replace(chosen, draft_tokens=0) if slower else chosen
 
 
 def _below_one(interval: tuple[float, float] | None) -> bool:

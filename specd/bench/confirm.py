@@ -214,6 +214,9 @@ def confirm(
     expected = sum(once / promised for promised in lengths.values())
     running = list(lengths)
     _, tried, *_ = running
+    for length in running:
+        # The first answer of a length also waits for what is compiled for its shapes.
+        engine.answer(replace(prompts[0], max_tokens=2 * (length + 1)), length)
     begun = engine.clock()
     affordable = min(LOOKS[-1], int(seconds / expected))
     orders: list[list[int]] = []

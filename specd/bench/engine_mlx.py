@@ -18,7 +18,7 @@ import mlx.core as mx
 import psutil
 from mlx_lm import load, stream_generate
 from mlx_lm.models.cache import make_prompt_cache, trim_prompt_cache
-from mlx_lm.sample_utils import make_sampler
+from mlx_lm.sample_utils import apply_min_p, apply_top_k, apply_top_p, make_sampler
 
 from specd.bench.costs import Costs, Spread, Steps, spread
 from specd.bench.engine import Timed
@@ -46,6 +46,9 @@ KEPT_BYTES = 128 << 20
 """Of what a main thought while it answered, what is kept; of the rest it is asked again."""
 
 WARM = Prompt("warm-up", "Hi", 4)
+
+TOP_K, TOP_P, MIN_P = 40, 0.95, 0.05
+"""LM Studio's defaults, beside the temperature."""
 
 ROUNDING = 4
 """Two logits this many units of their type's precision apart are a tie that rounding decides."""
@@ -132,7 +135,9 @@ class MlxEngine:
         """Generate; 0 is without the draft."""
         extra: dict[str, Any] = {}
         if prompt.temperature:
-            extra["sampler"] = make_sampler(temp=prompt.temperature)
+            extra["sampler"] = make_sampler(
+                prompt.temperature, top_p=TOP_P, min_p=MIN_P, top_k=TOP_K
+            )
         if draft_tokens:
             extra |= {"draft_model": self.draft, "num_draft_tokens": draft_tokens}
         ids = self.encode(prompt)
@@ -272,11 +277,16 @@ def _shown(model: Any, ids: Sequence[int], said: Sequence[int]) -> Iterator[Any]
 def _acceptance(main: Any, draft: Any, temperature: float) -> Any:
     """Σ p·q at each place: how likely both models draw the same token."""
     width = min(main.shape[-1], draft.shape[-1])
-    p, q = (
-        mx.softmax(each.astype(mx.float32) / temperature, axis=-1)[..., :width]
-        for each in (main, draft)
-    )
+    p, q = (_drawn(each, temperature)[..., :width] for each in (main, draft))
     return (p * q).sum(axis=-1)
+
+
+def _drawn(logits: Any, temperature: float) -> Any:
+    """The probabilities that mlx-lm's sampler draws by, with LM Studio's other settings."""
+    logits = logits.astype(mx.float32)
+    kept = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+    kept = apply_top_k(apply_min_p(apply_top_p(kept, TOP_P), MIN_P), TOP_K)
+    return mx.softmax(kept / temperature, axis=-1)
 
 
 def _cache_bytes(model: Any) -> float:

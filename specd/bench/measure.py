@@ -42,6 +42,9 @@ PRICING_AT_MOST = 0.6
 FAR_OFF = 0.15
 """A prediction of the main's own speed this far from the measured one is worth a note."""
 
+GREEDY_SHARE = 0.4
+"""Of the time for real runs, what greedy ones may take where the temperature is measured too."""
+
 STILL_RIGHT = 0.1
 """Costs that were measured earlier stand while they predict the main's own speed this well."""
 
@@ -83,18 +86,22 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Foretold:
-    """What a draft promises, and the seconds it took to find out."""
+    """What a draft promises, and the seconds it took to find out.
+
+    ``lengths`` are greedy, ``used`` at the temperature, or the same where there is none.
+    """
 
     draft: Candidate
     costs: Costs
     lengths: tuple[LengthResult, ...]
+    used: tuple[LengthResult, ...]
     by_class: dict[str, tuple[LengthResult, ...]]
     seconds: float
 
     @property
     def promise(self) -> float:
         """The predicted speed-up of the fastest length that drafts at all."""
-        return best.fastest(self.lengths).predicted_speedup
+        return best.fastest(self.used).predicted_speedup
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +132,7 @@ def benchmark(asked: Asked, drafts: Sequence[Candidate]) -> Iterator[BenchResult
         say=lambda done: asked.progress({"step": "generating", "done": 0.05 + 0.25 * done}),
     )
     answered = replace(asked, prompts=prompts)
+    drawn = _draw(engine, answered, alone)
     shared = (engine.clock() - begun) / len(drafts)
     foretold: list[_Foretold] = []
     for number, draft in enumerate(drafts):
@@ -132,7 +140,7 @@ def benchmark(asked: Asked, drafts: Sequence[Candidate]) -> Iterator[BenchResult
         if number:
             engine = draft.open()
             engine.warm_up()
-        foretold.append(_foretell(engine, draft, answered, alone))
+        foretold.append(_foretell(engine, draft, answered, alone, drawn))
     measured = 0.0
     for number, each in enumerate(sorted(foretold, key=_promise)):
         confirmed = _Confirmed()
@@ -141,7 +149,7 @@ def benchmark(asked: Asked, drafts: Sequence[Candidate]) -> Iterator[BenchResult
                 engine = each.draft.open()
                 engine.warm_up()
             left = asked.seconds - (engine.clock() - begun)
-            confirmed = _run(engine, each, replace(answered, seconds=left), alone)
+            confirmed = _run(engine, each, replace(answered, seconds=left), alone, drawn)
         found = _result(answered, each, confirmed, alone)
         measured = max(measured, found.best.measured_speedup or 0.0)
         yield replace(
@@ -152,13 +160,31 @@ def benchmark(asked: Asked, drafts: Sequence[Candidate]) -> Iterator[BenchResult
         )
 
 
+def _draw(engine: Replayable, asked: Asked, alone: Sequence[Timed]) -> tuple[Timed, ...]:
+    """The main's answers at the temperature; none where there is none, or no time for them."""
+    once = sum(each.seconds for each in alone)
+    if not asked.temperature or once > asked.seconds * ANSWERING * 2:
+        return ()
+    return tuple(engine.answer(each, 0) for each in _hot(asked))
+
+
+def _hot(asked: Asked) -> list[Prompt]:
+    return [replace(each, temperature=asked.temperature) for each in asked.prompts]
+
+
 def _foretell(
-    engine: Replayable, draft: Candidate, asked: Asked, alone: Sequence[Timed]
+    engine: Replayable,
+    draft: Candidate,
+    asked: Asked,
+    alone: Sequence[Timed],
+    drawn: Sequence[Timed],
 ) -> _Foretold:
     begun = engine.clock()
     answers = [
         engine.study(prompt, answer) for prompt, answer in zip(asked.prompts, alone, strict=True)
     ]
+    # Chosen is what is fastest as it is used: at the temperature, where that is measured.
+    used = [engine.study(p, each) for p, each in zip(_hot(asked), drawn, strict=False)] or answers
     once = sum(each.seconds for each in alone)
     until = engine.clock() + once * PRICING_AT_MOST
     if draft.known is not None and _still_right(answers, alone, draft.known, asked.weights):
@@ -166,17 +192,18 @@ def _foretell(
         until = engine.clock()
     else:
         measured = engine.costs(asked.prompts[0], checking=STEPS, seconds=once * PRICING)
-    lengths = predict.lengths(answers, measured, asked.weights)
+    lengths = predict.lengths(used, measured, asked.weights)
     while engine.clock() < until and (
-        more := _worth_measuring(answers, measured, lengths, asked.weights)
+        more := _worth_measuring(used, measured, lengths, asked.weights)
     ):
         measured = engine.costs(
             asked.prompts[0], checking=more, seconds=once * FURTHER, known=measured
         )
-        lengths = predict.lengths(answers, measured, asked.weights)
+        lengths = predict.lengths(used, measured, asked.weights)
     return _Foretold(
         draft,
         measured,
+        predict.lengths(answers, measured, asked.weights),
         lengths,
         predict.by_class(answers, measured),
         engine.clock() - begun,
@@ -228,14 +255,20 @@ def _promise(foretold: _Foretold) -> tuple[float, int]:
 
 
 def _run(
-    engine: Replayable, foretold: _Foretold, asked: Asked, alone: Sequence[Timed]
+    engine: Replayable,
+    foretold: _Foretold,
+    asked: Asked,
+    alone: Sequence[Timed],
+    drawn: Sequence[Timed],
 ) -> _Confirmed:
     begun = engine.clock()
-    share = 0.6 if asked.temperature else 1.0
+    share = GREEDY_SHARE if drawn else 1.0
+    to_run = best.to_run(foretold.used)
+    promised = {each.draft_tokens: each.predicted_speedup for each in foretold.lengths}
     runs = confirm(
         engine,
         asked.prompts,
-        best.to_run(foretold.lengths),
+        {each: promised[each] for each in (list(to_run)[:2] if drawn else to_run)},
         alone=alone,
         weights=asked.weights,
         seconds=asked.seconds * share,
@@ -246,42 +279,35 @@ def _run(
         engine.same_but_for_rounding(asked.prompts[at], alone[at], answer) for at, answer in unequal
     ]
     confirmed = _Confirmed(runs, sum(ties), len(ties) - sum(ties))
-    left = replace(asked, seconds=asked.seconds - (engine.clock() - begun))
-    if asked.temperature and runs is not None and runs.passes > 1:
-        sampled = _sample(engine, foretold, left, best.decide(foretold.lengths, runs), alone)
-        confirmed = replace(confirmed, at_temperature=sampled)
+    if drawn:
+        left = replace(asked, seconds=asked.seconds - (engine.clock() - begun))
+        confirmed = replace(confirmed, at_temperature=_sample(engine, foretold, left, drawn))
     asked.progress({"step": "confirming", "done": 1.0})
     return replace(confirmed, seconds=engine.clock() - begun)
 
 
 def _sample(
-    engine: Replayable, foretold: _Foretold, asked: Asked, chosen: Best, alone: Sequence[Timed]
-) -> AtTemperature | None:
-    """Predict and measure the chosen length at the temperature; None without time for it."""
-    length = chosen.tried or DEFAULT_LENGTH
-    if sum(each.seconds for each in alone) > asked.seconds / 2:
-        return None
-    prompts = [replace(each, temperature=asked.temperature) for each in asked.prompts]
-    begun = engine.clock()
-    asked.progress({"step": "sampling", "done": 0.8})
-    drawn = [engine.answer(each, 0) for each in prompts]
-    answers = [engine.study(p, answer) for p, answer in zip(prompts, drawn, strict=True)]
-    lengths = predict.lengths(answers, foretold.costs, asked.weights)
+    engine: Replayable, foretold: _Foretold, asked: Asked, drawn: Sequence[Timed]
+) -> AtTemperature:
+    """Measure the chosen length at the temperature, as far as the time allows."""
+    tried = best.fastest(foretold.used)
     runs = confirm(
         engine,
-        prompts,
-        {0: 1.0, length: lengths[length].predicted_speedup},
+        _hot(asked),
+        {0: 1.0, tried.draft_tokens: tried.predicted_speedup},
         alone=drawn,
         weights=asked.weights,
-        seconds=asked.seconds - (engine.clock() - begun),
-        say=lambda done: asked.progress({"step": "sampling", "done": 0.85 + 0.15 * done}),
+        seconds=asked.seconds,
+        say=lambda done: asked.progress(
+            {"step": "sampling", "done": 0.5 + 0.5 * (GREEDY_SHARE + (1 - GREEDY_SHARE) * done)}
+        ),
     )
     found = AtTemperature(
         asked.temperature,
-        length,
-        lengths[length].acceptance or 0.0,
-        lengths[length].predicted_speedup,
-        predict.best(lengths).draft_tokens,
+        tried.draft_tokens,
+        tried.acceptance,
+        tried.predicted_speedup,
+        predict.best(foretold.used).draft_tokens,
     )
     return best.measured_at(found, runs)
 
@@ -291,7 +317,9 @@ def _result(
 ) -> BenchResult:
     """Everything but the engine and the time it took, which whoever ran it knows."""
     runs = confirmed.runs
-    chosen = best.decide(foretold.lengths, runs)
+    chosen = best.in_use(
+        best.decide(foretold.lengths, runs, foretold.used), confirmed.at_temperature
+    )
     taken = [(p.kind, a.tokens, a.seconds) for p, a in zip(asked.prompts, alone, strict=True)]
     baseline = predict.tokens_per_second(taken, asked.weights)
     by_class = {

@@ -43,6 +43,10 @@ def outcome(result: BenchResult) -> Outcome:
         measured = f"{speed}{length}, measured once, which tells no interval"
     else:
         measured = f"{speed} [{best.interval[0]:.2f}, {best.interval[1]:.2f}]{length}"
+    sampled = result.at_temperature
+    if sampled is not None and sampled.interval is not None and sampled.interval[1] < 1:
+        heat = f"{sampled.measured_speedup:.2f}× at temperature {sampled.temperature:g}"
+        return Outcome("none", f"no gain: {heat}, as it is used; {measured} at 0")
     if best.draft_tokens == 0 or (best.interval is not None and best.interval[1] <= 1):
         return Outcome("none", f"no gain: no speculation is fastest; {measured}")
     if best.interval is None:
@@ -68,12 +72,14 @@ def sentence(result: BenchResult) -> str:
     times = f"{pair} {best.measured_speedup:.2f} ± {(high - low) / 2:.2f} times as fast as alone"
     if kind == "noise":
         times += ", which may be no gain at all"
-    elif kind == "none":
+    elif kind == "none" and low <= 1:
         times += ": it is faster without" if high < 1 else ", which is no gain"
     parts = [times[0].upper() + times[1:], *_by_kind(result), *_by_context(result)]
     sampled = result.at_temperature
     if sampled is not None and sampled.measured_speedup is not None:
-        parts.append(f"{sampled.measured_speedup:.2f} at temperature {sampled.temperature:g}")
+        slower = sampled.interval is not None and sampled.interval[1] < 1
+        heat = f"{sampled.measured_speedup:.2f} at temperature {sampled.temperature:g}"
+        parts.append(f"{heat}, at which it is used: it is faster without" if slower else heat)
     return "; ".join(parts)
 
 

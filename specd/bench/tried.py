@@ -77,6 +77,7 @@ def measure(engine: Answering, asked: Asked) -> tuple[BenchResult, Runs | None]:
     sampled = None
     if asked.temperature and runs is not None and runs.passes > 1:
         sampled = _sample(engine, answered, alone, chosen, until)
+        chosen = best.in_use(chosen, sampled)
     tried = chosen.tried or lengths[1].draft_tokens
     result = BenchResult(
         main=asked.main,

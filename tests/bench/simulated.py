@@ -44,7 +44,10 @@ class Setting:
 
 @dataclass
 class SimulatedEngine:
-    """A pair that behaves as ``setting`` says; ``truth`` asks without noise and without time."""
+    """A pair that behaves as ``setting`` says; ``truth`` asks without noise and without time.
+
+    At a temperature a right guess is still right with the chance ``hot``.
+    """
 
     setting: Setting
     prompts: Sequence[Prompt]
@@ -53,6 +56,7 @@ class SimulatedEngine:
     repeats: int = 2
     differs: bool = False
     rounds: bool = False
+    hot: float = 1.0
     agrees: dict[str, list[bool]] = field(default_factory=dict)
     asked: list[tuple[str, int]] = field(default_factory=list)
 
@@ -75,7 +79,7 @@ class SimulatedEngine:
 
     def seconds(self, prompt: Prompt, draft_tokens: int) -> float:
         """One answer, round by round."""
-        agrees, tokens = self.agrees[prompt.kind], prompt.max_tokens
+        agrees, tokens = self._as_drawn(prompt), prompt.max_tokens
         taken = 10 * self.setting.step
         if draft_tokens == 0:
             return taken + sum(self._step(1, at) for at in range(tokens))
@@ -98,6 +102,13 @@ class SimulatedEngine:
         said = (draft_tokens > 0 and self.differs, *range(prompt.max_tokens - 1))
         return Timed(said, prompt.max_tokens, self._spend(seconds))
 
+    def _as_drawn(self, prompt: Prompt) -> list[bool]:
+        agrees = self.agrees[prompt.kind]
+        if not prompt.temperature:
+            return agrees
+        chance = random.Random(prompt.kind)  # noqa: S311 - for tests
+        return [each and chance.random() < self.hot for each in agrees]
+
     def warm_up(self) -> None:
         self._spend(10 * self.setting.step)
 
@@ -107,7 +118,7 @@ class SimulatedEngine:
 
     def study(self, prompt: Prompt, answer: Timed) -> Answer:
         assert answer.tokens == prompt.max_tokens
-        agrees = tuple(self.agrees[prompt.kind][: prompt.max_tokens])
+        agrees = tuple(self._as_drawn(prompt)[: prompt.max_tokens])
         self._spend(20 * self.setting.step * (1 + self.setting.draft))
         chances = tuple(map(float, agrees)) if prompt.temperature else ()
         return Answer(prompt.kind, PROMPT_TOKENS, agrees, prompt.max_tokens, chances)

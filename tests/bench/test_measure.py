@@ -11,6 +11,7 @@ import pytest
 
 from specd.bench import costs
 from specd.bench.measure import Asked, Candidate, benchmark
+from specd.bench.outcome import outcome, sentence
 from specd.bench.predict import LONGEST
 from specd.bench.prompts import BASIC, Prompt
 from specd.bench.result import BenchResult
@@ -231,6 +232,30 @@ def test_the_choice_is_measured_at_a_temperature_too() -> None:
     assert at.interval[0] <= engine.truth(at.draft_tokens) / engine.truth(0) <= at.interval[1]
     assert set(at.by_class) == {each.kind for each in TWO}
     assert measure(SimulatedEngine(FAST, TWO)).at_temperature is None
+
+
+def test_a_length_is_chosen_as_it_is_used_at_the_temperature() -> None:
+    quiet = replace(FAST, disturbed=0.0, noise=0.01)
+    greedy = measure(SimulatedEngine(quiet, TWO, hot=0.6))
+    hot = measure(SimulatedEngine(quiet, TWO, hot=0.6), temperature=0.8)
+    at = hot.at_temperature
+    assert at is not None
+    assert at.draft_tokens == hot.best.tried
+    assert at.draft_tokens < (greedy.best.tried or 0)
+    assert hot.best.draft_tokens == hot.best.tried
+
+
+def test_a_draft_that_is_slower_at_the_temperature_is_not_chosen() -> None:
+    setting = replace(FAST, draft=0.4, acceptance=1.0, spread=0.0, disturbed=0.0, noise=0.01)
+    result = measure(SimulatedEngine(setting, TWO, hot=0.1), temperature=0.8)
+    at = result.at_temperature
+    assert at is not None
+    assert at.interval is not None
+    assert at.interval[1] < 1 < (result.best.measured_speedup or 0)
+    assert result.best.draft_tokens == 0
+    assert outcome(result).kind == "none"
+    assert "at temperature 0.8, as it is used" in outcome(result).words
+    assert sentence(result).endswith("at which it is used: it is faster without")
 
 
 def test_costs_that_were_measured_earlier_stand_while_they_predict_the_main() -> None:

@@ -11,6 +11,7 @@ import mlx.core as mx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mlx_lm.sample_utils import apply_min_p, apply_top_k, apply_top_p
 
 from specd.bench import sampling
 from specd.bench.engine_mlx import MlxEngine
@@ -72,7 +73,9 @@ def drawn_by_the_draft(engine: MlxEngine, prompt: Prompt, said: Any) -> list[flo
     """The draft's probability of each token of an answer."""
     ids = engine.encode(prompt)
     logits = engine.draft(mx.array([[*ids, *said[:-1]]]))[0, len(ids) - 1 :]
-    chances = mx.softmax(logits / prompt.temperature, axis=-1)
+    kept = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+    kept = apply_top_k(apply_min_p(apply_top_p(kept, 0.95), 0.05), 40)  # LM Studio's defaults
+    chances = mx.softmax(kept / prompt.temperature, axis=-1)
     return [float(chances[place, token].item()) for place, token in enumerate(said)]
 
 
