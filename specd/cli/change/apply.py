@@ -19,10 +19,7 @@ def parser() -> Parser:
         prog="specd apply",
         description="Make LM Studio's files as specd.toml wants them, now and once. Values you had "
         "restored are taken under specd's care again.",
-        examples=(
-            "specd apply --dry-run",
-            "specd apply",
-        ),
+        examples=("specd apply --dry-run", "specd apply"),
         exit_codes={
             0: "everything stands as wanted",
             1: "something could not be",

@@ -20,10 +20,7 @@ def parser() -> Parser:
     made = Parser(
         prog="specd diff",
         description="Show what `specd apply` would change in LM Studio's files, changing nothing.",
-        examples=(
-            "specd diff",
-            "specd diff --json",
-        ),
+        examples=("specd diff", "specd diff --json"),
         exit_codes={0: "nothing to change", 1: "something would change", 2: "bad input"},
     )
     made.add_argument("--json", action="store_true", help="print JSON")

@@ -21,11 +21,7 @@ def parser() -> Parser:
         prog="specd restore",
         description="Undo what specd wrote into LM Studio's files. What is restored is left alone "
         "from then on, until `specd apply`, or a change of what specd.toml asks for.",
-        examples=(
-            "specd restore --list",
-            "specd restore 12",
-            "specd restore --all",
-        ),
+        examples=("specd restore --list", "specd restore 12", "specd restore --all"),
         exit_codes={
             0: "done",
             2: "there is no such entry, or it cannot be undone",

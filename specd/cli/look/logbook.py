@@ -1,7 +1,7 @@
 """The daemon's log files as entries: parsed, found by time, read from the end, followed.
 
 The log is ``specd.log`` and its rotated predecessors ``specd.log.1`` (newer) … ``specd.log.N``.
-Reading starts at the end, or at a place found by bisection: the size of a log costs nothing.
+Reading starts at the end.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import IO
 
 BLOCK = 1 << 16
 LONGEST_LINE = 1 << 20
+LARGEST = 32 << 20
 POLL_S = 0.1
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -115,27 +117,29 @@ def last(log: Path, count: int, level: str, since: datetime | None, until: Mark)
     Oldest first.
     """
     found: list[Entry] = []
-    if count == 0:
-        return found
     for path in reversed(files(log)):
-        for text in _backwards(path, until.offset if path == log else None):
-            entry = parse(text)
+        for row in reversed(_rows(path, until.offset if path == log else None)):
+            if len(found) >= count:
+                return found[::-1]
+            entry = parse(_decoded(row))
             if since is not None and entry.time is not None and entry.time < since:
                 return found[::-1]
             if entry.at_least(level):
                 found.append(entry)
-            if len(found) >= count:
-                return found[::-1]
     return found[::-1]
 
 
 def after(log: Path, level: str, since: datetime, until: Mark) -> Iterator[Entry]:
     """Every entry of at least ``level`` from ``since`` to ``until``, oldest first."""
-    for path in files(log):
-        with path.open("rb") as file:
-            file.seek(_offset_of(file, since))
-            end = until.offset if path == log else None
-            yield from _at_least(_lines(file, end), level)
+    return iter(last(log, sys.maxsize, level, since, until))
+
+
+def _rows(path: Path, end: int | None) -> list[bytes]:
+    """Its lines up to the offset ``end``: the last 32 MB, and specd rotates the log at 5 MB."""
+    with path.open("rb") as file:
+        stop = file.seek(0, os.SEEK_END) if end is None else end
+        start = file.seek(max(0, stop - LARGEST))
+        return file.read(stop - start).splitlines()
 
 
 def follow(log: Path, level: str, since: Mark) -> Iterator[Entry]:
@@ -213,58 +217,6 @@ def _at_least(rows: Iterator[str], level: str) -> Iterator[Entry]:
 def _lines(file: IO[bytes], end: int | None = None) -> Iterator[str]:
     while (end is None or file.tell() < end) and (row := file.readline(LONGEST_LINE)):
         yield _decoded(row.rstrip(b"\n"))
-
-
-def _backwards(path: Path, end: int | None) -> Iterator[str]:
-    with path.open("rb") as file:
-        position = file.seek(0, os.SEEK_END) if end is None else end
-        tail = b""
-        first = True
-        while position > 0:
-            size = min(BLOCK, position)
-            position -= size
-            file.seek(position)
-            head, *rows = (file.read(size) + tail).split(b"\n")
-            if first and rows and not rows[-1]:
-                rows.pop()  # what stands behind the last newline
-            first = False
-            for row in reversed(rows):
-                yield _decoded(row)
-            tail = head
-            if len(tail) > LONGEST_LINE:
-                yield _decoded(tail)
-                tail = b""
-        if not first:
-            yield _decoded(tail)
-
-
-def _offset_of(file: IO[bytes], since: datetime) -> int:
-    """Where the first line not before ``since`` begins, by bisection: lines are in order."""
-    low, high = 0, file.seek(0, os.SEEK_END)
-    while low < high:
-        middle = (low + high) // 2
-        start, moment = _dated_line(file, middle, high)
-        if moment is None or moment >= since:
-            high = middle
-        else:
-            low = start + 1
-    start, _ = _dated_line(file, low, file.seek(0, os.SEEK_END))
-    return start
-
-
-def _dated_line(file: IO[bytes], position: int, end: int) -> tuple[int, datetime | None]:
-    """The first line with a time that begins at or after ``position``: where, and its time."""
-    file.seek(max(0, position - 1))
-    if position > 0:
-        file.readline()
-    while True:
-        start = file.tell()
-        row = file.readline(LONGEST_LINE)
-        if not row or start >= end:
-            return end, None
-        moment = parse(_decoded(row.rstrip(b"\n"))).time
-        if moment is not None:
-            return start, moment
 
 
 def _decoded(row: bytes) -> str:

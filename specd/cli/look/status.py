@@ -47,11 +47,7 @@ def parser() -> Parser:
         prog="specd status",
         description="Say in one sentence whether LM Studio drafts and how much faster it is, then "
         "show the pairs, what needs attention, and what specd wrote last.",
-        examples=(
-            "specd status",
-            "specd status --watch",
-            "specd status --json | jq .state",
-        ),
+        examples=("specd status", "specd status --watch", "specd status --json | jq .state"),
         exit_codes={
             0: "healthy",
             1: "you do not have what specd.toml asks for",

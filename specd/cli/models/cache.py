@@ -52,10 +52,7 @@ def parser() -> Parser:
         prog="specd cache",
         description="Show where LM Studio's cache of compatible drafts is wrong, or move it aside "
         "so that LM Studio makes it anew. specd never does that by itself.",
-        examples=(
-            "specd cache",
-            "specd cache refresh",
-        ),
+        examples=("specd cache", "specd cache refresh"),
         exit_codes={0: "the cache agrees (or was moved)", 1: "it disagrees", 2: "bad input"},
     )
     made.set_defaults(json=False)

@@ -36,10 +36,7 @@ def parser() -> Parser:
         prog="specd pairs",
         description="Show which installed models may draft for which, and which drafts are worth a "
         "benchmark. Models with one and the same tokenizer stand together.",
-        examples=(
-            "specd pairs",
-            "specd pairs --json",
-        ),
+        examples=("specd pairs", "specd pairs --json"),
         exit_codes={0: "shown", 2: "bad input"},
     )
     made.add_argument("--all", action="store_true", help="list every main, however many there are")

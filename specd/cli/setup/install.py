@@ -76,11 +76,7 @@ def parser() -> Parser:
         description="Set specd up: propose a configuration from what is found, show what will "
         "change, ask once, and start the login service. A draft that you have set in LM Studio "
         "is kept. Run it again after an upgrade.",
-        examples=(
-            "specd install",
-            "specd install --yes",
-            "specd install --print --platform macos",
-        ),
+        examples=("specd install", "specd install --yes", "specd install --print --platform macos"),
         exit_codes={0: "done", 1: "something refused", 2: "bad input or no answer"},
     )
     made.add_argument("--yes", action="store_true", help="do not ask")

@@ -33,10 +33,7 @@ def parser() -> Parser:
         prog="specd run",
         description="Watch LM Studio's files and keep the wanted settings applied, until stopped. "
         "TERM and INT stop it cleanly, HUP has it look at everything again.",
-        examples=(
-            "specd run",
-            "specd run --config ./specd.toml",
-        ),
+        examples=("specd run", "specd run --config ./specd.toml"),
         exit_codes={0: "stopped", 2: "another specd runs here or its directory cannot be used"},
     )
     made.add_argument("--config", type=Path, metavar="FILE", help="use this specd.toml")

@@ -19,10 +19,7 @@ def parser() -> Parser:
         prog="specd uninstall",
         description="Stop the login service and remove its file. LM Studio's settings stay as they "
         "are, and so do specd.toml, the journal and the measurements, unless you say otherwise.",
-        examples=(
-            "specd uninstall",
-            "specd uninstall --restore-settings --purge",
-        ),
+        examples=("specd uninstall", "specd uninstall --restore-settings --purge"),
         exit_codes={0: "done", 1: "something could not be removed or restored"},
     )
     made.add_argument(
