@@ -59,7 +59,7 @@ class NewerHistory(Exception):
 class Opened:
     """The database at ``path``: opened on first use, and again when another file has its name.
 
-    For one thread. ``times`` counts how often it was opened.
+    For the thread that opens it; SQLite raises for any other. ``times`` counts the openings.
     """
 
     def __init__(self, path: Path) -> None:
@@ -148,7 +148,7 @@ def _opened(path: Path) -> sqlite3.Connection:
         for end in ("-wal", "-shm"):
             path.with_name(path.name + end).unlink(missing_ok=True)
         path.touch(mode=0o600)  # SQLite's log beside it takes over who may read it
-    database = sqlite3.connect(path, timeout=WAIT_S, check_same_thread=False)
+    database = sqlite3.connect(path, timeout=WAIT_S)
     try:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")

@@ -66,7 +66,7 @@ def proof_limits(main: Model, draft: Model) -> Limits:
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Every store under one state directory."""
+    """Every store under one state directory; for one thread, the daemon's loop or a command's."""
 
     state: Path
     journal: Journal
