@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from specd.demo.seed_home import seed_home
 from tests.lmstudio import homes
 
 from .conftest import Sandbox, until
@@ -29,7 +30,7 @@ def test_without_a_home_it_waits_and_says_where_it_looked(sandbox: Sandbox):
     sandbox.start()
     found = false(sandbox, "HomeFound")
     assert str(sandbox.home) in found["message"]
-    assert "set home under [lmstudio]" in found["message"]
+    assert "lmstudio.home" in found["remedy"]
     sandbox.home.mkdir()
     sandbox.save()
     until(sandbox.applied, "it begins once the home is there")
@@ -110,15 +111,18 @@ def test_a_pair_of_models_that_are_not_there_lists_the_nearest(sandbox: Sandbox)
 def test_a_models_own_defaults_that_are_not_understood_are_not_touched(
     sandbox: Sandbox, content: bytes
 ):
-    homes.lay_out(sandbox.home)
+    sandbox.home.rmdir()
+    seed_home(sandbox.home)
     defaults = homes.defaults_path(sandbox.home, homes.SEED_MAIN)
     defaults.write_bytes(content)
     sandbox.config.write_text(
-        f'[[pair]]\nmain = "{homes.SEED_MAIN}"\ndraft = "Josiefied-Qwen3-1.7B-abliterated-v1"\n'
+        f'[[pair]]\nmain = "{homes.SEED_MAIN}"\ndraft = "{homes.SEED_DRAFT}"\n'
     )
     sandbox.start()
-    found = false(sandbox, "PairsConfigured")
-    assert defaults.name in found["message"]
+    until(
+        lambda: defaults.name in sandbox.condition("PairsConfigured")["message"], "it is named", 60
+    )
+    assert sandbox.condition("PairsConfigured")["status"] == "false"
     assert defaults.read_bytes() == content
     until(sandbox.applied, "settings.json does not wait for it")
 

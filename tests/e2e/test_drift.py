@@ -118,7 +118,7 @@ def test_a_second_daemon_refuses_and_says_why(running: Sandbox):
     second = running.specd("run")
     assert second.returncode == 2
     assert str(running.process.pid) in second.stderr
-    assert "already" in second.stderr
+    assert "another specd" in second.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
