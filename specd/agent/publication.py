@@ -14,10 +14,11 @@ from specd.config import SpecdConfig
 from specd.reconcile.conditions import Condition, judge
 from specd.reconcile.entry import Entry
 from specd.reconcile.facts import Facts
+from specd.reconcile.restores import put_back
 from specd.reconcile.stores import Stores
 
 QUIET_S = 3600.0
-"""A condition that turns false again and again is notified of once in so long."""
+"""The same is notified of once in so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Publication:
         self._stores = stores
         self._say = say
         self._notified: dict[str, float] = {}
+        self._newest = 0
         self.snapshot: Snapshot | None = None
 
     def publish(self, facts: Facts, writes: tuple[Entry, ...], config: SpecdConfig) -> None:
@@ -44,7 +46,12 @@ class Publication:
         before = self.snapshot.conditions if self.snapshot else self._stores.last_conditions()
         now = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
         judged = judge(facts, config, before, now)
-        self.snapshot = Snapshot(facts, judged, writes)
+        first, self.snapshot = self.snapshot is None, Snapshot(facts, judged, writes)
+        newest, self._newest = self._newest, writes[-1].id if writes else 0
+        drafts = [each for each in put_back(writes) if each.surface == "model-defaults"]
+        if config.agent.notify and drafts and drafts[-1].id > newest and not first:
+            text = f"LM Studio had lost it in {drafts[-1].path.name}: load the model again"
+            self._notify("specd put a draft back", text)
         if [(c.type, c.status) for c in judged] != [(c.type, c.status) for c in before]:
             self._stores.keep_conditions(judged)
             known = {each.type: each.status for each in before}
@@ -59,8 +66,11 @@ class Publication:
             f"{condition.type} is {condition.status}: {condition.message}",
             reason=condition.reason,
         )
-        last = self._notified.get(condition.type, -math.inf)
-        if condition.degraded and aloud and time.monotonic() - last > QUIET_S:
-            self._notified[condition.type] = time.monotonic()
-            title, text = f"specd: {condition.type}", f"{condition.message}: {condition.remedy}"
+        if condition.degraded and aloud:
+            self._notify(f"specd: {condition.type}", f"{condition.message}: {condition.remedy}")
+
+    def _notify(self, title: str, text: str) -> None:
+        """Once in ``QUIET_S`` for each title."""
+        if time.monotonic() - self._notified.get(title, -math.inf) > QUIET_S:
+            self._notified[title] = time.monotonic()
             self._jobs.scout(f"notify {title}", lambda: notify.desktop(title, text), lambda _: None)

@@ -15,8 +15,10 @@ from specd.reconcile.entry import Entry
 class PutBack:
     """One write that put a value back. ``found`` is what stood there instead."""
 
+    id: int
     time: datetime
     path: Path
+    surface: str
     key: str
     value: Json | Absent
     found: Json | Absent
@@ -42,7 +44,8 @@ def put_back(entries: Iterable[Entry]) -> tuple[PutBack, ...]:
         if again and entry.state == "written":
             change = again[0]
             time = datetime.fromisoformat(entry.time).astimezone()
-            found.append(PutBack(time, entry.path, change.key, change.new, change.told_old))
+            about = (entry.id, time, entry.path, entry.surface)
+            found.append(PutBack(*about, change.key, change.new, change.told_old))
         for change in entry.changes:
             last[entry.path, change.at] = change.new
     return tuple(found)

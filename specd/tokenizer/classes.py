@@ -223,6 +223,9 @@ def _suggest(
     found.sort(key=lambda pair: _promise(main, *pair))
     if found:
         return Suggestion(main, tuple(found[:SUGGESTED]), usable)
+    if eligible.worth_drafting(main) == 0:
+        why = "no installed model fits, and at this size LM Studio's docs see no gain in a draft"
+        return Suggestion(main, (), 0, why)
     return Suggestion(main, (), 0, "no installed model fits", _wanted(main, mine))
 
 
@@ -234,8 +237,6 @@ def _promise(main: Model, draft: Model, kind: VerdictKind) -> tuple[bool, bool, 
 
 def _wanted(main: Model, mine: Class) -> str:
     size = eligible.worth_drafting(main)
-    if size == 0:
-        return "nothing; at this size LM Studio's docs see no gain in a draft"
     up_to = f" of up to {size:g}B" if size is not None else ", of less than half its size"
     family = main.architecture or "the same"
     form = "a GGUF" if main.format == "gguf" else "an MLX"

@@ -41,7 +41,7 @@ def test_where_no_draft_is_installed_it_says_what_would_fit(seeded: Sandbox) -> 
     found = json.loads(seeded.specd("pairs", "--json").stdout)
     last = next(each for each in found["mains"] if each["main"] == DRAFT)
     assert last["suggested"] == []
-    assert "LM Studio's docs see no gain" in last["wanted"]
+    assert "LM Studio's docs see no gain" in last["why_none"]
     folder = seeded.home / "models" / "someone" / "Lonely-14B-4bit"
     folders.lay_out(folder, folders.small("<lonely>"))
     found = json.loads(seeded.specd("pairs", "--json").stdout)

@@ -193,7 +193,7 @@ def _suggested(
     for each in suggestions[:limit]:
         name = paint(safe(each.main.key), "bold", colour=colour)
         if not each.drafts:
-            wanted = f"; would fit: {each.wanted}" if each.wanted else ""
+            wanted = f": install {each.wanted}" if each.wanted else ""
             lines.append(f"{name}\n    {wrap(each.why_none + wanted, columns - 4, '    ')}")
             continue
         best = each.drafts[0][0].key
