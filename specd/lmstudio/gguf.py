@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
 Scalar: TypeAlias = "bool | int | float | str"
+_List: TypeAlias = "tuple[str, ...] | tuple[int, ...] | tuple[float, ...]"
 
 _MAX_ENTRIES: Final = 4096
 _MAX_STRING: Final = 1 << 20
@@ -46,6 +47,7 @@ WIDTH: Final = "embedding_length"
 WIDTH_OUT: Final = "embedding_length_out"
 _TYPES: Final = "tokenizer.ggml.token_type"
 _MERGES: Final = "tokenizer.ggml.merges"
+_SCORES: Final = "tokenizer.ggml.scores"
 
 
 class NotGguf(ValueError):
@@ -86,7 +88,8 @@ class Tokenizer:
     """What a file says of its tokenizer.
 
     ``model`` is its kind ("gpt2", "llama", …), ``pre`` names how text is split first; ``tokens`` by
-    id, ``types`` llama.cpp's token type of each, ``merges`` best first. ``header`` holds the rest.
+    id, ``types`` llama.cpp's token type of each and ``scores`` what decides between two splits,
+    ``merges`` best first. ``header`` holds the rest.
     """
 
     model: str
@@ -94,6 +97,7 @@ class Tokenizer:
     tokens: tuple[str, ...]
     types: tuple[int, ...]
     merges: tuple[str, ...]
+    scores: tuple[float, ...]
     header: Header
 
 
@@ -105,7 +109,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        lists: dict[str, tuple[str, ...] | tuple[int, ...]] = {_TYPES: (), _MERGES: (), TOKENS: ()}
+        lists: dict[str, _List] = {_TYPES: (), _MERGES: (), _SCORES: (), TOKENS: ()}
         header = _read(file, lists)
     texts = {key: tuple(map(str, lists[key])) for key in (TOKENS, _MERGES)}
     return Tokenizer(
@@ -114,6 +118,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
         texts[TOKENS],
         tuple(map(int, lists[_TYPES])),
         texts[_MERGES],
+        tuple(float(score) for score in lists[_SCORES]),
         header,
     )
 
@@ -129,9 +134,7 @@ def read_header(path: Path) -> Header:
         return _read(file)
 
 
-def _read(
-    file: BinaryIO, lists: dict[str, tuple[str, ...] | tuple[int, ...]] | None = None
-) -> Header:
+def _read(file: BinaryIO, lists: dict[str, _List] | None = None) -> Header:
     """The header; also the arrays named in ``lists``, which are put there."""
     if _take(file, 4) != b"GGUF":
         raise NotGguf("it does not begin with GGUF")
@@ -177,15 +180,15 @@ def _string(file: BinaryIO) -> str:
     return _take(file, length).decode("utf-8", "replace")
 
 
-def _array(file: BinaryIO, of: int, length: int) -> tuple[str, ...] | tuple[int, ...]:
+def _array(file: BinaryIO, of: int, length: int) -> _List:
     if length > _MAX_ELEMENTS_PASSED:
         at = file.tell() - 8
         raise NotGguf(f"byte {at:,} of its header announces an array of {length:,} elements")
     if of == _STRING:
         return tuple(_string(file) for _ in range(length))
     layout = _SCALARS.get(of, "")
-    if layout[1:] not in "BbHhIiQq" or not layout:
-        raise NotGguf("it has token types that are no whole numbers")
+    if layout[1:] not in "BbHhIiQqf" or not layout:
+        raise NotGguf("it has token types or scores that are no numbers")
     return struct.unpack(f"<{length}{layout[1:]}", _take(file, length * struct.calcsize(layout)))
 
 

@@ -24,13 +24,15 @@ NAMED = 8
 class _Ids:
     """The ids of a pair by what becomes of them, in order.
 
-    ``different`` mean different things; ``beyond`` the draft may answer with and the main has no
+    ``different`` mean different things; ``extra`` the draft has and the main has room for but no
+    token; ``beyond`` the draft may answer with and the main has no
     room for; ``outside`` the main may answer with and the draft has no room for; ``missing`` the
     main has and the draft lacks; ``flagged`` are control tokens in one of the two alone.
     """
 
     same: int
     different: list[int]
+    extra: list[int]
     beyond: list[int]
     outside: list[int]
     missing: list[int]
@@ -44,9 +46,11 @@ def compare(main_name: str, main: Fingerprint, draft_name: str, draft: Fingerpri
     kind: VerdictKind
     if refusal is not None:
         kind, first = "incompatible", refusal
-    elif ids.missing or main.eos != draft.eos:
+    elif ids.missing or ids.extra or main.eos != draft.eos:
         kind = "compatible"
-        first = f"every one of the draft's {draft.count:,} tokens means the same in the main"
+        first = f"{ids.same:,} of the draft's {draft.count:,} tokens mean the same in the main"
+        if ids.same == draft.count:
+            first = f"every one of the draft's {draft.count:,} tokens means the same in the main"
     else:
         kind = "identical"
         first = f"all {main.count:,} tokens have the same ids and spell the same"
@@ -75,7 +79,8 @@ def _sort(main: Fingerprint, draft: Fingerprint) -> _Ids:
     lacking = [number for number in unlike if not _has(drafted, number)]
     return _Ids(
         same=draft.count - len(_over(draft.texts, draft.logits)) - len(there),
-        different=[number for number in there if number < main.rows],
+        different=[number for number in there if number < main.rows and _has(written, number)],
+        extra=[number for number in there if number < main.rows and not _has(written, number)],
         beyond=_over(drafted, main.rows),
         outside=_over(written, draft.rows),
         missing=lacking,
@@ -134,11 +139,6 @@ def _refusal(ids: _Ids, main: Fingerprint, draft: Fingerprint) -> str | None:
             f"({_quoted(_text(main, ids.outside[-1]))}), and the draft's embedding has only "
             f"{draft.rows:,} rows: the engine would read past its end"
         )
-    if main.eos and draft.eos and not main.eos & draft.eos:
-        return (
-            f"different tokens end an answer: {_ends(main, main.eos)} in the main, "
-            f"{_ends(draft, draft.eos)} in the draft"
-        )
     return None
 
 
@@ -150,6 +150,12 @@ def _notes(ids: _Ids, main: Fingerprint, draft: Fingerprint, *, refused: bool) -
             f"the draft lacks {len(ids.missing):,} of the main's tokens "
             f"({_names(main, ids.missing)}): where the main writes one of them, the draft's guess "
             "is refused; that costs acceptance, not correctness"
+        )
+    if ids.extra and not refused:
+        notes.append(
+            f"the draft has {_many(len(ids.extra), 'token')} that the main lacks "
+            f"({_names(draft, ids.extra)}): guesses that are never accepted; that costs "
+            "acceptance, not correctness"
         )
     unknown = sorted(main.template & set(ids.missing))
     if unknown:
@@ -196,6 +202,7 @@ def _counts(ids: _Ids, main: Fingerprint, draft: Fingerprint) -> dict[str, int]:
         "draft": draft.count,
         "same": ids.same,
         "different": len(ids.different),
+        "extra_in_draft": len(ids.extra),
         "different_control": sum(number in controls for number in ids.different),
         "missing_in_draft": len(ids.missing),
         "missing_control": sum(number in main.special for number in ids.missing),

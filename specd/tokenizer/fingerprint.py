@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from specd.tokenizer import gguf_tokens, other_files, roles, tokenizer_json, weights
+from specd.tokenizer.gguf_tokens import LlamaVocab
 from specd.tokenizer.reading import REMEDY, Absent, Unreadable, json_object, whole
 from specd.tokenizer.spelling import Family
 from specd.tokenizer.vocabulary import Impossible, Vocabulary
@@ -35,7 +36,8 @@ class Fingerprint:
     embedding), ``logits`` how many it can answer with; ``rows_from`` tells where they were read
     ("weights", "config", "tokens"). ``vocab_size`` counts the tokenizer's own tokens, those added
     to them left out. ``splits`` is a digest of what decides how text is split, "" where that cannot
-    be told. ``remarks`` are sentences on what is odd about the files.
+    be told. ``remarks`` are sentences on what is odd about the files. ``llama`` is what llama.cpp
+    makes of a GGUF file's vocabulary, None for a folder.
     """
 
     texts: tuple[str | None, ...]
@@ -50,6 +52,7 @@ class Fingerprint:
     rows_from: str = "weights"
     splits: str = ""
     remarks: tuple[str, ...] = ()
+    llama: LlamaVocab | None = None
 
     @cached_property
     def count(self) -> int:
@@ -87,6 +90,8 @@ class Fingerprint:
             self.family,
             self.vocab_size,
             self.splits,
+            self.remarks,
+            self.llama,
         )
         hashed.update(repr(rest).encode())
         return hashed.hexdigest()
@@ -119,7 +124,7 @@ def _read_folder(folder: Path) -> Fingerprint:
         rows=room.embedding,
         logits=room.logits,
         family=vocabulary.family,
-        vocab_size=len(vocabulary.ids),
+        vocab_size=vocabulary.own,
         bos=roles.bos(vocabulary, tokenizer_config),
         template=roles.template(vocabulary, folder, tokenizer_config),
         rows_from=source,
@@ -202,4 +207,5 @@ def _read_gguf(path: Path) -> Fingerprint:
         bos=whole(head.whole("tokenizer.ggml.bos_token_id")),
         rows_from="tokens",
         splits=vocabulary.splits,
+        llama=gguf_tokens.llama_vocab(told),
     )

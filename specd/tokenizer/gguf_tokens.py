@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,8 @@ _CONTROL: Final = 3
 _UNUSED: Final = 5
 _PADDING: Final = re.compile(r"\[PAD-?\d+\]")
 
+_SPLITTING: Final = ("add_space_prefix", "remove_extra_whitespaces", "escape_whitespaces")
+
 _FAMILIES: Final = {
     "gpt2": spelling.BYTE_LEVEL,
     "llama": spelling.SENTENCEPIECE,
@@ -25,6 +27,55 @@ _FAMILIES: Final = {
     "gemma4": spelling.SENTENCEPIECE,
     "bert": replace(spelling.SENTENCEPIECE, byte_tokens=False),
 }
+
+
+_KINDS: Final = {"gpt2": "BPE", "gemma4": "BPE", "llama": "SPM", "bert": "WPM", "t5": "UGM"}
+_ENDS: Final[dict[str, tuple[int | None, int | None]]] = {
+    "BPE": (11, 11),
+    "SPM": (1, 2),
+    "WPM": (101, None),
+    "UGM": (None, 1),
+}
+_BEGINNING: Final = frozenset(
+    {"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2",
+     "tekken", "chameleon"}
+)  # fmt: skip
+"""Ways of splitting (``pre``) with which llama.cpp puts a BOS unless the file says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaVocab:
+    """What llama.cpp compares besides the tokens' texts: its kind, and what is put around a text.
+
+    ``size`` counts all tokens, padding included.
+    """
+
+    kind: str
+    size: int
+    add_bos: bool
+    bos: int | None
+    add_eos: bool
+    eos: int | None
+
+
+def llama_vocab(told: gguf.Tokenizer) -> LlamaVocab:
+    """What llama.cpp makes of it, its defaults included (``src/llama-vocab.cpp``)."""
+    kind = _KINDS.get(told.model, told.model)
+    bos, eos = _ENDS.get(kind, (None, None))
+    named = [told.header.whole(f"tokenizer.ggml.{role}_token_id") for role in ("bos", "eos")]
+    begins = kind in ("SPM", "WPM") or (kind == "BPE" and told.pre in _BEGINNING)
+    adds = [
+        default if (said := told.header.values.get(f"tokenizer.ggml.{key}")) is None else bool(said)
+        for key, default in (("add_bos_token", begins), ("add_eos_token", kind == "UGM"))
+    ]
+    return LlamaVocab(
+        kind,
+        len(told.tokens),
+        adds[0],
+        bos if named[0] is None else named[0],
+        adds[1],
+        eos if named[1] is None else named[1],
+    )
 
 
 def read(path: Path) -> tuple[Vocabulary, gguf.Tokenizer]:
@@ -49,6 +100,7 @@ def read(path: Path) -> tuple[Vocabulary, gguf.Tokenizer]:
             texts[number] = None
     special = {n for n, kind in enumerate(told.types) if kind in (_CONTROL, _UNKNOWN)}
     ids = {text: number for number, text in enumerate(told.tokens)}
-    split = "\n".join((told.model, told.pre, *told.merges))
+    rules = [told.header.values.get(f"tokenizer.ggml.{name}") for name in _SPLITTING]
+    split = "\n".join((told.model, told.pre, repr(rules), repr(told.scores), *told.merges))
     splits = hashlib.sha256(split.encode("utf-8", "surrogatepass")).hexdigest()
     return Vocabulary(family, texts, ids, special=special, splits=splits), told

@@ -70,9 +70,12 @@ def read_words(path: Path) -> Vocabulary:
     """
     raw = content(path, LIMIT_BYTES)
     try:
-        texts = raw.decode("utf-8").splitlines()
+        # Other things that end a line, such as U+2028, are tokens here.
+        texts = [line.removesuffix("\r") for line in raw.decode("utf-8").split("\n")]
     except UnicodeDecodeError as error:
         raise damaged(path.name, raw, error, "a list of words") from error
+    if texts[-1] == "":
+        texts.pop()
     check_size(len(texts))
     ids = {text: number for number, text in enumerate(texts)}
     return Vocabulary(spelling.WORDPIECE, [*texts], ids)
@@ -97,7 +100,7 @@ def _sentencepiece(name: str, raw: bytes) -> Vocabulary:
     special = {n for n in numbers if pieces.IsControl(n) or pieces.IsUnknown(n)}
     ids = {text: number for number, text in enumerate(texts)}
     splits = hashlib.sha256(raw).hexdigest()
-    return Vocabulary(family, [*texts], ids, special=special, splits=splits)
+    return Vocabulary(family, [*texts], ids, special=special, splits=splits, own=size)
 
 
 def _ranks(name: str, raw: bytes) -> Vocabulary:

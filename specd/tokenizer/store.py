@@ -33,7 +33,7 @@ from specd.tokenizer.verdict import (
     from_record,
 )
 
-VERSION = 3
+VERSION = 4
 """Raised when the same files are to give other fingerprints or verdicts."""
 
 _Told = TypeVar("_Told")

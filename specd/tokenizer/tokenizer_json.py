@@ -29,6 +29,10 @@ class _Added(msgspec.Struct):
     id: int
     content: str
     special: bool = False
+    single_word: bool = False
+    lstrip: bool = False
+    rstrip: bool = False
+    normalized: bool | None = None
 
 
 class _Model(msgspec.Struct):
@@ -36,6 +40,12 @@ class _Model(msgspec.Struct):
     merges: msgspec.Raw = msgspec.Raw(b"[]")
     type: str | None = None
     byte_fallback: bool | None = None
+    unk_token: str | None = None
+    unk_id: int | None = None
+    fuse_unk: bool | None = None
+    ignore_merges: bool | None = None
+    dropout: float | None = None
+    max_input_chars_per_word: int | None = None
     continuing_subword_prefix: str | None = None
     end_of_word_suffix: str | None = None
 
@@ -71,7 +81,9 @@ def read(path: Path) -> Vocabulary:
         raise Unreadable(f"{path.name}: {_wrong(listed, error)}; {REMEDY}") from error
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
         raise damaged(path.name, raw, error, _EXPECTED, part=listed) from error
-    made = Vocabulary(family, list(texts), ids, splits=_splits(tokenizer))
+    made = Vocabulary(family, list(texts), ids, splits=_splits(tokenizer), own=len(texts))
+    if listed.startswith(b"{"):
+        made.own = len(ids)
     _add(made, tokenizer.added_tokens or [], path.name)
     return made
 
@@ -165,8 +177,29 @@ def _parts(raw: msgspec.Raw, inner: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _splits(tokenizer: _Tokenizer) -> str:
+    """A digest of all that decides how text is split, besides the tokens' ids."""
+    model = tokenizer.model
     hashed = hashlib.sha256()
-    for part in (tokenizer.model.merges, tokenizer.pre_tokenizer, tokenizer.normalizer):
+    # A list holds the scores that Unigram splits by.
+    scores = model.vocab if bytes(model.vocab)[:1] == b"[" else msgspec.Raw(b"")
+    for part in (model.merges, tokenizer.pre_tokenizer, tokenizer.normalizer, scores):
         hashed.update(len(bytes(part)).to_bytes(8, "big"))
         hashed.update(part)
+    rules = (
+        model.type,
+        model.byte_fallback,
+        model.unk_token,
+        model.unk_id,
+        bool(model.fuse_unk),
+        bool(model.ignore_merges),
+        model.dropout or 0.0,
+        model.max_input_chars_per_word,
+        model.continuing_subword_prefix,
+        model.end_of_word_suffix,
+    )
+    flags = sorted(
+        (each.content, each.special, each.single_word, each.lstrip, each.rstrip, each.normalized)
+        for each in tokenizer.added_tokens or ()
+    )
+    hashed.update(repr((rules, flags)).encode("utf-8", "surrogatepass"))
     return hashed.hexdigest()

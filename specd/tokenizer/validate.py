@@ -107,7 +107,8 @@ def _load(role: str, folder: Path, tick: Tick) -> _Side:
 
 
 def _agree(side: _Side) -> None:
-    known = {number for number, token in enumerate(side.print.tokens) if token is not None}
+    texts = ((text, number) for number, text in enumerate(side.print.texts) if text is not None)
+    known = set(dict(texts).values())  # of a text that stands there twice, the last
     theirs = set(side.tokenizer.get_vocab().values())
     if known != theirs:
         number = min(known ^ theirs)

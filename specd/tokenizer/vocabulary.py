@@ -19,10 +19,11 @@ class Impossible(Unreadable):
 class Vocabulary:
     """``texts[i]`` is what the file writes for id ``i``, None for an id without a token.
 
-    ``family`` tells how texts are spelled. ``ids`` are the tokenizer model's own tokens as the file
-    writes them, ``added`` those beside it; ``special`` the ids of control tokens. ``splits`` is a
-    digest of what decides how text is split ("" where it cannot be told): equal digests split
-    ordinary text alike. ``remarks`` are sentences on what a reader should know about the files.
+    ``family`` tells how texts are spelled. ``own`` is how many tokens the tokenizer's model lists,
+    a text that stands there twice counted twice. ``ids`` are those tokens as the file writes them,
+    ``added`` those beside them; ``special`` the ids of control tokens. ``splits`` is a digest of
+    what decides how text is split ("" where it cannot be told): equal digests split ordinary text
+    alike. ``remarks`` are sentences on what a reader should know about the files.
     """
 
     family: Family
@@ -32,6 +33,11 @@ class Vocabulary:
     special: set[int] = field(default_factory=set)
     splits: str = ""
     remarks: list[str] = field(default_factory=list)
+    own: int = -1
+
+    def __post_init__(self) -> None:
+        if self.own < 0:
+            self.own = len(self.ids)
 
     def id_of(self, text: str) -> int | None:
         """The id of the token that is written ``text``."""
@@ -40,7 +46,7 @@ class Vocabulary:
 
     def next_id(self) -> int:
         """Where the ``tokenizers`` library puts a token that is new."""
-        return max([len(self.ids), *(number + 1 for number in self.added.values())])
+        return max([self.own, *(number + 1 for number in self.added.values())])
 
     def add(self, text: str, number: int, *, special: bool) -> None:
         """Let ``number`` be the token ``text``.

@@ -22,6 +22,8 @@ def write(
     *,
     seed: int = 1,
     layers: int = 1,
+    quiet: bool = True,
+    scores: Sequence[float] = (),
     architecture: str = "llama",
     kinds: Mapping[int, gguf.TokenType] | None = None,
     **facts: Any,
@@ -44,6 +46,7 @@ def write(
     control = {END: gguf.TokenType.CONTROL, BEGIN: gguf.TokenType.CONTROL, **(kinds or {})}
     made.add_token_types([control.get(n, gguf.TokenType.NORMAL) for n in range(len(tokens))])
     made.add_token_merges(list(MERGES))
+    made.add_token_scores(list(scores) or [0.0] * len(tokens))
     told = {"eos_token_id": END, "bos_token_id": BEGIN, "add_bos_token": True, **facts}
     for key, value in told.items():
         if isinstance(value, bool):
@@ -57,7 +60,10 @@ def write(
 
     made.add_tensor("token_embd.weight", matrix(len(tokens), width))
     made.add_tensor("output_norm.weight", np.ones(width, dtype=np.float32))
-    made.add_tensor("output.weight", matrix(len(tokens), width) * 4)
+    output = matrix(len(tokens), width) * 4
+    if quiet:  # as a trained model, which never answers with what it has not met
+        output[len(TOKENS) :] = 0
+    made.add_tensor("output.weight", output)
     for number in range(layers):
         for name in ("attn_norm", "ffn_norm"):
             made.add_tensor(f"blk.{number}.{name}.weight", np.ones(width, dtype=np.float32))

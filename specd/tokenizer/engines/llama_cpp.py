@@ -1,7 +1,7 @@
 """What llama.cpp, LM Studio's engine for GGUF files, does with a draft (pure).
 
 Read in llama.cpp's ``common/speculative.cpp`` (``common_speculative_are_compatible``) at 001d906a.
-A draft that it refuses makes the server exit: then the main does not load either.
+A draft that it refuses made servers of summer 2026 exit; later ones load and do not draft.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from specd.tokenizer.verdict import EngineOpinion
 
 if TYPE_CHECKING:  # the daemon asks for opinions and reads no tokenizer
     from specd.tokenizer.fingerprint import Fingerprint
+    from specd.tokenizer.gguf_tokens import LlamaVocab
 
 NAME: Final = "llama.cpp"
 MAX_DIFFERENCE: Final = 128
@@ -22,10 +23,13 @@ _BLOCK = 4096
 
 def on_tokens(main: Fingerprint, draft: Fingerprint) -> EngineOpinion:
     """What it says of two vocabularies, in its own order."""
-    objection = _objection(main, draft)
-    if objection is not None:
-        why = f"llama.cpp refuses this draft, and the main does not load with it: {objection}"
-        return EngineOpinion(NAME, accepts=False, text="unknown", why=why)
+    if main.llama is None or draft.llama is None:
+        return EngineOpinion(NAME, accepts=None, text="unknown", why="it runs GGUF files alone")
+    for rule in RULES:
+        why = rule(main, draft, main.llama, draft.llama)
+        if why is not None:
+            why = f"llama.cpp does not draft with it, or does not load the main with it: {why}"
+            return EngineOpinion(NAME, accepts=False, text="unknown", why=why)
     why = (
         f"at most {MAX_DIFFERENCE} tokens more or fewer, and the same text from id {FIRST_ID} on; "
         "it looks at nothing else"
@@ -33,20 +37,39 @@ def on_tokens(main: Fingerprint, draft: Fingerprint) -> EngineOpinion:
     return EngineOpinion(NAME, accepts=True, text="same", why=why)
 
 
-def _objection(main: Fingerprint, draft: Fingerprint) -> str | None:
-    if main.family != draft.family:
-        return f"the vocabularies are {main.family.name} and {draft.family.name}"
-    if main.bos != draft.bos:
-        return f"the BOS tokens are {main.bos} and {draft.bos}"
-    if _first_end(main) != _first_end(draft):
-        return f"the EOS tokens are {_first_end(main)} and {_first_end(draft)}"
-    # A GGUF file lists as many tokens as there are logits; what has no token is padding.
-    apart = abs(main.logits - draft.logits)
-    if apart > MAX_DIFFERENCE:
-        return f"one has {apart:,} tokens more than the other"
-    both = min(main.logits, draft.logits)
+def _kinds(_: Fingerprint, __: Fingerprint, one: LlamaVocab, other: LlamaVocab) -> str | None:
+    return None if one.kind == other.kind else f"the vocabularies are {one.kind} and {other.kind}"
+
+
+def _begins(_: Fingerprint, __: Fingerprint, one: LlamaVocab, other: LlamaVocab) -> str | None:
+    if one.add_bos != other.add_bos:
+        return "only one of the two puts a BOS token before a text"
+    if one.add_bos and one.bos != other.bos:
+        return f"the BOS tokens are {one.bos} and {other.bos}"
+    return None
+
+
+def _ends(_: Fingerprint, __: Fingerprint, one: LlamaVocab, other: LlamaVocab) -> str | None:
+    if one.add_eos != other.add_eos:
+        return "only one of the two puts an EOS token after a text"
+    if one.add_eos and one.eos != other.eos:
+        return f"the EOS tokens are {one.eos} and {other.eos}"
+    return None
+
+
+def _sizes(_: Fingerprint, __: Fingerprint, one: LlamaVocab, other: LlamaVocab) -> str | None:
+    apart = abs(one.size - other.size)
+    return f"one has {apart:,} tokens more than the other" if apart > MAX_DIFFERENCE else None
+
+
+def _texts(main: Fingerprint, draft: Fingerprint, one: LlamaVocab, other: LlamaVocab) -> str | None:
+    both = min(one.size, other.size)
     first = _first_difference(_padded(main, both), _padded(draft, both))
     return None if first is None else f"the text of id {first} differs"
+
+
+RULES: Final = (_kinds, _begins, _ends, _sizes, _texts)
+"""In the order of ``common_speculative_are_compatible``."""
 
 
 def _first_difference(main: tuple[str | None, ...], draft: tuple[str | None, ...]) -> int | None:
@@ -56,10 +79,6 @@ def _first_difference(main: tuple[str | None, ...], draft: tuple[str | None, ...
         if one != other:
             return next(start + n for n, text in enumerate(one) if text != other[n])
     return None
-
-
-def _first_end(one: Fingerprint) -> int | None:
-    return min(one.eos, default=None)
 
 
 def _padded(one: Fingerprint, size: int) -> tuple[str | None, ...]:
