@@ -54,7 +54,7 @@ class Backend:
 
     def on_loop(self, work: Callable[[], Result]) -> Future[Result]:
         """Do ``work`` on the daemon's loop."""
-        return self._daemon.on_loop(work)
+        return self._daemon.inbox.ask(work)
 
     def look(self) -> Future[None]:
         """Look whether LM Studio runs, unless that was just done; done when it is known."""
@@ -64,7 +64,7 @@ class Backend:
             done.set_result(None)
         else:
             self._looked_at = now
-            self._daemon.do(lambda: self._daemon.around.look_for_app(done))
+            self._daemon.inbox.do(lambda: self._daemon.around.look_for_app(done))
         return done
 
     # -- questions ------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ class Backend:
             main = order.main and names.key_of(order.main, installed)
             drafts = tuple(names.key_of(each, installed) for each in order.drafts)
             named = msgspec.structs.replace(order, main=main, drafts=drafts)
-            return {"benchmark": self._daemon.start_bench(named)}
+            return {"benchmark": self._daemon.bench.start(named)}
         except (names.NoSuchModel, NoPair) as problem:
             raise NotFound(str(problem)) from problem
         except names.NameProblem as problem:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from specd import __version__, config, places
 from specd.agent import lock, memory, notify, private, report
-from specd.agent.benchmarks import Benchmarks, Order
+from specd.agent.benchmarks import Benchmarks
 from specd.agent.events import Events, Level
 from specd.agent.faults import Faults
 from specd.agent.inbox import Batch, Inbox
@@ -93,35 +92,33 @@ class Daemon:
     def __init__(self, config_path: Path, state: Path, *, serve: Callable[[Daemon], Api]) -> None:
         self._serve = serve
         self._born = time.monotonic()
-        self._config_path = config_path
-        self._state = state
-        self._inbox = Inbox()
+        self.config_path = config_path
+        self.directory = state
+        self.inbox = Inbox()
         self._timers = Timers()
         opened = tuple(private.enforce(state))
         self._own = (places.lock_path(state), places.socket_path(state))
         self._held_lock = lock.hold(places.lock_path(state))
         before = survey.last_good(state)
         self._config, self._config_problem = survey.configuration(config_path, state)
-        self._events = Events(places.log_path(state), self._config.agent.log_level)
+        self.events = Events(places.log_path(state), self._config.agent.log_level)
         for line in opened:
             self._say("warning", line)
-        self._stores = Stores.open(state)
-        self._stores.release_if_asked(before, self._config)
-        self._faults = Faults(self._say, lambda: self._inbox.do(self._publish))
-        self._jobs = Jobs(self._inbox, self._faults)
+        self.stores = Stores.open(state)
+        self.stores.release_if_asked(before, self._config)
+        self._faults = Faults(self._say, lambda: self.inbox.do(self._publish))
+        self._jobs = Jobs(self.inbox, self._faults)
         self._load_again = LoadAgain(self._jobs, self._say)
-        self._publication = Publication(self._jobs, self._stores, say=self._say)
+        self._publication = Publication(self._jobs, self.stores, say=self._say)
         self.around = Surroundings(self._jobs, state, say=self._say, changed=self._learn_around)
-        given = Given(self._jobs, self._stores, self._sight, self._say, self._learn, self._publish)
+        given = Given(self._jobs, self.stores, self._sight, self._say, self._learn, self._publish)
         self._proofs = Proofs(given)
         self._real_use = RealUse(given)
-        self._bench = Benchmarks(given, lambda delay: self._timers.at(BENCHMARK_AGAIN, delay))
-        self._watch = Watch(
-            self._on_change, self._inbox.look_again, self._on_lost, self._on_remount
-        )
+        self.bench = Benchmarks(given, lambda delay: self._timers.at(BENCHMARK_AGAIN, delay))
+        self._watch = Watch(self._on_change, self.inbox.look_again, self._on_lost, self._on_remount)
         self.writer = Writer(
             self._jobs,
-            self._stores,
+            self.stores,
             self._timers,
             self._watch,
             say=self._say,
@@ -138,17 +135,20 @@ class Daemon:
     def run(self) -> int:
         """Work until told to stop; returns the exit code, or ``ANEW`` when it is to be run anew."""
         memory.share_one_heap()
-        Stopping(self._inbox.stop, self._inbox.look_again, self._on_late)
-        self._say("info", f"specd {__version__} started", pid=os.getpid(), state=str(self._state))
+        Stopping(self.inbox.stop, self.inbox.look_again, self._say)
+        self._say(
+            "info", f"specd {__version__} started", pid=os.getpid(), state=str(self.directory)
+        )
         if self._config_problem is not None:
-            self._say("error", self._config_problem, file=str(self._config_path))
+            self._say("error", self._config_problem, file=str(self.config_path))
         try:
-            self._recover()
+            for line in self.stores.recover():
+                self._say("warning", line)
             self._watch.start()
             self._guard(self._look_at_everything)
             self._open()
             while True:
-                batch = self._inbox.take(self._timers.wait_s())
+                batch = self.inbox.take(self._timers.wait_s())
                 if batch.stop:
                     return 0
                 if self._lost_its_place(batch):
@@ -196,42 +196,35 @@ class Daemon:
         self._guard(self._jobs.close)
         if self._api is not None:
             self._guard(self._api.close)
-        self._guard(self._stores.close)
+        self._guard(self.stores.close)
         self._say("info", "specd stopped")
-        self._events.close()
+        self.events.close()
         os.close(self._held_lock)
-
-    def _on_late(self) -> None:
-        self._say("warning", "specd stopped without waiting for what was under way")
-
-    def _recover(self) -> None:
-        for line in self._stores.recover():
-            self._say("warning", line)
 
     # -- what happened ------------------------------------------------------------------------
 
     def _on_change(self, path: Path, settled: bool) -> None:  # noqa: FBT001 - watch's signature
         if settled:
-            self._inbox.changed(path)
+            self.inbox.changed(path)
         else:
-            self._inbox.do(lambda: self._look_soon(path))
+            self.inbox.do(lambda: self._look_soon(path))
 
     def _on_lost(self, why: str) -> None:
         def lost() -> None:
             self._say("warning", f"file events were lost ({why}); looking at everything")
             self._timers.after(EVERYTHING, 0)
 
-        self._inbox.do(lost)
+        self.inbox.do(lost)
 
     def _on_remount(self) -> None:
         def again() -> None:
             if self.writer.files.failed:
                 self._timers.after(EVERYTHING, 0)
 
-        self._inbox.do(again)
+        self.inbox.do(again)
 
     def _look_soon(self, path: Path) -> None:
-        wait = CONFIG_UNFINISHED_S if path == self._config_path else UNFINISHED_S
+        wait = CONFIG_UNFINISHED_S if path == self.config_path else UNFINISHED_S
         self._timers.sooner(path, wait)
 
     def _handle(self, batch: Batch) -> None:
@@ -247,7 +240,7 @@ class Daemon:
             self._poll()
         if MODELS in due:
             self._look_at_models()
-        if dirty & {self._config_path, config.managed_file()}:
+        if dirty & {self.config_path, config.managed_file()}:
             self.reload()
         if everything:
             self._look_at_everything()
@@ -258,7 +251,7 @@ class Daemon:
             self.write(dirty)
             self._sort_out(dirty)
         if not due.isdisjoint((BENCHMARK, BENCHMARK_AGAIN)):
-            self._bench.due()
+            self.bench.due()
         if CONVERSATIONS in due:
             self._timers.at(CONVERSATIONS, CONVERSATIONS_EVERY)
             self._real_use.read()
@@ -320,9 +313,9 @@ class Daemon:
         """Read specd.toml again; a broken one leaves the last good one in force."""
         read, problem = self._to_adopt()
         if problem is not None and problem != self._config_problem:
-            self._say("error", problem, file=str(self._config_path))
+            self._say("error", problem, file=str(self.config_path))
         elif problem is None and (read != self._config or self._config_problem is not None):
-            self._say("info", "configuration read", file=str(self._config_path))
+            self._say("info", "configuration read", file=str(self.config_path))
         changed = read != self._config
         wants_to_observe = (
             read.benchmark.observe_conversations
@@ -330,7 +323,7 @@ class Daemon:
         )
         self._config, self._config_problem = read, problem
         if changed:
-            self._events.set_level(read.agent.log_level)
+            self.events.set_level(read.agent.log_level)
             self._timers.cron(BENCHMARK, read.benchmark.schedule)
             self.survey_all()
             self.write(None)
@@ -340,16 +333,16 @@ class Daemon:
 
     def _reload_what_is_whole(self) -> None:
         """Read specd.toml again for no reason of its own; later, if it may still be written."""
-        if survey.written_within(self._config_path, CONFIG_UNFINISHED_S):
-            self._look_soon(self._config_path)
+        if survey.written_within(self.config_path, CONFIG_UNFINISHED_S):
+            self._look_soon(self.config_path)
         else:
             self.reload()
 
     def _to_adopt(self) -> tuple[config.SpecdConfig, str | None]:
         """The configuration to be in force from now on, and why it is not specd.toml's."""
-        read, problem = survey.configuration(self._config_path, self._state, self._config)
+        read, problem = survey.configuration(self.config_path, self.directory, self._config)
         try:
-            self._stores.release_if_asked(self._config, read)
+            self.stores.release_if_asked(self._config, read)
         except OSError as error:
             # Adopted without it, what it asks for would stay held for good.
             return self._config, f"specd.toml was changed; specd cannot follow it yet: {error}"
@@ -371,14 +364,14 @@ class Daemon:
 
     def _follow(self) -> None:
         directories = (
-            *survey.directories(self.around.found, self.around.world, self._config_path),
+            *survey.directories(self.around.found, self.around.world, self.config_path),
             WatchedDir(self._own[0].parent, names=frozenset(each.name for each in self._own)),
         )
         before = self._watch.polling
-        files = [*self.writer.files.paths, self._config_path, config.managed_file()]
+        files = [*self.writer.files.paths, self.config_path, config.managed_file()]
         if self._watch.follow(directories, files):
             # All of it was looked at before it was watched.
-            self._inbox.look_again()
+            self.inbox.look_again()
         polling = self._watch.polling
         if polling is not None and polling != before:
             self._say("warning", polling)
@@ -389,7 +382,7 @@ class Daemon:
 
     def _decide(self) -> None:
         """Work out from all that is known what the files are to hold."""
-        for line in self._stores.set_aside():
+        for line in self.stores.set_aside():
             self._say("warning", line)
         self._guard(self._look_up, "what is known of the pairs")
         home, speculation = self.around.home, self._config.speculation
@@ -401,13 +394,13 @@ class Daemon:
 
     def _look_up(self) -> None:
         """Where it cannot be looked up, what was known before stays."""
-        self._stores.verdicts.mlx_types = self.around.world.mlx_types
+        self.stores.verdicts.mlx_types = self.around.world.mlx_types
         self._pairs = self._resolved()
-        self._benchmarks = self._stores.benchmarks(self._pairs)
+        self._benchmarks = self.stores.benchmarks(self._pairs)
         self._real_use.look()
 
     def _resolved(self) -> tuple[DesiredPair, ...]:
-        return self._stores.resolve(self._config, self.around.world.models, self._apps())
+        return self.stores.resolve(self._config, self.around.world.models, self._apps())
 
     def _apps(self) -> tuple[App, ...]:
         return self.around.apps(self._config.lmstudio)
@@ -415,17 +408,17 @@ class Daemon:
     def _scout(self) -> None:
         """Have everything looked at that a pass cannot wait for."""
         self.around.ask(self._config.lmstudio)
-        self._bench.look_for_changes()
+        self.bench.look_for_changes()
         self._real_use.read_log()
 
     def _learn_around(self) -> None:
         """The server or the app is not as it was."""
         try:
             moved = trials.look(
-                self._stores.trials,
+                self.stores.trials,
                 self.around.world.models,
                 self.around.server,
-                self._stores.observed,
+                self.stores.observed,
             )
         except OSError as error:
             self._say("warning", f"the trial cannot be kept: {error.strerror or error}")
@@ -475,11 +468,11 @@ class Daemon:
         if isinstance(around.found, NoHome) and not around.found.looked:
             return  # nothing has been seen yet, and what was known at the last stop still is
         rec = self.writer.files
-        written = self._stores.journal.last_written(rec.paths)
+        written = self.stores.journal.last_written(rec.paths)
         facts = Facts(
             config_problem=self._config_problem,
-            config_path=self._config_path,
-            config_there=survey.is_there(self._config_path),
+            config_path=self.config_path,
+            config_there=survey.is_there(self.config_path),
             home=around.found,
             models=around.world.models,
             model_problems=around.world.problems,
@@ -500,7 +493,7 @@ class Daemon:
             },
             not_in_force=self._not_in_force(written),
             benchmarks=self._benchmarks,
-            stale=dict(self._bench.stale),
+            stale=dict(self.bench.stale),
             proofs=proving.proofs(
                 self._pairs,
                 self._real_use.uses,
@@ -514,9 +507,9 @@ class Daemon:
                 if use.in_use.answers or use.in_use.baseline_answers
             },
             paused=self.writer.paused,
-            faults=(*self._faults.known(), *self._events.problems()),
+            faults=(*self._faults.known(), *self.events.problems()),
         )
-        self._publication.publish(facts, self._stores.journal.entries(), self._config)
+        self._publication.publish(facts, self.stores.journal.entries(), self._config)
 
     def _not_in_force(self, written: Mapping[Path, datetime]) -> tuple[NotInForce, ...]:
         around, home = self.around, self.around.home
@@ -536,7 +529,7 @@ class Daemon:
         )
 
     def _say(self, level: Level, message: str, **fields: str | float | bool | None) -> None:
-        self._events.say(level, message, **fields)
+        self.events.say(level, message, **fields)
 
     # For the backend. On other threads: snapshots only.
 
@@ -545,49 +538,15 @@ class Daemon:
         """What was published last."""
         return self._publication.snapshot
 
-    @property
-    def directory(self) -> Path:
-        """Where everything lies that specd keeps."""
-        return self._state
-
-    @property
-    def events(self) -> Events:
-        """What the daemon says."""
-        return self._events
-
     def state(self) -> report.DaemonState:
         """What the daemon knows of itself."""
         due = self._timers.when(BENCHMARK)
         return report.DaemonState(
             uptime_s=time.monotonic() - self._born,
             next_benchmark=due.isoformat(timespec="seconds") if due else None,
-            benchmark=self._bench.note,
+            benchmark=self.bench.note,
             watching=self._watch.polling or "events",
         )
-
-    def do(self, task: Callable[[], None]) -> None:
-        """Run ``task`` on the daemon's own loop."""
-        self._inbox.do(task)
-
-    def on_loop(self, task: Callable[[], Result]) -> Future[Result]:
-        """The same; the future holds what it returned or raised."""
-        return self._inbox.ask(task)
-
-    # On the loop.
-
-    @property
-    def stores(self) -> Stores:
-        """What specd keeps on disk."""
-        return self._stores
-
-    @property
-    def config_path(self) -> Path:
-        """Where specd.toml lies, whether or not it is there."""
-        return self._config_path
-
-    def start_bench(self, order: Order) -> str:
-        """As ``Benchmarks.start``."""
-        return self._bench.start(order)
 
     def pause(self, *, paused: bool) -> None:
         """Write nothing from now on, or again what differs."""

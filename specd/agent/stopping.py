@@ -13,21 +13,21 @@ import signal
 import threading
 from collections.abc import Callable
 
+from specd.agent.events import Say
+
 PATIENCE_S = 1.7
 
 
 class Stopping:
     """Hears SIGTERM, SIGINT and SIGHUP; made on the main thread.
 
-    ``stop`` and ``look`` are called on its thread, ``late`` after ``PATIENCE_S`` in vain.
+    ``stop`` and ``look`` are called on its thread.
     """
 
-    def __init__(
-        self, stop: Callable[[], None], look: Callable[[], None], late: Callable[[], None]
-    ) -> None:
+    def __init__(self, stop: Callable[[], None], look: Callable[[], None], say: Say) -> None:
         self._stop = stop
         self._look = look
-        self._late = late
+        self._say = say
         self._heard, telling = os.pipe()
         os.set_blocking(telling, False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -47,4 +47,4 @@ class Stopping:
     def _give_up(self) -> None:
         # Saying so may take as long as whatever it is that is slow.
         threading.Timer(0.1, os._exit, (0,)).start()
-        self._late()
+        self._say("warning", "specd stopped without waiting for what was under way")
