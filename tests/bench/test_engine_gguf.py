@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -17,7 +18,7 @@ from specd.bench.prompts import BASIC, Prompt
 from specd.bench.tried import Asked, Repeated, measure
 from specd.demo.weights import find_gguf
 from specd.llamacpp.engine import Engine, find
-from tests.daemon import Sandbox
+from tests.daemon import Sandbox, until
 from tests.llamacpp import gguf_models
 
 PROMPTS = tuple(replace(each, max_tokens=12) for each in BASIC[:2])
@@ -77,20 +78,47 @@ def test_the_same_answer_of_two_ways_has_the_same_text_and_none_is_asked_twice()
     assert repeated.text(drawn, 0) == BASIC[0].text
 
 
+def tiny(sandbox: Sandbox) -> tuple[str, str]:
+    """The names of a main and a draft, random and of one vocabulary, in the sandbox's models."""
+    names = []
+    for name, layers in (("tiny-main", 3), ("tiny-draft", 1)):
+        folder = sandbox.home / "models" / "specd-tests" / name
+        folder.mkdir(parents=True)
+        gguf_models.write(folder / f"{name}.gguf", layers=layers)
+        names.append(name)
+    return names[0], names[1]
+
+
 @pytest.mark.mlx
-@pytest.mark.nightly
-@pytest.mark.timeout(1200)
 def test_a_gguf_main_is_measured_from_the_command_line(sandbox: Sandbox) -> None:
-    folder = sandbox.home / "models" / "specd-demo" / "SmolLM2-GGUF"
-    folder.mkdir(parents=True)
-    for name in ("SmolLM2-main.gguf", "SmolLM2-draft.gguf"):
-        (folder / name).symlink_to(find_gguf())
-    paths = [str(folder / name) for name in ("SmolLM2-main.gguf", "SmolLM2-draft.gguf")]
-    ran = sandbox.specd(
-        "bench", *paths, "--suite", "brief", "--minutes", "8", "--json", timeout=900
-    )
-    assert ran.stdout, ran.stderr
+    main, draft = tiny(sandbox)
+    ran = sandbox.specd("bench", main, draft, "--suite", "brief", "--minutes", "1.5", "--json")
     told = json.loads(ran.stdout)
-    assert {each["draft"] for each in told} >= {"ngram"}
+    found = {each["draft"]: each for each in told}
+    assert set(found) == {draft, "ngram"}, ran.stderr
     assert {each["engine"] for each in told} == {"llama.cpp"}
-    assert places.history_path(sandbox.state).exists()
+    assert found[draft]["lengths"][0]["draft_tokens"] == 0
+    (*_, newest) = json.loads(sandbox.specd("history", "--json").stdout)
+    assert "xllamacpp" in newest["context"]["engine"]
+
+
+@pytest.mark.mlx
+def test_the_daemon_measures_a_gguf_main_without_lm_studio_running(sandbox: Sandbox) -> None:
+    main, draft = tiny(sandbox)
+    sandbox.config.write_text(
+        f'[[pair]]\nmain = "{main}"\ndraft = "{draft}"\n'
+        '[benchmark]\nschedule = ""\nmax_minutes = 1\n'
+    )
+    sandbox.running()
+    until(lambda: sandbox.condition("TokenizersCompatible")["status"] == "true", "the verdict", 60)
+    socket = str(places.socket_path(sandbox.state))
+    order = json.dumps({"suite": "brief", "quick": True})
+    told = subprocess.run(
+        ["curl", "-s", "--unix-socket", socket, "http://specd/v1/bench", "-d", order],
+        capture_output=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    assert json.loads(told) == {"benchmark": "started"}
+    runs = until(lambda: json.loads(sandbox.specd("history", "--json").stdout), "a run", 120)
+    assert {each["engine"] for each in runs} == {"llama.cpp"}
