@@ -95,23 +95,23 @@ class Answer:
     draft: DraftStats | None = None
 
 
-def said(told: dict[str, Any], member: str = "message") -> str:
+def text_in(body: dict[str, Any], member: str = "message") -> str:
     """The text of an answer, with what a reasoning model thought before it.
 
     ``member`` is where OpenAI's shape has it in the first choice: "message" or "delta".
     """
-    message = members(_first(told.get("choices")).get(member))
+    message = members(_first(body.get("choices")).get(member))
     thought = message.get("reasoning_content") or message.get("reasoning")
-    output = told.get("output")
+    output = body.get("output")
     parts = [members(part).get("content") for part in output] if isinstance(output, list) else []
     return "".join(map(_string, (thought, message.get("content"), *parts)))
 
 
-def read_answer(told: dict[str, Any], spoken: str, seconds: float, first: float | None) -> Answer:
-    """The answer in ``told``, a whole one or the last words of a stream that said ``spoken``."""
-    usage = members(told.get("usage"))
-    stats = members(told.get("stats"))
-    runtime = members(told.get("runtime"))
+def read_answer(body: dict[str, Any], spoken: str, seconds: float, first: float | None) -> Answer:
+    """The answer in ``body``, whole or the last members of a stream; ``spoken`` is its text."""
+    usage = members(body.get("usage"))
+    stats = members(body.get("stats"))
+    runtime = members(body.get("runtime"))
     if first is None:
         first = number(stats.get("time_to_first_token", stats.get("time_to_first_token_seconds")))
     return Answer(
@@ -123,7 +123,7 @@ def read_answer(told: dict[str, Any], spoken: str, seconds: float, first: float 
         generation_seconds=number(stats.get("generation_time")),
         tokens_per_second=number(stats.get("tokens_per_second")),
         stop_reason=text(stats.get("stop_reason"))
-        or text(_first(told.get("choices")).get("finish_reason")),
+        or text(_first(body.get("choices")).get("finish_reason")),
         runtime=" ".join(filter(None, (text(runtime.get("name")), text(runtime.get("version"))))),
         draft=_draft_stats({**usage, **stats}),
     )
@@ -144,8 +144,8 @@ def _draft_stats(stats: dict[str, Any]) -> DraftStats | None:
 
 
 @dataclass(slots=True)
-class Spoken:
-    """What a stream has said so far."""
+class Stream:
+    """What has come of a streamed answer so far."""
 
     text: list[str] = field(default_factory=list)
     pieces: int = 0
@@ -153,55 +153,55 @@ class Spoken:
     last: dict[str, Any] = field(default_factory=dict)
 
 
-def listen(spoken: Spoken, event: dict[str, Any]) -> None:
-    """Add what ``event`` says to ``spoken``.
+def add_event(stream: Stream, event: dict[str, Any]) -> None:
+    """Add an event of a streamed answer to ``stream``.
 
     ``/api/v1/chat`` streams typed events: text in "….delta", everything else in "chat.end".
     """
-    piece = said(event, "delta")
+    piece = text_in(event, "delta")
     if text(event.get("type")).endswith(".delta"):
         piece = _string(event.get("content"))
     if piece:
-        spoken.first_at = spoken.first_at or time.perf_counter()
-        spoken.text.append(piece)
-        spoken.pieces += 1
+        stream.first_at = stream.first_at or time.perf_counter()
+        stream.text.append(piece)
+        stream.pieces += 1
     end = members(event.get("result")) or event
     for name in ("usage", "stats", "runtime"):
         if isinstance(end.get(name), dict):
-            spoken.last[name] = end[name]
-    spoken.last["choices"] = event.get("choices") or spoken.last.get("choices")
+            stream.last[name] = end[name]
+    stream.last["choices"] = event.get("choices") or stream.last.get("choices")
 
 
 # -- model lists ----------------------------------------------------------------------------------
 
 
-def _v1_model(told: dict[str, Any]) -> ServedModel:
-    instances = told.get("loaded_instances")
-    capabilities = members(told.get("capabilities"))
+def _v1_model(body: dict[str, Any]) -> ServedModel:
+    instances = body.get("loaded_instances")
+    capabilities = members(body.get("capabilities"))
     kind: Literal["llm", "vlm", "embedding"] = "llm"
-    if text(told.get("type")).startswith("embedding"):
+    if text(body.get("type")).startswith("embedding"):
         kind = "embedding"
-    elif capabilities.get("vision") is True or told.get("type") == "vlm":
+    elif capabilities.get("vision") is True or body.get("type") == "vlm":
         kind = "vlm"
     return ServedModel(
-        key=text(told.get("key")),
+        key=text(body.get("key")),
         type=kind,
-        publisher=text(told.get("publisher")),
-        architecture=text(told.get("architecture")),
-        format=text(told.get("format")),
-        quantization=text(members(told.get("quantization")).get("name")),
-        size_bytes=count(told.get("size_bytes")),
-        max_context_length=count(told.get("max_context_length")),
+        publisher=text(body.get("publisher")),
+        architecture=text(body.get("architecture")),
+        format=text(body.get("format")),
+        quantization=text(members(body.get("quantization")).get("name")),
+        size_bytes=count(body.get("size_bytes")),
+        max_context_length=count(body.get("max_context_length")),
         loaded_instances=tuple(_instance(each) for each in instances if isinstance(each, dict))
         if isinstance(instances, list)
         else (),
     )
 
 
-def _instance(told: dict[str, Any]) -> Instance:
-    config = members(told.get("config"))
+def _instance(body: dict[str, Any]) -> Instance:
+    config = members(body.get("config"))
     return Instance(
-        text(told.get("id")),
+        text(body.get("id")),
         count(config.get("context_length")),
         count(config.get("parallel")),
         flag(config.get("speculative_draft_mtp")),
@@ -211,19 +211,19 @@ def _instance(told: dict[str, Any]) -> Instance:
     )
 
 
-def _v0_model(told: dict[str, Any]) -> ServedModel:
-    key = text(told.get("id"))
+def _v0_model(body: dict[str, Any]) -> ServedModel:
+    key = text(body.get("id"))
     types: dict[str, Literal["llm", "vlm", "embedding"]] = {"vlm": "vlm", "embeddings": "embedding"}
-    loaded = told.get("state") == "loaded"
+    loaded = body.get("state") == "loaded"
     return ServedModel(
         key=key,
-        type=types.get(text(told.get("type")), "llm"),
-        publisher=text(told.get("publisher")),
-        architecture=text(told.get("arch")),
-        format=text(told.get("compatibility_type")),
-        quantization=text(told.get("quantization")),
-        max_context_length=count(told.get("max_context_length")),
-        loaded_instances=(Instance(key, count(told.get("loaded_context_length"))),)
+        type=types.get(text(body.get("type")), "llm"),
+        publisher=text(body.get("publisher")),
+        architecture=text(body.get("arch")),
+        format=text(body.get("compatibility_type")),
+        quantization=text(body.get("quantization")),
+        max_context_length=count(body.get("max_context_length")),
+        loaded_instances=(Instance(key, count(body.get("loaded_context_length"))),)
         if loaded
         else (),
     )
@@ -236,9 +236,9 @@ LISTINGS: Final = (
 )
 
 
-def is_named(told: object) -> bool:
+def is_named(body: object) -> bool:
     """Whether an item of a list of models names one."""
-    return isinstance(told, dict) and bool(text(told.get("key")) or text(told.get("id")))
+    return isinstance(body, dict) and bool(text(body.get("key")) or text(body.get("id")))
 
 
 def _first(value: object) -> dict[str, Any]:

@@ -226,7 +226,7 @@ class Connection:
                 return
             event = decoded(data, self._url)
             if "error" in event:
-                raise BadAnswer(f"{self._url} broke off{error_said(data)}")
+                raise BadAnswer(f"{self._url} broke off{error_in(data)}")
             yield event
 
 
@@ -237,41 +237,41 @@ def decoded(content: bytes, url: str) -> dict[str, Any]:
         BadAnswer: there is none, or it is an error.
     """
     try:
-        told = json.loads(content)
+        body = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise BadAnswer(f"{url} answered with something that is not JSON") from error
-    if not isinstance(told, dict):
+    if not isinstance(body, dict):
         raise BadAnswer(f"{url} answered with something that is not a JSON object")
     # LM Studio answers an unknown path with status 200 and a complaint.
-    if isinstance(told.get("error"), str) and "ndpoint" in told["error"]:
+    if isinstance(body.get("error"), str) and "ndpoint" in body["error"]:
         raise BadAnswer(f"{url} does not know this path", 404)
-    if "error" in told and len(told) == 1:
-        raise BadAnswer(f"{url} answered with an error{error_said(content)}")
-    return told
+    if "error" in body and len(body) == 1:
+        raise BadAnswer(f"{url} answered with an error{error_in(content)}")
+    return body
 
 
 def wants_a_token(content: bytes) -> bool:
     """Whether ``content`` is LM Studio's own answer to a request without a valid token."""
     try:
-        told = json.loads(content)
+        body = json.loads(content)
     except (ValueError, RecursionError):
         return False
-    error = members(members(told).get("error"))
+    error = members(members(body).get("error"))
     return error.get("code") == "invalid_api_key" and (
         "LM Studio API token" in text(error.get("message"), 1000)
     )
 
 
-def error_said(content: bytes) -> str:
+def error_in(content: bytes) -> str:
     """A colon and the server's own words, when it has any; shortened, on one line."""
     try:
-        told = json.loads(content)
+        body = json.loads(content)
     except (ValueError, RecursionError):
         return ""
-    said = told.get("error", told.get("message")) if isinstance(told, dict) else None
-    if isinstance(said, dict):
-        said = said.get("message")
-    if not isinstance(said, str):
+    message = body.get("error", body.get("message")) if isinstance(body, dict) else None
+    if isinstance(message, dict):
+        message = message.get("message")
+    if not isinstance(message, str):
         return ""
-    words = "".join(c if c.isprintable() else " " for c in said)
+    words = "".join(c if c.isprintable() else " " for c in message)
     return f": {' '.join(words.split())[:300]}"

@@ -2,7 +2,7 @@
 
 ``conversations/**/*.conversation.json`` hold every chat; each answer is a step of a version of a
 message, with ``genInfo.stats`` beside the text, and the text is cut into runs that say whether the
-draft wrote them. The decoder is told which members to build and steps over all others, so the text
+draft wrote them. The decoder builds the members it is given and steps over all others, so the text
 is never turned into a value, let alone kept.
 
 A file is rewritten as its chat grows. It is read again when its identity, size or time stamp moved;

@@ -1,4 +1,4 @@
-"""What the models in one folder are, told from file names, sizes and small headers.
+"""What the models in one folder are, by file names, sizes and small headers.
 
 Reads config.json, the JSON header of each safetensors file and the head of each GGUF file, all of
 bounded size; never weights, never a tokenizer's content. Nothing in a model folder is trusted: what
@@ -20,7 +20,7 @@ import msgspec
 
 from specd.lmstudio import drafters, gguf
 from specd.lmstudio.model import Drafter, Model, ModelKind
-from specd.lmstudio.values import count, text
+from specd.lmstudio.values import count, members, text
 
 CONFIG_MAX_BYTES: Final = 8 * 1024 * 1024
 HEADER_MAX_BYTES: Final = 64 * 1024 * 1024
@@ -111,14 +111,14 @@ def models_in(folder: Folder) -> tuple[Model, ...]:
 
 
 def _folder_model(folder: Folder, weights: list[str]) -> Model:
-    config = _read_config(folder)
-    told = config if isinstance(config, dict) else {}
-    inner = told
+    read = _read_config(folder)
+    config = members(read)
+    inner = config
     for nested in ("text_config", "llm_config", "language_config"):
-        if isinstance(told.get(nested), dict):
-            inner = {**told, **told[nested]}
+        if isinstance(config.get(nested), dict):
+            inner = {**config, **config[nested]}
             break
-    problem = config if isinstance(config, str) else None
+    problem = read if isinstance(read, str) else None
     adapter = "adapter_config.json" in folder.sizes and not _base_weights(weights)
     foreign = not weights and folder.ending(*_FOREIGN_SUFFIXES)
     kind: ModelKind
@@ -128,8 +128,8 @@ def _folder_model(folder: Folder, weights: list[str]) -> Model:
     else:
         tensors: set[str] = set()
         problem = _unfinished(folder) or problem or _unusable(folder, weights, tensors)
-        drafter = drafters.of_folder(told, tensors)
-        kind = "drafter" if drafter else _kind(folder, told)
+        drafter = drafters.of_folder(config, tensors)
+        kind = "drafter" if drafter else _kind(folder, config)
         if problem and not foreign:
             kind, drafter = "incomplete", None
     return Model(
@@ -140,9 +140,9 @@ def _folder_model(folder: Folder, weights: list[str]) -> Model:
         path=folder.path,
         format="mlx" if weights or ("config.json" in folder.sizes and not foreign) else "other",
         kind=kind,
-        architecture=_name(told.get("model_type")),
+        architecture=_name(config.get("model_type")),
         vocab_size=_size(inner.get("vocab_size")),
-        quantization=_quantization(told, inner),
+        quantization=_quantization(config, inner),
         size_bytes=sum(folder.sizes[name] for name in weights or foreign or ()),
         problem=problem if kind == "incomplete" else None,
         drafter=drafter,
@@ -224,10 +224,10 @@ def _absent_shards(folder: Folder, weights: list[str]) -> list[str]:
         if not 0 < folder.sizes[index] <= HEADER_MAX_BYTES:
             continue
         try:
-            told = msgspec.json.decode((folder.path / index).read_bytes(), type=_Index)
+            listed = msgspec.json.decode((folder.path / index).read_bytes(), type=_Index)
         except (OSError, ValueError, RecursionError):
             continue
-        named = set(told.weight_map.values())
+        named = set(listed.weight_map.values())
         if named & set(weights):
             return sorted(named - set(weights))
     return []
@@ -277,14 +277,14 @@ def _embeds(architecture: str) -> bool:
 
 def _quantization(config: dict[str, Any], text: dict[str, Any]) -> str | None:
     for name in ("quantization", "quantization_config"):
-        told = config.get(name)
-        if not isinstance(told, dict):
+        scheme = config.get(name)
+        if not isinstance(scheme, dict):
             continue
-        bits = _size(told.get("bits"))
+        bits = _size(scheme.get("bits"))
         if bits is not None:
             return f"{bits}bit"
-        if isinstance(told.get("quant_method"), str):
-            return _name(told["quant_method"])
+        if isinstance(scheme.get("quant_method"), str):
+            return _name(scheme["quant_method"])
     kind = _name(text.get("torch_dtype") or text.get("dtype"))
     return {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}.get(kind)
 
@@ -358,7 +358,7 @@ def _gguf_model(
     repo = "/".join(folder.parts[1:]) if in_repo else stem
     key = re.sub(r"[-_]gguf$", "", repo.rpartition("/")[2].lower())
     return Model(
-        key=key if alone and kind != "mmproj" else _told_apart(key, stem, quantization, kind),
+        key=key if alone and kind != "mmproj" else _distinct_key(key, stem, quantization, kind),
         identifier="/".join((*folder.parts, name)),
         publisher=folder.parts[0] if folder.parts else "",
         repo=repo,
@@ -377,7 +377,7 @@ def _gguf_model(
     )
 
 
-def _told_apart(key: str, stem: str, quantization: str | None, kind: ModelKind) -> str:
+def _distinct_key(key: str, stem: str, quantization: str | None, kind: ModelKind) -> str:
     """A key for one of several files in a repo: the app's ``name@quantization``."""
     if quantization is None or kind in ("mmproj", "drafter"):
         return stem.lower()

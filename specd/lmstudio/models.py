@@ -6,7 +6,7 @@ models therefore costs a few thousand ``stat`` calls and no ``open``.
 
 The directory belongs to the user and anything may be in it: folders with a hundred thousand stray
 files, symlinks in circles, names with control characters. Depth, folders and entries are bounded,
-every directory is entered once, and what was left out is said.
+every directory is entered once, and what is left out is reported.
 """
 
 from __future__ import annotations

@@ -31,11 +31,11 @@ from specd.lmstudio.answers import (
     DraftStats,
     Instance,
     ServedModel,
-    Spoken,
+    Stream,
+    add_event,
     is_named,
-    listen,
     read_answer,
-    said,
+    text_in,
 )
 from specd.lmstudio.connection import (
     BadAnswer,
@@ -46,7 +46,7 @@ from specd.lmstudio.connection import (
     Refused,
     ServerError,
     decoded,
-    error_said,
+    error_in,
     wants_a_token,
 )
 from specd.lmstudio.values import count, members, text
@@ -172,12 +172,12 @@ class Server:
         for path, list_name, read in LISTINGS:
             try:
                 with self._asked("GET", path, None, deadline) as (connection, _):
-                    told = decoded(connection.read_all(), self.base_url)
+                    body = decoded(connection.read_all(), self.base_url)
             except BadAnswer as error:
                 if error.status in _UNKNOWN_PATH:
                     continue
                 raise
-            listed = told.get(list_name)
+            listed = body.get(list_name)
             if isinstance(listed, list):
                 return tuple(read(each) for each in listed if is_named(each))
         raise BadAnswer(f"{self.base_url} lists no models: is it LM Studio's server?")
@@ -241,20 +241,20 @@ class Server:
     def _answer(self, path: str, body: dict[str, Any], deadline: float) -> Answer:
         """The answer, whole or streamed as the server sends it; an error may come either way."""
         started = time.perf_counter()
-        spoken = Spoken()
+        stream = Stream()
         with self._asked("POST", path, body, deadline) as (connection, head):
             if head.kind != "text/event-stream":
-                told = decoded(connection.read_all(), self.base_url)
-                return read_answer(told, said(told), time.perf_counter() - started, None)
+                whole = decoded(connection.read_all(), self.base_url)
+                return read_answer(whole, text_in(whole), time.perf_counter() - started, None)
             for event in connection.events():
-                listen(spoken, event)
+                add_event(stream, event)
         seconds = time.perf_counter() - started
-        if not spoken.last:
+        if not stream.last:
             raise BadAnswer(f"{self.base_url} ended its answer before it began")
-        first = None if spoken.first_at is None else spoken.first_at - started
-        heard = read_answer(spoken.last, "".join(spoken.text), seconds, first)
+        first = None if stream.first_at is None else stream.first_at - started
+        answer = read_answer(stream.last, "".join(stream.text), seconds, first)
         # A server that sends no usage sends one token per event.
-        return heard if heard.tokens else replace(heard, tokens=spoken.pieces)
+        return answer if answer.tokens else replace(answer, tokens=stream.pieces)
 
     @contextmanager
     def _asked(
@@ -267,7 +267,7 @@ class Server:
             head = connection.send(method, path, body, _headers(token))
             if head.status not in (401, 403):
                 if head.status >= 400:
-                    words = error_said(connection.read_all())
+                    words = error_in(connection.read_all())
                     message = f"{self.base_url}{path} answered {head.status}{words}"
                     raise BadAnswer(message, head.status)
                 yield connection, head

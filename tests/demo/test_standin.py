@@ -176,7 +176,7 @@ def test_answers_have_the_recorded_shapes(
     assert status == 200
     recorded = shapes.value(f"{name}.json")
     assert less_than(shape(body), shape(recorded))
-    read = answers.read_answer(body, answers.said(body), 1.0, None)
+    read = answers.read_answer(body, answers.text_in(body), 1.0, None)
     assert read.tokens > 0
     assert (read.draft is None) == (path == "/api/v1/chat")
     if read.draft is not None:
@@ -258,10 +258,10 @@ def test_chats_of_the_newest_kind_are_streamed_as_typed_events(newer: tuple[Path
     _, url = newer
     asked = {"model": MAIN, "input": "Count.", "max_output_tokens": 6, "stream": True}
     _, text = ask(url, "POST", "/api/v1/chat", asked)
-    spoken = answers.Spoken()
+    spoken = answers.Stream()
     for line in text.splitlines():
         if line.startswith("data: "):
-            answers.listen(spoken, json.loads(line.removeprefix("data: ")))
+            answers.add_event(spoken, json.loads(line.removeprefix("data: ")))
     read = answers.read_answer(spoken.last, "".join(spoken.text), 1.0, None)
     assert (read.tokens, bool(read.text)) == (6, True)
 

@@ -398,7 +398,7 @@ def test_counts_are_read_wherever_a_version_puts_them(
     name: str, tokens: tuple[int, int], draft: DraftStats | None
 ) -> None:
     body = shapes.value(f"{name}.json")
-    answer = answers.read_answer(body, answers.said(body), 1.0, None)
+    answer = answers.read_answer(body, answers.text_in(body), 1.0, None)
     assert (answer.prompt_tokens, answer.tokens, answer.draft) == (*tokens, draft)
     assert answer.text == "The tide came in."
     clocked = "/v1-" not in name
@@ -659,9 +659,9 @@ ANY = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["choices", "usage", "stats", "runtime"]), ANY))
 def test_any_answer_is_read_without_a_crash(told: dict[str, Any]) -> None:
-    answer = answers.read_answer(told, answers.said(told), 1.0, None)
+    answer = answers.read_answer(told, answers.text_in(told), 1.0, None)
     assert answer.tokens >= 0
-    answers.listen(answers.Spoken(), told)
+    answers.add_event(answers.Stream(), told)
 
 
 @given(st.dictionaries(st.sampled_from(["key", "id", "loaded_instances", "state", "type"]), ANY))
