@@ -18,6 +18,7 @@ as unsettled; one that was put in its place by renaming is settled.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import stat
@@ -49,6 +50,9 @@ SELDOM_S = 5.0
 
 CALM_S = 2.0
 """How long FSEvents may collect events of the models before it delivers them."""
+
+AFTER_FAULT_S = 1.0
+"""Pause after an error, so that one that does not pass costs next to nothing."""
 
 MOST_WATCHED = 1_024
 """Directories of one tree that get a descriptor; what lies below more is left to the resync."""
@@ -220,12 +224,18 @@ class Vnodes:
 
     def _run(self) -> None:
         while not self._closing:
-            events = self._queue.control(None, _MOST_EVENTS, SELDOM_S)
-            for event in events:
-                self._handle(event.udata, event.fflags)
-            if time.monotonic() >= self._look_at:
-                self._look_at = time.monotonic() + SELDOM_S
-                self._look_around()
+            try:
+                self._hear()
+            except Exception as error:  # noqa: BLE001 - it would end the thread; see Watch.start
+                logging.getLogger("watchdog").warning("%s in kqueue", type(error).__name__)
+                time.sleep(AFTER_FAULT_S)
+
+    def _hear(self) -> None:
+        for event in self._queue.control(None, _MOST_EVENTS, SELDOM_S):
+            self._handle(event.udata, event.fflags)
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + SELDOM_S
+            self._look_around()
 
     def _handle(self, number: int, notes: int) -> None:
         ended: Target | None = None

@@ -543,6 +543,24 @@ def test_an_error_within_watchdog_counts_as_lost_events(
     assert set(heard.lost) == {"KeyError in watchdog"}
 
 
+@on_macos
+def test_an_error_on_the_kqueue_thread_counts_as_lost_events(
+    watch: Watch, heard: Heard, home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def failing(*_: object) -> None:
+        monkeypatch.setattr(vnodes.Vnodes, "_compare", compare)
+        raise KeyError
+
+    compare = vnodes.Vnodes._compare
+    monkeypatch.setattr(vnodes, "AFTER_FAULT_S", 0.01)
+    watch.follow([WatchedDir(home)], [])
+    monkeypatch.setattr(vnodes.Vnodes, "_compare", failing)
+    (home / "odd").touch()
+    until(lambda: heard.lost == ["KeyError in kqueue"], "it is said")
+    (home / "last").touch()
+    until(lambda: heard.settled(home / "last"), "the next one is heard")
+
+
 @on_linux
 def test_the_writer_ends_the_wait_for_him_and_no_other(watch: Watch, home: Path):
     watch.follow([WatchedDir(home)], [])
