@@ -57,4 +57,5 @@ def happen(sandbox: Sandbox, events: int) -> None:
             descriptor = os.open(noise, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.write(descriptor, content)
             os.close(descriptor)
+    sandbox.forgive()
     until(sandbox.applied, "at rest", 60)
