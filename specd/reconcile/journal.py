@@ -430,16 +430,16 @@ class Journal:
         elif isinstance(line, Standing):
             self._ownership.stand(line)
         elif isinstance(line, Outcome):
-            if line.id in self._entries:
-                self._count(replace(self._entries[line.id], state=line.state))
+            known = self._entries.get(line.id)
+            if known is not None and known.state != line.state:
+                self._count(replace(known, state=line.state))
         elif line is not None:
             self._last = max(self._last, line.id)
             self._count(line)
 
     def _count(self, entry: Entry) -> None:
         before = self._entries.get(entry.id)
-        same = before is not None and replace(entry, state=before.state) == before
-        if same and before is not None and entry.state in ("intended", before.state):
+        if before is not None and entry.state == "intended" and entry.time == before.time:
             return  # a line of this process, which counts since it was written
         self._entries[entry.id] = entry
         if entry.state == "written" or (entry.state == "restored" and before is None):
