@@ -42,10 +42,12 @@ def path(home: Path) -> Path:
 def targets(desired: Desired) -> Iterable[Target]:
     """The settings of each app."""
     own = path(desired.home)
-    return [_target(app.settings, desired.speculation, app.settings == own) for app in desired.apps]
+    return [
+        _target(app.settings, desired.speculation, own=app.settings == own) for app in desired.apps
+    ]
 
 
-def _target(file: Path, speculation: config.Speculation, own: bool) -> Target:  # noqa: FBT001
+def _target(file: Path, speculation: config.Speculation, *, own: bool) -> Target:
     def values(current: Content, _: Before) -> tuple[DesiredValue, ...] | Problem:
         # Whether another app ever writes such a file is not known.
         unwritten = current is ABSENT and not own

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from specd.config import Pair
-from specd.lmstudio.answers import Instance, ServedModel
+from specd.lmstudio.answers import LISTINGS, Instance, ServedModel
 from specd.lmstudio.model import Model
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.in_force import NotInForce, find
@@ -92,3 +94,24 @@ def test_one_that_was_loaded_before_the_write_is_to_be_loaded_again() -> None:
     assert not found(pair(MAIN, SMALL), Instance("m", parallel=1), **new)
     withdrawn = replace(pair(MAIN, SMALL), state="withdrawn")
     assert found(withdrawn, Instance("m", parallel=1), **old), "the draft is still there"
+
+
+def test_a_recorded_answer_of_0_4_is_understood() -> None:
+    recorded = Path(__file__).parents[1] / "lmstudio/recorded/0.4/api-v1-models.json"
+    _, name, read = LISTINGS[0]
+    served = [read(each) for each in json.loads(recorded.read_text())[name]]
+    qwen = replace(
+        GGUF, key="qwen3.8-27b", catalogue="qwen/qwen3.8-27b", aliases=("qwen/qwen3.8-27b",)
+    )
+
+    def differing(wanted: DesiredPair) -> list[str]:
+        installed = (qwen, MAIN, SMALL, DRAFT)
+        return [each for it in find((wanted,), served, installed, {}, {}) for each in it.differs]
+
+    assert differing(pair(MAIN, SMALL)) == ["loaded for 4 parallel requests instead of 1"]
+    assert differing(pair(MAIN, SMALL, quantized_cache=True)) == []
+    assert differing(pair(qwen, None, mtp=True, draft_tokens=2)) == []
+    assert differing(pair(qwen, None, mtp=True, draft_tokens=3)) == [
+        "it drafts 2 tokens instead of 3"
+    ]
+    assert differing(pair(qwen, DRAFT)) == ["it runs without the draft"]
