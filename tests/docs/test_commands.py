@@ -41,6 +41,7 @@ MAY_END_WITH = {
     "specd status": {0, 1},  # 1 says that a condition is false, which depends on the machine
     "specd diff": {0, 1},
     "specd doctor": {0, 1},
+    "specd trial": {1, 2},  # nobody is there to agree, so there is no trial to show or to stop
 }
 
 
