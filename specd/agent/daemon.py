@@ -395,6 +395,7 @@ class Daemon:
     def _look_up(self) -> None:
         """Where it cannot be looked up, what was known before stays."""
         self.stores.verdicts.mlx_types = self.around.world.mlx_types
+        self.stores.verdicts.llama_servers = self.around.world.llama_servers
         self._pairs = self._resolved()
         self._benchmarks = self.stores.benchmarks(self._pairs)
         self._real_use.look()

@@ -76,7 +76,7 @@ class Proofs:
         self._given.learnt()
         self.prove()
 
-    # -- with MLX -----------------------------------------------------------------------------
+    # -- by running the engine ----------------------------------------------------------------
 
     def prove(self) -> None:
         """Have MLX prove a wanted pair nobody has proven yet, when that disturbs nobody."""
@@ -100,7 +100,7 @@ class Proofs:
             self._given.say("debug", f"{pair.name} is not proven yet: {why}")
             return
         self._tried[pair.name] = time.monotonic()
-        self._given.say("info", f"proving {pair.name} with MLX")
+        self._given.say("info", f"proving {pair.name} by running its engine")
         self._given.jobs.worker(
             "validate",
             self._given.stores.verdict_request([(pair.main, pair.draft)]),
@@ -117,5 +117,5 @@ class Proofs:
         self.prove()
 
     def _proof_failed(self, why: str) -> None:
-        self._given.say("warning", f"a pair could not be proven with MLX: {why}")
+        self._given.say("warning", f"a pair could not be proven: {why}")
         self.prove()

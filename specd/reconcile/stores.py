@@ -236,16 +236,21 @@ class Stores:
             "cache": str(places.tokenizer_cache_dir(self.state)),
             "pairs": [[str(main.path), str(draft.path)] for main, draft in pairs],
             "engine": True,
+            "llama_servers": [str(path) for path in self.verdicts.llama_servers],
         }
 
     def unproven(self, pairs: Sequence[DesiredPair]) -> list[DesiredPair]:
-        """The pairs in use for which MLX still has something to prove."""
+        """The pairs in use for which the engine still has something to prove.
+
+        GGUF pairs are proven unasked where LM Studio has installed llama.cpp's server.
+        """
         found: list[DesiredPair] = []
         for pair in pairs:
             if not pair.speculates or pair.main is None or pair.draft is None:
                 continue
             proof = self.verdicts.proven(pair.main, pair.draft)
-            if pair.main.format == "mlx" and (proof is None or not proof.whole):
+            can = pair.main.format == "mlx" or self.verdicts.llama_servers
+            if can and (proof is None or not proof.whole):
                 found.append(pair)
         return found
 

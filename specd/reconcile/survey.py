@@ -46,6 +46,7 @@ class World:
     """What stands in the home, besides the files specd edits.
 
     ``mlx_types`` are the model types that LM Studio's own mlx-lm loads; None: it is not there.
+    ``llama_servers`` are the llama.cpp servers that it has installed, the newest first.
     """
 
     models_dir: Path | None = None
@@ -53,6 +54,7 @@ class World:
     problems: tuple[str, ...] = ()
     opinion: CacheOpinion | None = None
     mlx_types: frozenset[str] | None = None
+    llama_servers: tuple[Path, ...] = ()
     presets: tuple[Preset, ...] = ()
 
 
@@ -120,8 +122,15 @@ def look(home: Home | NoHome, state: Path) -> World:
     cache.save()
     installed = catalogue.named(home.path, index.models)
     types = backends.mlx_model_types(home.path)
+    servers = backends.llama_servers(home.path)
     return World(
-        folder, installed, index.problems, opinion(home, installed), types, presets.read(home.path)
+        folder,
+        installed,
+        index.problems,
+        opinion(home, installed),
+        mlx_types=types,
+        presets=presets.read(home.path),
+        llama_servers=servers,
     )
 
 

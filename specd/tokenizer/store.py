@@ -95,10 +95,12 @@ class VerdictStore:
     """The tokenizers' file under one directory; opened on first use.
 
     ``mlx_types`` are the model types that LM Studio's own mlx-lm loads; None: it is not there.
+    ``llama_servers`` are the llama.cpp servers that it has installed.
     """
 
     def __init__(self, directory: Path) -> None:
         self.mlx_types: frozenset[str] | None = None
+        self.llama_servers: tuple[Path, ...] = ()
         self._path = directory / FILE
         self._open: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from specd.tokenizer import fingerprint, store
+from specd.llamacpp.engine import find
+from specd.tokenizer import fingerprint, prove_gguf, store
 from specd.tokenizer.compare import compare
 from specd.tokenizer.engines.mlx import Built
 from specd.tokenizer.fingerprint import Fingerprint, Unreadable
@@ -62,12 +63,11 @@ def classes(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def validate(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """``{"cache": dir, "pairs": [[main, draft], …]}`` (folders): prove each pair with MLX.
+    """``{"cache": dir, "pairs": [[main, draft], …]}``: prove each pair by running its engine.
 
+    Folders run with MLX, GGUF files with one of the programs ``"llama_servers"``, else xllamacpp.
     ``{"proofs": [{"main", "draft", "words", "kind"}]}``, in the order of the pairs.
     """
-    from specd.tokenizer.validate import validate as prove  # noqa: PLC0415 - MLX takes seconds
-
     kept = VerdictStore(Path(request["cache"]))
     reader = _Reader(kept)
     proofs: list[dict[str, Any]] = []
@@ -82,13 +82,28 @@ def validate(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
             progress({"done": done, "of": len(pairs), "now": what})
 
         try:
-            proof = prove(main, draft, tick)
+            proof = _prove(main, draft, tick, request.get("llama_servers", ()))
         except Unreadable as why:
             proof = Proof(f"not proven: {why}")
         kept.keep_proof(known[0], known[1], proof)
         told = {"words": proof.words, "kind": proof.kind}
         proofs.append({"main": main.name, "draft": draft.name, **told})
     return {"proofs": proofs}
+
+
+def _prove(main: Path, draft: Path, tick: Callable[[str], None], servers: Sequence[str]) -> Proof:
+    if not main.is_file():
+        from specd.tokenizer.validate import validate as prove  # noqa: PLC0415 - MLX takes seconds
+
+        return prove(main, draft, tick)
+    engine = find([Path(each) for each in servers])
+    if engine is None:
+        return Proof(
+            "not proven: there is no llama.cpp here; LM Studio installs one, or "
+            "`pip install specd[gguf]`",
+            whole=False,
+        )
+    return prove_gguf.validate(main, draft, engine, tick)
 
 
 class _Reader:

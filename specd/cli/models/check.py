@@ -54,8 +54,8 @@ def parser() -> Parser:
     made.add_argument(
         "--deep",
         action="store_true",
-        help="prove it with MLX: both tokenizers id by id, and greedy answers with and without the "
-        "draft (loads both models)",
+        help="prove it by running the engine: answers with and without the draft, and for MLX both "
+        "tokenizers id by id (loads both models)",
     )
     made.add_argument("--json", action="store_true", help="print the verdict as JSON")
     return made
@@ -145,9 +145,9 @@ def _beside(verdict: Verdict) -> list[tuple[str, str]]:
     if verdict.cache_lists is not None:
         told.append(("by lm-studio-cache", cache_words(verdict)))
     if verdict.validated:
-        told.append(("proven with MLX", verdict.validated))
+        told.append(("proven", verdict.validated))
     elif verdict.usable:
-        told.append(("proven with MLX", "not yet; `specd check --deep` does it"))
+        told.append(("proven", "not yet; `specd check --deep` does it"))
     return told
 
 
@@ -216,11 +216,11 @@ def verdict(stores: Stores, main: Model, draft: Model) -> Verdict:
 
 
 def _deep(stores: Stores, main: Model, draft: Model, verdict: Verdict) -> Verdict:
-    """The verdict once MLX has had its say, where it can have one."""
+    """The verdict once the engine itself was run, where the pair may be used."""
     from specd.reconcile.stores import proof_limits  # noqa: PLC0415 - see the module's docstring
     from specd.worker.client import run_task  # noqa: PLC0415
 
-    if not verdict.usable or main.format != "mlx":
+    if not verdict.usable:
         return verdict
     proof = stores.verdicts.proven(main, draft)
     if proof is not None and proof.whole:

@@ -1,0 +1,101 @@
+"""Prove a pair of GGUF files with llama.cpp itself. Runs in the worker only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import psutil
+
+from specd.llamacpp.engine import Engine
+from specd.llamacpp.server import DidNotStart, Load, NoAnswer, Server
+from specd.tokenizer import probes
+from specd.tokenizer.store import Proof
+
+TOKENS: Final = 32
+DRAFT_TOKENS: Final = 3
+OVERHEAD: Final = 1.25
+TIE: Final = 0.15
+"""Logits within which rounding decides: four steps of half precision at a logit of 40."""
+
+Tick: TypeAlias = Callable[[str], None]
+
+
+class _Refused(Exception):
+    """llama.cpp does not load or does not draft with the pair, or answers with other text."""
+
+
+def validate(main: Path, draft: Path, engine: Engine, tick: Tick = lambda _: None) -> Proof:
+    """Check a pair with a real llama.cpp server, with and without the draft."""
+    needed = int(OVERHEAD * sum(path.stat().st_size for path in (main, draft)))
+    free = psutil.virtual_memory().available
+    if needed > free:
+        lack = f"{needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free"
+        return Proof(f"{engine.name}: the pair needs {lack}, so nothing was run", whole=False)
+    try:
+        return Proof(f"{engine.name}: {_answers(main, draft, engine, tick)}")
+    except _Refused as why:
+        return Proof(f"{engine.name}: {why}", "unsupported", str(why))
+
+
+def _answers(main: Path, draft: Path, engine: Engine, tick: Tick) -> str:
+    tick("answering without the draft")
+    try:
+        with Server(engine, Load(main)) as server:
+            first = [list(server.tokenize(text)) for text in (probes.PROMPTS[0], _LONG)]
+            follow = list(server.tokenize(probes.PROMPTS[1]))
+            alone = [server.generate(ids, TOKENS).tokens for ids in first]
+            prompts = [*first, [*first[-1], *alone[-1], *follow]]
+            alone.append(server.generate(prompts[-1], TOKENS).tokens)
+    except (DidNotStart, NoAnswer) as why:
+        raise _Refused(f"llama.cpp cannot run the main: {why}") from why
+    tick("answering with the draft")
+    try:
+        with Server(engine, Load(main, "draft-simple", draft, DRAFT_TOKENS)) as server:
+            paired = [server.generate(ids, TOKENS) for ids in prompts]
+    except (DidNotStart, NoAnswer) as why:
+        raise _Refused(f"llama.cpp cannot run the pair: {why}") from why
+    if not any(answer.drafted for answer in paired):
+        raise _Refused("llama.cpp loads the main and does not draft with this draft")
+    parted = [
+        (ids, [*expected[:at]])
+        for ids, expected, answer in zip(prompts, alone, paired, strict=True)
+        if (at := _parting(expected, answer.tokens)) is not None
+    ]
+    gaps = _gaps(main, engine, [[*ids, *before] for ids, before in parted], tick)
+    if any(gap is None or gap > TIE for gap in gaps):
+        raise _Refused(
+            "an answer with the draft is another one, and the main's two best tokens are "
+            f"{', '.join('unknown' if gap is None else f'{gap:.3g}' for gap in gaps)} apart"
+        )
+    drafted, accepted = (
+        sum(getattr(each, name) for each in paired) for name in ("drafted", "accepted")
+    )
+    said = (
+        f"{len(paired)} answers with the draft equal those without it, token for token (a short "
+        f"prompt, one of {len(prompts[1])} tokens, a second turn on the kept cache; temperature "
+        f"0): {sum(map(len, alone))} tokens compared, {accepted} of {drafted} guesses accepted"
+    )
+    ties = ", ".join(f"{gap:.3g}" for gap in gaps if gap is not None)
+    return f"{said}; {len(gaps)} parted where rounding decides ({ties} apart)" if gaps else said
+
+
+_LONG: Final = "\n".join(probes.TEXTS)
+
+
+def _parting(alone: Sequence[int], paired: Sequence[int]) -> int | None:
+    """Where two answers part, None where they are equal."""
+    if tuple(alone) == tuple(paired):
+        return None
+    pairs = zip(alone, paired, strict=False)
+    return next((n for n, (one, other) in enumerate(pairs) if one != other), len(alone) - 1)
+
+
+def _gaps(main: Path, engine: Engine, prompts: list[list[int]], tick: Tick) -> list[float | None]:
+    """How far apart the main's two best tokens are after each of these."""
+    if not prompts:
+        return []
+    tick("looking at where the answers parted")
+    with Server(engine, Load(main)) as server:
+        return [server.gap(ids) for ids in prompts]

@@ -1,0 +1,56 @@
+"""GGUF pairs proven with llama.cpp itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from specd.llamacpp.engine import Engine, find
+from specd.tokenizer.prove_gguf import validate
+from specd.worker.client import Limits, run_task
+from tests.llamacpp import gguf_models
+
+pytest.importorskip("xllamacpp", reason="specd[gguf] is not installed")
+
+
+@pytest.fixture
+def engine() -> Engine:
+    found = find()
+    assert found is not None
+    return found
+
+
+def test_a_pair_is_proven_and_says_what_was_run(tmp_path: Path, engine: Engine) -> None:
+    main = gguf_models.write(tmp_path / "main.gguf", layers=2)
+    draft = gguf_models.write(tmp_path / "draft.gguf", seed=2)
+    proof = validate(main, draft, engine)
+    assert (proof.kind, proof.whole) == (None, True)
+    assert "3 answers with the draft equal those without it" in proof.words
+    assert "96 tokens compared" in proof.words
+    assert proof.words.startswith("xllamacpp ")
+
+
+def test_a_draft_that_llama_cpp_refuses_is_unsupported(tmp_path: Path, engine: Engine) -> None:
+    main = gguf_models.write(tmp_path / "main.gguf")
+    draft = gguf_models.write(tmp_path / "draft.gguf", gguf_models.TOKENS[::-1])
+    proof = validate(main, draft, engine)
+    assert proof.kind == "unsupported"
+    assert proof.refusal == "llama.cpp loads the main and does not draft with this draft"
+
+
+def test_a_file_that_llama_cpp_cannot_load_is_unsupported(tmp_path: Path, engine: Engine) -> None:
+    main = gguf_models.write(tmp_path / "main.gguf")
+    draft = tmp_path / "draft.gguf"
+    draft.write_bytes(main.read_bytes()[:-4000])
+    proof = validate(main, draft, engine)
+    assert proof.kind == "unsupported"
+    assert proof.refusal.startswith("llama.cpp cannot run the pair: ")
+
+
+def test_a_worker_proves_gguf_files_with_llama_cpp(tmp_path: Path) -> None:
+    main = gguf_models.write(tmp_path / "main.gguf")
+    request = {"cache": str(tmp_path / "cache"), "pairs": [[str(main), str(main)]]}
+    (proof,) = run_task("validate", request, limits=Limits(120, 4 << 30))["proofs"]
+    assert proof["kind"] is None
+    assert "token for token" in proof["words"]
