@@ -68,3 +68,12 @@ def test_a_service_shows_nothing(sandbox: Sandbox) -> None:
     sandbox.running()
     assert sandbox.stop() == 0
     assert (sandbox.root / "daemon.out").read_bytes() == b""
+
+
+def test_a_second_one_says_how_the_first_is_stopped(sandbox: Sandbox) -> None:
+    sandbox.running()
+    assert sandbox.process is not None
+    done = sandbox.specd("run")
+    assert done.returncode == 2
+    assert f"another specd (process {sandbox.process.pid}) works with" in done.stderr
+    assert f"Ctrl-C in its terminal stops it, or `kill {sandbox.process.pid}`" in done.stderr

@@ -207,3 +207,14 @@ def test_the_doctor_sees_a_healthy_installation(
     found = {each["name"]: each for each in json.loads(capsys.readouterr().out)}
     assert found["service"]["grade"] == "fail"
     assert "`specd install`" in found["service"]["remedy"]
+
+
+def test_stop_says_how_a_daemon_that_is_no_service_is_stopped(
+    platform: Platform,
+    home: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(alive, "otherwise_than_as", lambda _: 99)
+    assert service.STOP.run(service.STOP.parser().parse_args([])) == 1
+    assert "Ctrl-C in its terminal stops it, or `kill 99`" in capsys.readouterr().err
