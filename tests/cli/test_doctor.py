@@ -165,7 +165,9 @@ def test_the_servers_log_is_a_witness(quick: Sandbox) -> None:
         "total_draft_tokens_count": 40,
         "accepted_draft_tokens_count": 25,
     }
-    (folder / "2026-11-24.1.log").write_text(f"[INFO] {json.dumps({'stats': stats})}\n")
+    answer = json.dumps({"model": "qwen3-8b", "stats": stats}, indent=2)
+    head = "[2026-11-24 00:35:56][INFO][qwen3-8b] Generated prediction: "
+    (folder / "2026-11-24.1.log").write_text(f"{head}{answer}\n")
     found = examine(quick)["server log"]
     assert found["grade"] == "ok"
     assert "25 of 40 draft tokens of qwen3-0.6b accepted" in found["says"]
