@@ -263,8 +263,8 @@ def _proven(step: Step, sandbox: Sandbox) -> None:
 def _measured(step: Step, sandbox: Sandbox, daemon: Daemon) -> None:
     """A short benchmark; whatever it finds is a result, and "no gain" is one."""
     main, draft = _key(sandbox.family.main), _key(sandbox.family.good)
-    asked = ("--engine", "mlx", "--suite", "brief", "--minutes", str(_BENCH_MINUTES), "--json")
-    code, text = specd(sandbox, "bench", main, draft, *asked)
+    asked = ("--engine", "mlx", "--suite", "brief", "--minutes", str(_BENCH_MINUTES))
+    code, text = specd(sandbox, "bench", main, draft, *asked, "--temperature", "0", "--json")
     if code != 0:
         raise NotHeldError(f"specd bench: {text}")
     found = json.loads(text)
