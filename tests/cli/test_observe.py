@@ -103,7 +103,7 @@ def test_the_report_shows_them_beside_the_benchmark_until_it_is_switched_off(
         "62% (benchmark 75%)",
         "1.10× faster [1.05, 1.15] with 3 draft tokens",
     ):
-        assert f"<td>{figure}</td>" in shown
+        assert f">{figure}</td>" in shown
     assert PRIVATE not in shown
     used.config.write_text(f"{PAIR}[benchmark]\nobserve_conversations = false\n")
     assert "18.2 tokens/s" not in used.specd("report", "-o", "-").stdout
