@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 import shutil
 import socket
@@ -46,6 +45,8 @@ def desktop_command(title: str, text: str) -> list[str] | None:
 
 def plain(text: str) -> str:
     """``text`` without what a desktop would take for markup or a terminal for a command."""
+    import html  # noqa: PLC0415 - 4 ms that a daemon's start need not wait for
+
     text = "".join(c if c.isprintable() else " " for c in text)
     return text if sys.platform == "darwin" else html.escape(text, quote=False)
 
