@@ -91,7 +91,7 @@ class Journal:
         """What was broken when the journal was opened, for a person."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._lock:
-            self._refresh()
+            self._read_on(self._opened())
             self._adopt(places.holds_path(directory.parent))
 
     def close(self) -> None:
@@ -175,8 +175,8 @@ class Journal:
     ) -> OSError | None:
         """Note that values are no longer specd's, are held from now on, or are no longer held.
 
-        Returns why it is not on disk, if so; it counts all the same, and is written down with the
-        next line that can be.
+        Returns why it is not on disk, if so. Unless values were ``released``, it counts all the
+        same, and is written down with the next line that can be.
         """
 
         def now() -> Standing:
@@ -192,8 +192,9 @@ class Journal:
                         _sync(descriptor)
                         self._read_on(descriptor)
             except OSError as error:
-                self._owed.append(now())
-                self._take(self._owed[-1])
+                if not released:
+                    self._owed.append(now())
+                    self._take(self._owed[-1])
                 return error
             return None
 
@@ -264,9 +265,7 @@ class Journal:
 
     def owned_files(self) -> tuple[Path, ...]:
         """The files in which a value is specd's."""
-        with self._lock:
-            self._refresh()
-            return self._ownership.paths()
+        return self._ownership.paths()
 
     def held(self) -> frozenset[ValueKey]:
         """The values that the user took back."""
@@ -364,11 +363,11 @@ class Journal:
         if self._descriptor is not None and self._named(self._descriptor):
             return self._descriptor
         self.close()
-        self._forget()
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return self._use(
-            os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        )
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        descriptor = self._use(os.open(self._file, flags, 0o600))
+        self._forget()  # not before another file is there to be read
+        return descriptor
 
     def _use(self, descriptor: int) -> int:
         """Have the file open, until it is closed or this journal is gone.
@@ -400,8 +399,9 @@ class Journal:
         self._owed.clear()
 
     def _refresh(self) -> None:
-        """Read what was appended since, by this process or another."""
-        self._read_on(self._opened())
+        """Read what was appended since, by this process or another, if that can be read now."""
+        with contextlib.suppress(OSError):
+            self._read_on(self._opened())
 
     def _read_on(self, descriptor: int) -> None:
         if os.fstat(descriptor).st_size < self._read_to:

@@ -103,7 +103,10 @@ def restore(journal: Journal, number: int | None) -> Outcome:
 
 
 def _all(journal: Journal) -> dict[Path, frozenset[str]]:
-    return {path: frozenset(journal.owned(path)) for path in journal.owned_files()}
+    return {
+        path: frozenset(key for key, each in journal.owned(path).items() if not each.is_shell)
+        for path in journal.owned_files()
+    }
 
 
 def _of(journal: Journal, number: int) -> dict[Path, frozenset[str]]:

@@ -23,7 +23,7 @@ from specd.lmstudio.model import Model
 from specd.reconcile import journal as journals
 from specd.reconcile.aside import SUFFIX, move_aside
 from specd.reconcile.desired import DesiredPair
-from specd.reconcile.journal import Journal
+from specd.reconcile.journal import Change, Journal
 from specd.reconcile.reconciler import DesiredState, Reconciler
 from specd.reconcile.restore import restore
 from specd.reconcile.stores import Stores
@@ -232,9 +232,10 @@ def test_killed_at_any_point_of_pruning_the_journal_keeps_its_newest_writes(
 ):
     monkeypatch.setattr(journals, "KEPT_ENTRIES", 8)
     journal = Journal(root / "kept")
+    changes = (Change("switch", ("switch",), False, True, "wanted"),)
     for count in range(20):
         path = root / "settings.json"
-        number = journal.intend(path, b"%d" % count, b"x", (), surface="settings", by="test")
+        number = journal.intend(path, b"%d" % count, b"x", changes, surface="settings", by="test")
         journal.settle(number, written=True)
     journal.close()
     monkeypatch.setattr(journals, "PRUNE_ENTRIES", 20)
@@ -247,7 +248,7 @@ def test_killed_at_any_point_of_pruning_the_journal_keeps_its_newest_writes(
         grown = Journal(root / "journal")
         for count in (20, 21):
             path = root / "settings.json"
-            number = grown.intend(path, b"%d" % count, b"x", (), surface="settings", by="test")
+            number = grown.intend(path, b"%d" % count, b"x", changes, surface="settings", by="test")
             grown.settle(number, written=True)
 
     def check() -> None:
@@ -260,6 +261,7 @@ def test_killed_at_any_point_of_pruning_the_journal_keeps_its_newest_writes(
         assert last >= 19
         assert newest == [b"%d" % count for count in range(last - 5, last + 1)]
         assert left.before(entries[0].id) == b"0"
+        assert left.owned(root / "settings.json")["switch"].since == entries[0].id
         assert names(root / "journal") == ["entries.jsonl"]
         left.close()
 

@@ -235,9 +235,9 @@ def test_a_change_that_cannot_be_noted_waits_without_noise_until_it_can(sandbox:
     sandbox.running()
     until(sandbox.applied, "the first reconcile")
     sandbox.specd("restore", "--all")  # what is restored is held, and a change releases it
-    assert sandbox.process is not None
-    in_the_way = sandbox.state / f"holds.json.{sandbox.process.pid}.new"
-    in_the_way.mkdir()
+    journal = sandbox.state / "journal" / "entries.jsonl"
+    kept = journal.rename(journal.with_suffix(".kept"))
+    journal.mkdir()
     sandbox.config.write_text(f"[speculation]\nui_level = 2\n{often}")
     said = until(
         lambda: (c := sandbox.condition("ConfigValid"))["status"] == "false" and c, "it is said"
@@ -247,6 +247,7 @@ def test_a_change_that_cannot_be_noted_waits_without_noise_until_it_can(sandbox:
     time.sleep(2.5)
     assert sandbox.cpu_seconds() - used < 0.5
     assert sum(" ERROR " in line for line in sandbox.said().splitlines()) == 1
-    in_the_way.rmdir()
+    journal.rmdir()
+    kept.rename(journal)
     until(lambda: sandbox.condition("ConfigValid")["status"] == "true", "it is followed")
     until(lambda: sandbox.read().get("userInterfaceComplexityLevel") == 2, "and applied")

@@ -587,6 +587,7 @@ def test_what_is_taken_back_is_known_to_every_process_and_after_a_restart(
     write(journal, target, b"old", b"new")
     held = {(target, CHANGE.key)}
     assert journal.hand_over(freed=held, held=held) is None
+    assert other.entries()
     assert other.owned_files() == (target,)
     for each in (journal, other, Journal(tmp_path / "journal")):
         assert set(each.owned(target)) == {FIELD.key}

@@ -324,7 +324,7 @@ class Undo(RuleBasedStateMachine):
     @rule(writes=st.none() | st.integers(0, 12))
     def run(self, writes: int | None) -> None:
         """A pass, on a disk that takes as many more writes."""
-        self.reconciler.set_desired(self.set_desired())
+        self.reconciler.set_desired(self.want())
         before = self.everything()
         wished = self.wished(before)
         with full_after(10_000 if writes is None else writes):
