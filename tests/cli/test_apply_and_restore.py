@@ -12,6 +12,7 @@ import pytest
 
 from specd import places
 from specd.cli import ask, main
+from specd.lmstudio.models import models_dir
 from tests.daemon import Sandbox, switch, until
 
 from .conftest import DRAFT, MAIN
@@ -96,12 +97,18 @@ def test_what_cannot_be_restored_is_said(seed: Sandbox) -> None:
 
 
 def test_a_pair_that_may_not_be_is_said_and_the_rest_is_done(seed: Sandbox) -> None:
-    seed.config.write_text(f'[[pair]]\nmain = "{DRAFT}"\ndraft = "{MAIN}"\n')
+    folder = next(models_dir(seed.home, None).glob("*/Josiefied-Qwen2.5-0.5B*"))
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["th"], vocabulary["in"] = vocabulary["in"], vocabulary["th"]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    before = contents(seed)
     done = seed.specd("apply")
     assert done.returncode == 1
-    assert f"{DRAFT} ← {MAIN}-4bit" in done.stderr
+    assert f"{MAIN}-4bit ← {DRAFT}" in done.stderr
     assert switch(seed.read()) is True
-    assert not any(DEFAULTS in str(path) and "0.5B" in str(path) for path in contents(seed))
+    changed = {path for path, content in contents(seed).items() if before.get(path) != content}
+    assert not any(DEFAULTS in str(path) for path in changed)
 
 
 def test_a_broken_configuration_stops_it_with_the_line(seed: Sandbox) -> None:
