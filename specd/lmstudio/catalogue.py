@@ -21,6 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from specd.lmstudio import drafters, keys
+from specd.lmstudio.home import bionic, lm_studio
 from specd.lmstudio.model import Model
 from specd.lmstudio.values import members, text
 
@@ -34,7 +35,7 @@ _NAME: Final = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")  # it becomes a path, so
 
 @dataclass(slots=True)
 class _Names:
-    """The catalogue model that some files belong to, and the names that mean these files."""
+    """The catalogue model that some files belong to first, and all names that mean these files."""
 
     catalogue: str
     aliases: set[str] = field(default_factory=set)
@@ -44,9 +45,9 @@ class _Index(msgspec.Struct):
     models: list[msgspec.Raw] = []
 
 
-def index_path(home: Path) -> Path:
-    """LM Studio's index of models."""
-    return home / keys.INTERNAL / keys.MODEL_INDEX
+def index_paths(home: Path) -> tuple[Path, ...]:
+    """The index of models of LM Studio, and of Bionic."""
+    return tuple(app.internal / keys.MODEL_INDEX for app in (lm_studio(home), bionic(home)))
 
 
 def hub_path(home: Path) -> Path:
@@ -73,8 +74,10 @@ def named(home: Path, installed: Sequence[Model]) -> tuple[Model, ...]:
         names.setdefault(identifier, _Names(catalogue)).aliases.add(alias)
     for catalogue, found in _in_hub(home, installed):
         for model in found:
-            known = names.setdefault(model.identifier, _Names(catalogue, {catalogue}))
-            if known.catalogue == catalogue and model.quantization:
+            known = names.setdefault(model.identifier, _Names(catalogue))
+            if catalogue not in {alias.partition("@")[0] for alias in known.aliases}:
+                known.aliases.add(catalogue)
+            if model.quantization:
                 known.aliases.add(f"{catalogue}@{model.quantization.lower()}")
     return tuple(
         replace(model, catalogue=mine.catalogue, aliases=tuple(sorted(mine.aliases)))
@@ -94,10 +97,8 @@ def _in_index(
     identifiers = {model.identifier.casefold(): model.identifier for model in installed}
     variants: dict[str, set[str]] = defaultdict(set)
     selected: dict[str, str] = {}
-    for entry in entries:
-        virtual = members(entry.get("virtual"))
-        chain = virtual.get("baseChain")
-        links = [text(each) for each in chain] if isinstance(chain, list) else []
+    for entry in sorted(entries, key=lambda entry: len(_chain(entry))):
+        virtual, links = members(entry.get("virtual")), _chain(entry)
         concrete = text(virtual.get("concreteModelIndexedModelIdentifier")) or "".join(links[-1:])
         identifier = identifiers.get(concrete.casefold())
         own = text(entry.get("indexedModelIdentifier"))
@@ -116,16 +117,22 @@ def _in_index(
             yield catalogue, catalogue, identifier
 
 
+def _chain(entry: dict[str, Any]) -> list[str]:
+    """What a catalogue model stands for, from itself to its files."""
+    chain = members(entry.get("virtual")).get("baseChain")
+    return [text(each) for each in chain] if isinstance(chain, list) else []
+
+
 def _index_entries(home: Path) -> Iterator[dict[str, Any]]:
     """The entries of catalogue models and of drafters; the others are stepped over."""
-    content = _read(index_path(home), _MAX_INDEX_BYTES)
-    try:
-        entries = msgspec.json.decode(content, type=_Index).models
-    except (ValueError, RecursionError):
-        return
-    for raw in map(bytes, entries):
-        if b'"virtual"' in raw or b'"drafter"' in raw:
-            yield members(_json(raw))
+    for path in index_paths(home):
+        try:
+            entries = msgspec.json.decode(_read(path, _MAX_INDEX_BYTES), type=_Index).models
+        except (ValueError, RecursionError):
+            continue
+        for raw in map(bytes, entries):
+            if b'"virtual"' in raw or b'"drafter"' in raw:
+                yield members(_json(raw))
 
 
 # -- the hub's folders ----------------------------------------------------------------------------
@@ -139,7 +146,8 @@ def _in_hub(home: Path, installed: Sequence[Model]) -> Iterator[tuple[str, list[
             by_repo[f"{model.publisher}/{model.repo}".casefold()].append(model)
             by_repo[model.identifier.casefold()].append(model)
     bases = dict(_hub_bases(hub_path(home)))
-    for catalogue in bases:
+    all_of_them = {catalogue.casefold() for catalogue in bases}
+    for catalogue in sorted(bases, key=lambda each: bool(bases[each] & all_of_them)):
         repos = _concrete(catalogue, bases, _MAX_CHAIN)
         found = {m.identifier: m for repo in repos for m in by_repo.get(repo, ())}
         if found:

@@ -43,6 +43,7 @@ _TELLING_SUFFIXES: Final = (
 )
 
 _EMBEDDING_TYPES: Final = frozenset({"t5encoder", "gemma-embedding", "mpnet", "gte", "new"})
+_GENERIC: Final = re.compile(r"(mtp|mtp[-_]model|model)$", re.IGNORECASE)  # tells of no main
 _SHARD: Final = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
 _GGUF_QUANTIZATION: Final = re.compile(
     r"[-_.@]((?:UD-)?I?Q\d(?:_[0-9A-Z]+)*|BF16|F16|F32|FP16|MXFP\d(?:_MOE)?|TQ\d_\d)$",
@@ -356,7 +357,8 @@ def _gguf_model(
         kind, problem = "mmproj", None
     in_repo = len(folder.parts) > 1
     repo = "/".join(folder.parts[1:]) if in_repo else stem
-    key = re.sub(r"[-_]gguf$", "", repo.rpartition("/")[2].lower())
+    key = re.sub(r"[-_]gguf$", "", repo.partition("/")[0].lower())
+    alone = alone and len(folder.parts) <= 2
     return Model(
         key=key if alone and kind != "mmproj" else _distinct_key(key, stem, quantization, kind),
         identifier="/".join((*folder.parts, name)),
@@ -379,6 +381,8 @@ def _gguf_model(
 
 def _distinct_key(key: str, stem: str, quantization: str | None, kind: ModelKind) -> str:
     """A key for one of several files in a repo: the app's ``name@quantization``."""
+    if kind == "drafter" and _GENERIC.match(stem):
+        return f"{key}-{stem}".lower()
     if quantization is None or kind in ("mmproj", "drafter"):
         return stem.lower()
     return f"{key}@{quantization.lower()}"

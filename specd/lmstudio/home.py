@@ -226,6 +226,9 @@ def _watch_bionic(app: App) -> tuple[WatchedDir, ...]:
     return (
         WatchedDir(folder.parent, names=frozenset({folder.name}), pace="seldom"),
         WatchedDir(folder, names=frozenset({app.internal.name}), pace="seldom"),
-        WatchedDir(app.internal, names=frozenset({keys.SETTINGS, keys.MODEL_DEFAULTS})),
+        WatchedDir(
+            app.internal,
+            names=frozenset({keys.SETTINGS, keys.MODEL_DEFAULTS, keys.MODEL_INDEX}),
+        ),
         WatchedDir(app.internal / keys.MODEL_DEFAULTS, recursive=True),
     )

@@ -19,7 +19,7 @@ import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import combinations
 from typing import Final, TypeAlias
@@ -95,7 +95,7 @@ def resolve(name: str, models: Sequence[Model]) -> Model:
     index = _index_of(models)
     found = index.find(name)
     if len(found) == 1:
-        return found[0]
+        return _called(found[0], name)
     if found:
         raise Ambiguous(name, _identifiers(found))
     raise NoSuchModel(name, index.nearest(name), len(models))
@@ -121,11 +121,23 @@ def served_as(model: Model, keys: Iterable[str], models: Sequence[Model]) -> str
     family: str | None = None
     for key in keys:
         found = index.find(key)
-        if len(found) == 1 and found[0].identifier == model.identifier:
+        if not any(each.identifier == model.identifier for each in found):
+            continue
+        if len(found) == 1 and _called(found[0], key).defaults == model.defaults:
             return key
-        if key == model.catalogue and model in found:
+        if key == model.catalogue:
             family = key
     return family
+
+
+def _called(model: Model, name: str) -> Model:
+    """``model`` as the one of its catalogue models that ``name`` means: each has own defaults."""
+    wanted = name.strip().partition("@")[0].casefold()
+    for alias in model.aliases:
+        catalogue = alias.partition("@")[0]
+        if wanted in (catalogue.casefold(), catalogue.casefold().rpartition("/")[2]):
+            return replace(model, catalogue=catalogue)
+    return model
 
 
 _Named: TypeAlias = "tuple[Model, _Spelling]"

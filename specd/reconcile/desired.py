@@ -307,7 +307,7 @@ def _adopted(
         draft_tokens=_length(pair.asked, None) or users.draft_tokens,
         why="kept: set in LM Studio",
     )
-    if users.mtp:
+    if users.mtp and _has_heads(main):
         return replace(kept, mtp=True, verdict=_own_tokens(main, OWN_HEADS))
     if users.sidecar is not None and users.draft_model is not None:
         # LM Studio's own switch: whether the file fits, it says itself when it loads the main.

@@ -171,8 +171,8 @@ def meaning(home: Home, world: World, path: Path) -> Meaning:
         return "cache"
     if path in server.config_paths(home.path):
         return "server"
-    named = (catalogue.index_path(home.path), catalogue.hub_path(home.path))
-    if path.is_relative_to(named[0]) or path.is_relative_to(named[1]):
+    named = (*catalogue.index_paths(home.path), catalogue.hub_path(home.path))
+    if any(map(path.is_relative_to, named)):
         return "models"
     if world.models_dir is not None and path.is_relative_to(world.models_dir):
         return "models"

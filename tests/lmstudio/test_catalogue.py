@@ -46,7 +46,7 @@ def installed(home: Path) -> tuple[Model, ...]:
 def test_a_catalogue_models_name_leads_to_its_file_and_to_its_own_defaults(
     home: Path, name: str, identifier: str, defaults: str, index: str
 ) -> None:
-    path = catalogue.index_path(home)
+    path = catalogue.index_paths(home)[0]
     if index != "whole":
         coder = home / "hub" / "models" / "qwen" / "qwen2.5-coder-14b"
         repo, _, _ = CODER.rpartition("/")
@@ -75,14 +75,14 @@ def test_the_variant_that_the_index_selects_is_meant_without_one(home: Path) -> 
             "virtual": {"concreteModelIndexedModelIdentifier": CODER.format("Q8_0")},
         }
     )
-    homes.write(catalogue.index_path(home), index)
+    homes.write(catalogue.index_paths(home)[0], index)
     found = names.resolve("qwen/qwen2.5-coder-14b", installed(home))
     assert found.identifier == CODER.format("Q8_0")
 
 
 def test_model_yaml_says_the_same_where_there_is_no_manifest(home: Path) -> None:
     (home / "hub/models/google/gemma-4-31b-qat/manifest.json").unlink()
-    catalogue.index_path(home).unlink()
+    catalogue.index_paths(home)[0].unlink()
     assert names.resolve("google/gemma-4-31b-qat", installed(home)).identifier == GEMMA
 
 
@@ -93,8 +93,48 @@ def test_a_catalogue_model_may_stand_for_another_one(home: Path) -> None:
     circle = home / "hub" / "models" / "me" / "circle"
     circle.mkdir()
     (circle / "model.yaml").write_text("model: me/circle\nbase: me/circle\n")
-    found = names.resolve("google/gemma-4-31b-qat", installed(home))
-    assert found.identifier == GEMMA
+    assert_each_has_its_own_file(home)
+    catalogue.index_paths(home)[0].unlink()
+    assert_each_has_its_own_file(home)
+
+
+def assert_each_has_its_own_file(home: Path) -> None:
+    here = installed(home)
+    for name in ("google/gemma-4-31b-qat", "me/my-gemma", "me/my-gemma@q4_0", "my-gemma"):
+        found = names.resolve(name, here)
+        own = "me/my-gemma" if "my-gemma" in name else name
+        assert (found.identifier, found.defaults) == (GEMMA, own)
+        assert names.served_as(found, ["google/gemma-4-31b-qat", "me/my-gemma"], here) == own
+    assert names.resolve(GEMMA, here).defaults == "google/gemma-4-31b-qat"
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_two_catalogue_models_in_the_index_may_mean_one_file(home: Path, backwards: bool) -> None:
+    index = shapes.value("0.4/model-index-cache.json")
+    chain = ["a/coder", "qwen/qwen2.5-coder-14b", CODER.format("Q8_0")]
+    index["models"].append(
+        {
+            "indexedModelIdentifier": f"a/coder@{chain[-1]}",
+            "defaultIdentifier": "a/coder@q8_0",
+            "virtual": {"baseChain": chain, "concreteModelIndexedModelIdentifier": chain[-1]},
+        }
+    )
+    if backwards:
+        index["models"].reverse()
+    homes.write(catalogue.index_paths(home)[0], index)
+    here = installed(home)
+    for name in ("a/coder", "a/coder@q8_0", "coder@q8_0"):
+        assert names.resolve(name, here).defaults == "a/coder"
+    for name in ("qwen/qwen2.5-coder-14b@q8_0", CODER.format("Q8_0")):
+        assert names.resolve(name, here).defaults == "qwen/qwen2.5-coder-14b"
+
+
+def test_bionics_index_names_models_as_well(home: Path) -> None:
+    first, second = catalogue.index_paths(home)
+    second.parent.mkdir(parents=True, exist_ok=True)
+    first.rename(second)
+    found = names.resolve("qwen/qwen2.5-coder-14b@q8_0", installed(home))
+    assert found.identifier == CODER.format("Q8_0")
 
 
 def test_a_server_key_of_the_catalogue_is_found_for_its_model(home: Path) -> None:
@@ -108,7 +148,7 @@ def test_a_server_key_of_the_catalogue_is_found_for_its_model(home: Path) -> Non
 @pytest.mark.parametrize("name", ["../../settings", "a/..", "/a/b", "a/b/c", ".a/b", "a"])
 def test_a_name_that_would_lead_elsewhere_is_none(home: Path, name: str) -> None:
     homes.write(
-        catalogue.index_path(home),
+        catalogue.index_paths(home)[0],
         {"models": [{"indexedModelIdentifier": f"{name}@q", "virtual": {"baseChain": [name, GEMMA]}}]},
     )  # fmt: skip
     for each in installed(home):
@@ -121,7 +161,7 @@ def test_a_name_that_would_lead_elsewhere_is_none(home: Path, name: str) -> None
     ["", "[]", "{", "base: [", "base: {a: 1}", "&a [*a]", "base: &a [*a, *a]", "- " * 5000, "\0"],
 )
 def test_odd_hub_files_say_nothing(home: Path, content: str) -> None:
-    catalogue.index_path(home).unlink()
+    catalogue.index_paths(home)[0].unlink()
     for folder in (home / "hub/models/google/gemma-4-31b-qat", home / "hub/models/qwen/qwen3-8b"):
         (folder / "model.yaml").write_text(content)
         (folder / "manifest.json").write_text(content)
@@ -145,9 +185,9 @@ def test_any_index_is_read_without_a_crash(
     tmp_path_factory: pytest.TempPathFactory, value: object
 ) -> None:
     home = tmp_path_factory.getbasetemp() / "any-index"
-    homes.write(catalogue.index_path(home), value)
+    homes.write(catalogue.index_paths(home)[0], value)
     assert catalogue.named(home, ()) == ()
-    assert json.loads(catalogue.index_path(home).read_text()) == value
+    assert json.loads(catalogue.index_paths(home)[0].read_text()) == value
 
 
 def test_what_lm_studio_takes_for_a_drafter_is_no_draft_model(home: Path) -> None:

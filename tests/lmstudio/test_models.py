@@ -236,6 +236,17 @@ def test_several_files_in_one_repo_are_told_apart_as_the_app_does(models: Path) 
     assert {model.key for model in index(models).models} == {"phi-4@q4_k_m", "phi-4@q8_0"}
 
 
+def test_a_file_in_a_subfolder_has_the_key_of_its_repo(models: Path) -> None:
+    homes.gguf_model(models, "a/Big-GGUF/Q4_K_M/Big-Q4_K_M-00001-of-00001.gguf")
+    homes.gguf_model(models, "a/Big-GGUF/MTP/mtp-model.gguf", architecture="qwen35_mtp")
+    homes.gguf_model(models, "a/Small-GGUF/mtp.gguf", architecture="qwen35_mtp")
+    assert {model.key for model in index(models).models} == {
+        "big@q4_k_m",
+        "big-mtp-model",
+        "small",
+    }
+
+
 def test_a_projector_makes_its_neighbour_a_vision_model(models: Path) -> None:
     homes.gguf_model(models, "a/vl-GGUF/model-Q4_0.gguf")
     homes.gguf_model(models, "a/vl-GGUF/mmproj-model-f16.gguf", architecture="clip")
