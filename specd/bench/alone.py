@@ -1,7 +1,6 @@
-"""One benchmark at a time, whoever starts it: the daemon's and one by hand would slow each other.
+"""A lock so that only one benchmark runs at a time: two at once would slow each other down.
 
-The lock is a file beside the history, held by the process that measures; it goes when that ends,
-however it ends.
+The lock is on a file beside the history. The kernel releases it when the measuring process ends.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ class Busy(Exception):
 
 @contextmanager
 def alone(history: Path) -> Iterator[None]:
-    """Hold the lock that belongs to a history.
+    """Hold the benchmark lock of a history file while the ``with`` block runs.
 
     Raises:
         Busy: another process holds it.

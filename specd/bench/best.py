@@ -1,6 +1,6 @@
-"""The best draft length: what promises most, and what real runs then say of it (pure).
+"""The best draft length, from the predictions and from real runs (pure).
 
-Whichever engine answered: lengths are run, decided on and reported in the same way.
+The same functions serve every engine.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from specd.bench.result import (
 )
 
 UNSURE = 0.1
-"""How far a prediction may be off: a length this close below the fastest can still win."""
+"""Error of a prediction: a length at most this far below the fastest can still be faster."""
 
 
 def fastest(lengths: Sequence[LengthResult]) -> LengthResult:
-    """The fastest length that drafts at all."""
+    """The fastest length above 0."""
     return predict.best([each for each in lengths if each.draft_tokens > 0])
 
 
 def to_run(lengths: Sequence[LengthResult]) -> dict[int, float]:
-    """The lengths to run: none, the fastest, and the usual one if it can still win.
+    """The lengths to run with their predicted speed-ups, in this order.
 
-    In this order, each with the speed-up that it promises.
+    0, the fastest, and ``DEFAULT_LENGTH`` if it can still be faster.
     """
     promised = {each.draft_tokens: each.predicted_speedup for each in lengths}
     tried = fastest(lengths).draft_tokens
@@ -46,10 +46,11 @@ def decide(
     runs: Runs | None,
     chosen_by: Sequence[LengthResult] = (),
 ) -> Best:
-    """No speculation wins when the runs say slower, or neither they nor the prediction say faster.
+    """The best length from the predictions and the real ``runs``.
 
-    The usual length takes the place of the predicted best when the runs say that it is faster.
-    ``chosen_by`` are the predictions that the length was chosen by, where those are others.
+    No speculation is chosen when the runs show a slowdown, or when neither the runs nor the
+    prediction show a gain. ``DEFAULT_LENGTH`` replaces the predicted best when the runs show that
+    it is faster. ``chosen_by``: the predictions that selected the length, if not ``lengths``.
     """
     chosen_by = chosen_by or lengths
     length = fastest(chosen_by).draft_tokens
@@ -74,7 +75,7 @@ def decide(
 
 
 def in_use(chosen: Best, sampled: AtTemperature | None) -> Best:
-    """The choice, none where the draft is surely slower at the temperature it is used at."""
+    """The choice; no speculation if the draft is significantly slower at the temperature in use."""
     slower = sampled is not None and _below_one(sampled.interval)
     return replace(chosen, draft_tokens=0) if slower else chosen
 
@@ -84,7 +85,7 @@ def _below_one(interval: tuple[float, float] | None) -> bool:
 
 
 def confirmation(runs: Runs) -> Confirmation:
-    """How the runs went; their lengths are those of ``to_run``."""
+    """The summary of real runs of the lengths of ``to_run``."""
     _, tried, *usual = runs.answers
     return Confirmation(
         passes=runs.passes,
@@ -97,7 +98,7 @@ def confirmation(runs: Runs) -> Confirmation:
 
 
 def measured_at(found: AtTemperature, runs: Runs | None) -> AtTemperature:
-    """``found`` with what the runs at its temperature measured, if there were any."""
+    """``found`` with the figures of the runs at its temperature, if there were any."""
     if runs is None:
         return found
     length = found.draft_tokens
@@ -110,10 +111,10 @@ def measured_at(found: AtTemperature, runs: Runs | None) -> AtTemperature:
 
 
 def by_class(runs: Runs, draft_tokens: int) -> dict[str, dict[str, float]]:
-    """What was measured of each class of prompts, without a draft and with ``draft_tokens``.
+    """The measured figures of each class of prompts, without a draft and with ``draft_tokens``.
 
-    Tokens per second, seconds to the first token, and the share of drafted tokens accepted; figures
-    that the engine does not tell are left out.
+    Tokens per second, seconds to the first token, and the share of drafted tokens accepted; without
+    the figures that the engine does not report.
     """
     found: dict[str, dict[str, float]] = {}
     for kind in dict.fromkeys(each.kind for each in runs.prompts):
@@ -146,6 +147,6 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _acceptance(answers: Sequence[Timed]) -> float | None:
-    told = [each for each in answers if each.drafted is not None]
-    drafted = sum(each.drafted or 0 for each in told)
-    return sum(each.from_draft or 0 for each in told) / drafted if drafted else None
+    counted = [each for each in answers if each.drafted is not None]
+    drafted = sum(each.drafted or 0 for each in counted)
+    return sum(each.from_draft or 0 for each in counted) / drafted if drafted else None

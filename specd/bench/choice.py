@@ -1,11 +1,11 @@
-"""What the benchmarks say a main should draft with (pure).
+"""Choose the draft of a main from its benchmarks (pure).
 
-One night's figures are not to overturn what many nights have shown. So the results are gone through
-from the oldest on, and what stands changes only for a reason that is larger than the noise: a draft
-in use goes when it is surely below the wanted speed-up, one that was sent away comes back when it
-is clearly above it, and another draft or length takes over when it is better by more than a little.
-Only confirmed results count: real runs in several passes, hence with an interval. The same results
-always give the same choice, so nothing of it needs to be remembered.
+One night's figures must not overturn many nights' figures. So the results are read from the oldest
+to the newest, and the choice changes only by more than the noise (hysteresis): a draft in use is
+removed when its interval is below ``min_speedup`` - ``HYSTERESIS``, a removed draft returns above
+``min_speedup`` + ``HYSTERESIS``, and another draft or length replaces the current one when it is
+better by more than ``HYSTERESIS``. Only confirmed results count: real runs in several passes, with
+an interval. The same results always give the same choice, so no state is stored.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from specd.bench.result import BenchResult
 from specd.config import Benchmark
 
 HYSTERESIS = 0.03
-"""How far beyond the wanted speed-up, or beyond what stands, a figure must be to change it."""
+"""Margin beyond ``min_speedup``, or beyond the current choice, that changes the choice."""
 
 TIE = 0.01
-"""Speed-ups this close are a tie: the smaller draft wins it."""
+"""Speed-ups this close are a tie; the smaller draft wins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The draft's name as in the results, None for no speculation; and the sentence why.
+    """The draft's name as in the results, None for no speculation; ``reason`` is a sentence.
 
-    ``confirmed`` says that real runs showed the gain: only then may specd write a draft that it
-    chose by itself. ``draft_tokens`` is None where no length is confirmed, and LM Studio's default
-    is to stay. ``measured`` names the draft that the sentence is about.
+    ``confirmed``: real runs showed the gain; only then may specd write a draft that it chose
+    itself. ``draft_tokens`` is None if no length is confirmed; LM Studio's default then stays.
+    ``measured`` names the draft that ``reason`` is about.
     """
 
     draft: str | None
@@ -41,15 +41,12 @@ class Choice:
 
 
 ONE_MORE_RUN = "one more run confirms it: `specd bench`"
-"""What is missing where a result is not confirmed."""
+"""The remedy for a result that is not confirmed."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """What holds after some results: the newest of each draft, which of them pay, what is in use.
-
-    ``pays`` lacks drafts that were never confirmed by real runs.
-    """
+    """After some results: each draft's newest result, which drafts pay, and the one in use."""
 
     latest: Mapping[str, BenchResult]
     pays: Mapping[str, bool]
@@ -58,10 +55,7 @@ class _Standing:
 
 
 def decide(results: Sequence[BenchResult], wanted: Benchmark) -> Choice | None:
-    """The best of several drafts for one main, from all their results, oldest first.
-
-    None without any result.
-    """
+    """The best draft for one main, from all results, oldest first; None without any."""
     standing = _Standing({}, {}, None, 0)
     for result in results:
         if _confirmed(result):
@@ -82,7 +76,7 @@ def decide(results: Sequence[BenchResult], wanted: Benchmark) -> Choice | None:
 
 
 def _confirmed(result: BenchResult) -> bool:
-    """Whether real runs say something of the pair: a gain, a loss, or other text."""
+    """Whether real runs gave a usable finding: a speed-up with an interval, or other text."""
     return not result.broken and (result.best.interval is not None or result.other_text > 0)
 
 
@@ -102,7 +96,7 @@ def _without_gain(best: BenchResult, wanted: Benchmark) -> Choice:
 
 
 def _shortfall(result: BenchResult, wanted: Benchmark) -> str:
-    """Why a draft does not pay, in words that follow its name."""
+    """Why a draft does not pay, as a clause that follows its name."""
     if result.other_text:
         answers = f"{result.other_text} answer{'s'[: result.other_text != 1]}"
         return f"changes what the main says: {answers} differ beyond rounding"
@@ -133,7 +127,7 @@ def _after(before: _Standing, result: BenchResult, wanted: float) -> _Standing:
 
 
 def _pays(result: BenchResult, wanted: float, *, before: bool | None) -> bool:
-    """Whether a draft is worth its while, given whether it was so far; None for a new one."""
+    """Whether a draft pays; ``before``: whether it paid so far, None for a new one."""
     if result.other_text:
         return False
     measured = _speedup(result)
@@ -153,7 +147,7 @@ def _fastest(latest: Mapping[str, BenchResult]) -> BenchResult:
 
 
 def _length(result: BenchResult, standing: int) -> int:
-    """The length that stands, unless the newest result promises more by more than a little."""
+    """The current length, unless another is predicted to be faster by more than ``HYSTERESIS``."""
     promised = {each.draft_tokens: each.predicted_tps for each in result.lengths}
     best = result.best.draft_tokens or standing
     enough = promised.get(best, 0.0) / (1 + HYSTERESIS)

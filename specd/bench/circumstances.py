@@ -1,6 +1,6 @@
-"""What a benchmark is measured on, so that its row alone tells how to measure the same again.
+"""The machine and versions of a benchmark: its row in the history is enough to repeat it.
 
-Also what it depends on: when that changes, the result is stale.
+When one of the dependencies changes, the result is stale.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from specd.bench import identity, thermal
 
 
 def dependencies(main: Path, draft: Path, *, engine_version: str | None) -> dict[str, Any]:
-    """What the result depends on, by the names of ``staleness.REASONS``.
+    """The dependencies of a result, by the names of ``staleness.REASONS``.
 
-    ``engine_version`` is LM Studio's, None where it is not known.
+    ``engine_version`` is LM Studio's version, None if unknown.
     """
     return {
         "main_files": identity.of(main),
@@ -33,7 +33,7 @@ def dependencies(main: Path, draft: Path, *, engine_version: str | None) -> dict
 
 
 def here() -> dict[str, Any]:
-    """The machine, and how it stood: load, power, memory, heat."""
+    """The machine and its present state: load, power, memory, heat."""
     battery = psutil.sensors_battery()
     memory = psutil.virtual_memory()
     return {

@@ -1,7 +1,6 @@
-"""What a step costs: measured at a short and a long context, read off between them (pure).
+"""Step costs in seconds: measured at a short and a long context, interpolated between (pure).
 
-All times are seconds. A pass over several tokens is measured for a few counts, and lies on a
-straight line between those.
+The main's pass over several tokens is measured for a few token counts, and interpolated too.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ class Spread:
 
 
 def spread(samples: Sequence[float]) -> Spread:
-    """The spread of measurements, of which there is at least one."""
+    """The spread of one or more measurements."""
     ordered = sorted(samples)
     return Spread(
         _quantile(ordered, 0.5), _quantile(ordered, 0.25), _quantile(ordered, 0.75), len(ordered)
@@ -44,9 +43,10 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
 class Steps:
     """Steps after ``context`` tokens.
 
-    ``plain`` is one token of the main alone, ``main[k]`` one pass of it over k tokens as checking
-    k - 1 guesses takes, ``draft`` one token of the draft; ``catch_up`` is what a first guess costs
-    more when the draft has two tokens to read. The prefills are of ``context`` tokens.
+    ``plain``: one token of the main alone. ``main[k]``: one pass of the main over k tokens, which
+    verifies k - 1 drafted tokens. ``draft``: one token of the draft. ``catch_up``: the extra cost
+    of the first drafted token when the draft has two tokens to process. The prefills are of
+    ``context`` tokens.
     """
 
     context: int
@@ -71,7 +71,7 @@ class Steps:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Steps at a short and at a long context; what is asked about lies on the line through both."""
+    """Step costs at a short and at a long context; other contexts by linear interpolation."""
 
     short: Steps
     long: Steps
@@ -85,15 +85,15 @@ class Costs:
         return self._at(context, self.short.checking(tokens), self.long.checking(tokens))
 
     def draft(self, context: float) -> float:
-        """One guess."""
+        """One drafted token."""
         return self._at(context, self.short.draft.median, self.long.draft.median)
 
     def catch_up(self, context: float) -> float:
-        """What the first guess after a round of right ones costs more."""
+        """The extra cost of the first drafted token after a round that was wholly accepted."""
         return self._at(context, self.short.catch_up.median, self.long.catch_up.median)
 
     def prefill(self, tokens: int, *, draft: bool) -> float:
-        """Reading a prompt, by the main and, when it is to draft, by the draft as well."""
+        """Prompt processing by the main; with ``draft``, by the draft as well."""
         main = self._at(tokens, self.short.main_prefill.median, self.long.main_prefill.median)
         if not draft:
             return main
@@ -103,7 +103,7 @@ class Costs:
 
     def _at(self, context: float, short: float, long: float) -> float:
         found = _between(context, self.short.context, short, self.long.context, long)
-        # A line through two noisy points may fall below nothing far outside them.
+        # A line through two noisy points may become negative far outside them.
         return max(found, min(short, long) * 0.1)
 
 
@@ -114,7 +114,7 @@ def _between(at: float, low: float, at_low: float, high: float, at_high: float) 
 
 
 def at_least(costs: Costs, longest: int) -> Costs:
-    """The least that passes over up to ``longest`` tokens can cost, given the measured ones."""
+    """Lower bounds: a pass of up to ``longest`` tokens costs as much as the measured one below."""
     return Costs(_at_least(costs.short, longest), _at_least(costs.long, longest))
 
 
@@ -134,9 +134,9 @@ def to_json(costs: Costs) -> dict[str, Any]:
     return found
 
 
-def from_json(told: Mapping[str, Any]) -> Costs | None:
-    """The costs that ``to_json`` wrote; None when there are none."""
+def from_json(record: Mapping[str, Any]) -> Costs | None:
+    """The costs that ``to_json`` wrote; None if ``record`` is something else."""
     try:
-        return msgspec.convert(told, Costs, strict=False)
+        return msgspec.convert(record, Costs, strict=False)
     except msgspec.ValidationError:
         return None

@@ -1,7 +1,7 @@
 """The energy that the processor has used, where the machine counts it (RAPL on Linux).
 
-Counters are those of whole processor packages: other programs' work is in them too. They are
-readable by everybody only where the administrator allows it.
+The counters cover whole processor packages, so they include other programs' work. Most systems let
+only the administrator read them.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ POWERCAP: Final = Path("/sys/class/powercap")
 
 
 def joules(root: Path = POWERCAP) -> float | None:
-    """Joules used since an arbitrary start; None where nothing is counted or readable."""
+    """Joules used since an arbitrary start; None if there are no readable counters."""
     try:
         packages = [
             each
             for each in root.glob("intel-rapl:*")
             if each.name.removeprefix("intel-rapl:").isdigit()
         ]
-        told = [int((each / "energy_uj").read_text()) for each in packages]
+        microjoules = [int((each / "energy_uj").read_text()) for each in packages]
     except (OSError, ValueError):
         return None
-    return sum(told) / 1e6 if told else None
+    return sum(microjoules) / 1e6 if microjoules else None

@@ -1,6 +1,7 @@
-"""What a measurement asks of an engine: whole answers, and, where it can be, what is behind them.
+"""The interfaces of the engines that a benchmark measures.
 
-``engine_mlx`` runs model folders itself and can do both; a server only answers.
+Every engine gives timed answers (``Engine``). ``engine_mlx`` runs model folders itself and also
+gives token-level data and step costs (``Replayable``).
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from specd.bench.result import EngineName
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """One whole answer and the ``seconds`` it took, the prompt included.
+    """One whole answer and the ``seconds`` it took, including the prompt.
 
-    ``said`` is compared with other answers and never kept: token ids, or a text. ``from_draft``
-    are the tokens that a draft guessed, ``drafted`` all that it did, None where the engine does not
-    say. ``first_token_s`` are the seconds until the first token. ``joules`` is
-    what the processor used meanwhile, None where the machine does not count it.
+    ``said``: the answer's token ids or text, compared with other answers and never stored.
+    ``drafted``: tokens that the draft proposed, ``from_draft``: those that were accepted; None if
+    the engine does not report them. ``first_token_s``: seconds until the first token. ``joules``:
+    energy that the processor used, None if the machine does not count it.
     """
 
     said: tuple[int, ...] | str
@@ -39,11 +40,11 @@ class Engine(Protocol):
 
     @property
     def name(self) -> EngineName:
-        """How it is called in results."""
+        """The engine's name in results."""
 
     @property
     def longest(self) -> int:
-        """How many tokens a prompt and its answer may have: what the model and the memory allow."""
+        """Most tokens of a prompt with its answer that the model and the memory allow."""
 
     def answer(self, prompt: Prompt, draft_tokens: int) -> Timed:
         """A whole answer; ``draft_tokens`` 0 is without the draft."""
@@ -53,18 +54,19 @@ class Engine(Protocol):
 
 
 class Replayable(Engine, Protocol):
-    """An engine that shows what both models think of a text, and what their steps cost."""
+    """An engine that gives both models' predictions for a text, and the costs of their steps."""
 
     def warm_up(self) -> None:
-        """Have done what only the first answer would have to wait for."""
+        """Do the work that would otherwise delay the first answer, such as compiling kernels."""
 
     def study(self, prompt: Prompt, answer: Timed) -> Answer:
-        """Which tokens of the main's answer the draft would have guessed, or how likely."""
+        """For each token of the main's answer: whether, or how likely, the draft predicts it."""
 
     def same_but_for_rounding(self, prompt: Prompt, alone: Timed, drafted: Timed) -> bool:
-        """Whether two greedy answers part where rounding decides between two tokens.
+        """Whether two greedy answers differ only because of rounding.
 
-        A pass over several tokens sums in another order than one over a single token.
+        A pass over several tokens sums in another order than a pass over one token. So rounding can
+        decide between two tokens whose logits are nearly equal.
         """
 
     def costs(
@@ -75,8 +77,8 @@ class Replayable(Engine, Protocol):
         seconds: float,
         known: Costs | None = None,
     ) -> Costs:
-        """What steps cost: the draft's, and the main's over each of ``checking`` tokens.
+        """Measure the costs of the draft's steps and of the main's passes over ``checking`` tokens.
 
         Each is measured at least twice, and more often within about ``seconds``. With ``known``,
-        only the latter are measured, and added to it.
+        only the main's passes are measured and added to ``known``.
         """

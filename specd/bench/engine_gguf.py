@@ -1,8 +1,8 @@
-"""Real answers from llama.cpp's own server, with and without what drafts for a GGUF main.
+"""Answers from llama.cpp's own server for a GGUF main, with and without a drafter.
 
-LM Studio takes no draft with a request for a GGUF main; it loads both together. So does this: one
-server for each draft length, and one without a draft, all with one slot, the same context and no
-kept prompts. Runs in the worker only.
+For a GGUF main LM Studio loads the draft together with the main; a request cannot name it. This
+engine does the same: one server for each draft length and one without a draft, all with one slot,
+the same context and no prompt cache. Runs in the worker only.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from specd.llamacpp.engine import Engine
 from specd.llamacpp.server import Load, Server, Speculation
 
 LENGTHS: Final = (4, 16, 8, 2)
-"""The most that is drafted at once, tried in this order."""
+"""Draft lengths (``--draft-max``), tried in this order."""
 
 CONTEXT: Final = 10_240
 """Tokens: holds the suite's context of 8k and an answer."""
 
 RUNNING: Final = 2
-"""Servers kept at a time: one without a draft, one with."""
+"""Servers that run at a time: one without a draft, one with."""
 
 
 class DraftSilent(Exception):
@@ -36,7 +36,7 @@ class DraftSilent(Exception):
 
 @dataclass(slots=True)
 class GgufEngine:
-    """A main, and what drafts for it: a draft model, a sidecar, its own heads, or repetitions."""
+    """A main with a drafter: a draft model, a sidecar, its own heads, or repetitions (n-grams)."""
 
     engine: Engine
     main: Path
@@ -48,7 +48,7 @@ class GgufEngine:
 
     @property
     def name(self) -> EngineName:
-        """How it is called in results."""
+        """The engine's name in results."""
         return "llama.cpp"
 
     @property
@@ -61,7 +61,7 @@ class GgufEngine:
         return time.monotonic()
 
     def in_force(self, answers: Sequence[Timed], asked: int) -> int:
-        """The length asked for: llama.cpp may end a draft early, it is the most.
+        """The draft length of the request. llama.cpp may draft fewer tokens, never more.
 
         Raises:
             DraftSilent: nothing was drafted.
@@ -74,7 +74,7 @@ class GgufEngine:
         """A whole answer; ``draft_tokens`` 0 is without the draft.
 
         Raises:
-            DidNotStart, NoAnswer: what llama.cpp says.
+            DidNotStart, NoAnswer: llama.cpp did not start or answer.
         """
         server = self._server(draft_tokens)
         found = server.generate(

@@ -1,8 +1,8 @@
-"""What a benchmark's costs promise on the user's own prompts, by their acceptance (pure).
+"""The speed to expect on the user's own prompts, from their acceptance and a benchmark (pure).
 
-Exact replay needs a text; of chats only the pattern is kept: how many draft tokens each round
-accepted. That is enough. A round of the benchmark with n draft tokens took as long as one of the
-user's would; how many tokens it yields is the user's own.
+Exact replay needs the text of an answer. From chats specd keeps only how many draft tokens each
+round accepted. That is enough: the benchmark gives the seconds of a round with n draft tokens, and
+the user's chats give the tokens that a round yields.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from specd.bench.result import BenchResult, LengthResult
 from specd.bench.use import Use, accepted_per_round
 
 ENOUGH_ROUNDS = 200
-"""Fewer rounds say too little of how often a draft is right."""
+"""With fewer rounds the acceptance is too uncertain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Expected:
 
 
 def expected(uses: Sequence[Use], measured: BenchResult) -> tuple[Expected, ...]:
-    """Every length that the pattern tells of; () where there is too little of one."""
+    """One entry for each draft length that the user's rounds cover; () with too few rounds."""
     use = max(uses, key=lambda each: sum(each.rounds), default=None)
     if use is None or sum(use.rounds) < ENOUGH_ROUNDS or not measured.lengths:
         return ()
@@ -44,7 +44,7 @@ def expected(uses: Sequence[Use], measured: BenchResult) -> tuple[Expected, ...]
 
 
 def _round_seconds(length: LengthResult) -> float | None:
-    """Seconds of one round with this length; None where its rounds were not told."""
+    """Seconds of one round with this length; None if the rounds were not counted."""
     if not length.rounds or length.accepted is None or length.predicted_tps <= 0:
         return None
     return (length.rounds + length.accepted) / length.predicted_tps / length.rounds

@@ -1,7 +1,7 @@
-"""Which model files were measured: a digest that copying keeps and new weights change.
+"""A digest of a model's files: a copy has the same digest, new weights have another.
 
-Gigabytes of weights are not read whole: of a large file its size, its header and evenly spread
-samples count. Retrained or requantized weights differ everywhere, so that they differ there too.
+Large files are not read whole: the digest covers their size, their header and evenly spread
+samples. Retrained or requantized weights differ everywhere, so they differ in the samples too.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ Stamp: TypeAlias = "tuple[str, int, int, int]"
 
 
 def of(model: Path) -> str | None:
-    """The digest of a model's folder or file, as hexadecimal; None where it cannot be read.
+    """The digest of a model's folder or file, in hexadecimal; None if it cannot be read.
 
-    Computed again only when a file's identity, size or time stamp moved.
+    It is computed again only when a file's inode, size or time stamp has changed.
     """
     stamps = tuple(_stamps(model))
     if not stamps:

@@ -1,8 +1,8 @@
-"""How long nobody has typed, where the platform tells.
+"""The time since the user's last input, if the platform provides it.
 
 macOS counts nanoseconds since the last input of any kind (``HIDIdleTime``, read with ``ioreg``). On
-Linux the session manager knows since when all of the user's sessions are idle, once a desktop says
-that one is; and a terminal's access time moves as somebody types into it.
+Linux the session manager knows how long all of the user's sessions have been idle, if the desktop
+reports it; and a terminal's access time changes when somebody types into it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SINCE: Final = re.compile(r"^IdleSinceHint=(\d+)$", re.MULTILINE)
 
 
 def seconds() -> float | None:
-    """Seconds since the last input; None where that cannot be known."""
+    """Seconds since the last input; None if unknown."""
     if sys.platform == "darwin":
         return from_ioreg(_said(["ioreg", "-c", "IOHIDSystem", "-d", "4"]))
     session = from_logind(
@@ -38,14 +38,14 @@ def seconds() -> float | None:
 
 
 def from_ioreg(said: str) -> float | None:
-    """The meaning of what ``ioreg`` prints; the least of several devices."""
+    """Idle seconds from the output of ``ioreg``; the least of several devices."""
     return min((int(each) / 1e9 for each in _HID.findall(said)), default=None)
 
 
 def from_logind(said: str, now: float) -> float | None:
-    """The meaning of what ``loginctl show-user`` prints; ``now`` is seconds since 1970.
+    """Idle seconds from the output of ``loginctl show-user``; ``now`` is seconds since 1970.
 
-    "Not idle" is also what a desktop without any notion of it says, hence tells nothing.
+    None for "not idle": desktops that do not report idleness show the same.
     """
     since = _SINCE.search(said)
     if "IdleHint=yes" not in said or since is None or since[1] == "0":

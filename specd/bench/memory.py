@@ -1,7 +1,7 @@
-"""How much memory running a model takes, from its files, before anything is loaded.
+"""The memory that running a model takes, computed from its files before loading it.
 
-Weights, the cache of keys and values for the longest context a benchmark uses, and what MLX and
-the interpreter take besides.
+It is the sum of the weights, the key-value cache of a benchmark's longest context, and a constant
+for MLX and the interpreter.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ CONTEXT: Final = 4096
 """Tokens: the longest context that a benchmark measures at."""
 
 BESIDES: Final = 512 << 20
-"""Bytes of a worker before it loads anything, of activations, and of what is kept of answers."""
+"""Bytes for an empty worker, activations and stored answers."""
 
 CACHE_SHARE: Final = 0.15
-"""Of the weights: the cache where its size cannot be worked out from config.json."""
+"""Size of the cache as a share of the weights, if config.json does not determine it."""
 
 _CONFIG_MAX_BYTES: Final = 1 << 20
 _CACHE_BYTES: Final = 2  # of a key or value, 16-bit

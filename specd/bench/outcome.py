@@ -1,4 +1,4 @@
-"""What a benchmark has shown of its pair, in words that claim no more than that (pure)."""
+"""The outcome of a benchmark, and the sentences that report it (pure)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ Kind: TypeAlias = Literal["faster", "noise", "none", "unconfirmed"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``faster``: surely; ``noise``: the interval holds 1; ``none``: no speculation is fastest.
+    """``faster``: the whole interval is above 1; ``noise``: the interval contains 1.
 
-    ``unconfirmed``: a draft is thought to be fastest, and there is no interval that says so.
+    ``none``: no speculation is fastest. ``unconfirmed``: a draft is predicted to be fastest, and
+    no interval confirms it.
     """
 
     kind: Kind
@@ -23,7 +24,7 @@ class Outcome:
 
 
 def outcome(result: BenchResult) -> Outcome:
-    """The one of the four that the result is."""
+    """The outcome of a result."""
     if result.broken:
         return Outcome("unconfirmed", f"not confirmed: {'; '.join(result.broken)}")
     best = result.best
@@ -57,11 +58,11 @@ def outcome(result: BenchResult) -> Outcome:
 
 
 NOTHING = 1.02
-"""A speed-up up to this is no gain to speak of."""
+"""A speed-up up to this counts as no gain."""
 
 
 def sentence(result: BenchResult) -> str:
-    """What the benchmark says, in one sentence as a person would tell it; ends without a stop."""
+    """The result as one sentence for a person, without the final full stop."""
     best = result.best
     kind = outcome(result).kind
     length = f"{best.compared} token{'s'[: best.compared != 1]}"
@@ -84,7 +85,7 @@ def sentence(result: BenchResult) -> str:
 
 
 def _by_kind(result: BenchResult) -> list[str]:
-    """The kinds of short prompts that gain most and least."""
+    """Clauses that name the kinds of short prompts with the largest and smallest gain."""
     found = sorted(
         (told["measured_speedup"], kind)
         for kind, told in result.by_class.items()
@@ -97,7 +98,7 @@ def _by_kind(result: BenchResult) -> list[str]:
 
 
 def _by_context(result: BenchResult) -> list[str]:
-    """From which context on nothing is gained, or how much at the longest that was asked."""
+    """A clause: the context from which on there is no gain, or the gain at the longest one."""
     found = [
         (kind, told["measured_speedup"])
         for kind in CONTEXTS
@@ -113,7 +114,7 @@ def _by_context(result: BenchResult) -> list[str]:
 
 
 def costs(result: BenchResult) -> tuple[str, ...]:
-    """What speculation costs beside what it gains: memory, energy."""
+    """Clauses on the memory and energy that speculation costs."""
     found: list[str] = []
     if result.draft_bytes:
         found.append(f"{result.draft_bytes / 2**30:.2f} GiB of memory for the draft's weights")

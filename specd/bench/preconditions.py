@@ -1,7 +1,7 @@
-"""May a benchmark run now, or would it get in somebody's way (the reading apart from the rule).
+"""Whether a benchmark may run now, or would disturb the user.
 
-What is asked before a scheduled benchmark begins, and again, but for the load that it makes itself,
-while it runs.
+``read`` looks at the machine; ``postponed`` decides before a scheduled benchmark begins, and
+``in_the_way`` while it runs (without the load, which the benchmark causes itself).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from specd.config import Benchmark
 from specd.lmstudio import activity
 
 BUSY_LOAD: Final = 0.75
-"""Load average per core above which the machine is at work."""
+"""Load average per core above which the machine is busy."""
 
 TYPING_S: Final = 300.0
-"""Whoever typed within this many seconds is at the machine."""
+"""The user is at the machine if the last input is at most this many seconds ago."""
 
 USED_S: Final = 120.0
-"""LM Studio was used within this many seconds: somebody reads the answer and will ask on."""
+"""LM Studio is in use if its last sign of use is at most this many seconds ago."""
 
 WATCHED_S: Final = 1.0
 """How long LM Studio's processes are watched for work."""
@@ -33,10 +33,10 @@ WATCHED_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """How the machine stands. None: the platform does not tell, or there is nothing to ask.
+    """The state of the machine; None means unknown.
 
-    ``idle_s`` is since the last input, ``unused_s`` since LM Studio's last sign of use, ``thermal``
-    "nominal" or what is too hot.
+    ``idle_s``: seconds since the last input. ``unused_s``: seconds since LM Studio's last sign of
+    use. ``thermal``: "nominal", or what is too hot.
     """
 
     load_per_core: float
@@ -50,9 +50,9 @@ class Readings:
 
 
 def read(home: Path | None, needed_bytes: int, *, asked_at: float | None = None) -> Readings:
-    """Ask the machine, for about a second.
+    """Read the machine's state; takes about a second.
 
-    ``asked_at`` is when specd itself last asked the server, in seconds since 1970.
+    ``asked_at``: when specd itself last sent a request to the server, in seconds since 1970.
     """
     battery = psutil.sensors_battery()
     used = activity.last_used(home, asked_at) if home is not None else None
@@ -74,7 +74,7 @@ def machine_memory() -> int:
 
 
 def postponed(readings: Readings, wanted: Benchmark) -> str | None:
-    """Why a benchmark should wait, in words; None when it may begin."""
+    """Why a benchmark should wait, as a sentence; None when it may begin."""
     why = in_the_way(readings, wanted)
     if why is not None:
         return why
@@ -91,7 +91,10 @@ def postponed(readings: Readings, wanted: Benchmark) -> str | None:
 
 
 def in_the_way(readings: Readings, wanted: Benchmark) -> str | None:
-    """Why a benchmark that runs should end, in words: what it cannot have caused itself."""
+    """Why a running benchmark should end, as a sentence; None if it may go on.
+
+    Only reasons that the benchmark cannot have caused itself.
+    """
     if wanted.only_on_ac and readings.on_battery:
         return "the machine runs on battery (only_on_ac)"
     if not wanted.only_when_idle:

@@ -1,4 +1,4 @@
-"""From counts and costs to tokens per second of every draft length, and the best of them (pure)."""
+"""Predict tokens per second of every draft length from counts and costs; find the best (pure)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from specd.bench.result import LengthResult
 from specd.bench.sampling import Expected, expected
 
 LONGEST = 16
-"""The longest draft looked at; the app's own list ends at 10."""
+"""The longest draft length considered; LM Studio's own list ends at 10."""
 
 TIE = 0.01
-"""Predictions this close are a tie, and the shorter draft wins it."""
+"""Predictions this close are a tie; the shorter draft length wins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One generated answer: which of its tokens the draft guesses, under which limit.
+    """One generated answer: which of its tokens the draft predicts.
 
-    ``chances`` is, for an answer at a temperature, how likely the draft draws each of its tokens.
+    ``max_tokens`` is the limit it was generated with. ``chances``: for an answer at a temperature,
+    the probability that each of its tokens, if drafted, is accepted.
     """
 
     kind: str
@@ -31,15 +32,15 @@ class Answer:
     chances: tuple[float, ...] = ()
 
     def counts(self, draft_tokens: int) -> Replay | Expected:
-        """What a draft of this length does with it, or is expected to do."""
+        """The counts with this draft length; expected values for an answer at a temperature."""
         if self.chances and draft_tokens:
             return expected(self.chances, draft_tokens, self.max_tokens)
         return replay(self.agrees, draft_tokens, self.max_tokens)
 
 
 def seconds(answer: Answer, counts: Replay | Expected, draft_tokens: int, costs: Costs) -> float:
-    """How long ``answer`` takes with this draft length and these counts; 0 is without a draft."""
-    # What a step costs is all but linear in the context, so the middle stands for the whole.
+    """Predicted seconds of ``answer`` with this draft length; 0 is without a draft."""
+    # A step's cost is nearly linear in the context, so its cost in the middle is the average.
     context = answer.prompt_tokens + counts.tokens / 2
     if draft_tokens == 0:
         prefill = costs.prefill(answer.prompt_tokens, draft=False)
@@ -57,8 +58,8 @@ def lengths(
 ) -> tuple[LengthResult, ...]:
     """Every draft length from 0 to ``LONGEST``.
 
-    ``weights`` says what share of the tokens a user has generated is of each class; a class it does
-    not name has the weight 1. Counts are over all answers alike.
+    ``weights`` are the classes' shares of the tokens that the user generates; a class that is
+    missing has the weight 1. The counts are not weighted.
     """
     found: list[LengthResult] = []
     baseline = 0.0
@@ -92,7 +93,7 @@ def tokens_per_second(
 ) -> float:
     """The speed of a weighted mix of classes, from (class, tokens, seconds) of each answer.
 
-    Weights are shares of tokens, so seconds per token are what is averaged.
+    Weights are shares of tokens, so this averages seconds per token.
     """
     shares = token_shares([(kind, tokens) for kind, tokens, _ in taken], weights)
     return 1 / sum(share * seconds for share, (_, _, seconds) in zip(shares, taken, strict=True))
@@ -101,9 +102,9 @@ def tokens_per_second(
 def token_shares(
     answers: Sequence[tuple[str, int]], weights: Mapping[str, float]
 ) -> tuple[float, ...]:
-    """How much a second of each (class, tokens) answer counts in seconds per token of the mix.
+    """For each (class, tokens) answer, the weight of its seconds in the mix's seconds per token.
 
-    When all classes present have the weight 0, they count alike.
+    If all classes present have the weight 0, they get equal weights.
     """
     of_class: dict[str, int] = {}
     for kind, tokens in answers:
@@ -116,22 +117,22 @@ def token_shares(
 
 
 def over(found: Sequence[LengthResult], baseline: float) -> tuple[LengthResult, ...]:
-    """The predictions in terms of the main's measured speed, which takes the predicted one's place.
+    """The predictions scaled so that the speed without a draft is the measured ``baseline``.
 
-    The costs are measured at another moment than the answers, so what they promise is a ratio.
+    Costs and answers are measured at different moments, so only the ratios of predictions count.
     """
     factor = baseline / found[0].predicted_tps
     return tuple(replace(each, predicted_tps=each.predicted_tps * factor) for each in found)
 
 
 def best(found: Sequence[LengthResult]) -> LengthResult:
-    """The fastest length; of those within a hundredth of it, the shortest, which may be 0."""
+    """The fastest length; among lengths within ``TIE`` of it, the shortest (possibly 0)."""
     fastest = max(each.predicted_tps for each in found)
     return next(each for each in found if each.predicted_tps >= fastest * (1 - TIE))
 
 
 def by_class(answers: Sequence[Answer], costs: Costs) -> dict[str, tuple[LengthResult, ...]]:
-    """Every draft length for each class by itself."""
+    """As ``lengths``, for each class separately."""
     kinds = dict.fromkeys(answer.kind for answer in answers)
     return {
         kind: lengths([each for each in answers if each.kind == kind], costs, {}) for kind in kinds

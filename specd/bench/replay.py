@@ -1,9 +1,9 @@
-"""Exact replay: what every draft length would have done, from one text and one pass (pure).
+"""Exact replay: the rounds of every draft length, computed from one pass over one text (pure).
 
-Greedy speculative decoding writes exactly the main model's greedy text. So at each position it is
-enough to know whether the draft, shown the text so far, would have guessed the next token. A round
-is a run of right guesses capped at the draft length, then one token of the main's own; the loop is
-that of mlx-lm's ``speculative_generate_step``, with its shorter last round.
+Greedy speculative decoding writes exactly the main model's greedy text. So it is enough to know,
+for each position, whether the draft predicts the next token from the text so far. A round is a run
+of correct drafted tokens, at most as many as the draft length, and one token of the main model. The
+loop follows mlx-lm's ``speculative_generate_step``, including its shorter last round.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Counts over one answer: ``drafted`` guesses made, ``accepted`` of them, in ``rounds``.
+    """Counts over one answer: tokens ``drafted`` and ``accepted``, in how many ``rounds``.
 
-    ``caught_up`` counts the rounds in which the draft first had to read a token of its own that it
-    had not seen: those that follow a round of nothing but right guesses.
+    ``caught_up`` counts the rounds in which the draft must first process its own last token. This
+    happens after a round in which every drafted token was accepted.
     """
 
     tokens: int
@@ -28,10 +28,10 @@ class Replay:
 
 
 def replay(agrees: Sequence[bool], draft_tokens: int, max_tokens: int) -> Replay:
-    """What a draft of this length does with an answer of ``len(agrees)`` tokens.
+    """The counts for an answer of ``len(agrees)`` tokens with this draft length.
 
-    ``agrees[i]`` says whether the draft guesses token i rightly. ``max_tokens`` is the limit the
-    answer was generated under; an answer shorter than it ended by itself.
+    ``agrees[i]``: the draft predicts token i correctly. ``max_tokens`` is the limit with which the
+    answer was generated; a shorter answer ended by itself.
     """
     tokens = len(agrees)
     at = rounds = drafted = accepted = caught_up = 0

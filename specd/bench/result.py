@@ -1,4 +1,4 @@
-"""What a benchmark found, as stored in history and printed by ``specd bench --json``."""
+"""The result of a benchmark, as the history stores it and ``specd bench --json`` prints it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ EngineName: TypeAlias = Literal["mlx", "server", "llama.cpp"]
 Ending: TypeAlias = Literal["decided", "enough", "time"]
 
 DEFAULT_LENGTH = 2
-"""What mlx-lm and LM Studio draft when nobody says otherwise."""
+"""The default draft length of mlx-lm and LM Studio."""
 
 
 @dataclass(frozen=True, slots=True)
 class LengthResult:
-    """One draft length: what replay counted and the cost model predicts.
+    """One draft length: the counts of the replay and the speed that the cost model predicts.
 
     ``acceptance`` is the share of drafted tokens accepted (0..1), ``accepted`` and ``rounds`` are
-    counts over all prompts, ``predicted_tps`` is tokens per second. Where a server was measured,
-    what it told stands here, and the speed is measured; None is what it did not tell.
+    counts over all prompts, ``predicted_tps`` is tokens per second. For a server the counts are its
+    own and the speed is measured; None if the server does not report a count.
     """
 
     draft_tokens: int
@@ -33,9 +33,8 @@ class LengthResult:
 class Best:
     """The chosen draft length; 0 means no speculation. ``interval`` bounds the measured speed-up.
 
-    Both speed-ups are of ``tried`` draft tokens, which is the chosen length, or the fastest that
-    drafts when none is chosen. ``measured_speedup`` and ``interval`` are None when nothing was
-    measured to confirm it.
+    Both speed-ups are of ``tried`` draft tokens: the chosen length, or the fastest length above 0
+    when no speculation is chosen. ``measured_speedup`` and ``interval`` are None without real runs.
     """
 
     draft_tokens: int
@@ -46,13 +45,13 @@ class Best:
 
     @property
     def compared(self) -> int:
-        """The draft length of both speed-ups, also in a result that was kept without ``tried``."""
+        """The draft length of both speed-ups, also for an older result without ``tried``."""
         return self.draft_tokens if self.tried is None else self.tried
 
 
 @dataclass(frozen=True, slots=True)
 class Outlier:
-    """A timed answer that took ``times`` as long as its prompt's others; it counts all the same."""
+    """An answer that took ``times`` as long as its prompt's others; the figures include it."""
 
     kind: str
     run: int
@@ -63,11 +62,11 @@ class Outlier:
 class Confirmation:
     """The real runs behind ``Best``.
 
-    ``passes`` is how often every prompt was answered each way. It ended since it was "decided",
-    "enough" passes were made, or the "time" was up; the intervals keep their level whichever it
-    was. ``over_default`` is the speed over that of ``DEFAULT_LENGTH``, None where that is the
-    length tried, or was not run. ``energy`` is what a token took with the draft over what it took
-    without, None where the machine does not count it.
+    ``passes``: how often every prompt was answered with each length. ``ended``: the interval
+    excluded 1 ("decided"), all passes were made ("enough"), or the "time" was up; the intervals
+    keep their level in each case. ``over_default``: speed over that of ``DEFAULT_LENGTH``, None if
+    that is the length tried or was not run. ``energy``: energy per token with the draft over that
+    without, None if the machine does not count it.
     """
 
     passes: int
@@ -80,11 +79,11 @@ class Confirmation:
 
 @dataclass(frozen=True, slots=True)
 class AtTemperature:
-    """The chosen length where tokens are drawn at a ``temperature``; speed-ups as in ``Best``.
+    """The chosen length when tokens are sampled at a ``temperature``; speed-ups as in ``Best``.
 
-    ``acceptance`` is the expected share of guesses accepted, ``best_draft_tokens`` the length that
-    promises most there; None is what a server does not tell. ``by_class`` are the measured
-    speed-ups, where there were real runs.
+    ``acceptance``: expected share of drafted tokens accepted. ``best_draft_tokens``: the length
+    with the highest predicted speed there. Both are None if a server does not report them.
+    ``by_class``: the measured speed-ups, empty without real runs.
     """
 
     temperature: float
@@ -101,11 +100,10 @@ class AtTemperature:
 class BenchResult:
     """One benchmark of one pair. Times are seconds, speeds tokens per second.
 
-    ``tps_by_class`` are the predicted tokens/s of every length of ``lengths``, for each class of
-    prompts by itself; ``costs`` the curves behind the predictions (``costs.to_json``). Of the
-    answers that came out otherwise with a draft, ``near_ties`` parted where rounding decides
-    between two tokens, and ``other_text`` did not: the draft changes the text. ``broken`` are the
-    guards that did not hold, in words; nothing is chosen from such a result.
+    ``tps_by_class``: predicted tokens/s of every length of ``lengths``, for each class of prompts.
+    ``costs``: the measured step costs (``costs.to_json``). ``near_ties`` and ``other_text`` count
+    answers that differ with the draft: by rounding alone, and by more (the draft changes the text).
+    ``broken``: sentences on why the result is invalid; an invalid result decides nothing.
     """
 
     main: str
@@ -131,6 +129,6 @@ class BenchResult:
 
     @property
     def measured_tps(self) -> float | None:
-        """Tokens per second with the draft, in the real runs; None when there were none."""
+        """Tokens per second with the draft in the real runs; None without real runs."""
         speedup = self.best.measured_speedup
         return None if speedup is None else self.baseline_tps * speedup

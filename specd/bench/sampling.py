@@ -1,8 +1,8 @@
-"""Acceptance when tokens are drawn at a temperature (pure).
+"""Acceptance when tokens are sampled at a temperature (pure).
 
-mlx-lm accepts a drafted token when it equals the one that the main model draws for that place, each
-drawn by itself. So a place where the main's probabilities are p and the draft's are q accepts with
-Σ p·q, and the text is the main's own.
+mlx-lm accepts a drafted token when it equals the token that the main model samples at the same
+position; both samples are independent. With the main's probabilities p and the draft's q, a token
+is accepted with probability Σ p·q, and the text has the main model's distribution.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ DEFAULT_TEMPERATURE = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a draft is expected to do with an answer; the fields are those of a replay."""
+    """Expected values of the counts of a ``Replay``."""
 
     tokens: int
     rounds: float
@@ -26,14 +26,13 @@ class Expected:
 
 
 def expected(chances: Sequence[float], draft_tokens: int, max_tokens: int) -> Expected:
-    """Replay with chances in place of certainties: ``chances[i]`` is how likely the draft draws i.
+    """The expected counts; ``chances[i]`` is the probability that drafted token i is accepted.
 
-    Given the main's text, the draft's draws are independent of each other, so the rounds are a
-    Markov chain over the places where a round may begin. With chances of 0 and 1 this is exact
-    replay.
+    Given the main's text, the draft's samples are independent, so the rounds are a Markov chain
+    over the positions where a round may begin. With probabilities of 0 and 1 this is exact replay.
     """
     tokens = len(chances)
-    # How likely a round begins at each place: after one with a wrong guess, and after one without.
+    # Probability that a round begins at each position: after a rejected token; after none.
     begins = [0.0] * (tokens + 1)
     behind = [0.0] * (tokens + 1)
     begins[0] = 1.0

@@ -1,7 +1,7 @@
-"""Why a draft that was asked for did not run: the likely causes, the surest first (pure).
+"""The likely causes when a requested draft did not run, the most certain first (pure).
 
-LM Studio drops a draft without a word (mlx-engine #280); what follows are the reasons known from
-its engines' sources and its users' reports.
+LM Studio drops a draft without a message (mlx-engine #280). The causes here are known from its
+engines' sources and its users' reports.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 GUARDED = 0.75
-"""Share of the machine's memory above which LM Studio's guard-rail may refuse to load a model."""
+"""LM Studio's guard-rail may refuse models that need more than this share of the memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What is known of a pair. None: it is not.
+    """Known facts about a pair; None means unknown.
 
-    ``parallel`` is how many requests the loaded main serves at once, ``weights`` the bytes of both
-    models' weights, ``memory`` the machine's; ``refused`` is why the engine refuses the pair.
+    ``parallel``: requests that the loaded main serves at once. ``weights``: bytes of both models'
+    weights. ``memory``: bytes of the machine's memory. ``refused``: why the engine refuses the
+    pair.
     """
 
     parallel: int | None = None
@@ -30,7 +31,7 @@ class Circumstances:
 
 
 def causes(known: Circumstances) -> tuple[str, ...]:
-    """What may be the reason, in words; never empty."""
+    """The likely causes as sentences; never empty."""
     found: list[str] = []
     if known.parallel is not None and known.parallel > 1:
         found.append(

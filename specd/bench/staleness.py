@@ -1,4 +1,4 @@
-"""Whether a benchmark still tells the truth about what is installed now (pure)."""
+"""Whether a benchmark still applies to the installed models and programs (pure)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ REASONS: Final = {
     "os": "the system was {before}, now {now}",
     "engine": "LM Studio was {before}, now {now}",
 }
-"""What a result depends on, by its name in the run's context, and how to say that it changed."""
+"""For each dependency of a result, by its name in the run's context: the sentence for a change."""
 
 ONLY_MLX: Final = frozenset({"mlx", "mlx-lm"})
 ONLY_SERVER: Final = frozenset({"engine"})
 
 
 def stale(engine: str, context: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...]:
-    """What changed since, in words; () while the result stands.
+    """The changes since the benchmark, as sentences; () while the result still applies.
 
-    ``engine`` is the one that measured, ``context`` and ``now`` what it depended on then and what
-    is so now. What either does not know is no reason.
+    ``engine`` is the engine that measured. ``context`` holds the dependencies at that time, ``now``
+    those of today. A dependency that is unknown in either is ignored.
     """
     irrelevant = ONLY_SERVER if engine == "mlx" else ONLY_MLX
     return tuple(

@@ -1,12 +1,11 @@
-"""How sure is a speed-up: an interval on the ratio of paired times, in closed form (pure).
+"""A confidence interval of the speed-up: the ratio of paired times, in closed form (pure).
 
-What varies is time, not the questions: every prompt of the suite is answered by both sides in every
-pass, and the interval is about the speed-up on this suite. Only two answers given right after one
-another are a pair, so that a step, a drift or a burst of the machine falls on both. The suite's
-speed-up is a function of each prompt's mean logarithms; its variance follows from that of the
-prompts' paired differences (delta method), with Student's t at the degrees of freedom of Welch and
-Satterthwaite. Nothing is thrown away: a pair in which the machine did something else too widens
-the interval, and is named.
+The interval is about the speed-up on this suite: every prompt is answered by both sides in every
+pass, and only the times vary. Two answers given directly after one another are a pair, so a change
+of the machine's speed affects both. The suite's speed-up is a function of each prompt's mean
+logarithms. Its variance follows from the prompts' paired differences (delta method), with Student's
+t at the degrees of freedom of Welch and Satterthwaite. No pair is discarded: a disturbed pair
+widens the interval, and ``outliers`` names it.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ from dataclasses import dataclass
 LEVEL = 0.95
 
 LOOKS = (2, 3, 5, 8)
-"""After which passes a measurement is looked at; at the last it ends."""
+"""The interval is evaluated after these passes; after the last one the measurement ends."""
 
 LEVEL_OF_A_LOOK = 1 - (1 - LEVEL) / len(LOOKS)
 """The level of the interval at each look: ending at any of them keeps ``LEVEL`` (Bonferroni, which
 holds however the looks depend on each other)."""
 
 FAR = 5.0
-"""The modified z-score of an outlier (Iglewicz & Hoaglin, 1993, advise 3.5 for larger samples: of
-a handful, the median is one itself, which makes the usual distance small)."""
+"""The modified z-score of an outlier. Iglewicz & Hoaglin (1993) advise 3.5 for larger samples; in a
+small sample the median is one of the values, which makes the typical distance small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +42,20 @@ class Paired:
 
 
 def speedup(pairs: Sequence[Paired]) -> float:
-    """How much faster the other side is than the one, over the suite."""
+    """The suite's speed-up: seconds of ``one`` over seconds of ``other``."""
     one, other = _seconds(pairs)
     return sum(one) / sum(other)
 
 
 def interval(pairs: Sequence[Paired], *, level: float = LEVEL) -> tuple[float, float] | None:
-    """The interval of the speed-up; None before there is a second pass of any prompt."""
+    """The interval of the speed-up; None until at least one prompt has two passes."""
     one, other = _seconds(pairs)
     variance = smaller = 0.0
     for each, of_one, of_other in zip(pairs, one, other, strict=True):
         passes = len(each.one)
         if passes < 2:
             continue
-        # How much a prompt's logarithms move that of the suite's speed-up, on either side.
+        # Derivatives of the suite's log speed-up by this prompt's mean logarithms.
         weights = of_one / sum(one), of_other / sum(other)
         differences = [
             weights[0] * math.log(a) - weights[1] * math.log(b)
@@ -81,7 +80,7 @@ def students_t(share: float, freedom: float) -> float:
     """
     tails = 2 * (1 - share)
     if freedom < 2:
-        # Between Cauchy's and the exact quantile of two: on the line over the inverse.
+        # Interpolate between the exact quantiles for 1 (Cauchy) and 2 degrees, over 1 / freedom.
         cauchy = 1 / math.tan(tails * math.pi / 2)
         two = math.sqrt(2 / (tails * (2 - tails)) - 2)
         return float(two * (cauchy / two) ** (2 / freedom - 1))
@@ -112,7 +111,7 @@ def students_t(share: float, freedom: float) -> float:
 
 
 def outliers(pairs: Sequence[Paired]) -> tuple[tuple[int, int, float], ...]:
-    """Answers that took unlike their prompt's others: (prompt, pass, times as long as usual)."""
+    """Answers with unusual times: (prompt, pass, time over the prompt's median)."""
     logs = [
         [math.log(each) - statistics.median(map(math.log, side)) for each in side]
         for pair in pairs
@@ -130,7 +129,7 @@ def outliers(pairs: Sequence[Paired]) -> tuple[tuple[int, int, float], ...]:
 
 
 def _seconds(pairs: Sequence[Paired]) -> tuple[list[float], list[float]]:
-    """Each prompt's part of the suite's seconds per token, on both sides."""
+    """Each prompt's contribution to the suite's seconds per token, on both sides."""
     one = [each.share * statistics.geometric_mean(each.one) for each in pairs]
     other = [each.share * statistics.geometric_mean(each.other) for each in pairs]
     return one, other

@@ -1,7 +1,7 @@
-"""Whether the machine is too hot to measure: what the system says of its own heat.
+"""Whether the machine is too hot to measure, from the system's own sensors.
 
-macOS tells through ``pmset -g therm`` (``CPU_Speed_Limit`` in per cent, and a thermal warning level
-once one was reached). Linux tells each sensor's temperature and the limits that the hardware set.
+macOS: ``pmset -g therm`` prints ``CPU_Speed_Limit`` in per cent, and a thermal warning level once
+one was reached. Linux: each sensor has a temperature and the limits that the hardware set.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _WARNING: Final = re.compile(r"thermal warning level.*?(\d+)\s*$", re.IGNORECASE
 
 
 def read() -> str | None:
-    """What is too hot in words, or "nominal"; None where the system does not tell."""
+    """What is too hot, as a sentence, or "nominal"; None if the system has no such reading."""
     return _macos() if sys.platform == "darwin" else _sensors()
 
 
@@ -39,7 +39,7 @@ def _macos() -> str | None:
 
 
 def from_pmset(said: str) -> str | None:
-    """The meaning of what ``pmset -g therm`` prints."""
+    """As ``read``, from the output of ``pmset -g therm``."""
     limit, warning = _LIMIT.search(said), _WARNING.search(said)
     if limit is not None and int(limit[1]) < 100:
         return f"the processor is held at {limit[1]} % of its speed"
