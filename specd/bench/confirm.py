@@ -1,11 +1,10 @@
-"""Real runs, side by side: no draft, the length in question, and any other that could win.
+"""Real runs of several draft lengths in turn: 0, the length to confirm, and close competitors.
 
-First the main answers alone, which is what the drafts read. Those answers are compared with none:
-only answers to one prompt in one pass are a pair. In a pass every prompt is answered each way, one
-way right after the other in a random order, and in the next pass in the opposite order: whatever
-the machine does meanwhile falls on all ways alike, and what remains is no more than noise. After
-some passes the interval is looked at, and the runs end as soon as it excludes 1. Any ``Engine``
-will do.
+First the main answers alone (``answer_alone``); drafts are studied on these answers, and their
+times are not compared. Then ``confirm`` makes passes. In a pass every prompt is answered with each
+length, one directly after the other in a random order, and in the next pass in the opposite order.
+So a change of the machine's speed affects all lengths alike. The interval is evaluated after some
+passes, and the runs end as soon as it excludes 1. This works with any ``Engine``.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from specd.bench.result import Ending, Outlier
 from specd.bench.statistics import LEVEL_OF_A_LOOK, LOOKS, Paired
 
 ANSWERING = 1 / 8
-"""The share of the time for the main's own answers: two passes of three ways, and what comes before
-them, then fit into the time, however slow the main is."""
+"""The share of the time for the main's own answers. Then two passes of three lengths and the work
+before them fit into the time even with a slow main."""
 
 READING = 0.2
-"""The share of the main's own time that one answer to a long context may take."""
+"""One answer to a long context takes at most this share of the time for the main's answers."""
 
 Say = Callable[[float], None]
 """Progress callback: the share done, 0 to 1. It never falls and ends with 1."""
@@ -34,7 +33,7 @@ Say = Callable[[float], None]
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """Answers by draft length and prompt, one for every pass that ran the length."""
+    """Answers by draft length and prompt, one for every pass with that length."""
 
     prompts: tuple[Prompt, ...]
     answers: Mapping[int, tuple[tuple[Timed, ...], ...]]
@@ -43,11 +42,11 @@ class Runs:
 
     @property
     def passes(self) -> int:
-        """How many times every prompt was answered each way."""
+        """How many times every prompt was answered without a draft."""
         return len(self.answers[0][0])
 
     def pairs(self, one: int, other: int) -> tuple[Paired, ...]:
-        """Seconds per token of two draft lengths, prompt by prompt, of passes that ran both."""
+        """Seconds per token with two draft lengths, by prompt, over the passes with both."""
         tokens = [(p.kind, a[0].tokens) for p, a in zip(self.prompts, self.answers[0], strict=True)]
         shares = token_shares(tokens, self.weights)
         found: list[Paired] = []
@@ -63,11 +62,11 @@ class Runs:
         return tuple(found)
 
     def speedup(self, one: int, other: int) -> float:
-        """How much faster ``other`` draft tokens are than ``one``."""
+        """The speed with ``other`` draft tokens over that with ``one``."""
         return statistics.speedup(self.pairs(one, other))
 
     def energy(self, other: int) -> float | None:
-        """Joules per token with ``other`` draft tokens over those with none; None: not counted."""
+        """Joules per token with ``other`` draft tokens over those without; None: not counted."""
         per_token: list[float] = []
         for length in (0, other):
             answers = [each for of_prompt in self.answers[length] for each in of_prompt]
@@ -78,11 +77,11 @@ class Runs:
         return per_token[1] / per_token[0]
 
     def interval(self, one: int, other: int) -> tuple[float, float] | None:
-        """Its interval, at a level that holds although the runs ended when it was decided."""
+        """The speed-up's interval; its level allows for the several evaluations."""
         return statistics.interval(self.pairs(one, other), level=LEVEL_OF_A_LOOK)
 
     def unequal(self) -> tuple[tuple[int, Timed], ...]:
-        """Greedy answers with a draft that differ from the one without, each with its prompt."""
+        """Greedy answers with a draft that differ from the one without, with the prompt's index."""
         found: dict[tuple[int, object], Timed] = {}
         for length, of_length in self.answers.items():
             for at, answers in enumerate(of_length):
@@ -92,7 +91,7 @@ class Runs:
         return tuple((at, answer) for (at, _), answer in found.items())
 
     def outliers(self) -> tuple[Outlier, ...]:
-        """Answers that took unlike the others of their prompt; they count all the same."""
+        """Answers with unusual times; the figures include them."""
         found = {
             Outlier(self.prompts[prompt].kind, run + 1, times)
             for length in self.answers
@@ -104,11 +103,11 @@ class Runs:
 def answer_alone(
     engine: Engine, prompts: Sequence[Prompt], *, seconds: float, say: Say = lambda _: None
 ) -> tuple[tuple[Prompt, ...], tuple[Timed, ...]]:
-    """The main's own answers within about ``seconds``, and the prompts as they were asked.
+    """The prompts as used and the main's own answers, within about ``seconds``.
 
-    A slow main answers all of them, but shorter; only one so slow that this would leave less than
-    ``QUICK_TOKENS`` of each is asked fewer, and at least one. Long contexts come last, while each
-    takes no more than ``READING`` of the time.
+    With a slow main all answers are cut shorter. If they would have less than ``QUICK_TOKENS``
+    each, fewer prompts are used, at least one. Long contexts come last, as long as each takes at
+    most ``READING`` of the time.
     """
     short = [each for each in prompts if not each.context]
     asked: list[Prompt] = []
@@ -137,8 +136,8 @@ def _answer_long(
     asked: list[Prompt],
     answers: list[Timed],
 ) -> None:
-    """Add the answers to prompts of long context, the shortest first, as long as they fit."""
-    # Of the shortest nothing is known but the pace of short answers, which is reading and writing.
+    """Append the prompts of long context and their answers, the shortest first, while they fit."""
+    # Before the first long answer, only the pace of the short ones can predict its time.
     pace = sum(each.seconds for each in answers) / sum(each.tokens for each in answers)
     expected = 0.0
     for prompt in (each for each in prompts if each.context):
@@ -156,7 +155,7 @@ def _answer_long(
 
 
 def _shortened(prompt: Prompt, to_come: Sequence[Prompt], tokens: float) -> Prompt:
-    """``prompt``, which is the first of those to come, with its fair share of ``tokens``."""
+    """``prompt``, the first of ``to_come``, with its share of the affordable ``tokens``."""
     least = min(QUICK_TOKENS, prompt.max_tokens)
     more = [max(0, each.max_tokens - QUICK_TOKENS) for each in to_come]
     left = tokens - sum(min(QUICK_TOKENS, each.max_tokens) for each in to_come)
@@ -165,7 +164,7 @@ def _shortened(prompt: Prompt, to_come: Sequence[Prompt], tokens: float) -> Prom
 
 
 def cut_down(prompts: Sequence[Prompt], asked: Sequence[Prompt]) -> tuple[str, ...]:
-    """Notes on the prompts that were not asked, or not for their whole answers."""
+    """Notes on prompts that were left out or cut short."""
     notes: list[str] = []
     kinds = {each.kind for each in asked}
     short = [each for each in prompts if not each.context]
@@ -200,12 +199,12 @@ def confirm(
     seconds: float,
     say: Say = lambda _: None,
 ) -> Runs | None:
-    """Answer every prompt with each of ``lengths``: 0 first, then the one in question.
+    """Answer every prompt with each of ``lengths`` (length → predicted speed-up), pass by pass.
 
-    Further lengths are compared with the one in question, and run until that is decided; the runs
-    do not end while one of them looks faster. Begins no pass that would not end within ``seconds``:
-    before the first one, ``alone`` (the main's own answers) and the speed-ups that the lengths
-    promise say how long a pass takes. None when there is no time for any.
+    The first length is 0, the second the one to confirm. Further lengths are compared with the
+    second until that comparison is decided; the runs do not end while one of them looks faster. No
+    pass begins that would not end within ``seconds``: the first pass's time is predicted from
+    ``alone`` (the main's own answers) and the speed-ups. None if there is no time for one pass.
     """
     answers: dict[int, list[list[Timed]]] = {length: [[] for _ in prompts] for length in lengths}
     once = sum(each.seconds for each in alone)
@@ -215,7 +214,7 @@ def confirm(
     running = list(lengths)
     _, tried, *_ = running
     for length in running:
-        # The first answer of a length also waits for what is compiled for its shapes.
+        # Warm-up: the first answer with a length also compiles the kernels for its shapes.
         engine.answer(replace(prompts[0], max_tokens=2 * (length + 1)), length)
     begun = engine.clock()
     affordable = min(LOOKS[-1], int(seconds / expected))
@@ -251,7 +250,7 @@ def _answer(engine: Engine, prompt: Prompt, length: int) -> Timed:
     before = energy.joules()
     answer = engine.answer(prompt, length)
     after = energy.joules()
-    if before is None or after is None or after < before:  # a counter begins again now and then
+    if before is None or after is None or after < before:  # the counter wraps around
         return answer
     return replace(answer, joules=after - before)
 

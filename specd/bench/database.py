@@ -1,9 +1,9 @@
-"""The one SQLite file of benchmarks and of what real use shows: opened, migrated, checked.
+"""The SQLite file of benchmarks and of real use's figures: open, migrate and check it.
 
-Write-ahead logging, so that the daemon reads while a worker writes, and a process that is killed
-in the middle leaves the last whole transaction. A file of an older version is copied beside itself
-before it is changed; a file of a newer one is refused and left as it is; a file that is no longer
-a database is moved aside, because a benchmark can be repeated and the daemon must go on.
+It uses write-ahead logging: the daemon reads while a worker writes, and a killed process leaves the
+last whole transaction. A file of an older version is copied before it is migrated. A file of a
+newer version is refused and left alone. A file that is not a database is moved aside, because a
+benchmark can be repeated and the daemon must go on.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Final
 from specd.files.attributes import inode
 
 WAL_BYTES: Final = 16 << 20
-"""What is left of the write-ahead log after a checkpoint, at most."""
+"""Bytes: the largest size of the write-ahead log after a checkpoint."""
 
 ALWAYS_CHECKED_BYTES: Final = 32 << 20
-"""Some ten thousand benchmarks, checked in about 20 ms."""
+"""Bytes: about ten thousand benchmarks, which take about 20 ms to check."""
 
 WAIT_S: Final = 10.0
-"""How long to wait for another process's transaction."""
+"""Longest wait for another process's transaction."""
 
 _RUNS: Final = """
 CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY, started_at TEXT NOT NULL,
@@ -47,19 +47,19 @@ CREATE TABLE probes (main TEXT NOT NULL, draft TEXT NOT NULL, at REAL NOT NULL,
 """
 
 MIGRATIONS: Final = (_RUNS, _OBSERVED)
-"""The statements that lead from one version to the next; ``PRAGMA user_version`` counts them."""
+"""Each entry migrates from one version to the next; ``PRAGMA user_version`` is the version."""
 
 VERSION: Final = len(MIGRATIONS)
 
 
 class NewerHistory(Exception):
-    """The history was written by a newer specd; it is left as it is."""
+    """A newer specd wrote the history; the file is left alone."""
 
 
 class Opened:
-    """The database at ``path``: opened on first use, and again when another file has its name.
+    """The database at ``path``: opened on first use, and again after the file was replaced.
 
-    For the thread that opens it; SQLite raises for any other. ``times`` counts the openings.
+    Only the thread that opened it may use it; SQLite raises in others. ``times`` counts the opens.
     """
 
     def __init__(self, path: Path) -> None:
@@ -89,9 +89,9 @@ class Opened:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """The database at ``path``, at this version, made where there is none.
+    """Open the database at ``path``; create or migrate it if needed.
 
-    A file that is no database is moved aside first.
+    A file that is not a database is moved aside first.
 
     Raises:
         NewerHistory: a newer specd wrote it.
@@ -108,10 +108,10 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def problem(path: Path) -> str | None:
-    """What SQLite's own check finds wrong with the file; None when it is sound or not there.
+    """What SQLite's own check finds wrong with the file; None if it is sound or missing.
 
-    A large file is checked only when whoever used it last left its log behind, as a crash does: the
-    daemon starts with this check, which reads all of it.
+    The check reads the whole file, and the daemon starts with it. So a large file is checked only
+    after a crash, which leaves the write-ahead log behind.
     """
     if not path.exists():
         return None
@@ -129,7 +129,7 @@ def problem(path: Path) -> str | None:
 
 
 def set_aside(path: Path) -> Path:
-    """Move the file and its companions away under a name of their own; where it lies now."""
+    """Rename the file and SQLite's files beside it to a free name; returns the new path."""
     aside = path.with_name(f"{path.name}.broken-{time.strftime('%Y%m%d-%H%M%S')}")
     for end in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
@@ -138,16 +138,16 @@ def set_aside(path: Path) -> Path:
 
 
 def backup_path(path: Path, version: int) -> Path:
-    """Where the copy of a file of ``version`` lies once it was migrated."""
+    """The path of the copy of a migrated file of ``version``."""
     return path.with_name(f"{path.name}.v{version}")
 
 
 def _opened(path: Path) -> sqlite3.Connection:
     if not path.exists():
-        # The log of a file that was deleted would bring back half of it.
+        # SQLite would replay the log of a deleted file into the new one.
         for end in ("-wal", "-shm"):
             path.with_name(path.name + end).unlink(missing_ok=True)
-        path.touch(mode=0o600)  # SQLite's log beside it takes over who may read it
+        path.touch(mode=0o600)  # SQLite creates its log with the same mode
     database = sqlite3.connect(path, timeout=WAIT_S)
     try:
         database.execute("PRAGMA journal_mode = WAL")
@@ -169,7 +169,7 @@ def _version(database: sqlite3.Connection) -> int:
 
 
 def _migrate(database: sqlite3.Connection, path: Path) -> None:
-    """From whatever version it has, in one transaction; another process may have been faster."""
+    """Migrate from any older version, in one transaction; another process may do so first."""
     database.execute("BEGIN IMMEDIATE")
     with database:
         version = _version(database)
@@ -183,7 +183,7 @@ def _migrate(database: sqlite3.Connection, path: Path) -> None:
 
 
 def _back_up(path: Path, to: Path) -> None:
-    """Copy the last whole state; whoever calls keeps others from changing it."""
+    """Copy the last whole state; the caller holds the lock against other writers."""
     beside = to.with_name(to.name + ".new")
     beside.unlink(missing_ok=True)
     with (

@@ -21,7 +21,7 @@ from specd.llamacpp.engine import Engine
 from specd.llamacpp.server import Load, Server, Speculation
 
 LENGTHS: Final = (4, 16, 8, 2)
-"""Draft lengths (``--draft-max``), tried in this order."""
+"""Draft lengths (``Load.draft_tokens``), tried in this order."""
 
 CONTEXT: Final = 10_240
 """Tokens: holds the suite's context of 8k and an answer."""

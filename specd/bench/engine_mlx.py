@@ -1,7 +1,7 @@
-"""Real generation with mlx-lm on model folders: timed answers, what both models think, step costs.
+"""Generation with mlx-lm on model folders: timed answers, both models' predictions, step costs.
 
-Steps are measured in the shape in which mlx-lm takes them: the main alone asks for the next token
-before it reads the last, a draft's guesses are chained, a check reads all its tokens at once.
+Steps are measured as mlx-lm runs them: the main alone requests the next token before it reads the
+last, a draft's tokens are chained, a verification pass processes all its tokens at once.
 
 Runs in the worker only.
 """
@@ -27,39 +27,39 @@ from specd.bench.prompts import Prompt
 from specd.bench.result import EngineName
 
 REPEATS = 9
-"""How often a step is measured, if there is time for it."""
+"""Measurements of each step, if there is time."""
 
 CHAIN = 4
-"""Guesses, or plain tokens, that are timed in one go."""
+"""Drafted or plain tokens in one timing."""
 
 LONG = (8192, 2048, 1024, 512, 256, 128)
 LONG_S = 2.0
-"""The long context is the longest of these whose prompt both models read in this time."""
+"""The long context is the longest one that both models process within this time."""
 
 AT_ONCE = 32
-"""Places whose logits are looked at in one go; more would only take memory."""
+"""Positions whose logits are computed at once; more would only take memory."""
 
 READ_AT_ONCE = 512
-"""Tokens of a prompt that are read in one go."""
+"""Tokens of a prompt in one pass."""
 
 KEPT_BYTES = 128 << 20
-"""Of what a main thought while it answered, what is kept; of the rest it is asked again."""
+"""Most bytes of the main's log-probabilities that are stored; the rest is computed again."""
 
 WARM = Prompt("warm-up", "Hi", 4)
 
 TOP_K, TOP_P, MIN_P = 40, 0.95, 0.05
-"""LM Studio's defaults, beside the temperature."""
+"""LM Studio's default sampling settings besides the temperature."""
 
 ROUNDING = 4
-"""Two logits this many units of their type's precision apart are a tie that rounding decides."""
+"""Two logits at most this many units of their type's precision apart are a tie."""
 
 
 @dataclass(frozen=True, slots=True)
 class Main:
     """A main model in memory.
 
-    ``thoughts`` are the logarithms of its probabilities at every place of an answer that it gave
-    alone and greedily, by prompt and token ids: its drafts are compared with them.
+    ``thoughts``: its log-probabilities at every position of a greedy answer without a draft, by
+    prompt and token ids. Drafts are compared with them.
     """
 
     model: Any
@@ -67,7 +67,7 @@ class Main:
     thoughts: dict[tuple[Prompt, tuple[int, ...]], list[Any]] = field(default_factory=dict)
 
     def keep(self, prompt: Prompt, said: tuple[int, ...], thoughts: list[Any]) -> None:
-        """Keep what it thought, if it is whole and there is room."""
+        """Store the log-probabilities if they are complete and there is room."""
         kept = sum(each.nbytes for known in self.thoughts.values() for each in known)
         if (
             said
@@ -101,12 +101,12 @@ class MlxEngine:
 
     @property
     def name(self) -> EngineName:
-        """How it is called in results."""
+        """The engine's name in results."""
         return "mlx"
 
     @property
     def longest(self) -> int:
-        """Of the models' own limits and what half of the free memory holds of their caches."""
+        """Tokens: the smallest of the models' limits and what half of the free memory holds."""
         limits = [
             int(getattr(getattr(model, "args", None), "max_position_embeddings", 0) or 1 << 20)
             for model in (self.main, self.draft)
@@ -115,11 +115,11 @@ class MlxEngine:
         return min(*limits, int(psutil.virtual_memory().available / 2 / max(1.0, per_token)))
 
     def clock(self) -> float:
-        """Wall time."""
+        """Wall time in seconds."""
         return time.perf_counter()
 
     def encode(self, prompt: Prompt) -> list[int]:
-        """The prompt as the chat template puts it, in token ids."""
+        """The token ids of the prompt, formatted by the chat template."""
         if self.tokenizer.chat_template is None:
             return list(self.tokenizer.encode(prompt.text))
         messages = [{"role": "user", "content": prompt.text}]
@@ -127,12 +127,12 @@ class MlxEngine:
         return list(template(messages, add_generation_prompt=True))
 
     def warm_up(self) -> None:
-        """A few tokens each way: the first ones also wait for what is compiled on first use."""
+        """Generate a few tokens with and without the draft, which compiles the kernels."""
         for draft_tokens in (0, 1):
             self.answer(WARM, draft_tokens)
 
     def answer(self, prompt: Prompt, draft_tokens: int) -> Timed:
-        """Generate; 0 is without the draft."""
+        """Generate an answer; ``draft_tokens`` 0 is without the draft."""
         extra: dict[str, Any] = {}
         if prompt.temperature:
             extra["sampler"] = make_sampler(
@@ -154,15 +154,15 @@ class MlxEngine:
             first = first or time.perf_counter() - started
             from_draft += bool(response.from_draft)
         seconds = time.perf_counter() - started
-        # mlx-lm has already begun a token that nobody asks for: it is not to disturb what follows.
+        # mlx-lm has already begun one more token; wait for it, so that it delays nothing timed.
         mx.synchronize()
         self._known.keep(prompt, tuple(said), thoughts)
         return Timed(tuple(said), len(said), seconds, from_draft, first_token_s=first)
 
     def study(self, prompt: Prompt, answer: Timed) -> Answer:
-        """One pass of the draft over the answer, the right tokens shown whatever it would say.
+        """One pass of the draft over the main's answer, with the main's tokens as its context.
 
-        At a temperature also the main is asked, once, what it thought of each place.
+        At a temperature also one pass of the main, for its probabilities.
         """
         ids, said = self.encode(prompt), [int(token) for token in answer.said]
         agrees: list[bool] = []
@@ -178,10 +178,10 @@ class MlxEngine:
         return Answer(prompt.kind, len(ids), tuple(agrees), prompt.max_tokens, tuple(chances))
 
     def same_but_for_rounding(self, prompt: Prompt, alone: Timed, drafted: Timed) -> bool:
-        """Compare the main's two logits where the answers part, as it sees many tokens at once.
+        """Compare the main's two logits where the answers differ, in a pass over many tokens.
 
-        Where it saw one at a time, its thought is known: twice the difference of both is rounding
-        too.
+        If its log-probabilities from single tokens are stored, twice the difference between both
+        passes also counts as rounding.
         """
         one, other = ([int(token) for token in each.said] for each in (alone, drafted))
         at = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
@@ -206,9 +206,9 @@ class MlxEngine:
         seconds: float,
         known: Costs | None = None,
     ) -> Costs:
-        """Measure steps after this prompt and after a long one; warm-up excluded.
+        """Measure steps after this prompt and after a long one, without the warm-up.
 
-        Where the first alone takes most of ``seconds``, it stands for both.
+        If the first takes most of ``seconds``, it serves as both.
         """
         ids = self.encode(prompt)
         each_s = seconds / 2
@@ -232,7 +232,7 @@ class MlxEngine:
         until = time.perf_counter() + seconds
         main_cache, main_prefill = _prefill(self.main, ids, context)
         draft_cache, draft_prefill = _prefill(self.draft, ids, context)
-        # Every step leaves the cache as it was, so that further counts need no second prefill.
+        # Every step restores the cache, so that further counts need no second prefill.
         self._caches[context] = main_cache
         steps: dict[str, Callable[[], float]] = {
             "plain": lambda: _chain(self.main, main_cache, ids) / CHAIN,
@@ -262,7 +262,10 @@ class MlxEngine:
 
 
 def _shown(model: Any, ids: Sequence[int], said: Sequence[int]) -> Iterator[Any]:
-    """The logits at every place of an answer, ``AT_ONCE`` or fewer at a time: (places, tokens)."""
+    """The logits at every position of an answer, at most ``AT_ONCE`` at a time.
+
+    Each array has the shape (positions, tokens).
+    """
     cache = make_prompt_cache(model)
     for start in range(0, len(ids) - 1, READ_AT_ONCE):
         model(mx.array([ids[start : min(start + READ_AT_ONCE, len(ids) - 1)]]), cache=cache)
@@ -275,14 +278,14 @@ def _shown(model: Any, ids: Sequence[int], said: Sequence[int]) -> Iterator[Any]
 
 
 def _acceptance(main: Any, draft: Any, temperature: float) -> Any:
-    """Σ p·q at each place: how likely both models draw the same token."""
+    """Σ p·q at each position: the probability that both models sample the same token."""
     width = min(main.shape[-1], draft.shape[-1])
     p, q = (_drawn(each, temperature)[..., :width] for each in (main, draft))
     return (p * q).sum(axis=-1)
 
 
 def _drawn(logits: Any, temperature: float) -> Any:
-    """The probabilities that mlx-lm's sampler draws by, with LM Studio's other settings."""
+    """The probabilities of mlx-lm's sampler with LM Studio's other default settings."""
     logits = logits.astype(mx.float32)
     kept = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
     kept = apply_top_k(apply_min_p(apply_top_p(kept, TOP_P), MIN_P), TOP_K)
@@ -290,7 +293,7 @@ def _drawn(logits: Any, temperature: float) -> Any:
 
 
 def _cache_bytes(model: Any) -> float:
-    """Bytes of one token in a model's cache, from a first step of it."""
+    """Bytes of one token in a model's cache, measured with a first step."""
     cache = make_prompt_cache(model)
     mx.eval(model(mx.array([[0]]), cache=cache))
     parts = [part for each in cache for part in (each.keys, each.values) if part is not None]
@@ -298,9 +301,9 @@ def _cache_bytes(model: Any) -> float:
 
 
 def _prefill(model: Any, ids: Sequence[int], context: int) -> tuple[Any, Spread]:
-    """A cache that holds ``context`` tokens, and the time that took.
+    """A cache that holds ``context`` tokens, and the seconds of filling it.
 
-    The first time is warm-up, unless it takes so long that warming up is nothing beside it.
+    The first fill is warm-up, unless it takes so long that the warm-up hardly matters.
     """
     shown = mx.array([_cycled(ids, context)])
     taken: list[float] = []
@@ -328,7 +331,7 @@ def _checks(
 
 
 def _check(model: Any, cache: Any, ids: Sequence[int], count: int) -> float:
-    """One pass over ``count`` tokens, as mlx-lm checks guesses."""
+    """Seconds of one pass over ``count`` tokens, as mlx-lm verifies drafted tokens."""
     shown = mx.array([_cycled(ids, count)])
     started = time.perf_counter()
     logits = model(shown, cache=cache)[0]
@@ -341,7 +344,7 @@ def _check(model: Any, cache: Any, ids: Sequence[int], count: int) -> float:
 
 
 def _chain(model: Any, cache: Any, ids: Sequence[int]) -> float:
-    """``CHAIN`` tokens one after the other, each asked for before the last is there."""
+    """Seconds per token of ``CHAIN`` tokens, each requested before the last is computed."""
     token = mx.array([ids[0]])
     started = time.perf_counter()
     for _ in range(CHAIN):
@@ -355,9 +358,9 @@ def _chain(model: Any, cache: Any, ids: Sequence[int]) -> float:
 
 
 def _in_turn(steps: Mapping[str, Callable[[], float]], until: float) -> dict[str, list[float]]:
-    """Every step several times, in turn, so that a passing disturbance hits all alike."""
+    """Seconds of every step, several times in turn, so that a disturbance affects all alike."""
     first = {name: step() for name, step in steps.items()}
-    # The first time is warm-up, unless it takes so long that warming up is nothing beside it.
+    # The first round is warm-up, unless it takes so long that the warm-up hardly matters.
     slow = time.perf_counter() > until
     taken = {name: [seconds] if slow else [] for name, seconds in first.items()}
     for number in range(slow, REPEATS):

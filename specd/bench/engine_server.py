@@ -1,15 +1,14 @@
 """Real answers from a server, timed with and without the draft: LM Studio's, or another's.
 
-A server is asked as any program would ask it. What it does with a draft is its own business, so
-nothing is taken for granted: that the draft ran is read from the answer's statistics, and so is the
-length it drafted with; that there was none when none was asked for, too, because a default config
-may name one. LM Studio tells statistics and takes the length from the model's config. Plain OpenAI
-servers such as ``mlx_lm.server`` tell nothing and take ``num_draft_tokens`` from the request; there
-the time to the first token is measured on the stream.
+specd sends requests like any other program, and verifies in the answer's statistics whether the
+draft ran and with which length; also that none ran without a request for it, because a default
+config may name one. LM Studio reports statistics and takes the length from the model's config.
+Plain OpenAI servers such as ``mlx_lm.server`` report none and take ``num_draft_tokens`` from the
+request; for them the time to the first token is measured on the stream.
 
-Lengths are tried where requests may name one, and the best is confirmed as with any other engine.
-Servers load and drop models when the draft comes or goes, so that each time an answer is asked for
-that is not counted. Runs in the worker only.
+If requests can set the length, several lengths are tried; the best is confirmed as with any other
+engine. Servers load and unload models when the draft changes, so the first answer after each change
+is not counted. Runs in the worker only.
 """
 
 from __future__ import annotations
@@ -31,24 +30,24 @@ from specd.bench.use import Probe
 from specd.lmstudio.server import Answer, DraftRefused, Server, ServerError
 
 LENGTHS: Final = (2, 4, 1, 3, 6, 8)
-"""Draft lengths tried, the most promising first, where the server takes one with the request."""
+"""Draft lengths tried, in this order, if requests can set the length."""
 
 WAITING: Final = 1.5
 WAITING_S: Final = 0.5
-"""An answer that took this much longer than the server counts for it has waited for another."""
+"""If an answer takes this much longer than the server's own time, it waited for another request."""
 
 WARM_TEXT: Final = "Count from one to ten."
 WARM_TOKENS: Final = 12
 ANSWER_S: Final = 600.0
 
 FREED_S: Final = 120
-"""How long a model that was loaded only to be measured may stay in memory unused."""
+"""How long a model that was loaded only for the benchmark may stay in memory unused."""
 
 DEFAULT_CONTEXT: Final = 4096
-"""Tokens of context with which LM Studio loads a model unless it is told otherwise."""
+"""LM Studio's default context length in tokens."""
 
 DEFAULT_LENGTH: Final = {"mlx": 2, "gguf": 16}
-"""What LM Studio drafts with unless it is told otherwise."""
+"""LM Studio's default draft length."""
 
 
 class CannotMeasure(Exception):
@@ -56,7 +55,7 @@ class CannotMeasure(Exception):
 
 
 class DraftSilent(Exception):
-    """The draft that was asked for did not run. ``probe`` holds what was seen, and the causes."""
+    """The requested draft did not run. ``probe`` holds the counts and the likely causes."""
 
     def __init__(self, probe: Probe) -> None:
         super().__init__(probe.finding)
@@ -65,7 +64,7 @@ class DraftSilent(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A model: what specd calls it, and what a request to this server calls it."""
+    """A model's name in specd and its name in requests to this server."""
 
     name: str
     served: str
@@ -73,12 +72,12 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is to be measured. ``draft_tokens`` is the configured length, None for the default.
+    """A pair to measure. ``draft_tokens`` is the configured length, None for the default.
 
-    ``weights`` are the classes' shares of what the user generates (``predict.lengths``). ``ttl`` is
-    after how many unused seconds the server is to drop the main again; None leaves that to it.
-    ``longest`` is the context the main is loaded with, None where it is not known. With a
-    ``temperature`` above 0 the chosen length is measured there as well.
+    ``weights``: the classes' shares of the tokens that the user generates (``predict.lengths``).
+    ``ttl``: the server unloads the main after this many unused seconds; None for its default.
+    ``longest``: the context length of the loaded main, None if unknown. With a ``temperature``
+    above 0 the chosen length is measured there as well.
     """
 
     main: Named
@@ -93,11 +92,11 @@ class Asked:
 
 @dataclass(slots=True)
 class ServerEngine:
-    """The server, how it is to be asked, and what it has said.
+    """A server, the request parameters, and what its answers have shown.
 
-    ``tells`` is whether answers hold statistics, ``without`` what to name as the draft where none
-    is wanted, ``fixed`` the length in force where requests cannot change it, ``drafting`` whether
-    the last request asked for a draft, ``waited`` how many answers waited for others.
+    ``tells``: answers contain statistics. ``without``: the draft's name in a request without a
+    draft. ``fixed``: the length in force if requests cannot change it. ``drafting``: the last
+    request named a draft. ``waited``: how many answers waited for another program's request.
     """
 
     server: Server
@@ -114,12 +113,12 @@ class ServerEngine:
 
     @property
     def name(self) -> EngineName:
-        """How it is called in results."""
+        """The engine's name in results."""
         return "server"
 
     @property
     def longest(self) -> int:
-        """The context that the main is loaded with, or LM Studio's default."""
+        """The context length of the loaded main in tokens, or LM Studio's default."""
         return self.asked.longest or DEFAULT_CONTEXT
 
     def ask(
@@ -150,10 +149,10 @@ class ServerEngine:
         return answer
 
     def answer(self, prompt: Prompt, draft_tokens: int) -> Timed:
-        """A whole answer, after one that is not counted where the draft comes or goes.
+        """A whole answer; if the draft changes, one uncounted answer comes first.
 
         Raises:
-            CannotMeasure: there is nothing in it.
+            CannotMeasure: the answer is empty.
         """
         if self.drafting != (draft_tokens > 0):
             self.ask(WARM_TEXT, 1, draft_tokens)
@@ -180,37 +179,37 @@ class ServerEngine:
         )
 
     def in_force(self, answers: Sequence[Timed], asked: int) -> int:
-        """The length that was drafted with, which may be another than the one asked for."""
+        """The draft length of ``answers``; the server may have ignored the requested one."""
         if (self.asked.known.formats or ("mlx",))[0] == "gguf":
-            # llama.cpp ends a draft early where it is unsure; the configured length is the most.
+            # llama.cpp ends a draft early when it is unsure; the configured length is the maximum.
             self.fixed = self.asked.draft_tokens or DEFAULT_LENGTH["gguf"]
             return self.fixed
-        told = [each for each in answers if each.drafted is not None]
-        if self.tells and not told:
-            # The MLX engine counts accepted tokens alone, and takes the length from the config.
+        counted = [each for each in answers if each.drafted is not None]
+        if self.tells and not counted:
+            # The MLX engine counts only accepted tokens, and takes the length from the config.
             self.fixed = self.asked.draft_tokens or DEFAULT_LENGTH["mlx"]
             return self.fixed
-        # A round ends with one token of the main's own, so that these are the rounds, give or take
-        # one for each answer. It drafts the whole length, or what the answer's limit leaves.
-        rounds = sum(each.tokens - (each.from_draft or 0) for each in told)
-        drafted = sum(each.drafted or 0 for each in told)
-        cut_short = len(told) * (asked * (asked + 1) // 2)
-        most = (rounds + len(told)) * asked
+        # Each round ends with one token of the main, so this counts the rounds, ±1 per answer.
+        # A round drafts the whole length, or fewer tokens at the answer's limit.
+        rounds = sum(each.tokens - (each.from_draft or 0) for each in counted)
+        drafted = sum(each.drafted or 0 for each in counted)
+        cut_short = len(counted) * (asked * (asked + 1) // 2)
+        most = (rounds + len(counted)) * asked
         if not self.tells or rounds * asked - cut_short <= drafted <= most:
             return asked
         self.fixed = max(1, round(drafted / max(1, rounds)))
         return self.fixed
 
     def seen(self, finding: str | None = None) -> Probe:
-        """What all answers with the draft have shown of it."""
-        told = [answer.draft for answer in self.probe if answer.draft is not None]
+        """The counts over all answers with the draft."""
+        counted = [answer.draft for answer in self.probe if answer.draft is not None]
         return Probe(
             self.asked.main.name,
             self.asked.draft.name,
             time.time(),
             len(self.probe),
-            sum(each.accepted if each.total is None else each.total for each in told),
-            sum(each.accepted for each in told),
+            sum(each.accepted if each.total is None else each.total for each in counted),
+            sum(each.accepted for each in counted),
             finding,
         )
 
@@ -225,14 +224,14 @@ def benchmark(
     progress: Callable[[dict[str, Any]], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[BenchResult, Probe]:
-    """Measure a pair on a server within about ``seconds``; the result, and the draft's proof.
+    """Measure a pair on a server within about ``seconds``: the result, and the draft's counts.
 
-    ``clock`` tells seconds from an arbitrary start.
+    ``clock`` returns seconds from an arbitrary start.
 
     Raises:
         DraftSilent: the draft did not run.
-        CannotMeasure: with and without cannot be told apart.
-        specd.lmstudio.server.ServerError: the server does not answer, or not as it should.
+        CannotMeasure: the server cannot run with and without the draft on request.
+        specd.lmstudio.server.ServerError: the server does not answer, or answers wrongly.
     """
     begun = clock()
     progress({"step": "loading", "done": 0.0})
@@ -264,7 +263,7 @@ def benchmark(
 
 
 def _loaded_with(engine: ServerEngine) -> frozenset[tuple[int | None, int | None]]:
-    """Context length and parallel requests of the main's instances; empty where not told."""
+    """(context length, parallel requests) of the main's instances; empty if unknown."""
     try:
         models = engine.server.models()
     except ServerError:
@@ -280,7 +279,7 @@ def _loaded_with(engine: ServerEngine) -> frozenset[tuple[int | None, int | None
 def _broken(
     engine: ServerEngine, before: frozenset[tuple[int | None, int | None]]
 ) -> tuple[str, ...]:
-    """The guards that did not hold: such a result is kept, and nothing is chosen from it."""
+    """Sentences on why the result is invalid; an invalid result is stored but decides nothing."""
     found: list[str] = []
     if engine.waited:
         found.append(
@@ -292,12 +291,12 @@ def _broken(
 
 
 def _acquainted(engine: ServerEngine) -> ServerEngine:
-    """Load both models, and find out what the server tells and whether the draft runs."""
+    """Load both models, and find out whether the server reports statistics and the draft runs."""
     asked = engine.asked
     first = engine.ask(WARM_TEXT, WARM_TOKENS, 0)
     engine.tells = first.tokens_per_second is not None
     if _drafted(first):
-        # The model's own default config names a draft: no name at all is to mean none.
+        # The model's default config names a draft; an empty name in the request turns it off.
         engine.without = ""
         if _drafted(engine.ask(WARM_TEXT, WARM_TOKENS, 0)):
             raise CannotMeasure(
@@ -308,7 +307,7 @@ def _acquainted(engine: ServerEngine) -> ServerEngine:
     try:
         answer = engine.ask(WARM_TEXT, WARM_TOKENS, length)
     except DraftRefused as error:
-        if error.at_load_only:  # says nothing of whether the draft runs once it is loaded
+        if error.at_load_only:  # the draft may still run once it is loaded with the main
             raise CannotMeasure(
                 f"{engine.server.base_url} takes a draft for {asked.main.served} only when it "
                 "loads the model; specd measures GGUF pairs with a llama.cpp of its own "
@@ -323,7 +322,7 @@ def _acquainted(engine: ServerEngine) -> ServerEngine:
 
 
 def _waited(heard: Answer) -> bool:
-    """Whether an answer took far longer than its own figures say, as behind another's request."""
+    """Whether an answer took far longer than its own figures: it waited for another request."""
     if heard.tokens_per_second is None or heard.time_to_first_token is None:
         return False
     own = heard.time_to_first_token + heard.tokens / heard.tokens_per_second
@@ -365,10 +364,10 @@ def _notes(engine: ServerEngine, runs: Runs | None) -> tuple[str, ...]:
 
 
 def on_demand(server: Server) -> frozenset[str]:
-    """The models that LM Studio would load only because a request names them.
+    """The models that are not loaded, which LM Studio loads when a request names them.
 
-    Empty where the server does not tell what it has in memory: only LM Studio's own lists do, and
-    they are also the ones that tell a model's format.
+    Empty if the server does not list loaded models: only LM Studio's own API does, and only it
+    gives a model's format.
 
     Raises:
         specd.lmstudio.server.ServerError: as ``Server.models``.

@@ -1,7 +1,7 @@
-"""Every benchmark that was run, in SQLite. Light enough for the daemon.
+"""The history of benchmarks, in SQLite. Light enough for the daemon.
 
-A row holds the result as it was printed and the circumstances it was measured in: which model files
-(by content), versions, machine, load, power, heat, and the command that measures the same again.
+A row holds the result as printed, and its context: a digest of the model files, versions, machine,
+load, power, heat, and the command that repeats the measurement.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from specd.bench import database
 from specd.bench.result import BenchResult
 
 KEPT: Final = 5_000
-"""Runs; the oldest make room. At some 9 kB each the file stays below 50 MB."""
+"""Most rows; the oldest are deleted. At about 9 kB a row the file stays below 50 MB."""
 
 NIGHTS: Final = 365
-"""How many results of each draft a choice looks back on."""
+"""The choice of a draft reads this many of each draft's newest results."""
 
 _COLUMNS: Final = "id, result, context"
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One row: its number, the result, and what it was measured on."""
+    """One row: its number, the result, and the context of the measurement."""
 
     id: int
     result: BenchResult
@@ -37,7 +37,7 @@ class Run:
 
 
 class History:
-    """The history in one file; opened on first use, so that a broken one hurts nobody else."""
+    """The history in one file. It is opened on first use, so a broken file fails only here."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -47,7 +47,7 @@ class History:
         self._seen_version = (0, 0)
 
     def add(self, result: BenchResult, context: dict[str, Any]) -> int:
-        """Keep a result; ``context`` is what it was measured on. Returns its number."""
+        """Store a result with the ``context`` of its measurement; returns its number."""
         runs = self._database()
         self._latest.clear()
         self._nights.clear()
@@ -67,12 +67,12 @@ class History:
         return int(number or 0)
 
     def latest(self, main: str, draft: str) -> BenchResult | None:
-        """The newest result of a pair, by the names it was kept under."""
+        """The newest result of a pair, by the models' names; None without any."""
         run = self.latest_run(main, draft)
         return None if run is None else run.result
 
     def latest_run(self, main: str, draft: str) -> Run | None:
-        """As ``latest``, with the circumstances."""
+        """As ``latest``, with number and context."""
         runs = self._up_to_date()
         if (main, draft) not in self._latest:
             row = runs.execute(
@@ -84,9 +84,9 @@ class History:
         return self._latest[main, draft]
 
     def nights(self, main: str, drafts: Sequence[str]) -> tuple[BenchResult, ...]:
-        """The last results of a main with some drafts, oldest first.
+        """The last results of a main with any of ``drafts``, oldest first.
 
-        Those of other model files under the same names are passed over.
+        Results of other model files with the same names are left out.
         """
         asked = (main, tuple(drafts))
         runs = self._up_to_date()
@@ -122,9 +122,9 @@ class History:
         return None if row is None else _run(row)
 
     def recover(self) -> str | None:
-        """Check the file, and move a broken one aside; a line for a person when it was.
+        """Check the file and move a broken one aside; returns a message if it was broken.
 
-        To be called before anything is asked, by the one process that lives long.
+        The daemon calls this before its first query.
         """
         wrong = database.problem(self._path)
         if wrong is None:
@@ -142,7 +142,7 @@ class History:
 
     def _up_to_date(self) -> sqlite3.Connection:
         runs = self._database()
-        # SQLite counts the commits of other processes here, so that remembering is safe.
+        # data_version changes with every commit of another process, so the cache stays valid.
         version = (self._file.times, *runs.execute("PRAGMA data_version").fetchone())
         if version != self._seen_version:
             self._seen_version = version
@@ -165,5 +165,5 @@ def _of_same_files(newest_first: Sequence[Run]) -> tuple[BenchResult, ...]:
 
 
 def _run(row: tuple[int, str, str]) -> Run:
-    # What a later specd adds to a result is passed over, what an earlier one lacked has a default.
+    # Fields of a newer specd are ignored; fields that an older one lacked have a default.
     return Run(row[0], msgspec.json.decode(row[1], type=BenchResult), json.loads(row[2]))

@@ -1,8 +1,8 @@
-"""One benchmark of a main and its drafts: generate, replay, predict, then confirm for real.
+"""One benchmark of a main and its drafts: generate, replay, predict, then confirm with real runs.
 
-The main answers every prompt once. Each draft reads those answers once, which tells what every
-draft length would do with them; with what steps cost that predicts the speed of each. Only the best
-of the drafts is run, and the next best as long as it promises more than was measured so far.
+The main answers every prompt once. Each draft processes those answers once, which gives the counts
+of every draft length; with the step costs they predict each speed. Real runs confirm the best
+draft, and the next best while its prediction exceeds the best measured speed-up.
 
 Runs in the worker only.
 """
@@ -28,36 +28,36 @@ from specd.bench.result import (
 )
 
 STEPS = (1, 2, 3, 5, 9, 17)
-"""The token counts that the main's step is measured for at first."""
+"""The main's verification pass is first measured for these token counts."""
 
 PRICING = 0.4
-"""Of the time that the main's own answers took, what measuring ``STEPS`` may take, about."""
+"""Measuring ``STEPS`` takes about this share of the time of the main's own answers."""
 
 FURTHER = 0.07
-"""The same for each count that is measured because it could be the best …"""
+"""The same for each further count, measured because its length could be the best …"""
 
 PRICING_AT_MOST = 0.6
-"""… and for all of them, with which it ends even if one more could be."""
+"""… and for all of them together."""
 
 FAR_OFF = 0.15
-"""A prediction of the main's own speed this far from the measured one is worth a note."""
+"""A predicted main's speed that is off by more than this gets a note."""
 
 GREEDY_SHARE = 0.4
-"""Of the time for real runs, what greedy ones may take where the temperature is measured too."""
+"""Greedy runs take at most this share of the time if the temperature is measured too."""
 
 STILL_RIGHT = 0.1
-"""Costs that were measured earlier stand while they predict the main's own speed this well."""
+"""Earlier costs are used again if their error on the main's own speed is at most this."""
 
 Progress = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A draft to be tried.
+    """A draft to measure.
 
-    ``bytes`` is the size of its weights; ``open`` loads it beside its main, and raises what the
-    engine raises for models it refuses. ``known`` are the costs that were measured earlier on this
-    machine with the same files and versions.
+    ``bytes``: size of its weights. ``open`` loads it with its main, and raises the engine's own
+    exceptions. ``known``: costs that were measured earlier on this machine with the same files and
+    versions, None without any.
     """
 
     name: str
@@ -68,10 +68,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is to be measured: a main, with which prompts, in about how many ``seconds``.
+    """A benchmark of one main to run within about ``seconds``.
 
-    ``weights`` are the classes' shares of what the user generates (``predict.lengths``). With a
-    ``temperature`` above 0 the chosen length is measured there as well.
+    ``weights``: the classes' shares of the tokens that the user generates (``predict.lengths``).
+    With a ``temperature`` above 0 the chosen length is measured there as well.
     """
 
     main: str
@@ -86,9 +86,9 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Foretold:
-    """What a draft promises, and the seconds it took to find out.
+    """The predictions for a draft, and the ``seconds`` spent on them.
 
-    ``lengths`` are greedy, ``used`` at the temperature, or the same where there is none.
+    ``lengths`` are greedy, ``used`` at the temperature; both are the same without a temperature.
     """
 
     draft: Candidate
@@ -100,16 +100,15 @@ class _Foretold:
 
     @property
     def promise(self) -> float:
-        """The predicted speed-up of the fastest length that drafts at all."""
+        """The predicted speed-up of the fastest length above 0."""
         return best.fastest(self.used).predicted_speedup
 
 
 @dataclass(frozen=True, slots=True)
 class _Confirmed:
-    """Real runs, if there were any, and the seconds they took.
+    """Real runs, if there were any, and the ``seconds`` spent on them.
 
-    Of the answers that came out otherwise with a draft, ``near_ties`` parted where rounding decides
-    between two tokens, and ``other_text`` did not.
+    ``near_ties`` and ``other_text`` as in ``BenchResult``.
     """
 
     runs: Runs | None = None
@@ -120,7 +119,7 @@ class _Confirmed:
 
 
 def benchmark(asked: Asked, drafts: Sequence[Candidate]) -> Iterator[BenchResult]:
-    """Measure every draft; each result comes as soon as it is there, the most promising first."""
+    """Measure every draft; yields each result when it is ready, the highest prediction first."""
     asked.progress({"step": "loading", "done": 0.0})
     engine = drafts[0].open()
     begun = engine.clock()
@@ -161,7 +160,7 @@ def benchmark(asked: Asked, drafts: Sequence[Candidate]) -> Iterator[BenchResult
 
 
 def _draw(engine: Replayable, asked: Asked, alone: Sequence[Timed]) -> tuple[Timed, ...]:
-    """The main's answers at the temperature; none where there is none, or no time for them."""
+    """The main's answers at the temperature; () without a temperature or without time for them."""
     once = sum(each.seconds for each in alone)
     if not asked.temperature or once > asked.seconds * ANSWERING * 2:
         return ()
@@ -183,7 +182,7 @@ def _foretell(
     answers = [
         engine.study(prompt, answer) for prompt, answer in zip(asked.prompts, alone, strict=True)
     ]
-    # Chosen is what is fastest as it is used: at the temperature, where that is measured.
+    # The length is chosen by its speed at the temperature, if that is measured.
     used = [engine.study(p, each) for p, each in zip(_hot(asked), drawn, strict=False)] or answers
     once = sum(each.seconds for each in alone)
     until = engine.clock() + once * PRICING_AT_MOST
@@ -213,7 +212,7 @@ def _foretell(
 def _still_right(
     answers: Sequence[Answer], alone: Sequence[Timed], known: Costs, weights: Mapping[str, float]
 ) -> bool:
-    """Whether costs that were measured earlier predict how long the main took just now."""
+    """Whether earlier costs predict the main's measured speed within ``STILL_RIGHT``."""
     predicted = predict.lengths(answers, known, weights)[0].predicted_tps
     measured = predict.tokens_per_second(
         [(a.kind, t.tokens, t.seconds) for a, t in zip(answers, alone, strict=True)], weights
@@ -227,10 +226,10 @@ def _worth_measuring(
     lengths: Sequence[LengthResult],
     weights: Mapping[str, float],
 ) -> tuple[int, ...]:
-    """Which counts between the measured ones could still make another length the fastest.
+    """The token count to measure next, because its length could be the fastest; () if none could.
 
-    A pass over more tokens is never cheaper, but on many chips it rises in steps, not in a line: so
-    each count is first taken to cost what the measured one below it does.
+    A pass over more tokens is never cheaper, but on many chips its cost rises in steps. So each
+    count is first assumed to cost as much as the measured one below it.
     """
     fastest = best.fastest(lengths)
     hoped = predict.lengths(answers, costs.at_least(measured, predict.LONGEST + 1), weights)
@@ -249,7 +248,7 @@ def _worth_measuring(
 
 
 def _promise(foretold: _Foretold) -> tuple[float, int]:
-    """What to sort drafts by: the fastest first, of those that tie the smallest."""
+    """Sort key of drafts: the fastest first; among ties, the smallest."""
     step = predict.TIE
     return -round(foretold.promise / step) * step, foretold.draft.bytes
 
@@ -315,7 +314,7 @@ def _sample(
 def _result(
     asked: Asked, foretold: _Foretold, confirmed: _Confirmed, alone: Sequence[Timed]
 ) -> BenchResult:
-    """Everything but the engine and the time it took, which whoever ran it knows."""
+    """The result without engine and time, which the caller adds."""
     runs = confirmed.runs
     chosen = best.in_use(
         best.decide(foretold.lengths, runs, foretold.used), confirmed.at_temperature
@@ -355,7 +354,7 @@ def _result(
 def _by_class(
     predicted: Mapping[str, Sequence[LengthResult]], runs: Runs | None, chosen: Best
 ) -> dict[str, dict[str, float]]:
-    """Each class at the length that was tried, and the length that would be best for it alone."""
+    """Figures of each class at the tried length, and the best length for that class alone."""
     length = chosen.tried or DEFAULT_LENGTH
     measured = best.by_class(runs, length) if runs is not None else {}
     return {

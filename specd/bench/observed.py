@@ -1,7 +1,7 @@
-"""What real use shows: the figures of the user's own conversations, kept and added up.
+"""The figures of the user's own conversations: stored and summed.
 
-Every answer is kept once, by its identifier, as numbers: never a word, a title or a folder's name.
-The worker reads and adds up; the daemon and the command line read the sums, a few hundred bytes.
+Every answer is stored once, by its identifier, as numbers: never a word, a title or a folder's
+name. The worker stores and sums; the daemon and the command line read the sums, some hundred bytes.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from specd.lmstudio.conversations import AnswerStats, Cursor
 from specd.lmstudio.model import OWN_HEADS
 
 KEPT: Final = 200_000
-"""Answers; with more, the oldest tenth makes room, and what is older is not taken again."""
+"""Most answers; above it the oldest tenth is deleted, and older answers are not added again."""
 
 UNTIMED: Final = 20_000
-"""Of them, answers that do not say when they were made: they cannot be told old from new."""
+"""Most answers without a time: their age is unknown, so they cannot be deleted by age."""
 
 RECENT: Final = 10
-"""By so many of the latest answers it is judged whether a draft that is asked for runs."""
+"""Whether a requested draft runs is judged by this many of the latest answers."""
 
 
 class ObservedStore:
@@ -48,11 +48,11 @@ class ObservedStore:
     # -- for the worker that reads ------------------------------------------------------------
 
     def cursor(self) -> Cursor:
-        """How far reading has come."""
+        """The position up to which conversations were read."""
         return Cursor({name: _stamp(text) for name, text in self._rows("chats")})
 
     def keep_cursor(self, cursor: Cursor, before: dict[str, tuple[int, int, int]]) -> None:
-        """Keep what moved since ``before``, which becomes equal to the cursor's files."""
+        """Store the changes since ``before``, and update ``before`` to the cursor's files."""
         moved = {n: s for n, s in cursor.files.items() if before.get(n) != s}
         gone = before.keys() - cursor.files.keys()
         answers = self._database()
@@ -66,7 +66,7 @@ class ObservedStore:
         before.update(cursor.files)
 
     def add(self, found: Iterable[AnswerStats]) -> int:
-        """Keep the answers that are not there yet; how many those were."""
+        """Store the answers that are new; returns how many."""
         answers = self._database()
         horizon = float(dict(self._rows("kept")).get("horizon", 0.0))
         rows = [_row(each) for each in found if (each.at is None or each.at > horizon)]
@@ -79,7 +79,7 @@ class ObservedStore:
             return answers.total_changes - before
 
     def finish(self, now: float, kept: int = KEPT) -> Observed:
-        """Make room, add everything up, and keep the sums; ``now`` is seconds since 1970."""
+        """Delete surplus answers, then compute and store the sums; ``now``: seconds since 1970."""
         self._make_room(kept)
         sums = Observed(now, self._uses(), self._asked())
         answers = self._database()
@@ -107,7 +107,7 @@ class ObservedStore:
 
     def _uses(self) -> tuple[Use, ...]:
         groups: dict[tuple[str, str | None, int | None], list[Figures]] = defaultdict(list)
-        # An earlier specd kept draft tokens of no named draft as an answer without a draft.
+        # An older specd stored answers with draft tokens of an unnamed draft as without a draft.
         for main, draft, draft_tokens, *figures in self._database().execute(
             "SELECT main, coalesce(draft, CASE WHEN drafted > 0 THEN ? END),"
             " CASE WHEN draft IS NULL THEN NULL ELSE draft_tokens END,"
@@ -136,7 +136,7 @@ class ObservedStore:
         return tuple(found)
 
     def answers_since(self, at: float) -> list[tuple[str, trial.Figures]]:
-        """The timed answers since then with their mains, oldest first."""
+        """The (main, figures) of the timed answers since ``at``, oldest first."""
         rows = self._database().execute(
             "SELECT main, at, tokens, prompt_tokens, seconds, draft IS NOT NULL FROM answers"
             " WHERE at >= ? AND tokens > 0 AND seconds > 0 ORDER BY at",
@@ -148,9 +148,9 @@ class ObservedStore:
         ]
 
     def by_context(self, bounds: Sequence[int]) -> tuple[int, tuple[int, ...]]:
-        """Answers that tell their prompt's length, and their tokens below and from each bound on.
+        """The answers with a known prompt length, and their tokens in each range of prompt lengths.
 
-        ``bounds`` rise; there is one number more than bounds.
+        ``bounds`` rise and separate the ranges, so there is one range more than bounds.
         """
         tokens = [0] * (len(bounds) + 1)
         answers = 0
@@ -162,10 +162,10 @@ class ObservedStore:
             answers += count
         return answers, tuple(tokens)
 
-    # -- for whoever shows --------------------------------------------------------------------
+    # -- for the daemon and the command line --------------------------------------------------
 
     def sums(self) -> Observed:
-        """What was added up last."""
+        """The stored sums."""
         return self._current()[0]
 
     def probes(self) -> tuple[Probe, ...]:
@@ -173,7 +173,7 @@ class ObservedStore:
         return self._current()[1]
 
     def keep_probe(self, probe: Probe) -> None:
-        """Keep what a benchmark saw of a pair's draft, instead of what was seen before."""
+        """Store a benchmark's probe of a pair; it replaces the last one."""
         answers = self._database()
         self._kept = None
         with answers:
@@ -185,7 +185,7 @@ class ObservedStore:
 
     def _current(self) -> tuple[Observed, tuple[Probe, ...]]:
         answers = self._database()
-        # SQLite counts the commits of other processes here, so that remembering is safe.
+        # data_version changes with every commit of another process, so the cache stays valid.
         version = (self._file.times, *answers.execute("PRAGMA data_version").fetchone())
         if self._kept is None or version != self._seen_version:
             self._seen_version = version
@@ -216,7 +216,7 @@ def _stamp(text: str) -> tuple[int, int, int]:
 
 
 def _row(answer: AnswerStats) -> tuple[object, ...] | None:
-    """An answer as its row; None for one that says nothing about speed or drafts."""
+    """The answer's row; None for an answer without figures on speed or drafts."""
     if not answer.model or not answer.tokens:
         return None
     rounds = rounds_of(answer.runs)
@@ -237,7 +237,7 @@ def _row(answer: AnswerStats) -> tuple[object, ...] | None:
 
 
 def _seconds(answer: AnswerStats) -> float | None:
-    """How long the tokens took, the prompt before them not counted."""
+    """Seconds of generating the tokens, without the prompt; None if unknown."""
     if answer.tokens_per_second and answer.tokens:
         return answer.tokens / answer.tokens_per_second
     if answer.seconds is None or answer.time_to_first_token is None:

@@ -1,9 +1,9 @@
-"""What is asked in a benchmark: prompts by class, because one number lies.
+"""The prompts of a benchmark, by class: the gain depends on the kind of text.
 
-A formula or code is predictable and drafts well; a story is not, and a long context or a
-temperature takes from the gain. The suite ``standard`` is what people do; ``basic`` its short
-questions alone. The suite ``seed`` is the check a user would do by hand: one sentence, and one long
-explanation; ``brief`` is that one sentence, for a first look and for slow machines.
+A formula or code is predictable, so its acceptance is high; a story's is low, and a long context or
+a temperature reduces the gain. Suite ``standard`` covers typical use, ``basic`` only its short
+prompts. Suite ``seed`` is the check that a user would do by hand: one sentence and one long
+explanation. ``brief`` is that one sentence, for a first look and for slow machines.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One question and how many tokens its answer may have.
+    """One prompt and the most tokens that its answer may have.
 
-    ``stream`` is whether it is to come piece by piece, where an engine has the choice. ``context``
-    is about how many tokens the question has, 0 for a short one. ``temperature`` 0 is greedy.
+    ``stream``: request a streamed answer, if the engine offers both. ``context``: approximate
+    tokens of a long prompt, 0 for a short one. ``temperature`` 0 is greedy.
     """
 
     kind: str
@@ -50,7 +50,7 @@ class Expectation:
 
 
 SEED_EXPECTED: Final = Expectation(18.0, (22.0, 27.0), (0.20, 0.50))
-"""What was hoped for from ``SEED``: an 8B main with a 0.5B draft, both in 4 bits, on a Mac."""
+"""The expected figures of ``SEED``: an 8B main with a 0.5B draft, both in 4 bits, on a Mac."""
 
 BASIC: Final = (
     *SEED,
@@ -120,7 +120,7 @@ _TOKENS_A_LINE: Final = 24
 
 
 def _document(tokens: int) -> str:
-    """Minutes of meetings, always the same ones, of about so many tokens."""
+    """A text of about ``tokens`` tokens: minutes of meetings, the same ones on every call."""
     chance = random.Random(tokens)  # noqa: S311 - a text, not a secret
     lines = [
         f"{day + 1}. Team {chance.choice(_NAMES)} {chance.choice(_WORK)}; "
@@ -136,7 +136,7 @@ def _of_length(name: str, tokens: int) -> Prompt:
 
 
 LONG: Final = (_of_length("2k", 2_000), _of_length("8k", 8_000), _of_length("32k", 32_000))
-"""Long contexts, the shortest first; asked as memory, the model and the time allow."""
+"""Long contexts, the shortest first; used as far as memory, the model and the time allow."""
 
 CONTEXTS: Final = tuple(each.kind for each in LONG)
 

@@ -1,10 +1,10 @@
-"""A trial in real use: does a draft make the user's own work faster (pure).
+"""A randomised trial: whether a draft makes the user's own work faster (pure).
 
-Whether the next load of the main has the draft is drawn at random, in blocks of two loads, one with
-and one without. The figures that LM Studio keeps with the user's own answers then give the
-speed-up. The unit is the load: answers of one load share its state, its chat and the day, so a load
-counts once, with the mean over its answers. The trial is looked at after fixed numbers of loads,
-each look at an equal part of the error, so that ending early keeps the level.
+In each block of two loads of the main, one at random has the draft. The figures that LM Studio
+stores with the user's answers give the speed-up. The unit is the load: answers of one load share
+its state, chat and day, so a load counts once, with the mean over its answers. The trial is
+evaluated after fixed numbers of loads, each time with an equal part of the error, so that ending
+early keeps the level.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Final, Literal
 from specd.bench.statistics import LEVEL, students_t
 
 LOOKS: Final = (6, 8, 10, 14, 20, 28, 40, 56, 80, 112)
-"""Loads with answers, after which the trial is looked at; at the last it ends."""
+"""Loads with answers after which the trial is evaluated; after the last one it ends."""
 
 LEVEL_OF_A_LOOK: Final = 1 - (1 - LEVEL) / len(LOOKS)
 
 SHORT_CONTEXT: Final = 2_000
 SHORT_ANSWER: Final = 200
-"""Tokens, from which on a context or an answer is called long."""
+"""Tokens: a context or an answer of at least this length is called long."""
 
 DAY_S: Final = 86_400.0
 
@@ -34,7 +34,7 @@ Ending = Literal["decided", "time", "loads", "stopped"]
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """What stood from ``since`` on (seconds since 1970); ``loaded``: the main was loaded in it."""
+    """One arm from ``since`` on (seconds since 1970); ``loaded``: the main was loaded in it."""
 
     since: float
     with_draft: bool
@@ -45,7 +45,7 @@ class Arm:
 class Trial:
     """A trial of one pair, by the models' keys. Times are seconds since 1970.
 
-    ``seed`` is what the arms are drawn from. ``ended`` is when and ``ending`` why it ended.
+    ``seed`` seeds the random arms. ``ended`` is when and ``ending`` why the trial ended.
     """
 
     main: str
@@ -59,18 +59,18 @@ class Trial:
 
     @property
     def until(self) -> float:
-        """When it ends at the latest."""
+        """The latest end, in seconds since 1970."""
         return self.started + self.days * DAY_S
 
     @property
     def with_draft(self) -> bool | None:
-        """Whether the main is to have the draft now; None once the trial has ended."""
+        """Whether the main should have the draft now; None once the trial has ended."""
         return None if self.ended is not None or not self.arms else self.arms[-1].with_draft
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One answer of the main: when, tokens, the prompt's tokens, and seconds of generating."""
+    """One answer of the main: its time, tokens, prompt tokens, and seconds of generating."""
 
     at: float
     tokens: int
@@ -81,11 +81,11 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What the answers say so far. ``loads`` and ``answers`` are (without, with) the draft.
+    """The estimate so far. ``loads`` and ``answers`` are (without, with) the draft.
 
-    ``interval`` holds the true speed-up at 95 %, whenever one looks; None with fewer than two loads
-    of either kind. ``parts`` are speed-ups by length of context and of answer. ``needed`` is about
-    how many loads it takes in all to decide, None where nothing can be said.
+    ``interval`` contains the true speed-up at 95 %, at every evaluation together; None with fewer
+    than two loads of either kind. ``parts`` are speed-ups by length of context and of answer.
+    ``needed`` is about how many loads the decision takes in all, None if unknown.
     """
 
     loads: tuple[int, int]
@@ -103,10 +103,10 @@ def begin(main: str, draft: str, *, now: float, days: float, seed: int) -> Trial
 
 
 def step(trial: Trial, *, loaded: bool | None, now: float) -> Trial:
-    """The trial after a look at whether the main is loaded; None: that cannot be seen.
+    """The trial after one observation; ``loaded``: the main is loaded, None if unknown.
 
-    The next arm is drawn when the main, once loaded, no longer is: a value that is written while it
-    is loaded would be in force only from the next load on.
+    The next arm begins when the main is unloaded: a value that is written while the main is loaded
+    takes effect only at the next load.
     """
     if trial.ended is not None:
         return trial
@@ -138,8 +138,8 @@ def stop(trial: Trial, now: float) -> Trial:
 def estimate(trial: Trial, answers: Iterable[Figures]) -> Estimate:
     """The speed-up over the loads of a trial.
 
-    An answer counts for the arm in which it was given. One whose figures contradict the arm, as
-    somebody chose another draft by hand, is left out.
+    An answer counts for the arm in which it was generated. An answer whose figures contradict the
+    arm is left out: the user chose another draft by hand.
     """
     loads: list[list[Figures]] = [[] for _ in trial.arms]
     end = trial.until if trial.ended is None else trial.ended
@@ -167,7 +167,7 @@ def estimate(trial: Trial, answers: Iterable[Figures]) -> Estimate:
         return found
     reach, spread = _reach(values)
     interval = math.exp(middle - reach), math.exp(middle + reach)
-    # The same question between two looks gets the answer of the last: only looks may decide.
+    # Between two planned evaluations the last one stands: only those may decide.
     decided = _decided(values, sides)
     return Estimate(
         counts,
@@ -183,7 +183,7 @@ def estimate(trial: Trial, answers: Iterable[Figures]) -> Estimate:
 def _decided(
     values: Sequence[Sequence[float]], sides: Sequence[Sequence[tuple[int, list[Figures]]]]
 ) -> bool:
-    """Whether any look so far, at the loads there were then, excluded 1."""
+    """Whether any planned evaluation so far, with its loads, excluded 1."""
     order = sorted(
         (number, side, value)
         for side, (of_side, logs) in enumerate(zip(sides, values, strict=True))
@@ -202,7 +202,7 @@ def _decided(
 
 
 def _reach(values: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """Half the interval of the difference of two means (Welch), and the spread of one load."""
+    """Half-width of the interval of two means' difference (Welch), and one load's deviation."""
     variances = [statistics.variance(each) for each in values]
     parts = [each / len(of) for each, of in zip(variances, values, strict=True)]
     total = sum(parts)
@@ -214,7 +214,7 @@ def _reach(values: Sequence[Sequence[float]]) -> tuple[float, float]:
 
 
 def _needed(middle: float, spread: float, loads: int) -> int | None:
-    """The first look at which a difference of this size would be decided; None: none would."""
+    """The loads at the first evaluation that would decide such a difference; None: none would."""
     for look in LOOKS:
         reach = students_t((1 + LEVEL_OF_A_LOOK) / 2, look - 2) * spread * math.sqrt(4 / look)
         if look >= loads and reach < abs(middle):
@@ -223,7 +223,7 @@ def _needed(middle: float, spread: float, loads: int) -> int | None:
 
 
 def _log_pace(answers: Sequence[Figures]) -> float:
-    """The logarithm of seconds per token: the mean over a load's answers, each counting once."""
+    """Mean logarithm of seconds per token over a load's answers, each with weight 1."""
     return statistics.fmean(math.log(each.seconds / each.tokens) for each in answers)
 
 

@@ -1,8 +1,8 @@
-"""One benchmark on an engine that only answers: try draft lengths, then confirm the best.
+"""One benchmark on an engine that only gives answers: try draft lengths, then confirm the best.
 
-What the engine thinks of a text it does not tell, so nothing can be replayed: lengths are tried
-where the engine takes them, and the best is confirmed as with any other. A prompt that is asked
-again on one server gets another beginning: a server that remembers would be faster by it.
+The engine gives no token-level predictions, so exact replay is impossible. If requests can set the
+draft length, several are tried; real runs confirm the best. A repeated prompt gets another
+beginning, so that a server's prompt cache does not make it faster.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from specd.bench.prompts import Prompt
 from specd.bench.result import AtTemperature, BenchResult, Best, LengthResult
 
 SWEEP_SHARE: Final = 0.5
-"""Of the time, what trying lengths may take."""
+"""Trying lengths takes at most this share of the time."""
 
 GREEDY_SHARE: Final = 0.6
 """Of the time for real runs, what greedy ones may take where the temperature is measured too."""
@@ -27,19 +27,19 @@ Progress = Callable[[dict[str, Any]], None]
 
 
 class Answering(Engine, Protocol):
-    """``fixed`` is the length in force where requests cannot change it, known after a try."""
+    """``fixed``: the length in force if requests cannot change it, known after the first try."""
 
     fixed: int | None
 
     def in_force(self, answers: Sequence[Timed], asked: int) -> int:
-        """The length that was drafted with, which may be another than the one asked for."""
+        """The draft length of ``answers``; the engine may have ignored the requested one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is to be measured, within about ``seconds``.
+    """A benchmark to run within about ``seconds``.
 
-    ``lengths`` are tried, the most promising first. ``weights`` are the classes' shares of what the
+    ``lengths`` are tried in this order. ``weights`` are the classes' shares of the tokens that the
     user generates. With a ``temperature`` above 0 the chosen length is measured there as well.
     """
 
@@ -56,7 +56,7 @@ class Asked:
 
 
 def measure(engine: Answering, asked: Asked) -> tuple[BenchResult, Runs | None]:
-    """The result, without notes on the engine, and the runs that confirmed it."""
+    """Run the benchmark: the result, without notes on the engine, and the real runs."""
     begun = engine.clock()
     until = begun + asked.seconds
     asked.progress({"step": "generating", "done": 0.05})
@@ -101,7 +101,7 @@ def measure(engine: Answering, asked: Asked) -> tuple[BenchResult, Runs | None]:
 def _sweep(
     engine: Answering, asked: Asked, alone: Sequence[Timed], until: float
 ) -> tuple[LengthResult, ...]:
-    """Try draft lengths while there is time, at least one; by length, 0 first."""
+    """Measure draft lengths while there is time, at least one; in the order of length, 0 first."""
     baseline = _tps(asked.prompts, alone, asked.weights)
     found = {0: LengthResult(0, 0.0, 0, sum(each.tokens for each in alone), baseline, 1.0)}
     begun = engine.clock()
@@ -166,16 +166,16 @@ def _part(progress: Progress, begun: float, share: float) -> Callable[[float], N
 
 
 class Repeated:
-    """Gives a prompt another beginning each time it is asked for in one way.
+    """Gives a prompt another beginning for each repetition with one draft length.
 
-    The n-th answer of a way thus has the text of every other way's n-th.
+    The n-th repetition has the same text with every draft length.
     """
 
     def __init__(self) -> None:
         self._times: dict[tuple[str, float, int], int] = {}
 
     def text(self, prompt: Prompt, draft_tokens: int) -> str:
-        """The prompt's text as it is to be asked now."""
+        """The prompt's text for the next request with ``draft_tokens``."""
         way = (prompt.text, prompt.temperature, draft_tokens)
         times = self._times[way] = self._times.get(way, -1) + 1
         return f"[{times}] {prompt.text}" if times else prompt.text

@@ -1,7 +1,7 @@
-"""What answers in real use add up to: speed and acceptance, with a draft beside without (pure).
+"""Sums over answers in real use: speed and acceptance, with and without a draft (pure).
 
-Tokens per second are tokens ÷ time as LM Studio tells it for each answer, over whole answers: a
-long answer weighs more than a short one.
+Tokens per second are the sum of tokens over the sum of LM Studio's times, so a long answer weighs
+more than a short one.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from specd.lmstudio.conversations import Run
 WEEK_S: Final = 7 * 86400
 
 LONGEST_ROUND: Final = 64
-"""More draft tokens in a row are no round: structural text between them was left out."""
+"""More draft tokens in a row are not one round: structural text between them is missing."""
 
 DIFFERENT: Final = 2.0
-"""Typical lengths with and without the draft apart by this factor: prompts of another kind."""
+"""If typical lengths with and without the draft differ by this factor, the prompts differ."""
 
 FEW: Final = 10
-"""Fewer answers than this on either side say little."""
+"""With fewer answers on either side the speeds are not compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,11 @@ class Week:
 class Use:
     """The answers of one main with one draft at one draft length.
 
-    ``draft`` is None without any, and ``OWN_HEADS`` where the main drafts for itself.
-    Models are named as LM Studio names them. ``draft_tokens`` is None where it is unknown. ``tps``
-    is tokens per second over ``seconds`` of generating, None where no answer tells.
-    ``prompt_tokens`` and ``tokens`` are medians, ``rounds[n]`` how many rounds accepted n draft
-    tokens, ``first`` and ``last`` seconds since 1970.
+    Models have LM Studio's names. ``draft`` is None without a draft, and ``OWN_HEADS`` if the main
+    drafts for itself. ``draft_tokens`` is None if unknown. ``tps``: tokens per second over
+    ``seconds`` of generating, None if unknown. ``prompt_tokens`` and ``tokens`` are medians,
+    ``rounds[n]`` how many rounds accepted n draft tokens, ``first`` and ``last`` seconds since
+    1970.
     """
 
     main: str
@@ -66,13 +66,16 @@ class Use:
 
     @property
     def acceptance(self) -> float | None:
-        """Share of the drafted tokens that were accepted; None when none was drafted."""
+        """Share of the drafted tokens that were accepted; None if none was drafted."""
         return self.accepted / self.drafted if self.drafted else None
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The latest answers for which a draft was asked: did it run. Names as in ``Use``."""
+    """The latest answers whose request named a draft; it drafted in ``ran`` of them.
+
+    Names as in ``Use``.
+    """
 
     main: str
     draft: str
@@ -85,7 +88,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """Everything that conversations have shown so far; ``at`` is when they were read last."""
+    """The sums over all conversations; ``at``: when they were last read."""
 
     at: float | None = None
     uses: tuple[Use, ...] = ()
@@ -94,9 +97,9 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The last answers a benchmark had from a server with a draft asked for.
+    """A benchmark's last answers from a server with a draft requested.
 
-    ``finding`` says, when no draft tokens were counted, why not.
+    ``finding``: the likely cause if no draft tokens were counted, else None.
     """
 
     main: str
@@ -110,7 +113,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The figures of one answer, as they are kept; the units are ``Use``'s."""
+    """The stored figures of one answer; the units are those of ``Use``."""
 
     at: float | None
     tokens: int | None
@@ -122,9 +125,9 @@ class Figures:
 
 
 def rounds_of(runs: Sequence[Run]) -> tuple[int, ...]:
-    """How many rounds accepted 0, 1, 2 … draft tokens; () where the draft wrote nothing.
+    """How many rounds accepted 0, 1, 2 … draft tokens; () if no draft token was accepted.
 
-    A round is a run of the draft's tokens, which may be empty, and one of the main's own.
+    A round is a possibly empty run of the draft's tokens, then one token of the main.
     """
     if not any(run.from_draft for run in runs):
         return ()
@@ -147,11 +150,10 @@ def rounds_of(runs: Sequence[Run]) -> tuple[int, ...]:
 
 
 def accepted_per_round(rounds: Sequence[int], draft_tokens: int) -> float | None:
-    """Draft tokens a round accepts with ``draft_tokens`` or fewer at a time, on these prompts.
+    """Mean draft tokens that a round accepts with at most ``draft_tokens`` at a time.
 
-    Σₖ P(a round accepts at least k), k = 1 … ``draft_tokens``: exact for the length the rounds were
-    made with, and for a shorter one up to where its rounds begin. None for a longer one: how the
-    draft would have gone on is not known.
+    Σₖ P(a round accepts at least k), k = 1 … ``draft_tokens``: exact for the length of these
+    rounds, approximate for a shorter one, whose rounds begin elsewhere. None for a longer one.
     """
     total = sum(rounds)
     if not total or draft_tokens >= len(rounds):
@@ -160,7 +162,7 @@ def accepted_per_round(rounds: Sequence[int], draft_tokens: int) -> float | None
 
 
 def use_of(main: str, draft: str | None, draft_tokens: int | None, group: Sequence[Figures]) -> Use:
-    """Add up the answers of one main with one draft at one length, oldest first."""
+    """The sums over the answers of one main with one draft at one length, oldest first."""
     times = [each.at for each in group if each.at is not None]
     return Use(
         main=main,
@@ -226,7 +228,7 @@ def _weeks(group: Iterable[Figures]) -> tuple[Week, ...]:
 
 
 def by_pair(uses: Sequence[Use]) -> list[tuple[str, str, list[Use], list[Use]]]:
-    """(main, draft, its uses at any length, the main's uses without any) of every pair."""
+    """For every pair: (main, draft, uses with the draft, the main's uses without a draft)."""
     named = dict.fromkeys((use.main, use.draft) for use in uses)
     return [
         (
@@ -242,10 +244,10 @@ def by_pair(uses: Sequence[Use]) -> list[tuple[str, str, list[Use], list[Use]]]:
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """A pair in real use, with its draft and without any. Speeds are tokens per second.
+    """A pair in real use, with and without its draft. Speeds are tokens per second.
 
-    ``draft_tokens`` is the length most answers were made with. ``caution`` says why the two speeds
-    should not be compared, None when they may.
+    ``draft_tokens``: the length of most answers. ``caution``: why the two speeds should not be
+    compared, None if they may.
     """
 
     answers: int
@@ -259,7 +261,7 @@ class InUse:
 
 
 def in_use(with_draft: Sequence[Use], without: Sequence[Use]) -> InUse:
-    """Put the uses of one main with one draft, at any length, beside those without."""
+    """Compare the uses of one main with one draft, at any length, with those without a draft."""
     answers, tps = _together(with_draft)
     baseline_answers, baseline_tps = _together(without)
     drafted = sum(use.drafted for use in with_draft)
@@ -277,7 +279,7 @@ def in_use(with_draft: Sequence[Use], without: Sequence[Use]) -> InUse:
 
 
 def _together(uses: Sequence[Use]) -> tuple[int, float | None]:
-    """Answers, and tokens per second over all of them."""
+    """(answers, tokens per second) over all uses."""
     answers = sum(use.answers for use in uses)
     seconds = sum(use.seconds for use in uses if use.tps)
     tokens = sum(use.tps * use.seconds for use in uses if use.tps)
@@ -299,7 +301,7 @@ def _caution(with_draft: Sequence[Use], without: Sequence[Use]) -> str | None:
 
 
 def _typical(uses: Sequence[Use], what: str) -> float | None:
-    """The median of the use with most answers."""
+    """The median ``what`` of the use with most answers."""
     most = max(uses, key=lambda use: use.answers)
     value: float | None = getattr(most, what)
     return value
