@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +32,7 @@ ValueKey: TypeAlias = tuple[Path, str]
 """A value: the path of its file, and the key by which people know it."""
 
 _STATES = get_args(State)
+_NAMES = {"before_sha": "before", "after_sha": "after"}
 _CONTENT = b'{"v":1,"sha":"'
 _CONTENT_END = b'"}'
 
@@ -195,68 +196,25 @@ def unpack(line: bytes, named: str) -> bytes | None:
     return content if sha(content) == named else None
 
 
-def outcome_line(outcome: Outcome) -> bytes:
-    """The line of an outcome."""
-    return _line({"id": outcome.id, "state": outcome.state})
+def line(record: Entry | Outcome | Standing) -> bytes:
+    """The line of an entry, an outcome, or of everything that is specd's."""
+    return json.dumps({"v": VERSION, **_spelled(record)}, default=_spelled).encode() + b"\n"
 
 
-def entry_line(entry: Entry) -> bytes:
-    """The line of an entry."""
-    return _line(
-        {
-            "id": entry.id,
-            "time": entry.time,
-            "path": str(entry.path),
-            "surface": entry.surface,
-            "state": entry.state,
-            "before": entry.before_sha,
-            "after": entry.after_sha,
-            "by": entry.by,
-            **({} if entry.within is None else {"within": str(entry.within)}),
-            **({"made": [_spelled(at) for at in entry.made]} if entry.made else {}),
-            **({"folders": entry.folders} if entry.folders else {}),
-            "changes": [
-                {
-                    "key": change.key,
-                    "at": _spelled(change.at),
-                    **({} if change.old is ABSENT else {"old": change.old}),
-                    **({} if change.new is ABSENT else {"new": change.new}),
-                    "why": change.why,
-                }
-                for change in entry.changes
-            ],
-        }
-    )
-
-
-def standing_line(standing: Standing) -> bytes:
-    """The line that replaces everything known so far of who holds which value."""
-    return _line(
-        {
-            "owned": [
-                {
-                    "path": str(each.path),
-                    "key": each.key,
-                    "at": _spelled(each.at),
-                    **({} if each.value is ABSENT else {"value": each.value}),
-                    **({} if each.before is ABSENT else {"before": each.before}),
-                    "since": each.since,
-                    **({} if each.within is None else {"within": str(each.within)}),
-                    **({"folders": each.folders} if each.folders else {}),
-                }
-                for each in standing.owned
-            ],
-            "held": sorted([str(path), key] for path, key in standing.held),
-        }
-    )
-
-
-def _spelled(at: Pointer) -> list[str | list[str]]:
-    return [step if isinstance(step, str) else [step.name, step.value] for step in at]
-
-
-def _line(record: dict[str, Any]) -> bytes:
-    return json.dumps({"v": VERSION, **record}, ensure_ascii=True).encode() + b"\n"
+def _spelled(value: Any) -> Any:
+    """``value`` as JSON has it: a dataclass by its fields, without those that say nothing."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Match):
+        return [value.name, value.value]
+    if isinstance(value, frozenset):
+        return sorted((str(path), key) for path, key in value)
+    told = ((field, getattr(value, field.name)) for field in fields(value))
+    return {
+        _NAMES.get(field.name, field.name): known
+        for field, known in told
+        if known is not ABSENT and known != field.default
+    }
 
 
 def _entry(record: dict[str, Any]) -> Entry:

@@ -26,7 +26,6 @@ import fcntl
 import os
 import threading
 import time
-import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -73,11 +72,11 @@ _LARGE_CHUNK = 1 << 20
 class Journal:
     """The journal in one directory; several processes and threads may use it at once."""
 
+    _descriptor: int | None = None
+
     def __init__(self, directory: Path) -> None:
         self._file = directory / "entries.jsonl"
         self._lock = threading.RLock()
-        self._descriptor: int | None = None
-        self._closing: weakref.finalize[[int], Journal] | None = None
         self._read_to = 0
         self._last = 0
         self._entries: dict[int, Entry] = {}
@@ -96,9 +95,13 @@ class Journal:
 
     def close(self) -> None:
         """Close the file; it is opened again when needed."""
-        self._descriptor = None
-        if self._closing is not None:
-            self._closing()
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            # What matters was synced; one that is closed already, or a server gone, is no fault.
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+    __del__ = close
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -140,12 +143,12 @@ class Journal:
             known = before is None or self._content(descriptor, intent.before_sha) is not None
             content = b"" if known or before is None else entries_.pack(before)
             owed = bool(self._owed)
-            self._append(descriptor, content + entries_.entry_line(intent))
+            self._append(descriptor, content + entries_.line(intent))
             try:
                 _sync(descriptor)
             except OSError:
                 with contextlib.suppress(OSError):
-                    self._append(descriptor, entries_.outcome_line(Outcome(number, "abandoned")))
+                    self._append(descriptor, entries_.line(Outcome(number, "abandoned")))
                 raise
             if owed:  # they were written before it, and count before it
                 self._read_on(descriptor)
@@ -188,7 +191,7 @@ class Journal:
             try:
                 with self._appending() as descriptor:
                     if self._owed or now() != self._ownership.standing():
-                        self._append(descriptor, entries_.standing_line(now()))
+                        self._append(descriptor, entries_.line(now()))
                         _sync(descriptor)
                         self._read_on(descriptor)
             except OSError as error:
@@ -365,20 +368,9 @@ class Journal:
         self.close()
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        descriptor = self._use(os.open(self._file, flags, 0o600))
+        self._descriptor = os.open(self._file, flags, 0o600)
         self._forget()  # not before another file is there to be read
-        return descriptor
-
-    def _use(self, descriptor: int) -> int:
-        """Have the file open, until it is closed or this journal is gone.
-
-        Not by ``__del__``, which also runs for what was never built, and while an interpreter that
-        ends takes modules apart: then the kernel closes it.
-        """
-        self._descriptor = descriptor
-        self._closing = weakref.finalize(self, _close, descriptor)
-        self._closing.atexit = False
-        return descriptor
+        return self._descriptor
 
     def _named(self, descriptor: int) -> bool:
         """Whether the open file is the one at the journal's path; open, its inode is nobody's."""
@@ -389,7 +381,7 @@ class Journal:
         return os.path.samestat(named, os.fstat(descriptor))
 
     def _append(self, descriptor: int, lines: bytes) -> None:
-        lines = b"".join(map(_line, self._owed)) + lines
+        lines = b"".join(map(entries_.line, self._owed)) + lines
         if os.fstat(descriptor).st_size > self._read_to:
             lines = b"\n" + lines  # ends the line a crash or a full disk left torn
         try:
@@ -483,7 +475,7 @@ class Journal:
             return descriptor
         self.close()
         self._forget()
-        self._use(made)
+        self._descriptor = made
         self._read_on(made)
         self._smallest = self._read_to
         return made
@@ -497,8 +489,8 @@ class Journal:
                 if content is not None:
                     written.add(named)
                     yield entries_.pack(content)
-            yield entries_.entry_line(each)
-        yield entries_.standing_line(self._ownership.standing())
+            yield entries_.line(each)
+        yield entries_.line(self._ownership.standing())
 
     def _worth_keeping(self) -> list[Entry]:
         """The newest writes, and the first of every value that is specd's; in order."""
@@ -512,7 +504,7 @@ class Journal:
             if each.before_sha not in contents and each.before_sha is not None:
                 contents.add(each.before_sha)
                 size += self._contents.get(each.before_sha, (0, 0))[1]
-            size += len(entries_.entry_line(each))
+            size += len(entries_.line(each))
             if len(kept) >= KEPT_ENTRIES or (size > KEPT_BYTES and each is not newest):
                 break
             kept[each.id] = each
@@ -536,12 +528,6 @@ def _holds(intent: Entry) -> bool | None:
     )
 
 
-def _line(owed: Outcome | Standing) -> bytes:
-    if isinstance(owed, Standing):
-        return entries_.standing_line(owed)
-    return entries_.outcome_line(owed)
-
-
 def _lines(descriptor: int, start: int) -> Iterator[tuple[int, bytes, int]]:
     """(offset, line without its newline, bytes with it) of every whole line from ``start`` on.
 
@@ -562,12 +548,6 @@ def _lines(descriptor: int, start: int) -> Iterator[tuple[int, bytes, int]]:
             yield start, b"", len(rest)
             start += len(rest)
             rest, overlong = b"", True
-
-
-def _close(descriptor: int) -> None:
-    # What matters was synced; whoever else closed it, or a file server that is gone, is no fault.
-    with contextlib.suppress(OSError):
-        os.close(descriptor)
 
 
 def _write(descriptor: int, lines: bytes) -> None:
