@@ -17,6 +17,7 @@ _OWN = (
     "tokenizers",
     "history.db",
     "holds.json",
+    "trial.json",
     "server-log.json",
     "bionic-log.json",
     "models.json",

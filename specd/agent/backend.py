@@ -27,7 +27,7 @@ from specd.bench.history import History
 from specd.bench.prompts import SUITES
 from specd.lmstudio import names
 from specd.reconcile.plan import unified_diff
-from specd.reconcile.restore import restore
+from specd.reconcile.trials import restore
 from specd.tokenizer.report import to_json
 from specd.tokenizer.verdict import with_cache
 
@@ -183,7 +183,8 @@ class Backend:
             raise BadRequest('say which: {"id": N}, or {"all": true}')
         say = self._daemon.events.say
         try:
-            outcome = restore(self._daemon.stores.journal, number)
+            stores = self._daemon.stores
+            outcome = restore(stores.trials, stores.journal, number)
             for each in outcome.restored:
                 say("info", f"restored on request: {each}", journal=each.id)
             for problem in outcome.problems:

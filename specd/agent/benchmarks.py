@@ -72,6 +72,7 @@ class Benchmarks:
         self.note: str | None = None
         self.stale: dict[str, tuple[str, ...]] = {}
         self._waiting: list[Task] = []
+        self._not_measured: list[str] = []
         self._running: Task | None = None
         self._scheduled = False
         self._looked_at = 0.0
@@ -142,14 +143,14 @@ class Benchmarks:
     def _begin(
         self, plan: Plan, server: ServerSeen | None, order: Order, *, scheduled: bool
     ) -> None:
+        self._not_measured = []
         for problem in plan.problems:
-            self._given.say("warning", f"not measured: {problem}")
+            self._cannot_measure(problem)
         self._scheduled = scheduled
         self._gave_way = None
         self._waiting = list(self._tasks(plan, server, order))
         if not self._waiting:
-            self.note = f"nothing could be measured: {'; '.join(plan.problems)}"
-            self._given.learnt()
+            self._end()
             return
         self._given.say(
             "info", "benchmark started", pairs=len(plan.mlx) + len(plan.gguf) + len(plan.server)
@@ -168,7 +169,8 @@ class Benchmarks:
                 wanted.max_minutes,
                 suite=order.suite,
                 quick=order.quick,
-                weights=mix.read(wanted.mix),
+                weights=measuring.weights(mix.read(wanted.mix), self._given.stores.observed),
+                home=None if sight.home is None else sight.home.path,
                 token_env=sight.config.lmstudio.token_env,
                 engine_version=sight.engine_version,
                 llama_servers=_llama_servers(sight),
@@ -220,7 +222,7 @@ class Benchmarks:
     def _learn(self, result: dict[str, Any]) -> None:
         if result.get("busy"):
             self._waiting.clear()
-            self._end(None)
+            self._end()
             self._postpone("another benchmark is running")
             return
         for each in result["results"]:
@@ -234,20 +236,24 @@ class Benchmarks:
                 engine=each["engine"],
             )
         for trouble in (*result.get("findings", ()), *result.get("failures", ())):
-            self._given.say("warning", f"not measured: {trouble}")
-        troubles = result.get("failures", ())
-        self._end(f"the last one failed: {troubles[0]}" if troubles else None)
+            self._cannot_measure(trouble)
+        self._end()
 
     def _failed(self, why: str) -> None:
         if self._gave_way is not None:
-            self._end(None)
+            self._end()
             self._postpone(self._gave_way)
             return
-        self._given.say("warning", f"benchmark failed: {why}")
-        self._end(f"the last one failed: {why}")
+        self._cannot_measure(why)
+        self._end()
 
-    def _end(self, note: str | None) -> None:
-        self.note = note
+    def _cannot_measure(self, why: str) -> None:
+        self._given.say("warning", f"not measured: {why}")
+        self._not_measured.append(why)
+
+    def _end(self) -> None:
+        missing = "; ".join(self._not_measured)
+        self.note = f"not measured: {missing}" if missing else None
         self._running = None
         if self._waiting:
             self._next()

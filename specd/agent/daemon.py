@@ -414,9 +414,22 @@ class Daemon:
 
     def _learn_around(self) -> None:
         """The server or the app is not as it was."""
+        self._go_on_with_trial()
+        self._publish()
+        home, snapshot = self.around.home, self.snapshot
+        wanted = self._config.agent.reload == "when-idle" and not self.writer.paused
+        if wanted and home is not None and snapshot is not None:
+            waiting = snapshot.facts.not_in_force
+            self._load_again.look(home.path, waiting, self.around.asked_at)
+
+    def _go_on_with_trial(self) -> None:
+        # While paused nothing can be written that was drawn, and without a home nothing is seen.
+        if self.writer.paused or self.around.home is None:
+            return
         try:
-            moved = trials.look(
+            without = trials.look(
                 self.stores.trials,
+                self._pairs,
                 self.around.world.models,
                 self.around.server,
                 self.stores.observed,
@@ -424,14 +437,8 @@ class Daemon:
         except OSError as error:
             self._say("warning", f"the trial cannot be kept: {error.strerror or error}")
         else:
-            if moved:
+            if without is not any(each.reason == "InTrial" for each in self._pairs):
                 self._learn()
-        self._publish()
-        home, snapshot = self.around.home, self.snapshot
-        wanted = self._config.agent.reload == "when-idle" and not self.writer.paused
-        if wanted and home is not None and snapshot is not None:
-            waiting = snapshot.facts.not_in_force
-            self._load_again.look(home.path, waiting, self.around.asked_at)
 
     def write(self, dirty: set[Path] | None, *, force: bool = False) -> Pass:
         """One pass (see ``Writer.write``), published where anything changed."""

@@ -23,7 +23,7 @@ def alone(history: Path) -> Iterator[None]:
         Busy: another process holds it.
     """
     history.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with history.with_suffix(".measuring").open("a") as file:
+    with history.with_name(f"{history.name}.measuring").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

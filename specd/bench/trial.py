@@ -13,7 +13,7 @@ import math
 import random
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from specd.bench.statistics import LEVEL, students_t
@@ -29,7 +29,7 @@ SHORT_ANSWER: Final = 200
 
 DAY_S: Final = 86_400.0
 
-Ending = Literal["decided", "time", "loads", "stopped"]
+Ending = Literal["decided", "time", "loads", "stopped", "restored", "gone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def step(trial: Trial, *, loaded: bool | None, now: float) -> Trial:
     if trial.ended is not None:
         return trial
     if now >= trial.until:
-        return _ended(trial, now, "time")
+        return stop(trial, trial.until, "time")
     *before, current = trial.arms
     if loaded and not current.loaded:
         seen = Arm(current.since, current.with_draft, loaded=True)
@@ -123,16 +123,14 @@ def step(trial: Trial, *, loaded: bool | None, now: float) -> Trial:
 
 def judged(trial: Trial, found: Estimate, now: float) -> Trial:
     """The trial, ended if the estimate decides it or no further load is planned."""
-    if trial.ended is not None:
-        return trial
     if found.decided:
-        return _ended(trial, now, "decided")
-    return _ended(trial, now, "loads") if sum(found.loads) >= LOOKS[-1] else trial
+        return stop(trial, now, "decided")
+    return stop(trial, now, "loads") if sum(found.loads) >= LOOKS[-1] else trial
 
 
-def stop(trial: Trial, now: float) -> Trial:
-    """The trial, ended by the user."""
-    return trial if trial.ended is not None else _ended(trial, now, "stopped")
+def stop(trial: Trial, now: float, why: Ending = "stopped") -> Trial:
+    """The trial, ended if it had not."""
+    return trial if trial.ended is not None else replace(trial, ended=now, ending=why)
 
 
 def estimate(trial: Trial, answers: Iterable[Figures]) -> Estimate:
@@ -255,10 +253,4 @@ def _drawn(trial: Trial, now: float) -> Trial:
 
 
 def _with_arms(trial: Trial, arms: tuple[Arm, ...]) -> Trial:
-    return Trial(trial.main, trial.draft, trial.started, trial.days, trial.seed, arms)
-
-
-def _ended(trial: Trial, now: float, ending: Ending) -> Trial:
-    return Trial(
-        trial.main, trial.draft, trial.started, trial.days, trial.seed, trial.arms, now, ending
-    )
+    return replace(trial, arms=arms)

@@ -7,18 +7,22 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from specd.bench import trial
 from specd.bench.observed import ObservedStore
-from specd.bench.trial import Estimate, Trial
+from specd.bench.trial import Ending, Estimate, Trial
 from specd.files import private
 from specd.lmstudio import names
 from specd.lmstudio.model import Model
+from specd.reconcile import restore as undo
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.facts import ServerSeen
+from specd.reconcile.journal import Journal
+from specd.reconcile.restore import Outcome
 
 
 class Trials:
@@ -28,10 +32,13 @@ class Trials:
         self._path = state / "trial.json"
 
     def read(self) -> Trial | None:
-        """The last trial, which may have ended."""
+        """The last trial, which may have ended: by its days also while nobody looked at it."""
         try:
             told = private.read_json(self._path)
-            return None if told is None else msgspec.convert(told, Trial)
+            kept = None if told is None else msgspec.convert(told, Trial)
+            if kept is None or time.time() < kept.until:
+                return kept
+            return trial.stop(kept, kept.until, "time")
         except (OSError, private.Broken, msgspec.ValidationError):
             return None
 
@@ -41,13 +48,49 @@ class Trials:
         Raises:
             OSError: it cannot be written.
         """
-        with self._path.with_suffix(".lock").open("a") as lock:
+        with self._path.with_name("trial.json.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             before = self.read()
             after = by(before)
             if after is not None and after != before:
                 private.write(self._path, json.dumps(asdict(after)).encode())
             return after
+
+    def end(self, why: Ending) -> None:
+        """End the trial if one is running.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        running = self.read()
+        if running is not None and running.ended is None:
+            self.change(lambda before: before and trial.stop(before, time.time(), why))
+
+
+def restore(kept: Trials, journal: Journal, number: int | None) -> Outcome:
+    """Undo as ``restore.restore``, and end a running trial.
+
+    What the trial has taken out of LM Studio's files is left alone as well.
+
+    Raises:
+        CannotRestore, SwapError: as ``restore.restore``.
+        OSError: the trial's end cannot be written.
+    """
+    running = kept.read()
+    if running is not None and running.with_draft is False:
+        began = datetime.fromtimestamp(running.started, UTC)
+        out = {
+            (each.path, change.key)
+            for each in journal.entries()
+            if datetime.fromisoformat(each.time) >= began
+            for change in each.changes
+            if change.key not in journal.owned(each.path)
+        }
+        failed = journal.hand_over(held=out)
+        if failed is not None:
+            raise failed
+    kept.end("restored")
+    return undo.restore(journal, number)
 
 
 def applied(pairs: Sequence[DesiredPair], running: Trial | None) -> tuple[DesiredPair, ...]:
@@ -99,13 +142,24 @@ def estimate(running: Trial, installed: Sequence[Model], observed: ObservedStore
     return trial.estimate(running, [figures for main, figures in answers if is_main(main)])
 
 
+def _is_there(pair: DesiredPair, running: Trial) -> bool:
+    """Whether the trial's pair is still one that specd configures, or will when it is compared."""
+    return (
+        pair.main is not None
+        and pair.main.key == running.main
+        and pair.drafts_with in (None, running.draft)
+        and (pair.state in ("wanted", "waiting") or pair.reason == "InTrial")
+    )
+
+
 def look(
     trials: Trials,
+    pairs: Sequence[DesiredPair],
     installed: Sequence[Model],
     server: ServerSeen | None,
     observed: ObservedStore,
 ) -> bool:
-    """Go on with a running trial; whether that changed what the main's file is to hold.
+    """Go on with a running trial; whether its main is to have no draft now.
 
     Raises:
         OSError: it cannot be kept.
@@ -120,7 +174,9 @@ def look(
     def go_on(before: Trial | None) -> Trial | None:
         if before is None:
             return None
+        if not any(_is_there(pair, running) for pair in pairs):
+            return trial.stop(before, now, "gone")
         return trial.judged(trial.step(before, loaded=seen, now=now), found, now)
 
     after = trials.change(go_on)
-    return after is not None and after.with_draft != running.with_draft
+    return after is not None and after.with_draft is False

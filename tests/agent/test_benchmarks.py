@@ -152,7 +152,7 @@ def test_without_a_proven_pair_there_is_nothing_to_measure(daemon: Daemon) -> No
 def test_its_minutes_over_the_worker_is_killed_and_the_reason_stays(daemon: Daemon) -> None:
     daemon.wants(Benchmark.model_construct(**{**dict(ANYTIME), "max_minutes": 0.02}))
     assert daemon.bench.start(Order()) == "started"
-    daemon.until(daemon.heard("benchmark failed"), "it has failed")
+    daemon.until(daemon.heard("not measured: "), "it has failed")
     assert "stopped after its time limit of 1.2 s" in (daemon.bench.note or "")
     assert workers() == []
     assert daemon.stores.history.recover() is None

@@ -119,7 +119,7 @@ def test_two_benchmarks_never_run_at_once(paired: Sandbox) -> None:
 def worker_of(process: subprocess.Popen[bytes]) -> psutil.Process | None:
     try:
         family = psutil.Process(process.pid).children(recursive=True)
-        return next((c for c in family if "specd.worker" in c.cmdline()), None)
+        return next((c for c in family if c.cmdline()[-2:] == ["specd.worker", "bench"]), None)
     except psutil.Error:
         return None
 

@@ -62,7 +62,7 @@ def test_a_trial_gives_every_load_its_arm_by_chance_and_undoes_itself(
     sandbox.config.write_text(
         f'[[pair]]\nmain = "{MAIN}"\ndraft = "{GOOD}"\n[agent]\nresync_seconds = 1\n'
     )
-    with standin(sandbox.home, tmp_path / "standin.log") as url:
+    with standin(sandbox.home, tmp_path / "standin.log", version="0.4.24") as url:
         sandbox.running()
         until(lambda: drafts(sandbox), "the pair is configured", 60)
         assert sandbox.specd("trial").returncode == 1
@@ -92,6 +92,25 @@ def test_a_trial_gives_every_load_its_arm_by_chance_and_undoes_itself(
         assert found["speedup"] == pytest.approx(2.0, rel=0.01)
         assert sandbox.specd("trial", "stop").returncode == 0
         until(lambda: drafts(sandbox), "the pair is configured as before")
-    shown = sandbox.specd("trial").stdout
-    assert "ended on" in shown
-    assert "without a decision, as you ended it" in shown
+        shown = sandbox.specd("trial").stdout
+        assert "ended on" in shown
+        assert "without a decision, as you ended it" in shown
+        while told(sandbox)["trial"]["ended"] or told(sandbox)["trial"]["arms"][-1]["with_draft"]:
+            sandbox.specd("trial", "stop")
+            sandbox.specd("trial", "start", "--yes")
+        until(lambda: not drafts(sandbox), "a load without the draft")
+        assert sandbox.specd("restore", "--all").returncode == 0
+        assert told(sandbox)["trial"]["ending"] == "restored"
+        sandbox.specd("pause")
+        sandbox.specd("resume")
+        time.sleep(3)  # two looks at everything
+        assert not drafts(sandbox)
+        assert sandbox.specd("apply").returncode == 0
+        until(lambda: drafts(sandbox), "what was asked for again is written")
+        assert sandbox.specd("trial", "start", "--yes").returncode == 0
+    until(lambda: "does not list" in sandbox.specd("trial").stdout, "that loads cannot be seen")
+    sandbox.specd("pause")
+    assert "specd is paused" in sandbox.specd("trial").stdout
+    sandbox.specd("resume")
+    sandbox.config.write_text("[agent]\nresync_seconds = 1\n")
+    until(lambda: told(sandbox)["trial"]["ending"] == "gone", "the trial of no pair ends")

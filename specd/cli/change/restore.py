@@ -12,7 +12,8 @@ from specd.cli.parser import Parser
 from specd.files.swap import SwapError
 from specd.reconcile.apply import describe, show
 from specd.reconcile.journal import Entry, Journal
-from specd.reconcile.restore import CannotRestore, restore
+from specd.reconcile.restore import CannotRestore
+from specd.reconcile.trials import Trials, restore
 
 
 def parser() -> Parser:
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             journal = Journal(places.journal_dir(state))
             journal.recover()
-            answer = restore(journal, args.id).as_json()
+            answer = restore(Trials(state), journal, args.id).as_json()
         except (CannotRestore, SwapError, OSError) as problem:
             print(f"specd: {problem}", file=sys.stderr)
             return 2

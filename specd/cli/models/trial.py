@@ -11,12 +11,12 @@ from datetime import datetime
 
 from specd.bench import trial
 from specd.bench.trial import Estimate, Trial
-from specd.cli import alive, world
+from specd.cli import alive, ask, world
 from specd.cli.models import check
 from specd.cli.paint import dumps, safe
 from specd.cli.parser import Parser
 from specd.lmstudio.names import NameProblem
-from specd.reconcile import trials
+from specd.reconcile import survey, trials
 from specd.reconcile.trials import Trials
 
 DAYS = 7.0
@@ -75,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
         print(dumps({"trial": asdict(running), "estimate": asdict(found)}))
     else:
         print(safe(render(running, found, time.time())))
+        if (obstacle := _obstacle(running, seen)) is not None:
+            print(safe(f"  {obstacle}"))
     return 0
 
 
@@ -103,6 +105,8 @@ def _start(args: argparse.Namespace, seen: world.Seen) -> int:
     Trials(seen.stores.state).change(lambda _: fresh)
     alive.tell_to_look()
     print("the trial has begun; `specd trial` shows how far it is, `specd trial stop` ends it")
+    if (obstacle := _obstacle(fresh, seen)) is not None:
+        print(safe(obstacle))
     return 0
 
 
@@ -146,5 +150,33 @@ def _state(running: Trial, found: Estimate, now: float) -> str:
         if found.speedup < 1:
             verdict = f"the draft makes it slower: take {running.draft} out of specd.toml"
         return f"decided on {at}: {verdict}"
-    why = {"time": "its days are over", "loads": "it had all its loads", "stopped": "you ended it"}
-    return f"ended on {at} without a decision, as {why[running.ending or 'stopped']}"
+    return f"ended on {at} without a decision, as {_WHY[running.ending or 'stopped']}"
+
+
+_WHY = {
+    "decided": "it was decided",
+    "time": "its days are over",
+    "loads": "it had all its loads",
+    "stopped": "you ended it",
+    "restored": "LM Studio's settings were restored",
+    "gone": "specd no longer configures its pair",
+}
+
+
+def _obstacle(running: Trial, seen: world.Seen) -> str | None:
+    """What keeps a running trial from going on, with the remedy."""
+    if running.ended is not None:
+        return None
+    try:
+        paused = ask.ask("GET", "/v1/status", state=seen.stores.state)["paused"]
+    except ask.CannotAsk:
+        return "it stands still: specd does not run; `specd start` starts it"
+    if paused:
+        return "it stands still: specd is paused; `specd resume` lets it go on"
+    server = survey.ask_server(seen.home, seen.config.lmstudio) if seen.home else None
+    if trials.loaded(running, seen.world.models, server) is None:
+        return (
+            "it stands still: loads are seen on LM Studio's server, which does not list "
+            f"{running.main}; `lms server start` starts it"
+        )
+    return None

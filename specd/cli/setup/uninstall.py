@@ -53,8 +53,11 @@ def run(args: argparse.Namespace) -> int:
         return 1
     for line in done:
         print(line)
-    if args.restore_settings and not _restore():
-        return 1
+    if args.restore_settings:
+        if not _restore():
+            return 1
+    else:
+        _end_trial()
     if args.purge and not _purge():
         return 1
     if args.purge:
@@ -66,9 +69,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _end_trial() -> None:
+    from specd.reconcile.trials import Trials  # noqa: PLC0415 - slow to import
+
+    try:
+        Trials(places.state_dir()).end("stopped")
+    except OSError as error:
+        print(f"specd: the trial's end cannot be kept: {error}", file=sys.stderr)
+
+
 def _restore() -> bool:
     from specd.reconcile.journal import Journal  # noqa: PLC0415 - only when asked for
-    from specd.reconcile.restore import restore  # noqa: PLC0415
+    from specd.reconcile.trials import Trials, restore  # noqa: PLC0415
 
     state = places.state_dir()
     if not places.journal_dir(state).is_dir():
@@ -77,7 +89,7 @@ def _restore() -> bool:
     try:
         journal = Journal(places.journal_dir(state))
         journal.recover()
-        outcome = restore(journal, None)
+        outcome = restore(Trials(state), journal, None)
     except OSError as error:
         print(f"specd: nothing could be restored: {error}", file=sys.stderr)
         return False
