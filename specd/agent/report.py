@@ -13,6 +13,7 @@ from specd.agent.publication import Snapshot
 from specd.bench.outcome import outcome
 from specd.files.pointer import ABSENT
 from specd.lmstudio import home as homes
+from specd.lmstudio import model_defaults
 from specd.lmstudio.home import Home
 from specd.reconcile import restores
 from specd.reconcile.desired import DesiredPair
@@ -97,9 +98,18 @@ def pair(facts: Facts, wanted: DesiredPair) -> dict[str, Any]:
         "reason": wanted.reason,
         "candidates": list(wanted.candidates),
         "why": wanted.why,
+        "held": _is_held(facts, wanted),
         "observed": asdict(proof) if proof else None,
         "in_use": asdict(used) if (used := facts.in_use.get(wanted.name)) else None,
     }
+
+
+def _is_held(facts: Facts, wanted: DesiredPair) -> bool:
+    """Whether the user took the pair's draft back, so that LM Studio's files are without it."""
+    if not isinstance(facts.home, Home) or wanted.main is None:
+        return False
+    path = model_defaults.config_path(facts.home.path, wanted.main)
+    return any(model_defaults.drafts(each.key) for each in facts.held.get(path, ()))
 
 
 def entry(written: Entry) -> dict[str, Any]:

@@ -8,6 +8,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from specd.cli.paint import safe
+
 
 class Parser(argparse.ArgumentParser):
     """An ``ArgumentParser`` whose help ends with ``examples`` and ``exit_codes``, one per line."""
@@ -34,7 +36,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2."""
-        print(f"{self.prog}: {message}", file=sys.stderr)
+        print(f"{self.prog}: {safe(message)}", file=sys.stderr)
         print(f"`{self.prog} --help` explains its arguments", file=sys.stderr)
         raise SystemExit(2)
 

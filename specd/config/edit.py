@@ -125,8 +125,9 @@ def unset_value(text: str, key: str) -> str:
 
 
 def toml(value: object) -> str:
-    """A value as TOML spells it."""
-    return tomlkit.item(value).as_string()
+    """A value as TOML spells it, on one line; what cannot be printed is escaped."""
+    text = tomlkit.item(value).as_string()
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in text)
 
 
 def _set_in_pair(text: str, document: Document, key: str, word: str) -> str:

@@ -182,23 +182,23 @@ class Connection:
                 return Head(event.status_code, kind.strip().lower())
         raise BadAnswer(f"{self._url} sent more than {_MAX_INTERIM} interim answers")
 
-    def read_all(self) -> bytes:
+    def read_all(self, at_most: int = _MAX_ANSWER_BYTES) -> bytes:
         """The answer's body.
 
         Raises:
             NotReachable: it did not end in time.
             BadAnswer: it broke off, or is too long.
         """
-        return b"".join(self._chunks())
+        return b"".join(self._chunks(at_most))
 
-    def _chunks(self) -> Iterator[bytes]:
+    def _chunks(self, at_most: int = _MAX_ANSWER_BYTES) -> Iterator[bytes]:
         """The body as it comes."""
         size = 0
         try:
             while isinstance(event := self._event(), h11.Data):
                 size += len(event.data)
-                if size > _MAX_ANSWER_BYTES:
-                    raise BadAnswer(f"{self._url} sent more than {_MAX_ANSWER_BYTES:,} bytes")
+                if size > at_most:
+                    raise BadAnswer(f"{self._url} sent more than {at_most:,} bytes")
                 yield bytes(event.data)
         except TimeoutError as error:
             raise NotReachable(f"{self._url} did not finish its answer in time") from error

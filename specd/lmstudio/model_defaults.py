@@ -84,6 +84,11 @@ def file_in(app: App, model: Model) -> Path:
     return app.internal.joinpath(keys.MODEL_DEFAULTS, *f"{model.defaults}.json".split("/"))
 
 
+def drafts(key: str) -> bool:
+    """Whether it is this value that has a model draft."""
+    return key == keys.DRAFT_MODEL or key in keys.LLAMA_DRAFT_SWITCHES
+
+
 def targets(desired: Desired) -> Iterator[Target]:
     """The files of every main that a pair is about, one for each app."""
     for app in desired.apps:

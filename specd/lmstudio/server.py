@@ -69,6 +69,7 @@ __all__ = [
 DEFAULT_PORT: Final = 1234
 
 _CONFIG_MAX_BYTES: Final = 1 << 20
+_LIST_MAX_BYTES: Final = 4 << 20  # thousands of models; as objects a list takes ten times its bytes
 _ANYWHERE: Final = frozenset({"", "0.0.0.0", "::", "localhost", "::1", "127.0.0.1"})  # noqa: S104 - read, not bound
 _JUST_S: Final = 60.0  # for how long a server counts as the one that has just asked for a token
 _UNKNOWN_PATH: Final = (404, 405, 501)
@@ -172,7 +173,7 @@ class Server:
         for path, list_name, read in LISTINGS:
             try:
                 with self._asked("GET", path, None, deadline) as (connection, _):
-                    body = decoded(connection.read_all(), self.base_url)
+                    body = decoded(connection.read_all(_LIST_MAX_BYTES), self.base_url)
             except BadAnswer as error:
                 if error.status in _UNKNOWN_PATH:
                     continue

@@ -282,6 +282,16 @@ def entry(number: int, path: Path, changes: list[dict[str, Any]]) -> dict[str, A
     }
 
 
+def test_status_says_that_a_draft_was_taken_back(seed: Sandbox) -> None:
+    seed.start()
+    until(lambda: seed.condition("PairsConfigured")["reason"] == "Applied", "the pair stands", 60)
+    assert "is set to draft" in seed.specd("status").stdout
+    number = next(each["id"] for each in listed(seed) if DEFAULTS in each["path"])
+    assert seed.specd("restore", str(number)).returncode == 0
+    until(lambda: seed.status()["pairs"][0]["held"], "it is held")
+    assert "does not draft" in " ".join(seed.specd("status").stdout.split())
+
+
 def test_a_draft_switched_off_leaves_nothing_of_specds(seed: Sandbox) -> None:
     before = tree(seed)
     assert seed.specd("apply").returncode == 0

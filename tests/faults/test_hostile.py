@@ -193,7 +193,7 @@ def hostile(sandbox: Sandbox) -> Sandbox:
     (internal / "draft-model-compatibility-cache.json").write_text(json.dumps(cache))
     (internal / "http-server-config.json").write_text(json.dumps({"port": EVIL[0]}))
     sandbox.save(**{EVIL[0]: EVIL[1], "downloadsFolder": str(models)})
-    pairs = "".join(f"[[pair]]\nmain = {json.dumps(name)}\ndraft = 'auto'\n" for name in EVIL[5:])
+    pairs = "".join(f"[[pair]]\nmain = {json.dumps(name)}\ndraft = 'auto'\n" for name in EVIL)
     sandbox.config.write_text(pairs)
     return sandbox
 
@@ -210,6 +210,9 @@ COMMANDS = [
     ("metrics",),
     ("check", EVIL[0], EVIL[1]),
     ("explain", EVIL[0]),
+    ("config", "show"),
+    ("config", "set", f"pair.{EVIL[0]}.draft_tokens", "3"),
+    ("status", f"--{EVIL[0]}"),
 ]
 
 

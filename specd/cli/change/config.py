@@ -222,7 +222,7 @@ def _set(path: Path, key: str, value: str) -> int:
     code = _change(path, lambda there: edit.set_value(there, key, value))
     if code == DONE:
         unchanged = text is not None and text == config.reading.content(path)
-        print(f"{path}: {key} = {value}{' (as it was)' if unchanged else ''}")
+        print(safe(f"{path}: {key} = {value}{' (as it was)' if unchanged else ''}"))
         if key in config.read(path).overruled:
             print(f"specd: {key} has no effect: the machine's policy locks it", file=sys.stderr)
         for note in notes:
@@ -235,7 +235,7 @@ def _unset(path: Path, key: str) -> int:
 
     code = _change(path, lambda there: edit.unset_value(there, key))
     if code == DONE:
-        print(f"{path}: {key} is not set any more; its default counts")
+        print(safe(f"{path}: {key} is not set any more; its default counts"))
     return code
 
 

@@ -20,7 +20,7 @@ from specd.bench.result import BenchResult, LengthResult
 from specd.bench.use import Use, in_use
 from specd.cli.look import status as screen
 from specd.cli.look.plots import Axis, Point, Series, plot
-from specd.cli.paint import plural
+from specd.cli.paint import plural, safe
 from specd.tokenizer.verdict import VerdictKind
 
 NEWEST_WRITES = 200
@@ -124,7 +124,9 @@ class Section:
 def page(report: Report) -> str:
     """The whole document."""
     templates = FileSystemLoader(Path(__file__).with_name("templates"))
-    made = Environment(loader=templates, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    made = Environment(
+        loader=templates, autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_shown
+    )
     status = report.status
     return made.get_template("report.html.j2").render(
         sentence=screen.verdict(status) if status else "specd is not running.",
@@ -135,6 +137,10 @@ def page(report: Report) -> str:
         version=report.version,
         sections=[section for section in _sections(report) if section is not None],
     )
+
+
+def _shown(value: object) -> object:
+    return safe(value) if type(value) is str else value  # not of markup, whose lines have ends
 
 
 def _sections(report: Report) -> Iterator[Section | None]:

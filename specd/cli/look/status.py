@@ -22,7 +22,7 @@ from specd.cli.parser import Parser
 HEALTHY, DEGRADED = 0, 1
 
 ON = ("wanted", "adopted")
-"""States of a pair in which its draft stands in LM Studio's files."""
+"""States of a pair in which its draft is to stand in LM Studio's files."""
 
 WRITES = 3
 
@@ -168,7 +168,7 @@ def verdict(status: dict[str, Any]) -> str:
     pairs = status["pairs"]
     if not pairs:
         return f"specd keeps LM Studio's settings; no pair is configured{end}"
-    on = [each for each in pairs if each["state"] in ON and each["draft"]]
+    on = [each for each in pairs if _is_on(each)]
     if len(pairs) == 1:
         return f"{_of_one(pairs[0])}{end}"
     if not on:
@@ -186,12 +186,19 @@ def _of_one(pair: dict[str, Any]) -> str:
         return f"specd is finding a draft for {main}"
     if pair["state"] == "withdrawn":
         return f"LM Studio runs {main} without a draft: none was faster"
-    if pair["state"] not in ON or not draft:
-        return f"LM Studio does not draft for {main}"
+    if not _is_on(pair):
+        return (
+            f"LM Studio does not draft for {main}{': you took it back' if pair.get('held') else ''}"
+        )
     gain = "not measured yet"
     if pair["speedup"]:
         gain = f"{pair['speedup']:.1f}× {'faster' if pair['speedup'] > 1 else 'as fast'}"
     return f"LM Studio {_drafts([pair])} for {main} with {draft}: {gain}"
+
+
+def _is_on(pair: dict[str, Any]) -> bool:
+    """Whether its draft stands in LM Studio's files."""
+    return pair["state"] in ON and bool(pair["draft"]) and not pair.get("held")
 
 
 def _drafts(pairs: list[dict[str, Any]]) -> str:
