@@ -1,4 +1,4 @@
-"""Cron expressions: what they may say, and which weekdays they mean.
+"""Cron expressions: what they may say, and when they are due (APScheduler).
 
 Weekdays count from Sunday, as in every crontab. The two day fields may not both be given:
 crontab(5) joins them with "or", which surprises everybody.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 EXAMPLE = '"30 4 * * *" (every night at half past four)'
 
@@ -43,9 +43,6 @@ FIELDS = (
     _Field("weekday", 0, 7, WEEKDAYS),
 )
 
-_LONGEST_DAYS = 8 * 366
-"""From one 29 February to the next when a century lies between."""
-
 _PART = re.compile(r"(?:\*|([^-/]+)(?:-([^-/]+))?)(?:/(\d+))?")
 
 
@@ -67,20 +64,23 @@ def following(expression: str, after: datetime) -> datetime | None:
     Raises:
         ValueError: it is no cron expression.
     """
-    minutes, hours, days, months, weekdays = _values(expression)
-    times = [timedelta(hours=h, minutes=m) for h in sorted(hours) for m in sorted(minutes)]
-    midnight = after.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
-    for _ in range(_LONGEST_DAYS):
-        if (
-            midnight.month in months
-            and midnight.day in days
-            and {midnight.isoweekday(), midnight.isoweekday() % 7} & weekdays
-        ):
-            for time in times:
-                if midnight + time > after:
-                    return midnight + time
-        midnight += timedelta(days=1)
-    return None
+    # Imported when a time is planned: reading specd.toml needs none of it.
+    from apscheduler.triggers.cron import CronTrigger  # noqa: PLC0415
+
+    *numbers, weekdays = _values(expression)
+    minute, hour, day, month = (",".join(map(str, sorted(each))) for each in numbers)
+    trigger = CronTrigger(
+        minute=minute,
+        hour=hour,
+        day=day,
+        month=month,
+        # By name: APScheduler counts weekdays from Monday.
+        day_of_week=",".join(sorted({WEEKDAYS[each % 7] for each in weekdays})),
+        timezone=UTC,
+    )
+    # UTC stands for the local clock here: a zone without changes leaves the hours as they are.
+    found = trigger.get_next_fire_time(None, after.replace(tzinfo=UTC) + timedelta(microseconds=1))
+    return None if found is None else found.replace(tzinfo=None)
 
 
 def _values(expression: str) -> list[set[int]]:

@@ -32,7 +32,9 @@ def part(least: int, most: int) -> st.SearchStrategy[str]:
     st.tuples(part(0, 59), part(0, 23), st.just("*"), part(1, 12), st.just("*")).map(" ".join),
     st.datetimes(datetime(2026, 1, 1), datetime(2030, 1, 1)),
 )
-def test_the_next_time_is_the_one_that_apscheduler_finds(expression: str, after: datetime) -> None:
+def test_the_next_time_is_the_one_that_apscheduler_reads_in_the_expression(
+    expression: str, after: datetime
+) -> None:
     try:
         trigger = CronTrigger.from_crontab(expression, timezone=UTC)
     except ValueError:  # a step wider than its range
