@@ -57,15 +57,22 @@ class Backend:
         return self._daemon.inbox.ask(work)
 
     def look(self) -> Future[None]:
-        """Look whether LM Studio runs, unless that was just done; done when it is known."""
+        """Look whether LM Studio runs, unless that was just done; done when it is known.
+
+        What its server has loaded is asked too, and is known the next time.
+        """
         done: Future[None] = Future()
         now = time.monotonic()
         if now - self._looked_at < LOOKED_S:
             done.set_result(None)
         else:
             self._looked_at = now
-            self._daemon.inbox.do(lambda: self._daemon.around.look_for_app(done))
+            self._daemon.inbox.do(lambda: self._look(done))
         return done
+
+    def _look(self, done: Future[None]) -> None:
+        self._daemon.around.look_for_app(done)
+        self._daemon.look_at_server()
 
     # -- questions ------------------------------------------------------------------------------
 

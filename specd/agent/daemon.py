@@ -79,6 +79,9 @@ CONVERSATIONS_FIRST = timedelta(minutes=3)
 CONVERSATIONS_EVERY = timedelta(hours=4)
 
 # What the timers are called by; a file that was modified and not closed is called by its path.
+ASKED_S = 2.0
+"""What the server said so long ago is asked again when somebody looks."""
+
 EVERYTHING, MODELS, POLL = "everything", "models", "poll"
 BENCHMARK, BENCHMARK_AGAIN, CONVERSATIONS = "benchmark", "benchmark again", "conversations"
 
@@ -405,6 +408,12 @@ class Daemon:
 
     def _apps(self) -> tuple[App, ...]:
         return self.around.apps(self._config.lmstudio)
+
+    def look_at_server(self) -> None:
+        """Ask what it has loaded, unless that was just done: somebody wants to know."""
+        last = self.around.asked_at
+        if last is not None and abs(time.time() - last) > ASKED_S:
+            self.around.ask_server(self._config.lmstudio)
 
     def _scout(self) -> None:
         """Have everything looked at that a pass cannot wait for."""

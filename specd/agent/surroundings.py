@@ -77,10 +77,15 @@ class Surroundings:
 
     def ask(self, wanted: config.LmStudio) -> None:
         """Ask the server and look at every process, without waiting for either."""
-        if (home := self.home) is not None:
-            self._jobs.scout("server", lambda: survey.ask_server(home, wanted), self._learn_server)
+        if self.home is not None:
+            self.ask_server(wanted)
             self._processes = app.Look()
             self.look_for_app()
+
+    def ask_server(self, wanted: config.LmStudio) -> None:
+        """Ask the server what it has loaded, without waiting for it."""
+        if (home := self.home) is not None:
+            self._jobs.scout("server", lambda: survey.ask_server(home, wanted), self._learn_server)
 
     def look_for_app(self, asked: Future[None] | None = None) -> None:
         """Look whether LM Studio runs, for a millisecond; ``asked`` is done when it is known."""

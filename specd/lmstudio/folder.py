@@ -124,10 +124,10 @@ def _folder_model(folder: Folder, weights: list[str]) -> Model:
     foreign = not weights and folder.ending(*_FOREIGN_SUFFIXES)
     kind: ModelKind
     drafter = None
+    tensors: set[str] = set()
     if adapter:
         kind, problem = "adapter", None
     else:
-        tensors: set[str] = set()
         problem = _unfinished(folder) or problem or _unusable(folder, weights, tensors)
         drafter = drafters.of_folder(config, tensors)
         kind = "drafter" if drafter else _kind(folder, config)
@@ -146,9 +146,19 @@ def _folder_model(folder: Folder, weights: list[str]) -> Model:
         quantization=_quantization(config, inner),
         size_bytes=sum(folder.sizes[name] for name in weights or foreign or ()),
         problem=problem if kind == "incomplete" else None,
+        mtp_heads=0 if adapter or drafter else _heads(inner, tensors),
         drafter=drafter,
         width=_size(inner.get("hidden_size")),
     )
+
+
+def _heads(config: dict[str, Any], tensors: set[str]) -> int:
+    """How many prediction heads the weights hold; conversions drop some that config.json names."""
+    named = (config.get(name) for name in ("mtp_num_hidden_layers", "num_nextn_predict_layers"))
+    announced = max((_size(each) or 0 for each in named), default=0)
+    beyond = f".layers.{_size(config.get('num_hidden_layers'))}."
+    there = any(name.startswith("mtp.") or ".mtp." in name or beyond in name for name in tensors)
+    return announced if there else 0
 
 
 def _base_weights(weights: Iterable[str]) -> bool:

@@ -25,10 +25,11 @@ class Model:
     Studio writes where it names a model in a config (``publisher/repo`` for MLX,
     ``publisher/repo/file.gguf`` for GGUF); ``key`` is the app's short key, usually the lower-cased
     repo name. ``size_bytes`` counts the weights. ``vocab_size`` is config.json's (or GGUF's) logit
-    width. ``mtp_heads`` counts the multi-token prediction layers that a GGUF file holds beside the
-    model's own: it can draft for itself with them. ``problem`` says why the model cannot be used,
-    in words, when ``kind`` is "incomplete". ``drafter`` is None except for the kind "drafter"
-    (``drafters``); ``width`` is the length of its states, of a drafter that of its main's.
+    width. ``mtp_heads`` counts the multi-token prediction layers that the weights hold beside the
+    model's own: a GGUF file can draft for itself with them. ``problem`` says why the model cannot
+    be used, in words, when ``kind`` is "incomplete". ``drafter`` is None except for the kind
+    "drafter" (``drafters``); ``width`` is the length of its states, of a drafter that of its
+    main's.
     ``catalogue`` is the ``owner/name`` of the model of LM Studio's catalogue that these files
     belong to, "" where they belong to none; ``aliases`` are all names that they have through it,
     such as ``owner/name@q4_k_m``.

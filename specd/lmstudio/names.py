@@ -42,6 +42,7 @@ _QUANTIZATION: Final = re.compile(
     """,
     re.VERBOSE,
 )
+_INSTANCE: Final = re.compile(r":\d{1,3}$")  # LM Studio's number of a model loaded twice
 _LAST_WORD: Final = re.compile(r"[-_.@ ]([^-_.@ ]+)$")
 
 
@@ -132,7 +133,7 @@ def served_as(model: Model, keys: Iterable[str], models: Sequence[Model]) -> str
 
 def _called(model: Model, name: str) -> Model:
     """``model`` as the one of its catalogue models that ``name`` means: each has own defaults."""
-    wanted = name.strip().partition("@")[0].casefold()
+    wanted = _INSTANCE.sub("", name.strip()).partition("@")[0].casefold()
     for alias in model.aliases:
         catalogue = alias.partition("@")[0]
         if wanted in (catalogue.casefold(), catalogue.casefold().rpartition("/")[2]):
@@ -172,7 +173,7 @@ class _Index:
         if name not in self._found:
             if len(self._found) > _REMEMBERED:
                 self._found.clear()
-            written = name.strip().rstrip("/")
+            written = _INSTANCE.sub("", name.strip().rstrip("/"))
             found = next(filter(None, self._ways(written)), ())
             alone = [each for each in found if each.kind not in _NEVER_ALONE] or found
             self._found[name] = tuple({each.identifier: each for each in alone}.values())

@@ -325,12 +325,11 @@ def _adopted(
 
 def _own_heads(pair: DesiredPair, main: Model, known: Known) -> DesiredPair:
     if not _has_heads(main):
-        why = (
-            f"{main.key} has no prediction heads of its own; only some GGUF files do"
-            if main.format == "gguf"
-            else f"{main.key} is an MLX model, and LM Studio's MLX engine runs no prediction "
-            "heads; most conversions have none either. A GGUF file of it may have some"
-        )
+        why = f"{main.key} has no prediction heads: its weights hold none"
+        if main.mtp_heads:
+            why = f"LM Studio's MLX engine does not run the prediction heads of {main.key}"
+        if main.format == "mlx":
+            why += "; a GGUF file of the model may have some that run"
         return replace(pair, state="refused", reason="NoHeads", why=why)
     pair = replace(pair, mtp=True, verdict=_own_tokens(main, OWN_HEADS), why=_UNMEASURED)
     return _measured(pair, known.choose(main, (OWN_HEADS,)))

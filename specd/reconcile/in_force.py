@@ -126,6 +126,8 @@ def _steps(pair: DesiredPair, key: str, instance: Instance) -> tuple[tuple[str, 
             options += _speculation(pair)
         if options and instance.context_length is not None:
             options += ["--context-length", str(instance.context_length)]
+    if instance.id.partition(":")[0] != key:  # LM Studio numbers a second one by itself
+        options += ["--identifier", instance.id]
     return ("unload", instance.id), ("load", key, *options)
 
 

@@ -51,7 +51,10 @@ def uses(
             continue
 
         def drafts_for(name: str, pair: DesiredPair = pair) -> bool:
-            return name == OWN_HEADS if pair.draft is None else meant.by(name) == pair.draft
+            if pair.draft is None:
+                return name == OWN_HEADS
+            found = meant.by(name)
+            return found is not None and found.identifier == pair.draft.identifier
 
         mine = [use for use in seen.uses if meant.by(use.main) == pair.main]
         drafted = [use for use in mine if use.draft and drafts_for(use.draft)]

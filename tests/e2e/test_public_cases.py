@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +239,31 @@ def test_what_the_user_sets_while_specd_runs_is_adopted(lm: Sandbox) -> None:
     assert (told["reason"], told["why"]) == ("SetInLMStudio", "kept: set in LM Studio")
     assert "kept: set in LM Studio" in lm.specd("status").stdout
     assert path.read_bytes() == before
+
+
+def test_who_asks_for_the_status_learns_what_was_loaded_meanwhile(
+    lm: Sandbox, tmp_path: Path
+) -> None:
+    """The server tells nobody that a model came back with four parallel requests."""
+    model(lm, QWEN, "qwen35", 400, block_count=65, nextn_predict_layers=1)
+    listed = json.loads((RECORDED / "api-v1-models.json").read_text())
+    (main,) = [each for each in listed["models"] if each["key"] == "qwen/qwen3.8-27b"]
+    main["key"] = "qwen3.8-27b"
+    answer = tmp_path / "served" / "api" / "v1" / "models"
+    homes.write(answer, listed)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        homes.write(lm.home / ".internal" / "http-server.json", {"port": server.server_port})
+        pair(lm, "qwen3.8-27b", draft="mtp")
+        lm.start()
+        until(lambda: lm.condition("ServerReachable")["status"] == "true", "the server answers")
+        assert "4 parallel" not in lm.condition("AppUpToDate")["message"]
+        main["loaded_instances"][0]["config"]["parallel"] = 4
+        homes.write(answer, listed)
+        until(lambda: "4 parallel" in lm.condition("AppUpToDate")["message"], "the load is seen")
+        assert "--parallel 1 --speculative-draft-mtp" in lm.condition("AppUpToDate")["remedy"]
+        server.shutdown()
 
 
 def test_where_there_is_bionic_alone_its_files_are_kept_alone(lm: Sandbox) -> None:

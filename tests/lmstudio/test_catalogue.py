@@ -100,7 +100,7 @@ def test_a_catalogue_model_may_stand_for_another_one(home: Path) -> None:
 
 def assert_each_has_its_own_file(home: Path) -> None:
     here = installed(home)
-    for name in ("google/gemma-4-31b-qat", "me/my-gemma", "me/my-gemma@q4_0", "my-gemma"):
+    for name in ("google/gemma-4-31b-qat", "me/my-gemma", "me/my-gemma@q4_0", "my-gemma:2"):
         found = names.resolve(name, here)
         own = "me/my-gemma" if "my-gemma" in name else name
         assert (found.identifier, found.defaults) == (GEMMA, own)

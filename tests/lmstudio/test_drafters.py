@@ -105,6 +105,31 @@ def test_a_folder_is_a_drafter_by_its_type_or_by_layers_without_an_embedding(
     assert (model.drafter, model.drafts) == (drafter, drafter is None)
 
 
+MTP_LAYER = "mtp.layers.0.mlp.gate_proj.weight"
+
+
+@pytest.mark.parametrize(
+    ("tensors", "config", "heads"),
+    [
+        ([LAYER, MTP_LAYER], {"mtp_num_hidden_layers": 1}, 1),
+        ([LAYER, f"language_model.{MTP_LAYER}"], {"text_config": {"mtp_num_hidden_layers": 1}}, 1),
+        ([LAYER], {"mtp_num_hidden_layers": 1}, 0),
+        (
+            [LAYER, "model.layers.47.eh_proj.weight"],
+            {"num_nextn_predict_layers": 1, "num_hidden_layers": 47},
+            1,
+        ),
+        ([LAYER], {"num_nextn_predict_layers": 1, "num_hidden_layers": 47}, 0),
+    ],
+)
+def test_a_conversion_that_lost_its_heads_has_none(
+    tmp_path: Path, tensors: list[str], config: dict[str, Any], heads: int
+) -> None:
+    mlx_folder(tmp_path, "a/b", ["model.embed_tokens.weight", *tensors], **config)
+    (model,) = index(tmp_path).models
+    assert (model.mtp_heads, model.drafter) == (heads, None)
+
+
 def test_a_drafter_beside_its_main_leaves_the_mains_key_alone(tmp_path: Path) -> None:
     homes.gguf_model(tmp_path, "a/b-GGUF/b-Q4_K_M.gguf", architecture="gemma4")
     homes.gguf_model(tmp_path, "a/b-GGUF/mtp-b.gguf", architecture="gemma4-assistant")

@@ -231,7 +231,10 @@ def test_heads_can_be_asked_for_by_name_where_there_are_some():
     assert (pair.state, pair.mtp, pair.draft_tokens) == ("wanted", True, 2)
     (without,) = resolved(wanted(asked))
     assert without.state == "refused"
-    assert "no prediction heads" in without.why
+    assert "no prediction heads: its weights hold none" in without.why
+    (idle,) = resolved(wanted(asked), models=(replace(MAIN, mtp_heads=1), SMALL))
+    assert (idle.state, idle.reason) == ("refused", "NoHeads")
+    assert "does not run the prediction heads" in idle.why
 
 
 def test_while_a_verdict_is_missing_nothing_is_written():

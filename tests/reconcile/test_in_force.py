@@ -70,9 +70,9 @@ def test_an_instance_is_held_against_its_file(
 
 
 def test_every_instance_is_looked_at_by_itself() -> None:
-    two = found(pair(MAIN, SMALL), Instance("m", parallel=1), Instance("m:2", parallel=4))
-    assert [each.instance for each in two] == ["m:2"]
-    assert two[0].command == "lms unload m:2 && lms load qwen3-8b --parallel 1"
+    two = found(pair(MAIN, SMALL), Instance("m", parallel=1), Instance("qwen3-8b:2", parallel=4))
+    assert [each.instance for each in two] == ["qwen3-8b:2"]
+    assert two[0].command == "lms unload qwen3-8b:2 && lms load qwen3-8b --parallel 1"
     assert two[0].parallel
 
 
@@ -80,9 +80,9 @@ def test_the_command_names_all_that_the_file_says_as_options_may_bypass_it() -> 
     (each,) = found(CLASSIC, Instance("m", context_length=4096, draft_simple=False))
     assert each.command == (
         f"lms unload m && lms load qwen3-8b {SWITCHES} --speculative-draft-max-tokens 6 "
-        "--context-length 4096"
+        "--context-length 4096 --identifier m"
     )
-    (each,) = found(pair(GGUF, SIDECAR), Instance("m", parallel=4, context_length=4096))
+    (each,) = found(pair(GGUF, SIDECAR), Instance("qwen3-8b", parallel=4, context_length=4096))
     assert each.command.endswith("lms load qwen3-8b"), "a sidecar comes from the file alone"
 
 
