@@ -26,6 +26,7 @@ from specd import __version__
 from specd.agent import descriptors, peer
 from specd.agent.address import short
 from specd.agent.events import Event
+from specd.files import private
 from specd.files.swap import SwapError
 from specd.reconcile.restore import CannotRestore
 
@@ -443,6 +444,8 @@ def _listen(path: Path) -> socket.socket:
     # The lock says that no other daemon is alive here, so a socket that lies about is stale.
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.chmod(0o700)
+    if path.is_dir() and not path.is_symlink():
+        private.set_aside(path)  # Docker, told to mount a file that is not there, makes a folder
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with short(path) as address:
         with contextlib.suppress(FileNotFoundError):

@@ -24,6 +24,7 @@ FILES = (
     "last-good.toml",
     "logs/specd.log",
     "models.json",
+    "run/specd.sock",
     "bionic-log.json",
     "server-log.json",
     "tokenizers/tokenizers.db",
@@ -53,6 +54,19 @@ def test_whatever_stands_in_place_of_its_files_it_does_its_work(sandbox: Sandbox
     sandbox.save()
     until(sandbox.applied, "a drift is restored")
     assert sandbox.stop() == 0
+
+
+@pytest.mark.parametrize("placed", [a_pipe, a_folder, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_in_the_journals_place_is_named_and_not_read(
+    sandbox: Sandbox, placed
+) -> None:
+    path = sandbox.state / "journal" / "entries.jsonl"
+    path.parent.mkdir(parents=True, mode=0o700)
+    placed(path)
+    refused = sandbox.specd("run", timeout=20)
+    assert refused.returncode == 2
+    assert str(path) in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def pair(sandbox: Sandbox) -> None:
