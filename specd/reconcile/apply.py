@@ -24,10 +24,10 @@ from specd.reconcile.plan import FileEdit
 class Applied:
     """What became of one file edit.
 
-    ``journal_id`` is None when nothing was written; ``deeds`` are what the write did, one for each
-    of the edit's changes. ``problem`` says in words why not, when that is
-    a fault; ``conflict`` tells that somebody else kept writing meanwhile; ``permanent`` that trying
-    again will not help until the user changes something (a read-only file).
+    ``journal_id`` is None when nothing was written. ``deeds`` has one entry for each of the edit's
+    changes. ``problem`` is the error, None when there was none. ``conflict``: another program kept
+    writing the file. ``permanent``: a retry cannot help until the user changes something (a
+    read-only file).
     """
 
     edit: FileEdit
@@ -42,7 +42,7 @@ class Applied:
 def apply(edits: Sequence[FileEdit], journal: Journal, *, by: str) -> tuple[Applied, ...]:
     """Write every edit of a plan, in order; one that fails does not stop the others.
 
-    ``by`` says on whose behalf ("daemon", "specd apply"); it goes into the journal.
+    ``by`` ("daemon", "specd apply") names the writer in the journal.
     """
     return tuple(_apply_one(edit, journal, by) for edit in edits)
 
@@ -74,9 +74,9 @@ def _apply_one(edit: FileEdit, journal: Journal, by: str) -> Applied:
 
 
 class Write:
-    """One write of one file, whose edit is made anew when somebody else writes meanwhile.
+    """One write of one file. When another program writes meanwhile, the edit is planned again.
 
-    It is noted in the journal on behalf of ``by``; when that is None, whoever writes notes it.
+    ``by`` names the writer in the journal; when it is None, the caller writes the journal.
     """
 
     def __init__(self, edit: FileEdit, journal: Journal, by: str | None) -> None:

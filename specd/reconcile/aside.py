@@ -1,8 +1,8 @@
 """Move one of LM Studio's files aside, so that the app makes it anew; undone like any write.
 
-Its content goes into the journal first, and it gets its new name only if that is still what it
-holds: when somebody writes it meanwhile, it all begins again with what they wrote. Killed at any
-point, the file is there, or aside with its copy in the journal.
+Its content goes into the journal first. The file is renamed only if it still holds that content;
+when another program has written it meanwhile, both steps are repeated. If specd is killed at any
+point, the file is in its place, or moved aside with a copy in the journal.
 """
 
 from __future__ import annotations

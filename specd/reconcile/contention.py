@@ -1,8 +1,8 @@
 """How patient to be with a program that keeps undoing specd's writes (pure).
 
-A value that was overwritten is put back at once. When that was undone five times in a row, soon
-after each write, somebody else wants another value: specd says ``Contended``, names the keys, and
-waits longer before each further write: 1 s, 2 s, … 5 min, until a write lasts.
+A value that was overwritten is put back at once. When another program undoes five writes in a row,
+each soon after it was made, specd reports ``Contended``, names the keys, and waits longer before
+each further write: 1 s, 2 s, … 5 min, until a write lasts.
 
 A storm is something else: a file being written so fast that it changes while specd works on it.
 Then specd waits for a short quiet spell. A storm that does not end is backed off from as well.
@@ -16,7 +16,7 @@ UNDONE_WITHIN_S = 60.0
 """A drift this soon after specd's write counts as undoing it."""
 
 CONTENDED_AFTER = 5
-"""Undone this many times in a row is no coincidence."""
+"""So many writes undone in a row count as contention."""
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 300.0
@@ -25,7 +25,7 @@ QUIET_S = 0.010
 """How long a stormed file must be quiet before specd writes."""
 
 STORM_AT_MOST_S = 1.0
-"""How long a storm may hold off a write. After twice as long without one, specd backs off."""
+"""A storm delays a write by at most this. After twice as long without a write, specd backs off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def wait(known: Patience, now: float) -> float:
 
 
 def wrote(known: Patience, now: float) -> Patience:
-    """Specd has written its values; the next drift will show whether they lasted."""
+    """The state after specd wrote its values; the next drift shows whether they lasted."""
     known = replace(known, wrote_at=now, settled=True, storm_since=None, not_before=0.0)
     return _backed_off(known, now) if known.contended else known
 
@@ -97,14 +97,14 @@ def _suspicion_s(known: Patience) -> float:
 
 
 def suspected_until(known: Patience) -> float | None:
-    """When a write that lasts will have outlived its suspicion; None when nothing is suspected."""
+    """When the last write counts as accepted if it lasts; None when no write is in doubt."""
     if known.wrote_at is None or not (known.contended or known.backing_off):
         return None
     return known.wrote_at + _suspicion_s(known)
 
 
 def lasted(known: Patience, now: float) -> Patience:
-    """The file holds what is wanted: forgive, once the last write has outlived its suspicion."""
+    """The state while the file holds the desired values: all is forgiven once they have lasted."""
     if known.wrote_at is None:
         return known
     if now - known.wrote_at < _suspicion_s(known):

@@ -113,10 +113,10 @@ class DesiredPair:
 class Known:
     """What is known of the models, to resolve pairs with.
 
-    ``verdict`` of (main, draft) is None while nobody has worked it out; ``rank`` returns the drafts
-    worth trying for a main, most promising first; ``choose`` what the benchmarks say is best for a
-    main among drafts by their keys, None before the first; ``users`` what the user set in LM Studio
-    for a main, specd's own values left out.
+    ``verdict`` returns the verdict on (main, draft), None while it is not known. ``rank`` returns
+    the drafts worth trying for a main, the most promising first. ``choose`` returns the
+    benchmarks' best of a main's drafts, named by their keys; None before the first benchmark.
+    ``users`` returns what the user set in LM Studio for a main, without specd's own values.
     """
 
     verdict: Callable[[Model, Model], Verdict | None]
@@ -220,7 +220,7 @@ def _waiting(pair: DesiredPair, undecided: tuple[Model, ...]) -> DesiredPair:
 
 
 def _measured(pair: DesiredPair, choice: Choice | None) -> DesiredPair:
-    """A pair with what its benchmarks say of it: whether it stays, and with which length."""
+    """The pair with its benchmarks' result: its draft length, or withdrawn without a gain."""
     if choice is not None and choice.draft is None:
         return replace(pair, state="withdrawn", reason="NoGain", mtp=False, why=choice.reason)
     return replace(

@@ -26,7 +26,7 @@ VERSION = 2
 State: TypeAlias = Literal["intended", "written", "abandoned", "restored"]
 
 EMPTY: tuple[Json, ...] = ({}, [], "")
-"""What only holds values, and holds none."""
+"""A container without a value in it."""
 
 ValueKey: TypeAlias = tuple[Path, str]
 """A value: the path of its file, and the key by which people know it."""
@@ -53,7 +53,7 @@ class Change:
 
     @property
     def told_old(self) -> Json | Absent:
-        """``old`` as it may be shown: text where specd keeps a switch may be anybody's secret."""
+        """``old`` as it may be shown: text where a switch belongs may be a secret of the user's."""
         return _told(self.old, self.new)
 
     @property
@@ -146,18 +146,18 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """That the content with this SHA-256 stands in this line; ``unpack`` gets it out."""
+    """A line that holds the content with this SHA-256; ``unpack`` decodes it."""
 
     sha: str
 
 
 def sha(content: bytes) -> str:
-    """How a content is named."""
+    """The SHA-256 of a content, hex: its name in the journal."""
     return hashlib.sha256(content).hexdigest()
 
 
 def read(line: bytes) -> Entry | Outcome | Content | Standing | None:
-    """What a line (without its newline) says; None when it is none of the journal's.
+    """A line (without its newline) decoded; None when it is none of the journal's.
 
     Raises:
         NewerJournal: a newer specd wrote it.
@@ -202,18 +202,17 @@ def line(record: Entry | Outcome | Standing) -> bytes:
 
 
 def _spelled(value: Any) -> Any:
-    """``value`` as JSON has it: a dataclass by its fields, without those that say nothing."""
+    """``value`` for JSON: a dataclass by its fields, without ABSENT and default values."""
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, Match):
         return [value.name, value.value]
     if isinstance(value, frozenset):
         return sorted((str(path), key) for path, key in value)
-    told = ((field, getattr(value, field.name)) for field in fields(value))
     return {
         _NAMES.get(field.name, field.name): known
-        for field, known in told
-        if known is not ABSENT and known != field.default
+        for field in fields(value)
+        if (known := getattr(value, field.name)) is not ABSENT and known != field.default
     }
 
 
@@ -259,7 +258,7 @@ def _standing(record: dict[str, Any]) -> Standing:
 
 @lru_cache(maxsize=256)
 def _path(spelled: str) -> Path:
-    """One for all of a file's entries: a path that was once asked anything outweighs an entry."""
+    """One ``Path`` for all entries of a file: with its cached parts it is larger than an entry."""
     return Path(spelled)
 
 

@@ -1,10 +1,10 @@
-"""Whether a loaded main runs with what its files say (pure).
+"""Whether a loaded main runs with the settings in its files (pure).
 
 LM Studio reads a main's defaults when it loads it, and not always: a load with explicit options
 bypasses them, and after an unload for idleness (TTL) the model comes back with four parallel
-requests. So what counts is what the server says of each loaded instance. An MLX main shows no draft
-there, since its draft belongs to the request; llama.cpp shows its switches where LM Studio is new
-enough, but no sidecar.
+requests. So specd compares the files with the server's list of loaded instances. For an MLX main
+the list shows no draft, since the draft belongs to the request; for llama.cpp it shows the switches
+where LM Studio is new enough, but no sidecar.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from specd.reconcile.desired import DesiredPair
 
 @dataclass(frozen=True, slots=True)
 class NotInForce:
-    """An instance that runs otherwise than its main's file says, and what mends it.
+    """A loaded instance that differs from its main's file, and the remedy.
 
     ``steps`` are the words of each call of LM Studio's ``lms``.
 
     ``parallel`` says that it serves too many requests at once for an MLX main to speculate;
-    ``shown`` that the server shows the difference, which else follows from when it was loaded.
+    ``shown`` that the server shows the difference; else it follows from the time of loading.
     """
 
     pair: DesiredPair

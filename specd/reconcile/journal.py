@@ -14,8 +14,8 @@ writes, the first write of every value that is specd's, and a line that lists th
 what stood there before specd can be put back however long ago that was. One in which a line was not
 understood is kept aside.
 
-Several processes and threads may use one journal. Whoever appends holds a lock on the file, and has
-read what the others appended, so that numbers are given once.
+Several processes and threads may use one journal. To append, each locks the file and reads what the
+others have appended, so that each number is given once.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Journal:
         self._owed: list[Outcome | Standing] = []
         self._ownership = Ownership()
         self.mended: str | None = None
-        """What was broken when the journal was opened, for a person."""
+        """A message if something was broken when the journal was opened, else None."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._lock:
             self._read_on(self._opened())
@@ -119,7 +119,7 @@ class Journal:
         made: tuple[Pointer, ...] = (),
         folders: int = 0,
     ) -> int:
-        """Note durably what is about to be written; returns the entry's id.
+        """Write an intent to disk, before the file itself is written; returns the entry's id.
 
         Raises:
             OSError: it cannot be noted, so it must not be written.
@@ -159,11 +159,11 @@ class Journal:
         return number
 
     def settle(self, number: int, *, written: bool) -> None:
-        """Note what became of an intent."""
+        """Append the outcome of an intent."""
         self._mark(number, "written" if written else "abandoned")
 
     def settle_by_looking(self, number: int) -> State:
-        """Settle an intent by what its file holds now; "intended" while that cannot be told."""
+        """Settle an intent by what its file holds now; "intended" while that cannot be read."""
         intent = self._entries[number]
         holds = _holds(intent)
         if holds is not None:
@@ -179,8 +179,8 @@ class Journal:
     ) -> OSError | None:
         """Note that values are no longer specd's, are held from now on, or are no longer held.
 
-        Returns why it is not on disk, if so. Unless values were ``released``, it counts all the
-        same, and is written down with the next line that can be.
+        Returns the error if it could not be written. Unless values were ``released``, it counts
+        all the same, and is written with the next line.
         """
 
         def now() -> Standing:
@@ -203,7 +203,7 @@ class Journal:
             return None
 
     def settle_own(self) -> None:
-        """Look again at intents of this process whose outcome could not be told."""
+        """Settle this process's intents of unknown outcome by what their files hold."""
         for number in tuple(self._open_intents):
             if number in self._entries:
                 self.settle_by_looking(number)
@@ -222,7 +222,7 @@ class Journal:
     # -- reading --------------------------------------------------------------------------------
 
     def entries(self) -> tuple[Entry, ...]:
-        """Every write that took place and is still known, oldest first."""
+        """The writes that took place and were not pruned, oldest first."""
         with self._lock:
             self._refresh()
             return tuple(
@@ -232,13 +232,13 @@ class Journal:
             )
 
     def newest(self) -> int:
-        """The number given last; 0 before any."""
+        """The highest number given; 0 before the first."""
         with self._lock:
             self._refresh()
             return self._last
 
     def paths(self) -> frozenset[Path]:
-        """Every file that a write is known of, whatever became of it."""
+        """The files of all intents, written or not."""
         with self._lock:
             self._refresh()
             return frozenset(each.path for each in self._entries.values())
@@ -277,13 +277,13 @@ class Journal:
 
     @property
     def unread_lines(self) -> int:
-        """How many lines are none of the journal's, or no longer are."""
+        """How many lines could not be read."""
         with self._lock:
             self._refresh()
             return self._unread_lines
 
     def last_written(self, paths: AbstractSet[Path]) -> dict[Path, datetime]:
-        """When each of these files was last written by specd, where it was."""
+        """When specd last wrote each of ``paths``; without those that it never wrote."""
         found: dict[Path, datetime] = {}
         with self._lock:
             for entry in reversed(self._entries.values()):
@@ -296,7 +296,7 @@ class Journal:
     # -- the file -------------------------------------------------------------------------------
 
     def _mark(self, number: int, state: State) -> None:
-        """Note an outcome; where it cannot be written now, it is with the next line that can."""
+        """Note an outcome; if it cannot be written now, it is written with the next line."""
         with self._lock:
             self._owed.append(Outcome(number, state))
             self._take(self._owed[-1])
@@ -306,9 +306,9 @@ class Journal:
                 self._read_on(descriptor)
 
     def _adopt(self, holds: Path) -> None:
-        """Take over the values that an earlier specd kept as held in a file of their own.
+        """Take over the list of held values that an earlier specd kept in a file of its own.
 
-        If that is broken, all that were ever taken back; it is kept aside then.
+        If the file is broken it is moved aside, and every value that was ever restored is held.
         """
         try:
             listed = private.read_json(holds)
@@ -345,7 +345,7 @@ class Journal:
                     fcntl.flock(descriptor, fcntl.LOCK_UN)
 
     def _locked(self) -> int:
-        """Lock the file, and surely the one that has the name: it may just be written anew."""
+        """Lock the file at the journal's path; pruning may replace it before the lock is there."""
         deadline = time.monotonic() + LOCK_S
         while True:
             descriptor = self._opened()
@@ -378,7 +378,7 @@ class Journal:
         return self._descriptor
 
     def _named(self, descriptor: int) -> bool:
-        """Whether the open file is the one at the journal's path; open, its inode is nobody's."""
+        """Whether the open file is still the one at the journal's path."""
         try:
             named = self._file.stat()
         except FileNotFoundError:
@@ -404,10 +404,10 @@ class Journal:
         if os.fstat(descriptor).st_size < self._read_to:
             self._forget()
         for start, line, size in _lines(descriptor, self._read_to):
-            said = entries_.read(line)
-            self._take(said, start, size)
+            record = entries_.read(line)
+            self._take(record, start, size)
             self._read_to = start + size
-            self._unread_lines += said is None and bool(line.strip())
+            self._unread_lines += record is None and bool(line.strip())
         for owed in self._owed:
             self._take(owed)
 
@@ -445,7 +445,7 @@ class Journal:
             self._ownership.took_back(entry)
 
     def _content(self, descriptor: int, named: str | None) -> bytes | None:
-        """The content of that hash, None when it is not there, or not what it was."""
+        """The content with the hash ``named``; None when it is missing or damaged."""
         if named is None or named not in self._contents:
             return None
         start, size = self._contents[named]
@@ -454,9 +454,9 @@ class Journal:
     # -- keeping it small -----------------------------------------------------------------------
 
     def _pruned(self, descriptor: int) -> int:
-        """Write the file anew without the oldest writes; what is open then, and locked as before.
+        """Write the file anew without the oldest writes; returns its descriptor, locked.
 
-        With a full disk the journal stays as large as it is, and a later write tries again.
+        On an error (a full disk) the old file stays in use, and a later write tries again.
         """
         beside = self._file.with_suffix(".new")
         try:
@@ -526,7 +526,7 @@ def _holds(intent: Entry) -> bool | None:
         return named == intent.after_sha
     if isinstance(seen.document, Absent):
         return None
-    # Somebody has written since: whether specd's values stand there tells.
+    # Another program has written since: the write took place if specd's values are there.
     document = seen.document
     return bool(intent.changes) and all(
         jsonedit.same(jsonedit.value_at(document, each.at), each.new) for each in intent.changes

@@ -1,6 +1,6 @@
 """Draft counts from LM Studio's server log, kept in one small file of specd's own.
 
-Kept, because a log is read once: what stood in yesterday's is still true after a restart.
+A log is read once; the counts of earlier days are kept across restarts.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ class _Kept:
 
 
 class LoggedStore:
-    """``place`` is how far the logs have been read; nobody but one daemon adds to it."""
+    """The kept answers and how far the logs have been read. Only one daemon writes it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._kept = _Kept()
         self._understood = True
         try:
-            told = private.read_json(path)
-            if told is not None:
-                self._kept = msgspec.convert(told, _Kept)
+            kept = private.read_json(path)
+            if kept is not None:
+                self._kept = msgspec.convert(kept, _Kept)
         except (OSError, private.Broken, msgspec.ValidationError):
             self._understood = False
 
@@ -57,7 +57,7 @@ class LoggedStore:
         return self._kept.place
 
     def recover(self) -> str | None:
-        """Move a file that is not understood aside; a line for a person when there was one."""
+        """Move a broken file aside; returns a message if there was one."""
         if self._understood:
             return None
         try:
@@ -70,9 +70,9 @@ class LoggedStore:
     def add(self, news: Iterable[News], place: Place | None) -> int:
         """Keep what was read; returns how many answers of a named main or draft were new."""
         new = [
-            _Answer(each.main, each.draft, each.total, each.accepted, told.since)
-            for told in news
-            for each in told.drafts
+            _Answer(each.main, each.draft, each.total, each.accepted, log.since)
+            for log in news
+            for each in log.drafts
             if each.main or each.draft
         ]
         if place == self._kept.place and not new:

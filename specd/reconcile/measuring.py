@@ -20,18 +20,17 @@ from specd.reconcile.engine import LocalPair, Plan, ServedPair
 from specd.reconcile.facts import ServerSeen
 
 SHARE = 0.9
-"""Of its minutes, what a measurement plans with."""
-
+"""The part of its minutes that a measurement plans with."""
 
 ENOUGH = 50
-"""Answers in the user's chats from which on their lengths say what the user's own mix is."""
+"""The number of answers in the user's chats from which their lengths set the weights."""
 
 BOUNDS = (1_000, 4_000, 16_000)
 """Tokens of a prompt between a short one and the suite's contexts of 2k, 8k and 32k."""
 
 
 def weights(mix: Mapping[str, float], observed: ObservedStore) -> dict[str, float]:
-    """The classes' weights: the user's own contexts, as their chats' figures tell; ``mix`` wins.
+    """The classes' weights: from the prompt lengths in the user's chats; ``mix`` overrides them.
 
     Each short class counts alike, all of them together as much as the user's short prompts do.
     """

@@ -55,9 +55,10 @@ class Observer:
         self._seen: dict[Path, tuple[_Identity | None, bool, FileSeen]] = {}
 
     def look(self, paths: Iterable[Path], dirty: AbstractSet[Path] | None) -> dict[Path, FileSeen]:
-        """What each of ``paths`` holds; ``dirty`` names those surely to be read, None means all.
+        """The content of each of ``paths``. Those in ``dirty`` are read again.
 
-        Paths not in ``dirty`` that were seen before are answered from memory without a system call.
+        With ``dirty`` None each file's identity is checked; else a path that is not in ``dirty``
+        and was seen before is answered from memory, without a system call.
         """
         seen: dict[Path, FileSeen] = {}
         for path in paths:

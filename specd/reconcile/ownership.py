@@ -1,16 +1,16 @@
 """Which values in LM Studio's files are specd's, what stood there before, and who holds them now.
 
 A value (file, key) becomes specd's with the first write of it. What stood there before that write
-is kept, however often others change the value and specd writes it again, until it has been put back
-or specd finds the value changed by somebody else when it no longer wants it: then it is theirs.
-Everything that undoes asks here: ``specd restore``, a pair that is withdrawn, a length that is left
-to LM Studio again, another draft, ``specd uninstall``. A value that specd did not write is not
-here, and so never taken out.
+is kept, however often others change the value and specd writes it again. It is forgotten once it
+has been put back, or when specd no longer desires the value and finds it changed by others.
+Everything that undoes reads it here: ``specd restore``, a pair that is withdrawn, a length that is
+left to LM Studio again, another draft, ``specd uninstall``. A value that specd did not write is not
+listed here, so it is never removed.
 
 Objects, lists and files that specd created to hold its values are *shells*. They go away with the
 last value in them, unless somebody else has put something in.
 
-A value that the user took back is *held*: specd leaves it alone until it is asked for it again.
+A value that the user restored is *held*: specd leaves it alone until the user asks for it again.
 
 All of it is read from the journal's lines (pure); ``Journal`` keeps it and writes it down.
 """
@@ -50,7 +50,7 @@ class Ownership:
         return tuple(self._files)
 
     def first_writes(self) -> frozenset[int]:
-        """The numbers of the writes that tell what stood there before specd."""
+        """The numbers of the first writes of all values: they hold what stood there before."""
         return frozenset(each.since for known in self._files.values() for each in known.values())
 
     def is_undone(self, entry: Entry) -> bool:
@@ -61,7 +61,7 @@ class Ownership:
         )
 
     def standing(self, freed: AbstractSet[ValueKey] = frozenset()) -> Standing:
-        """All of it, but for the values that are ``freed``."""
+        """All owned and held values, without the owned ones in ``freed``."""
         owned = (each for known in self._files.values() for each in known.values())
         return Standing(
             tuple(each for each in owned if (each.path, each.key) not in freed), self.held
@@ -167,7 +167,7 @@ def before_standing(
 
 
 def deed(owned: Owned | None, change: Change) -> Deed:
-    """What a write does to a value, of which this was known before."""
+    """What a write does to a value; ``owned`` is its state before, None if it was not specd's."""
     if owned is not None and jsonedit.same(owned.before, change.new):
         return "put back"
     return "restored" if owned is not None and jsonedit.same(owned.value, change.new) else "set"

@@ -1,7 +1,7 @@
 """Whether draft tokens were seen at work for a pair, and if not, why (pure).
 
-Three witnesses: the statistics LM Studio keeps with the user's own answers, those in its server's
-log, and those that a server gave to the last benchmark. The latest is believed.
+Three sources: the statistics that LM Studio keeps with the user's own answers, those in its
+server's log, and those that a server returned to the last benchmark. The newest counts.
 """
 
 from __future__ import annotations
@@ -18,14 +18,17 @@ from specd.reconcile.facts import Proof, ServerSeen
 from specd.tokenizer.verdict import Verdict
 
 ENOUGH = 3
-"""So many answers without draft tokens are a finding; one or two may have been too short."""
+"""From this many answers without draft tokens on, a pair counts as not speculating.
+
+One or two may have been too short.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class PairUse:
-    """What is known of one pair's use. A witness that says nothing of it is None.
+    """What is known of one pair's use. A source that has nothing about the pair is None.
 
-    ``asked`` is what conversations tell, ``logged`` what the server's log does.
+    ``asked`` comes from conversations, ``logged`` from the server's log.
     """
 
     in_use: InUse
@@ -41,7 +44,7 @@ def uses(
     probes: Sequence[Probe],
     logged: Sequence[Asked] = (),
 ) -> dict[str, PairUse]:
-    """What conversations, probes and the server's log tell of each pair, by the pair's name."""
+    """The figures of each pair from conversations, probes and the server's log, by its name."""
     meant = _Names(installed)
     drafts = [pair.draft for pair in pairs]
     found: dict[str, PairUse] = {}
@@ -61,7 +64,7 @@ def uses(
         asked = [a for a in seen.asked if meant.by(a.main) == pair.main and drafts_for(a.draft)]
         # Newer logs name no draft: the main's configured one is meant. Older ones may name no
         # main: then the draft does, where it drafts for one alone.
-        told = [
+        in_log = [
             each
             for each in logged
             if (meant.by(each.main) == pair.main and (not each.draft or drafts_for(each.draft)))
@@ -71,7 +74,7 @@ def uses(
             in_use(drafted, [use for use in mine if use.draft is None]),
             max(asked, key=_last, default=None),
             next((p for p in probes if (p.main, p.draft) == (pair.main.key, key)), None),
-            max(told, key=_last, default=None),
+            max(in_log, key=_last, default=None),
         )
     return found
 
@@ -83,7 +86,7 @@ def proofs(
     server: ServerSeen | None,
     memory: int | None,
 ) -> tuple[Proof, ...]:
-    """The proof, or the finding, of every pair that either witness speaks of.
+    """The proof, or the finding, of every pair that a source has figures for.
 
     ``memory`` is the machine's, in bytes.
     """
@@ -108,7 +111,7 @@ def _proof(
     asked, whose = max(
         (use.asked, "your last {} answers"),
         (use.logged, "the last {} answers in LM Studio's server log"),
-        key=lambda told: -1.0 if told[0] is None else _last(told[0]),
+        key=lambda source: -1.0 if source[0] is None else _last(source[0]),
     )
     if probe is not None and (asked is None or probe.at >= _last(asked)):
         return Proof(main.key, key, probe.drafted, probe.accepted, "the last probe", probe.finding)

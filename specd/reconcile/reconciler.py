@@ -1,8 +1,7 @@
 """One pass: observe, plan, apply. The same function for the daemon and for ``specd apply``.
 
-Level-triggered: what matters is what the files hold now, not what events said. Run twice, the
-second pass writes nothing. A pass named a few paths looks at those alone; what it knew of the
-others stays.
+Level-triggered: a pass goes by what the files hold now, not by events. Run twice, the second pass
+writes nothing. A pass over some paths looks at those alone; the state of the others stays.
 """
 
 from __future__ import annotations
@@ -30,18 +29,18 @@ from specd.reconcile.plan import Blocked, FileEdit, Plan, plan
 from specd.tokenizer.engines.mlx import PARALLEL_ONE_COSTS
 
 UNSETTLED_S = 2.0
-"""A half-written or unreadable file is looked at again after this, should no event say so."""
+"""A half-written or unreadable file is read again after this, even without an event."""
 
 RETRY_S = 1.0
 """A write that failed (a full disk) is tried again after this, then after twice as long, …"""
 
 RETRY_AT_MOST_S = 60.0
-"""… up to this, which is also how often a read-only file is tried: no event tells of a remount."""
+"""… up to this. A read-only file is tried this often too: a remount may send no event."""
 
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
-    """What is wanted of the files under one home."""
+    """The desired state of the files under one home."""
 
     home: Path
     speculation: config.Speculation
@@ -96,16 +95,16 @@ class Reconciler:
 
     @property
     def paths(self) -> frozenset[Path]:
-        """Every file that something is wanted of."""
+        """Every file in which a value is desired or specd's."""
         return frozenset(self._targets)
 
     @property
     def pending(self) -> tuple[Path, ...]:
-        """Files that differ from what is wanted and wait for their turn."""
+        """Files that differ from the desired state and wait for their turn."""
         return tuple(self._again)
 
     def set_desired(self, desired: DesiredState | None) -> None:
-        """Set what is wanted from now on; None while there is no home."""
+        """Set the desired state; None while there is no home."""
         if desired == self._desired:
             return
         if desired is None or self._desired is None or desired.home != self._desired.home:
@@ -127,9 +126,9 @@ class Reconciler:
     def run(
         self, dirty: AbstractSet[Path] | None, *, force: bool = False, write: bool = True
     ) -> Pass:
-        """One pass over ``dirty`` files, or all when None; ``force`` forgives and waits not.
+        """One pass over ``dirty`` files, or all when None; ``force`` ends all waiting.
 
-        Without ``write`` it only looks: what differs is ``pending``.
+        Without ``write`` it only looks: files that differ are ``pending``.
         """
         if self._desired is None:
             return Pass()
@@ -228,7 +227,7 @@ class Reconciler:
         return max(0.0, min(times) - now) if times else None
 
     def _times(self) -> Iterator[tuple[Path, float]]:
-        """When to look at which file again, with no event asking for it."""
+        """Each file to be looked at again without an event, and when."""
         yield from self._again.items()
         for path, known in self.patience.items():
             until = contention.suspected_until(known)
@@ -254,7 +253,7 @@ def _targets(state: DesiredState, journal: Journal) -> dict[Path, Target]:
 
 
 def _left_over(state: DesiredState, journal: Journal) -> dict[Path, Target]:
-    """The files of mains that no [[pair]] is about any more, unless a main is not known now."""
+    """The files of mains without a [[pair]] that hold specd's values; none if a main is missing."""
     mains = [pair.main for pair in state.pairs if pair.main is not None]
     if len(mains) < len(state.pairs):
         return {}

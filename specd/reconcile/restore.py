@@ -179,7 +179,7 @@ def _moved_back(journal: Journal, whole: Owned) -> Restored:
 
 
 def _bytes_before(journal: Journal, edit: FileEdit) -> bytes | None:
-    """What the edit leads to as it was spelled, where nobody but specd has written since."""
+    """The file's former bytes, if they hold what the edit leads to and only specd wrote since."""
     stands = sha(edit.before or b"")
     for entry in reversed(journal.entries()):
         if entry.path != edit.path:

@@ -50,7 +50,7 @@ WORKER_MEMORY = 4 << 30
 """Bytes for a worker that loads no weights."""
 
 COMPARING = Limits(900.0, WORKER_MEMORY)
-"""What comparing tokenizers may cost, however many."""
+"""The limits of a worker that compares tokenizers, however many."""
 
 PROOF_S = 900.0
 PROOF_OVERHEAD = 2
@@ -59,7 +59,7 @@ PROOF_BYTES = 4 << 30
 
 
 def proof_limits(main: Model, draft: Model) -> Limits:
-    """What proving a pair may cost."""
+    """The limits of a worker that proves a pair."""
     weights = main.size_bytes + draft.size_bytes
     return Limits(PROOF_S, PROOF_OVERHEAD * weights + PROOF_BYTES)
 
@@ -106,7 +106,7 @@ class Stores:
     def resolve(
         self, wanted: SpecdConfig, models: Sequence[Model], apps: Sequence[App]
     ) -> tuple[DesiredPair, ...]:
-        """The pairs of specd.toml with everything that is known of them, also in files of apps."""
+        """The pairs of specd.toml, resolved; drafts that the user set are in files of ``apps``."""
 
         def choose(main: Model, drafts: Sequence[str]) -> Choice | None:
             return choice.decide(self.history.nights(main.key, drafts), wanted.benchmark)
@@ -127,7 +127,7 @@ class Stores:
         return next((each for each in found if each.drafts), (*found, DraftDefaults())[0])
 
     def release_if_asked(self, before: SpecdConfig | None, now: SpecdConfig) -> None:
-        """Hold nothing any more where specd.toml asks for something else than it did.
+        """Release all held values if the speculation or pairs of specd.toml have changed.
 
         ``before`` is None where that is not known.
 
@@ -154,8 +154,7 @@ class Stores:
             with contextlib.suppress(sqlite3.Error):
                 self.history.recent(1)
         logs = (self.logged.recover(), self.bionic_logged.recover())
-        told = (damaged, *logs, self.journal.mended, self._unread())
-        lines = [*aside, *filter(None, told)]
+        lines = [*aside, *filter(None, (damaged, *logs, self.journal.mended, self._unread()))]
         lines += self.clear(self.journal.paths())
         for entry in self.journal.recover():
             outcome = {"written": "had been made", "intended": "cannot be told yet"}.get(
@@ -165,9 +164,9 @@ class Stores:
         return lines
 
     def set_aside(self) -> list[str]:
-        """Move away what stands where a cache of specd's belongs and is none; a line for each.
+        """Move aside whatever cannot be used as a cache of specd's; returns a line for each.
 
-        A cache can be filled anew: what is wrong with it must not stop the rest.
+        A cache can be filled anew, so a broken one must not stop specd.
         """
         lines: list[str] = []
         directory = places.tokenizer_cache_dir(self.state)
@@ -287,10 +286,6 @@ class Stores:
             found.extend(usable[:DRAFTS_MEASURED])
         return tuple(found)
 
-    def recent_benchmarks(self, limit: int) -> tuple[BenchResult, ...]:
-        """The newest benchmarks of any pair."""
-        return self.history.recent(limit)
-
     # -- real use -------------------------------------------------------------------------------
 
     def observe_request(self, conversations: Path, seconds: float) -> dict[str, Any]:
@@ -304,9 +299,9 @@ class Stores:
     def uses(
         self, pairs: Sequence[DesiredPair], installed: Sequence[Model], *, conversations: bool
     ) -> dict[str, PairUse]:
-        """What the last probes show of each pair, by the pair's name.
+        """The use of each pair by the last probes, by the pair's name.
 
-        With ``conversations`` also what the user's own answers do, there and in the server's log.
+        With ``conversations`` also by the user's own answers, there and in the server's log.
         """
         seen = self.observed.sums() if conversations else Observed()
         both = (*self.logged.asked(), *self.bionic_logged.asked())

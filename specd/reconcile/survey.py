@@ -1,7 +1,7 @@
 """Look around: configuration, home, models, LM Studio's opinion, its server and its process.
 
-Effects only; what they mean is decided elsewhere. Everything here can fail, and says so in the
-value it returns rather than by raising, because a daemon must live through all of it.
+Effects only; decisions are made elsewhere. Everything here can fail. A failure is returned as part
+of the value and not raised, since the daemon must go on.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class World:
 def configuration(
     path: Path, state: Path, last: SpecdConfig | None = None
 ) -> tuple[SpecdConfig, str | None]:
-    """What is in force, and what is wrong with specd.toml in words.
+    """The configuration in force, and the error in specd.toml, None if there is none.
 
     A specd.toml that is broken leaves ``last`` in force; at start, the copy that was kept of the
     last good one; with neither, the defaults.
@@ -75,7 +75,7 @@ def configuration(
 
 
 def last_good(state: Path) -> SpecdConfig | None:
-    """What was in force when specd ran last; None when no good configuration ever was."""
+    """The last good configuration of an earlier run; None when there was none."""
     try:
         return config.load(_kept(state)) if _kept(state).exists() else None
     except ConfigError:
@@ -83,7 +83,7 @@ def last_good(state: Path) -> SpecdConfig | None:
 
 
 def is_there(path: Path) -> bool:
-    """Whether specd.toml exists; one that cannot be looked at does, and is told of as a problem."""
+    """Whether specd.toml exists; True if it cannot be looked at, since reading reports that."""
     try:
         return path.exists()
     except OSError:
@@ -103,7 +103,7 @@ def _kept(state: Path) -> Path:
 
 
 def _keep(text: bytes, kept: Path) -> None:
-    """Keep a copy of a good configuration, so that a broken one does not survive it at start."""
+    """Keep a copy of a good configuration, for a start with a broken specd.toml."""
     with contextlib.suppress(OSError):
         if private.read(kept) == text:
             return
@@ -159,7 +159,7 @@ def directories(home: Home | NoHome, world: World, config_path: Path) -> tuple[W
 
 
 def meaning(home: Home, world: World, path: Path) -> Meaning:
-    """What a change of ``path`` is a change of."""
+    """Which part of LM Studio's files ``path`` belongs to."""
     if path == settings.path(home.path):
         return "settings"
     if any(path.is_relative_to(each) for each in model_defaults.folders(home.path)):
@@ -211,7 +211,7 @@ def look_for_app(home: Home) -> AppSeen:
 
 
 def app_seen(found: Sequence[app.Running]) -> AppSeen:
-    """What these processes are together."""
+    """The processes ``found`` as one value: LM Studio's start and version, and Bionic's start."""
     if not found:
         return AppSeen(running=False)
     own = [each for each in found if each.kind != "bionic"]
