@@ -344,7 +344,7 @@ def _notes(engine: ServerEngine, runs: Runs | None) -> tuple[str, ...]:
     if runs is None:
         notes.append("there was no time left to measure the chosen length against none")
     elif unequal := runs.unequal():
-        notes.append(f"{len(unequal)} answers with the draft differ from the one without")
+        notes.append(f"answers with the draft that differ from the one without: {len(unequal)}")
         if not engine.tells:
             notes.append(
                 "mlx_lm.server keeps the prompts it answered, and goes on wrongly from one that it "

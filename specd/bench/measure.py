@@ -374,7 +374,7 @@ def _notes(foretold: _Foretold, confirmed: _Confirmed, baseline: float) -> Itera
         yield "not confirmed by real runs: another draft is faster, or the time was up"
     elif unequal := confirmed.runs.unequal():
         yield (
-            f"{len(unequal)} answers with the draft differ from the one without: "
+            f"answers with the draft that differ from the one without: {len(unequal)}; "
             f"{confirmed.near_ties} part where rounding decides between two tokens, "
             f"{confirmed.other_text} do not"
         )

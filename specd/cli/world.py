@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specd import config, places
+from specd.cli.paint import plural
 from specd.config import ConfigError, SpecdConfig
 from specd.lmstudio import home as homes
 from specd.lmstudio.home import App, Home, NoHome
@@ -99,7 +100,7 @@ def decide(seen: Seen) -> tuple[DesiredPair, ...]:
     undecided = [(pair.main, draft) for pair in pairs if pair.main for draft in pair.undecided]
     if not undecided:
         return pairs
-    print(f"comparing tokenizers of {len(undecided)} pairs …", file=sys.stderr)
+    print(f"comparing tokenizers of {plural(len(undecided), 'pair')} …", file=sys.stderr)
     try:
         run_task(
             "verdicts",

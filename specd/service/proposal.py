@@ -1,13 +1,15 @@
 """Which pairs a first specd.toml should hold, from what was found (pure).
 
 Nothing is asked that can be found out: a main model whose draft the user has set in LM Studio comes
-first, then those that LM Studio has loaded, else the largest that has a proven draft. The draft is
-left to "auto": one that the user has set stays, and else the measured best follows later.
+first, then those that LM Studio has loaded, else the largest that has a proven draft. A draft that
+the user has set is named, so that it is put back when LM Studio forgets it; else "auto" lets the
+measured best follow later.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from specd.config import Pair, SpecdConfig
 from specd.lmstudio import names
@@ -28,7 +30,7 @@ def candidates(
     """
     mains = [model for model in models if model.kind == "llm" and model.problem is None]
     mains.sort(key=lambda model: (model not in drafted, model.key not in loaded, -model.size_bytes))
-    return SpecdConfig(pair=tuple(Pair(main=_name(model, models)) for model in mains[:LOOKED_AT]))
+    return SpecdConfig(pair=tuple(Pair(main=name(model, models)) for model in mains[:LOOKED_AT]))
 
 
 def propose(resolved: Sequence[DesiredPair], loaded: Collection[str]) -> tuple[DesiredPair, ...]:
@@ -45,7 +47,15 @@ def propose(resolved: Sequence[DesiredPair], loaded: Collection[str]) -> tuple[D
     return tuple(sorted(chosen, key=lambda pair: pair.state != "adopted") or usable[:1])
 
 
-def _name(model: Model, models: Sequence[Model]) -> str:
+def kept(pair: DesiredPair, models: Sequence[Model]) -> DesiredPair:
+    """``pair``, which asks by name for the draft that the user has set."""
+    if pair.state != "adopted" or pair.drafts_with is None:
+        return pair
+    draft = pair.drafts_with if pair.draft is None else name(pair.draft, models)
+    return replace(pair, asked=pair.asked.model_copy(update={"draft": draft}))
+
+
+def name(model: Model, models: Sequence[Model]) -> str:
     """The short name where it says which model is meant, else the long one."""
     try:
         found = names.resolve(model.key, models)

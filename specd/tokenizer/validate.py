@@ -202,8 +202,8 @@ class _Compared:
             return said
         gaps = ", ".join(f"{gap:.3g}" for gap in self.gaps)
         return (
-            f"{said}; {len(self.gaps)} answers parted where rounding decides (the two tokens were "
-            f"{gaps} apart)"
+            f"{said}; answers that parted where rounding decides: {len(self.gaps)} (the two tokens "
+            f"were {gaps} apart)"
         )
 
 

@@ -89,3 +89,11 @@ def test_a_setting_that_differs_is_shown_as_found_and_as_wanted(seed: Sandbox) -
     assert seed.specd("pause").returncode == 0
     seed.settings.write_text(seed.settings.read_text().replace("true", "false"))
     assert "is false, wanted true, in" in told(seed, "SettingsApplied")
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_the_topics_fit_the_terminal(sandbox: Sandbox, columns: int) -> None:
+    sandbox.env["COLUMNS"] = str(columns)
+    shown = sandbox.specd("explain").stdout
+    assert "TokenizersCompatible" in shown
+    assert max(map(len, shown.splitlines())) <= columns

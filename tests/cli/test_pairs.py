@@ -57,6 +57,10 @@ def test_people_see_a_matrix_and_what_to_measure(seeded: Sandbox) -> None:
     assert "B       ·   =" in text
     assert "specd bench josiefied-qwen3-8b-abliterated-v1-4bit" in text
     assert max(map(len, text.splitlines())) <= 110
+    seeded.env = {"COLUMNS": "40", "NO_COLOR": "1"}
+    rows = seeded.specd("pairs").stdout.splitlines()
+    # A command stays whole, to be copied.
+    assert max(len(row) for row in rows if "specd bench" not in row) <= 40 + len("-abliterated")
     seeded.env = {"FORCE_COLOR": "1"}
     assert "\x1b[32m" in seeded.specd("pairs").stdout
 

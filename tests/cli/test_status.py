@@ -316,6 +316,8 @@ def test_watch_draws_over_itself_until_it_is_interrupted(sandbox: Sandbox) -> No
     assert shown.endswith(status.LEAVE)
     assert "looked at " in shown
     assert "\x1b[2J" not in shown  # clearing first is what flickers
+    # Erasing after a row that is full takes its last character away.
+    assert not re.search(r"[^\nH]\x1b\[K", shown)
     assert code in (0, 1)
     assert "Traceback" not in shown
 

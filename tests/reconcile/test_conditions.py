@@ -325,3 +325,13 @@ def test_conditions_kept_by_a_version_without_remedies_are_read(tmp_path):
         )
         stores.keep_conditions(judge(WELL, WANTED, (), NOW))
         assert stores.last_conditions() == judge(WELL, WANTED, (), NOW)
+
+
+def test_without_a_pair_the_advice_is_a_pair_and_no_benchmark() -> None:
+    found = judged(SpecdConfig())
+    assert found["PairsConfigured"].remedy == "`specd install` proposes one"
+    assert [each.type for each in found.values() if each.severity == "advice"] == [
+        "PairsConfigured"
+    ]
+    off = judged(SpecdConfig.model_validate({"speculation": {"enabled": False}}))
+    assert not off["PairsConfigured"].remedy

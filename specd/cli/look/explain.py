@@ -92,7 +92,10 @@ def _topics() -> int:
     """Everything that can be explained."""
     _title("specd explain CONDITION")
     for each in CONDITIONS:
-        print(f"  {each.type:<20} {wrap(each.true_when, width(), ' ' * 23)}")
+        name, indent = f"{each.type:<20} ", " " * 23
+        if width() < 2 * len(indent):
+            name, indent = f"{each.type}\n    ", " " * 4
+        print(f"  {name}{wrap(each.true_when, width(), indent)}")
     _title("specd explain MODEL, or MAIN DRAFT")
     print("  `specd pairs` lists the models")
     return DONE

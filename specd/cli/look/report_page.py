@@ -488,7 +488,7 @@ def _writes(writes: Sequence[Write]) -> Section:
         notes=(f"{left} older writes are in `specd restore --list`.",) if left > 0 else (),
         tables=(
             (
-                f"All {len(rows)} writes",
+                f"All writes ({len(rows)})",
                 _table("Writes", "no., when, file, what, took, state", rows),
             ),
         ),

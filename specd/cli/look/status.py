@@ -31,8 +31,9 @@ LONGEST_VALUE = 60
 
 # ECMA-48 and xterm: the alternate screen, without cursor, long lines clipped instead of wrapped.
 ENTER, LEAVE = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
-# Drawing over the old screen line by line does not flicker, as clearing it first would.
-TO_TOP, NEWLINE, ERASED, REST_ERASED = "\x1b[H", "\n", "\x1b[K\n", "\x1b[K\x1b[J"
+# Drawing over the old screen line by line does not flicker, as clearing it first would. A row is
+# erased before it is drawn: after a full one the cursor still stands on its last character.
+TO_TOP, NEWLINE, NEXT_ERASED = "\x1b[H\x1b[K", "\n", "\n\x1b[K"
 
 _MARKS: dict[str, tuple[str, Ink]] = {
     "true": ("✓", "green"),
@@ -108,7 +109,7 @@ def _clipped(shown: str) -> str:
     lines += [""] * (rows - 1 - len(lines))
     looked = f"looked at {datetime.now().astimezone():%H:%M:%S}; Ctrl-C ends"
     lines.append(paint(looked, "grey", colour=wants_colour()))
-    return f"{TO_TOP}{ERASED.join(lines)}{REST_ERASED}"
+    return f"{TO_TOP}{NEXT_ERASED.join(lines)}"
 
 
 def _look(args: argparse.Namespace, *, indent: int | None) -> tuple[int, str]:

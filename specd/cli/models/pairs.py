@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from typing import Any
 
 from specd.cli import world
-from specd.cli.paint import Ink, dumps, paint, safe, wants_colour, width, wrap
+from specd.cli.paint import Ink, dumps, paint, plural, safe, wants_colour, width, wrap
 from specd.cli.parser import Parser
 from specd.lmstudio.model import Model
 from specd.reconcile.stores import COMPARING
@@ -70,7 +71,7 @@ def look(store: VerdictStore, models: tuple[Model, ...], seen: world.Seen) -> Ov
     wanting = [model for model in _readable(models) if model.identifier not in known]
     if wanting or any((one, other) not in kinds for one in digests for other in digests):
         if wanting:
-            print(f"reading the tokenizers of {len(wanting)} models …", file=sys.stderr)
+            print(f"reading the tokenizers of {plural(len(wanting), 'model')} …", file=sys.stderr)
         paths = [str(model.path) for model in _readable(models)]
         request = {**seen.stores.verdict_request([]), "models": paths}
         run_task("classes", request, limits=COMPARING)
@@ -180,10 +181,10 @@ def _matrix(found: Overview, columns: int, limit: int, *, colour: bool) -> list[
         pad = " " * (COLUMNS_EACH - 1)
         cells = "".join(paint(sign, ink, colour=colour) + pad for sign, ink in signs)
         lines.append(f"{main.name:<8}{cells}".rstrip())
-    meanings = "  ".join(
+    meanings = ", ".join(
         f"{sign} {kind}" for kind, (sign, _) in _SIGNS.items() if kind != "unsupported"
     )
-    return [*lines, meanings]
+    return [*lines, wrap(meanings, columns, "")]
 
 
 def _suggested(
@@ -197,10 +198,13 @@ def _suggested(
             lines.append(f"{name}\n    {wrap(each.why_none + wanted, columns - 4, '    ')}")
             continue
         best = each.drafts[0][0].key
-        lines.append(f"{name}  {each.usable} installed may draft; worth a benchmark:")
+        count = f"{each.usable} installed may draft; worth a benchmark:"
+        lines.append(f"{name}\n    {wrap(count, columns, ' ' * 4)}")
         for draft, kind in each.drafts:
             sign, ink = _SIGNS[kind]
             size = f"{draft.size_bytes / 1e9:.1f} GB"
-            lines.append(f"  {paint(sign, ink, colour=colour)} {safe(draft.key)}  {kind}, {size}")
-        lines.append(f"    specd bench {safe(each.main.key)} {safe(best)}")
+            about = wrap(f"{draft.key}: {kind}, {size}", columns, " " * 4)
+            lines.append(f"  {paint(sign, ink, colour=colour)} {about}")
+        command = shlex.join(["specd", "bench", each.main.key, best])
+        lines.append(f"    {safe(command)}")
     return lines

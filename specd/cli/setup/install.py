@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,10 @@ from specd.cli.change import diff
 from specd.cli.models import pairs as all_pairs
 from specd.cli.paint import paint, safe, short, wants_colour, width, wrap
 from specd.cli.parser import Parser
-from specd.config import ConfigError, SpecdConfig, edit
+from specd.config import ConfigError, Pair, SpecdConfig, edit
 from specd.files.swap import SwapError, update
 from specd.lmstudio import home as homes
 from specd.lmstudio import names
-from specd.lmstudio.model import Model
 from specd.reconcile import survey
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.journal import Journal
@@ -37,16 +36,16 @@ DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 SETTLES_S = 10.0
 """How long to wait for the daemon's first writes, so that they can be shown."""
 
-OFFERED = 6
-"""Other drafts that are offered for one main."""
+OFFERED = 9
+"""Drafts that are offered for one main."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Offer:
-    """A draft that the user may choose instead, by its number: for which pair, and why."""
+    """A draft that the user may choose by its number: for which pair, and why."""
 
     pair: int
-    draft: Model
+    draft: str
     why: str
 
 
@@ -167,8 +166,8 @@ def _look() -> _Found:
         ("LM Studio home", f"{home.path} ({home.how})"),
         ("models", f"{len(seen.world.models)} installed"),
     )
-    if loaded.exists or loaded.config.pair:
-        kept = ("configuration", f"{path if loaded.exists else loaded.managed} stays as it is")
+    kept = ("configuration", f"{path if loaded.exists else loaded.managed} stays as it is")
+    if loaded.config.pair or not loaded.config.speculation.enabled:
         return _Found(path, loaded.config, new=False, facts=(*facts, kept), seen=seen)
     loaded_now, chosen = _proposed(seen)
     wanted = loaded.config.model_copy(update={"pair": tuple(pair.asked for pair in chosen)})
@@ -180,6 +179,8 @@ def _look() -> _Found:
         )
         for pair in chosen
     ] or [("pairs", _none(seen))]
+    if loaded.exists and not chosen:
+        return _Found(path, wanted, new=False, facts=(*facts, *said, kept), seen=seen)
     offers = tuple(offer for n, pair in enumerate(chosen) for offer in _offers(seen, n, pair))
     seen = replace(seen, config=wanted)
     return _Found(path, wanted, new=True, facts=(*facts, *said), seen=seen, offers=offers)
@@ -196,7 +197,8 @@ def _proposed(seen: world.Seen) -> tuple[set[str], tuple[DesiredPair, ...]]:
     }
     drafted = [m for m in seen.world.models if seen.stores.set_by_user(m, seen.apps).drafts]
     asking = proposal.candidates(seen.world.models, loaded, drafted)
-    return loaded, proposal.propose(world.decide(replace(seen, config=asking)), loaded)
+    found = proposal.propose(world.decide(replace(seen, config=asking)), loaded)
+    return loaded, tuple(proposal.kept(pair, seen.world.models) for pair in found)
 
 
 def _none(seen: world.Seen) -> str:
@@ -214,7 +216,7 @@ def _none(seen: world.Seen) -> str:
 
 
 def _offers(seen: world.Seen, number: int, pair: DesiredPair) -> Iterator[_Offer]:
-    """The other drafts that are proven for the pair's main, each with its size and why."""
+    """The drafts that are proven for the pair's main, each with its size and why."""
     main = pair.main
     if main is None:
         return
@@ -222,7 +224,7 @@ def _offers(seen: world.Seen, number: int, pair: DesiredPair) -> Iterator[_Offer
     ranked = suggest.rank(main, seen.world.models, verdicts)
     proven = [draft for draft in ranked if (found := verdicts.lookup(main, draft)) and found.usable]
     smallest = min(proven, key=lambda draft: draft.size_bytes, default=None)
-    for draft in [each for each in proven if each != pair.draft][:OFFERED]:
+    for draft in proven[:OFFERED]:
         measured = seen.stores.history.latest(main.key, draft.key)
         why = [f"{draft.size_bytes / 1e9:.1f} GB"]
         if measured is not None and measured.best.measured_speedup is not None:
@@ -231,7 +233,7 @@ def _offers(seen: world.Seen, number: int, pair: DesiredPair) -> Iterator[_Offer
             why.append("same family")
         if draft == smallest:
             why.append("smallest")
-        yield _Offer(number, draft, ", ".join(why))
+        yield _Offer(number, proposal.name(draft, seen.world.models), ", ".join(why))
 
 
 # -- the question ---------------------------------------------------------------------------------
@@ -253,7 +255,7 @@ def _asked(found: _Found, platform: Platform, *, sure: bool) -> _Found | None:
             )
             return None
         _show_offers(found)
-        other = f"1-{len(found.offers)} takes another draft. " if found.offers else ""
+        other = f"1-{len(found.offers)} takes that draft. " if found.offers else ""
         try:
             answer = input(f"\n{other}Go on? [y/N] ").strip().lower()
         except EOFError:
@@ -269,7 +271,7 @@ def _asked(found: _Found, platform: Platform, *, sure: bool) -> _Found | None:
 def _with(found: _Found, offer: _Offer) -> _Found:
     """As ``found``, with the draft that was chosen by its number."""
     pairs = list(found.wanted.pair)
-    pairs[offer.pair] = pairs[offer.pair].model_copy(update={"draft": offer.draft.key})
+    pairs[offer.pair] = pairs[offer.pair].model_copy(update={"draft": offer.draft})
     wanted = found.wanted.model_copy(update={"pair": tuple(pairs)})
     seen = replace(found.seen, config=wanted) if found.seen is not None else None
     return replace(found, wanted=wanted, seen=seen)
@@ -277,10 +279,10 @@ def _with(found: _Found, offer: _Offer) -> _Found:
 
 def _show_offers(found: _Found) -> None:
     if found.offers:
-        print("\nother drafts that are proven right")
+        print("\ndrafts that are proven right")
     for number, offer in enumerate(found.offers, 1):
         main = found.wanted.pair[offer.pair].main
-        text = f"{offer.draft.key} for {main}: {offer.why}"
+        text = f"{offer.draft} for {main}: {offer.why}"
         print(f"  {number}  {wrap(short(text), width(), ' ' * 5)}")
 
 
@@ -334,7 +336,7 @@ def _write_and_start(found: _Found, platform: Platform) -> int:
     print()
     known = Journal(places.journal_dir(places.state_dir())).newest()
     if found.new:
-        _write(found.config_path, edit.new_text(found.wanted.pair))
+        _write(found.config_path, found.wanted.pair)
         print(safe(f"wrote {found.config_path}"))
     for line in platform.install(_program(found.wanted)):
         print(safe(line))
@@ -344,13 +346,17 @@ def _write_and_start(found: _Found, platform: Platform) -> int:
     return DONE
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, pairs: Sequence[Pair]) -> None:
+    def text(there: bytes | None) -> bytes:
+        if there is None:
+            return edit.new_text(pairs).encode()
+        old = there.decode()
+        for pair in pairs:
+            old = edit.set_value(old, f"pair.{pair.main}.draft", pair.draft)
+        return old.encode()
+
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    update(
-        path,
-        lambda there: text.encode() if there is None else None,
-        before_write=lambda _path, _before, _after: None,
-    )
+    update(path, text, before_write=lambda _path, _before, _after: None)
 
 
 def _say_how_it_stands(known: int) -> None:
@@ -361,11 +367,13 @@ def _say_how_it_stands(known: int) -> None:
     for entry in reversed(ask.ask("GET", "/v1/journal")):
         if entry["id"] > known:
             keys = ", ".join(change["key"] for change in entry["changes"])
-            print(safe(f"wrote {keys} in {entry['path']} (undo: specd restore {entry['id']})"))
+            text = f"wrote {keys} in {entry['path']} (undo: specd restore {entry['id']})"
+            print(wrap(text, width(), "  "))
     for condition in status["conditions"]:
         if condition["status"] == "false" and condition["severity"] == "state":
-            print(short(f"{condition['type']}: {condition['message']}"))
-            print(short(f"  → {condition['remedy']}"))
+            text = short(f"{condition['type']}: {condition['message']}")
+            print(wrap(text, width(), "  "))
+            print(f"  → {wrap(short(condition['remedy']), width(), ' ' * 4)}")
     steps = ["load the model in LM Studio again", "`specd bench` measures what the draft gains"]
     drafts = any(pair["draft"] for pair in status["pairs"])
     print(paint("\nNext", "bold", colour=wants_colour()))

@@ -81,7 +81,10 @@ def _pairs_configured(facts: Facts, wanted: SpecdConfig) -> Finding:
     if not isinstance(facts.home, Home):
         return unknown("NoHome", "there is no LM Studio home to look into")
     if not wanted.pair:
-        return unknown("NoPairs", "specd.toml has no [[pair]]", "`specd install` proposes one")
+        none = "specd.toml has no [[pair]]"
+        if not wanted.speculation.enabled:
+            return unknown("NoPairs", none)
+        return advice("unknown", "NoPairs", none, "`specd install` proposes one")
     missing = [pair for pair in facts.pairs if pair.state == "missing"]
     if missing:
         remedy = "download it in LM Studio, or name another in specd.toml"

@@ -99,6 +99,8 @@ def _faster(facts: Facts, wanted: SpecdConfig) -> Finding:
         for pair in facts.pairs
         if pair.name in facts.benchmarks
     }
+    if not wanted.pair:
+        return unknown("NoPairs", "there is no pair to measure")
     if not found:
         return advice("unknown", "NotMeasured", "no benchmark yet", "`specd bench` runs one now")
 
