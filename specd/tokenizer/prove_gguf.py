@@ -12,6 +12,7 @@ from specd.llamacpp.engine import Engine
 from specd.llamacpp.server import DidNotStart, Load, NoAnswer, Server
 from specd.tokenizer import probes
 from specd.tokenizer.store import Proof
+from specd.tokenizer.verdict import EngineText
 
 TOKENS: Final = 32
 DRAFT_TOKENS: Final = 3
@@ -26,6 +27,10 @@ class _Refused(Exception):
     """llama.cpp does not load or does not draft with the pair, or answers with other text."""
 
 
+class _Altered(_Refused):
+    """It answers with other text."""
+
+
 def validate(main: Path, draft: Path, engine: Engine, tick: Tick = lambda _: None) -> Proof:
     """Check a pair with a real llama.cpp server, with and without the draft."""
     needed = int(OVERHEAD * sum(path.stat().st_size for path in (main, draft)))
@@ -36,7 +41,8 @@ def validate(main: Path, draft: Path, engine: Engine, tick: Tick = lambda _: Non
     try:
         return Proof(f"{engine.name}: {_answers(main, draft, engine, tick)}")
     except _Refused as why:
-        return Proof(f"{engine.name}: {why}", "unsupported", str(why))
+        text: EngineText = "may differ" if isinstance(why, _Altered) else "unknown"
+        return Proof(f"{engine.name}: {why}", "unsupported", str(why), text=text)
 
 
 def _answers(main: Path, draft: Path, engine: Engine, tick: Tick) -> str:
@@ -65,7 +71,7 @@ def _answers(main: Path, draft: Path, engine: Engine, tick: Tick) -> str:
     ]
     gaps = _gaps(main, engine, [[*ids, *before] for ids, before in parted], tick)
     if any(gap is None or gap > TIE for gap in gaps):
-        raise _Refused(
+        raise _Altered(
             "an answer with the draft is another one, and the main's two best tokens are "
             f"{', '.join('unknown' if gap is None else f'{gap:.3g}' for gap in gaps)} apart"
         )

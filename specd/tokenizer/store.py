@@ -27,6 +27,7 @@ from specd.tokenizer.engines.mlx import Built
 from specd.tokenizer.verdict import (
     FITTING,
     EngineOpinion,
+    EngineText,
     Segmentation,
     Verdict,
     VerdictKind,
@@ -68,9 +69,9 @@ class Proof:
 
     ``kind`` is the verdict that it forces, None when nothing speaks against the pair, and
     ``refusal`` says why: "incompatible" when MLX contradicts the files, "unsupported" when a model
-    does not load, the engine fails, or the text is another one with the draft. ``whole`` tells that
-    nothing is left to be tried when more memory is free; ``segmentation`` how differently the two
-    split text.
+    does not load, the engine fails, or the answer is another one with the draft, and then ``text``
+    is "may differ". ``whole`` tells that nothing is left to be tried when more memory is free;
+    ``segmentation`` how differently the two split text.
     """
 
     words: str
@@ -78,6 +79,7 @@ class Proof:
     refusal: str = ""
     whole: bool = True
     segmentation: Segmentation | None = None
+    text: EngineText = "unknown"
 
 
 class Kinds(NamedTuple):
@@ -321,7 +323,13 @@ def _with_proof(made: Verdict, proof: Proof | None) -> Verdict:
         made, validated=proof.words, segmentation=proof.segmentation or made.segmentation
     )
     if proof.kind is not None and made.usable:
-        return replace(made, kind=proof.kind, reasons=(proof.refusal, *made.reasons))
+        engines = made.engines
+        if proof.kind == "unsupported" and made.engine is not None:
+            accepts = proof.text == "may differ"
+            seen = EngineOpinion(made.engine.name, accepts, proof.text, proof.refusal)
+            engines = (seen, *engines[1:])
+        reasons = (proof.refusal, *made.reasons)
+        return replace(made, kind=proof.kind, reasons=reasons, engines=engines)
     return made
 
 

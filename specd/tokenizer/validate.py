@@ -55,8 +55,12 @@ class _Contradiction(Exception):
     """MLX and the files disagree; the message says on what."""
 
 
-class _Altered(Exception):
+class _Refused(Exception):
     """With this draft mlx-lm does not load, fails, or answers with other text."""
+
+
+class _Altered(_Refused):
+    """It answers with other text."""
 
 
 def validate(main: Path, draft: Path, tick: Tick = lambda _: None) -> Proof:
@@ -83,9 +87,13 @@ def validate(main: Path, draft: Path, tick: Tick = lambda _: None) -> Proof:
         return Proof(
             "; ".join([*said, str(found)]), "incompatible", str(found), segmentation=segmentation
         )
-    except _Altered as found:
+    except _Refused as found:
         return Proof(
-            "; ".join([*said, str(found)]), "unsupported", str(found), segmentation=segmentation
+            "; ".join([*said, str(found)]),
+            "unsupported",
+            str(found),
+            segmentation=segmentation,
+            text="may differ" if isinstance(found, _Altered) else "unknown",
         )
     return Proof("; ".join(said), whole=whole, segmentation=segmentation)
 
@@ -211,7 +219,7 @@ def _answers(one: _Side, other: _Side, tick: Tick) -> tuple[str, bool]:
     """What answers showed, and whether nothing is left to be tried another time.
 
     Raises:
-        _Altered: mlx-lm cannot load one of the two, fails, or answers with other text.
+        _Refused: mlx-lm cannot load one of the two, fails, or answers with other text.
     """
     needed = int(OVERHEAD * sum(_weights(side.folder) for side in (one, other)))
     free = psutil.virtual_memory().available
@@ -233,11 +241,11 @@ def _answers(one: _Side, other: _Side, tick: Tick) -> tuple[str, bool]:
     ) -> list[int]:
         tick(f"comparing {what} with and without the draft")
         sampler = None if noise is None else lambda scores: mx.argmax(scores / HEAT + noise, -1)
-        expected = list(alone.answer(ids, TOKENS, sampler).tokens)
         try:
+            expected = list(alone.answer(ids, TOKENS, sampler).tokens)
             found = paired.answer(ids, TOKENS, sampler)
         except (ValueError, IndexError, RuntimeError) as error:
-            raise _Altered(f"mlx-lm fails at {what} with this draft: {str(error)[:200]}") from error
+            raise _Refused(f"mlx-lm fails at {what}: {_line(error)}") from error
         compared.answers += 1
         compared.drafted += found.drafted
         pairs = zip(expected, found.tokens, strict=True)
@@ -272,7 +280,11 @@ def _built(side: _Side) -> Any:
     try:
         return load_model(side.folder)[0]
     except Exception as error:
-        raise _Altered(f"mlx-lm cannot load the {side.role}: {str(error)[:200]}") from error
+        raise _Refused(f"mlx-lm cannot load the {side.role}: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _weights(folder: Path) -> int:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from specd.demo.seed_home import DRAFT, MAIN, seed_home
+from specd.lmstudio.models import models_dir
 from tests.daemon import Sandbox
 
-QWEN2_5_3B = "mlx-community/Josiefied-Qwen2.5-3B-abliterated"
 QWEN3_1_7B = "mlx-community/Josiefied-Qwen3-1.7B-abliterated-v1-4bit"
 
 
@@ -25,6 +25,15 @@ def seeded(tmp_path: Path) -> Sandbox:
 
 def cache(sandbox: Sandbox) -> Path:
     return sandbox.home / ".internal" / "draft-model-compatibility-cache.json"
+
+
+def swap_tokens(sandbox: Sandbox) -> None:
+    """Let two ids of the draft mean something else, which leaves its size as it is."""
+    file = next(models_dir(sandbox.home, None).glob("*/*Qwen2.5-0.5B*/tokenizer.json"))
+    tokenizer = json.loads(file.read_bytes())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["th"], vocabulary["in"] = vocabulary["in"], vocabulary["th"]
+    file.write_text(json.dumps(tokenizer))
 
 
 def shown(sandbox: Sandbox) -> tuple[int, Any]:
@@ -51,18 +60,31 @@ def test_without_a_verb_it_shows(seeded: Sandbox) -> None:
 
 
 def test_what_it_lists_wrongly_and_what_it_leaves_out_is_shown(seeded: Sandbox) -> None:
-    cache(seeded).write_text(json.dumps({QWEN2_5_3B: [QWEN3_1_7B], MAIN: [DRAFT]}))
+    swap_tokens(seeded)
+    cache(seeded).write_text(json.dumps({MAIN: [DRAFT]}))
     code, found = shown(seeded)
     assert code == 1
     told = {(each["main"], each["draft"]): each for each in found["disagreements"]}
-    wrong = told[QWEN2_5_3B, QWEN3_1_7B]
+    wrong = told[MAIN, DRAFT]
     assert (wrong["listed"], wrong["verdict"]) == (True, "incompatible")
     left_out = told[MAIN, QWEN3_1_7B]
     assert (left_out["listed"], left_out["verdict"]) == (False, "identical")
-    assert (MAIN, DRAFT) not in told
     text = seeded.specd("cache", "show").stdout
     assert "specd cache refresh" in text
     assert cache(seeded).exists()
+
+
+def test_what_making_it_anew_cannot_change_is_no_reason_to_move_it(seeded: Sandbox) -> None:
+    """LM Studio's engine looks at sizes alone: what it listed wrongly it would list again."""
+    swap_tokens(seeded)
+    before = cache(seeded).read_bytes()
+    code, found = shown(seeded)
+    assert (code, [each["listed"] for each in found["disagreements"]]) == (1, [True])
+    assert "specd cache refresh" not in seeded.specd("cache", "show").stdout
+    told = json.loads(seeded.specd("cache", "refresh", "--json").stdout)
+    assert told["moved"] is False
+    assert "leaves no usable draft out" in told["message"]
+    assert cache(seeded).read_bytes() == before
 
 
 def test_a_stale_cache_is_moved_aside_and_comes_back(seeded: Sandbox) -> None:

@@ -14,6 +14,7 @@ import pytest
 from specd.tokenizer import store
 from specd.tokenizer.engines.mlx import Built
 from specd.tokenizer.store import Known, Proof, VerdictStore
+from specd.tokenizer.verdict import EngineOpinion, EngineText
 from specd.worker.tasks_tokenizer import classes, verdicts
 from tests.conftest import Figures
 from tests.tokenizer import folders
@@ -170,6 +171,25 @@ def test_mlx_may_contradict_the_files(tmp_path: Path, pair: tuple[Path, Path]) -
     found = kept.lookup(main, draft)
     assert found is not None
     assert (found.kind, found.reasons[0]) == ("incompatible", "id 7 differs")
+
+
+@pytest.mark.parametrize(
+    ("text", "accepts"), [("unknown", False), ("may differ", True)], ids=["refused", "altered"]
+)
+def test_what_running_the_engine_showed_is_its_opinion(
+    tmp_path: Path, pair: tuple[Path, Path], text: EngineText, accepts: bool
+) -> None:
+    compare(tmp_path / "cache", *pair)
+    kept = VerdictStore(tmp_path / "cache")
+    main, draft = model("Main", pair[0], size_bytes=8), model("Draft", pair[1], size_bytes=1)
+    known = kept.known(pair[0]), kept.known(pair[1])
+    assert known[0] is not None
+    assert known[1] is not None
+    kept.keep_proof(known[0], known[1], Proof("run", "unsupported", "it fails", text=text))
+    found = kept.lookup(main, draft)
+    assert found is not None
+    assert (found.kind, found.usable) == ("unsupported", False)
+    assert found.engine == EngineOpinion("mlx-engine", accepts, text, "it fails")
 
 
 def test_a_broken_file_is_made_anew(tmp_path: Path, pair: tuple[Path, Path]) -> None:

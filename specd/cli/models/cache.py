@@ -45,6 +45,11 @@ class _Look:
     mains: int
     disagreements: tuple[Disagreement, ...]
 
+    @property
+    def stale(self) -> bool:
+        """Whether making it anew can help: what LM Studio lists by its own rule comes back."""
+        return any(not each.listed for each in self.disagreements)
+
 
 def parser() -> Parser:
     """The arguments of ``specd cache``."""
@@ -99,7 +104,8 @@ def render(look: _Look, columns: int, *, colour: bool) -> str:
     for each in look.disagreements:
         mark = paint("✗", "red", colour=colour)
         lines.append(f"{mark} {wrap(str(each), columns - 2, '  ')}")
-    lines.append("`specd cache refresh` moves it aside, so that LM Studio makes it anew")
+    if look.stale:
+        lines.append("`specd cache refresh` moves it aside, so that LM Studio makes it anew")
     return "\n".join(lines)
 
 
@@ -131,7 +137,8 @@ def _disagreements(
         for draft in seen.world.models:
             if draft.identifier in listed or not _offered(main, draft):
                 continue
-            kind = kind_of(main, draft, found)
+            known = seen.stores.verdicts.lookup(main, draft)
+            kind = kind_of(main, draft, found) if known is None else known.kind
             if kind in ("identical", "compatible"):
                 reason = "every token it can emit means the same in the main"
                 yield Disagreement(
@@ -145,8 +152,9 @@ def _offered(main: Model, draft: Model) -> bool:
 
 
 def _refresh(seen: world.Seen, look: _Look, *, force: bool, as_json: bool) -> int:
-    if not look.disagreements and look.problem is None and not force:
-        said = f"{look.path} contradicts no verdict, so it stays; --force moves it all the same"
+    if not look.stale and look.problem is None and not force:
+        why = "leaves no usable draft out" if look.disagreements else "contradicts no verdict"
+        said = f"{look.path} {why}, so it stays; --force moves it all the same"
         print(json.dumps({"moved": False, "message": said}) if as_json else safe(said))
         return AGREES
     count = len(look.disagreements)
