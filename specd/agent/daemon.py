@@ -188,8 +188,8 @@ class Daemon:
         self._timers.cron(BENCHMARK, self._config.benchmark.schedule)
         self._timers.at(CONVERSATIONS, CONVERSATIONS_FIRST)
         self._say("info", "ready", after_ms=round((time.monotonic() - self._born) * 1000))
-        self._scout()
-        self._proofs.prove()
+        self._guard(self._scout)
+        self._guard(self._proofs.prove)
         memory.give_back()
 
     def _close(self) -> None:
@@ -418,7 +418,7 @@ class Daemon:
     def _scout(self) -> None:
         """Have everything looked at that a pass cannot wait for."""
         self.around.ask(self._config.lmstudio)
-        self.bench.look_for_changes()
+        self._guard(self.bench.look_for_changes, "whether results still tell the truth")
         self._real_use.read_log()
 
     def _learn_around(self) -> None:

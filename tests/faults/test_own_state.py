@@ -56,6 +56,17 @@ def test_whatever_stands_in_place_of_its_files_it_does_its_work(sandbox: Sandbox
     assert sandbox.stop() == 0
 
 
+def test_a_history_that_cannot_be_opened_is_said_and_stops_nothing(sandbox: Sandbox) -> None:
+    for end in ("-wal", "-journal"):
+        (sandbox.state / f"history.db{end}").mkdir(parents=True)
+    pair(sandbox)
+    sandbox.running()
+    assert sandbox.condition("SpecdWorks")["status"] == "false"
+    sandbox.save()
+    until(sandbox.applied, "a drift is restored")
+    assert sandbox.stop() == 0
+
+
 @pytest.mark.parametrize("placed", [a_pipe, a_folder, lambda path: path.symlink_to("/dev/zero")])
 def test_what_is_no_file_in_the_journals_place_is_named_and_not_read(
     sandbox: Sandbox, placed
