@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from specd.bench import energy, statistics
 from specd.bench.engine import Engine, Timed
@@ -26,6 +27,12 @@ before them fit into the time even with a slow main."""
 
 READING = 0.2
 """One answer to a long context takes at most this share of the time for the main's answers."""
+
+TIES = 0.02
+"""Of a main's tokens, at most so many are so near a tie that rounding decides."""
+
+SURE = 0.001
+"""Answers that part by rounding are taken for another text this seldom."""
 
 Say = Callable[[float], None]
 """Progress callback: the share done, 0 to 1. It never falls and ends with 1."""
@@ -89,6 +96,26 @@ class Runs:
                     if length and self.prompts[at].temperature == 0 and answer.said != alone.said:
                         found.setdefault((at, answer.said), answer)
         return tuple((at, answer) for (at, _), answer in found.items())
+
+    def other_text(self) -> int:
+        """How many of those are another text: all, if they part more often than rounding explains.
+
+        For engines that do not tell how near a tie the main was where an answer parts.
+        """
+        parted, together = 0, 0.0
+        for length, of_length in self.answers.items():
+            for prompt, drafted, alone in zip(
+                self.prompts, of_length, self.answers[0], strict=True
+            ):
+                if not length or prompt.temperature:
+                    continue
+                for own, answer in zip(alone, drafted, strict=False):
+                    parted += own.said != answer.said
+                    both = zip(own.said, answer.said, strict=False)
+                    shared = sum(1 for _ in takewhile(lambda each: each[0] == each[1], both))
+                    together += own.tokens * shared / max(1, len(own.said)) + 1
+        chance = statistics.at_least(parted, TIES * together)
+        return len(self.unequal()) if parted and chance < SURE else 0
 
     def outliers(self) -> tuple[Outlier, ...]:
         """Answers with unusual times; the figures include them."""

@@ -180,6 +180,12 @@ class ServerEngine:
 
     def in_force(self, answers: Sequence[Timed], asked: int) -> int:
         """The draft length of ``answers``; the server may have ignored the requested one."""
+        found = self._in_force(answers, asked)
+        if found != asked:
+            self.repeated.count_as(asked, found)
+        return found
+
+    def _in_force(self, answers: Sequence[Timed], asked: int) -> int:
         if (self.asked.known.formats or ("mlx",))[0] == "gguf":
             # llama.cpp ends a draft early when it is unsure; the configured length is the maximum.
             self.fixed = self.asked.draft_tokens or DEFAULT_LENGTH["gguf"]

@@ -44,6 +44,8 @@ def outcome(result: BenchResult) -> Outcome:
         measured = f"{speed}{length}, measured once, which tells no interval"
     else:
         measured = f"{speed} [{best.interval[0]:.2f}, {best.interval[1]:.2f}]{length}"
+    if result.other_text:
+        return Outcome("none", f"{_changed(result)}; {measured}")
     sampled = result.at_temperature
     if sampled is not None and sampled.interval is not None and sampled.interval[1] < 1:
         heat = f"{sampled.measured_speedup:.2f}× at temperature {sampled.temperature:g}"
@@ -55,6 +57,11 @@ def outcome(result: BenchResult) -> Outcome:
     if best.interval[0] <= 1:
         return Outcome("noise", f"within the noise: {measured}")
     return Outcome("faster", measured.replace("×", "× faster", 1))
+
+
+def _changed(result: BenchResult) -> str:
+    answers = f"{result.other_text} answer{'s'[: result.other_text != 1]}"
+    return f"the draft changes what the main says: {answers} differ beyond rounding"
 
 
 NOTHING = 1.02
@@ -71,7 +78,9 @@ def sentence(result: BenchResult) -> str:
         return f"not decided: {outcome(result).words}"
     low, high = best.interval
     times = f"{pair} {best.measured_speedup:.2f} ± {(high - low) / 2:.2f} times as fast as alone"
-    if kind == "noise":
+    if result.other_text:
+        times += f", but {_changed(result)}"
+    elif kind == "noise":
         times += ", which may be no gain at all"
     elif kind == "none" and low <= 1:
         times += ": it is faster without" if high < 1 else ", which is no gain"

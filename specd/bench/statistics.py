@@ -110,6 +110,15 @@ def students_t(share: float, freedom: float) -> float:
     return math.sqrt(freedom * y)
 
 
+def at_least(count: int, expected: float) -> float:
+    """How probable ``count`` or more independent events are where ``expected`` happen (Poisson)."""
+    fewer, term = 0.0, math.exp(-expected)
+    for number in range(count):
+        fewer += term
+        term *= expected / (number + 1)
+    return max(0.0, 1 - fewer)
+
+
 def outliers(pairs: Sequence[Paired]) -> tuple[tuple[int, int, float], ...]:
     """Answers with unusual times: (prompt, pass, time over the prompt's median)."""
     logs = [

@@ -79,6 +79,8 @@ def measure(engine: Answering, asked: Asked) -> tuple[BenchResult, Runs | None]:
         sampled = _sample(engine, answered, alone, chosen, until)
         chosen = best.in_use(chosen, sampled)
     tried = chosen.tried or lengths[1].draft_tokens
+    unequal = 0 if runs is None else len(runs.unequal())
+    other_text = 0 if runs is None else runs.other_text()
     result = BenchResult(
         main=asked.main,
         draft=asked.draft,
@@ -88,12 +90,14 @@ def measure(engine: Answering, asked: Asked) -> tuple[BenchResult, Runs | None]:
         baseline_tps=_tps(prompts, alone, asked.weights),
         lengths=lengths,
         best=chosen,
-        text_equal=runs is None or not runs.unequal(),
+        text_equal=not unequal,
         model_seconds=engine.clock() - begun,
         by_class={} if runs is None else best.by_class(runs, tried),
         notes=cut_down(asked.prompts, prompts),
         at_temperature=sampled,
         confirmation=None if runs is None else best.confirmation(runs),
+        near_ties=unequal - other_text,
+        other_text=other_text,
     )
     return result, runs
 
@@ -179,3 +183,9 @@ class Repeated:
         way = (prompt.text, prompt.temperature, draft_tokens)
         times = self._times[way] = self._times.get(way, -1) + 1
         return f"[{times}] {prompt.text}" if times else prompt.text
+
+    def count_as(self, asked: int, in_force: int) -> None:
+        """What was asked with one length was answered with another, and is not asked so again."""
+        for (text, temperature, draft_tokens), times in tuple(self._times.items()):
+            if draft_tokens == asked:
+                self._times[text, temperature, in_force] = times

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -18,6 +19,8 @@ from specd.agent.sight import Given, Sight
 from specd.config import Benchmark, Pair, SpecdConfig
 from specd.demo.models import SMALL, ensure
 from specd.demo.serving import standin
+from specd.lmstudio import model_defaults
+from specd.lmstudio.conversations import AnswerStats
 from specd.lmstudio.home import find_home
 from specd.lmstudio.models import index
 from specd.reconcile import measuring, survey
@@ -147,6 +150,35 @@ def test_without_a_proven_pair_there_is_nothing_to_measure(daemon: Daemon) -> No
     assert daemon.bench.note == "no pair to measure yet"
     with pytest.raises(NoPair, match="there is no pair to measure"):
         daemon.bench.start(Order())
+
+
+def test_what_is_measured_by_itself_is_the_users_own_mix_at_their_own_temperature(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(daemon.jobs, "worker", lambda _, request, **__: asked.append(request))
+    chats = [
+        AnswerStats(
+            f"{number:024x}", Path("chat"), 1e9, MAIN,
+            tokens=100, prompt_tokens=(200, 9_000)[number % 2], tokens_per_second=20.0,
+        )
+        for number in range(60)
+    ]  # fmt: skip
+    daemon.stores.observed.add(chats)
+    home = daemon.sight.home
+    assert home is not None
+    (main,) = (each for each in daemon.sight.models if each.key == MAIN)
+    own = model_defaults.config_path(home.path, main)
+    own.parent.mkdir(parents=True, exist_ok=True)
+    fields = [{"key": "llm.prediction.temperature", "value": 0.35}]
+    own.write_text(json.dumps({"operation": {"fields": fields}}))
+    daemon.bench.due()
+    daemon.until(lambda: asked, "it begins")
+    assert asked[0]["weights"]["8k"] > 0
+    assert [each["temperature"] for each in asked[0]["mains"]] == [0.35]
+    told = {"results": [], "findings": ["one is silent"], "failures": ["one is away"]}
+    daemon.bench._learn(told)
+    assert daemon.bench.note == "not measured: one is silent; one is away"
 
 
 def test_its_minutes_over_the_worker_is_killed_and_the_reason_stays(daemon: Daemon) -> None:

@@ -217,6 +217,7 @@ class SimulatedServer(server.Server):
         self.fixed = fixed
         self.drafting = False
         self.asked: list[tuple[str, int]] = []
+        self.texts: dict[bool, list[str]] = {True: [], False: []}
         self.ttls: set[int | None] = set()
 
     def models(self, timeout: float = 10.0) -> tuple[server.ServedModel, ...]:
@@ -244,6 +245,8 @@ class SimulatedServer(server.Server):
         prompt = next((p for p in self.pair.prompts if said.endswith(p.text)), None)
         kind = prompt.kind if prompt else self.pair.prompts[0].kind
         self.asked.append((prompt.kind if prompt else "", length))
+        if prompt is not None and max_tokens == prompt.max_tokens:
+            self.texts[length > 0].append(said)
         late = self.switching if self.drafting != (length > 0) else 0.0
         self.drafting = length > 0
         self.pair.now += late

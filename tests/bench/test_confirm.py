@@ -11,6 +11,7 @@ import pytest
 from specd.bench import confirm as confirming
 from specd.bench import energy
 from specd.bench.confirm import Runs, answer_alone, confirm, cut_down
+from specd.bench.engine import Timed
 from specd.bench.prompts import BASIC, STANDARD, Prompt
 from tests.bench.simulated import Setting, SimulatedEngine
 
@@ -153,7 +154,30 @@ def test_the_progress_rises_steadily_to_the_end() -> None:
 def test_texts_that_differ_are_told_by_their_prompts() -> None:
     runs = run(SimulatedEngine(QUIET, BASIC, differs=True))
     assert {at for at, _ in runs.unequal()} == set(range(len(BASIC)))
-    assert run(SimulatedEngine(QUIET, BASIC)).unequal() == ()
+    assert runs.other_text() == len(runs.unequal())
+    same = run(SimulatedEngine(QUIET, BASIC))
+    assert (same.unequal(), same.other_text()) == ((), 0)
+
+
+def parting(parted: int, of: int, after: int) -> Runs:
+    """Greedy answers of 100 tokens to ``of`` prompts; ``parted`` with a draft part ``after``."""
+    own = tuple(range(100))
+    other = (*own[:after], -1, *own[after + 1 :])
+    alone = tuple((Timed(own, 100, 1.0),) for _ in range(of))
+    drafted = tuple((Timed(other if at < parted else own, 100, 1.0),) for at in range(of))
+    return Runs(BASIC[:of], {0: alone, 4: drafted}, "time", {})
+
+
+@pytest.mark.parametrize(
+    ("parted", "of", "after", "other"),
+    [(1, 1, 0, 0), (1, 7, 3, 0), (7, 7, 60, 0), (2, 2, 0, 2), (5, 7, 10, 0), (7, 7, 5, 7)],
+)
+def test_answers_that_part_as_seldom_as_rounding_does_are_no_other_text(
+    parted: int, of: int, after: int, other: int
+) -> None:
+    runs = parting(parted, of, after)
+    assert len(runs.unequal()) == parted
+    assert runs.other_text() == other
 
 
 def test_the_energy_of_a_token_is_compared_where_the_machine_counts_it(

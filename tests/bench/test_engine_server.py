@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specd.bench import confirm, engine_server, prompts
+from specd.bench.choice import decide
 from specd.bench.engine import Timed
 from specd.bench.engine_server import (
     Asked,
@@ -23,8 +24,10 @@ from specd.bench.engine_server import (
     ServerEngine,
     benchmark,
 )
+from specd.bench.outcome import sentence
 from specd.bench.replay import replay
 from specd.bench.silence import Circumstances
+from specd.config import Benchmark
 from specd.demo.models import SMALL, ensure
 from specd.demo.serving import standin
 from specd.lmstudio.server import DraftRefused, NotReachable, Server, ServerError
@@ -302,11 +305,29 @@ def test_disturbed_answers_are_kept_and_named() -> None:
     assert max(outliers(0.1)) > 1.3
 
 
+@pytest.mark.parametrize("fixed", [None, 2, 5])
+def test_every_pass_has_texts_of_its_own_the_same_with_and_without_the_draft(
+    fixed: int | None,
+) -> None:
+    server = SimulatedServer(SimulatedEngine(FAST, prompts.BASIC), fixed=fixed)
+    simulated(server, seconds=1e6 if fixed else 200)
+    alone, drafted = server.texts[False], server.texts[True]
+    assert len(alone) == len(set(alone)) > 2 * len(prompts.BASIC)
+    if fixed is not None:
+        assert set(drafted) == set(alone)
+
+
 def test_texts_that_differ_are_told() -> None:
     server = SimulatedServer(SimulatedEngine(FAST, prompts.BASIC[:2], differs=True))
     result = simulated(server)
     assert not result.text_equal
     assert any("differ" in note for note in result.notes)
+    assert result.other_text == 2
+    choice = decide([result], Benchmark())
+    assert choice is not None
+    assert choice.draft is None
+    assert "changes what the main says" in choice.reason
+    assert "changes what the main says" in sentence(result)
 
 
 def test_a_class_without_weight_has_no_say() -> None:
