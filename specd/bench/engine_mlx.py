@@ -344,7 +344,7 @@ def _check(model: Any, cache: Any, ids: Sequence[int], count: int) -> float:
 
 
 def _chain(model: Any, cache: Any, ids: Sequence[int]) -> float:
-    """Seconds per token of ``CHAIN`` tokens, each requested before the last is computed."""
+    """Seconds of ``CHAIN`` tokens in turn, each requested before the last is computed."""
     token = mx.array([ids[0]])
     started = time.perf_counter()
     for _ in range(CHAIN):

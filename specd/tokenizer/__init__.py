@@ -1,6 +1,6 @@
-"""Tokenizers: do two models mean the same by every token, and will the engine speculate with them.
+"""Tokenizers: whether two models' token ids mean the same, and whether the engine speculates.
 
-``fingerprint`` reads what decides it from a model's files, ``verdict`` compares two fingerprints
-(pure), ``engine`` knows what the engines refuse, ``store`` caches by file identity, ``validate``
-proves it with MLX and runs in the worker only. Nothing here executes a model's own code.
+``fingerprint`` reads a model's token ids from its files, ``compare`` compares two fingerprints
+(pure), ``engines`` holds the engines' rules, ``store`` caches by file identity, ``validate`` proves
+a pair with MLX and runs in the worker only. Nothing here executes a model's own code.
 """

@@ -1,8 +1,8 @@
-"""All pairs of all installed models, at a cost that grows with the models (pure).
+"""The verdicts on all pairs of installed models, at a cost linear in the models (pure).
 
-Models whose tokenizers have one fingerprint are one class. Whether a draft fits a main is decided
-between classes; what is left to each pair is its models' formats, kinds and sizes. So a thousand
-models of twenty tokenizers need four hundred verdicts and not a million.
+Models with equal fingerprints form one class. Verdicts on tokens are made between classes; each
+pair then adds its models' formats, kinds and sizes. So a thousand models with twenty tokenizers
+need four hundred verdicts instead of a million.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Compared: TypeAlias = Mapping[tuple[str, str], Kinds]
 
 @dataclass(frozen=True, slots=True)
 class Class:
-    """Models whose tokenizers are one: ``digest`` names it, ``name`` is for people."""
+    """Models with equal tokenizers: ``digest`` is the fingerprint's, ``name`` is for people."""
 
     digest: str
     name: str
@@ -40,9 +40,9 @@ class Class:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """What a main could be given: drafts worth a benchmark, best first, or why there is none.
+    """Drafts of a main that are worth a benchmark, best first, or why there is none.
 
-    ``usable`` counts all installed drafts that fit; ``wanted`` says what kind to install.
+    ``usable`` counts all installed drafts that fit; ``wanted`` describes a draft to install.
     """
 
     main: Model
@@ -54,10 +54,10 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Every class, what each says of each, every main's drafts, and what could not be read.
+    """Every class, the verdicts between them, every main's drafts, and the unreadable models.
 
-    ``class_of`` maps a model's identifier to its class's digest, ``built`` to what mlx-lm builds
-    for it, where it was asked.
+    ``class_of`` maps a model's identifier to its class's digest, ``built`` to the record of what
+    mlx-lm builds for it, if known.
     """
 
     classes: tuple[Class, ...]
@@ -76,10 +76,10 @@ def overview(
     built: Mapping[str, Built],
     mlx_types: frozenset[str] | None = None,
 ) -> Overview:
-    """What the models are to each other.
+    """The overview of all models.
 
-    ``known`` maps a model's identifier to what was read of it, ``built`` to what mlx-lm builds for
-    it, where it was asked; ``mlx_types`` are the types that LM Studio's own mlx-lm loads.
+    ``known`` maps a model's identifier to the facts read from its files, ``built`` to the record of
+    what mlx-lm builds for it, if known; ``mlx_types`` are the types that LM Studio's mlx-lm loads.
     """
     told = {model.identifier: known.get(model.identifier) for model in models}
     unknown = [(model, why) for model in models if (why := _why_unknown(model, told))]
@@ -179,7 +179,7 @@ def _letters(number: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Sorted:
-    """A class's possible drafts of one format, the smallest first, with their sizes."""
+    """A class's possible drafts in one format, the smallest first, with their sizes."""
 
     sizes: tuple[int, ...]
     models: tuple[Model, ...]
@@ -230,7 +230,7 @@ def _suggest(
 
 
 def _promise(main: Model, draft: Model, kind: VerdictKind) -> tuple[bool, bool, int, str]:
-    """Sorts drafts, the most promising first: kin, then those that lack nothing, then the small."""
+    """Sort key of drafts, best first: same family, then no missing tokens, then the smallest."""
     kin = draft.architecture == main.architecture
     return not kin, kind != "identical", draft.size_bytes, draft.identifier
 

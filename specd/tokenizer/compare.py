@@ -1,9 +1,9 @@
 """The verdict from two fingerprints (pure).
 
-The engine asks the draft for ids, gives them to the main, and gives the main's ids back to the
-draft. So what has to hold is: every id the draft can answer with means the same in the main, lies
-within the main's embedding, and every id the main can answer with lies within the draft's. Ids
-beyond the last token, which pad the logits, mean nothing and are left out.
+The engine passes the draft's ids to the main, and the main's ids to the draft. So every id that the
+draft can produce must mean the same in the main and lie within the main's embedding, and every id
+that the main can produce must lie within the draft's embedding. Ids beyond the last token only pad
+the logits and are left out.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ NAMED = 8
 
 @dataclass(frozen=True, slots=True)
 class _Ids:
-    """The ids of a pair by what becomes of them, in order.
+    """The ids of a pair by how they compare, sorted.
 
-    ``different`` mean different things; ``extra`` the draft has and the main has room for but no
-    token; ``beyond`` the draft may answer with and the main has no
-    room for; ``outside`` the main may answer with and the draft has no room for; ``missing`` the
-    main has and the draft lacks; ``flagged`` are control tokens in one of the two alone.
+    ``different``: other tokens in main and draft. ``extra``: only the draft has a token, within
+    the main's embedding. ``beyond``: the draft can produce the id, outside the main's embedding.
+    ``outside``: the main can produce the id, outside the draft's embedding. ``missing``: only the
+    main has a token. ``flagged``: a control token in only one of the two.
     """
 
     same: int
@@ -40,7 +40,7 @@ class _Ids:
 
 
 def compare(main_name: str, main: Fingerprint, draft_name: str, draft: Fingerprint) -> Verdict:
-    """Whether every id the draft can emit means the same in the main."""
+    """The verdict on the tokens of a pair."""
     ids = _sort(main, draft)
     refusal = _refusal(ids, main, draft)
     kind: VerdictKind
@@ -93,11 +93,11 @@ def _sort(main: Fingerprint, draft: Fingerprint) -> _Ids:
 
 
 def _unlike(main: Fingerprint, draft: Fingerprint) -> list[int]:
-    """The ids that spell different bytes, among those the two can answer with."""
+    """The ids with different bytes, among those that both can produce."""
     if main.family != draft.family:
         pairs = zip_longest(main.tokens[: main.logits], draft.tokens[: draft.logits])
         return [number for number, (one, other) in enumerate(pairs) if one != other]
-    # Within a family the same text is the same bytes, and only what differs has to be spelled.
+    # Within a family equal texts are equal bytes, so only different texts must be spelled out.
     written, drafted = main.texts[: main.logits], draft.texts[: draft.logits]
     if written == drafted:
         return []
@@ -120,7 +120,7 @@ def _over(texts: tuple[str | None, ...], rows: int) -> list[int]:
 
 
 def _refusal(ids: _Ids, main: Fingerprint, draft: Fingerprint) -> str | None:
-    """Why the pair must not be used, None when it may."""
+    """Why the pair must not be used; None if it may."""
     if ids.different:
         first = _difference(ids.different[0], main, draft)
         return (
@@ -143,7 +143,7 @@ def _refusal(ids: _Ids, main: Fingerprint, draft: Fingerprint) -> str | None:
 
 
 def _notes(ids: _Ids, main: Fingerprint, draft: Fingerprint, *, refused: bool) -> list[str]:
-    """What else a person should know, from what matters more to what matters less."""
+    """Further sentences for a person, the most important first."""
     notes: list[str] = []
     if ids.missing and not refused:
         notes.append(

@@ -1,6 +1,6 @@
-"""Which models can make a pair at all, and which sizes are worth it (pure).
+"""Which models can form a pair, and which sizes are worth it (pure).
 
-What an engine does with a pair that can be made stands in ``engines``.
+The engines' own rules are in ``engines``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _WORTH_DRAFTING: Final = ((5.0, 0.0), (10.0, 1.0), (24.0, 3.0), (float("inf"), 7
 
 
 def hopeless(main: Model, draft: Model) -> str | None:
-    """Why no engine will ever speculate with this pair, whatever is in its files."""
+    """Why no engine speculates with this pair, whatever its files contain; None if one may."""
     if main.identifier == draft.identifier and main.path == draft.path:
         return "a model cannot draft for itself"
     for role, model in (("main", main), ("draft", draft)):
@@ -51,7 +51,7 @@ def _never(model: Model, role: str) -> str | None:
 
 
 def unusable(model: Model) -> str | None:
-    """Why nothing can be said of a model, None when something can."""
+    """Why specd cannot judge a model; None if it can."""
     if model.kind == "incomplete":
         return model.problem or "it is incomplete"
     if model.format == "other":
@@ -60,7 +60,7 @@ def unusable(model: Model) -> str | None:
 
 
 def advice(main: Model, draft: Model, drafting: Built | None) -> tuple[str, ...]:
-    """What speaks against a pair without forbidding it; ``drafting`` is what mlx-lm builds."""
+    """Warnings that do not forbid a pair; ``drafting`` is what mlx-lm builds of the draft."""
     found: list[str] = []
     if draft.size_bytes >= main.size_bytes > 0:
         found.append("the draft is not smaller than the main, so it cannot make it faster")
@@ -80,7 +80,7 @@ def advice(main: Model, draft: Model, drafting: Built | None) -> tuple[str, ...]
 
 
 def worth_drafting(main: Model) -> float | None:
-    """Up to how many billions of parameters a draft for this main should have; None: unknown."""
+    """The most billions of parameters that a draft for this main should have; None: unknown."""
     size = billions(main)
     return None if size is None else next(limit for below, limit in _WORTH_DRAFTING if size < below)
 
@@ -97,7 +97,7 @@ def _sizes(main: float | None, draft: float | None) -> list[str]:
 
 
 def billions(model: Model) -> float | None:
-    """A model's parameters in billions: by its name, else by its size; None where neither tells."""
+    """A model's parameters in billions, from its name or else its size; None if unknown."""
     name = model.repo.rpartition("/")[2] or model.key
     found = _BILLIONS.search(name)
     if found is not None:

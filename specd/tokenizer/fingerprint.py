@@ -1,7 +1,6 @@
-"""What decides whether an id means the same in two models, read from a model's own files.
+"""A model's fingerprint: its token ids and their meaning, read from the model's own files.
 
-Nothing in a model folder is executed, nothing is looked up on the network, and everything read has
-a limit.
+Nothing in a model folder is executed, the network is not used, and every read has a limit.
 """
 
 from __future__ import annotations
@@ -27,17 +26,16 @@ _Told = TypeVar("_Told")
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """One model's token ids, and what its weights make of them.
+    """One model's token ids and the sizes of its embedding and output.
 
-    ``texts[i]`` is what the files write for id ``i``, None for an id without a token, and
-    ``family`` how that is spelled; ``tokens`` are the bytes. ``special`` holds the ids of control
-    tokens, ``template`` those of the tokens its chat template writes; ``eos`` the ids that end an
-    answer, ``bos`` the one that begins a text. ``rows`` is how many ids the model can be given (its
-    embedding), ``logits`` how many it can answer with; ``rows_from`` tells where they were read
-    ("weights", "config", "tokens"). ``vocab_size`` counts the tokenizer's own tokens, those added
-    to them left out. ``splits`` is a digest of what decides how text is split, "" where that cannot
-    be told. ``remarks`` are sentences on what is odd about the files. ``llama`` is what llama.cpp
-    makes of a GGUF file's vocabulary, None for a folder.
+    ``texts[i]``: the text of id ``i`` in the files, None for an id without a token. ``family``: how
+    texts spell bytes; ``tokens`` are the bytes. ``special``: ids of control tokens. ``template``:
+    ids of the tokens in its chat template. ``eos``: ids that end an answer, ``bos``: the id that
+    begins a text. ``rows``: number of input ids (embedding), ``logits``: number of output ids, both
+    read from ``rows_from`` ("weights", "config", "tokens"). ``vocab_size``: the tokenizer's own
+    tokens without added ones. ``splits``: a digest of the splitting rules, "" if unknown.
+    ``remarks``: sentences on oddities of the files. ``llama``: llama.cpp's view of a GGUF file's
+    vocabulary, None for a folder.
     """
 
     texts: tuple[str | None, ...]
@@ -56,22 +54,22 @@ class Fingerprint:
 
     @cached_property
     def count(self) -> int:
-        """How many ids have a token."""
+        """The number of ids with a token."""
         return len(self.texts) - self.texts.count(None)
 
     @cached_property
     def tokens(self) -> tuple[bytes | None, ...]:
-        """What each id spells, worked out when it is asked for: mostly texts tell enough."""
+        """The bytes of each id, computed on first use: comparing texts is mostly enough."""
         spelled = iter(self.family.spell([text for text in self.texts if text is not None]))
         return tuple(None if text is None else next(spelled) for text in self.texts)
 
     def token(self, number: int) -> bytes | None:
-        """What one id spells."""
+        """The bytes of one id; None if it has no token."""
         text = self.texts[number] if 0 <= number < len(self.texts) else None
         return None if text is None else self.family.spell([text])[0]
 
     def digest(self) -> str:
-        """SHA-256 over everything a verdict depends on: equal digests, equal verdicts."""
+        """SHA-256 over everything that a verdict depends on."""
         hashed = hashlib.sha256()
         whole = self.count == len(self.texts)
         holes = () if whole else [n for n, text in enumerate(self.texts) if text is None]
@@ -98,10 +96,10 @@ class Fingerprint:
 
 
 def read(path: Path) -> Fingerprint:
-    """The fingerprint of the model in the folder, or the GGUF file, ``path``.
+    """The fingerprint of a model folder or GGUF file.
 
     Raises:
-        Unreadable: a file is missing, too large, not what it should be, or lists impossible ids.
+        Unreadable: a file is missing, too large, damaged, or lists impossible ids.
     """
     return _read_gguf(path) if path.is_file() else _read_folder(path)
 
@@ -182,7 +180,7 @@ def _rows(folder: Path, config: Mapping[str, Any], tokens: int) -> tuple[weights
 
 
 def _logit_width(config: Mapping[str, Any]) -> int | None:
-    """What config.json says the logit width is."""
+    """The logit width in config.json; None if it is missing."""
     told = whole(config.get("vocab_size"))
     for nested in ("text_config", "llm_config", "language_config"):
         inner = config.get(nested)

@@ -40,14 +40,14 @@ _BEGINNING: Final = frozenset(
     {"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2",
      "tekken", "chameleon"}
 )  # fmt: skip
-"""Ways of splitting (``pre``) with which llama.cpp puts a BOS unless the file says otherwise."""
+"""Pre-tokenizers (``pre``) with which llama.cpp adds a BOS token by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class LlamaVocab:
-    """What llama.cpp compares besides the tokens' texts: its kind, and what is put around a text.
+    """The facts that llama.cpp compares besides the tokens' texts: kind, and BOS and EOS tokens.
 
-    ``size`` counts all tokens, padding included.
+    ``size`` counts all tokens, including padding.
     """
 
     kind: str
@@ -59,7 +59,7 @@ class LlamaVocab:
 
 
 def llama_vocab(told: gguf.Tokenizer) -> LlamaVocab:
-    """What llama.cpp makes of it, its defaults included (``src/llama-vocab.cpp``)."""
+    """llama.cpp's view of a file's tokenizer, with its defaults (``src/llama-vocab.cpp``)."""
     kind = _KINDS.get(told.model, told.model)
     bos, eos = _ENDS.get(kind, (None, None))
     named = [told.header.whole(f"tokenizer.ggml.{role}_token_id") for role in ("bos", "eos")]
@@ -79,7 +79,7 @@ def llama_vocab(told: gguf.Tokenizer) -> LlamaVocab:
 
 
 def read(path: Path) -> tuple[Vocabulary, gguf.Tokenizer]:
-    """The vocabulary in ``path``, and what else the file says of its tokenizer.
+    """The vocabulary in ``path``, and the other metadata of its tokenizer.
 
     Raises:
         Unreadable: it cannot be read, or names no tokens.

@@ -1,7 +1,7 @@
-"""Ask mlx-lm what it builds from a model's config.json. Runs in the worker only.
+"""Let mlx-lm build a model's classes and caches from its config.json. Runs in the worker only.
 
-Speculation writes drafted tokens into the main's caches and takes the refused ones out again. State
-of the recurrent kind cannot be taken back, and a rotating cache only until it is full.
+Speculation writes drafted tokens into the main's caches and removes the rejected ones. Recurrent
+state cannot be removed, and tokens in a rotating cache only until the cache is full.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from specd.tokenizer.engines.mlx import Built
 def built(folder: Path) -> Built:
     """Ask mlx-lm's classes for the architecture that config.json describes.
 
-    The model is built without its weights, which decide nothing here; MLX makes none of its own
-    before somebody looks at them.
+    The model is built without weights, which this does not need; MLX is lazy and allocates none.
     """
     try:
-        # Private, and the only way to mlx-lm's classes that does not lead through the weights.
+        # Private, but the only way to mlx-lm's classes without loading the weights.
         from mlx_lm.utils import _get_classes  # noqa: PLC0415
 
         config = load_config(folder)
@@ -45,7 +44,7 @@ def built(folder: Path) -> Built:
 
 
 def smallest_window(caches: Sequence[Any]) -> int | None:
-    """How many tokens the smallest rotating cache keeps; None where all keep everything."""
+    """Tokens that the smallest rotating cache keeps; None if there is no rotating cache."""
     return min((size for each in caches if (size := getattr(each, "max_size", 0))), default=None)
 
 

@@ -5,7 +5,7 @@
 - ``vocab.json`` beside ``merges.txt``: GPT-2's files, in its byte alphabet;
 - ``vocab.txt``: WordPiece, a token per line.
 
-What they leave out (special tokens) stands in ``added_tokens.json`` and ``tokenizer_config.json``.
+Special tokens are not in them but in ``added_tokens.json`` and ``tokenizer_config.json``.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def read_words(path: Path) -> Vocabulary:
     """
     raw = content(path, LIMIT_BYTES)
     try:
-        # Other things that end a line, such as U+2028, are tokens here.
+        # Not splitlines(): other line ends, such as U+2028, are tokens here.
         texts = [line.removesuffix("\r") for line in raw.decode("utf-8").split("\n")]
     except UnicodeDecodeError as error:
         raise damaged(path.name, raw, error, "a list of words") from error

@@ -1,4 +1,4 @@
-"""Texts on which tokenizers fall apart when they differ, and a measure of how they split them."""
+"""Probe texts that different tokenizers split differently, and a measure of the difference."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEXTS: Final = (
     "👩‍👩‍👧‍👦 🏳️‍🌈 👍🏽 🇩🇪🇯🇵 ❤️‍🔥 1️⃣ 🫠🦙",
     # composed and decomposed, joiners and marks of direction
     "é e\u0301 \u200b\u200c\u200d\u2060 \u202eabc\u202c \ufeffBOM \u00ad",
-    # control characters, and what stands for bytes that are no text
+    # control characters, and the replacement character of bytes that are not text
     "\x00\x01\x02\x1b[31m\x7f\x85 \ufffd\ufffd \U0010ffff \ue000",
     # spaces and digits
     " " * 3 + "a" + " " * 17 + "b" + " " * 64 + "c\n\n\n\t\t  \n",
@@ -40,11 +40,11 @@ PROMPTS: Final = (
 
 
 def spans(tokens: Iterable[bytes]) -> list[tuple[int, int]]:
-    """Where each token stands in the text they spell: (first byte, byte after the last)."""
+    """Each token's position in the text: (first byte, byte after the last)."""
     ends = list(accumulate(map(len, tokens)))
     return list(zip([0, *ends], ends, strict=False))
 
 
 def split_otherwise(main: Sequence[bytes], draft: Sequence[bytes]) -> int:
-    """How many of the main's tokens the draft does not have, where both spell one text."""
+    """How many of the main's tokens the draft splits otherwise, in the same text."""
     return len(set(spans(main)) - set(spans(draft)))

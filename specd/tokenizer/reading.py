@@ -1,9 +1,9 @@
-"""Read a file of somebody's model folder: regular, inside the folder, bounded, or not at all.
+"""Read a file of a model folder, if it is regular, inside the folder and not too large.
 
-Anything may lie in a model folder. A link may leave it for the ``blobs`` beside it, as in the cache
-of the ``huggingface_hub`` library (``snapshots/<revision>/config.json → ../../blobs/…``). Anywhere
-else only the user's own link may lead, as those that share one file with Ollama or another program;
-what it leads to is read, and never written.
+Model folders are not trusted. A link may lead to the ``blobs`` directory beside the folder, as in
+the cache of ``huggingface_hub`` (``snapshots/<revision>/config.json → ../../blobs/…``). Links to
+other places must belong to the user, such as links that share a file with Ollama. specd reads link
+targets and never writes them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REMEDY = "download the model again"
 
 
 class Unreadable(Exception):
-    """The files do not tell; the message names the file and says why."""
+    """A model's files cannot be used; the message names the file and says why."""
 
 
 class Absent(Unreadable):
@@ -29,15 +29,15 @@ class Absent(Unreadable):
 
 
 def content(path: Path, limit: int, *, head: int | None = None) -> bytes:
-    """A regular file's content, at most ``limit`` bytes; with ``head``, no more than its start.
+    """A regular file's content, at most ``limit`` bytes; with ``head``, only its first bytes.
 
     Raises:
         Absent: there is no such file.
-        Unreadable: it is no regular file, leads out of its folder, is empty or too large.
+        Unreadable: it is not a regular file, a link out of its folder, empty or too large.
     """
     try:
         real = _inside(path)
-        # Without O_NONBLOCK a FIFO would hold the reader up until somebody writes into it.
+        # Without O_NONBLOCK, open() of a FIFO would block until a program writes into it.
         descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             facts = os.fstat(file.fileno())
@@ -75,10 +75,10 @@ def _inside(path: Path) -> str:
 
 
 def json_object(path: Path, *, required: bool = False) -> dict[str, Any]:
-    """The JSON object in ``path``; empty when there is none and none is required.
+    """The JSON object in ``path``; {} if the file is missing and not ``required``.
 
     Raises:
-        Unreadable: it cannot be read, or is no JSON object; or it is missing and required.
+        Unreadable: it cannot be read, is not a JSON object, or is missing and required.
     """
     try:
         raw = content(path, CONFIG_BYTES)
@@ -96,7 +96,7 @@ def json_object(path: Path, *, required: bool = False) -> dict[str, Any]:
 
 
 def whole(value: object) -> int | None:
-    """``value`` where it is an integer that could be a token id or a count."""
+    """``value`` if it is an integer that can be a token id or a count, else None."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 31:
         return value
     return None
@@ -105,10 +105,10 @@ def whole(value: object) -> int | None:
 def damaged(
     name: str, raw: bytes, error: Exception, expected: str, *, part: bytes | None = None
 ) -> Unreadable:
-    """What to raise for a file that holds ``raw`` and is not what was ``expected``.
+    """The exception for a file whose content ``raw`` is not what was ``expected``.
 
-    Names the line and byte where ``error`` (of json, msgspec or a codec) tells one. ``part`` is
-    what was being decoded when that was not all of ``raw``.
+    It names the line and byte if ``error`` (of json, msgspec or a codec) has a position. ``part``:
+    the decoded part, if it was not all of ``raw``.
     """
     why = str(error).partition(";")[0][:200] or type(error).__name__
     at: int | None = None
@@ -131,4 +131,4 @@ def damaged(
 
 
 _AT = re.compile(r"(?:: line \d+ column \d+)? ?\((char|byte) (\d+)\)$")
-"""How json and msgspec end a message to tell the place."""
+"""The position at the end of a message of json or msgspec."""

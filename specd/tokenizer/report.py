@@ -9,7 +9,7 @@ from specd.tokenizer.verdict import Verdict, from_record
 
 
 def to_json(verdict: Verdict) -> dict[str, Any]:
-    """All fields; ``kind`` is called "verdict" outside, and "engine" is the one that runs it."""
+    """All fields, with ``kind`` as "verdict" and the engine that runs the pair as "engine"."""
     fields = asdict(verdict)
     return {
         "main": fields.pop("main"),
@@ -24,7 +24,7 @@ def from_json(said: dict[str, Any]) -> Verdict:
     """The verdict of ``to_json``.
 
     Raises:
-        KeyError, TypeError: it is none.
+        KeyError, TypeError: it is not a verdict.
     """
     fields = {name: value for name, value in said.items() if name not in ("verdict", "engine")}
     return from_record({**fields, "kind": said["verdict"]})

@@ -1,9 +1,9 @@
-"""What the files beside a vocabulary say of it: more tokens, and which of them play a part.
+"""Added tokens and the tokens with a role (BOS, EOS, chat template), from a model's config files.
 
-Follows what loaders do, since that is what runs: ``tokenizer_config.json`` may name tokens that
-``tokenizer.json`` lacks, and transformers then appends them at the next free ids, whatever ids it
-gives them; an answer ends with the ids of ``generation_config.json``, else ``config.json``, and
-with the tokenizer's own eos token (mlx-lm's ``load_config`` and ``TokenizerWrapper``).
+This follows the loaders. ``tokenizer_config.json`` may name tokens that ``tokenizer.json`` lacks;
+transformers appends them at the next free ids and ignores the ids in the file. An answer ends with
+the ids of ``generation_config.json``, else ``config.json``, and with the tokenizer's own EOS token
+(mlx-lm's ``load_config`` and ``TokenizerWrapper``).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _MARKUP: Final = re.compile(r"<[^<>\s]{1,100}>|\[[^\[\]\s]{1,40}\]")
 def complete(
     vocabulary: Vocabulary, folder: Path, config: Mapping[str, Any], *, fast: bool
 ) -> None:
-    """Add what ``added_tokens.json`` and ``tokenizer_config.json`` (``config``) name beyond it.
+    """Add the missing tokens of ``added_tokens.json`` and ``tokenizer_config.json`` (``config``).
 
-    ``fast`` tells that ``tokenizer.json`` was read: only then do loaders choose the ids.
+    ``fast``: the vocabulary is from ``tokenizer.json``; only then do loaders choose the ids.
 
     Raises:
         Unreadable: an id is impossible.
@@ -93,7 +93,7 @@ def _text(value: object) -> str | None:
 
 
 def bos(vocabulary: Vocabulary, config: Mapping[str, Any]) -> int | None:
-    """The id that begins a text, None where there is none."""
+    """The id that begins a text; None if there is none."""
     text = _text(config.get("bos_token"))
     return None if text is None else vocabulary.id_of(text)
 
@@ -116,7 +116,7 @@ def eos(
 def template(
     vocabulary: Vocabulary, folder: Path, tokenizer_config: Mapping[str, Any]
 ) -> frozenset[int]:
-    """The added and control tokens that the chat template writes."""
+    """The ids of the added and control tokens in the chat template."""
     text = "\n".join(_templates(folder, tokenizer_config))[:TEMPLATE_BYTES]
     found: set[int] = set()
     for name in set(_MARKUP.findall(text)):

@@ -1,8 +1,8 @@
-"""mlx-engine's sequential path over mlx-lm, as far as a draft is concerned. In the worker only.
+"""mlx-engine's sequential path over mlx-lm, reduced to what concerns drafts. In the worker only.
 
-It keeps one list of caches between requests, the main's and then the draft's; fills both with the
-prompt, the draft's first, and parts the list at the number of the main's layers. mlx-lm left to
-itself makes two lists for every request, and so proves nothing about LM Studio.
+mlx-engine keeps one list of caches between requests: the main's, then the draft's. It fills both
+with the prompt, the draft's first, and splits the list at the number of the main's layers. mlx-lm
+alone makes two new lists for every request, so a proof with it does not apply to LM Studio.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from mlx_lm.generate import generate_step, generation_stream, speculative_genera
 from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache, trim_prompt_cache
 
 CHUNK: Final = 2048
-"""How many tokens of a prompt mlx-engine processes at once."""
+"""Tokens of a prompt that mlx-engine processes at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """An answer's ids, and how many of them the draft had guessed."""
+    """An answer's token ids, and how many of them the draft produced."""
 
     tokens: tuple[int, ...]
     drafted: int
 
 
 class Session:
-    """A main, its draft or None, and the caches that stay between requests."""
+    """A main, its draft or None, and the caches that are kept between requests."""
 
     def __init__(self, main: Any, draft: Any = None, draft_tokens: int = 3) -> None:
         self._main = main
@@ -41,10 +41,10 @@ class Session:
     def answer(
         self, prompt: Sequence[int], tokens: int, sampler: Callable[[Any], Any] | None = None
     ) -> Said:
-        """``tokens`` more tokens; what ends an answer ends none here.
+        """Generate exactly ``tokens`` tokens; EOS tokens do not end the answer.
 
         Raises:
-            ValueError: mlx-lm refuses to speculate with these caches; whatever else it raises.
+            ValueError: mlx-lm refuses to speculate with these caches. mlx-lm may raise others.
         """
         rest = list(prompt)[self._keep(prompt) :]
         layers = len(self._main.layers)
@@ -80,7 +80,7 @@ class Session:
         return made if self._draft is None else made + list(make_prompt_cache(self._draft))
 
     def _keep(self, prompt: Sequence[int]) -> int:
-        """Keep what the caches hold of the prompt's start; how many tokens that is."""
+        """Trim the caches to the common start with ``prompt``; returns its tokens."""
         held = next((each.offset for each in self._cache if hasattr(each, "offset")), 0)
         pairs = zip(self._tokens[:held], prompt[:-1], strict=False)
         common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

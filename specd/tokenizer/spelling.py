@@ -1,12 +1,12 @@
 """From the text a vocabulary file gives a token to the bytes the token stands for.
 
 Families write the same bytes differently: byte-level BPE maps every byte to a printable character
-(GPT-2's ``bytes_to_unicode``), SentencePiece writes a space as ``▁`` and a stray byte as
-``<0x0A>``, WordPiece marks what continues a word, older BPE what ends one. Once spelled out,
+(GPT-2's ``bytes_to_unicode``), SentencePiece writes a space as ``▁`` and a single byte as
+``<0x0A>``, WordPiece marks tokens inside a word, older BPE tokens at the end of a word. As bytes,
 ``Ġthe`` and ``▁the`` are the same token.
 
-What is done to a token outside the family's alphabet (``<…>`` in a byte-level vocabulary) is
-what the ``tokenizers`` library's decoders do: it stands for its own text.
+A token outside the family's alphabet (``<…>`` in a byte-level vocabulary) is its own text, as in
+the decoders of the ``tokenizers`` library.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 Spelling: TypeAlias = "Callable[[Sequence[str]], list[bytes]]"
-"""The bytes of many tokens at once: vocabularies are large, and calls cost more than work."""
+"""Converts many texts to bytes at once: vocabularies are large, and single calls are slow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """How tokens are spelled: a name, the mark that matters, whether ``<0x0A>`` is a byte."""
+    """A way of spelling tokens: its name, its mark, and whether ``<0x0A>`` is a byte."""
 
     name: str
     mark: str = ""
@@ -57,7 +57,7 @@ def _byte_alphabet() -> str:
     table = [byte if byte in printable else 0x110000 for byte in range(512)]
     for index, byte in enumerate(byte for byte in range(256) if byte not in printable):
         table[256 + index] = byte
-    # What is not in the alphabet maps beyond Latin-1, so that encoding it fails.
+    # Characters outside the alphabet map beyond Latin-1, so that encoding them fails.
     return "".join(chr(code) if code < 256 else "\uffff" for code in table)
 
 
@@ -69,7 +69,7 @@ _BYTE_TOKENS: Final = {
 
 def byte_level(texts: Sequence[str]) -> list[bytes]:
     """GPT-2's printable stand-ins for bytes."""
-    # ASCII stands for itself, in the alphabet or not.
+    # Printable ASCII characters stand for themselves.
     return [text.encode() if text.isascii() else _from_alphabet(text) for text in texts]
 
 
@@ -91,7 +91,7 @@ def sentencepiece(space: str = "▁", *, byte_tokens: bool = True) -> Spelling:
 
 
 def wordpiece(prefix: str = "##") -> Spelling:
-    """``prefix`` for what continues a word; everything else begins one."""
+    """``prefix`` marks a token inside a word; all other tokens begin a word."""
 
     def spell(texts: Sequence[str]) -> list[bytes]:
         return [
@@ -131,5 +131,5 @@ _STAND_INS: Final = {
 
 
 def shown(token: bytes) -> str:
-    """A token for a person: its text; bytes that are none are escaped."""
+    """A token for a person: its text, with bytes that are not text escaped."""
     return token.decode("utf-8", "backslashreplace")

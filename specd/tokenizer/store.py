@@ -1,9 +1,9 @@
-"""What was read, compared and proven, kept between runs in one SQLite file.
+"""A cache of fingerprints, verdicts and proofs between runs, in one SQLite file.
 
-A model counts as read for as long as every telling file has the size, time stamp and inode it had.
-What was read of it is named by a digest; verdicts are kept by the digests of main and draft, so a
-thousand installed models with a dozen tokenizers between them need some hundred verdicts. A look-up
-costs a few ``stat`` calls and reads no model. Everything here may be deleted; it is only work.
+A model's entry is valid while its relevant files keep their size, time stamp and inode. Verdicts
+have the digests of main and draft as their key, so a thousand installed models with a dozen
+tokenizers need about a hundred verdicts. A look-up costs a few ``stat`` calls and reads no model.
+The file may be deleted; specd computes everything again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from specd.tokenizer.verdict import (
 )
 
 VERSION = 4
-"""Raised when the same files are to give other fingerprints or verdicts."""
+"""Increase this number when the same files give other fingerprints or verdicts."""
 
 _Told = TypeVar("_Told")
 
@@ -46,12 +46,12 @@ _HASHED_BYTES = 128 << 20
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What was read of one model.
+    """The stored facts of one model.
 
-    ``digest`` is its fingerprint's, None where the files do not tell, and ``problem`` says why.
-    ``content`` is a digest of its files, weights by size and time stamp. ``family``, ``tokens``
-    (how many) and ``vocab_size`` are the fingerprint's; ``config`` is a digest of config.json, ""
-    where there is none.
+    ``digest``: its fingerprint's, None if the files cannot be used; ``problem`` then says why.
+    ``content``: a digest of its files, with weights by size and time stamp. ``family``, ``tokens``
+    (their number) and ``vocab_size`` are the fingerprint's. ``config``: a digest of config.json, ""
+    without one.
     """
 
     digest: str | None
@@ -65,13 +65,12 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What running the engine said of a pair: ``words`` for a person.
+    """The result of running the engine with a pair; ``words`` is a sentence for a person.
 
-    ``kind`` is the verdict that it forces, None when nothing speaks against the pair, and
-    ``refusal`` says why: "incompatible" when MLX contradicts the files, "unsupported" when a model
-    does not load, the engine fails, or the answer is another one with the draft, and then ``text``
-    is "may differ". ``whole`` tells that nothing is left to be tried when more memory is free;
-    ``segmentation`` how differently the two split text.
+    ``kind``: the verdict that it forces, None if the proof succeeded; ``refusal`` says why.
+    "incompatible": MLX contradicts the files. "unsupported": a model does not load, the engine
+    fails, or the draft changes the answer; ``text`` is then "may differ". ``whole``: no part of the
+    proof was skipped for lack of memory. ``segmentation``: how differently the two split text.
     """
 
     words: str
@@ -83,7 +82,7 @@ class Proof:
 
 
 class Kinds(NamedTuple):
-    """What two tokenizers' verdict is by their tokens alone, and in each engine by its rule."""
+    """The verdict on two tokenizers by their tokens alone, and by each engine's rule."""
 
     tokens: VerdictKind
     mlx: VerdictKind
@@ -111,9 +110,9 @@ class VerdictStore:
         self._built: dict[str, Built] = {}
 
     def lookup(self, main: Model, draft: Model) -> Verdict | None:
-        """The verdict on a pair, None when nobody has worked it out for these files.
+        """The verdict on a pair; None if it was not computed for these files yet.
 
-        Of an MLX pair whose tokens fit, mlx-lm has to be asked too.
+        For an MLX pair whose tokens fit, the records of ``built`` are needed too.
         """
         for model in (main, draft):
             why = eligible.unusable(model)
@@ -123,7 +122,7 @@ class VerdictStore:
         if why is not None:
             return Verdict(main.key, draft.key, "unsupported", (why,))
         one, other = self.known(main.path), self.known(draft.path)
-        # One that does not tell decides, whether or not anybody has read the other.
+        # If one model is unreadable, the verdict is known without reading the other.
         for model, known in ((main, one), (draft, other)):
             if known is not None and known.digest is None:
                 reason = f"{model.key}: {known.problem}"
@@ -143,7 +142,7 @@ class VerdictStore:
     # -- models ---------------------------------------------------------------------------------
 
     def known(self, path: Path) -> Known | None:
-        """What was read of the model at ``path``, None unless its files are as they were."""
+        """The stored facts of the model at ``path``; None if its files have changed."""
         name, looks = str(path), identity(path)
         kept = self._known.get(name)
         if kept is None or kept[0] != looks:
@@ -154,18 +153,18 @@ class VerdictStore:
         return kept[1]
 
     def all_known(self) -> None:
-        """Read every model's record at once, for callers who will ask for most of them."""
+        """Read every model's record at once, for callers that need most of them."""
         query = "SELECT path, looks, record FROM models"
         self._known.update(self._rows(query, lambda row: (row[0], _seen(row[1:]))))
 
     def keep_model(self, path: Path, looks: str, known: Known) -> None:
-        """Keep what was read; ``looks`` is the model's ``identity`` before it was read."""
+        """Store a model's facts; ``looks`` is the model's ``identity`` before it was read."""
         self._put("models", (str(path), looks, json.dumps(asdict(known))))
 
     # -- verdicts -------------------------------------------------------------------------------
 
     def verdict(self, main: str, draft: str) -> Verdict | None:
-        """What two fingerprints, named by their digests, say of each other."""
+        """The verdict on two fingerprints, by their digests; None if it was not computed yet."""
         found = self._verdicts.get((main, draft))
         if found is None:
             found = self._one(
@@ -179,12 +178,12 @@ class VerdictStore:
         return found
 
     def kinds(self) -> dict[tuple[str, str], Kinds]:
-        """Every kept verdict's kinds, by the digests of main and draft."""
+        """The kinds of every stored verdict, by the digests of main and draft."""
         rows = self._rows("SELECT main, draft, tokens, mlx, gguf FROM verdicts", lambda row: row)
         return {(main, draft): Kinds(*kinds) for main, draft, *kinds in rows}
 
     def keep_verdict(self, main: str, draft: str, verdict: Verdict) -> None:
-        """Keep what two fingerprints say of each other."""
+        """Store the verdict on two fingerprints."""
         kinds = tuple(
             "unsupported" if verdict.kind in FITTING and each.objects else verdict.kind
             for each in (_named(verdict, mlx.NAME), _named(verdict, llama_cpp.NAME))
@@ -194,7 +193,7 @@ class VerdictStore:
     # -- what MLX says --------------------------------------------------------------------------
 
     def built(self, model: Known) -> Built | None:
-        """What mlx-lm builds for a folder, None when nobody has asked this version of it."""
+        """The model that the installed mlx-lm builds for a folder; None if not computed yet."""
         if not model.config:
             return None
         if model.config not in self._built:
@@ -206,22 +205,22 @@ class VerdictStore:
         return self._built[model.config]
 
     def keep_built(self, model: Known, built: Built) -> None:
-        """Keep what mlx-lm said."""
+        """Store the model that mlx-lm builds."""
         self._built[model.config] = built
         self._put("built", (_asked(model.config), json.dumps(asdict(built))))
 
     def proof(self, main: Known, draft: Known) -> Proof | None:
-        """What MLX said of models of this content, with the MLX that is installed now."""
+        """The proof of models with this content by the installed MLX; None if there is none."""
         query = "SELECT record FROM proofs WHERE pair = ?"
         return self._one(query, _proof, _asked(main.content, draft.content))
 
     def proven(self, main: Model, draft: Model) -> Proof | None:
-        """What MLX said of a pair whose files are as they were then."""
+        """The proof of a pair whose files have not changed since; None if there is none."""
         one, other = self.known(main.path), self.known(draft.path)
         return None if one is None or other is None else self.proof(one, other)
 
     def keep_proof(self, main: Known, draft: Known, proof: Proof) -> None:
-        """Keep what MLX said."""
+        """Store a proof."""
         self._put("proofs", (_asked(main.content, draft.content), json.dumps(asdict(proof))))
 
     # -- the file -------------------------------------------------------------------------------
@@ -233,7 +232,7 @@ class VerdictStore:
             self._open = None
 
     def _one(self, query: str, understand: Callable[[Any], _Told], *values: str) -> _Told | None:
-        """What the row says; None where there is none, or no longer what was written."""
+        """The parsed row; None if it is missing or damaged."""
         return next(iter(self._rows(query, understand, *values)), None)
 
     def _rows(self, query: str, understand: Callable[[Any], _Told], *values: str) -> list[_Told]:
@@ -250,9 +249,9 @@ class VerdictStore:
 
     @contextlib.contextmanager
     def _sound(self) -> Iterator[None]:
-        """A file that is not understood, or another version's, is given up, and the block ended.
+        """Run the block; if the file is damaged or of another version, start a new one and return.
 
-        It holds nothing that cannot be worked out again.
+        Everything in the file can be computed again.
         """
         try:
             yield
@@ -267,13 +266,13 @@ class VerdictStore:
         self._known.clear()
         self._verdicts.clear()
         self._built.clear()
-        if inode(self._path) == self._inode:  # otherwise somebody else has begun anew already
+        if inode(self._path) == self._inode:  # otherwise another process already started a new file
             for end in ("", "-wal", "-shm"):
                 self._path.with_name(self._path.name + end).unlink(missing_ok=True)
 
     def _database(self) -> sqlite3.Connection:
         if self._open is not None and inode(self._path) != self._inode:
-            self.close()  # it was removed or replaced; what is remembered of models stays true
+            self.close()  # the file was removed or replaced; the facts in memory stay valid
         if self._open is None:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             made = sqlite3.connect(self._path, timeout=10)
@@ -289,7 +288,7 @@ class VerdictStore:
 
 
 def _with_engine(pair: mlx.Pair, found: Verdict) -> Verdict:
-    """The verdict on the tokens with what the engine that will run the pair does with it."""
+    """The verdict on the tokens, completed by the engine that will run the pair."""
     main, draft = pair.main, pair.draft
     if main.format == "mlx":
         opinion = mlx.opinion(_named(found, mlx.NAME), pair)
@@ -334,13 +333,13 @@ def _with_proof(made: Verdict, proof: Proof | None) -> Verdict:
 
 
 def identity(path: Path) -> str:
-    """What a model's telling files look like from outside: name, size, time stamp, inode."""
+    """Name, size, time stamp and inode of a model's relevant files, as one string."""
     seen = [(name, facts.st_size, facts.st_mtime_ns, facts.st_ino) for name, facts in _files(path)]
     return json.dumps(seen, ensure_ascii=True, separators=(",", ":"))
 
 
 def content(path: Path) -> str:
-    """SHA-256 over a model's telling files; weights count by their size and time stamp."""
+    """SHA-256 over a model's relevant files; weights count by their size and time stamp."""
     hashed = hashlib.sha256()
     for name, facts in _files(path):
         hashed.update(f"{name}\0{facts.st_size}\0".encode("utf-8", "surrogateescape"))
@@ -356,7 +355,7 @@ def content(path: Path) -> str:
 
 
 def _files(path: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """A model's telling files, by name: one GGUF file, or those in a folder."""
+    """A model's relevant files, by name: one GGUF file, or those in a folder."""
     try:
         with os.scandir(path) as entries:
             names = sorted(each.name for each in entries if each.name.endswith(_TELLING))
@@ -374,7 +373,7 @@ def _files(path: Path) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def _asked(*what: str) -> str:
-    """Names what was asked of MLX: another version of it may say something else."""
+    """The key of a record from MLX: it contains MLX's version, since results may differ."""
     return hashlib.sha256("\0".join((*what, *_versions())).encode()).hexdigest()
 
 
@@ -403,7 +402,7 @@ _NOT_THE_FILE = (
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_CANTOPEN,
 )
-"""Errors that say nothing of what the file holds: another process, the disk, the permissions."""
+"""Errors that do not mean a damaged file: another process, the disk, the permissions."""
 
 
 def _prepare(database: sqlite3.Connection) -> None:

@@ -1,4 +1,4 @@
-"""Which installed models are worth trying as a draft, before anything was measured (pure)."""
+"""Which installed models are worth trying as a draft, before any benchmark (pure)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from specd.lmstudio.model import Model
 from specd.tokenizer.store import VerdictStore
 
 LARGEST_SHARE = 0.5
-"""A draft of more than half the main's size cannot pay for itself."""
+"""A draft of more than half the main's size is never faster."""
 
 
 def rank(main: Model, installed: Sequence[Model], store: VerdictStore) -> tuple[Model, ...]:
-    """Drafts worth trying for ``main``, most promising first: proven ones, then the smaller.
+    """Drafts worth trying for ``main``, best first: proven ones, then the smaller.
 
-    Never the main itself, another format, a model that is no plain language model, or one too large
-    to be quicker.
+    Without the main itself, other formats, models that are not plain language models, and models
+    that are too large to be faster.
     """
     candidates = [
         model

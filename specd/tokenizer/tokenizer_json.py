@@ -1,7 +1,7 @@
 """``tokenizer.json``, the serialisation of the ``tokenizers`` library: BPE, Unigram, WordPiece.
 
-Ten megabytes of it are vocabulary and merges. The typed decoder builds the vocabulary alone; merges
-are passed over and count only through a digest.
+Vocabulary and merges take about ten megabytes. The typed decoder builds only the vocabulary; merges
+go into a digest without being decoded.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def read(path: Path) -> Vocabulary:
     """The vocabulary in ``path``.
 
     Raises:
-        Unreadable: it is missing, too large, no such file, lists impossible ids or contradicts
-            itself.
+        Unreadable: it is missing, too large, not a ``tokenizer.json``, lists impossible ids or
+            contradicts itself.
     """
     raw = content(path, LIMIT_BYTES)
     try:
@@ -89,11 +89,10 @@ def read(path: Path) -> Vocabulary:
 
 
 def _add(made: Vocabulary, listed: list[_Added], name: str) -> None:
-    """Give added tokens their ids as the library does when it loads them.
+    """Give added tokens the ids that the library gives them when it loads the file.
 
-    It takes the vocabulary's id for a text that stands there and the next free one otherwise,
-    whatever the file says. A file that says something else means different tokens to different
-    readers.
+    The library uses the vocabulary's id for a text that the vocabulary contains, and the next free
+    id otherwise; it ignores the id in the file. If the two differ, readers disagree on the tokens.
     """
     following = made.next_id()
     for each in listed:
@@ -112,7 +111,7 @@ def _add(made: Vocabulary, listed: list[_Added], name: str) -> None:
 
 @lru_cache(maxsize=2)
 def _vocabulary(raw: bytes) -> tuple[Mapping[str, int], tuple[str | None, ...]]:
-    """Kept for the next model: main and draft usually carry the same vocabulary, byte for byte."""
+    """The ids and texts; cached, since main and draft usually have identical vocabularies."""
     if not raw.startswith(b"{"):  # Unigram: (text, score) by position
         texts = [text for text, _ in msgspec.json.decode(raw, type=list[tuple[str, float]])]
         return {text: number for number, text in enumerate(texts)}, tuple(texts)
@@ -121,7 +120,7 @@ def _vocabulary(raw: bytes) -> tuple[Mapping[str, int], tuple[str | None, ...]]:
 
 
 def _wrong(raw: bytes, error: msgspec.ValidationError) -> str:
-    """Which token of a vocabulary has no id; msgspec tells no more than that one has none."""
+    """The message that names the token without an id, which msgspec's own does not name."""
     listed = msgspec.json.decode(raw)
     for text, number in listed.items() if isinstance(listed, dict) else ():
         if not isinstance(number, int) or isinstance(number, bool):
@@ -130,7 +129,7 @@ def _wrong(raw: bytes, error: msgspec.ValidationError) -> str:
 
 
 def forget() -> None:
-    """Give back the vocabularies kept for the next model."""
+    """Empty the cache of vocabularies."""
     _vocabulary.cache_clear()
 
 
@@ -152,7 +151,7 @@ def _family(tokenizer: _Tokenizer) -> Family:
 
 
 def _space(decoders: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """What the decoder turns into a space."""
+    """The text that the decoder turns into a space; None if there is none."""
     metaspace = decoders.get("Metaspace")
     if metaspace is not None:
         return str(metaspace.get("replacement") or "▁")
@@ -165,7 +164,7 @@ def _space(decoders: Mapping[str, Mapping[str, Any]]) -> str | None:
 
 
 def _parts(raw: msgspec.Raw, inner: str) -> Iterator[Mapping[str, Any]]:
-    """A decoder or pre-tokenizer, and those it is made of."""
+    """A decoder or pre-tokenizer and its parts."""
     part = msgspec.json.decode(raw)
     if not isinstance(part, dict):
         return
@@ -177,10 +176,10 @@ def _parts(raw: msgspec.Raw, inner: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _splits(tokenizer: _Tokenizer) -> str:
-    """A digest of all that decides how text is split, besides the tokens' ids."""
+    """A digest of all settings that split text, without the tokens' ids."""
     model = tokenizer.model
     hashed = hashlib.sha256()
-    # A list holds the scores that Unigram splits by.
+    # A list contains the scores with which Unigram splits.
     scores = model.vocab if bytes(model.vocab)[:1] == b"[" else msgspec.Raw(b"")
     for part in (model.merges, tokenizer.pre_tokenizer, tokenizer.normalizer, scores):
         hashed.update(len(bytes(part)).to_bytes(8, "big"))

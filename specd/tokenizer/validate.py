@@ -1,4 +1,4 @@
-"""Prove with MLX what the files say. Runs in the worker only.
+"""Prove a pair by running it with MLX. Runs in the worker only.
 
 mlx-lm's own loader builds both tokenizers, which must agree with the fingerprints id by id and on
 probe texts. Then answers with the draft must equal those without it, token for token, run as
@@ -32,7 +32,7 @@ from specd.tokenizer.verdict import Segmentation
 TOKENS = 32
 DRAFT_TOKENS = 3
 STEP = 256
-"""Where mlx-lm's plain caches grow."""
+"""Tokens: mlx-lm's plain caches grow in steps of this size."""
 HEAT = 0.8
 """A temperature as people use it."""
 OVERHEAD = 1.25
@@ -43,7 +43,7 @@ Tick: TypeAlias = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One of the two models: what its files say, and what mlx-lm made of them."""
+    """One of the two models: its fingerprint, and mlx-lm's model and tokenizer."""
 
     role: str
     folder: Path
@@ -52,7 +52,7 @@ class _Side:
 
 
 class _Contradiction(Exception):
-    """MLX and the files disagree; the message says on what."""
+    """MLX and the files disagree; the message says where."""
 
 
 class _Refused(Exception):
@@ -67,7 +67,7 @@ def validate(main: Path, draft: Path, tick: Tick = lambda _: None) -> Proof:
     """Check a pair of MLX models with MLX.
 
     Raises:
-        Unreadable: a model's files do not tell, so there is nothing to prove.
+        Unreadable: a model's files cannot be used, so there is nothing to prove.
     """
     segmentation: Segmentation | None = None
     said = [f"mlx-lm {version('mlx-lm')}"]
@@ -116,7 +116,7 @@ def _load(role: str, folder: Path, tick: Tick) -> _Side:
 
 def _agree(side: _Side) -> None:
     texts = ((text, number) for number, text in enumerate(side.print.texts) if text is not None)
-    known = set(dict(texts).values())  # of a text that stands there twice, the last
+    known = set(dict(texts).values())  # for a text with two ids, the last
     theirs = set(side.tokenizer.get_vocab().values())
     if known != theirs:
         number = min(known ^ theirs)
@@ -125,7 +125,7 @@ def _agree(side: _Side) -> None:
     decode = _decoder(side)
     for number in sorted(known):
         token = side.print.tokens[number] or b""
-        # Twice, since decoders treat what begins a text as they treat nothing else.
+        # Each id twice, since decoders treat the first token of a text specially.
         if not _same(token * 2, decode([number, number])):
             raise _Contradiction(
                 f"id {number} of the {side.role} spells {shown(token)!r} by its files and "
@@ -189,9 +189,9 @@ def _split_alike(main: _Side, draft: _Side) -> Segmentation:
 
 @dataclass(slots=True)
 class _Compared:
-    """What the answers with and without the draft showed so far.
+    """The comparison so far of answers with and without the draft.
 
-    ``gaps`` tells, for each answer that parted, how far apart the two tokens were.
+    ``gaps``: for each answer that differs, the difference of the two tokens' logits.
     """
 
     answers: int = 0
@@ -200,7 +200,7 @@ class _Compared:
     gaps: list[float] = field(default_factory=list)
 
     def words(self, covered: str) -> str:
-        """All of it, in a sentence."""
+        """The comparison as a sentence."""
         said = (
             f"{self.answers} answers with the draft equal those without it, token for token, run "
             f"as mlx-engine runs them ({covered}): {self.tokens} tokens compared, {self.drafted} "
@@ -216,7 +216,7 @@ class _Compared:
 
 
 def _answers(one: _Side, other: _Side, tick: Tick) -> tuple[str, bool]:
-    """What answers showed, and whether nothing is left to be tried another time.
+    """The comparison of answers as a sentence, and whether it was complete.
 
     Raises:
         _Refused: mlx-lm cannot load one of the two, fails, or answers with other text.
@@ -259,7 +259,7 @@ def _answers(one: _Side, other: _Side, tick: Tick) -> tuple[str, bool]:
     encode = one.tokenizer.encode
     short, other_short = (list(encode(prompt)) for prompt in probes.PROMPTS)
     compare(Session(main), Session(main, draft, DRAFT_TOKENS), short, "a short answer")
-    # The same noise at every place: then sampling too has one right answer.
+    # The same random numbers at every position, so sampling too has one right answer.
     noise = mx.random.gumbel((one.print.logits,), key=mx.random.key(1))
     pair = Session(main), Session(main, draft, DRAFT_TOKENS)
     compare(*pair, other_short, "a sampled answer", noise)
@@ -294,7 +294,7 @@ def _weights(folder: Path) -> int:
 def _gap(
     model: Any, side: _Side, ids: list[int], tokens: tuple[int, int], what: str, noise: Any
 ) -> float:
-    """How far apart two tokens are, which rounding may decide: sums are made in another order.
+    """The difference of two tokens' logits, when rounding can decide between them.
 
     Raises:
         _Altered: the main prefers one of the two by more than that.

@@ -1,4 +1,4 @@
-"""The verdict on a pair of models, and what it is made of."""
+"""The verdict on a pair of models, and its parts."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Segmentation:
-    """Of ``tokens`` into which the main splits a probe text, how many the draft splits otherwise.
+    """Of the main's ``tokens`` in the probe texts, how many the draft splits ``otherwise``.
 
-    That costs acceptance, never correctness. ``tokens`` is 0 where the files alone tell that both
+    That costs acceptance, never correctness. ``tokens`` is 0 if the files alone show that both
     split alike.
     """
 
@@ -52,12 +52,11 @@ class Segmentation:
 
 @dataclass(frozen=True, slots=True)
 class EngineOpinion:
-    """What one engine does with a pair.
+    """What one engine does with a pair; ``name`` is "mlx-engine" or "llama.cpp".
 
-    ``name`` is "mlx-engine" or "llama.cpp". ``accepts`` tells whether the engine loads both models
-    and speculates; None: it is not known. ``text`` tells whether the answer with the draft is the
-    main's own ("same": at temperature 0 up to rounding ties, otherwise the same distribution).
-    ``why`` is a sentence.
+    ``accepts``: the engine loads both models and speculates; None if unknown. ``text``: "same" if
+    the answer with the draft is the main's own (at temperature 0 up to rounding ties, otherwise in
+    distribution). ``why`` is a sentence.
     """
 
     name: str
@@ -73,15 +72,14 @@ class EngineOpinion:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What specd says of drafting for ``main`` with ``draft`` (both as the caller named them).
+    """The verdict on drafting for ``main`` with ``draft`` (both names as the caller gave them).
 
-    ``reasons`` are sentences for a person, the deciding one first. ``differences`` holds the first
-    few; ``difference_count`` all. ``counts`` tells how many ids are of each kind. ``segmentation``
-    is None where nobody has looked. ``advice`` never decides. ``engines`` holds the opinion of each
-    engine that can run the pair, the one that will run it first; where only tokens were compared,
-    that of every engine. ``cache_lists`` tells whether LM Studio's compatibility cache lists the
-    draft; None: it does not know the main. ``validated`` says what was proven by running the
-    engine, empty when nothing was yet.
+    ``reasons``: sentences for a person, the deciding one first. ``differences``: the first few;
+    ``difference_count``: the number of all. ``counts``: the number of ids of each kind.
+    ``segmentation`` is None if unknown. ``advice`` never decides. ``engines``: the opinions of the
+    engines that can run the pair, first the one that will; of every engine if only tokens were
+    compared. ``cache_lists``: LM Studio's compatibility cache lists the draft; None if it does not
+    know the main. ``validated``: what running the engine has proven, "" if it was not run.
     """
 
     main: str
@@ -110,14 +108,14 @@ class Verdict:
 
     @property
     def worth_trying(self) -> bool:
-        """Whether a draft that nobody asked for by name may be taken."""
+        """Whether specd may choose the draft by itself, without the user naming it."""
         return self.usable and (self.engine is None or self.engine.text == "same")
 
 
 def with_cache(
     verdict: Verdict, main: Model, draft: Model, opinion: CacheOpinion | None
 ) -> Verdict:
-    """The verdict with what LM Studio's compatibility cache says, where it knows the main."""
+    """The verdict with the entry of LM Studio's compatibility cache, if it knows the main."""
     listed = opinion.pairs.get(main.identifier) if opinion is not None else None
     return verdict if listed is None else replace(verdict, cache_lists=draft.identifier in listed)
 
@@ -126,7 +124,7 @@ def from_record(record: dict[str, Any]) -> Verdict:
     """A verdict from its own fields, as ``dataclasses.asdict`` gives them.
 
     Raises:
-        KeyError, TypeError: it is none.
+        KeyError, TypeError: it is not a verdict.
     """
     segmentation = record["segmentation"]
     return Verdict(

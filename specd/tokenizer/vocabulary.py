@@ -1,4 +1,4 @@
-"""The tokens of one tokenizer, whichever file they were read from."""
+"""The tokens of one tokenizer, independent of the file format."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ MAX_IDS = 4 << 20
 
 
 class Impossible(Unreadable):
-    """Ids that no tokenizer has; whoever knows the file names it."""
+    """Ids that no tokenizer has; the caller adds the file's name to the message."""
 
 
 @dataclass(slots=True)
 class Vocabulary:
-    """``texts[i]`` is what the file writes for id ``i``, None for an id without a token.
+    """``texts[i]`` is the text of id ``i`` in the file, None for an id without a token.
 
-    ``family`` tells how texts are spelled. ``own`` is how many tokens the tokenizer's model lists,
-    a text that stands there twice counted twice. ``ids`` are those tokens as the file writes them,
-    ``added`` those beside them; ``special`` the ids of control tokens. ``splits`` is a digest of
-    what decides how text is split ("" where it cannot be told): equal digests split ordinary text
-    alike. ``remarks`` are sentences on what a reader should know about the files.
+    ``family``: how texts spell bytes. ``own``: the number of tokens that the tokenizer's model
+    lists, with duplicates. ``ids``: the ids of those tokens by text, ``added``: the other tokens,
+    ``special``: the ids of control tokens. ``splits``: a digest of the splitting rules, "" if
+    unknown; tokenizers with equal digests split ordinary text alike. ``remarks``: sentences on
+    oddities of the files.
     """
 
     family: Family
@@ -40,16 +40,16 @@ class Vocabulary:
             self.own = len(self.ids)
 
     def id_of(self, text: str) -> int | None:
-        """The id of the token that is written ``text``."""
+        """The id of the token with this text; None if there is none."""
         known = self.added.get(text)
         return self.ids.get(text) if known is None else known
 
     def next_id(self) -> int:
-        """Where the ``tokenizers`` library puts a token that is new."""
+        """The id that the ``tokenizers`` library gives to a new token."""
         return max([self.own, *(number + 1 for number in self.added.values())])
 
     def add(self, text: str, number: int, *, special: bool) -> None:
-        """Let ``number`` be the token ``text``.
+        """Add the token ``text`` with the id ``number``.
 
         Raises:
             Impossible: no tokenizer has so large an id.
@@ -64,7 +64,7 @@ class Vocabulary:
 
 
 def check_size(size: int) -> None:
-    """Refuse a vocabulary no model has.
+    """Check the number of ids.
 
     Raises:
         Impossible: an id is negative, or beyond ``MAX_IDS``.

@@ -1,7 +1,7 @@
-"""How many tokens a model's weights have room for, from the headers of its safetensors files.
+"""The number of token ids in a model's weights, from the headers of its safetensors files.
 
-config.json's ``vocab_size`` is what a converter wrote down; the rows of the embedding and of the
-output projection are what the engine indexes. Quantizing packs columns, so rows stay rows.
+config.json's ``vocab_size`` is a converter's claim; the engine indexes the rows of the embedding
+and of the output projection. Quantizing packs columns, so the number of rows stays.
 
 Format: the length of the JSON header (u64, little-endian), the header, the tensors.
 """
@@ -34,7 +34,7 @@ _OUTPUTS: Final = ("lm_head.weight", "embed_out.weight", "ff_out.weight")
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """``embedding``: ids the model can be given; ``logits``: ids it can answer with."""
+    """``embedding``: number of input ids; ``logits``: number of output ids."""
 
     embedding: int
     logits: int
@@ -44,15 +44,13 @@ class _Tensor(msgspec.Struct):
     shape: list[int] = []
 
 
-_HEADER = msgspec.json.Decoder(
-    dict[str, _Tensor]
-)  # "__metadata__" has no shape, and is passed over
+_HEADER = msgspec.json.Decoder(dict[str, _Tensor])  # "__metadata__" has no shape, and is ignored
 
 
 def rows(folder: Path) -> Rows | None:
-    """The rows of the embedding and of the output; None where the weights do not tell.
+    """The rows of the embedding and of the output; None if the weights contain no embedding.
 
-    A model without an output projection uses its embedding for that.
+    A model without an output projection uses its embedding as the output.
 
     Raises:
         Unreadable: a file of weights cannot be read or is broken.
@@ -71,7 +69,7 @@ def rows(folder: Path) -> Rows | None:
                 output.append(tensor.shape[0])
     if not embedding:
         return None
-    # Towers for other senses may have embeddings too; none is as large as the vocabulary's.
+    # Vision and audio towers may have embeddings too; the vocabulary's is the largest.
     found = max(embedding)
     return Rows(found, max(output, default=found))
 

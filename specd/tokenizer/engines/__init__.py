@@ -1,6 +1,6 @@
-"""What the engines do with a draft, one module per engine.
+"""The engines' rules on drafts, one module per engine (pure).
 
 ``mlx`` (lmstudio-ai/mlx-engine) runs MLX folders, ``llama_cpp`` runs GGUF files. Each holds a table
-of rules with the version they were read in and where; the first rule that applies decides. All of
-it is pure: facts come from the model index, fingerprints, and what mlx-lm built (``kv_cache``).
+of rules, with source and version; the first rule that applies decides. The facts come from the
+model index, the fingerprints, and mlx-lm's own classes (``kv_cache``).
 """

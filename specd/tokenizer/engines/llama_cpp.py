@@ -1,7 +1,7 @@
-"""What llama.cpp, LM Studio's engine for GGUF files, does with a draft (pure).
+"""The rules of llama.cpp, LM Studio's engine for GGUF files, on drafts (pure).
 
-Read in llama.cpp's ``common/speculative.cpp`` (``common_speculative_are_compatible``) at 001d906a.
-A draft that it refuses made servers of summer 2026 exit; later ones load and do not draft.
+Source: llama.cpp's ``common/speculative.cpp`` (``common_speculative_are_compatible``) at 001d906a.
+With a refused draft, servers of summer 2026 exit; later ones load both models and do not draft.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from specd.tokenizer.verdict import EngineOpinion
 
-if TYPE_CHECKING:  # the daemon asks for opinions and reads no tokenizer
+if TYPE_CHECKING:  # the daemon uses opinions and reads no tokenizer
     from specd.tokenizer.fingerprint import Fingerprint
     from specd.tokenizer.gguf_tokens import LlamaVocab
 
@@ -22,7 +22,7 @@ _BLOCK = 4096
 
 
 def on_tokens(main: Fingerprint, draft: Fingerprint) -> EngineOpinion:
-    """What it says of two vocabularies, in its own order."""
+    """llama.cpp's opinion of two vocabularies; the first rule that applies decides."""
     if main.llama is None or draft.llama is None:
         return EngineOpinion(NAME, accepts=None, text="unknown", why="it runs GGUF files alone")
     for rule in RULES:
@@ -73,7 +73,10 @@ RULES: Final = (_kinds, _begins, _ends, _sizes, _texts)
 
 
 def _first_difference(main: tuple[str | None, ...], draft: tuple[str | None, ...]) -> int | None:
-    """Looks block by block, since vocabularies are long and mostly alike."""
+    """The first id with different texts; None if there is none.
+
+    It compares blocks first, since vocabularies are long and mostly equal.
+    """
     for start in range(FIRST_ID, len(main), _BLOCK):
         one, other = main[start : start + _BLOCK], draft[start : start + _BLOCK]
         if one != other:

@@ -1,9 +1,9 @@
-"""What mlx-engine, LM Studio's engine for MLX folders, does with a draft (pure).
+"""The rules of mlx-engine, LM Studio's engine for MLX folders, on drafts (pure).
 
-Read in lmstudio-ai/mlx-engine at 08f0c07 (2026-08-21), which pins mlx-lm 2c008fd. Only its
-sequential path (``ModelKit``) speculates: it is taken when a main is loaded for one request at a
+Source: lmstudio-ai/mlx-engine at 08f0c07 (2026-08-21), which pins mlx-lm 2c008fd. Only its
+sequential path (``ModelKit``) speculates. It is used when a main is loaded for one request at a
 time or with a quantized KV cache. It keeps one list of caches, the main's and then the draft's,
-and parts it at the number of the main's layers.
+and splits it at the number of the main's layers.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ PARALLEL_ONE_COSTS: Final = (
     "one request at a time, no prompt cache on disk, no automatic context length, and no limit on "
     "the context length while a draft is loaded"
 )
-"""What loading a main with ``parallel = 1`` costs its user."""
+"""The cost of ``parallel = 1`` for the user."""
 
 MLX_VLM_ALONE: Final = frozenset(
     {"cohere2_moe", "deepseek_v4", "hrm_text", "laguna", "llada2_moe", "nemotron_labs_diffusion"}
 )
-"""Text models that only mlx-vlm loads there: with ``parallel = 1`` they do not load at all."""
+"""Text models that only mlx-vlm loads in LM Studio: with ``parallel = 1`` they do not load."""
 
 _FULL: Final = frozenset({"KVCache", "QuantizedKVCache", "ConcatenateKVCache", "CacheList"})
-"""mlx-lm's cache classes from which any number of tokens can be taken back at any time."""
+"""mlx-lm's cache classes that can be trimmed by any number of tokens at any time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What mlx-lm builds from a folder's config.json, without its weights.
+    """The model that mlx-lm builds from a folder's config.json, without its weights.
 
-    ``loads`` tells whether mlx-lm knows the model type and takes the config; None: it could not be
-    asked. ``kinds`` are the classes of its caches, ``caches`` their number, ``layers`` the model's;
-    ``trimmable`` is mlx-lm's own answer for an empty cache, ``window`` how many tokens the smallest
-    rotating cache keeps. ``problem`` says why it does not load or was not asked.
+    ``loads``: mlx-lm knows the model type and accepts the config; None if mlx-lm was not run.
+    ``kinds`` are the classes of its caches, ``caches`` their number, ``layers`` the model's layers.
+    ``trimmable``: mlx-lm's own answer for an empty cache. ``window``: tokens that the smallest
+    rotating cache keeps. ``problem``: why the model does not load or mlx-lm was not run.
     """
 
     loads: bool | None
@@ -54,9 +54,9 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What the rules look at; ``built`` is of the main, ``drafting`` of the draft.
+    """The input of the rules; ``built`` is of the main, ``drafting`` of the draft.
 
-    ``types`` are the model types that LM Studio's own mlx-lm loads; None: it was not found.
+    ``types``: the model types that LM Studio's mlx-lm loads; None if it was not found.
     """
 
     main: Model
@@ -68,9 +68,9 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """``why`` gives the reason where the rule applies; ``source`` is where it was read or seen.
+    """``why`` returns the reason if the rule applies; ``source`` is where the rule is from.
 
-    The engine refuses the pair, or, where the rule ``alters``, answers with other text.
+    The engine refuses the pair, or, if ``alters``, answers with other text.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Rule:
 
 
 def on_tokens(main: int, draft: int) -> EngineOpinion:
-    """What it says of two tokenizers' ``vocab_size`` (``ModelKit._is_draft_model_compatible``)."""
+    """The opinion of two tokenizers' ``vocab_size`` (``ModelKit._is_draft_model_compatible``)."""
     if main == draft:
         why = f"the tokenizers' vocab_size is {main:,} in both; it looks at no token"
         return EngineOpinion(NAME, accepts=True, text="unknown", why=why)
@@ -92,7 +92,7 @@ def on_tokens(main: int, draft: int) -> EngineOpinion:
 
 
 def opinion(on_tokens: EngineOpinion, pair: Pair) -> EngineOpinion:
-    """What it says of a pair; ``on_tokens`` is its opinion of the tokenizers."""
+    """mlx-engine's opinion of a pair; ``on_tokens`` is its opinion of the tokenizers."""
     for rule in RULES:
         why = rule.why(pair)
         if why is not None:
@@ -112,7 +112,7 @@ def opinion(on_tokens: EngineOpinion, pair: Pair) -> EngineOpinion:
 
 
 def refuses_main(main: Model, built: Built | None, types: frozenset[str] | None) -> str | None:
-    """Why no draft can be used with this main, None when nothing is known against it."""
+    """Why no draft can be used with this main; None if no rule applies."""
     pair = Pair(main, main, built, None, types)
     return next((why for rule in _MAIN if (why := rule.why(pair)) is not None), None)
 
@@ -172,7 +172,7 @@ def _rotating(pair: Pair) -> str | None:
 
 
 def never_drafts(draft: Model, drafting: Built | None, types: frozenset[str] | None) -> str | None:
-    """Why a model drafts for no main at all, None when nothing is known against it."""
+    """Why a model cannot draft for any main; None if no rule applies."""
     problem = _unloadable(draft, drafting, types)
     if problem is None:
         return None
@@ -180,7 +180,7 @@ def never_drafts(draft: Model, drafting: Built | None, types: frozenset[str] | N
 
 
 def _unloadable(model: Model, built: Built | None, types: frozenset[str] | None) -> str | None:
-    """Why the sequential path cannot load a model; what LM Studio has installed decides."""
+    """Why the sequential path of the installed LM Studio cannot load a model; None if it can."""
     if types is not None:
         known = model.architecture in types
         return None if known else "the mlx-lm in LM Studio's home has no such model type"
