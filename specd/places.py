@@ -1,7 +1,8 @@
-"""Where specd keeps its own things.
+"""The paths of specd's own files.
 
-``$SPECD_CONFIG`` and ``$SPECD_STATE_DIR`` win; else the platform's directories (platformdirs). With
-``$SPECD_STATE_DIR`` set, everything specd keeps lies under it, so several can run side by side.
+``$SPECD_CONFIG`` and ``$SPECD_STATE_DIR`` come first, then the platform's directories
+(platformdirs). ``$SPECD_STATE_DIR`` contains all of specd's state, so several daemons can run with
+different ones.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _OWN = (
 
 
 class NoPlace(Exception):
-    """The user has no home directory, so there is nowhere to look and nowhere to keep anything."""
+    """The user has no home directory, so specd has no place for its files."""
 
 
 def config_file() -> Path:
@@ -42,7 +43,7 @@ def config_file() -> Path:
 
 
 def state_dir() -> Path:
-    """The directory of everything specd keeps, whether or not it exists."""
+    """The directory of specd's state, whether or not it exists."""
     named = os.environ.get("SPECD_STATE_DIR")
     if named:
         return Path(named).expanduser().absolute()
@@ -57,12 +58,12 @@ def socket_path(state: Path) -> Path:
 
 
 def lock_path(state: Path) -> Path:
-    """What the one daemon of a state directory holds; its process id stands in it."""
+    """The lock file of the daemon; it contains the daemon's process id."""
     return state / "run" / "specd.lock"
 
 
 def log_path(state: Path) -> Path:
-    """The current log file; rotated ones stand beside it with a number appended."""
+    """The current log file; rotated ones are beside it with a number appended."""
     return state / "logs" / "specd.log"
 
 
@@ -72,12 +73,12 @@ def history_path(state: Path) -> Path:
 
 
 def journal_dir(state: Path) -> Path:
-    """What specd wrote into LM Studio's files, and what stood there before."""
+    """The journal: specd's writes to LM Studio's files, with the values before."""
     return state / "journal"
 
 
 def holds_path(state: Path) -> Path:
-    """The values the user took back."""
+    """An older specd's file of the values that the user took back."""
     return state / "holds.json"
 
 
@@ -87,9 +88,9 @@ def tokenizer_cache_dir(state: Path) -> Path:
 
 
 def kept(state: Path) -> tuple[Path, ...]:
-    """Everything in the state directory that specd put there; on macOS specd.toml lies there too.
+    """All files in the state directory that specd created; on macOS specd.toml is there too.
 
-    A name may have something appended: what SQLite keeps beside a database, what was set aside.
+    Names may have a suffix: SQLite's files beside a database, files that were set aside.
 
     Raises:
         OSError: the directory cannot be read.

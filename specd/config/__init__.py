@@ -1,9 +1,9 @@
 """specd.toml: what the user wants.
 
-``schema`` holds the validated models, ``reading`` finds the user's file and lays it over a
-machine-wide policy, ``problems`` puts what is wrong into words with file, line and key, ``edit``
-writes without touching the user's comments. Only ``schema`` and ``reading`` are imported at start:
-the daemon reads its configuration before anything else, and errors and edits are rare.
+``schema`` holds the validated models, ``reading`` reads the user's file and merges it with a
+machine-wide policy, ``problems`` describes errors with file, line and key, ``edit`` writes and
+keeps the user's comments. Only ``schema`` and ``reading`` are imported at start: the daemon reads
+its configuration before anything else, and errors and edits are rare.
 """
 
 from specd.config.error import ConfigError, Problem

@@ -1,4 +1,4 @@
-"""What a key of specd.toml may hold, in words; read off the models, so that it cannot drift."""
+"""Descriptions of the allowed values of specd.toml's keys, generated from the models."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def names(section: str) -> tuple[str, ...]:
 
 
 def about(section: str, key: str) -> str:
-    """What the key means, as its comment says."""
+    """The key's description, which is also its comment in a new specd.toml."""
     return str(_properties(section)[key]["description"])
 
 
 def values(section: str, key: str) -> tuple[str, ...]:
-    """The words a key may hold where it is a choice; () where it is not."""
+    """The allowed words of a key with a fixed choice; () for any other key."""
     return tuple(_choices(_properties(section)[key]))
 
 
 def words(section: str, key: str) -> str:
-    """What the key may hold, such as ``"auto" or a whole number from 1 to 64``."""
+    """The allowed values, such as ``"auto" or a whole number from 1 to 64``."""
     return _words(_properties(section)[key])
 
 

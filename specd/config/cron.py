@@ -24,7 +24,7 @@ class _Field:
     names: tuple[str, ...] = ()
 
     def number(self, word: str) -> int:
-        """The number ``word`` stands for; names count up from the field's least value."""
+        """The number of ``word``; the first name is the field's least value."""
         if word.lower() in self.names:
             return self.least + self.names.index(word.lower())
         if not word.isascii() or not word.isdigit() or not self.least <= int(word) <= self.most:
@@ -47,22 +47,22 @@ _PART = re.compile(r"(?:\*|([^-/]+)(?:-([^-/]+))?)(?:/(\d+))?")
 
 
 def check(expression: str) -> None:
-    """Refuse what is no cron expression of five fields.
+    """Check that ``expression`` is a cron expression of five fields.
 
     Raises:
-        ValueError: with what is wrong, in words.
+        ValueError: it is not; the message says why.
     """
     _values(expression)
 
 
 def following(expression: str, after: datetime) -> datetime | None:
-    """The first time after ``after``, both by the local clock; None when there is none (30 Feb).
+    """The next time after ``after``, both in local time; None if there is none (30 February).
 
     >>> following("30 4 * * *", datetime(2026, 11, 27, 21, 15))
     datetime.datetime(2026, 11, 28, 4, 30)
 
     Raises:
-        ValueError: it is no cron expression.
+        ValueError: it is not a cron expression.
     """
     # Imported when a time is planned: reading specd.toml needs none of it.
     from apscheduler.triggers.cron import CronTrigger  # noqa: PLC0415

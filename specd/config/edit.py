@@ -1,8 +1,8 @@
-"""Write specd.toml: a new one with every key explained, or one value in the user's own.
+"""The text of specd.toml: a new file with every key explained, or one changed value.
 
-A new file holds its keys as comments, so that later defaults and a machine-wide policy still count.
-Setting a value keeps every comment, the order and the spelling of everything else; the result is
-parsed and compared with what was intended before anybody writes it.
+A new file contains its keys as comments, so that later defaults and a machine-wide policy still
+apply. A changed value keeps all comments, the order and the spelling of everything else. The result
+is parsed and compared with the intended document before it is returned.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from specd.config.reading import Document
 from specd.config.schema import Pair, SpecdConfig, keys
 
 COLUMN = 40
-"""Where the explanations of a new file begin."""
+"""Column of the explanations in a new file."""
 
 NO_PATH = Path("specd.toml")
 
 
 class BadKey(Exception):
-    """``specd config set`` was given a key or value that cannot be; the message says what can."""
+    """A wrong key or value for ``specd config set``; the message names the allowed ones."""
 
 
 def new_text(pairs: Sequence[Pair] = (), values: Document | None = None) -> str:
-    """A whole specd.toml: ``pairs`` and ``values`` ({section: {key: value}}) in force.
+    """A whole specd.toml that sets ``pairs`` and ``values`` ({section: {key: value}}).
 
-    Every other key is shown as a comment with its default.
+    Every other key is a comment with its default.
 
     >>> print(new_text().splitlines()[0])
     # specd.toml: what specd keeps applied.
@@ -63,14 +63,14 @@ def new_text(pairs: Sequence[Pair] = (), values: Document | None = None) -> str:
 
 
 def set_value(text: str, key: str, word: str) -> str:
-    """``text`` with the dotted ``key`` set to what ``word`` spells.
+    """``text`` with the dotted ``key`` set to the value that ``word`` spells.
 
-    A pair's key is ``pair.MAIN.draft`` or ``pair.1.draft`` (people count from one); a main model
-    that has no pair yet gets one.
+    A pair's key is ``pair.MAIN.draft`` or ``pair.1.draft`` (counted from one). A main model
+    without a pair gets a new one.
 
     Raises:
-        BadKey: there is no such key, or it cannot hold that value.
-        ConfigError: ``text`` itself is not valid, or cannot take the value where it is.
+        BadKey: there is no such key, or the value is not allowed.
+        ConfigError: ``text`` is invalid, or has no place for the value.
     """
     document = reading.parse(NO_PATH, text)
     if key.startswith("pair."):
@@ -91,11 +91,11 @@ def set_value(text: str, key: str, word: str) -> str:
 
 
 def unset_value(text: str, key: str) -> str:
-    """``text`` without the dotted ``key``, so that its default counts; ``pair.MAIN`` is a pair.
+    """``text`` without the dotted ``key``, so that its default applies; ``pair.MAIN`` is a pair.
 
     Raises:
         BadKey: it is not set.
-        ConfigError: ``text`` itself is not valid, or what is left would not be.
+        ConfigError: ``text`` or the result is invalid.
     """
     document = reading.parse(NO_PATH, text)
     made: Any = tomlkit.parse(text)
@@ -183,7 +183,7 @@ def _value(section: str, name: str, word: str) -> object:
 
 
 def _replace(table: Any, name: str, value: object) -> None:
-    # A plain assignment would lose the comment behind the value.
+    # A plain assignment would remove the comment behind the value.
     old = table.get(name)
     new = tomlkit.item(value)
     if isinstance(old, Item):

@@ -1,4 +1,4 @@
-"""What is raised when a specd.toml cannot be used."""
+"""The exception for a specd.toml that cannot be used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong: the line (from 1) or None, the dotted key or "", what is wrong in words."""
+    """One error: the line (from 1) or None, the dotted key or "", and the message."""
 
     line: int | None
     key: str
@@ -16,7 +16,7 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used; ``problems`` lists all that is wrong with ``path``."""
+    """A configuration that cannot be used; ``problems`` lists all errors of ``path``."""
 
     def __init__(self, path: Path, problems: tuple[Problem, ...]) -> None:
         super().__init__(path, problems)

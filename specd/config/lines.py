@@ -1,7 +1,7 @@
-"""On which line of a TOML text each key stands.
+"""The line number of each key in a TOML text.
 
-The parser that reads specd.toml keeps no positions. The text is known to be valid, so it is cut
-into statements: a header is one line, and a ``key = value`` ends where the parser accepts it.
+The parser of specd.toml keeps no positions. The text is valid, so it can be split into statements:
+a header is one line, and a ``key = value`` ends at the first line with which the parser accepts it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 KeyPath: TypeAlias = tuple[str | int, ...]
 
 LONGEST_VALUE = 400
-"""Lines; a longer value is taken to end there, which costs a wrong line number at worst."""
+"""Most lines of one value; after a longer one, line numbers may be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def statements(text: str) -> list[Statement]:
 
 
 def line_of(text: str, key: KeyPath) -> int | None:
-    """The line where ``key``, or the nearest thing that holds it, is written."""
+    """The line of ``key``, or of its nearest parent; None if there is neither."""
     first: dict[KeyPath, int] = {}
     for statement in statements(text):
         for path in statement.keys:

@@ -1,4 +1,4 @@
-"""The mix of prompts that a user generates, which weighs the benchmark's classes."""
+"""The user's mix of prompt classes, which gives the benchmark's weights."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ EXAMPLE = '"code=3, creative=0.5"'
 
 
 def read(text: str) -> dict[str, float]:
-    """Weights by class from ``class=weight, …``; a class that is not named has the weight 1.
+    """Weights by class from ``class=weight, …``; a missing class has the weight 1.
 
     Raises:
-        ValueError: an unknown class, one that is named twice, or no weight from 0 to 1000.
+        ValueError: an unknown or repeated class, or a weight that is not from 0 to 1000.
     """
     found: dict[str, float] = {}
     for each in filter(None, (part.strip() for part in text.split(","))):

@@ -1,4 +1,4 @@
-"""What is wrong with a specd.toml, in words a person can act on."""
+"""Error messages for a specd.toml that name the place and the remedy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN = 60
 
 
 def of_syntax(error: Exception, text: str) -> Problem:
-    """A text that is not TOML; the parser's message holds the position."""
+    """The problem of a text that is not TOML; the parser's message contains the position."""
     if isinstance(error, RecursionError):
         return Problem(None, "", "is nested too deeply")
     message = str(error)
@@ -35,7 +35,7 @@ def of_syntax(error: Exception, text: str) -> Problem:
 
 
 def of_values(error: ValidationError, text: str) -> tuple[Problem, ...]:
-    """Everything the models refuse: one problem per key, in the order of the file."""
+    """All errors of the models' validation: one per key, in the order of the file."""
     found: dict[KeyPath, str] = {}
     for each in error.errors(include_url=False):
         place = _place(each["loc"])
@@ -45,10 +45,10 @@ def of_values(error: ValidationError, text: str) -> tuple[Problem, ...]:
 
 
 def locked_keys(path: Path, policy: Any, text: str) -> frozenset[str]:
-    """The keys and sections that a policy's ``[policy] locked`` names.
+    """The keys and sections in a policy's ``[policy] locked``.
 
     Raises:
-        ConfigError: it names what is not there, or is no list of names.
+        ConfigError: it is not a list of names, or contains an unknown name.
     """
     line = line_of(text, ("policy", "locked"))
     locked = policy.get("locked", []) if isinstance(policy, dict) else None
@@ -71,7 +71,7 @@ def locked_keys(path: Path, policy: Any, text: str) -> frozenset[str]:
 
 
 def dotted(place: KeyPath) -> str:
-    """``("pair", 1, "draft")`` as ``pair[2].draft``: people count from one."""
+    """``("pair", 1, "draft")`` as ``pair[2].draft``, counted from one."""
     text = ""
     for step in place:
         text += f"[{step + 1}]" if isinstance(step, int) else f".{step}" if text else step
@@ -79,20 +79,20 @@ def dotted(place: KeyPath) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as the user wrote it, more or less, and never long."""
+    """A value as JSON, shortened if it is long."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     text = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
-    """``; did you mean …?`` when something known is near, else nothing."""
+    """``; did you mean …?`` if a known word is similar, else ""."""
     close = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 def _place(location: tuple[int | str, ...]) -> KeyPath:
-    # Beyond the key itself pydantic names the member of a union that was tried.
+    # After the key itself pydantic adds the member of a union.
     return location[: 3 if location[0] == "pair" else 2]
 
 
@@ -127,7 +127,7 @@ def _unknown(place: KeyPath, value: object) -> str:
 
 def _wrong(section: str, key: str, value: object) -> str:
     if key == "token_env":
-        # What stands where the name of a variable belongs may be the token itself.
+        # A wrong value for a variable's name may be the token itself, so it is not shown.
         return f"must be {allowed.words(section, key)}"
     said = f"must be {allowed.words(section, key)}, not {shown(value)}"
     choices = allowed.values(section, key)

@@ -1,8 +1,8 @@
-"""Read specd.toml, over a machine-wide policy where there is one.
+"""Read specd.toml and merge it with a machine-wide policy, if there is one.
 
-A missing file is no fault: everything has a default. What is wrong is raised with every problem at
-once, each with its line and key. An administrator (MDM, Ansible, nix) may lay a second specd.toml
-under the user's, and lock keys of it::
+A missing file is not an error: every key has a default. An exception lists all errors at once, each
+with its line and key. An administrator (MDM, Ansible, nix) may provide a second specd.toml for the
+whole machine, and lock some of its keys::
 
     [benchmark]
     only_on_ac = true
@@ -30,7 +30,7 @@ from specd.config.error import ConfigError, Problem
 from specd.config.schema import SpecdConfig, keys
 
 MAX_BYTES = 1 << 20
-"""Nobody writes a megabyte of settings; a log file named by mistake is not read into memory."""
+"""Bytes: a larger file, such as a log named by mistake, is refused."""
 
 Origin: TypeAlias = Literal["default", "managed", "locked", "user"]
 Document: TypeAlias = dict[str, Any]
@@ -38,11 +38,11 @@ Document: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What is in force and where it came from.
+    """The configuration in force and the origin of its values.
 
-    ``origins`` maps each dotted key ("pair" as a whole) to who decided it; ``overruled`` names the
-    user's keys that a locked policy replaced; ``exists`` says whether the user has a file at all,
-    and ``text`` is all of it.
+    ``origins`` maps each dotted key ("pair" as a whole) to the file that decided it. ``overruled``:
+    the user's keys that a locked policy replaced. ``exists``: the user has a file; ``text`` is its
+    content.
     """
 
     config: SpecdConfig
@@ -55,7 +55,7 @@ class Loaded:
 
 
 def managed_file() -> Path:
-    """Where the machine-wide policy lies, whether or not there is one."""
+    """The path of the machine-wide policy, whether or not it exists."""
     named = os.environ.get("SPECD_MANAGED_CONFIG")
     if named:
         return Path(named).expanduser().absolute()
@@ -65,19 +65,19 @@ def managed_file() -> Path:
 
 
 def load(path: Path) -> SpecdConfig:
-    """The configuration in force: ``path`` over the machine-wide policy; defaults where neither is.
+    """The configuration in force: ``path``, then the machine-wide policy, then the defaults.
 
     Raises:
-        ConfigError: one of the two cannot be read, parsed or validated.
+        ConfigError: one of the two files cannot be read, parsed or validated.
     """
     return read(path).config
 
 
 def read(path: Path) -> Loaded:
-    """As ``load``, with where each value came from.
+    """As ``load``, with the origin of each value.
 
     Raises:
-        ConfigError: one of the two cannot be read, parsed or validated.
+        ConfigError: one of the two files cannot be read, parsed or validated.
     """
     policy = managed_file()
     below, locked = _policy(policy)
@@ -85,7 +85,7 @@ def read(path: Path) -> Loaded:
     own = {} if text is None else parse(path, text)
     config = validate(path, own, text or "")
     if below is not None:
-        # Both are valid by themselves, so what is merged of them is.
+        # Both documents are valid, so the merged one is valid too.
         config = _build(_merge(below, own, locked))
     return Loaded(
         config=config,
@@ -99,13 +99,13 @@ def read(path: Path) -> Loaded:
 
 
 def content(path: Path) -> str | None:
-    """The text of ``path``, None when there is no file.
+    """The text of ``path``; None if there is no file.
 
     Raises:
-        ConfigError: it cannot be read, or is not a text file of a sensible size.
+        ConfigError: it cannot be read, is too large, or is not a regular UTF-8 file.
     """
     try:
-        # Non-blocking, so that a pipe in its place cannot stop the daemon.
+        # O_NONBLOCK, so that a pipe in the file's place cannot block the daemon.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
@@ -143,10 +143,10 @@ def parse(path: Path, text: str) -> Document:
 
 
 def validate(path: Path, document: Document, text: str) -> SpecdConfig:
-    """The configuration that ``document``, parsed from ``text``, asks for.
+    """The configuration of ``document``, which was parsed from ``text``.
 
     Raises:
-        ConfigError: with every key that is wrong.
+        ConfigError: it lists every wrong key.
     """
     try:
         return _build(document)
@@ -159,7 +159,7 @@ def validate(path: Path, document: Document, text: str) -> SpecdConfig:
 def _build(document: Document) -> SpecdConfig:
     pairs = document.get("pair")
     if isinstance(pairs, list):
-        document = {**document, "pair": tuple(pairs)}  # strict models take tuples for tuples
+        document = {**document, "pair": tuple(pairs)}  # strict models accept only tuples for tuples
     return SpecdConfig.model_validate(document)
 
 

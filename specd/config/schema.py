@@ -38,7 +38,7 @@ def _server(value: str) -> str:
 
 
 def _variable(value: str) -> str:
-    # The value is not repeated: whoever errs here has most likely pasted the token itself.
+    # The message does not repeat the value: the user has most likely pasted the token itself.
     if value and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
         raise ValueError(
             "must be the name of an environment variable that holds the token, not the token itself"
@@ -82,7 +82,7 @@ class LmStudio(_Section):
 
 
 class Speculation(_Section):
-    """What LM Studio's settings are to say."""
+    """The desired settings of LM Studio."""
 
     enabled: bool = Field(default=True, description="false takes specd's drafts out again")
     visualize: bool = Field(default=True, description="colour the drafted tokens in LM Studio")
@@ -97,7 +97,7 @@ class Speculation(_Section):
 
 
 class Pair(_Section):
-    """One wanted pair: a main model and its draft, each named as the user would."""
+    """One desired pair: a main model and its draft, with the user's names."""
 
     main: str = Field(min_length=1, description="the main model, as LM Studio lists it")
     draft: str = Field(
@@ -141,7 +141,7 @@ class Benchmark(_Section):
 
 
 class Agent(_Section):
-    """The daemon's own habits."""
+    """The daemon's own settings."""
 
     resync_seconds: Annotated[int, Field(ge=1, le=86400)] = Field(
         default=300, description="look at everything again, event or not"

@@ -1,5 +1,5 @@
-"""Somebody else's files: how a value is found in JSON bytes, and how a file is replaced safely.
+"""Other programs' files: edit single values in JSON bytes, and replace a file safely.
 
-Knows bytes, paths and system calls. Knows nothing of LM Studio, of specd's wishes or of the
-journal: callers hand in a pure function from old content to new.
+This package knows bytes, paths and system calls, and nothing of LM Studio, desired values or the
+journal: callers pass a pure function from old content to new content.
 """

@@ -1,4 +1,4 @@
-"""What a file carries besides its bytes: mode, owner, extended attributes, access control list."""
+"""A file's metadata: mode, owner, extended attributes, access control list."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _NO_SUCH = (errno.ENODATA, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class NotKept(Exception):
-    """Somebody could read or write the new file who could not the old one, or the other way."""
+    """The new file's access rights would differ from the old file's."""
 
 
 def inode(path: Path) -> tuple[int, int] | None:
-    """Which file it is, whatever its name: device and inode; None where none can be looked at."""
+    """The file's (device, inode); None if it cannot be read."""
     try:
         facts = path.stat()
     except OSError:
@@ -33,13 +33,13 @@ def inode(path: Path) -> tuple[int, int] | None:
 
 
 def copy(source: int, facts: os.stat_result, target: int) -> None:
-    """Give the open file ``target`` what the open file ``source`` (with ``facts``) carries.
+    """Copy the metadata of the open file ``source`` (with ``facts``) to the open file ``target``.
 
-    ``target`` is its user's alone until the last step. Contents and times are not touched, and
-    labels that only a privileged process may set are left out.
+    Until the last step only the user may access ``target``. Contents and times are not copied, nor
+    labels that only a privileged process may set.
 
     Raises:
-        NotKept: the owner, the group, the mode or the access control list would be another.
+        NotKept: the owner, the group, the mode or the access control list would differ.
     """
     made = os.fstat(target)
     if made.st_uid != facts.st_uid:
@@ -69,7 +69,7 @@ def _copy_extended(source: int, target: int) -> None:
     except OSError:
         names = []
     if _POSIX_ACL not in names:
-        # The directory's default list has given the new file one.
+        # The new file inherited a list from its directory's default list.
         with contextlib.suppress(OSError):
             os.removexattr(target, _POSIX_ACL)
     for name in names:
@@ -83,14 +83,14 @@ def _copy_extended(source: int, target: int) -> None:
 def _copy_on_macos(source: int, target: int) -> None:
     library = _macos()
     library.fcopyfile(source, target, None, _MACOS_XATTR)
-    # Copying the list as well would keep what the new file inherited from its directory.
+    # copyfile() would keep the entries that the new file inherited from its directory.
     acl = library.acl_get_fd_np(source, _MACOS_ACL) or library.acl_init(0)
     library.acl_set_fd_np(target, ctypes.c_void_p(acl), _MACOS_ACL)
     library.acl_free(ctypes.c_void_p(acl))
 
 
 def _access_list(descriptor: int) -> bytes:
-    """The access control list, comparable; empty where there is none."""
+    """The access control list as comparable bytes; empty if there is none."""
     if sys.platform == "darwin":
         library = _macos()
         acl = library.acl_get_fd_np(descriptor, _MACOS_ACL)

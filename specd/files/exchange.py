@@ -1,4 +1,4 @@
-"""Names that change places, or are taken only when free, in one atomic step."""
+"""Atomic renames: exchange two names, or rename only to a free name."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _LIBRARY = ctypes.CDLL(None, use_errno=True)
 
 
 class ExchangeUnsupported(OSError):
-    """Not on this platform or file system."""
+    """The platform or file system has no such rename."""
 
 
 def exchange(one: Path, other: Path) -> None:
-    """Let the names ``one`` and ``other`` change places in one step; nobody sees either missing.
+    """Exchange the names ``one`` and ``other`` atomically; neither is ever missing.
 
     Raises:
         ExchangeUnsupported: not on this platform or file system.
@@ -32,10 +32,10 @@ def exchange(one: Path, other: Path) -> None:
 
 
 def move_to_free_name(one: Path, other: Path) -> None:
-    """Rename ``one`` to ``other`` unless something stands there.
+    """Rename ``one`` to ``other`` unless ``other`` exists.
 
     Raises:
-        FileExistsError: something does.
+        FileExistsError: ``other`` exists.
         OSError: as rename(2).
     """
     with contextlib.suppress(ExchangeUnsupported):

@@ -1,8 +1,9 @@
-"""Which processes have a file open, as far as the platform tells.
+"""Find the processes that have a file open, as far as the platform allows.
 
-Linux: a read lease is granted only while nobody has the file open for writing, which answers the
-question in microseconds for the user's own files; else, and for names, ``/proc`` is read. macOS:
-libproc lists the processes that have a path open (those that only wait for its events left out).
+Linux: the kernel grants a read lease only while no process has the file open for writing. That
+takes microseconds, for the user's own files; otherwise, and to find the processes, ``/proc`` is
+read. macOS: libproc lists the processes that have a path open, without those that only wait for its
+events.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _MOST = 4_096
 
 
 def lease(descriptor: int) -> bool | None:
-    """Whether a read lease was granted; None where there are none. It ends with the descriptor."""
+    """Whether a read lease was granted; None if unsupported. It ends with the descriptor."""
     if sys.platform != "linux":
         return None
     try:
@@ -40,7 +41,7 @@ def lease(descriptor: int) -> bool | None:
 
 
 def waited_for(descriptor: int) -> bool:
-    """Whether somebody waits for the lease to end, to open the file for writing."""
+    """Whether a process waits for the end of the lease to open the file for writing."""
     if sys.platform != "linux":
         return False
     return fcntl.fcntl(descriptor, fcntl.F_GETLEASE) != fcntl.F_RDLCK
@@ -59,7 +60,7 @@ def has_writer(path: Path, descriptor: int) -> bool:
 
 
 def writers(path: Path) -> Iterator[int]:
-    """The numbers of other processes that have the file open for writing (macOS: open at all)."""
+    """The ids of other processes that have the file open for writing (macOS: open at all)."""
     if sys.platform == "darwin":
         yield from _processes(path)
         return
@@ -78,7 +79,7 @@ def others() -> Iterator[Path]:
 
 
 def descriptors(process: Path) -> Iterator[tuple[str, str]]:
-    """(number, what it is) of a process's open files; nothing when it may not be looked at."""
+    """(number, path) of a process's open files; nothing if access is denied."""
     with contextlib.suppress(OSError):
         for descriptor in (process / "fd").iterdir():
             with contextlib.suppress(OSError):

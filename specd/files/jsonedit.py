@@ -1,12 +1,13 @@
 """Change single values in a JSON text and leave every other byte as it is.
 
-The standard library's C parser finds where values begin and end (``JSONDecoder.raw_decode`` returns
-the end of one value), so only the containers on the way to an edited value are walked in Python.
-That is as exact as a concrete syntax tree and ten times faster: parsing and editing 10 KB takes a
-fraction of a millisecond. Offsets are in characters of the decoded text; strict UTF-8 decoding is
-reversible, so what is not touched comes back byte for byte.
+The standard library's C parser finds the end of each value (``JSONDecoder.raw_decode``), so Python
+code visits only the containers on the way to an edited value. That is as exact as a concrete syntax
+tree and ten times faster: parsing and editing 10 KB takes a fraction of a millisecond. Offsets are
+in characters of the decoded text; strict UTF-8 decoding is reversible, so the rest stays equal byte
+for byte.
 
-What is inserted follows the file: its newline, its indentation, its way of writing ``:`` and ``,``.
+Inserted text follows the file's style: newlines, indentation, and the spaces around ``:`` and
+``,``.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from typing import NamedTuple
 from specd.files.pointer import ABSENT, Absent, Edit, Json, Match, Pointer
 
 MAX_BYTES = 16 * 1024 * 1024
-"""LM Studio's own files are kilobytes. The bound keeps the memory of parsing one bounded too."""
+"""LM Studio's own files are kilobytes; the limit bounds the memory of parsing."""
 
 MAX_DEPTH = 200
-"""Levels of nesting; far above any real settings file, far below any interpreter's stack."""
+"""Levels of nesting: far above any real settings file, far below the interpreter's limit."""
 
 _BOM = "\ufeff"
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -35,7 +36,7 @@ _STRING_OR_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|NaN|-?Infinity', re.DOTALL)
 
 
 class NotUnderstood(ValueError):
-    """The content is not JSON that may be edited; the message says where and what, no value."""
+    """The content is not JSON that specd may edit; the message has the position but no values."""
 
 
 class _DuplicateKey(ValueError):
@@ -62,7 +63,7 @@ _SPANS = json.JSONDecoder()
 
 
 def parse(content: bytes) -> Json:
-    """The document in ``content``; a byte order mark is tolerated.
+    """The document in ``content``; a byte order mark is allowed.
 
     Raises:
         NotUnderstood: not strict UTF-8, not JSON (``NaN`` is not), an object with the same key
@@ -72,7 +73,7 @@ def parse(content: bytes) -> Json:
 
 
 def value_at(document: Json, at: Pointer) -> Json | Absent:
-    """The value at ``at``; ``ABSENT`` when it, or anything on the way to it, is not there."""
+    """The value at ``at``; ``ABSENT`` if it or one of its parents is missing."""
     value: Json | Absent = document
     for step in at:
         if isinstance(step, Match):
@@ -87,7 +88,7 @@ def value_at(document: Json, at: Pointer) -> Json | Absent:
 
 
 def same(one: Json | Absent, other: Json | Absent) -> bool:
-    """Equality as JSON means it: ``true`` is not ``1``, and ``1.0`` is not spelled ``1``."""
+    """Equality of JSON values: ``true`` is not ``1``, and ``1.0`` is not ``1``."""
     if type(one) is not type(other) or one != other:
         return False
     if isinstance(one, dict) and isinstance(other, dict):
@@ -98,14 +99,13 @@ def same(one: Json | Absent, other: Json | Absent) -> bool:
 
 
 def edit(content: bytes, edits: Sequence[Edit], parsed: Json | Absent = ABSENT) -> bytes:
-    """``content`` with every edit made; ``content`` itself when nothing differs.
+    """``content`` with every edit made; ``content`` itself if nothing changes.
 
-    Only the bytes of the values named change. The result is parsed again and compared with the
-    intended document before it is returned. ``parsed`` is what ``parse`` gave for ``content``, if
-    that is known.
+    Only the bytes of the edited values change. The result is parsed again and compared with the
+    intended document before it is returned. ``parsed``: the result of ``parse(content)``, if known.
 
     Raises:
-        NotUnderstood: as ``parse``; or a value stands where an edit needs a container; or a
+        NotUnderstood: as ``parse``; or an edit needs a container and finds another value; or a
             ``Match`` fits several elements.
     """
     text = _decode(content)
@@ -124,10 +124,10 @@ def edit(content: bytes, edits: Sequence[Edit], parsed: Json | Absent = ABSENT) 
 
 
 def after(document: Json, edits: Sequence[Edit]) -> Json:
-    """What ``document`` holds with every edit made.
+    """``document`` with every edit made.
 
     Raises:
-        NotUnderstood: a value stands where an edit needs a container.
+        NotUnderstood: an edit needs a container and finds another value.
     """
     for each in edits:
         if not same(value_at(document, each.at), each.value):
@@ -136,13 +136,13 @@ def after(document: Json, edits: Sequence[Edit]) -> Json:
 
 
 def fresh(edits: Sequence[Edit], indent: int = 2) -> bytes:
-    """A new document holding just these values, indented, with a final newline."""
+    """A new document with only these values, indented, with a final newline."""
     rendered = _Style("\n", " " * indent, "", ": ", ",").render(after({}, edits))
     return f"{rendered}\n".encode()
 
 
 def _spells(text: str, intended: Json, edits: Sequence[Edit]) -> bool:
-    """Whether ``text`` is the intended document, the edited values to the letter."""
+    """Whether ``text`` is the intended document, with the edited values spelled exactly."""
     try:
         result = _parse(text)
     except NotUnderstood as error:
@@ -226,7 +226,7 @@ def _duplicate(text: str) -> NotUnderstood:
     return NotUnderstood("a key stands twice in one object")
 
 
-# ---- where things stand in the text ------------------------------------------------------------
+# ---- positions in the text ---------------------------------------------------------------------
 
 
 class _Item(NamedTuple):
@@ -251,7 +251,7 @@ def _value_end(text: str, start: int) -> int:
 
 
 def _items(text: str, start: int) -> Iterator[_Item]:
-    """The members or elements of the container that opens at ``start``; nothing for a scalar."""
+    """The members or elements of the container that begins at ``start``; none for a scalar."""
     opening = text[start]
     if opening not in "{[":
         return
@@ -267,10 +267,10 @@ def _items(text: str, start: int) -> Iterator[_Item]:
 
 
 def _find(text: str, start: int, step: str | Match) -> list[_Item]:
-    """The members or elements that ``step`` names: none, one, or (a Match) several.
+    """The members or elements that ``step`` selects: none, one, or (a Match) several.
 
     Raises:
-        NotUnderstood: the value at ``start`` is not the kind of container the step needs.
+        NotUnderstood: the value at ``start`` is not the kind of container that the step needs.
     """
     need, kind = ("[", "an array") if isinstance(step, Match) else ("{", "an object")
     if text[start] != need:
@@ -324,7 +324,7 @@ def _edited(text: str, change: Edit) -> str:
 
 
 def _only_names(text: str, container: int, item: _Item, match: Match) -> bool:
-    """Whether without ``item`` the element would hold nothing but the member it is found by."""
+    """Whether without ``item`` the element would hold only the member that ``match`` compares."""
     rest = [other.key for other in _items(text, container) if other.start != item.start]
     return rest == [match.name]
 
@@ -366,12 +366,12 @@ def _wrapped(rest: Pointer, value: Json | Absent) -> Json:
     return made  # type: ignore[return-value]
 
 
-# ---- the file's own way of writing -------------------------------------------------------------
+# ---- the file's style --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class _Style:
-    """How a value is written at one place: ``newline`` "" means all on one line."""
+    """The style at one position; ``newline`` "" means everything on one line."""
 
     newline: str
     unit: str
@@ -422,7 +422,7 @@ def _style_around(text: str, start: int) -> _Style:
 
 
 def _style_inside(text: str, container: int, last: _Item | None) -> _Style:
-    """The style of what is added to the container that opens at ``container``."""
+    """The style of a new item in the container that begins at ``container``."""
     colon, comma = _separators(text)
     base = _indent_of_line(text, container)
     if last is None:
@@ -440,7 +440,7 @@ def _style_inside(text: str, container: int, last: _Item | None) -> _Style:
 
 
 def _newline_before(text: str, position: int) -> str:
-    """The newline of the lines before ``position``; "" when it stands on the first line."""
+    """The newline of the lines before ``position``; "" on the first line."""
     return _first_newline(text[:position])
 
 
@@ -455,13 +455,13 @@ def _indent_of_line(text: str, position: int) -> str:
 
 
 def _unit(text: str) -> str:
-    """One level of indentation: what the first indented line has; two spaces when there is none."""
+    """One level of indentation: that of the first indented line, else two spaces."""
     found = re.search(r"[\n\r]([ \t]+)[^\s]", text)
     return found[1] if found else "  "
 
 
 def _separators(text: str) -> tuple[str, str]:
-    """How ``:`` and ``,`` are written: from the root's first member, else with a space."""
+    """The spelling of ``:`` and ``,``: that of the root's first member, else with a space."""
     start = _root(text)
     if text[start] == "{":
         first = next(_items(text, start), None)
@@ -484,7 +484,7 @@ def _matching(value: Json | Absent, match: Match) -> Json | Absent:
 
 
 def _intended(document: Json, at: Pointer, value: Json | Absent) -> Json:
-    """What the document is to be, worked out without looking at the text."""
+    """The intended document, computed from ``document`` alone, without the text."""
     if not at:
         if value is ABSENT:
             raise NotUnderstood("a whole document cannot be taken out")

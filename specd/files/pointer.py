@@ -1,8 +1,8 @@
-"""Where a value stands inside a JSON document, and the edits specd can make there.
+"""Pointers to values in a JSON document, and edits at them.
 
 A pointer is a tuple of steps from the root. A ``str`` step names an object's member. A ``Match``
-step picks, in an array of objects, the one element whose member ``name`` equals ``value``; that is
-how LM Studio keeps ordered lists of ``{"key": …, "value": …}``.
+step selects, in an array of objects, the element whose member ``name`` equals ``value``: LM Studio
+stores ordered lists of ``{"key": …, "value": …}``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 
 
 class Absent(Enum):
-    """The value of something that is not there: distinct from JSON ``null``."""
+    """The type of ``ABSENT``, the value of a missing member; distinct from JSON ``null``."""
 
     ABSENT = "absent"
 
@@ -40,10 +40,10 @@ Pointer: TypeAlias = tuple[Step, ...]
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Make the value at ``at`` be ``value``; ``ABSENT`` takes it out (a Match's whole element).
+    """Set the value at ``at`` to ``value``; ``ABSENT`` removes it (a Match's whole element).
 
-    Missing parents are created: objects for ``str`` steps, and for a ``Match`` an element holding
-    the matching member first, appended to the array.
+    Missing parents are created: objects for ``str`` steps, and for a ``Match`` a new last element
+    that begins with the matching member.
     """
 
     at: Pointer

@@ -1,4 +1,4 @@
-"""Small files of specd's own: replaced whole, readable by their owner alone, read with bounds."""
+"""specd's own small files: written atomically, readable only by the user, read with a limit."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from pathlib import Path
 from specd.files.exchange import move_to_free_name
 
 MAX_BYTES = 4 << 20
-"""Far above any of these files; the bound keeps what a broken one costs small."""
+"""Bytes: far above any of these files; limits the cost of reading a damaged one."""
 
 
 class Broken(Exception):
-    """The file holds something else than specd would have written; the message says what."""
+    """The file's content is not what specd writes; the message says why."""
 
 
 _LEFTOVER = re.compile(r".+\.(\d+)\.new")
 
 
 def write(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Replace the file by ``content``; ``durable`` has it on disk before it gets the name.
+    """Replace the file's content atomically; ``durable`` syncs to disk before the rename.
 
     Raises:
-        OSError: it could not be written; what stood there before still does.
+        OSError: it cannot be written; the old content is unchanged.
     """
     beside = path.with_name(f"{path.name}.{os.getpid()}.new")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -51,10 +51,10 @@ def write(path: Path, content: bytes, *, durable: bool = True) -> None:
 
 
 def read(path: Path) -> bytes:
-    """All of the file, without the note of when it was read: that would be a write for a read.
+    """The file's content, read without updating its access time, which would cost a write.
 
     Raises:
-        OSError: it cannot be read, or is no regular file.
+        OSError: it cannot be read, or is not a regular file.
     """
     with open(path, "rb", opener=_unnoted) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -63,7 +63,7 @@ def read(path: Path) -> bytes:
 
 
 def usable(path: Path) -> bool:
-    """Whether ``path`` is a regular file that may be read and written, or free for one."""
+    """Whether ``path`` is a readable and writable regular file, or does not exist."""
     try:
         return stat.S_ISREG(path.stat().st_mode) and os.access(path, os.R_OK | os.W_OK)
     except FileNotFoundError:
@@ -73,17 +73,17 @@ def usable(path: Path) -> bool:
 
 
 def _unnoted(path: str, flags: int) -> int:
-    flags |= os.O_NONBLOCK  # a pipe in a file's place must not stop the daemon
-    with contextlib.suppress(PermissionError):  # somebody else's file
+    flags |= os.O_NONBLOCK  # a pipe in the file's place must not block the daemon
+    with contextlib.suppress(PermissionError):  # another user's file
         return os.open(path, flags | getattr(os, "O_NOATIME", 0))
     return os.open(path, flags)
 
 
 def read_json(path: Path) -> object:
-    """The document in the file; None when there is no file.
+    """The document in the file; None if there is no file.
 
     Raises:
-        Broken: it is no JSON, or nothing specd would have written.
+        Broken: it is not JSON, or larger than specd's own files.
         OSError: it cannot be read.
     """
     try:
@@ -107,12 +107,12 @@ def read_json(path: Path) -> object:
 
 
 def set_aside(path: Path, *, by: Callable[[Path, Path], None] = move_to_free_name) -> Path:
-    """Move what is not understood away, beside itself under a free name; where it lies now.
+    """Rename an unusable file to a free name in the same directory; returns the new path.
 
-    ``by`` is what gives it the name, and raises FileExistsError where something has it.
+    ``by`` renames, and raises FileExistsError if the name is taken.
 
     Raises:
-        OSError: it cannot be moved; it is where it was.
+        OSError: it cannot be renamed and is unchanged.
     """
     first = aside = path.with_name(f"{path.name}.broken-{time.strftime('%Y%m%d-%H%M%S')}")
     more = itertools.count(2)
@@ -126,10 +126,10 @@ def set_aside(path: Path, *, by: Callable[[Path, Path], None] = move_to_free_nam
 
 
 def name_twice(one: Path, other: Path) -> None:
-    """Give the file ``one`` the name ``other`` as well; where there are no links, instead.
+    """Link ``other`` to the file ``one``; rename it where hard links are unsupported.
 
     Raises:
-        FileExistsError: something has that name.
+        FileExistsError: ``other`` exists.
     """
     try:
         os.link(one, other, follow_symlinks=False)
@@ -140,7 +140,7 @@ def name_twice(one: Path, other: Path) -> None:
 
 
 def sweep(directory: Path) -> None:
-    """Remove what a crash in the middle of ``write`` left here; nobody else writes meanwhile."""
+    """Remove temporary files that a crash during ``write`` left; no other writer may run."""
     with contextlib.suppress(OSError):
         for left in tuple(directory.iterdir()):
             if _LEFTOVER.fullmatch(left.name):

@@ -1,34 +1,34 @@
-"""Replace a file's content without ever losing what somebody else writes at the same time.
+"""Replace a file's content without losing what another program writes at the same time.
 
-Compare and swap, for files: read; work out the new content; write it beside the file; let the two
-names change places atomically; look at what came out. If that is not what was read, somebody wrote
-in between: it is newer, so it goes back, and the work starts again from it. Putting back is the
-same step once more: whatever comes out then and is not what was put in is newer still.
+This is compare-and-swap for files: read; compute the new content; write it to a temporary file
+beside the file; exchange the two names atomically; compare the displaced file with what was read.
+If they differ, another program wrote in between. Its content is newer, so it is exchanged back, and
+the work starts again from it. Exchanging back is the same step: if the newly displaced file is not
+specd's own, it is newer still.
 
-**Writers in place.** A program that opened the file before the exchange may still be writing into
-the inode that came out. On Linux a read lease tells: the kernel grants it only while nobody has
-the file open for writing, and holds up whoever opens it later. As long as it is refused, the file
-that came out is not given up. Elsewhere (macOS, NFS) the file that came out is looked at again
-after ``GRACE_S``; a program that truncates what it writes shows at once either way. What is left to
-chance on Linux is an ``open`` that found the old file before the exchange and is still inside the
-kernel, between the look-up and the lease check, when the lease has come and gone.
+**Writers in place.** A program that opened the file before the exchange may still write into the
+displaced inode. On Linux the kernel grants a read lease only while no process has the file open for
+writing, and blocks later writers until the lease ends. While the lease is refused, the displaced
+file is kept. Elsewhere (macOS, NFS) the displaced file is compared again after ``GRACE_S``; a
+program that truncates the file first is noticed at once on any platform. One gap remains on Linux:
+an ``open`` that found the old file before the exchange, and is still in the kernel between look-up
+and lease check while specd takes and releases the lease.
 
-**Files that must stay the same file.** An exchange gives the name to another inode. A program that
-keeps the file open for writing would go on writing into the old one, and other hard links would
-keep the old content. So where the file has several links, or a program does not close it within
-``WRITER_S``, the new content is written into the file itself. The journal holds the old content and
-a file beside it the new, until it is whole. A write of another program in the moment between the
-last look and specd's own is overwritten; and who reads in that moment may see half of it.
+**Files that must keep their inode.** An exchange gives the name to another inode. A program that
+keeps the file open for writing would continue to write into the old one, and other hard links would
+keep the old content. So if the file has several links, or a program does not close it within
+``WRITER_S``, the new content is written into the file itself. Until that is complete, the journal
+holds the old content and a file beside it the new content. A write of another program between the
+last comparison and specd's write is lost, and a reader at that moment may see a part of the file.
 
 **Several specd processes** take turns (``specd.files.turns``).
 
-**Crashes.** Killed at any point, the file is wholly old or wholly new; one that was being written
-in place is completed by ``recover``. What may be left is a
-temporary file beside it, whose name carries the hashes of what was read and what was to be written:
-``recover`` needs nothing else to tell a leftover of specd's from somebody's update that had just
-come out and has to go back. New content is on disk (fsync) before it gets the file's name. The
-directory is not synced: after a power loss the file may be the old one again, which is drift like
-any other, and costs one more write instead of one more fsync on every write.
+**Crashes.** If specd is killed at any point, the file is wholly old or wholly new; ``recover``
+completes a file that was being written in place. A temporary file may be left beside it. Its name
+contains the hashes of the content that was read and of the content to write, so ``recover`` can
+distinguish specd's own file from another program's update that must go back. New content is synced
+to disk before it gets the file's name. The directory is not synced: after a power loss the file may
+be the old one, which is drift like any other and costs one more write.
 """
 
 from __future__ import annotations
@@ -51,19 +51,19 @@ from specd.files import attributes, holders, jsonedit, turns
 from specd.files.exchange import ExchangeUnsupported, exchange, move_to_free_name
 
 ATTEMPTS = 8
-"""How often somebody may write in between before ``Unsettled`` is raised."""
+"""``Unsettled`` is raised after this many writes of other programs in between."""
 
 SETTLE_S = 0.250
-"""How long a file that cannot be understood may take to become whole: an app in mid-write."""
+"""A file that is not valid JSON may become valid within this time: an app is writing it."""
 
 WRITER_S = 0.050
-"""How long a writer that still has the file open is waited for."""
+"""Longest wait for a program that has the file open for writing."""
 
 GRACE_S = 0.003
-"""Without leases: how long after the exchange a late write in place is still noticed."""
+"""Without leases: late writes in place are noticed for this long after the exchange."""
 
 AT_WORK_S = 10.0
-"""A temporary file this young, of a process that lives, is not a leftover."""
+"""A younger temporary file of a running process is in use, not left over."""
 
 STEP_S = 0.001
 
@@ -85,7 +85,7 @@ BeforeWrite: TypeAlias = Callable[[Path, "bytes | None", bytes], None]
 
 
 class SwapError(Exception):
-    """A file that could not be replaced; nothing of it was changed. The message says the remedy."""
+    """A file cannot be replaced and is unchanged. The message names the remedy."""
 
     def __init__(self, path: Path, message: str) -> None:
         super().__init__(message)
@@ -93,7 +93,7 @@ class SwapError(Exception):
 
 
 class Unsettled(SwapError):
-    """Somebody keeps writing the file, or it is caught half-written."""
+    """Another program keeps writing the file, or the file is incomplete."""
 
 
 class ReadOnly(SwapError):
@@ -109,7 +109,7 @@ class NotKept(SwapError):
 
 
 class Outside(SwapError):
-    """A link leads out of the directory that the file was to lie in."""
+    """A link leads out of the directory that the file must be in."""
 
 
 class Failed(SwapError):
@@ -118,7 +118,7 @@ class Failed(SwapError):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was written: ``path`` with symlinks resolved; ``before`` is None for a new file."""
+    """A finished write: ``path`` with symlinks resolved; ``before`` is None for a new file."""
 
     path: Path
     before: bytes | None
@@ -128,12 +128,12 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """A temporary file a crash left beside ``path``, and what became of it.
+    """A temporary file that a crash left beside ``path``, and how ``recover`` resolved it.
 
-    ``removed``: it was specd's own. ``put back``: it held somebody's update, which stands in
-    ``path`` again. ``superseded``: it held somebody's update, and they have written anew since.
-    ``kept``: it was ``path`` itself, on its way out, and stands there again. ``finished``: it held
-    what was half written into ``path`` itself, and stands there whole.
+    ``removed``: it was specd's own. ``put back``: it held another program's update, which is in
+    ``path`` again. ``superseded``: it held another program's update, and ``path`` has a newer one.
+    ``kept``: it was ``path`` itself during removal, and is in place again. ``finished``: it held
+    content that was partly written into ``path``, and ``path`` is complete now.
     """
 
     path: Path
@@ -153,7 +153,7 @@ class Recovered:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """One file as it was seen; ``content`` is None when it is no regular file."""
+    """One file at one moment; ``content`` is None if it is not a regular file."""
 
     inode: tuple[int, int]
     content: bytes | None
@@ -173,16 +173,16 @@ def update(
     before_write: BeforeWrite,
     within: Path | None = None,
 ) -> Written | None:
-    """Replace the content of ``path`` by ``transform(content)``; None when there is nothing to do.
+    """Replace the content of ``path`` by ``transform(content)``; None if nothing was written.
 
-    ``transform`` is called again with their content when somebody else wrote meanwhile; it gets
-    None when there is no file, and returns None to leave things as they are. While it raises
-    ``NotUnderstood`` the file is given ``SETTLE_S`` to become whole. ``before_write`` is called
-    with (real path, old, new) before each attempt's exchange: a journal, say. With ``within``, no
-    link is followed out of that directory.
+    ``transform`` gets None if there is no file, and returns None to leave the file alone. If
+    another program writes meanwhile, it is called again with the new content. If it raises
+    ``NotUnderstood``, it is called again for up to ``SETTLE_S``. ``before_write`` is called with
+    (real path, old, new) before each exchange, for the journal. With ``within``, links out of that
+    directory are not followed.
 
     Raises:
-        SwapError: one of its kinds; the file is what it was, or what somebody else made of it.
+        SwapError: one of its kinds; specd changed nothing.
     """
     real = _real(path, within)
     with _explaining(real):
@@ -203,10 +203,10 @@ def update(
 def remove(
     path: Path, content: bytes, *, within: Path | None = None, to: Path | None = None
 ) -> bool:
-    """Take the file away if ``content`` is all it holds; whether it did. ``within`` as above.
+    """Remove the file if its content is ``content``; returns whether it did.
 
-    ``to`` is a name in the same directory that it gets instead of going away; what had that name
-    goes away.
+    With ``to``, a name in the same directory, the file is renamed instead and replaces the file
+    with that name. ``within`` as in ``update``.
 
     Raises:
         SwapError: one of its kinds; the file is still there.
@@ -231,15 +231,15 @@ def remove(
 
 
 def is_temporary(name: bytes) -> bool:
-    """Whether a file of this name is one that ``update`` or ``remove`` makes on its way."""
+    """Whether this is a name of a temporary file of ``update`` or ``remove``."""
     return _LEFTOVER.fullmatch(os.fsdecode(name)) is not None
 
 
 def recover(directory: Path) -> tuple[Recovered, ...]:
-    """Resolve what a crash in the middle of ``update`` left in ``directory``.
+    """Resolve the temporary files that a crash during ``update`` left in ``directory``.
 
     Raises:
-        SwapError: a leftover cannot be read, moved or removed; it stays for the next time.
+        SwapError: a file cannot be read, moved or removed; it stays for the next call.
     """
     if not directory.is_dir():
         return ()
@@ -269,7 +269,7 @@ def _attempt(
             if not _stands(real, read):
                 return False, None
             with _to_disk(file):
-                # Worked out while the disk is at work: after that somebody waits for it.
+                # Computed while the disk syncs, to save time afterwards.
                 beside = _beside(real, before or b"", after, "over" if over else "swap")
                 ours = _File(_inode_of(file), after)
                 before_write(real, before, after)
@@ -288,7 +288,7 @@ def _attempt(
 
 @contextlib.contextmanager
 def _settled(real: Path, transform: Transform) -> Iterator[tuple[_Read | None, bytes | None]]:
-    """The file and what it is to become; a half-written one is given time."""
+    """The file and its new content; waits up to ``SETTLE_S`` for an incomplete file."""
     deadline = time.monotonic() + SETTLE_S
     pause = STEP_S
     while True:
@@ -342,7 +342,7 @@ def _content(descriptor: int) -> bytes:
 
 @contextlib.contextmanager
 def _part(real: Path, content: bytes, like: _Read | None) -> Iterator[tuple[Path, io.FileIO]]:
-    """``content`` in a file beside ``real``, carrying what ``like`` carries; see ``_to_disk``."""
+    """``content`` in a file beside ``real`` with the metadata of ``like``; see ``_to_disk``."""
     part = _temporary(real, "specd-part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -361,10 +361,10 @@ def _part(real: Path, content: bytes, like: _Read | None) -> Iterator[tuple[Path
 
 @contextlib.contextmanager
 def _to_disk(file: io.FileIO) -> Iterator[None]:
-    """Sync and close ``file`` while the body runs, which waits for the disk as well.
+    """Sync and close ``file`` while the body runs, which syncs another file.
 
-    Both waits end with the same commit of the file system, so together they take about as long as
-    one: on ext4, 0.8 of one after the other on an idle disk and half of it on a busy one.
+    Both syncs end with the same commit of the file system, so together they take hardly longer than
+    one: on ext4, 0.8 of the time in sequence on an idle disk and half of it on a busy one.
     """
     syncing = _SYNCING.submit(os.fsync, file.fileno())
     try:
@@ -376,10 +376,10 @@ def _to_disk(file: io.FileIO) -> Iterator[None]:
 
 
 def _stands(real: Path, read: _Read | None) -> bool:
-    """Whether nothing has happened to the file since it was read, as far as one look tells.
+    """Whether the file looks unchanged since it was read.
 
-    Sparing the exchange spares other programs a moment in which specd's file, made from the
-    content before their last write, stands in place of theirs.
+    If it has changed, skipping the exchange avoids a moment in which specd's older content is in
+    place of another program's last write.
     """
     try:
         now = os.lstat(real)
@@ -414,9 +414,9 @@ def _create(part: Path, real: Path) -> bool:
 
 
 def _overwrite(part: Path, real: Path, read: _Read, after: bytes, beside: Path) -> bool:
-    """Write ``after`` into the file itself, for whoever has it open or knows it by another name.
+    """Write ``after`` into the file itself, for open descriptors and other hard links.
 
-    ``part`` holds the same bytes, and lies under the name ``beside`` until the file is whole.
+    ``part`` holds the same bytes, and has the name ``beside`` until the file is complete.
     """
     descriptor = os.open(real, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
@@ -444,9 +444,9 @@ def _fill(descriptor: int, content: bytes) -> None:
 
 
 def _replace(part: Path, real: Path, read: _Read, ours: _File, beside: Path) -> bool:
-    """Whether ``ours`` now stands in ``real`` and what it displaced is what was read.
+    """Exchange; whether ``ours`` is now in ``real`` and the displaced file is the one read.
 
-    ``part`` is ours under its first name, ``beside`` the name to exchange it by.
+    ``part`` is the first name of our file, ``beside`` its name during the exchange.
     """
     part.rename(beside)
     try:
@@ -466,9 +466,9 @@ def _replace(part: Path, real: Path, read: _Read, ours: _File, beside: Path) -> 
 
 
 def _put_back(beside: Path, real: Path, put: _File) -> None:
-    """Exchange until what comes out is old, so that the newest stands in ``real``.
+    """Exchange until the displaced file is old, so that the newest one is in ``real``.
 
-    ``put`` is what specd put there; ``beside`` came out and is newer than what specd had read.
+    ``put`` is specd's file in ``real``; ``beside`` is the displaced file, newer than the one read.
     """
     for _ in range(ATTEMPTS):
         newer = _seen(beside)
@@ -486,9 +486,9 @@ def _put_back(beside: Path, real: Path, put: _File) -> None:
 
 
 def _is_old(beside: Path, known: _File, to: Path | None = None) -> bool:
-    """Remove what came out when it is what was ``known`` and nobody can write to it any more.
+    """Remove the displaced file (or rename it to ``to``) if it is ``known`` and has no writer.
 
-    Or give it the name ``to``.
+    Returns whether it did.
     """
     try:
         descriptor = os.open(beside, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
@@ -506,14 +506,13 @@ def _is_old(beside: Path, known: _File, to: Path | None = None) -> bool:
             beside.rename(to)
         return True
     finally:
-        os.close(descriptor)  # gives the lease up as well
+        os.close(descriptor)  # releases the lease too
 
 
 def _given_up(descriptor: int, content: bytes) -> bool:
-    """Whether the file holds ``content``, and nobody has it open for writing or is about to.
+    """Whether the file holds ``content`` and no process has it open, or opens it, for writing.
 
-    A writer that has not written anything yet is waited for. The lease lasts until ``descriptor``
-    is closed.
+    Waits for a writer that has not written yet. The lease lasts until ``descriptor`` is closed.
     """
     deadline = time.monotonic() + WRITER_S
     while _content(descriptor) == content:
@@ -531,7 +530,7 @@ def _given_up(descriptor: int, content: bytes) -> bool:
 
 
 def _rename(beside: Path, real: Path, read: _Read, ours: _File) -> bool:
-    # No exchange here: the moment between this look and the rename is all that is left to chance.
+    # Without an exchange, a write between this comparison and the rename would be lost.
     if not _stands(real, read) or not _given_up(read.descriptor, read.content):
         beside.unlink()
         return False
@@ -548,11 +547,11 @@ def _rename(beside: Path, real: Path, read: _Read, ours: _File) -> bool:
     return False
 
 
-# ---- what a crash leaves -----------------------------------------------------------------------
+# ---- recovery after a crash --------------------------------------------------------------------
 
 
 def _sweep(directory: Path) -> tuple[Recovered, ...]:
-    """Resolve leftovers; the caller holds the directory's lock, so that no write is under way."""
+    """As ``recover``; the caller holds the directory's lock, so no other write is running."""
     names = os.listdir(directory)  # noqa: PTH208 - hot path
     found = [each for each in map(_LEFTOVER.fullmatch, names) if each]
     hashed = any(each["name"].startswith(_HASHED) for each in found)
@@ -562,7 +561,7 @@ def _sweep(directory: Path) -> tuple[Recovered, ...]:
 
 
 def _resolve(directory: Path, name: re.Match[str], whole: str) -> Recovered | None:
-    """``whole`` is the name of the file, or its hash where there is no such file any more."""
+    """Resolve one file; ``whole``: the target's name, or its hash if there is no such file."""
     beside, real = directory / name[0], directory / whole
     if beside.is_dir() and not beside.is_symlink():
         return None
@@ -577,7 +576,7 @@ def _resolve(directory: Path, name: re.Match[str], whole: str) -> Recovered | No
             return Recovered(real, "kept")
         beside.unlink()
         return Recovered(real, "removed")
-    # Somebody's update: it came out of an exchange, and specd was killed before putting it back.
+    # Another program's update, displaced by an exchange; specd was killed before the way back.
     try:
         stands = _seen(real)
     except FileNotFoundError:
@@ -591,7 +590,7 @@ def _resolve(directory: Path, name: re.Match[str], whole: str) -> Recovered | No
 
 
 def _finish(beside: Path, real: Path, left: _File, name: re.Match[str]) -> Recovered:
-    """Write the rest of what a crash cut short in the middle of the file itself."""
+    """Complete a file that was being written in place when specd was killed."""
     cut_short = False
     with contextlib.suppress(FileNotFoundError), _reading(real) as read:
         if read is not None and _short(left.content) == name["after"]:
@@ -616,13 +615,13 @@ def _parses(content: bytes) -> bool:
 
 
 def _is_at_work(pid: int, beside: Path) -> bool:
-    """Whether a specd of another state directory may be about to use this file."""
+    """Whether a running specd with another state directory may still use this file."""
     if pid == os.getpid() or time.time() - beside.lstat().st_mtime > AT_WORK_S:
         return False
     try:
         os.kill(pid, 0)
     except OSError:
-        return False  # no such process, or another user's, to whom the number was given since
+        return False  # no such process, or another user's process that reuses the id
     return True
 
 
@@ -632,7 +631,7 @@ def _beside(real: Path, before: bytes, after: bytes, how: Literal["swap", "over"
 
 
 def _temporary(real: Path, kind: str) -> Path:
-    """A name beside ``real`` that tells whose temporary file it is: by a hash if it is too long."""
+    """A temporary name that contains the name of ``real``, or its hash if that is too long."""
     end = f".{os.getpid()}.{kind}"
     whole = f".{real.name}{end}"
     return real.with_name(
@@ -658,7 +657,7 @@ def _inode_of(file: io.FileIO) -> tuple[int, int]:
 
 
 def _seen(path: Path) -> _File:
-    """What stands at ``path``; raises FileNotFoundError when nothing does."""
+    """The file at ``path`` now; raises FileNotFoundError if there is none."""
     facts = os.lstat(path)
     if not stat.S_ISREG(facts.st_mode):
         return _File((facts.st_dev, facts.st_ino), None)

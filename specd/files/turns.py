@@ -1,9 +1,9 @@
-"""One specd at a time: a lock for each directory that is written in.
+"""Locks so that only one specd process at a time writes in a directory.
 
-The lock is a file in specd's own state directory, named after the directory's device and inode:
-whoever may read LM Studio's home cannot take it. The kernel gives it up with the process, so that a
-killed one holds nobody up. Where it cannot be made, specd goes on without: another program's update
-is safe all the same, and specd's own leftovers are told apart by the process that made them.
+The lock is a file in specd's state directory, named after the directory's device and inode, so
+other users who can read LM Studio's home cannot take it. The kernel releases it when the process
+ends. If the file cannot be created, specd works without a lock: other programs' updates are still
+safe, and temporary files are distinguished by the process id in their names.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from specd import places
 
 WAIT_S = 0.5
-"""How long another specd process may take for its write."""
+"""Longest wait for another specd process's write."""
 
 STEP_S = 0.001
 
@@ -32,8 +32,8 @@ def turn(directory: Path) -> Iterator[None]:
     """Hold the lock of ``directory`` while the body runs.
 
     Raises:
-        Taken: another process keeps it.
-        OSError: the directory cannot be looked at.
+        Taken: another process still holds it after ``WAIT_S``.
+        OSError: the directory cannot be read.
     """
     facts = directory.stat()
     descriptor = _opened(f"{facts.st_dev:x}-{facts.st_ino:x}.lock")

@@ -1,5 +1,5 @@
-"""llama.cpp, the engine for GGUF files: start its own server, ask it, stop it. In workers only.
+"""llama.cpp, the engine for GGUF files: start its server, send requests, stop it. Workers only.
 
-``engine`` says which llama.cpp there is: the ``llama-server`` that LM Studio has installed, else
-the one in the package ``xllamacpp`` (``pip install specd[gguf]``). ``server`` runs it.
+``engine`` finds llama.cpp: the ``llama-server`` that LM Studio has installed, else the package
+``xllamacpp`` (``pip install specd[gguf]``). ``server`` runs it.
 """

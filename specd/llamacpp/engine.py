@@ -1,4 +1,4 @@
-"""Which llama.cpp there is on this machine."""
+"""Find the llama.cpp of this machine."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """``name`` is for people, with a version; ``command`` starts a server, its options follow."""
+    """``name`` is for people, with a version; ``command`` plus options starts a server."""
 
     name: str
     command: tuple[str, ...]
 
 
 def find(installed: Sequence[Path] = ()) -> Engine | None:
-    """The first of the ``llama-server`` programs that starts, else xllamacpp, else None."""
+    """The first ``llama-server`` of ``installed`` that starts, else xllamacpp, else None."""
     for path in installed:
         if _starts(path):
             return Engine(path.parent.name, (str(path),))
@@ -38,7 +38,7 @@ def packaged() -> bool:
 
 
 def _starts(program: Path) -> bool:
-    """Whether it runs here: one for another graphics card does not."""
+    """Whether the program runs here; a build for another graphics card does not."""
     try:
         ran = subprocess.run([program, "--version"], capture_output=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):

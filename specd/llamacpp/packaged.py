@@ -1,7 +1,7 @@
-"""llama.cpp's server out of the package ``xllamacpp``, with the options of ``llama-server``.
+"""llama.cpp's server from the package ``xllamacpp``, with the options of ``llama-server``.
 
-``python -m specd.llamacpp.packaged --model main.gguf …`` serves until standard input ends. A
-process of its own, since llama.cpp ends its process where a model does not suit it.
+``python -m specd.llamacpp.packaged --model main.gguf …`` serves until standard input ends. It runs
+in its own process, because llama.cpp exits when it refuses a model.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import xllamacpp
 
 
 def main() -> None:
-    """Load, serve, wait."""
+    """Load the model, serve, and wait for the end of standard input."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", required=True)
     parser.add_argument("--port", type=int, required=True)

@@ -1,4 +1,4 @@
-"""One llama.cpp server with one main, and what drafts for it, for as long as it is needed."""
+"""A llama.cpp server process with one main and its drafter."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ Speculation: TypeAlias = Literal[
     "none", "draft-simple", "draft-mtp", "draft-eagle3", "draft-dflash", "draft-dspark",
     "ngram-simple",
 ]  # fmt: skip
-"""llama.cpp's own names: a draft model, heads in the main or in a sidecar, repetitions."""
+"""llama.cpp's names of drafters: a draft model, heads in the main or a sidecar, n-grams."""
 
 
 class DidNotStart(Exception):
-    """The server ended, or never answered, with this load; the message is llama.cpp's own."""
+    """The server ended before it answered, or did not answer; the message is llama.cpp's own."""
 
 
 class NoAnswer(Exception):
-    """The server refused a prompt, or ended while it answered; the message says why."""
+    """The server refused a prompt or ended before the answer; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the server loads.
+    """The models and settings of a server.
 
-    ``draft`` is the file of a draft model or of a sidecar with heads. ``draft_tokens`` is the most
-    that is drafted at once, None for llama.cpp's default; ``context`` the context length.
+    ``draft``: file of a draft model or of a sidecar with heads. ``draft_tokens``: most tokens in
+    one draft, None for llama.cpp's default. ``context``: context length in tokens.
     """
 
     main: Path
@@ -55,11 +55,11 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer and what it took.
+    """An answer and its timings.
 
-    ``tokens`` are its ids. ``prompt_tokens`` were processed in ``prefill_s`` seconds, ``kept`` more
-    came from the cache; the answer took ``decode_s`` seconds. ``drafted`` tokens were proposed,
-    ``accepted`` of them taken; both 0 where nothing drafted.
+    ``tokens``: its token ids. ``prompt_tokens``: prompt tokens processed in ``prefill_s`` seconds;
+    ``kept`` more were in the cache. ``decode_s``: seconds of generating. ``drafted`` and
+    ``accepted``: counts of draft tokens, both 0 without a drafter.
     """
 
     text: str
@@ -76,7 +76,7 @@ class Server:
     """A running server; leaving the ``with`` block ends its process.
 
     Raises:
-        DidNotStart: it ended or did not answer within ``START_S``.
+        DidNotStart: the server ended or did not answer within ``START_S``.
     """
 
     def __init__(self, engine: Engine, load: Load) -> None:
@@ -116,19 +116,19 @@ class Server:
         self._log.close()
 
     def tokenize(self, text: str) -> tuple[int, ...]:
-        """The ids of ``text`` with what begins a text, control tokens as themselves.
+        """The token ids of ``text`` with BOS; control tokens in the text are parsed.
 
         Raises:
-            NoAnswer: the server is gone.
+            NoAnswer: the server has ended.
         """
         asked = {"content": text, "add_special": True, "parse_special": True}
         return tuple(map(int, self._ask("/tokenize", asked)["tokens"]))
 
     def chat(self, text: str) -> str:
-        """``text`` as a user's message, as the main's chat template puts it.
+        """``text`` as a user's message, formatted by the main's chat template.
 
         Raises:
-            NoAnswer: the server is gone, or the template fails.
+            NoAnswer: the server has ended, or the template fails.
         """
         told = self._ask("/apply-template", {"messages": [{"role": "user", "content": text}]})
         return str(told["prompt"])
@@ -144,10 +144,10 @@ class Server:
     ) -> Answer:
         """Answer ``prompt`` with at most ``tokens`` tokens.
 
-        With ``keep`` the prompt's start may come from the last request's cache, as in a chat.
+        With ``keep`` the server may reuse its cache for the prompt's start, as in a chat.
 
         Raises:
-            NoAnswer: the server refuses the prompt, or ended.
+            NoAnswer: the server refuses the prompt, or has ended.
         """
         found = self._ask(
             "/completion",
@@ -173,12 +173,12 @@ class Server:
         )
 
     def gap(self, prompt: Sequence[int]) -> float | None:
-        """How far the most likely next token is above the second, in logits.
+        """The difference of logits between the most likely next token and the second.
 
-        None where llama.cpp does not say it, as for a part of a character.
+        None if llama.cpp does not report it, as for a part of a character.
 
         Raises:
-            NoAnswer: the server refuses the prompt, or ended.
+            NoAnswer: the server refuses the prompt, or has ended.
         """
         asked = {"prompt": list(prompt), "n_predict": 1, "temperature": 0.0, "n_probs": 2}
         for each in self._ask("/completion", asked).get("completion_probabilities", ()):
@@ -223,7 +223,7 @@ class Server:
             return answer.status, answer.read()
 
     def _words(self) -> str:
-        """The last lines in which llama.cpp says what went wrong."""
+        """The last error lines of llama.cpp's log."""
         self._log.seek(0)
         lines = self._log.read()[-40_000:].decode("utf-8", "replace").splitlines()
         telling = [line for line in lines if _TELLING & set(line.lower().replace(":", " ").split())]

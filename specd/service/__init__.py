@@ -1,6 +1,6 @@
 """The login service: a launchd agent on macOS, a systemd user unit on Linux.
 
-``program`` says what is to be started and what it may write, ``launchd`` and ``systemd`` are two
-plain modules with the same few verbs, ``platforms`` lists them. The calls to ``launchctl`` and
-``systemctl`` stand behind one small function, so that everything can be tested anywhere.
+``program`` describes the command and its writable directories, ``launchd`` and ``systemd`` are two
+plain modules with the same few functions, ``platforms`` lists them. One small function calls
+``launchctl`` and ``systemctl``, so that tests can replace it.
 """

@@ -1,4 +1,4 @@
-"""Calling launchctl and systemctl: the one place where the real thing is touched."""
+"""Call launchctl and systemctl; no other module does."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 TIMEOUT_S = 90.0
-"""systemd waits this long for a unit to say that it is ready; no call takes longer than that."""
+"""systemd waits this long for a unit to become ready, so no call takes longer."""
 
 
 class ServiceError(Exception):
-    """The service manager did not do what it was asked; the message says what to do."""
+    """The service manager refused or failed; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How a command ended; ``said`` is its output and complaints together, trimmed."""
+    """The result of a command; ``said``: standard output and error together, stripped."""
 
     words: tuple[str, ...]
     code: int
     said: str
 
     def or_fail(self, remedy: str) -> Ran:
-        """Itself, when it went well.
+        """Return the result if the command succeeded.
 
         Raises:
-            ServiceError: it did not; the message holds what it said and ``remedy``.
+            ServiceError: it failed; the message contains its output and ``remedy``.
         """
         if self.code == 0:
             return self
@@ -38,7 +38,7 @@ def call(words: Sequence[str]) -> Ran:
     """Run a command to its end.
 
     Raises:
-        ServiceError: there is no such command here, or it hangs.
+        ServiceError: there is no such command, or it hangs.
     """
     try:
         done = subprocess.run(

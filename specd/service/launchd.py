@@ -21,22 +21,22 @@ LABEL = "local.specd"
 TEMPLATE = "specd.plist"
 
 GONE_S = 25.0
-"""How long an agent may take to end; its ExitTimeOut is 20 seconds, then launchd kills it."""
+"""Longest wait for the agent to end; launchd kills it after its ExitTimeOut of 20 seconds."""
 
 BUSY = (5, 37)
-"""launchctl's exit codes while the last instance is still being torn down."""
+"""launchctl's exit codes while the last instance is still ending."""
 
 
 def file() -> Path:
-    """Where the agent's property list lies, whether or not it is there."""
+    """The path of the agent's property list, whether or not it exists."""
     return Path.home() / "Library" / "LaunchAgents" / f"{LABEL}.plist"
 
 
 def text(program: Program) -> bytes:
-    """The property list for ``program``: the template with this machine's values put in.
+    """The property list for ``program``: the template with this machine's values.
 
     Raises:
-        ServiceError: a path holds what XML cannot, such as a control character.
+        ServiceError: a path contains a character that XML does not allow.
     """
     agent = _filled(
         plistlib.loads(_template()),
@@ -57,10 +57,10 @@ def text(program: Program) -> bytes:
 
 
 def ready() -> None:
-    """See that launchd knows the user's domain.
+    """Check that launchd knows the user's domain.
 
     Raises:
-        ServiceError: it does not, with what to do.
+        ServiceError: it does not; the message says what to do.
     """
     _launchctl("print", _domain()).or_fail(
         "log in on this Mac's own screen once; `specd run` works without it"
@@ -68,7 +68,7 @@ def ready() -> None:
 
 
 def install(program: Program) -> list[str]:
-    """Write the agent and start it afresh; returns what was done.
+    """Write the property list and (re)start the agent; returns a line for each step.
 
     Raises:
         ServiceError: a file cannot be written, or launchctl refuses.
@@ -84,7 +84,7 @@ def install(program: Program) -> list[str]:
 
 
 def uninstall() -> list[str]:
-    """Stop and unload the agent, and remove its property list; returns what was done.
+    """Stop and unload the agent and remove its property list; returns a line for each step.
 
     Raises:
         ServiceError: launchctl refuses, or the file cannot be removed.
@@ -99,7 +99,7 @@ def uninstall() -> list[str]:
 
 
 def start() -> None:
-    """Load the agent, which starts it; nothing when it runs.
+    """Load the agent, which starts it; does nothing if it runs.
 
     Raises:
         ServiceError: it is not installed, or launchctl refuses.
@@ -133,13 +133,13 @@ def restart() -> None:
 
 
 def pid() -> int | None:
-    """The daemon's process, None when launchd runs none."""
+    """The daemon's process id; None if launchd does not run it."""
     found = re.search(r"^\s*pid = (\d+)$", _launchctl("print", _target()).said, re.MULTILINE)
     return int(found[1]) if found else None
 
 
 def detail() -> str:
-    """How the agent stands, in one line."""
+    """The agent's state in one line."""
     told = _launchctl("print", _target())
     if told.code != 0:
         return f"not loaded in {_domain()}"

@@ -1,4 +1,4 @@
-"""The two service managers, and which of them is here."""
+"""The two service managers, and the choice between them."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ PlatformName: TypeAlias = Literal["macos", "linux"]
 
 
 class Platform(Protocol):
-    """What each of the two modules offers; every verb may raise ServiceError."""
+    """The interface of the two modules; every function may raise ServiceError."""
 
     def file(self) -> Path:
-        """Where the service's file lies, whether or not it is there."""
+        """The path of the service's file, whether or not it exists."""
 
     def text(self, program: Program) -> bytes:
-        """The service's file, for ``program``."""
+        """The content of the service's file for ``program``."""
 
     def ready(self) -> None:
-        """See that the manager can be reached, before anything is written."""
+        """Check that the manager can be reached, before anything is written."""
 
     def install(self, program: Program) -> list[str]:
-        """Write the file and (re)start the service; returns what was done, in words."""
+        """Write the file and (re)start the service; returns a line for each step."""
 
     def uninstall(self) -> list[str]:
-        """Stop the service and remove its file; returns what was done, in words."""
+        """Stop the service and remove its file; returns a line for each step."""
 
     def start(self) -> None:
-        """Start it; nothing when it runs."""
+        """Start the service; does nothing if it runs."""
 
     def stop(self) -> None:
-        """Stop it until it is started or the user logs in again; nothing when it does not run."""
+        """Stop the service until the next start or login; does nothing if it does not run."""
 
     def restart(self) -> None:
-        """Stop and start it."""
+        """Stop and start the service."""
 
     def pid(self) -> int | None:
-        """The daemon's process as the service manager knows it, None when it does not run."""
+        """The daemon's process id; None if the manager does not run it."""
 
     def detail(self) -> str:
-        """How the service stands, in one line."""
+        """The service's state in one line."""
 
 
 PLATFORMS: dict[PlatformName, Platform] = {"macos": launchd, "linux": systemd}
@@ -54,7 +54,7 @@ def here() -> Platform:
     """The service manager of this machine.
 
     Raises:
-        ServiceError: specd knows none for it.
+        ServiceError: specd supports none of this platform.
     """
     if sys.platform == "darwin":
         return PLATFORMS["macos"]

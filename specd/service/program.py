@@ -1,4 +1,4 @@
-"""What the service manager is to start, and what it may write."""
+"""The command that the service manager starts, and its writable directories."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from specd.lmstudio import footprint
 from specd.lmstudio.home import Home, NoHome
 
 KEPT = ("SPECD_CONFIG", "SPECD_STATE_DIR", "SPECD_MANAGED_CONFIG", "LMSTUDIO_HOME")
-"""Variables that decide where specd looks: the service is to look where its installer did."""
+"""Variables that decide where specd looks; the service gets the installer's values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """``python -m specd run``: the interpreter, its surroundings, and its footprint on the disk.
+    """``python -m specd run``: the interpreter, its environment, and its directories.
 
-    ``writes`` are directories that may be written to, ``leaves`` directories inside them that may
-    not. All paths are absolute.
+    ``writes`` are writable directories, ``leaves`` read-only directories inside them. All paths are
+    absolute.
     """
 
     python: Path
@@ -31,9 +31,9 @@ class Program:
 
 
 def this_one(home: Home | NoHome) -> Program:
-    """The program as it is installed here: the interpreter that runs this very command.
+    """The program with the interpreter that runs this process.
 
-    The interpreter's path is not resolved: a virtual environment is found by the link to it.
+    The interpreter's path is not resolved: Python finds a virtual environment by the link in it.
     """
     state = places.state_dir()
     touched = footprint.of(home)

@@ -1,4 +1,4 @@
-"""Which pairs a first specd.toml should hold, from what was found (pure).
+"""Propose the pairs of a first specd.toml (pure).
 
 Nothing is asked that can be found out: a main model whose draft the user has set in LM Studio comes
 first, then those that LM Studio has loaded, else the largest that has a proven draft. A draft that
@@ -17,16 +17,16 @@ from specd.lmstudio.model import Model
 from specd.reconcile.desired import DesiredPair
 
 LOOKED_AT = 8
-"""Main models whose drafts are compared before anything is known; the rest can wait."""
+"""Main models whose drafts are compared for the first proposal."""
 
 
 def candidates(
     models: Sequence[Model], loaded: Collection[str], drafted: Collection[Model] = ()
 ) -> SpecdConfig:
-    """A configuration that asks for a draft for every main model worth looking at.
+    """A configuration with a pair for every main model worth comparing.
 
-    ``loaded`` holds the keys of the models that LM Studio has loaded, ``drafted`` the mains for
-    which the user set a draft there.
+    ``loaded``: keys of the models that LM Studio has loaded. ``drafted``: mains for which the user
+    has set a draft in LM Studio.
     """
     mains = [model for model in models if model.kind == "llm" and model.problem is None]
     mains.sort(key=lambda model: (model not in drafted, model.key not in loaded, -model.size_bytes))
@@ -34,9 +34,9 @@ def candidates(
 
 
 def propose(resolved: Sequence[DesiredPair], loaded: Collection[str]) -> tuple[DesiredPair, ...]:
-    """Of the resolved ``candidates``, those to propose.
+    """The pairs to propose, from the resolved ``candidates``.
 
-    Every main with a draft that the user has set by hand, and every loaded one; else the first.
+    Every main with a draft that the user has set, and every loaded main; else the first one.
     """
     usable = [pair for pair in resolved if pair.speculates and pair.main is not None]
     chosen = [
@@ -48,7 +48,7 @@ def propose(resolved: Sequence[DesiredPair], loaded: Collection[str]) -> tuple[D
 
 
 def kept(pair: DesiredPair, models: Sequence[Model]) -> DesiredPair:
-    """``pair``, which asks by name for the draft that the user has set."""
+    """``pair`` with the name of the draft that the user has set, in place of "auto"."""
     if pair.state != "adopted" or pair.drafts_with is None:
         return pair
     draft = pair.drafts_with if pair.draft is None else name(pair.draft, models)
@@ -56,7 +56,7 @@ def kept(pair: DesiredPair, models: Sequence[Model]) -> DesiredPair:
 
 
 def name(model: Model, models: Sequence[Model]) -> str:
-    """The short name where it says which model is meant, else the long one."""
+    """The short name if it is unambiguous, else the long one."""
     try:
         found = names.resolve(model.key, models)
     except names.NameProblem:

@@ -15,8 +15,8 @@ from specd.service.program import Program
 UNIT = "specd.service"
 
 NO_NAMESPACE = "226"
-"""systemd's exit status when the kernel does not let a user's service have its own view of the
-disk, as in many containers and on hardened kernels."""
+"""systemd's exit status when the kernel does not allow a mount namespace for a user's service, as
+in many containers and on hardened kernels."""
 
 HEAD = """\
 [Unit]
@@ -61,15 +61,15 @@ WantedBy=default.target
 
 
 def file() -> Path:
-    """Where the unit lies, whether or not it is there."""
+    """The path of the unit, whether or not it exists."""
     named = os.environ.get("XDG_CONFIG_HOME", "")
     config = Path(named) if named.startswith("/") else Path.home() / ".config"
     return config / "systemd" / "user" / UNIT
 
 
 def text(program: Program, *, sandboxed: bool = True) -> bytes:
-    """The unit for ``program``; ``sandboxed`` forbids it to write anywhere else."""
-    # Variables are expanded in arguments, but not in the program's own path.
+    """The unit for ``program``; if ``sandboxed``, it may write only to ``program.writes``."""
+    # systemd expands variables in arguments, but not in the program's own path.
     start = f"{_quoted(str(program.python))} -P -m specd run"
     settings = [f"{name}={value}" for name, value in program.environment.items()]
     unit = HEAD.format(
@@ -77,7 +77,7 @@ def text(program: Program, *, sandboxed: bool = True) -> bytes:
         environment="".join(f"Environment={_quoted(setting)}\n" for setting in settings),
     )
     if sandboxed:
-        # The minus: what is not there (yet) is no reason not to start.
+        # With the minus sign, a missing directory does not prevent the start.
         unit += SANDBOX.format(
             writes=" ".join(_quoted(f"-{path}") for path in program.writes),
             leaves=" ".join(_quoted(f"-{path}") for path in program.leaves),
@@ -86,22 +86,22 @@ def text(program: Program, *, sandboxed: bool = True) -> bytes:
 
 
 def ready() -> None:
-    """See that the user's systemd answers.
+    """Check that the user's systemd answers.
 
     Raises:
-        ServiceError: it does not, with what to do.
+        ServiceError: it does not; the message says what to do.
     """
     _show("MainPID").or_fail(_NO_BUS)
 
 
 def install(program: Program) -> list[str]:
-    """Write the unit, enable it and start it afresh; returns what was done.
+    """Write and enable the unit and (re)start it; returns a line for each step.
 
     Raises:
         ServiceError: the unit cannot be written, or systemctl refuses.
     """
-    ready()  # where there is no session, no unit is to be left behind
-    # What is to be writable has to exist when the service starts.
+    ready()  # so that no unit is left behind where there is no session
+    # Writable directories must exist when the service starts.
     program.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     done = [_put(text(program))]
     _systemctl("daemon-reload").or_fail(_NO_BUS)
@@ -117,7 +117,7 @@ def install(program: Program) -> list[str]:
 
 
 def uninstall() -> list[str]:
-    """Stop and disable the unit, and remove it; returns what was done.
+    """Stop, disable and remove the unit; returns a line for each step.
 
     Raises:
         ServiceError: systemctl refuses, or the unit cannot be removed.
@@ -132,7 +132,7 @@ def uninstall() -> list[str]:
 
 
 def start() -> None:
-    """Start the unit; nothing when it runs.
+    """Start the unit; does nothing if it runs.
 
     Raises:
         ServiceError: it is not installed, or systemctl refuses.
@@ -159,13 +159,13 @@ def restart() -> None:
 
 
 def pid() -> int | None:
-    """The daemon's process, None when systemd runs none."""
+    """The daemon's process id; None if systemd does not run it."""
     found = _property("MainPID")
     return int(found) if found.isdigit() and found != "0" else None
 
 
 def detail() -> str:
-    """How the unit stands, in one line."""
+    """The unit's state in one line."""
     told = _systemctl("is-active", UNIT)
     enabled = _systemctl("is-enabled", UNIT)
     return f"{UNIT} is {told.said or 'unknown'}, {enabled.said or 'not enabled'}"
@@ -200,7 +200,7 @@ def _put(content: bytes) -> str:
 
 
 def _quoted(word: str) -> str:
-    """A word as systemd reads it back: quotes, backslashes and specifiers escaped."""
+    """A word quoted for systemd: quotes, backslashes and specifiers escaped."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     # \x names one byte, and a character may be several.
     return f'"{"".join(c if c.isprintable() else _bytes_of(c) for c in escaped)}"'

@@ -1,4 +1,4 @@
-"""Put a service's file in place: whole or not at all, and only when it differs."""
+"""Write and remove a service's file, atomically."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from specd.service.command import ServiceError
 
 
 def put(path: Path, content: bytes) -> bool:
-    """Make ``path`` hold ``content`` (mode 0644); returns whether it had to be written.
+    """Write ``content`` to ``path`` (mode 0644) unless it is there; returns whether it wrote.
 
     Raises:
         ServiceError: it cannot be written.

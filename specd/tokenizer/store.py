@@ -93,10 +93,10 @@ FILE = "tokenizers.db"
 
 
 class VerdictStore:
-    """The tokenizers' file under one directory; opened on first use.
+    """The cache file in one directory; opened on first use.
 
-    ``mlx_types`` are the model types that LM Studio's own mlx-lm loads; None: it is not there.
-    ``llama_servers`` are the llama.cpp servers that it has installed.
+    ``mlx_types`` are the model types that LM Studio's own mlx-lm loads, None if it was not found;
+    ``llama_servers`` are its installed llama.cpp servers.
     """
 
     def __init__(self, directory: Path) -> None:

@@ -2,5 +2,5 @@
 
 ``python -m specd.worker TASK`` reads one JSON request from standard input and writes JSON lines to
 standard output: any number of ``{"progress": …}``, then one ``{"result": …}`` or ``{"error": …}``.
-``client`` starts one with a time and memory limit and kills its whole process group when asked.
+``client`` starts a worker with limits of time and memory, and kills its whole process group.
 """

@@ -85,7 +85,7 @@ def main() -> int:
         return 2
     _die_with_parent()
     os.nice(NICENESS)
-    # Libraries print to standard output as they please; the protocol keeps the real one to itself.
+    # Libraries may print to standard output, so the protocol uses a duplicate of the real one.
     protocol = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     lock = threading.Lock()
@@ -110,7 +110,7 @@ def main() -> int:
 
 
 def _die_with_parent() -> None:
-    # The kernel tells on Linux; elsewhere the end of standard input does.
+    # On Linux the kernel sends a signal; elsewhere standard input ends.
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 

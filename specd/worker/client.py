@@ -1,7 +1,7 @@
 """Run one worker task to its end, from the daemon or the command line.
 
-The worker is a process group of its own: whatever happens to it, nothing of it is left when
-``run_task`` returns. What it prints is read with bounds, since a library may print anything.
+The worker has its own process group, which ``run_task`` always kills before it returns. Its output
+is read with limits, since a library may print anything.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ LINE_BYTES = 64 << 20
 """The longest line a worker may print: a result with every difference of two vocabularies."""
 
 ERROR_BYTES = 4_000
-"""How much of the end of standard error is kept for the message."""
+"""Bytes from the end of standard error that the error message uses."""
 
 LOOK_S = 0.25
-"""How often limits and cancellation are looked at while the worker says nothing."""
+"""Interval of checking limits and cancellation while the worker prints nothing."""
 
 
 class WorkerError(Exception):
-    """The worker ended without a result; the message says why in words."""
+    """The worker ended without a result; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def run_task(
     """
     process = _start(task)
     errors = _Tail(process)
-    # On a thread of its own: a worker that hangs before it reads leaves a long request in the pipe.
+    # In a thread: a long request fills the pipe if the worker hangs before it reads.
     threading.Thread(target=_feed, args=(process, request), daemon=True).start()
     try:
         for line in _lines(process, limits, cancelled):
@@ -76,7 +76,7 @@ def run_task(
 
 
 def environment() -> dict[str, str]:
-    """The worker's environment: no network, no thread pools of its own, no missing compiler."""
+    """The worker's environment variables: no network, no thread pools, a usable C++ compiler."""
     made = dict(os.environ)
     made |= {
         "HF_HUB_OFFLINE": "1",
@@ -106,7 +106,7 @@ def _start(task: str) -> subprocess.Popen[bytes]:
 
 
 def _feed(process: subprocess.Popen[bytes], request: dict[str, Any]) -> None:
-    # Standard input stays open: its end tells the worker that whoever started it is gone.
+    # Standard input stays open: its end tells the worker that the parent process has ended.
     if process.stdin is None:
         return
     with contextlib.suppress(OSError, ValueError):
@@ -132,7 +132,7 @@ def _lines(
                 look_at = time.monotonic() + LOOK_S
             if not selector.select(LOOK_S):
                 if ended:
-                    # Something it started and left behind still holds the pipe open.
+                    # A process that the worker started and left behind still holds the pipe open.
                     return
                 continue
             chunk = os.read(output.fileno(), 1 << 16)
@@ -167,8 +167,8 @@ def _check(
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident memory of a process and its children in bytes; 0 when it is gone."""
-    import psutil  # noqa: PLC0415 - costs 20 ms, and only a running worker is asked
+    """Resident memory of a process and its children in bytes; 0 if it has ended."""
+    import psutil  # noqa: PLC0415 - takes 20 ms, and only a running worker needs it
 
     try:
         process = psutil.Process(pid)
@@ -218,7 +218,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 class _Tail:
-    """The last few kilobytes of standard error, read on a thread so that it never fills up."""
+    """The last few kilobytes of standard error, read in a thread so that the pipe never fills."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._stream = process.stderr
@@ -227,12 +227,12 @@ class _Tail:
         self._thread.start()
 
     def text(self) -> str:
-        """What was said, once the worker has ended."""
+        """The text, after the worker has ended."""
         self._thread.join(1)
         return self._kept.decode("utf-8", "backslashreplace").strip()
 
     def close(self) -> None:
-        """Wait for the end of the stream; the worker is dead by now."""
+        """Wait for the end of the stream, after the worker has ended."""
         self._thread.join(2)
         if self._stream is not None and not self._thread.is_alive():
             self._stream.close()

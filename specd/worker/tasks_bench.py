@@ -1,4 +1,4 @@
-"""Worker tasks that generate: the benchmark."""
+"""Worker task: the benchmark with MLX."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ Progress = Callable[[dict[str, Any]], None]
 
 
 def bench(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """The request is ``reconcile.measuring``'s; ``{"results": […]}``, or ``{"busy": true, …}``.
+    """Request: as ``reconcile.measuring`` builds it. Result: ``{"results": […]}``.
 
-    A main's results are kept in the history together, when all of them are there.
+    With ``"busy": true`` another benchmark runs and nothing was measured. A main's results are
+    stored in the history together, after the last one.
     """
     history = History(Path(request["history"]))
     results: list[dict[str, Any]] = []
@@ -85,7 +86,7 @@ def _candidate(main: Main, draft: dict[str, Any], known: Costs | None) -> Candid
 
 
 def _known(history: History, main: str, draft: str, now: dict[str, Any]) -> Costs | None:
-    """The costs of the pair's last run, where it ran the same files with the same on this chip."""
+    """The costs of the pair's last run, if it had the same files and versions on this chip."""
     last = history.latest_run(main, draft)
     if last is None or any(last.context.get(each) != now[each] for each in _COSTS_DEPEND_ON):
         return None

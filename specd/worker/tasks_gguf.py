@@ -1,4 +1,4 @@
-"""Worker task that measures GGUF mains with a llama.cpp server of its own."""
+"""Worker task: the benchmark of GGUF mains with specd's own llama.cpp server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Progress = Callable[[dict[str, Any]], None]
 
 
 def bench_gguf(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """The request is ``reconcile.measuring``'s; ``{"results", "findings", "failures"}``.
+    """Request: as ``reconcile.measuring`` builds it; ``{"results", "findings", "failures"}``.
 
     With ``"busy": true`` another benchmark runs and nothing was measured.
     """

@@ -1,4 +1,4 @@
-"""Worker task that reads the figures in the user's conversations: megabytes, and private ones."""
+"""Worker task: read the figures in the user's conversations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from specd.bench.observed import ObservedStore
 from specd.lmstudio import conversations
 
 KEEP_EVERY_S = 2.0
-"""How often it is kept how far reading has come: what a killed worker has to read again."""
+"""Interval of storing the cursor; a killed worker reads the files since then again."""
 
 SAY_EVERY_S = 0.2
 
@@ -19,9 +19,9 @@ SAY_EVERY_S = 0.2
 def observe(request: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """``{"conversations": dir, "history": file, "seconds": limit}``.
 
-    Reads what changed since the last time and adds everything up. ``{"files", "answers",
-    "unreadable", "done"}``: files read, answers that were new, files that could not be read, and
-    whether nothing is left for the next time. What was not reached in time is read then.
+    Reads the files that changed since the last run and updates the sums. Returns ``{"files",
+    "answers", "unreadable", "done"}``: files read, new answers, files that cannot be read, and
+    whether all files were read in time. The next run reads the rest.
     """
     store = ObservedStore(Path(request["history"]))
     deadline = time.monotonic() + float(request["seconds"])
@@ -36,7 +36,7 @@ def observe(request: dict[str, Any], progress: Callable[[dict[str, Any]], None])
         answers += store.add(batch.answers)
         files += 1
         unreadable += batch.problem is not None
-        # Each answer is kept once by its identifier; nobody else need remember them.
+        # The store recognises answers by their identifiers, so the cursor need not keep them.
         cursor.counted.clear()
         if time.monotonic() > say_at:
             progress({"files": files, "of": of, "answers": answers})

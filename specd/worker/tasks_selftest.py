@@ -1,4 +1,4 @@
-"""A proof in small: a tiny random main says the same with a draft as without, on this device."""
+"""Worker task: a tiny random main must give the same answer with and without a draft here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def self_test(_: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> 
     main, again, draft = _model(layers=2), _model(layers=2), _model(layers=1)
     prompt = mx.array(PROMPT)
     alone = [int(token) for token, _ in generate_step(prompt, main, max_tokens=TOKENS)]
-    # The main drafting for itself is always right, the other one hardly ever: both ways are run.
+    # As its own draft the main is always accepted, the other draft hardly ever: test both.
     runs = [
         list(speculative_generate_step(prompt, main, each, num_draft_tokens=3, max_tokens=TOKENS))
         for each in (again, draft)

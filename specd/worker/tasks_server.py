@@ -1,4 +1,4 @@
-"""Worker task that measures on a server: it generates nothing itself, but needs statistics."""
+"""Worker task: the benchmark on a server."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from specd.lmstudio.server import Server, ServerError
 def bench_server(
     request: dict[str, Any], progress: Callable[[dict[str, Any]], None]
 ) -> dict[str, Any]:
-    """The request is ``reconcile.measuring``'s; ``{"results", "findings", "failures"}``.
+    """Request: as ``reconcile.measuring`` builds it; ``{"results", "findings", "failures"}``.
 
-    With ``"busy": true`` another benchmark runs and nothing was measured. Every result and proof is
-    kept as soon as it is whole.
+    With ``"busy": true`` another benchmark runs and nothing was measured. Every result and probe is
+    stored immediately.
     """
     try:
         with alone(Path(request["history"])):
@@ -55,7 +55,7 @@ def _bench_server(
     observed = ObservedStore(Path(request["history"]))
     told: dict[str, list[Any]] = {"results": [], "findings": [], "failures": []}
     pairs = request["pairs"]
-    # Asked once: what the first pair brings into memory is not the user's for the second.
+    # Read once, before the first pair: models that a benchmark loads are not the user's.
     borrowed = _on_demand(server)
     started = time.monotonic()
     for number, pair in enumerate(pairs):
@@ -102,7 +102,7 @@ def _bench_server(
 def _on_demand(server: Server) -> frozenset[str]:
     try:
         return on_demand(server)
-    except ServerError:  # each pair will meet it, and say so
+    except ServerError:  # each pair meets and reports it
         return frozenset()
 
 

@@ -1,4 +1,4 @@
-"""Worker tasks about tokenizers: they read megabytes, and the daemon's memory should not move."""
+"""Worker tasks about tokenizers: reading them takes memory, which the daemon must not keep."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from specd.tokenizer.store import Known, Proof, VerdictStore
 from specd.tokenizer.verdict import FITTING, Verdict
 
 HELD = 64
-"""How many fingerprints are kept in memory at once; each takes some ten megabytes."""
+"""Most fingerprints in memory at once; each takes about ten megabytes."""
 
 Progress: TypeAlias = Callable[[dict[str, Any]], None]
 
@@ -25,8 +25,8 @@ Progress: TypeAlias = Callable[[dict[str, Any]], None]
 def verdicts(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """``{"cache": dir, "pairs": [[main, draft], …], "engine": bool}`` → ``{"verdicts": […]}``.
 
-    Pairs are paths. With "engine", mlx-lm is asked what it builds from the config.json of every
-    model whose tokens allow a pair: its import takes seconds, once for each config.json.
+    Pairs are paths. With "engine", mlx-lm builds the model of every config.json whose tokens allow
+    a pair, once for each config.json; its import takes seconds.
     """
     reader = _Reader(VerdictStore(Path(request["cache"])))
     found: list[Verdict] = []
@@ -44,9 +44,9 @@ def verdicts(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def classes(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """``{"cache": dir, "models": [path, …]}``: read them all, compare each tokenizer with each.
+    """``{"cache": dir, "models": [path, …]}``: read all models, compare all their tokenizers.
 
-    ``{"classes": how many tokenizers they have between them}``.
+    Returns ``{"classes": n}``, the number of different tokenizers.
     """
     reader = _Reader(VerdictStore(Path(request["cache"])))
     where: dict[str, Path] = {}
@@ -107,18 +107,18 @@ def _prove(main: Path, draft: Path, tick: Callable[[str], None], servers: Sequen
 
 
 class _Reader:
-    """Reads each model once, and compares each two tokenizers once."""
+    """Reads each model once, and compares every two tokenizers once."""
 
     def __init__(self, kept: VerdictStore) -> None:
         self._store = kept
         self._held: dict[str, Fingerprint] = {}
 
     def known(self, path: Path) -> Known:
-        """What is known of a model; it is read if need be."""
+        """A model's stored facts; reads the model if there are none."""
         return self._store.known(path) or self._read(path)
 
     def judge(self, main: Path, draft: Path) -> Verdict:
-        """What the two models' files say of each other."""
+        """The verdict on two models by their files."""
         digests: list[str] = []
         for path in (main, draft):
             known = self.known(path)
@@ -134,7 +134,7 @@ class _Reader:
         return verdict
 
     def ask_mlx_lm(self, path: Path) -> None:
-        """Have mlx-lm say what it builds from a folder's config.json, where it has not yet."""
+        """Store the model that mlx-lm builds from a folder's config.json, unless stored already."""
         known = self.known(path)
         if not known.config or self._store.built(known) is not None:
             return
@@ -174,7 +174,7 @@ class _Reader:
 
 
 def _config(path: Path) -> str:
-    """A digest of config.json, which says what architecture a folder's model has."""
+    """A digest of config.json, which describes the architecture; "" without one."""
     try:
         return hashlib.sha256((path / "config.json").read_bytes()).hexdigest()
     except OSError:
