@@ -77,6 +77,7 @@ def named(home: Path, installed: Sequence[Model]) -> tuple[Model, ...]:
             known = names.setdefault(model.identifier, _Names(catalogue))
             if catalogue not in {alias.partition("@")[0] for alias in known.aliases}:
                 known.aliases.add(catalogue)
+            known.aliases.add(f"{catalogue}@{model.identifier}")
             if model.quantization:
                 known.aliases.add(f"{catalogue}@{model.quantization.lower()}")
     return tuple(

@@ -45,6 +45,18 @@ def used(sandbox: Sandbox) -> Sandbox:
 NOW = int(time.time() * 1000)
 
 
+def test_a_model_that_chats_call_by_several_names_is_compared_with_itself(used: Sandbox) -> None:
+    other = [plain(at) for at in range(NOW - 50, NOW - 40)]
+    for number, step in enumerate(other):
+        step["genInfo"].pop("indexedModelIdentifier", None)
+        step["genInfo"]["identifier"] = ("qwen3-8b", "qwen3-8b:2")[number % 2]
+    keep(used.home / "conversations", "b", chat(*other))
+    told = json.loads(used.specd("observe", "--json").stdout)
+    assert {use["main"] for use in told["uses"]} == {MAIN}
+    (pair,) = told["pairs"]
+    assert (pair["speedup"], pair["caution"]) == (pytest.approx(2.0), None)
+
+
 def test_json_holds_every_main_draft_and_length_with_how_many_answers(used: Sandbox) -> None:
     ran = used.specd("observe", "--json")
     assert ran.returncode == 0, ran.stderr

@@ -35,6 +35,7 @@ def installed(home: Path) -> tuple[Model, ...]:
         ("google/gemma-4-31b-qat", GEMMA, "google/gemma-4-31b-qat"),
         ("gemma-4-31b-qat", GEMMA, "google/gemma-4-31b-qat"),
         ("google/gemma-4-31b-qat@q4_0", GEMMA, "google/gemma-4-31b-qat"),
+        (f"google/gemma-4-31b-qat@{GEMMA}", GEMMA, "google/gemma-4-31b-qat"),
         (GEMMA, GEMMA, "google/gemma-4-31b-qat"),
         ("qwen/qwen2.5-coder-14b@q8_0", CODER.format("Q8_0"), "qwen/qwen2.5-coder-14b"),
         ("qwen2.5-coder-14b@q4_k_m", CODER.format("Q4_K_M"), "qwen/qwen2.5-coder-14b"),

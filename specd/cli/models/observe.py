@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -19,7 +19,7 @@ from specd.cli.look import status
 from specd.cli.paint import dumps, paint, safe, wants_colour, width, wrap
 from specd.cli.parser import Parser
 from specd.lmstudio import conversations, names
-from specd.lmstudio.model import OWN_HEADS
+from specd.lmstudio.model import OWN_HEADS, Model
 from specd.reconcile.stores import WORKER_MEMORY
 from specd.worker.client import Limits, WorkerError, run_task
 
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     except WorkerError as error:
         print(f"specd: not all was read: {error}", file=sys.stderr)
         code = 1
-    sums = seen.stores.observed.sums()
+    sums = _one_name_each(seen.stores.observed.sums(), seen.world.models)
     promised = {
         (main, draft): _expected(seen, main, draft, drafted)
         for main, draft, drafted, _ in by_pair(sums.uses)
@@ -78,6 +78,21 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(render(sums, promised, width(), colour=wants_colour()))
     return code
+
+
+def _one_name_each(sums: Observed, installed: Sequence[Model]) -> Observed:
+    """``sums`` with one name for each main: chats call the same model by its key, file, number."""
+    first: dict[str, str] = {}
+
+    def name(main: str) -> str:
+        try:
+            return first.setdefault(names.resolve(main, installed).identifier, main)
+        except names.NameProblem:
+            return main
+
+    uses = tuple(replace(use, main=name(use.main)) for use in sums.uses)
+    asked = tuple(replace(each, main=name(each.main)) for each in sums.asked)
+    return replace(sums, uses=uses, asked=asked)
 
 
 def _expected(
