@@ -1,7 +1,7 @@
-"""Whether LM Studio is at work for somebody: what it wrote last, and what its processes do.
+"""Whether LM Studio is in use: when it last wrote, and whether its processes are busy.
 
-A request leaves lines in the server log and an answer a new conversation file, so their time stamps
-tell when it was used. A generation under way shows in the processor time of its processes, even
+A request leaves lines in the server log, and an answer changes a conversation file, so their time
+stamps show the last use. A generation under way shows in the processor time of its processes, even
 where a GPU does most of the work.
 """
 
@@ -21,16 +21,15 @@ AT_WORK: Final = 0.25
 """Share of one core; an idle LM Studio takes a few hundredths."""
 
 OWN_S: Final = 5.0
-"""A server log may be written this much after what it tells of."""
+"""A line may be written to the server log this much after the request."""
 
 _MAX_FOLDERS: Final = 1_000
 
 
 def last_used(home: Path, asked_at: float | None = None) -> float | None:
-    """When LM Studio last wrote of use, in seconds since 1970; None where it never did.
+    """When LM Studio was last used, in seconds since 1970; None if it never was.
 
-    ``asked_at`` is when specd itself asked the server something: what the log says of that does not
-    count.
+    ``asked_at`` is the time of specd's own last request, whose lines in the log do not count.
     """
     log = server_log.newest(home)
     logged = None if log is None else _modified(log)
@@ -41,7 +40,7 @@ def last_used(home: Path, asked_at: float | None = None) -> float | None:
 
 
 def generating(home: Path, over_s: float) -> bool | None:
-    """Whether its processes are at work, watched for ``over_s`` seconds; None: it does not run."""
+    """Whether its processes were busy during ``over_s`` seconds; None if it does not run."""
     import psutil  # noqa: PLC0415 - as in app
 
     family: list[psutil.Process] = []

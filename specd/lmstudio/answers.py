@@ -1,4 +1,4 @@
-"""What LM Studio's server says, as types: its models, and its answers with their statistics.
+"""The server's answers as types: its models, and completions with their statistics.
 
 An answer has one of three shapes: ``/api/v0`` and ``/v1/chat/completions`` (OpenAI's, with
 ``stats`` added) and ``/api/v1/chat`` (``output`` and ``stats``). The counts of draft tokens have
@@ -48,7 +48,6 @@ class ServedModel:
     format: str = ""
     quantization: str = ""
     size_bytes: int | None = None
-    max_context_length: int | None = None
     loaded_instances: tuple[Instance, ...] = ()
 
     @property
@@ -62,9 +61,9 @@ class DraftStats:
     """What a draft did in one answer; counts are tokens.
 
     ``model`` is "" where the server does not name it, as since 0.4. ``total`` is None where only
-    the accepted tokens are counted, as MLX's are. No counts and no model although a draft was asked
-    for means that it never ran, or that nothing was accepted where nothing else is counted;
-    ``/api/v1/chat`` never tells of a draft.
+    the accepted tokens are counted, as MLX's are. If a request named a draft and its answer has no
+    counts and no model, the draft did not run, or (where only accepted tokens are counted) nothing
+    was accepted. ``/api/v1/chat`` never mentions a draft.
     """
 
     model: str
@@ -78,9 +77,8 @@ class DraftStats:
 class Answer:
     """One completion. Times are seconds; ``seconds`` is the whole call, as seen from here.
 
-    ``time_to_first_token`` is measured when streaming, else the server's. ``generation_seconds``
-    and ``tokens_per_second`` are the server's, None where it does not tell. ``draft`` is None when
-    nothing in the answer speaks of a draft.
+    ``time_to_first_token`` is measured when streaming, else the server's. ``tokens_per_second`` is
+    the server's, None where it sends none. ``draft`` is None when the answer mentions no draft.
     """
 
     text: str
@@ -88,10 +86,8 @@ class Answer:
     prompt_tokens: int
     seconds: float
     time_to_first_token: float | None = None
-    generation_seconds: float | None = None
     tokens_per_second: float | None = None
     stop_reason: str = ""
-    runtime: str = ""
     draft: DraftStats | None = None
 
 
@@ -108,10 +104,9 @@ def text_in(body: dict[str, Any], member: str = "message") -> str:
 
 
 def read_answer(body: dict[str, Any], spoken: str, seconds: float, first: float | None) -> Answer:
-    """The answer in ``body``, whole or the last members of a stream; ``spoken`` is its text."""
+    """The answer in ``body``: a whole one, or a stream's last members; ``spoken`` is its text."""
     usage = members(body.get("usage"))
     stats = members(body.get("stats"))
-    runtime = members(body.get("runtime"))
     if first is None:
         first = number(stats.get("time_to_first_token", stats.get("time_to_first_token_seconds")))
     return Answer(
@@ -120,11 +115,9 @@ def read_answer(body: dict[str, Any], spoken: str, seconds: float, first: float 
         prompt_tokens=count(usage.get("prompt_tokens", stats.get("input_tokens"))) or 0,
         seconds=seconds,
         time_to_first_token=first,
-        generation_seconds=number(stats.get("generation_time")),
         tokens_per_second=number(stats.get("tokens_per_second")),
         stop_reason=text(stats.get("stop_reason"))
         or text(_first(body.get("choices")).get("finish_reason")),
-        runtime=" ".join(filter(None, (text(runtime.get("name")), text(runtime.get("version"))))),
         draft=_draft_stats({**usage, **stats}),
     )
 
@@ -166,7 +159,7 @@ def add_event(stream: Stream, event: dict[str, Any]) -> None:
         stream.text.append(piece)
         stream.pieces += 1
     end = members(event.get("result")) or event
-    for name in ("usage", "stats", "runtime"):
+    for name in ("usage", "stats"):
         if isinstance(end.get(name), dict):
             stream.last[name] = end[name]
     stream.last["choices"] = event.get("choices") or stream.last.get("choices")
@@ -191,7 +184,6 @@ def _v1_model(body: dict[str, Any]) -> ServedModel:
         format=text(body.get("format")),
         quantization=text(members(body.get("quantization")).get("name")),
         size_bytes=count(body.get("size_bytes")),
-        max_context_length=count(body.get("max_context_length")),
         loaded_instances=tuple(_instance(each) for each in instances if isinstance(each, dict))
         if isinstance(instances, list)
         else (),
@@ -222,7 +214,6 @@ def _v0_model(body: dict[str, Any]) -> ServedModel:
         architecture=text(body.get("arch")),
         format=text(body.get("compatibility_type")),
         quantization=text(body.get("quantization")),
-        max_context_length=count(body.get("max_context_length")),
         loaded_instances=(Instance(key, count(body.get("loaded_context_length"))),)
         if loaded
         else (),

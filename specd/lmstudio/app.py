@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from specd.lmstudio import keys
+from specd.lmstudio.values import members
 
 if TYPE_CHECKING:
     import psutil
@@ -45,7 +46,7 @@ _VERSION: Final = re.compile(r"(\d+\.\d+\.\d+(?:[-+.]\d+)?)")
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """One running LM Studio. ``started`` is its oldest process's; None where it is not told."""
+    """One running LM Studio. ``started`` is its oldest process's, None where it is not known."""
 
     kind: Kind
     pid: int
@@ -55,7 +56,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What runs, and the numbers of all processes that there were and of the ``new`` ones."""
+    """What runs, the numbers of all processes, and of those that were ``new`` at this look."""
 
     found: tuple[Running, ...] = ()
     pids: frozenset[int] = frozenset()
@@ -65,8 +66,8 @@ class Look:
 def look(home: Path, last: Look) -> Look:
     """As ``running``, where only processes that are new since ``last`` are looked at.
 
-    Those are looked at twice: the first look may fall between their start and their name. One that
-    has the number of another one of then is missed; look from ``Look()`` at times.
+    Each new one is looked at twice: the first look may fall between its start and its name. One
+    that got the number of an ended process is missed, so look from ``Look()`` at times.
     """
     import psutil  # noqa: PLC0415 - 25 ms that a daemon's start need not wait for
 
@@ -117,7 +118,7 @@ def _recognise(process: psutil.Process, installed: dict[str, Kind]) -> tuple[Kin
 
 
 def _boot_fraction() -> float:
-    """Seconds to add to psutil's start times: Linux tells when it booted in whole seconds only.
+    """Seconds to add to psutil's start times: Linux reports its boot time in whole seconds.
 
     Without it, an app that is restarted within a second of a write seems to be older than it.
     """
@@ -138,8 +139,7 @@ def _names_of(installed: Iterable[str]) -> set[str]:
 def _installed(home: Path) -> Iterator[tuple[str, Kind]]:
     """(executable, kind) of what is installed."""
     for name, kind in _LOCATIONS:
-        told = _read_location(home / keys.INTERNAL / name)
-        path = told.get("path")
+        path = _read_location(home / keys.INTERNAL / name).get("path")
         if isinstance(path, str) and path:
             yield path, kind
 
@@ -147,10 +147,9 @@ def _installed(home: Path) -> Iterator[tuple[str, Kind]]:
 def _read_location(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            told = json.loads(file.read(_LOCATION_MAX_BYTES))
+            return members(json.loads(file.read(_LOCATION_MAX_BYTES)))
     except (OSError, ValueError, RecursionError):
         return {}
-    return told if isinstance(told, dict) else {}
 
 
 def _time(started: float) -> datetime | None:
@@ -158,7 +157,7 @@ def _time(started: float) -> datetime | None:
 
 
 def _version(process: psutil.Process) -> str | None:
-    """The version where the installation tells it: a bundle's Info.plist, or a name on the path."""
+    """The version from a bundle's Info.plist or the executable's path; None if it is in neither."""
     import psutil  # noqa: PLC0415 - as above
 
     try:

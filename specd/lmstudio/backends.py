@@ -68,8 +68,8 @@ def _remapped(utils: Path) -> dict[str, str]:
             if isinstance(line, ast.Assign) and any(
                 isinstance(name, ast.Name) and name.id == "MODEL_REMAPPING" for name in line.targets
             ):
-                told = ast.literal_eval(line.value)
-                return {k: v for k, v in told.items() if isinstance(k, str) and isinstance(v, str)}
+                table = ast.literal_eval(line.value)
+                return {k: v for k, v in table.items() if isinstance(k, str) and isinstance(v, str)}
     except (OSError, SyntaxError, ValueError, AttributeError, RecursionError):
         return {}
     return {}

@@ -4,8 +4,8 @@ A catalogue ("hub", "virtual") model such as ``qwen/qwen3.8-27b`` stands for fil
 ``models/`` by another name, and its default configuration is read by its own name, not by theirs.
 Which files it means is written twice: in LM Studio's index of models, a cache that may be missing,
 old or damaged, and in ``hub/models/<owner>/<name>/``, by ``manifest.json`` and ``model.yaml``. The
-index goes first, because it also tells each variant's name; only files that are installed count.
-It also tells which files LM Studio takes for drafters.
+index goes first, because it also has each variant's name and marks drafters; only files that are
+installed count.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NAME: Final = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")  # it becomes a path, so
 
 @dataclass(slots=True)
 class _Names:
-    """The catalogue model that some files belong to first, and all names that mean these files."""
+    """The first catalogue model that some files belong to, and all their names there."""
 
     catalogue: str
     aliases: set[str] = field(default_factory=set)
@@ -119,7 +119,7 @@ def _in_index(
 
 
 def _chain(entry: dict[str, Any]) -> list[str]:
-    """What a catalogue model stands for, from itself to its files."""
+    """The names from a catalogue model to its files, through others that it stands for."""
     chain = members(entry.get("virtual")).get("baseChain")
     return [text(each) for each in chain] if isinstance(chain, list) else []
 

@@ -1,4 +1,4 @@
-"""One HTTP exchange with one deadline, one bounded answer, and errors that say what to do.
+"""One HTTP exchange with one deadline, one bounded answer, and errors with a remedy.
 
 A time limit for each read would let a server that sends a byte now and then hold a caller for ever:
 in a head without an end, in the size of a chunk, in trailers, in one interim answer after another.
@@ -27,11 +27,11 @@ _CHUNK_BYTES: Final = 64 * 1024
 
 
 class ServerError(Exception):
-    """A call that brought nothing; the message says what happened and what helps."""
+    """A failed call; the message says what happened and what helps."""
 
 
 class NotReachable(ServerError):
-    """Nobody listens there, or nobody answered in time."""
+    """No program listens there, or it did not answer in time."""
 
 
 class Refused(ServerError):
@@ -39,7 +39,7 @@ class Refused(ServerError):
 
 
 class BadAnswer(ServerError):
-    """The server answered with an error, or with something that is no answer.
+    """The server answered with an error, or with something that is not an answer.
 
     ``status`` is the HTTP status, None when it was not even HTTP.
     """
@@ -96,11 +96,11 @@ class Connection:
     def send(
         self, method: str, path: str, body: dict[str, Any] | None, headers: dict[str, str]
     ) -> Head:
-        """Send a request, its body as JSON; the answer's head.
+        """Send a request, its body as JSON; returns the answer's head.
 
         Raises:
-            NotReachable: nobody there, or not in time.
-            BadAnswer: what came back is not HTTP.
+            NotReachable: no answer, or not in time.
+            BadAnswer: the answer is not HTTP.
         """
         content = b"" if body is None else json.dumps(body).encode()
         request = h11.Request(

@@ -1,9 +1,9 @@
 """The figures LM Studio keeps with the user's own conversations: speed, drafts, acceptance.
 
 ``conversations/**/*.conversation.json`` hold every chat; each answer is a step of a version of a
-message, with ``genInfo.stats`` beside the text, and the text is cut into runs that say whether the
-draft wrote them. The decoder builds the members it is given and steps over all others, so the text
-is never turned into a value, let alone kept.
+message, with ``genInfo.stats`` beside the text, and each piece of the text has a flag whether the
+draft wrote it. The decoder builds only the members it needs and skips all others, so the text is
+never decoded or kept.
 
 A file is rewritten as its chat grows. It is read again when its identity, size or time stamp moved;
 what was counted before is known by its step's identifier, which begins with the time it was made
@@ -45,12 +45,12 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class AnswerStats:
-    """What LM Studio measured of one answer. None: it does not say. Times are seconds.
+    """LM Studio's figures of one answer; None where it has none. Times are seconds.
 
     ``id`` stays the same for the same answer, in whatever file it turns up again. ``at`` is when it
     was made, in seconds since 1970. ``asked_draft`` is the draft configured for the answer,
-    ``draft`` the one that ran: a draft asked for that never ran is a finding. Either may be
-    ``OWN_HEADS``: draft tokens were counted and no draft model was named or configured. ``runs`` is
+    ``draft`` the one that ran. Either may be ``OWN_HEADS``: draft tokens
+    were counted and no draft model was named or configured. ``runs`` is
     the pattern of acceptance, without structural text.
     """
 
@@ -69,7 +69,6 @@ class AnswerStats:
     stop_reason: str = ""
     drafted: int | None = None
     accepted: int | None = None
-    rejected: int | None = None
     ignored: int | None = None
     runs: tuple[Run, ...] = ()
 
@@ -315,7 +314,6 @@ def _answer(path: Path, place: str, raw: msgspec.Raw, last_used: str) -> AnswerS
         stop_reason=text(stats.get("stopReason")),
         drafted=drafted,
         accepted=accepted,
-        rejected=count(stats.get("rejectedDraftTokensCount")),
         ignored=count(stats.get("ignoredDraftTokensCount")),
         runs=_runs(step.content),
     )
@@ -338,7 +336,7 @@ def _digest(name: str) -> str:
 
 
 def _asked(config: msgspec.Raw) -> dict[str, Any]:
-    """The fields on speculative decoding; the others, the system prompt among them, stay raw."""
+    """The fields on speculative decoding; others, such as the system prompt, are not decoded."""
     decoded = _decoded(config, _Fields)
     asked: dict[str, Any] = {}
     for field_ in decoded.fields if decoded else ():

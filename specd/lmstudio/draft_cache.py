@@ -1,4 +1,4 @@
-"""LM Studio's own opinion on which drafts fit which main.
+"""LM Studio's own list of which drafts fit which main.
 
 ``.internal/draft-model-compatibility-cache.json`` lists drafts by main model. No description or
 published example of it exists, so no shape is assumed: wherever the name of an installed model
@@ -25,10 +25,10 @@ _ABOUT_THE_DRAFT: Final = "draft"
 
 @dataclass(frozen=True, slots=True)
 class CacheOpinion:
-    """What the cache says: main's identifier → identifiers of the drafts it holds compatible.
+    """The cache's content: main's identifier → identifiers of the drafts it lists as compatible.
 
-    A main that is listed without a draft has an empty entry: none is held compatible. Models that
-    are not installed are left out. ``problem`` says why nothing could be read from it.
+    A main that is listed without a draft has an empty entry. Models that are not installed are left
+    out. ``problem`` is why nothing could be read, else None.
     """
 
     pairs: Mapping[str, tuple[str, ...]]
@@ -41,7 +41,7 @@ def path(home: Path) -> Path:
 
 
 def read(content: bytes, models: Sequence[Model]) -> CacheOpinion:
-    """What ``content`` says of the installed ``models``; never raises."""
+    """The opinion in ``content`` on the installed ``models``; never raises."""
     try:
         document = jsonedit.parse(content)
     except jsonedit.NotUnderstood as error:
@@ -73,7 +73,7 @@ def _names(models: Sequence[Model]) -> dict[str, str]:
 def _relations(
     node: Json, names: Mapping[str, str], main: str | None
 ) -> Iterator[tuple[str, str | None]]:
-    """(main, draft) for everything ``node`` says, below ``main`` where one is known."""
+    """(main, draft) for every relation in ``node``; ``main`` is the main it lies below, if any."""
     if isinstance(node, str):
         draft = names.get(node.casefold())
         if main is not None and draft is not None:
@@ -87,7 +87,7 @@ def _relations(
 def _list(
     node: list[Json], names: Mapping[str, str], main: str | None
 ) -> Iterator[tuple[str, str | None]]:
-    """A list of drafts, or a pair of a name and what is said of it.
+    """A list of drafts, or a pair of a name and its value.
 
     LM Studio writes maps in other files of its own as lists of such pairs (superjson).
     """
@@ -136,7 +136,7 @@ def _named_main(node: dict[str, Json], names: Mapping[str, str]) -> str | None:
 
 
 def _refuses(value: Json) -> bool:
-    """Whether what stands beside a draft says that it does not fit."""
+    """Whether the value beside a draft means that it does not fit."""
     if isinstance(value, dict):
         return any(
             _refuses(verdict) for key, verdict in value.items() if "compat" in key.casefold()

@@ -71,7 +71,7 @@ def _named(architecture: str) -> Drafter | None:
 
 
 def called(identifier: str) -> Drafter:
-    """What kind of drafter the name of one tells of; "other" where it tells of none."""
+    """The kind of drafter by its file's name; "other" where the name has none."""
     name = identifier.lower()
     mtp: Drafter = "mtp" if re.search(r"(^|[/_-])mtp([-_./]|$)", name) else "other"
     return next((kind for word, kind in _KINDS if word in name), mtp)
@@ -97,7 +97,7 @@ def fits(main: Model, drafter: Model) -> bool:
             return False
     if _HEADS_OF.sub("", drafter.architecture.lower()) == main.architecture.lower():
         return True
-    # An architecture of its own fits any main: then the widths must be known, or the name tells.
+    # An architecture of its own fits any main: then the widths must be known, or the name fits.
     own = any(word in drafter.architecture.lower() for word, _ in _KINDS)
     known = main.width is not None and main.width == drafter.width
     return own and (known or _bare(main) in drafter.identifier.lower())

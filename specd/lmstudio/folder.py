@@ -71,7 +71,7 @@ _FILE_TYPES: Final = {  # llama.cpp's enum llama_ftype
 
 
 def tells(name: str) -> bool:
-    """Whether a file of this name says anything about a model."""
+    """Whether a file of this name matters for a model."""
     lowered = name.lower()
     return lowered in _TELLING or lowered.endswith(_TELLING_SUFFIXES)
 
@@ -196,7 +196,7 @@ def _unfinished(folder: Folder) -> str | None:
 
 
 def _unusable(folder: Folder, weights: list[str], tensors: set[str]) -> str | None:
-    """What is missing or broken among the files, None when nothing is.
+    """The first missing or broken file, in words; None if there is none.
 
     ``tensors`` takes the names of the weights that were read.
     """

@@ -85,7 +85,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Tokenizer:
-    """What a file says of its tokenizer.
+    """The tokenizer in a GGUF file.
 
     ``model`` is its kind ("gpt2", "llama", …), ``pre`` names how text is split first; ``tokens`` by
     id, ``types`` llama.cpp's token type of each and ``scores`` what decides between two splits,

@@ -21,14 +21,14 @@ Pace: TypeAlias = Literal["now", "calm", "seldom"]
 """How soon a change in a watched directory must be known.
 
 ``now``: at once. ``calm``: within seconds, and bytes being written do not count (model weights).
-``seldom``: within seconds, and the directory belongs to others, so that watching it may not cost
-anything when they use it (the user's home directory).
+``seldom``: within seconds, and watching must cost nothing while other programs use the directory
+(the user's home directory).
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """LM Studio's directory, and how it was found, for people."""
+    """LM Studio's directory, and how it was found (for messages)."""
 
     path: Path
     how: str
@@ -36,7 +36,7 @@ class Home:
 
 @dataclass(frozen=True, slots=True)
 class NoHome:
-    """There is no home: why, and every path that was looked at, in order."""
+    """No home was found: the reason, and every path that was tried, in order."""
 
     reason: str
     looked: tuple[Path, ...]
@@ -65,7 +65,7 @@ class WatchedDir:
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """One of the apps that share a home, and where it keeps what specd writes.
+    """One of the apps that share a home, and where its files are.
 
     ``internal`` holds its models' defaults; ``settings`` is its settings file. ``by_request`` says
     that its llama.cpp takes a draft with the request, as before LM Studio 0.4.14.
@@ -160,7 +160,7 @@ def _user_home(given: Path | None) -> Path | None:
 
 
 def _read_pointer(pointer: Path) -> Path | str | None:
-    """The path a pointer file holds; None when there is none; a reason when it is no use."""
+    """The path in a pointer file; None without a file; the reason, as text, if it is unusable."""
     try:
         with pointer.open("rb") as file:
             content = file.read(_POINTER_MAX_BYTES + 1)
@@ -180,7 +180,7 @@ def _read_pointer(pointer: Path) -> Path | str | None:
 def watch_directories(
     home: Home | NoHome, models_dir: Path | None = None, user_home: Path | None = None
 ) -> tuple[WatchedDir, ...]:
-    """What a daemon must watch to notice everything that may change what it should do.
+    """The directories in which a change may call for a write.
 
     Never the conversations or the server logs, which change with every answer. The models directory
     is watched recursively: one watch whatever the number of models, on macOS without any cost per

@@ -18,7 +18,6 @@ DRAFT_CACHE: Final = "draft-model-compatibility-cache.json"  # under INTERNAL
 SERVER_INFO: Final = "http-server.json"  # under INTERNAL: where the server really listens
 SERVER_CONFIG: Final = "http-server-config.json"  # under INTERNAL: what was configured
 MODEL_INDEX: Final = "model-index-cache.json"  # under INTERNAL
-GGUF_METADATA: Final = "gguf-metadata-cache.json"  # under INTERNAL
 APP_LOCATION: Final = "app-install-location.json"  # under INTERNAL
 LLMSTER_LOCATION: Final = "llmster-install-location.json"  # under INTERNAL
 MODELS: Final = "models"

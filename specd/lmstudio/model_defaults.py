@@ -90,7 +90,7 @@ def drafts(key: str) -> bool:
 
 
 def targets(desired: Desired) -> Iterator[Target]:
-    """The files of every main that a pair is about, one for each app."""
+    """The files of every desired main, one for each app."""
     for app in desired.apps:
         for each in desired.drafts:
             yield _target(desired.home, file_in(app, each.main), each, by_request=app.by_request)
@@ -251,19 +251,17 @@ def _misfit_entry(file: Path, fields: list[Json], name: str, mine: set[str]) -> 
 
 @dataclass(frozen=True, slots=True)
 class DraftDefaults:
-    """What a file of defaults says about drafting; None where it says nothing.
+    """The drafting in a file of defaults; None where it sets nothing.
 
-    ``mtp`` and ``sidecar`` are drafters that are switched on, ``draft_model`` then names the
-    sidecar. ``parallel`` is the number of requests the model is loaded for: more than one switches
-    the MLX engine's speculation off, unless it has a ``quantized_cache``. ``preset`` names the
-    preset that new chats with the model begin with; ``of_request`` says that the draft stands
-    where an MLX main's does, and where only older LM Studios look for a GGUF main's.
+    ``mtp`` and ``sidecar`` are drafters that are switched on; ``draft_model`` then names the
+    sidecar. ``quantized_cache``: the KV cache is quantized. ``preset`` names the preset of new
+    chats with the model. ``of_request``: the draft stands where an MLX main's does, which for a
+    GGUF main only older LM Studios read.
     """
 
     draft_model: str | None = None
     draft_tokens: int | None = None
     mtp: bool = False
-    parallel: int | None = None
     sidecar: Drafter | None = None
     quantized_cache: bool = False
     preset: str = ""
@@ -276,7 +274,7 @@ class DraftDefaults:
 
 
 def read(document: Content) -> DraftDefaults:
-    """What ``document`` says about drafting, whatever else is in it; never raises.
+    """The drafting that ``document`` sets, whatever else is in it; never raises.
 
     For GGUF both the newer and the older keys are looked at, the newer first.
     """
@@ -307,12 +305,10 @@ def _read(operation: dict[str, Json], load: dict[str, Json], preset: str) -> Dra
         operation.get(keys.MAX_TOKENS_TO_DRAFT),
     )
     length = next((found for each in lengths if (found := count(each)) is not None), None)
-    parallel = count(load.get(keys.PARALLEL_SESSIONS))
     return DraftDefaults(
         newer or older,
         length,
         mtp,
-        parallel,
         sidecar,
         _quantized_cache(load),
         preset,

@@ -64,7 +64,7 @@ class ModelIndex:
 
 
 class IndexCache:
-    """What was read of each folder, for the next pass or the next start."""
+    """The listings of all folders, for the next pass or the next start."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
@@ -73,7 +73,7 @@ class IndexCache:
 
     @classmethod
     def load(cls, path: Path) -> IndexCache:
-        """The cache kept in ``path``; an empty one when there is none or it is no use."""
+        """The cache kept in ``path``; an empty one when there is none or it is unusable."""
         cache = cls(path)
         try:
             kept = msgspec.json.decode(private.read(path), type=_Stored, dec_hook=_decoded)

@@ -1,4 +1,4 @@
-"""Find the model a person means.
+"""Find the installed model that a name means.
 
 People write a key, ``publisher/repo``, a name of LM Studio's catalogue, a folder, a file, in any
 case, with or without the quantization the repository carries in its name (``-4bit``, ``-bf16``,

@@ -35,7 +35,7 @@ class Preset:
     temperature: float | None = None
 
     def undoes(self, main: Model, draft: Model | None) -> bool:
-        """Whether choosing it would let something else, or nothing, draft for ``main``."""
+        """Whether, once chosen, it gives ``main`` another draft than ``draft``, or none."""
         held = dict(self.drafts)
         if main.format == "mlx":
             named = held.get(keys.DRAFT_MODEL)
@@ -52,7 +52,7 @@ class Preset:
 
 
 def read(home: Path) -> tuple[Preset, ...]:
-    """The presets that can be read, by name; a broken one is LM Studio's to complain about."""
+    """The presets that can be read, by name; broken ones are left out."""
     try:
         files = sorted((home / keys.PRESETS).glob(f"*{_SUFFIX}"))[:_MOST]
     except OSError:
@@ -61,7 +61,7 @@ def read(home: Path) -> tuple[Preset, ...]:
 
 
 def temperature(home: Path, main: Model) -> float | None:
-    """What new chats with ``main`` begin with: its preset's, else its own defaults'; else None."""
+    """The temperature of new chats with ``main``: its preset's, else its defaults', else None."""
     document = _document(model_defaults.config_path(home, main))
     if document is None:
         return None

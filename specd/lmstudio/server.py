@@ -1,12 +1,13 @@
 """A client of LM Studio's HTTP server, and of others that speak its OpenAI-compatible part.
 
-Models are asked for at ``/api/v1``, ``/api/v0`` and ``/v1`` in that order, whichever the server
-knows: the older say less. Answers are asked for at ``/api/v0/chat/completions``, whose ``stats``
-tell what the draft did, and at ``/v1/chat/completions`` where there is no such path; there a server
-such as ``mlx_lm.server`` takes ``draft_model`` and ``num_draft_tokens`` all the same.
+The list of models is requested at ``/api/v1``, ``/api/v0`` and ``/v1`` in that order, until the
+server knows a path: older ones have less detail. Completions are requested at
+``/api/v0/chat/completions``, whose ``stats`` have the draft's figures, else at
+``/v1/chat/completions``, where a server such as ``mlx_lm.server`` takes ``draft_model`` and
+``num_draft_tokens`` too.
 
-Every call has one deadline, whatever the server does, and reads a bounded answer. The token is in
-no message, no ``repr`` and no log, and goes to nobody who has not just asked for it (``Server``).
+Every call has one deadline and reads a bounded answer. The token is in no message, no ``repr`` and
+no log, and is sent only to a server that has just required one (``Server``).
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ Message: TypeAlias = Mapping[str, str]
 
 
 def config_paths(home: Path) -> tuple[Path, ...]:
-    """The files that tell the server's port and interface, the strongest first."""
+    """The files with the server's port and interface; the first that has a value counts."""
     return tuple(home / keys.INTERNAL / name for name in (keys.SERVER_INFO, keys.SERVER_CONFIG))
 
 
@@ -140,9 +141,9 @@ def _read_config(path: Path) -> dict[str, Any]:
 class Server:
     """One server. ``token_env`` is only the name to mention when a token is wanted.
 
-    A request goes without the token first. Only a server that asks for one in LM Studio's own words
-    gets it, and only on the loopback interface or at an address that the user ``configured``: who
-    listens on a port may be anybody.
+    A request goes without the token first. Only a server that requires one in LM Studio's own words
+    gets it, and only on the loopback interface or at an address that the user ``configured``: any
+    program may listen on the port.
     """
 
     def __init__(
@@ -196,7 +197,7 @@ class Server:
         stream: bool = False,
         timeout: float = 600.0,
     ) -> Answer:
-        """Have a chat answered; ``stream`` measures the time to the first token from here.
+        """Request a completion; with ``stream`` the time to the first token is measured here.
 
         ``timeout`` bounds the whole call. ``ttl`` (seconds) unloads a model loaded for this request
         after so long without another.
@@ -225,7 +226,7 @@ class Server:
             raise
 
     def _ask(self, body: dict[str, Any], deadline: float) -> Answer:
-        """Ask at the path whose answers say most, else at the one that every server has."""
+        """Use the path whose answers have most figures, else the one that every server has."""
         try:
             return self._answer("/api/v0/chat/completions", body, deadline)
         except BadAnswer as error:

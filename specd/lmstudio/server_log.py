@@ -10,10 +10,10 @@ JSON over many lines, in the shape of the path that was asked (see ``answers``):
 
 llama.cpp adds its own line: ``draft acceptance = 0.80 (  160 accepted /   200 generated)``.
 
-Only numbers and models' names are taken, by their place in the JSON. The text of a reply is never
-kept, and what it quotes counts for nothing: inside JSON a text has no line break, so that neither
-a member at its place nor a line's beginning can stand in it. Nothing of all this is promised:
-finding no counts proves nothing.
+Only numbers and models' names are read, by their place in the JSON. The text of a reply is never
+kept, and log lines quoted in it are not counted: a JSON string holds no line break, so a quoted
+line never begins a line of the log. LM Studio does not document the format, so a log without
+counts proves nothing.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class LoggedDraft:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """How far a log has been read: ``offset`` bytes of the file that was ``inode`` then.
+    """How far a log has been read: ``offset`` bytes of the file with this ``inode``.
 
     ``modified`` is when it was written last before that, in seconds since 1970.
     """
@@ -75,9 +75,9 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What was logged since the last look, oldest first.
+    """The draft counts logged since the last look, oldest first.
 
-    ``since`` is the earliest it can be of, in seconds since 1970: the log's lines promise no time.
+    None of them is older than ``since``, in seconds since 1970; not every line has a time.
     """
 
     drafts: tuple[LoggedDraft, ...]
@@ -100,11 +100,11 @@ def read(log: Path) -> tuple[LoggedDraft, ...]:
 
 
 def read_on(home: Path, place: Place | None) -> tuple[tuple[News, ...], Place | None]:
-    """The counts logged in ``home`` beyond ``place``, and how far is read now; never raises.
+    """The counts logged in ``home`` after ``place``, and the new place; never raises.
 
-    ``place`` counts for nothing where it is of another home. An answer that is still being written
-    is left for the next time. A log that is no longer the newest is read to its end first. Of each
-    at most the last few megabytes are read.
+    A ``place`` in another home is ignored. An answer that is still being written is left for the
+    next time. A log that is no longer the newest is read to its end first. Of each at most the last
+    few megabytes are read.
     """
     latest = newest(home)
     if place is not None and not Path(place.log).is_relative_to(home / keys.SERVER_LOGS):
@@ -125,7 +125,7 @@ def _read(log: Path, place: Place | None, *, whole: bool) -> tuple[News, Place |
     """The counts from ``place`` on; ``whole``: nothing more will be written at the end."""
     nothing = News((), 0.0)
     try:
-        # A pipe by that name must not keep anybody waiting.
+        # Opening a named pipe must not block.
         descriptor = os.open(log, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return nothing, None

@@ -1,10 +1,10 @@
-"""The surface settings.json: what the app's own settings should say.
+"""The surface settings.json: specd's values in the app's own settings.
 
 specd keeps at most three values there, and leaves every other byte alone:
 
 - ``settings_key`` of specd.toml (a dotted path; "" leaves it out): ``true`` while speculation is
-  enabled. What it holds otherwise is not specd's business, so once speculation is switched off, or
-  the key is another one, what specd wrote goes back to what stood there before;
+  enabled. Once speculation is switched off, or another key is configured, specd's value goes back
+  to what stood there before;
 - ``chat.visualizeSpeculativeDecoding``: as configured, also while speculation is off, since it
   colours the tokens of whatever draft a chat may have of its own;
 - the interface level, only ever raised, only when one was asked for: ``developerMode`` where the
@@ -75,7 +75,7 @@ def desired_values(
         problem = _misfit(file, current, at)
         if problem is not None:
             return problem
-    # A level that is high enough, or is to be kept, stays as it is, whoever set it.
+    # A level that is high enough, or is to be kept, stays as it is, also where specd set it.
     levels = [(at, current[at[0]], "specd.toml: ui_level") for at in _LEVELS if at[0] in current]
     wanted += [each for each in levels if each[0] not in [at for at, _, _ in wanted]]
     return tuple(

@@ -1,13 +1,12 @@
-"""What a surface is: a file of LM Studio's in which specd keeps some values.
+"""A surface: a file of LM Studio's in which specd keeps some values.
 
 Each surface is one plain module with the same two names:
 
 - ``NAME``: what it is called in the journal and the log;
 - ``targets(desired)``: its files, each with a function that returns the values it should hold.
 
-Surfaces are pure: they read no file. They return only the values that are desired: what is
-specd's and no longer desired, the planner gives back, and a value that specd did not write is never
-taken out.
+Surfaces are pure: they read no file. They return only desired values. The planner gives back the
+values of specd's that are no longer desired, and never removes a value that specd did not write.
 ``surfaces`` lists the surfaces.
 """
 
@@ -26,7 +25,7 @@ from specd.lmstudio.model import Model
 
 @dataclass(frozen=True, slots=True)
 class DesiredValue:
-    """One value that a file should hold. ``key`` is how people see it named, ``why`` a clause."""
+    """One value that a file should hold. ``key`` is its name in messages, ``why`` a clause."""
 
     surface: str
     path: Path
@@ -37,7 +36,7 @@ class DesiredValue:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why no value can be desired of a file as it stands: what is wrong where, and what helps."""
+    """Why specd cannot edit a file as it is: what is wrong where, and what helps."""
 
     path: Path
     message: str
@@ -47,7 +46,7 @@ class Problem:
 
 
 Before: TypeAlias = Mapping[str, "Json | Absent"]
-"""What stood in a file before specd where its values are now, by their ``DesiredValue.key``."""
+"""The former values of those that are specd's now, by their ``DesiredValue.key``."""
 
 
 @dataclass(frozen=True, slots=True)

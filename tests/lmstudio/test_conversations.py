@@ -48,7 +48,6 @@ def test_an_answers_figures_are_read(tmp_path: Path) -> None:
         stop_reason="eosFound",
         drafted=40,
         accepted=25,
-        rejected=13,
         ignored=2,
         runs=(Run(from_draft=False, tokens=1), Run(from_draft=True, tokens=3), Run(False, 1)),
     )

@@ -302,19 +302,14 @@ def test_reading_back_says_what_was_written() -> None:
     made = apply(None, MAIN, SMALL, 4)
     assert made is not None
     assert model_defaults.read(jsonedit.parse(made)) == DraftDefaults(
-        SMALL.identifier, 4, parallel=1, of_request=True
+        SMALL.identifier, 4, of_request=True
     )
     made = apply(None, GGUF_MAIN, GGUF_SMALL, 8)
     assert made is not None
     assert model_defaults.read(jsonedit.parse(made)) == DraftDefaults(GGUF_SMALL.identifier, 8)
     made = apply(None, GGUF_MAIN, None, 2, mtp=True)
     assert made is not None
-    assert model_defaults.read(jsonedit.parse(made)) == DraftDefaults(None, 2, mtp=True, parallel=1)
-
-
-def test_reading_tells_for_how_many_requests_a_model_is_loaded() -> None:
-    document: Json = {"load": {"fields": [{"key": "llm.load.numParallelSessions", "value": 4}]}}
-    assert model_defaults.read(document).parallel == 4
+    assert model_defaults.read(jsonedit.parse(made)) == DraftDefaults(None, 2, mtp=True)
 
 
 ANY_JSON = st.recursive(
@@ -348,6 +343,5 @@ def test_whatever_the_file_holds_it_is_either_reported_or_edited_so_that_it_hold
         SMALL.identifier,
         4,
         mtp=model_defaults.read(document).mtp,
-        parallel=1,
         of_request=True,
     )

@@ -34,16 +34,13 @@ def test_one_value_of_recorded_settings_changes_and_no_other_byte(version: str) 
     [
         (
             "mlx-community/Qwen3-8B-4bit",
-            DraftDefaults(
-                "mlx-community/Qwen3-0.6B-4bit", parallel=1, quantized_cache=True, of_request=True
-            ),
+            DraftDefaults("mlx-community/Qwen3-0.6B-4bit", quantized_cache=True, of_request=True),
         ),
         (
             "qwen/qwen3.8-27b",
             DraftDefaults(
                 "someone/Qwen3.8-27B-DFlash2-GGUF/Qwen3.8-27B-DFlash2-Q4_K_M.gguf",
                 4,
-                parallel=1,
                 sidecar="dflash",
             ),
         ),

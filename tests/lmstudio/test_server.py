@@ -371,9 +371,9 @@ def test_an_answer_tells_what_the_draft_did(lms: Lms) -> None:
     answer = Server(lms.url).chat("qwen3-8b", CHAT, draft_model="qwen3-0.6b", max_tokens=50)
     assert (answer.text, answer.tokens, answer.prompt_tokens) == ("Hallo", 53, 24)
     assert answer.draft == DraftStats("qwen3-0.6b", 40, 25, 13, 2)
-    assert (answer.generation_seconds, answer.tokens_per_second) == (0.954, 51.4)
+    assert answer.tokens_per_second == 51.4
     assert answer.time_to_first_token == 0.111
-    assert (answer.stop_reason, answer.runtime) == ("eosFound", "mlx-llm-mac-arm64 1.3.0")
+    assert answer.stop_reason == "eosFound"
     assert lms.seen[0][2] == {
         "model": "qwen3-8b",
         "messages": CHAT,
