@@ -172,8 +172,10 @@ class Server:
             timings.get("draft_n_accepted", 0),
         )
 
-    def gap(self, prompt: Sequence[int]) -> float | None:
+    def gap(self, prompt: Sequence[int], *, keep: bool = True) -> float | None:
         """The difference of logits between the most likely next token and the second.
+
+        With ``keep`` the prompt's start may come from the last request's cache.
 
         None if llama.cpp does not report it, as for a part of a character.
 
@@ -181,6 +183,7 @@ class Server:
             NoAnswer: the server refuses the prompt, or has ended.
         """
         asked = {"prompt": list(prompt), "n_predict": 1, "temperature": 0.0, "n_probs": 2}
+        asked["cache_prompt"] = keep
         for each in self._ask("/completion", asked).get("completion_probabilities", ()):
             best = [float(one["logprob"]) for one in each.get("top_logprobs", ())]
             if len(best) == 2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -65,25 +66,28 @@ def _answers(main: Path, draft: Path, engine: Engine, tick: Tick) -> str:
     if not any(answer.drafted for answer in paired):
         raise _Refused("llama.cpp loads the main and does not draft with this draft")
     parted = [
-        (ids, [*expected[:at]])
+        (ids, expected[:at])
         for ids, expected, answer in zip(prompts, alone, paired, strict=True)
         if (at := _parting(expected, answer.tokens)) is not None
     ]
-    gaps = _gaps(main, engine, [[*ids, *before] for ids, before in parted], tick)
-    if any(gap is None or gap > TIE for gap in gaps):
+    gaps = _gaps(main, engine, parted, tick)
+    if any(gap > rounding for gap, rounding in gaps):
         raise _Altered(
             "an answer with the draft is another one, and the main's two best tokens are "
-            f"{', '.join('unknown' if gap is None else f'{gap:.3g}' for gap in gaps)} apart"
+            f"{', '.join(f'{gap:.3g}' for gap, _ in gaps)} apart, more than rounding makes"
         )
     drafted, accepted = (
         sum(getattr(each, name) for each in paired) for name in ("drafted", "accepted")
     )
+    apart = [len(before) + 1 for _, before in parted]
+    compared = TOKENS * (len(paired) - len(parted)) + sum(apart)
     said = (
-        f"{len(paired)} answers with the draft equal those without it, token for token (a short "
-        f"prompt, one of {len(prompts[1])} tokens, a second turn on the kept cache; temperature "
-        f"0): {sum(map(len, alone))} tokens compared, {accepted} of {drafted} guesses accepted"
+        f"{len(paired) - len(gaps)} of {len(paired)} answers with the draft equal those without "
+        f"it, token for token (a short prompt, one of {len(prompts[1])} tokens, a second turn on "
+        f"the kept cache; temperature 0): {compared} tokens compared, {accepted} of "
+        f"{drafted} guesses accepted"
     )
-    ties = ", ".join(f"{gap:.3g}" for gap in gaps if gap is not None)
+    ties = ", ".join(f"{gap:.3g}" for gap, _ in gaps)
     return f"{said}; {len(gaps)} parted where rounding decides ({ties} apart)" if gaps else said
 
 
@@ -98,10 +102,30 @@ def _parting(alone: Sequence[int], paired: Sequence[int]) -> int | None:
     return next((n for n, (one, other) in enumerate(pairs) if one != other), len(alone) - 1)
 
 
-def _gaps(main: Path, engine: Engine, prompts: list[list[int]], tick: Tick) -> list[float | None]:
-    """How far apart the main's two best tokens are after each of these."""
-    if not prompts:
+def _gaps(
+    main: Path,
+    engine: Engine,
+    parted: Sequence[tuple[Sequence[int], Sequence[int]]],
+    tick: Tick,
+) -> list[tuple[float, float]]:
+    """How far apart the main's two best tokens are after each prompt and answer, and its rounding.
+
+    Rounding is seen where the main alone reads the same tokens all at once and one by one.
+    """
+    if not parted:
         return []
     tick("looking at where the answers parted")
+    found: list[tuple[float, float]] = []
     with Server(engine, Load(main)) as server:
-        return [server.gap(ids) for ids in prompts]
+        for prompt, before in parted:
+            ids = [*prompt, *before]
+            at_once = server.gap(ids, keep=False)
+            if before:
+                server.generate(prompt, len(before), keep=False)
+            one_by_one = server.gap(ids)
+            if at_once is None or one_by_one is None:
+                found.append((inf, TIE))
+                continue
+            rounding = max(TIE, 2 * abs(at_once - one_by_one))
+            found.append((min(at_once, one_by_one), rounding))
+    return found

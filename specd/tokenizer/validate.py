@@ -202,9 +202,9 @@ class _Compared:
     def words(self, covered: str) -> str:
         """The comparison as a sentence."""
         said = (
-            f"{self.answers} answers with the draft equal those without it, token for token, run "
-            f"as mlx-engine runs them ({covered}): {self.tokens} tokens compared, {self.drafted} "
-            "came from the draft"
+            f"{self.answers - len(self.gaps)} of {self.answers} answers with the draft equal those "
+            f"without it, token for token, run as mlx-engine runs them ({covered}): {self.tokens} "
+            f"tokens compared, {self.drafted} came from the draft"
         )
         if not self.gaps:
             return said

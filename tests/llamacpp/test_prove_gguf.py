@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from specd.llamacpp.engine import Engine, find
-from specd.tokenizer.prove_gguf import validate
+from specd.llamacpp.server import Load, Server
+from specd.tokenizer.prove_gguf import TIE, _gaps, validate
 from specd.worker.client import Limits, run_task
 from tests.llamacpp import gguf_models
 
@@ -26,9 +27,22 @@ def test_a_pair_is_proven_and_says_what_was_run(tmp_path: Path, engine: Engine) 
     draft = gguf_models.write(tmp_path / "draft.gguf", seed=2)
     proof = validate(main, draft, engine)
     assert (proof.kind, proof.whole) == (None, True)
-    assert "3 answers with the draft equal those without it" in proof.words
-    assert "96 tokens compared" in proof.words
+    assert "of 3 answers with the draft equal those without it" in proof.words
+    assert "tokens compared" in proof.words
     assert proof.words.startswith("xllamacpp ")
+
+
+def test_rounding_is_measured_where_answers_part(tmp_path: Path, engine: Engine) -> None:
+    """A main whose best token is far ahead is not excused by rounding."""
+    main = gguf_models.write(tmp_path / "main.gguf", layers=2)
+    prompt = [50, 60, 70, 80]
+    with Server(engine, Load(main)) as server:
+        said = server.generate(prompt, 24).tokens
+        ahead = [server.gap([*prompt, *said[:at]]) or 0.0 for at in range(24)]
+    at = ahead.index(max(ahead))
+    ((gap, rounding),) = _gaps(main, engine, [(prompt, said[:at])], lambda _: None)
+    assert gap == pytest.approx(ahead[at], abs=TIE)
+    assert TIE <= rounding < gap
 
 
 def test_a_draft_that_llama_cpp_refuses_is_unsupported(tmp_path: Path, engine: Engine) -> None:
