@@ -43,17 +43,17 @@ LOOK_S = 0.1
 """How long an answer waits for a look whether LM Studio runs."""
 
 QUESTION_S = 0.4
-"""How long reading what is kept on disk may take; questions are answered at once or refused."""
+"""The longest time to read stored data for an answer; after it the request is refused."""
 
 ORDER_S = 120.0
-"""How long an order may take before the client is told to look at the status instead."""
+"""The longest wait for a command; after it the answer refers the client to the status."""
 
 BODY_BYTES = 64 * 1024
 CONNECTIONS = 600
 BACKLOG = 512
 
 ACCEPT_AGAIN_S = 0.1
-"""After the system would let nobody in, for want of descriptors or memory."""
+"""The pause after accept() failed for want of descriptors or memory."""
 
 HEARTBEAT_S = 30.0
 

@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 LOOKED_S = 0.2
-"""Whoever asks again so soon is told what the last look at the app's process saw."""
+"""Within this time the last look at the app's process is used again."""
 
 
 def serve(daemon: Daemon) -> Api:
-    """Let ``daemon`` be asked on its socket from now on."""
+    """Open the socket of ``daemon``."""
     return Api(places.socket_path(daemon.directory), Backend(daemon))
 
 
@@ -57,9 +57,9 @@ class Backend:
         return self._daemon.inbox.ask(work)
 
     def look(self) -> Future[None]:
-        """Look whether LM Studio runs, unless that was just done; done when it is known.
+        """Look whether LM Studio runs, unless that was just done; the future ends with the look.
 
-        What its server has loaded is asked too, and is known the next time.
+        The server is also queried for what it has loaded; that result is used the next time.
         """
         done: Future[None] = Future()
         now = time.monotonic()
@@ -93,7 +93,7 @@ class Backend:
         return _beside(lambda: _history(places.history_path(self._daemon.directory), limit))
 
     def recent_events(self) -> list[Event]:
-        """What was said lately, so that a listener knows where things stand."""
+        """The latest events, for a listener that has just connected."""
         return list(self._daemon.events.recent)
 
     def listen(self, listener: Listener) -> Callable[[], None]:
@@ -124,7 +124,7 @@ class Backend:
         }
 
     def verdict(self, main: str, draft: str) -> dict[str, Any]:
-        """What is known of two models named as people do; compares nothing itself."""
+        """The known verdict on two models, by any of their names; compares nothing itself."""
         around = self._daemon.around
         verdict = None
         with contextlib.suppress(names.NameProblem):
@@ -139,7 +139,7 @@ class Backend:
         }
 
     def apply(self) -> dict[str, Any]:
-        """Write what differs, without waiting for anybody's turn; what was restored counts again.
+        """Write what differs, without any back-off, also values that the user restored.
 
         "written" holds the numbers of the writes in the journal.
         """

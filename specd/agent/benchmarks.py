@@ -34,15 +34,15 @@ AGAIN = timedelta(minutes=30)
 """A postponed benchmark is tried again after this."""
 
 STALE_AFTER = timedelta(minutes=10)
-"""A result that no longer tells the truth is measured again after this: updates come in groups."""
+"""A stale result is measured again after this: updates come in groups."""
 
 LOOK_S = 20.0
-"""How often a scheduled benchmark looks whether somebody wants the machine."""
+"""How often a scheduled benchmark checks whether the user needs the machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Weighed:
-    """What a scout brought back on whether a benchmark may begin."""
+    """What decides whether a benchmark may begin, read on a thread."""
 
     plan: Plan
     server: ServerSeen | None
@@ -60,11 +60,11 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NoPair(Exception):
-    """Nothing of specd.toml is what is to be measured."""
+    """No pair of specd.toml matches the order."""
 
 
 class Benchmarks:
-    """See the module's docstring. ``note`` says what is so in words, None when nothing is."""
+    """See the module's docstring. ``note`` is the state for people, None if there is none."""
 
     def __init__(self, given: Given, again: Callable[[timedelta], None]) -> None:
         self._given = given
@@ -260,7 +260,7 @@ class Benchmarks:
         # Also after a failure: what was measured before it stands in the history.
         self._given.learnt()
 
-    # -- results that no longer tell the truth ------------------------------------------------
+    # -- stale results ------------------------------------------------------------------------
 
     def look_for_changes(self) -> None:
         """Compare what results depend on with what is installed now."""

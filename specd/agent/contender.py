@@ -25,11 +25,11 @@ PAUSE_S = 0.02
 """Between two looks: the daemon has better things to do."""
 
 MOST_NAMED = 3
-"""Indexers and file managers watch folders too; a longer list helps nobody."""
+"""Indexers and file managers watch folders too, so a longer list would not help."""
 
 
 def find(path: Path, seconds: float = LOOK_S) -> str | None:
-    """``name (process N), which …``, None when nobody can be named. Takes up to ``seconds``."""
+    """``name (process N), which …``, None if no program was found. Takes up to ``seconds``."""
     look = _writer if sys.platform == "linux" else _opener
     end = time.monotonic() + seconds
     found = look(path)
@@ -57,7 +57,7 @@ def _writer(path: Path) -> str | None:
 
 
 def _watchers(path: Path) -> str | None:
-    """Who is told by the kernel of changes to the file, its folder or what it links to."""
+    """The processes that watch the file, its folder or its link's target (inotify)."""
     wanted: set[str] = set()
     for each in (path, path.parent, path.resolve().parent):
         with contextlib.suppress(OSError):

@@ -74,22 +74,22 @@ POLL_S = 2.0
 POLL_MODELS_S = 30.0
 
 CONVERSATIONS_FIRST = timedelta(minutes=3)
-"""After the start, and after that every so often, what conversations show is read."""
+"""Conversations are read this long after the start, then every ``CONVERSATIONS_EVERY``."""
 
 CONVERSATIONS_EVERY = timedelta(hours=4)
 
 # What the timers are called by; a file that was modified and not closed is called by its path.
 ASKED_S = 2.0
-"""What the server said so long ago is asked again when somebody looks."""
+"""The server is queried again for a status if its last answer is older than this."""
 
 EVERYTHING, MODELS, POLL = "everything", "models", "poll"
 BENCHMARK, BENCHMARK_AGAIN, CONVERSATIONS = "benchmark", "benchmark again", "conversations"
 
 
 class Daemon:
-    """See the module's docstring. ``run`` returns when the daemon was told to stop.
+    """See the module's docstring. ``run`` returns after SIGTERM or a stop command.
 
-    ``serve`` opens the socket on which others may ask it, once the first pass is over.
+    ``serve`` opens the socket, once the first pass is over.
     """
 
     def __init__(self, config_path: Path, state: Path, *, serve: Callable[[Daemon], Api]) -> None:
@@ -136,7 +136,7 @@ class Daemon:
     # -- life ---------------------------------------------------------------------------------
 
     def run(self) -> int:
-        """Work until told to stop; returns the exit code, or ``ANEW`` when it is to be run anew."""
+        """Work until it is stopped; returns the exit code, ``ANEW`` if it must be run anew."""
         memory.share_one_heap()
         Stopping(self.inbox.stop, self.inbox.look_again, self._say)
         self._say(
@@ -161,7 +161,7 @@ class Daemon:
             self._close()
 
     def _lost_its_place(self, batch: Batch) -> bool:
-        """Whether the lock or the socket was removed: nobody could tell that specd runs."""
+        """Whether the lock or the socket was removed, so that commands would not find specd."""
         if not (batch.everything or batch.paths & {*self._own} or self._timers.is_due(EVERYTHING)):
             return False
         if lock.stands(self._own[0], self._held_lock) and (self._api is None or self._api.stands()):
@@ -170,7 +170,7 @@ class Daemon:
         return True
 
     def _guard(self, work: Callable[[], object], name: str = LOOP) -> None:
-        """Do ``work``; a fault of specd's own is said, and does not end the daemon.
+        """Do ``work``; an exception is logged and does not end the daemon.
 
         The next event or the next resync starts from what the files hold, as always.
         """
@@ -194,7 +194,7 @@ class Daemon:
 
     def _close(self) -> None:
         notify.service_manager("STOPPING=1")
-        # A fault in one of them keeps nobody from closing the others.
+        # Each is guarded, so that a fault in one does not keep the others open.
         self._guard(self._watch.close)
         self._guard(self._jobs.close)
         if self._api is not None:
@@ -260,7 +260,7 @@ class Daemon:
             self._real_use.read()
 
     def _ripe(self, changed: Iterable[Path], due: Iterable[Name]) -> set[Path]:
-        """What changed, with what was being written and has had its time."""
+        """The changed files, with those whose unfinished write has timed out."""
         dirty = set(changed)
         self._heard = self._heard + len(dirty)
         if self._heard > BURST:
@@ -281,7 +281,7 @@ class Daemon:
         self._faults.over(LOOP)
 
     def _poll(self) -> None:
-        """Look for what events would have told."""
+        """Look for changes without events."""
         self._timers.after(POLL, POLL_S)
         self._timers.sooner(MODELS, POLL_MODELS_S)
         self._reload_what_is_whole()
@@ -384,7 +384,7 @@ class Daemon:
             self._timers.after(POLL, POLL_S)
 
     def _decide(self) -> None:
-        """Work out from all that is known what the files are to hold."""
+        """Work out the desired state from all that is known."""
         for line in self.stores.set_aside():
             self._say("warning", line)
         self._guard(self._look_up, "what is known of the pairs")
@@ -396,7 +396,7 @@ class Daemon:
         self._proofs.compare()
 
     def _look_up(self) -> None:
-        """Where it cannot be looked up, what was known before stays."""
+        """Read the stores again; if that fails, the last values stay."""
         self.stores.verdicts.mlx_types = self.around.world.mlx_types
         self.stores.verdicts.llama_servers = self.around.world.llama_servers
         self._pairs = self._resolved()
@@ -410,13 +410,13 @@ class Daemon:
         return self.around.apps(self._config.lmstudio)
 
     def look_at_server(self) -> None:
-        """Ask what it has loaded, unless that was just done: somebody wants to know."""
+        """Query what the server has loaded, unless that was just done."""
         last = self.around.asked_at
         if last is not None and abs(time.time() - last) > ASKED_S:
             self.around.ask_server(self._config.lmstudio)
 
     def _scout(self) -> None:
-        """Have everything looked at that a pass cannot wait for."""
+        """Look, in the background, at all that a pass cannot wait for."""
         self.around.ask(self._config.lmstudio)
         self._guard(self.bench.look_for_changes, "whether results still tell the truth")
         self._real_use.read_log()
@@ -473,7 +473,7 @@ class Daemon:
         )
 
     def _learn(self) -> None:
-        """More is known than before: decide again, watch what is wanted now, write it."""
+        """New knowledge: decide again, watch the desired files, write them."""
         self._decide()
         self._follow()
         self.write(None)
@@ -552,7 +552,7 @@ class Daemon:
 
     @property
     def snapshot(self) -> Snapshot | None:
-        """What was published last."""
+        """The last published snapshot."""
         return self._publication.snapshot
 
     def state(self) -> report.DaemonState:

@@ -1,4 +1,4 @@
-"""What the daemon says: one line per decision, to the log file and to listeners on the socket.
+"""The daemon's log: one line per decision, to the log file and to listeners on the socket.
 
 A line is ``TIME LEVEL message  key=value key=value``: RFC 3339 local time with zone and
 milliseconds, the level, plain words, two spaces, then the context. Values that hold spaces, quotes
@@ -38,7 +38,7 @@ _PLAIN = frozenset(
 
 
 class Say(Protocol):
-    """How anything in the daemon says something."""
+    """How any part of the daemon writes a line to the log."""
 
     def __call__(self, level: Level, message: str, **fields: str | float | bool | None) -> None:
         """One line to the log."""

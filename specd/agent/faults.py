@@ -42,7 +42,7 @@ class Faults:
         return why
 
     def keep(self, work: str, why: str) -> None:
-        """Keep a failure that somebody else has logged."""
+        """Keep a failure that the caller has logged."""
         with self._lock:
             before, self._known[work] = self._known.get(work), why
         if before != why:

@@ -56,7 +56,7 @@ _SHAPE = (
 
 
 class Inotify:
-    """A reader for what is urgent, and one for the calm trees from the first of those on."""
+    """One reader for urgent directories, and one for calm trees, started with the first."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -122,7 +122,7 @@ class _Directory:
         self.reader.gone(self, wd)
 
     def on_queue_overflow(self) -> None:
-        """Events were lost; directories may have been made that nobody watches."""
+        """Events were lost; there may be new directories without a watch."""
         if self.target.recursive:
             self.reader.listener.ended(self.target)
 

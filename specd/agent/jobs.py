@@ -22,7 +22,7 @@ from specd.worker.client import Limits, WorkerError, run_task
 Result = TypeVar("Result")
 
 ENDING_S = 1.0
-"""How long a worker that is cancelled may take to be gone when specd ends."""
+"""How long specd, when it ends, waits for a cancelled worker to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Jobs:
             thread.start()
 
     def cancel(self, task: str) -> None:
-        """Kill that worker and all it started; ``failed`` is called when it is gone."""
+        """Kill that worker and its processes; ``failed`` is called once they have ended."""
         for each in self._workers:
             if each.task == task:
                 each.cancelled.set()

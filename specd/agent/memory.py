@@ -1,8 +1,8 @@
-"""Keep the daemon small: what the C library would hold back for speed nobody here needs.
+"""Keep the daemon's memory small: return what the C library holds back for speed.
 
 glibc gives every thread a heap of its own, and watchdog starts two threads per directory: 3 MB of
-half-empty heaps. And what start-up allocated and freed stays with the process until it is asked
-back. Elsewhere than on glibc both functions do nothing.
+half-empty heaps. Memory that start-up allocated and freed stays with the process until
+``malloc_trim``. Without glibc both functions do nothing.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ _M_ARENA_MAX = -8  # malloc.h
 
 
 def share_one_heap() -> None:
-    """Let all threads allocate from one heap; to be called before there are any."""
+    """Let all threads allocate from one heap; call it before the first thread starts."""
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
         library.mallopt(_M_ARENA_MAX, 1)
 
 
 def give_back() -> None:
-    """Return to the system what is no longer used."""
+    """Return unused memory to the system."""
     gc.collect()
     library = ctypes.CDLL(None)
     if hasattr(library, "malloc_trim"):

@@ -1,4 +1,4 @@
-"""Hear of file systems being mounted and unmounted, where the kernel tells (Linux).
+"""Events of file systems being mounted and unmounted, where the kernel sends them (Linux).
 
 Mounting over a directory, or taking the mount away, changes what a path leads to without one file
 event. The kernel marks ``/proc/self/mountinfo`` as changed; waiting for that costs nothing.

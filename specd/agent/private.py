@@ -11,7 +11,7 @@ from specd import places
 
 
 def enforce(state: Path) -> Iterator[str]:
-    """Close what specd keeps to other users; say what was open.
+    """Make specd's files private; yields a line for each that other users could open.
 
     The directory itself is closed too, unless something else lies in it: then it is not specd's.
 

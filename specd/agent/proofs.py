@@ -1,6 +1,6 @@
-"""The daemon's proofs: whose tokenizers are compared and which pairs MLX proves, and when.
+"""The daemon's proofs: when which tokenizers are compared, and which pairs MLX proves.
 
-Workers do both; what they find comes back to the daemon's loop, on which everything here runs.
+Workers do both. Their results come back to the daemon's loop, on which everything here runs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from specd.reconcile.desired import DesiredPair
 from specd.reconcile.stores import COMPARING, proof_limits
 
 PROVE_AGAIN_S = 24 * 3600.0
-"""A proof that failed, or found too little memory to be whole, costs seconds of processor time."""
+"""A proof that failed, or was partial for want of memory, is tried again after this."""
 
 
 class Proofs:
@@ -30,18 +30,18 @@ class Proofs:
         self._tried: dict[str, float] = {}
 
     def compare_again(self) -> None:
-        """Let what could not be decided be tried once more."""
+        """Allow another comparison of pairs without a verdict."""
         self._compared.clear()
 
     def forget(self) -> None:
-        """Other models stand there now: whatever was tried, try it anew."""
+        """Allow every comparison and proof again, since the models have changed."""
         self._compared.clear()
         self._tried.clear()
 
     # -- tokenizers ---------------------------------------------------------------------------
 
     def compare(self) -> None:
-        """Have the tokenizers of wanted pairs compared that no verdict is known of."""
+        """Have a worker compare the tokenizers of desired pairs without a verdict."""
         wanted = [
             (pair.main, draft)
             for pair in self._given.look().pairs
@@ -71,15 +71,15 @@ class Proofs:
         for main, draft in compared:
             verdict = self._given.stores.verdicts.lookup(main, draft)
             if verdict is not None:
-                said = f"{main.key} ← {draft.key}: {verdict.kind}"
-                self._given.say("info", said, reason=next(iter(verdict.reasons), None))
+                message = f"{main.key} ← {draft.key}: {verdict.kind}"
+                self._given.say("info", message, reason=next(iter(verdict.reasons), None))
         self._given.learnt()
         self.prove()
 
     # -- by running the engine ----------------------------------------------------------------
 
     def prove(self) -> None:
-        """Have MLX prove a wanted pair nobody has proven yet, when that disturbs nobody."""
+        """Have MLX prove a desired pair that is not proven yet, while the machine is idle."""
         sight = self._given.look()
         unproven = self._given.stores.unproven(sight.pairs)
         tried_since = time.monotonic() - PROVE_AGAIN_S

@@ -1,4 +1,4 @@
-"""What others may see of the daemon: one immutable snapshot, and a word on what changed in it."""
+"""The daemon's published state: one immutable snapshot; changes are logged and notified."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from specd.reconcile.restores import put_back
 from specd.reconcile.stores import Stores
 
 QUIET_S = 3600.0
-"""The same is notified of once in so long."""
+"""The same notification is shown once in this time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the socket may show: published whole, never changed. ``writes`` are oldest first."""
+    """What the socket shows: replaced as a whole, never changed. ``writes`` are oldest first."""
 
     facts: Facts
     conditions: tuple[Condition, ...]
@@ -42,7 +42,7 @@ class Publication:
         self.snapshot: Snapshot | None = None
 
     def publish(self, facts: Facts, writes: tuple[Entry, ...], config: SpecdConfig) -> None:
-        """Replace the snapshot; say, keep and notify of whichever conditions became others."""
+        """Replace the snapshot; log, keep and notify of the conditions that changed."""
         before = self.snapshot.conditions if self.snapshot else self._stores.last_conditions()
         now = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
         judged = judge(facts, config, before, now)

@@ -1,4 +1,4 @@
-"""What real use shows: conversations and the server's log, read for figures, never for a word."""
+"""The user's own answers: the figures in conversations and the server's log, never the text."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from specd.worker.client import Limits
 READING = Limits(seconds=300.0, memory_bytes=WORKER_MEMORY)
 
 READING_SHARE = 0.8
-"""Of that time, what reading conversations plans with; the rest is for adding everything up."""
+"""The part of that time for reading conversations; the rest is for adding up."""
 
 
 class RealUse:
-    """``uses`` is what is known of each desired pair, by name."""
+    """``uses`` has the figures of each desired pair, by name."""
 
     def __init__(self, given: Given) -> None:
         self._given = given
         self.uses: dict[str, PairUse] = {}
 
     def read(self) -> None:
-        """Have a worker read what is new since the last time."""
+        """Have a worker read the conversations that changed since the last time."""
         sight = self._given.look()
         if not sight.config.benchmark.observe_conversations or sight.home is None:
             return
@@ -43,7 +43,7 @@ class RealUse:
         )
 
     def read_log(self) -> None:
-        """Read on, on threads, in what the apps' servers have logged; a few megabytes at most."""
+        """Read new lines of the apps' server logs on threads; a few megabytes at most."""
         sight = self._given.look()
         if not sight.config.benchmark.observe_conversations or sight.home is None:
             return
@@ -62,7 +62,7 @@ class RealUse:
         )
 
     def look(self) -> None:
-        """Look up what is known of the pairs that are wanted now."""
+        """Read the figures of the desired pairs from the stores."""
         sight = self._given.look()
         self.uses = self._given.stores.uses(
             sight.pairs,

@@ -1,4 +1,4 @@
-"""Load a main again that runs otherwise than its file says, once nobody waits for an answer.
+"""Load a main again when it runs otherwise than its file says, once LM Studio is idle.
 
 Only with ``[agent] reload = "when-idle"``. LM Studio's own ``lms`` does it, since a load through
 the server's API does not read the file. Each difference is tried once: a load that changed nothing
@@ -19,7 +19,7 @@ from specd.lmstudio import activity, keys
 from specd.reconcile.in_force import NotInForce
 
 QUIET_S: Final = 120.0
-"""LM Studio is idle once nothing was asked of it for this long and its processes do nothing."""
+"""LM Studio is idle after this long without a request, while its processes do nothing."""
 
 WATCHED_S: Final = 2.0
 LOAD_S: Final = 600.0

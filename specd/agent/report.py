@@ -22,12 +22,12 @@ from specd.reconcile.journal import Change, Entry
 from specd.reconcile.restores import Restores
 
 LAST_WRITES = 20
-"""So many that three different ones are among them when a program keeps changing a value."""
+"""Enough that other writes are among them while a program keeps changing one value."""
 
 
 @dataclass(frozen=True, slots=True)
 class DaemonState:
-    """What the daemon knows of itself; ``next_benchmark`` is RFC 3339 with zone."""
+    """The daemon's own part of status; ``next_benchmark`` is RFC 3339 with zone."""
 
     uptime_s: float
     next_benchmark: str | None
@@ -78,9 +78,9 @@ def _restores(done: Restores, program: str | None) -> dict[str, Any]:
 def pair(facts: Facts, wanted: DesiredPair) -> dict[str, Any]:
     """One pair as status shows it; ``speedup`` is the measured one, None where there is none.
 
-    ``gain`` is what the last benchmark has shown, in words, None before any. ``stale`` says why
-    that measurement no longer tells the truth, ``observed`` is the proof that draft tokens ran,
-    ``in_use`` what the user's own answers show.
+    ``gain`` is the last benchmark's result in words, None before any; ``stale`` holds why it no
+    longer holds; ``observed`` is the proof that draft tokens ran, ``in_use`` the figures of the
+    user's own answers.
     """
     measured = facts.benchmarks.get(wanted.name)
     proof = next((p for p in facts.proofs if f"{p.main} ← {p.draft}" == wanted.name), None)

@@ -45,7 +45,7 @@ _QUIET_S = 1.0
 
 
 class Failed(Exception):
-    """A check found something else than specd relies on; the message says what."""
+    """A check failed: the system differs from what specd relies on; the message says how."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the daemon knows, and what it gives to its parts that have work done beside its loop."""
+"""The daemon's state as a value, and what its parts with background work are given."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from specd.reconcile.stores import Stores
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """One look at all of it, at the moment something is thought about; for any thread."""
+    """The daemon's state at one moment; frozen, for any thread."""
 
     config: SpecdConfig
     home: Home | None
@@ -33,8 +33,8 @@ class Sight:
 class Given:
     """For the daemon's loop alone.
 
-    ``learnt`` is called when other values may be desired now, ``publish`` when only what is known
-    of them has changed.
+    A part calls ``learnt`` when the desired values may have changed, ``publish`` when only the
+    status has.
     """
 
     jobs: Jobs

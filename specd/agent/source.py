@@ -1,4 +1,4 @@
-"""What a platform's file watcher is asked, and what it reports.
+"""The interface of a platform's file watcher: its targets and its reports.
 
 Two implementations: ``specd.agent.inotify`` on Linux, ``specd.agent.vnodes`` on macOS. Both report
 from a thread of their own.

@@ -1,7 +1,7 @@
-"""What stands around specd: LM Studio's home and models, its server, its process.
+"""Everything around specd: LM Studio's home and models, its server, its process.
 
-The home is looked into on the daemon's loop; server and process by background work, which brings
-frozen values back to it.
+The home is read on the daemon's loop; server and process are looked at by background work, which
+returns frozen values.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from specd.reconcile.facts import AppSeen, ServerSeen
 
 
 class Surroundings:
-    """What was seen last; ``changed`` is called when background work has seen something new."""
+    """The last look at each; ``changed`` is called after background work has seen a change."""
 
     def __init__(self, jobs: Jobs, state: Path, *, say: Say, changed: Callable[[], None]) -> None:
         self._jobs = jobs
@@ -51,7 +51,7 @@ class Surroundings:
         return () if self.home is None else homes.apps(self.home.path, wanted.apps)
 
     def look(self, wanted: config.LmStudio) -> bool:
-        """Find the home again and see what stands in it; whether other models do."""
+        """Find the home again and read it; returns whether the models changed."""
         found = homes.find_home(wanted.home)
         if isinstance(found, Home) and found != self.found:
             self._say("info", "LM Studio home found", home=str(found.path), how=found.how)
@@ -61,7 +61,7 @@ class Surroundings:
         return self.look_into_home()
 
     def look_into_home(self) -> bool:
-        """See what stands there besides the files specd edits; whether other models do."""
+        """Read the home, besides the files specd edits; returns whether the models changed."""
         before = self.world.models
         self.world = survey.look(self.found, self._state)
         if self.world.models == before:
@@ -70,25 +70,25 @@ class Surroundings:
         return True
 
     def look_at_cache(self) -> None:
-        """Read LM Studio's own opinion of its models again."""
+        """Read LM Studio's compatibility cache again."""
         if self.home is not None:
             opinion = survey.opinion(self.home, self.world.models)
             self.world = replace(self.world, opinion=opinion)
 
     def ask(self, wanted: config.LmStudio) -> None:
-        """Ask the server and look at every process, without waiting for either."""
+        """Query the server and look at every process, without waiting for either."""
         if self.home is not None:
             self.ask_server(wanted)
             self._processes = app.Look()
             self.look_for_app()
 
     def ask_server(self, wanted: config.LmStudio) -> None:
-        """Ask the server what it has loaded, without waiting for it."""
+        """Query what the server has loaded, without waiting for it."""
         if (home := self.home) is not None:
             self._jobs.scout("server", lambda: survey.ask_server(home, wanted), self._learn_server)
 
     def look_for_app(self, asked: Future[None] | None = None) -> None:
-        """Look whether LM Studio runs, for a millisecond; ``asked`` is done when it is known."""
+        """Look whether LM Studio runs, which takes a millisecond; ``asked`` ends with the look."""
         if asked is not None:
             self._asked.append(asked)
         if (home := self.home) is None:
@@ -99,7 +99,7 @@ class Surroundings:
 
     def _learn_server(self, seen: ServerSeen) -> None:
         self.server, self.asked_at = seen, time.time()
-        # One that runs with something else now was loaded again.
+        # An instance with another configuration was loaded again.
         now = datetime.now().astimezone()
         loaded = [each for model in seen.models for each in model.loaded_instances]
         self.loaded_at = {each: self.loaded_at.get(each, now) for each in loaded}

@@ -1,9 +1,9 @@
-"""Everything the daemon does at a time of its own: named deadlines, all kept here.
+"""The daemon's timers: named deadlines, all kept here.
 
 Most count by the monotonic clock. Those that people plan by (``at``, ``cron``) count by the wall
-clock, which may jump: ``look_at_clock`` works out anew when a cron time is due, so that neither a
-clock that was set back nor another time zone leaves it at an hour nobody meant. A time that passed
-while the machine slept, or while the clock jumped over it, is due once.
+clock, which may jump: ``look_at_clock`` works out anew when a cron time is due, so that it stays
+right after the clock is set back or the time zone changes. A time that passed while the machine
+slept, or that the clock jumped over, is due once.
 
 One thread uses it, the daemon's loop; ``when`` may be called from any.
 """
@@ -24,12 +24,12 @@ JITTER_S = 120.0
 """A cron time is due up to this much later, so that a fleet does not start as one."""
 
 Name: TypeAlias = str | Path
-"""What is due: a word, or the file that is to be looked at."""
+"""A timer's name: a word, or the path of the file to look at."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Cron:
-    """``nominal`` is by the local clock and without a zone, as people mean it."""
+    """``nominal`` is local time without a zone."""
 
     expression: str
     nominal: datetime
@@ -49,7 +49,7 @@ class Timers:
         self._crons: dict[str, _Cron] = {}
 
     def after(self, name: Name, seconds: float) -> None:
-        """Have ``name`` be due in ``seconds``."""
+        """Make ``name`` due in ``seconds``."""
         self._ticks[name] = time.monotonic() + seconds
 
     def sooner(self, name: Name, seconds: float) -> None:
@@ -57,11 +57,11 @@ class Timers:
         self._ticks[name] = min(self._ticks.get(name, float("inf")), time.monotonic() + seconds)
 
     def at(self, name: str, delay: timedelta) -> None:
-        """Have ``name`` be due after ``delay`` by the wall clock."""
+        """Make ``name`` due after ``delay`` by the wall clock."""
         self._dates[name] = time.time() + delay.total_seconds()
 
     def cron(self, name: str, expression: str) -> None:
-        """Have ``name`` be due whenever ``expression`` says; "" is never. Unchanged, it runs on."""
+        """Make ``name`` due at the times of ``expression``; "" is never. The same one runs on."""
         known = self._crons.get(name)
         if known is not None and known.expression == expression:
             return

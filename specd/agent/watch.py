@@ -234,7 +234,7 @@ _LOGGERS = ("watchdog", "fsevents")
 
 
 class _Lost(logging.Handler):
-    """watchdog says in its log that events were lost; then everything must be looked at again."""
+    """watchdog logs that events were lost; then everything must be looked at again."""
 
     def __init__(self, lost: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
@@ -295,7 +295,7 @@ def _add(
 
 
 def _merged(targets: set[Target]) -> set[Target]:
-    """One target per real directory, the widest of those asked for; calm ones stay apart."""
+    """One target per real directory, the widest of those requested; calm ones stay apart."""
     merged: dict[tuple[Path, bool], Target] = {}
     for target in targets:
         key = target.real, target.pace == "calm"

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LINKS = 40
-"""So many symlinks the kernel follows in one path; then it says that they go in circles."""
+"""The number of symlinks that the kernel follows in one path before it fails with ELOOP."""
 
 
 def steps(path: Path) -> Iterator[Path]:

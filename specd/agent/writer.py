@@ -53,7 +53,7 @@ class Writer:
         self.contender: str | None = None
 
     def set_desired(self, desired: DesiredState | None) -> None:
-        """Set what is wanted; remove what interrupted writes left beside files not seen before."""
+        """Set the desired state; clear up what interrupted writes left beside its new files."""
         self.files.set_desired(desired)
         fresh = self.files.paths - self._cleared
         self._cleared |= fresh
@@ -61,7 +61,7 @@ class Writer:
             self._say("warning", line)
 
     def write(self, dirty: set[Path] | None, *, force: bool = False) -> Pass:
-        """One pass over ``dirty`` files, or all when None; ``force`` waits for nobody."""
+        """One pass over ``dirty`` files, or all when None; ``force`` ends all waiting."""
         started = time.perf_counter()
         self._timers.after(AGAIN, AFTER_FAULT_S)
         known = {path: failed.problem for path, failed in self.files.failed.items()}
@@ -95,7 +95,7 @@ class Writer:
             self._say("error", applied.problem, file=file)
 
     def _seek_contender(self) -> None:
-        """Once a fight is on, look who it is with; forget it when it is over."""
+        """While a file is contended, look which program writes it; forget it afterwards."""
         fights = [path for path, known in self.files.patience.items() if known.contended]
         if not fights:
             self.contender = None

@@ -1,4 +1,4 @@
-"""LM Studio's part in the story: what its files mean, and how it saves them, meaning no harm.
+"""LM Studio's part in the story: how it reads and saves its files.
 
 The app keeps its settings in memory and writes the whole file whenever one of them changes, so what
 others wrote in between is gone. Depending on version and file it truncates and writes in place, or
@@ -35,7 +35,7 @@ def delete_and_save(path: Path, document: dict[str, Any]) -> None:
 
 
 def switched_on(settings: dict[str, Any]) -> bool:
-    """Whether the app's settings say that speculation is wanted and shown."""
+    """Whether speculation is on and shown in the app's settings."""
     return (
         settings.get("configPresetInclusiveness", {}).get("speculativeDecoding") is True
         and settings.get("chat", {}).get("visualizeSpeculativeDecoding") is True
@@ -43,7 +43,7 @@ def switched_on(settings: dict[str, Any]) -> bool:
 
 
 def switch_off(settings: dict[str, Any]) -> None:
-    """What a person's click, or an update, does."""
+    """Switch speculation off, as a click or an update of the app does."""
     settings["configPresetInclusiveness"]["speculativeDecoding"] = False
     settings["chat"]["visualizeSpeculativeDecoding"] = False
 
@@ -63,7 +63,7 @@ def draft_of(defaults: dict[str, Any]) -> str | None:
 
 
 def drop_draft(defaults: dict[str, Any]) -> None:
-    """What choosing no draft, or switching presets, does."""
+    """Remove the draft, as choosing none or switching presets does."""
     fields = defaults["operation"]["fields"]
     fields[:] = [entry for entry in fields if "speculativeDecoding" not in entry["key"]]
 

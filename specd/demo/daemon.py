@@ -20,7 +20,7 @@ _STOP_S = 10.0
 
 
 class NotHeldError(Exception):
-    """Something the demo promises did not happen; the message says what."""
+    """A promise of the demo did not hold; the message says which."""
 
 
 class Daemon:
@@ -42,7 +42,7 @@ class Daemon:
         return json.loads(text) if code in (0, 1) else None
 
     def condition(self, kind: str) -> dict[str, Any] | None:
-        """One condition of ``status``, None while there is no such yet."""
+        """One condition of ``status``, None while it is not there."""
         status = self.status() or {"conditions": []}
         return next((each for each in status["conditions"] if each["type"] == kind), None)
 
@@ -78,7 +78,7 @@ def running(sandbox: Sandbox) -> Iterator[Daemon]:
 
 
 def specd(sandbox: Sandbox, *words: str) -> tuple[int, str]:
-    """A command as a person types it: exit code and what it printed."""
+    """Run a command line; returns its exit code and its output."""
     ended = subprocess.run(
         [sys.executable, "-m", "specd", *words],
         env=os.environ | sandbox.environment,

@@ -22,7 +22,7 @@ from specd.demo.installed import Installed
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What to generate. ``max_tokens`` None: until the model ends."""
+    """A request to generate. ``max_tokens`` None: until the model ends."""
 
     messages: list[dict[str, Any]]
     max_tokens: int | None
@@ -33,7 +33,7 @@ class Question:
 
 @dataclass(slots=True)
 class Statistics:
-    """What an answer cost; the draft counts stay None when nothing was drafted. Times in seconds.
+    """The figures of an answer; without a draft ``draft`` is None. Times in seconds.
 
     Of the tokens drafted, the accepted ones are in the answer, the ignored ones came after its end,
     and the rest was rejected by the main model.
@@ -103,10 +103,10 @@ class Engine:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlx")
         self._loaded: dict[str, Loaded] = {}
         self.expired: set[str] = set()
-        """The models that went because their time was up."""
+        """The keys of models that were unloaded by their ``ttl``."""
 
     def loaded(self) -> dict[str, Loaded]:
-        """The models in memory by key, less those whose time is up."""
+        """The models in memory by key, without those past their ``ttl``."""
         now = time.monotonic()
         for key, entry in list(self._loaded.items()):
             if entry.ttl is not None and now - entry.used_at > entry.ttl:
@@ -134,7 +134,7 @@ class Engine:
         ).result()
 
     def unload(self, key: str) -> bool:
-        """Whether there was something to unload."""
+        """Unload a model; returns whether it was loaded."""
         return self._loaded.pop(key, None) is not None
 
     def answer(self, main: Loaded, draft: Loaded | None, question: Question) -> Answer:
@@ -176,7 +176,7 @@ _STOP_REASONS = {"stop": "eosFound", "length": "maxPredictedTokensReached"}
 
 @dataclass(slots=True)
 class _Rounds:
-    """Counts what mlx-lm drafted, which it does not say, from which tokens were drafted.
+    """Counts the drafted tokens, which mlx-lm does not report, by which tokens were drafted.
 
     A round is the drafted tokens that the main agrees with, then one of the main's own. ``left``
     are those drafted in this round that have not been seen in the answer.

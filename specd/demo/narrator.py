@@ -75,7 +75,7 @@ class Narrator:
         self.console.print(columns)
 
     def show(self, text: str) -> None:
-        """A screen of somebody else's, set apart."""
+        """The output of another program, indented."""
         self.console.print()
         for line in text.rstrip().splitlines():
             self.console.print(f"    {line}", markup=False, soft_wrap=True)

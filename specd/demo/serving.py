@@ -19,7 +19,7 @@ VERSIONS: Final = ("0.3", "0.4.24")
 
 
 class StandInError(Exception):
-    """The stand-in did not start; the message holds what it said."""
+    """The stand-in did not start; the message holds its output."""
 
 
 @contextmanager

@@ -18,7 +18,7 @@ What it does not have: an engine for GGUF (such a model is loaded in name only),
 
 The port stands in the home's ``.internal``, where LM Studio of that version writes it; port 0 takes
 a free one. One line of JSON on standard output says where it listens. With ``--with-parent``
-it ends when its standard input does, so that it cannot outlive whoever started it.
+it ends when its standard input does, so that it cannot outlive its parent.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
-    """One LM Studio: its home, version, what is in memory, and the token it asks for, if any."""
+    """One LM Studio: its home, version, loaded models, and the token it requires, if any."""
 
     home: Path
     engine: Engine
@@ -304,7 +304,7 @@ def _clock(figures: Statistics) -> dict[str, Any]:
 
 
 def _counts(figures: Statistics, *, newer: bool) -> dict[str, Any]:
-    """What is told of the draft; since 0.4 of MLX's the accepted tokens, and nothing of none."""
+    """The draft's counts; since 0.4, for MLX, only the accepted tokens, and only if any were."""
     if figures.draft is None:
         return {}
     if newer:
