@@ -79,6 +79,9 @@ CONVERSATIONS_FIRST = timedelta(minutes=3)
 CONVERSATIONS_EVERY = timedelta(hours=4)
 
 # What the timers are called by; a file that was modified and not closed is called by its path.
+JOURNAL_S = 0.5
+"""How long the loop waits for another specd that writes the journal; it tries again."""
+
 ASKED_S = 2.0
 """The server is queried again for a status if its last answer is older than this."""
 
@@ -108,6 +111,7 @@ class Daemon:
         for line in opened:
             self._say("warning", line)
         self.stores = Stores.open(state)
+        self.stores.journal.lock_s = JOURNAL_S
         self.stores.release_if_asked(before, self._config)
         self._faults = Faults(self._say, lambda: self.inbox.do(self._publish))
         self._jobs = Jobs(self.inbox, self._faults)

@@ -62,7 +62,7 @@ LINE_BYTES = 2 * jsonedit.MAX_BYTES
 """The longest line there can be: the largest content, incompressible, in base64."""
 
 LOCK_S = 5.0
-"""How long another specd may take for an append."""
+"""How long another specd may take to write the journal anew."""
 
 STEP_S = 0.001
 
@@ -87,6 +87,8 @@ class Journal:
         self._open_intents: set[int] = set()
         self._owed: list[Outcome | Standing] = []
         self._ownership = Ownership()
+        self.lock_s = LOCK_S
+        """How long to wait for another specd; who has others waiting and tries again waits less."""
         self.mended: str | None = None
         """A message if something was broken when the journal was opened, else None."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -346,7 +348,7 @@ class Journal:
 
     def _locked(self) -> int:
         """Lock the file at the journal's path; pruning may replace it before the lock is there."""
-        deadline = time.monotonic() + LOCK_S
+        deadline = time.monotonic() + self.lock_s
         while True:
             descriptor = self._opened()
             try:
