@@ -47,7 +47,10 @@ def parser() -> Parser:
 
 
 def _days(word: str) -> float:
-    days = float(word)
+    try:
+        days = float(word)
+    except ValueError:
+        days = 0.0
     if not 0.04 <= days <= 90:
         raise argparse.ArgumentTypeError(f"must be from 0.04 to 90, not {word}")
     return days
