@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from specd.cli import ask
 from specd.demo.models import SMALL, ensure
 from specd.demo.serving import VERSIONS, standin
 from tests.chats import answer, chat, keep
@@ -73,3 +74,34 @@ def test_a_benchmark_on_schedule_waits_for_whoever_uses_lm_studio_and_says_so(
     until(postponed, "it is due and waits", 240)
     assert "(only_when_idle)" in sandbox.status()["benchmark"]
     assert "postponed: " in sandbox.specd("status").stdout
+
+
+@pytest.mark.mlx
+@pytest.mark.nightly
+def test_in_the_night_a_main_that_is_loaded_has_a_run_in_the_history(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    clock = tmp_path / "ahead"
+    customize(sandbox, SHIFTED, CLOCK_AHEAD=str(clock))
+    # Whether this machine is idle, and for how long a suite may run, is not what is asked here.
+    install(
+        sandbox,
+        "[benchmark]\nonly_when_idle = false\nonly_on_ac = false\nmax_minutes = 2\n"
+        "[agent]\nresync_seconds = 1\n",
+    )
+    with standin(sandbox.home, tmp_path / "standin.log") as url:
+        load(url, SMALL.main.identifier)
+        sandbox.running()
+        until(
+            lambda: sandbox.condition("TokenizersCompatible")["status"] == "true",
+            "the pair is compared",
+            60,
+        )
+        at_four_thirty(sandbox, clock)
+        until(
+            lambda: ask.ask("GET", "/v1/history", state=sandbox.state),
+            "a run stands in the history",
+            300,
+        )
+    (run, *_) = ask.ask("GET", "/v1/history", state=sandbox.state)
+    assert run["engine"] == "server"
