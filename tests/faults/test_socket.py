@@ -475,6 +475,7 @@ def test_a_listener_that_goes_away_or_stalls_costs_nothing(running: Sandbox):
     for count in range(30):
         running.save(counter=count)
         until(running.applied, "restored")
+        running.forgive()
     stalled.close()
     until(lambda: running.descriptors() <= before + 2, "their descriptors are closed", 40)
 
