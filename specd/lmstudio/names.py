@@ -102,6 +102,12 @@ def resolve(name: str, models: Sequence[Model]) -> Model:
     raise NoSuchModel(name, index.nearest(name), len(models))
 
 
+def lookup(name: str, models: Sequence[Model]) -> Model | None:
+    """As ``resolve``; None where it raises."""
+    found = _index_of(models).find(name)
+    return _called(found[0], name) if len(found) == 1 else None
+
+
 def key_of(name: str, models: Sequence[Model]) -> str:
     """The key of the model that ``name`` means; ``OWN_HEADS`` stays as it is.
 

@@ -296,10 +296,7 @@ def _adopted(
 ) -> DesiredPair | None:
     """The pair with the draft that the user set in LM Studio, where it works."""
     users = known.users(main)
-    try:
-        named = names.resolve(users.draft_model, models) if users.draft_model else None
-    except names.NameProblem:
-        named = None
+    named = names.lookup(users.draft_model, models) if users.draft_model else None
     kept = replace(
         pair,
         state="adopted",

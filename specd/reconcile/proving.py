@@ -45,8 +45,11 @@ def uses(
     logged: Sequence[Asked] = (),
 ) -> dict[str, PairUse]:
     """The figures of each pair from conversations, probes and the server's log, by its name."""
-    meant = _Names(installed)
     drafts = [pair.draft for pair in pairs]
+
+    def meant(name: str) -> Model | None:
+        return names.lookup(name, installed)
+
     found: dict[str, PairUse] = {}
     for pair in pairs:
         key = pair.drafts_with
@@ -56,18 +59,18 @@ def uses(
         def drafts_for(name: str, pair: DesiredPair = pair) -> bool:
             if pair.draft is None:
                 return name == OWN_HEADS
-            found = meant.by(name)
+            found = meant(name)
             return found is not None and found.identifier == pair.draft.identifier
 
-        mine = [use for use in seen.uses if meant.by(use.main) == pair.main]
+        mine = [use for use in seen.uses if meant(use.main) == pair.main]
         drafted = [use for use in mine if use.draft and drafts_for(use.draft)]
-        asked = [a for a in seen.asked if meant.by(a.main) == pair.main and drafts_for(a.draft)]
+        asked = [a for a in seen.asked if meant(a.main) == pair.main and drafts_for(a.draft)]
         # Newer logs name no draft: the main's configured one is meant. Older ones may name no
         # main: then the draft does, where it drafts for one alone.
         in_log = [
             each
             for each in logged
-            if (meant.by(each.main) == pair.main and (not each.draft or drafts_for(each.draft)))
+            if (meant(each.main) == pair.main and (not each.draft or drafts_for(each.draft)))
             or (not each.main and drafts_for(each.draft) and drafts.count(pair.draft) == 1)
         ]
         found[pair.name] = PairUse(
@@ -165,20 +168,3 @@ def circumstances(
             else None
         ),
     )
-
-
-class _Names:
-    """Names as LM Studio writes them → installed models, each looked up once."""
-
-    def __init__(self, installed: Sequence[Model]) -> None:
-        self._installed = installed
-        self._known: dict[str, Model | None] = {}
-
-    def by(self, name: str) -> Model | None:
-        """The model called ``name``; None when there is none, or several are."""
-        if name not in self._known:
-            try:
-                self._known[name] = names.resolve(name, self._installed)
-            except names.NameProblem:
-                self._known[name] = None
-        return self._known[name]

@@ -128,15 +128,10 @@ def loaded(running: Trial, installed: Sequence[Model], server: ServerSeen | None
 
 def estimate(running: Trial, installed: Sequence[Model], observed: ObservedStore) -> Estimate:
     """What the user's answers since its start say."""
-    meant: dict[str, bool] = {}
 
     def is_main(name: str) -> bool:
-        if name not in meant:
-            try:
-                meant[name] = names.resolve(name, installed).key == running.main
-            except names.NameProblem:
-                meant[name] = False
-        return meant[name]
+        model = names.lookup(name, installed)
+        return model is not None and model.key == running.main
 
     answers = observed.answers_since(running.started)
     return trial.estimate(running, [figures for main, figures in answers if is_main(main)])
