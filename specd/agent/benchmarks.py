@@ -25,7 +25,7 @@ from specd.config import mix
 from specd.llamacpp.engine import packaged
 from specd.lmstudio import backends
 from specd.reconcile import engine, measuring, survey
-from specd.reconcile.engine import Candidate, Plan
+from specd.reconcile.engine import BenchmarkPlan, Candidate
 from specd.reconcile.facts import ServerSeen
 from specd.reconcile.measuring import Task
 from specd.worker.client import Limits
@@ -44,7 +44,7 @@ LOOK_S = 20.0
 class _Weighed:
     """What decides whether a benchmark may begin, read on a thread."""
 
-    plan: Plan
+    plan: BenchmarkPlan
     server: ServerSeen | None
     readings: Readings
 
@@ -141,7 +141,7 @@ class Benchmarks:
         return "started"
 
     def _begin(
-        self, plan: Plan, server: ServerSeen | None, order: Order, *, scheduled: bool
+        self, plan: BenchmarkPlan, server: ServerSeen | None, order: Order, *, scheduled: bool
     ) -> None:
         self._not_measured = []
         for problem in plan.problems:
@@ -158,7 +158,9 @@ class Benchmarks:
         self._next()
         self._given.learnt()
 
-    def _tasks(self, plan: Plan, server: ServerSeen | None, order: Order) -> tuple[Task, ...]:
+    def _tasks(
+        self, plan: BenchmarkPlan, server: ServerSeen | None, order: Order
+    ) -> tuple[Task, ...]:
         sight = self._given.look()
         wanted = sight.config.benchmark
         return measuring.tasks(
@@ -315,8 +317,8 @@ def _plan(
     sight: Sight,
     pairs: Iterable[Candidate],
     server: ServerSeen | None,
-    asked: engine.Asked,
-) -> Plan:
+    asked: engine.EngineChoice,
+) -> BenchmarkPlan:
     wanted = sight.config.benchmark.engine if asked == "auto" else asked
     llama_cpp = bool(_llama_servers(sight)) or packaged()
     return engine.plan(wanted, pairs, sight.models, server, sight.memory_bytes, llama_cpp=llama_cpp)

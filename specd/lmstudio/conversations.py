@@ -74,7 +74,7 @@ class AnswerStats:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class NewAnswers:
     """The answers of one file that were not counted before; ``problem`` when it was not read."""
 
     file: Path
@@ -119,7 +119,7 @@ def directory(home: Path) -> Path:
     return home / keys.CONVERSATIONS
 
 
-def read(conversations: Path, since: Cursor) -> Iterator[Batch]:
+def read(conversations: Path, since: Cursor) -> Iterator[NewAnswers]:
     """A batch for every file that changed ``since``, which moves on as batches are taken.
 
     A batch counts as taken when the next one is asked for, so nothing is lost when the reader is
@@ -139,7 +139,7 @@ def read(conversations: Path, since: Cursor) -> Iterator[Batch]:
         settled = time.time_ns() - facts.st_mtime_ns > _RACY_NS
         answers, problem = _read_file(path, name, facts.st_size)
         fresh = tuple(each for each in answers if each.id not in since.counted)
-        yield Batch(path, fresh, problem)
+        yield NewAnswers(path, fresh, problem)
         since.counted.update(each.id for each in fresh)
         if settled:
             since.files[name] = stamp

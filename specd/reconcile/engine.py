@@ -21,7 +21,7 @@ from specd.tokenizer.verdict import Verdict
 REPETITIONS: Final = "ngram"
 """What drafting without any model is called in results: the text so far is looked through."""
 
-Asked: TypeAlias = Literal["auto", "mlx", "server"]
+EngineChoice: TypeAlias = Literal["auto", "mlx", "server"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class LocalPair:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BenchmarkPlan:
     """What each engine is to measure, and what cannot be, in words."""
 
     mlx: tuple[tuple[Model, Model], ...] = ()
@@ -74,14 +74,14 @@ class Plan:
 
 
 def plan(
-    asked: Asked,
+    asked: EngineChoice,
     candidates: Iterable[Candidate],
     installed: Sequence[Model],
     server: ServerSeen | None,
     memory: int | None,
     *,
     llama_cpp: bool,
-) -> Plan:
+) -> BenchmarkPlan:
     """Share ``candidates`` among the engines; ``memory`` is the machine's, in bytes.
 
     ``llama_cpp`` says that there is a llama.cpp to run GGUF files with: LM Studio takes no draft
@@ -125,10 +125,10 @@ def plan(
                     candidate.draft_tokens,
                 )
             )
-    return Plan(tuple(mlx), tuple(gguf), tuple(served), tuple(problems))
+    return BenchmarkPlan(tuple(mlx), tuple(gguf), tuple(served), tuple(problems))
 
 
-def _askable(asked: Asked, server: ServerSeen) -> bool:
+def _askable(asked: EngineChoice, server: ServerSeen) -> bool:
     """Whether to ask for an answer although the list of models failed.
 
     ``mlx_lm.server`` answers without a list on a machine that never downloaded a model.

@@ -16,7 +16,7 @@ from specd.bench.prompts import CONTEXTS, STANDARD
 from specd.bench.sampling import DEFAULT_TEMPERATURE
 from specd.lmstudio import presets
 from specd.lmstudio.model import Model
-from specd.reconcile.engine import LocalPair, Plan, ServedPair
+from specd.reconcile.engine import BenchmarkPlan, LocalPair, ServedPair
 from specd.reconcile.facts import ServerSeen
 
 SHARE = 0.9
@@ -83,7 +83,7 @@ class Task:
     seconds: float
 
 
-def tasks(plan: Plan, server: ServerSeen | None, wanted: Benchmark) -> tuple[Task, ...]:
+def tasks(plan: BenchmarkPlan, server: ServerSeen | None, wanted: Benchmark) -> tuple[Task, ...]:
     """One task for each engine that has something to measure."""
     each_s = wanted.minutes * 60 / max(1, plan.pairs)
     common = {

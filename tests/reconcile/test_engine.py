@@ -7,7 +7,7 @@ import pytest
 
 from specd.lmstudio.model import Model
 from specd.lmstudio.server import Instance, ServedModel
-from specd.reconcile.engine import Asked, Candidate, Plan, plan
+from specd.reconcile.engine import BenchmarkPlan, Candidate, EngineChoice, plan
 from specd.reconcile.facts import ServerSeen
 
 MAIN = Model(
@@ -31,7 +31,7 @@ def serving(*, loaded: bool, problem: str | None = None) -> ServerSeen:
     return ServerSeen(URL, problem, () if problem else models)
 
 
-def planned(asked: Asked, main: Model, server: ServerSeen | None) -> Plan:
+def planned(asked: EngineChoice, main: Model, server: ServerSeen | None) -> BenchmarkPlan:
     candidate = Candidate(main, DRAFT, draft_tokens=5)
     return plan(asked, [candidate], (main, DRAFT), server, 16 << 30, llama_cpp=False)
 
@@ -48,7 +48,7 @@ def test_auto_is_the_server_where_it_has_the_main_in_memory() -> None:
     "server", [serving(loaded=False), serving(loaded=False, problem="nobody answers"), None]
 )
 def test_auto_is_mlx_where_it_has_not(server: ServerSeen | None) -> None:
-    assert planned("auto", MAIN, server) == Plan(mlx=((MAIN, DRAFT),))
+    assert planned("auto", MAIN, server) == BenchmarkPlan(mlx=((MAIN, DRAFT),))
 
 
 def test_a_gguf_main_is_measured_on_the_server_or_not_at_all() -> None:
@@ -62,7 +62,7 @@ def test_a_gguf_main_is_measured_on_the_server_or_not_at_all() -> None:
 def test_a_server_that_is_asked_for_and_does_not_answer_is_a_problem() -> None:
     (problem,) = planned("server", MAIN, None).problems
     assert "not been asked yet" in problem
-    assert planned("mlx", MAIN, serving(loaded=True)) == Plan(mlx=((MAIN, DRAFT),))
+    assert planned("mlx", MAIN, serving(loaded=True)) == BenchmarkPlan(mlx=((MAIN, DRAFT),))
 
 
 def test_a_server_that_does_not_list_a_model_is_given_its_folder() -> None:

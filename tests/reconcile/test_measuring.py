@@ -11,7 +11,7 @@ import pytest
 from specd.bench.observed import ObservedStore
 from specd.lmstudio import model_defaults
 from specd.lmstudio.conversations import AnswerStats
-from specd.reconcile.engine import LocalPair, Plan
+from specd.reconcile.engine import BenchmarkPlan, LocalPair
 from specd.reconcile.measuring import SHARE, Benchmark, tasks, weights
 from tests.reconcile.test_engine import DRAFT, GGUF, MAIN
 
@@ -19,7 +19,7 @@ HISTORY = Path("/state/history.db")
 
 
 def test_every_pair_gets_an_equal_part_of_the_time() -> None:
-    plan = Plan(((MAIN, DRAFT), (MAIN, GGUF)), (LocalPair(GGUF, "ngram", "ngram-simple"),))
+    plan = BenchmarkPlan(((MAIN, DRAFT), (MAIN, GGUF)), (LocalPair(GGUF, "ngram", "ngram-simple"),))
     mlx, gguf = tasks(plan, None, Benchmark(HISTORY, 3.0))
     assert (mlx.name, mlx.seconds, gguf.name, gguf.seconds) == ("bench", 120, "bench-gguf", 60)
     assert mlx.request["seconds"] == pytest.approx(120 * SHARE)

@@ -202,7 +202,7 @@ def _server(wanted: _Wanted) -> ServerSeen:
 
 
 def _measure_and_print(
-    args: argparse.Namespace, wanted: _Wanted, plan: engine.Plan, seen: ServerSeen | None
+    args: argparse.Namespace, wanted: _Wanted, plan: engine.BenchmarkPlan, seen: ServerSeen | None
 ) -> int:
     for problem in plan.problems:
         print(f"specd: {problem}", file=sys.stderr)
@@ -224,7 +224,7 @@ def _measure_and_print(
 
 
 def _measure(
-    args: argparse.Namespace, wanted: _Wanted, plan: engine.Plan, seen: ServerSeen | None
+    args: argparse.Namespace, wanted: _Wanted, plan: engine.BenchmarkPlan, seen: ServerSeen | None
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The results, and what could not be measured."""
     config = wanted.config
