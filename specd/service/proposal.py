@@ -57,8 +57,4 @@ def kept(pair: DesiredPair, models: Sequence[Model]) -> DesiredPair:
 
 def name(model: Model, models: Sequence[Model]) -> str:
     """The short name if it is unambiguous, else the long one."""
-    try:
-        found = names.resolve(model.key, models)
-    except names.NameProblem:
-        return model.identifier
-    return model.key if found == model else model.identifier
+    return model.key if names.lookup(model.key, models) == model else model.identifier
