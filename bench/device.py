@@ -24,7 +24,7 @@ from mlx_lm.models.llama import Model, ModelArgs
 
 from specd.bench import prompts
 from specd.bench.engine_mlx import MlxEngine, open_draft, open_main
-from specd.bench.measure import Asked, Candidate, benchmark
+from specd.bench.measure import Candidate, MainRequest, benchmark
 from specd.bench.predict import LONGEST
 from specd.bench.result import BenchResult
 from specd.demo.models import DEMO, SMALL, ensure
@@ -70,7 +70,7 @@ def measure(args: argparse.Namespace, main_folder: Path, draft_folder: Path) -> 
     main_model = open_main(main_folder)
     loading = time.perf_counter() - started
     (result,) = benchmark(
-        Asked(
+        MainRequest(
             "main",
             asked,
             args.suite,

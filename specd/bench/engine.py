@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from specd.bench.costs import Costs
-from specd.bench.predict import Answer
+from specd.bench.predict import StudiedAnswer
 from specd.bench.prompts import Prompt
 from specd.bench.result import EngineName
 
@@ -59,7 +59,7 @@ class Replayable(Engine, Protocol):
     def warm_up(self) -> None:
         """Do the work that would otherwise delay the first answer, such as compiling kernels."""
 
-    def study(self, prompt: Prompt, answer: Timed) -> Answer:
+    def study(self, prompt: Prompt, answer: Timed) -> StudiedAnswer:
         """For each token of the main's answer: whether, or how likely, the draft predicts it."""
 
     def same_but_for_rounding(self, prompt: Prompt, alone: Timed, drafted: Timed) -> bool:

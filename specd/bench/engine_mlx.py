@@ -22,7 +22,7 @@ from mlx_lm.sample_utils import apply_min_p, apply_top_k, apply_top_p, make_samp
 
 from specd.bench.costs import Costs, Spread, Steps, spread
 from specd.bench.engine import Timed
-from specd.bench.predict import Answer
+from specd.bench.predict import StudiedAnswer
 from specd.bench.prompts import Prompt
 from specd.bench.result import EngineName
 
@@ -159,7 +159,7 @@ class MlxEngine:
         self._known.keep(prompt, tuple(said), thoughts)
         return Timed(tuple(said), len(said), seconds, from_draft, first_token_s=first)
 
-    def study(self, prompt: Prompt, answer: Timed) -> Answer:
+    def study(self, prompt: Prompt, answer: Timed) -> StudiedAnswer:
         """One pass of the draft over the main's answer, with the main's tokens as its context.
 
         At a temperature also one pass of the main, for its probabilities.
@@ -175,7 +175,9 @@ class MlxEngine:
             if mains is not None:
                 accepted = _acceptance(next(mains), logits, prompt.temperature)
                 chances.extend(float(each) for each in accepted.tolist())
-        return Answer(prompt.kind, len(ids), tuple(agrees), prompt.max_tokens, tuple(chances))
+        return StudiedAnswer(
+            prompt.kind, len(ids), tuple(agrees), prompt.max_tokens, tuple(chances)
+        )
 
     def same_but_for_rounding(self, prompt: Prompt, alone: Timed, drafted: Timed) -> bool:
         """Compare the main's two logits where the answers differ, in a pass over many tokens.

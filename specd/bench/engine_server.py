@@ -71,7 +71,7 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ServerRequest:
     """A pair to measure. ``draft_tokens`` is the configured length, None for the default.
 
     ``weights``: the classes' shares of the tokens that the user generates (``predict.lengths``).
@@ -100,7 +100,7 @@ class ServerEngine:
     """
 
     server: Server
-    asked: Asked
+    asked: ServerRequest
     clock: Callable[[], float] = time.monotonic
     tells: bool = False
     without: str | None = None
@@ -222,7 +222,7 @@ class ServerEngine:
 
 def benchmark(
     server: Server,
-    asked: Asked,
+    asked: ServerRequest,
     prompts: Sequence[Prompt],
     suite: str,
     *,
@@ -246,7 +246,7 @@ def benchmark(
     configured = asked.draft_tokens
     result, runs = tried.measure(
         engine,
-        tried.Asked(
+        tried.LengthsRequest(
             main=asked.main.name,
             draft=asked.draft.name,
             prompts=prompts,

@@ -18,7 +18,7 @@ ENOUGH_ROUNDS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class ExpectedSpeed:
     """One draft length on the user's prompts: tokens accepted per round, tokens per second."""
 
     draft_tokens: int
@@ -27,19 +27,19 @@ class Expected:
     speedup: float
 
 
-def expected(uses: Sequence[Use], measured: BenchResult) -> tuple[Expected, ...]:
+def expected(uses: Sequence[Use], measured: BenchResult) -> tuple[ExpectedSpeed, ...]:
     """One entry for each draft length that the user's rounds cover; () with too few rounds."""
     use = max(uses, key=lambda each: sum(each.rounds), default=None)
     if use is None or sum(use.rounds) < ENOUGH_ROUNDS or not measured.lengths:
         return ()
     baseline = measured.lengths[0].predicted_tps
-    found: list[Expected] = []
+    found: list[ExpectedSpeed] = []
     for length in measured.lengths:
         accepted = accepted_per_round(use.rounds, length.draft_tokens)
         seconds = _round_seconds(length)
         if length.draft_tokens and accepted is not None and seconds is not None:
             tps = (1 + accepted) / seconds
-            found.append(Expected(length.draft_tokens, accepted, tps, tps / baseline))
+            found.append(ExpectedSpeed(length.draft_tokens, accepted, tps, tps / baseline))
     return tuple(found)
 
 

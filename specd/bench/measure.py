@@ -17,7 +17,7 @@ from specd.bench import best, costs, predict
 from specd.bench.confirm import ANSWERING, Runs, answer_alone, confirm, cut_down
 from specd.bench.costs import Costs
 from specd.bench.engine import Replayable, Timed
-from specd.bench.predict import Answer
+from specd.bench.predict import StudiedAnswer
 from specd.bench.prompts import Prompt
 from specd.bench.result import (
     DEFAULT_LENGTH,
@@ -67,7 +67,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class MainRequest:
     """A benchmark of one main to run within about ``seconds``.
 
     ``weights``: the classes' shares of the tokens that the user generates (``predict.lengths``).
@@ -118,24 +118,24 @@ class _Confirmed:
     seconds: float = 0.0
 
 
-def benchmark(asked: Asked, drafts: Sequence[Candidate]) -> Iterator[BenchResult]:
+def benchmark(request: MainRequest, drafts: Sequence[Candidate]) -> Iterator[BenchResult]:
     """Measure every draft; yields each result when it is ready, the highest prediction first."""
-    asked.progress({"step": "loading", "done": 0.0})
+    request.progress({"step": "loading", "done": 0.0})
     engine = drafts[0].open()
     begun = engine.clock()
     engine.warm_up()
     prompts, alone = answer_alone(
         engine,
-        asked.prompts,
-        seconds=asked.seconds * ANSWERING,
-        say=lambda done: asked.progress({"step": "generating", "done": 0.05 + 0.25 * done}),
+        request.prompts,
+        seconds=request.seconds * ANSWERING,
+        say=lambda done: request.progress({"step": "generating", "done": 0.05 + 0.25 * done}),
     )
-    answered = replace(asked, prompts=prompts)
+    answered = replace(request, prompts=prompts)
     drawn = _draw(engine, answered, alone)
     shared = (engine.clock() - begun) / len(drafts)
     foretold: list[_Foretold] = []
     for number, draft in enumerate(drafts):
-        asked.progress({"step": "replaying", "done": 0.3 + 0.2 * number / len(drafts)})
+        request.progress({"step": "replaying", "done": 0.3 + 0.2 * number / len(drafts)})
         if number:
             engine = draft.open()
             engine.warm_up()
@@ -147,7 +147,7 @@ def benchmark(asked: Asked, drafts: Sequence[Candidate]) -> Iterator[BenchResult
             if len(drafts) > 1:
                 engine = each.draft.open()
                 engine.warm_up()
-            left = asked.seconds - (engine.clock() - begun)
+            left = request.seconds - (engine.clock() - begun)
             confirmed = _run(engine, each, replace(answered, seconds=left), alone, drawn)
         found = _result(answered, each, confirmed, alone)
         measured = max(measured, found.best.measured_speedup or 0.0)
@@ -155,54 +155,54 @@ def benchmark(asked: Asked, drafts: Sequence[Candidate]) -> Iterator[BenchResult
             found,
             engine=engine.name,
             model_seconds=shared + each.seconds + confirmed.seconds,
-            notes=(*found.notes, *cut_down(asked.prompts, prompts)),
+            notes=(*found.notes, *cut_down(request.prompts, prompts)),
         )
 
 
-def _draw(engine: Replayable, asked: Asked, alone: Sequence[Timed]) -> tuple[Timed, ...]:
+def _draw(engine: Replayable, request: MainRequest, alone: Sequence[Timed]) -> tuple[Timed, ...]:
     """The main's answers at the temperature; () without a temperature or without time for them."""
     once = sum(each.seconds for each in alone)
-    if not asked.temperature or once > asked.seconds * ANSWERING * 2:
+    if not request.temperature or once > request.seconds * ANSWERING * 2:
         return ()
-    return tuple(engine.answer(each, 0) for each in _hot(asked))
+    return tuple(engine.answer(each, 0) for each in _hot(request))
 
 
-def _hot(asked: Asked) -> list[Prompt]:
-    return [replace(each, temperature=asked.temperature) for each in asked.prompts]
+def _hot(request: MainRequest) -> list[Prompt]:
+    return [replace(each, temperature=request.temperature) for each in request.prompts]
 
 
 def _foretell(
     engine: Replayable,
     draft: Candidate,
-    asked: Asked,
+    request: MainRequest,
     alone: Sequence[Timed],
     drawn: Sequence[Timed],
 ) -> _Foretold:
     begun = engine.clock()
     answers = [
-        engine.study(prompt, answer) for prompt, answer in zip(asked.prompts, alone, strict=True)
+        engine.study(prompt, answer) for prompt, answer in zip(request.prompts, alone, strict=True)
     ]
     # The length is chosen by its speed at the temperature, if that is measured.
-    used = [engine.study(p, each) for p, each in zip(_hot(asked), drawn, strict=False)] or answers
+    used = [engine.study(p, each) for p, each in zip(_hot(request), drawn, strict=False)] or answers
     once = sum(each.seconds for each in alone)
     until = engine.clock() + once * PRICING_AT_MOST
-    if draft.known is not None and _still_right(answers, alone, draft.known, asked.weights):
+    if draft.known is not None and _still_right(answers, alone, draft.known, request.weights):
         measured = draft.known
         until = engine.clock()
     else:
-        measured = engine.costs(asked.prompts[0], checking=STEPS, seconds=once * PRICING)
-    lengths = predict.lengths(used, measured, asked.weights)
+        measured = engine.costs(request.prompts[0], checking=STEPS, seconds=once * PRICING)
+    lengths = predict.lengths(used, measured, request.weights)
     while engine.clock() < until and (
-        more := _worth_measuring(used, measured, lengths, asked.weights)
+        more := _worth_measuring(used, measured, lengths, request.weights)
     ):
         measured = engine.costs(
-            asked.prompts[0], checking=more, seconds=once * FURTHER, known=measured
+            request.prompts[0], checking=more, seconds=once * FURTHER, known=measured
         )
-        lengths = predict.lengths(used, measured, asked.weights)
+        lengths = predict.lengths(used, measured, request.weights)
     return _Foretold(
         draft,
         measured,
-        predict.lengths(answers, measured, asked.weights),
+        predict.lengths(answers, measured, request.weights),
         lengths,
         predict.by_class(answers, measured),
         engine.clock() - begun,
@@ -210,7 +210,10 @@ def _foretell(
 
 
 def _still_right(
-    answers: Sequence[Answer], alone: Sequence[Timed], known: Costs, weights: Mapping[str, float]
+    answers: Sequence[StudiedAnswer],
+    alone: Sequence[Timed],
+    known: Costs,
+    weights: Mapping[str, float],
 ) -> bool:
     """Whether earlier costs predict the main's measured speed within ``STILL_RIGHT``."""
     predicted = predict.lengths(answers, known, weights)[0].predicted_tps
@@ -221,7 +224,7 @@ def _still_right(
 
 
 def _worth_measuring(
-    answers: Sequence[Answer],
+    answers: Sequence[StudiedAnswer],
     measured: Costs,
     lengths: Sequence[LengthResult],
     weights: Mapping[str, float],
@@ -256,7 +259,7 @@ def _promise(foretold: _Foretold) -> tuple[float, int]:
 def _run(
     engine: Replayable,
     foretold: _Foretold,
-    asked: Asked,
+    request: MainRequest,
     alone: Sequence[Timed],
     drawn: Sequence[Timed],
 ) -> _Confirmed:
@@ -266,43 +269,44 @@ def _run(
     promised = {each.draft_tokens: each.predicted_speedup for each in foretold.lengths}
     runs = confirm(
         engine,
-        asked.prompts,
+        request.prompts,
         {each: promised[each] for each in (list(to_run)[:2] if drawn else to_run)},
         alone=alone,
-        weights=asked.weights,
-        seconds=asked.seconds * share,
-        say=lambda done: asked.progress({"step": "confirming", "done": 0.5 + 0.5 * share * done}),
+        weights=request.weights,
+        seconds=request.seconds * share,
+        say=lambda done: request.progress({"step": "confirming", "done": 0.5 + 0.5 * share * done}),
     )
     unequal = () if runs is None else runs.unequal()
     ties = [
-        engine.same_but_for_rounding(asked.prompts[at], alone[at], answer) for at, answer in unequal
+        engine.same_but_for_rounding(request.prompts[at], alone[at], answer)
+        for at, answer in unequal
     ]
     confirmed = _Confirmed(runs, sum(ties), len(ties) - sum(ties))
     if drawn:
-        left = replace(asked, seconds=asked.seconds - (engine.clock() - begun))
+        left = replace(request, seconds=request.seconds - (engine.clock() - begun))
         confirmed = replace(confirmed, at_temperature=_sample(engine, foretold, left, drawn))
-    asked.progress({"step": "confirming", "done": 1.0})
+    request.progress({"step": "confirming", "done": 1.0})
     return replace(confirmed, seconds=engine.clock() - begun)
 
 
 def _sample(
-    engine: Replayable, foretold: _Foretold, asked: Asked, drawn: Sequence[Timed]
+    engine: Replayable, foretold: _Foretold, request: MainRequest, drawn: Sequence[Timed]
 ) -> AtTemperature:
     """Measure the chosen length at the temperature, as far as the time allows."""
     tried = best.fastest(foretold.used)
     runs = confirm(
         engine,
-        _hot(asked),
+        _hot(request),
         {0: 1.0, tried.draft_tokens: tried.predicted_speedup},
         alone=drawn,
-        weights=asked.weights,
-        seconds=asked.seconds,
-        say=lambda done: asked.progress(
+        weights=request.weights,
+        seconds=request.seconds,
+        say=lambda done: request.progress(
             {"step": "sampling", "done": 0.5 + 0.5 * (GREEDY_SHARE + (1 - GREEDY_SHARE) * done)}
         ),
     )
     found = AtTemperature(
-        asked.temperature,
+        request.temperature,
         tried.draft_tokens,
         tried.acceptance,
         tried.predicted_speedup,
@@ -312,25 +316,25 @@ def _sample(
 
 
 def _result(
-    asked: Asked, foretold: _Foretold, confirmed: _Confirmed, alone: Sequence[Timed]
+    request: MainRequest, foretold: _Foretold, confirmed: _Confirmed, alone: Sequence[Timed]
 ) -> BenchResult:
     """The result without engine and time, which the caller adds."""
     runs = confirmed.runs
     chosen = best.in_use(
         best.decide(foretold.lengths, runs, foretold.used), confirmed.at_temperature
     )
-    taken = [(p.kind, a.tokens, a.seconds) for p, a in zip(asked.prompts, alone, strict=True)]
-    baseline = predict.tokens_per_second(taken, asked.weights)
+    taken = [(p.kind, a.tokens, a.seconds) for p, a in zip(request.prompts, alone, strict=True)]
+    baseline = predict.tokens_per_second(taken, request.weights)
     by_class = {
         kind: predict.over(found, predict.tokens_per_second([t for t in taken if t[0] == kind], {}))
         for kind, found in foretold.by_class.items()
     }
     return BenchResult(
-        main=asked.main,
+        main=request.main,
         draft=foretold.draft.name,
         engine="mlx",
-        suite=asked.suite,
-        started_at=asked.started_at,
+        suite=request.suite,
+        started_at=request.started_at,
         baseline_tps=baseline,
         lengths=predict.over(foretold.lengths, baseline),
         best=chosen,

@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from specd.bench import database, trial
-from specd.bench.use import Asked, Figures, Observed, Probe, Use, rounds_of, use_of
+from specd.bench.use import DraftRequests, Figures, Observed, Probe, Use, rounds_of, use_of
 from specd.lmstudio.conversations import AnswerStats, Cursor
 from specd.lmstudio.model import OWN_HEADS
 
@@ -119,8 +119,8 @@ class ObservedStore:
         made = [use_of(*key, group) for key, group in groups.items()]
         return tuple(sorted(made, key=lambda use: (use.main, use.draft or "", -use.answers)))
 
-    def _asked(self) -> tuple[Asked, ...]:
-        found: list[Asked] = []
+    def _asked(self) -> tuple[DraftRequests, ...]:
+        found: list[DraftRequests] = []
         answers = self._database()
         for main, draft in answers.execute(
             "SELECT DISTINCT main, asked FROM answers WHERE asked IS NOT NULL ORDER BY main, asked"
@@ -132,7 +132,9 @@ class ObservedStore:
                 (main, draft, RECENT),
             ).fetchall()
             ran, drafted, accepted = (sum(row[n] for row in latest) for n in range(3))
-            found.append(Asked(main, draft, len(latest), ran, drafted, accepted, latest[0][3]))
+            found.append(
+                DraftRequests(main, draft, len(latest), ran, drafted, accepted, latest[0][3])
+            )
         return tuple(found)
 
     def answers_since(self, at: float) -> list[tuple[str, trial.Figures]]:

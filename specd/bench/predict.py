@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from specd.bench.costs import Costs
 from specd.bench.replay import Replay, replay
 from specd.bench.result import LengthResult
-from specd.bench.sampling import Expected, expected
+from specd.bench.sampling import ExpectedCounts, expected
 
 LONGEST = 16
 """The longest draft length considered; LM Studio's own list ends at 10."""
@@ -18,7 +18,7 @@ TIE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StudiedAnswer:
     """One generated answer: which of its tokens the draft predicts.
 
     ``max_tokens`` is the limit it was generated with. ``chances``: for an answer at a temperature,
@@ -31,14 +31,16 @@ class Answer:
     max_tokens: int
     chances: tuple[float, ...] = ()
 
-    def counts(self, draft_tokens: int) -> Replay | Expected:
+    def counts(self, draft_tokens: int) -> Replay | ExpectedCounts:
         """The counts with this draft length; expected values for an answer at a temperature."""
         if self.chances and draft_tokens:
             return expected(self.chances, draft_tokens, self.max_tokens)
         return replay(self.agrees, draft_tokens, self.max_tokens)
 
 
-def seconds(answer: Answer, counts: Replay | Expected, draft_tokens: int, costs: Costs) -> float:
+def seconds(
+    answer: StudiedAnswer, counts: Replay | ExpectedCounts, draft_tokens: int, costs: Costs
+) -> float:
     """Predicted seconds of ``answer`` with this draft length; 0 is without a draft."""
     # A step's cost is nearly linear in the context, so its cost in the middle is the average.
     context = answer.prompt_tokens + counts.tokens / 2
@@ -54,7 +56,7 @@ def seconds(answer: Answer, counts: Replay | Expected, draft_tokens: int, costs:
 
 
 def lengths(
-    answers: Sequence[Answer], costs: Costs, weights: Mapping[str, float]
+    answers: Sequence[StudiedAnswer], costs: Costs, weights: Mapping[str, float]
 ) -> tuple[LengthResult, ...]:
     """Every draft length from 0 to ``LONGEST``.
 
@@ -131,7 +133,7 @@ def best(found: Sequence[LengthResult]) -> LengthResult:
     return next(each for each in found if each.predicted_tps >= fastest * (1 - TIE))
 
 
-def by_class(answers: Sequence[Answer], costs: Costs) -> dict[str, tuple[LengthResult, ...]]:
+def by_class(answers: Sequence[StudiedAnswer], costs: Costs) -> dict[str, tuple[LengthResult, ...]]:
     """As ``lengths``, for each class separately."""
     kinds = dict.fromkeys(answer.kind for answer in answers)
     return {

@@ -15,7 +15,7 @@ DEFAULT_TEMPERATURE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class ExpectedCounts:
     """Expected values of the counts of a ``Replay``."""
 
     tokens: int
@@ -25,7 +25,7 @@ class Expected:
     caught_up: float
 
 
-def expected(chances: Sequence[float], draft_tokens: int, max_tokens: int) -> Expected:
+def expected(chances: Sequence[float], draft_tokens: int, max_tokens: int) -> ExpectedCounts:
     """The expected counts; ``chances[i]`` is the probability that drafted token i is accepted.
 
     Given the main's text, the draft's samples are independent, so the rounds are a Markov chain
@@ -54,4 +54,4 @@ def expected(chances: Sequence[float], draft_tokens: int, max_tokens: int) -> Ex
             accepted += reached
         after = behind if most == guesses > 0 else begins
         after[min(tokens, at + most + 1)] += reached
-    return Expected(tokens, rounds, drafted, accepted, caught_up)
+    return ExpectedCounts(tokens, rounds, drafted, accepted, caught_up)

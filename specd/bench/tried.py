@@ -36,7 +36,7 @@ class Answering(Engine, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class LengthsRequest:
     """A benchmark to run within about ``seconds``.
 
     ``lengths`` are tried in this order. ``weights`` are the classes' shares of the tokens that the
@@ -55,45 +55,45 @@ class Asked:
     progress: Progress = lambda _: None
 
 
-def measure(engine: Answering, asked: Asked) -> tuple[BenchResult, Runs | None]:
+def measure(engine: Answering, request: LengthsRequest) -> tuple[BenchResult, Runs | None]:
     """Run the benchmark: the result, without notes on the engine, and the real runs."""
     begun = engine.clock()
-    until = begun + asked.seconds
-    asked.progress({"step": "generating", "done": 0.05})
-    prompts, alone = answer_alone(engine, asked.prompts, seconds=asked.seconds * ANSWERING)
-    answered = replace(asked, prompts=prompts)
-    lengths = _sweep(engine, answered, alone, begun + asked.seconds * SWEEP_SHARE)
-    share = GREEDY_SHARE if asked.temperature else 1.0
+    until = begun + request.seconds
+    request.progress({"step": "generating", "done": 0.05})
+    prompts, alone = answer_alone(engine, request.prompts, seconds=request.seconds * ANSWERING)
+    answered = replace(request, prompts=prompts)
+    lengths = _sweep(engine, answered, alone, begun + request.seconds * SWEEP_SHARE)
+    share = GREEDY_SHARE if request.temperature else 1.0
     runs = confirm(
         engine,
         prompts,
         best.to_run(lengths),
         alone=alone,
-        weights=asked.weights,
+        weights=request.weights,
         seconds=(until - engine.clock()) * share,
-        say=_part(asked.progress, 0.5, share / 2),
+        say=_part(request.progress, 0.5, share / 2),
     )
     chosen = best.decide(lengths, runs)
     sampled = None
-    if asked.temperature and runs is not None and runs.passes > 1:
+    if request.temperature and runs is not None and runs.passes > 1:
         sampled = _sample(engine, answered, alone, chosen, until)
         chosen = best.in_use(chosen, sampled)
     tried = chosen.tried or lengths[1].draft_tokens
     unequal = 0 if runs is None else len(runs.unequal())
     other_text = 0 if runs is None else runs.other_text()
     result = BenchResult(
-        main=asked.main,
-        draft=asked.draft,
+        main=request.main,
+        draft=request.draft,
         engine=engine.name,
-        suite=asked.suite,
-        started_at=asked.started_at,
-        baseline_tps=_tps(prompts, alone, asked.weights),
+        suite=request.suite,
+        started_at=request.started_at,
+        baseline_tps=_tps(prompts, alone, request.weights),
         lengths=lengths,
         best=chosen,
         text_equal=not unequal,
         model_seconds=engine.clock() - begun,
         by_class={} if runs is None else best.by_class(runs, tried),
-        notes=cut_down(asked.prompts, prompts),
+        notes=cut_down(request.prompts, prompts),
         at_temperature=sampled,
         confirmation=None if runs is None else best.confirmation(runs),
         near_ties=unequal - other_text,
@@ -103,22 +103,22 @@ def measure(engine: Answering, asked: Asked) -> tuple[BenchResult, Runs | None]:
 
 
 def _sweep(
-    engine: Answering, asked: Asked, alone: Sequence[Timed], until: float
+    engine: Answering, request: LengthsRequest, alone: Sequence[Timed], until: float
 ) -> tuple[LengthResult, ...]:
     """Measure draft lengths while there is time, at least one; in the order of length, 0 first."""
-    baseline = _tps(asked.prompts, alone, asked.weights)
+    baseline = _tps(request.prompts, alone, request.weights)
     found = {0: LengthResult(0, 0.0, 0, sum(each.tokens for each in alone), baseline, 1.0)}
     begun = engine.clock()
-    for number, draft_tokens in enumerate(asked.lengths):
+    for number, draft_tokens in enumerate(request.lengths):
         each_s = (engine.clock() - begun) / number if number else 0.0
         if number and engine.clock() + each_s > until:
             break
-        answers = [engine.answer(each, draft_tokens) for each in asked.prompts]
+        answers = [engine.answer(each, draft_tokens) for each in request.prompts]
         in_force = engine.in_force(answers, draft_tokens)
-        speed = _tps(asked.prompts, answers, asked.weights)
+        speed = _tps(request.prompts, answers, request.weights)
         found[in_force] = _length(in_force, answers, speed, baseline)
-        done = 0.05 + 0.45 * (number + 1) / len(asked.lengths)
-        asked.progress({"step": "generating", "done": done})
+        done = 0.05 + 0.45 * (number + 1) / len(request.lengths)
+        request.progress({"step": "generating", "done": done})
         if engine.fixed is not None:
             break
     return tuple(found[length] for length in sorted(found))
@@ -149,20 +149,20 @@ def _tps(
 
 
 def _sample(
-    engine: Answering, asked: Asked, alone: Sequence[Timed], chosen: Best, until: float
+    engine: Answering, request: LengthsRequest, alone: Sequence[Timed], chosen: Best, until: float
 ) -> AtTemperature:
     """Measure the chosen length at the temperature, as far as the time allows."""
     length = chosen.tried or 1
     runs = confirm(
         engine,
-        [replace(each, temperature=asked.temperature) for each in asked.prompts],
+        [replace(each, temperature=request.temperature) for each in request.prompts],
         {0: 1.0, length: chosen.measured_speedup or 1.0},
         alone=alone,
-        weights=asked.weights,
+        weights=request.weights,
         seconds=until - engine.clock(),
-        say=_part(asked.progress, 0.5 + GREEDY_SHARE / 2, (1 - GREEDY_SHARE) / 2),
+        say=_part(request.progress, 0.5 + GREEDY_SHARE / 2, (1 - GREEDY_SHARE) / 2),
     )
-    return best.measured_at(AtTemperature(asked.temperature, length, None, None, None), runs)
+    return best.measured_at(AtTemperature(request.temperature, length, None, None, None), runs)
 
 
 def _part(progress: Progress, begun: float, share: float) -> Callable[[float], None]:
@@ -184,8 +184,8 @@ class Repeated:
         times = self._times[way] = self._times.get(way, -1) + 1
         return f"[{times}] {prompt.text}" if times else prompt.text
 
-    def count_as(self, asked: int, in_force: int) -> None:
-        """What was asked with one length was answered with another, and is not asked so again."""
+    def count_as(self, requested: int, in_force: int) -> None:
+        """Continue the count of the requested length under the length in force."""
         for (text, temperature, draft_tokens), times in tuple(self._times.items()):
-            if draft_tokens == asked:
+            if draft_tokens == requested:
                 self._times[text, temperature, in_force] = times

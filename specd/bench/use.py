@@ -71,7 +71,7 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class DraftRequests:
     """The latest answers whose request named a draft; it drafted in ``ran`` of them.
 
     Names as in ``Use``.
@@ -92,7 +92,7 @@ class Observed:
 
     at: float | None = None
     uses: tuple[Use, ...] = ()
-    asked: tuple[Asked, ...] = ()
+    asked: tuple[DraftRequests, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from specd.bench.observed import RECENT
-from specd.bench.use import Asked
+from specd.bench.use import DraftRequests
 from specd.files import private
 from specd.lmstudio.server_log import News, Place
 
@@ -84,13 +84,13 @@ class LoggedStore:
                 private.write(self._path, msgspec.json.encode(self._kept), durable=False)
         return len(new)
 
-    def asked(self) -> tuple[Asked, ...]:
+    def asked(self) -> tuple[DraftRequests, ...]:
         """The latest answers of each main and draft, named as LM Studio does; either may be ""."""
         of: dict[tuple[str, str], list[_Answer]] = defaultdict(list)
         for answer in self._kept.answers:
             of[answer.main, answer.draft].append(answer)
         return tuple(
-            Asked(
+            DraftRequests(
                 main,
                 draft,
                 len(recent),

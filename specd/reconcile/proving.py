@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from specd.bench import silence
-from specd.bench.use import Asked, InUse, Observed, Probe, in_use
+from specd.bench.use import DraftRequests, InUse, Observed, Probe, in_use
 from specd.lmstudio import names
 from specd.lmstudio.model import OWN_HEADS, Model
 from specd.reconcile.desired import DesiredPair
@@ -32,9 +32,9 @@ class PairUse:
     """
 
     in_use: InUse
-    asked: Asked | None
+    asked: DraftRequests | None
     probe: Probe | None
-    logged: Asked | None = None
+    logged: DraftRequests | None = None
 
 
 def uses(
@@ -42,7 +42,7 @@ def uses(
     installed: Sequence[Model],
     seen: Observed,
     probes: Sequence[Probe],
-    logged: Sequence[Asked] = (),
+    logged: Sequence[DraftRequests] = (),
 ) -> dict[str, PairUse]:
     """The figures of each pair from conversations, probes and the server's log, by its name."""
     drafts = [pair.draft for pair in pairs]
@@ -137,7 +137,7 @@ def _proof(
     return Proof(main.key, key, asked.drafted, asked.accepted, f"{asked.ran} of {of}", finding)
 
 
-def _last(asked: Asked) -> float:
+def _last(asked: DraftRequests) -> float:
     return asked.last or 0.0
 
 

@@ -1,9 +1,8 @@
 """Propose the pairs of a first specd.toml (pure).
 
-Nothing is asked that can be found out: a main model whose draft the user has set in LM Studio comes
-first, then those that LM Studio has loaded, else the largest that has a proven draft. A draft that
-the user has set is named, so that it is put back when LM Studio forgets it; else "auto" lets the
-measured best follow later.
+First come the mains whose draft the user has set in LM Studio, then those that LM Studio has
+loaded, else the largest main with a proven draft. A draft that the user has set is named, so that
+specd restores it when LM Studio loses it; otherwise "auto" lets benchmarks choose the draft.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from specd.bench.alone import Busy, alone
 from specd.bench.costs import Costs
 from specd.bench.engine_mlx import Main, MlxEngine, open_draft, open_main
 from specd.bench.history import History
-from specd.bench.measure import Asked, Candidate, benchmark
+from specd.bench.measure import Candidate, MainRequest, benchmark
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -47,7 +47,7 @@ def _measure(
 
     step({"step": "loading", "done": 0.0})
     folder = Path(told["path"])
-    asked = Asked(
+    asked = MainRequest(
         main=told["name"],
         prompts=prompts.suite(request["suite"], quick=bool(request["quick"])),
         suite=request["suite"],

@@ -64,7 +64,7 @@ def _measure_all(
             "weights": request["weights"],
         }
         left = request["seconds"] - (time.monotonic() - started)
-        asked = tried.Asked(
+        asked = tried.LengthsRequest(
             main=pair["main"]["name"],
             draft=pair["name"],
             prompts=prompts.suite(request["suite"], quick=bool(request["quick"])),

@@ -13,10 +13,10 @@ from specd.bench import circumstances, prompts
 from specd.bench.alone import Busy, alone
 from specd.bench.engine_server import (
     FREED_S,
-    Asked,
     CannotMeasure,
     DraftSilent,
     Named,
+    ServerRequest,
     benchmark,
     on_demand,
 )
@@ -106,9 +106,11 @@ def _on_demand(server: Server) -> frozenset[str]:
         return frozenset()
 
 
-def _asked(pair: dict[str, Any], weights: dict[str, float], borrowed: frozenset[str]) -> Asked:
+def _asked(
+    pair: dict[str, Any], weights: dict[str, float], borrowed: frozenset[str]
+) -> ServerRequest:
     known = pair["known"]
-    return Asked(
+    return ServerRequest(
         main=Named(pair["main"]["name"], pair["main"]["served"]),
         draft=Named(pair["draft"]["name"], pair["draft"]["served"]),
         known=Circumstances(**{**known, "formats": known["formats"] and tuple(known["formats"])}),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from specd.bench.costs import Costs, Spread, Steps, spread
 from specd.bench.engine import Timed
-from specd.bench.predict import Answer
+from specd.bench.predict import StudiedAnswer
 from specd.bench.prompts import Prompt
 from specd.bench.replay import replay
 from specd.bench.result import EngineName
@@ -116,12 +116,12 @@ class SimulatedEngine:
     def longest(self) -> int:
         return 1_000
 
-    def study(self, prompt: Prompt, answer: Timed) -> Answer:
+    def study(self, prompt: Prompt, answer: Timed) -> StudiedAnswer:
         assert answer.tokens == prompt.max_tokens
         agrees = tuple(self._as_drawn(prompt)[: prompt.max_tokens])
         self._spend(20 * self.setting.step * (1 + self.setting.draft))
         chances = tuple(map(float, agrees)) if prompt.temperature else ()
-        return Answer(prompt.kind, PROMPT_TOKENS, agrees, prompt.max_tokens, chances)
+        return StudiedAnswer(prompt.kind, PROMPT_TOKENS, agrees, prompt.max_tokens, chances)
 
     def same_but_for_rounding(self, prompt: Prompt, alone: Timed, drafted: Timed) -> bool:
         assert prompt.kind in self.agrees

@@ -15,7 +15,7 @@ from specd import places
 from specd.bench import confirm
 from specd.bench.engine_gguf import DraftSilent, GgufEngine
 from specd.bench.prompts import BASIC, Prompt
-from specd.bench.tried import Asked, Repeated, measure
+from specd.bench.tried import LengthsRequest, Repeated, measure
 from specd.demo.weights import find_gguf
 from specd.llamacpp.engine import Engine, find
 from tests.daemon import Sandbox, until
@@ -37,8 +37,8 @@ def drafting_for_itself(llama: Engine) -> Iterator[GgufEngine]:
         yield engine
 
 
-def asked(prompts: tuple[Prompt, ...] = PROMPTS, lengths: tuple[int, ...] = (4,)) -> Asked:
-    return Asked("main", "draft", prompts, "basic", lengths, 3000.0, "now")
+def asked(prompts: tuple[Prompt, ...] = PROMPTS, lengths: tuple[int, ...] = (4,)) -> LengthsRequest:
+    return LengthsRequest("main", "draft", prompts, "basic", lengths, 3000.0, "now")
 
 
 @pytest.mark.mlx

@@ -9,7 +9,7 @@ import pytest
 
 from specd.bench import engine_mlx
 from specd.bench.engine_mlx import LONG, Main, MlxEngine, open_draft, open_main
-from specd.bench.measure import STEPS, Asked, Candidate, benchmark
+from specd.bench.measure import STEPS, Candidate, MainRequest, benchmark
 from specd.bench.predict import LONGEST
 from specd.bench.prompts import BASIC
 from specd.demo.models import DEMO, SMALL, ensure
@@ -154,7 +154,7 @@ def test_a_benchmark_of_real_models_holds_together(figures: Figures) -> None:
     engine = tiny.engine(noise=0.005)
     prompts = tuple(replace(each, max_tokens=16) for each in BASIC[:3])
     (result,) = benchmark(
-        Asked("main", prompts, "standard", {}, 60.0, "now", temperature=0.8),
+        MainRequest("main", prompts, "standard", {}, 60.0, "now", temperature=0.8),
         [Candidate("draft", 1, lambda: engine)],
     )
     figures(

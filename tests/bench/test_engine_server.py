@@ -17,11 +17,11 @@ from specd.bench import confirm, engine_server, prompts
 from specd.bench.choice import decide
 from specd.bench.engine import Timed
 from specd.bench.engine_server import (
-    Asked,
     CannotMeasure,
     DraftSilent,
     Named,
     ServerEngine,
+    ServerRequest,
     benchmark,
 )
 from specd.bench.outcome import sentence
@@ -37,7 +37,9 @@ from tests.daemon import until
 from tests.standins import load
 
 MAIN, DRAFT = "smollm2-small-deep-fp16", "smollm2-small-4bit"
-ASKED = Asked(Named("main", MAIN), Named("draft", DRAFT), Circumstances(formats=("mlx", "mlx")))
+ASKED = ServerRequest(
+    Named("main", MAIN), Named("draft", DRAFT), Circumstances(formats=("mlx", "mlx"))
+)
 SHORT = (prompts.Prompt("short", "Count to ten.", 6),)
 
 
@@ -58,7 +60,7 @@ def answers(server: Server) -> bool:
     return True
 
 
-def measure(server: Server, asked: Asked = ASKED, seconds: float = 120) -> Any:
+def measure(server: Server, asked: ServerRequest = ASKED, seconds: float = 120) -> Any:
     steps: list[float] = []
     result, probe = benchmark(
         server,
@@ -144,7 +146,7 @@ def test_a_draft_that_is_refused_is_a_finding_with_its_cause(newer: Server) -> N
     (served,) = (each for each in newer.models() if each.key == MAIN)
     known = Circumstances(parallel=served.loaded_instances[0].parallel, formats=("mlx", "mlx"))
     with pytest.raises(DraftSilent) as raised:
-        measure(newer, Asked(ASKED.main, ASKED.draft, known))
+        measure(newer, ServerRequest(ASKED.main, ASKED.draft, known))
     finding = raised.value.probe.finding or ""
     assert "the draft was asked for and did not run" in finding
     assert "loaded for 4 requests at once" in finding
@@ -194,7 +196,7 @@ def test_a_plain_openai_server_takes_draft_and_length_with_the_request(
     plain_server: Server, few_passes: None
 ) -> None:
     main, draft = str(ensure(SMALL.main)), str(ensure(SMALL.good))
-    asked = Asked(Named("main", main), Named("draft", draft), ASKED.known, draft_tokens=3)
+    asked = ServerRequest(Named("main", main), Named("draft", draft), ASKED.known, draft_tokens=3)
     result, probe = measure(plain_server, asked)
     assert result.text_equal
     assert [each.acceptance for each in result.lengths if each.draft_tokens] == [None] * (
@@ -212,7 +214,7 @@ FAST = Setting(lambda k: 1.02 + 0.01 * (k - 1), 0.03, 0.95)
 SLOW = Setting(lambda k: 0.95 * k, 0.3, 0.5)
 
 
-def simulated(server: SimulatedServer, asked: Asked = ASKED, seconds: float = 1e6) -> Any:
+def simulated(server: SimulatedServer, asked: ServerRequest = ASKED, seconds: float = 1e6) -> Any:
     return benchmark(
         server,
         asked,
@@ -375,7 +377,7 @@ def told(agrees: list[bool], length: int) -> Timed:
     return Timed("", counts.tokens, 1.0, counts.accepted, counts.drafted)
 
 
-def engine(asked: Asked = ASKED) -> ServerEngine:
+def engine(asked: ServerRequest = ASKED) -> ServerEngine:
     return ServerEngine(Server("http://127.0.0.1:1"), asked, tells=True)
 
 
@@ -400,7 +402,7 @@ def test_a_length_the_server_did_not_take_is_noticed(
 
 
 def test_llama_cpp_s_length_is_only_the_most_it_drafts() -> None:
-    mine = engine(Asked(ASKED.main, ASKED.draft, Circumstances(formats=("gguf", "gguf"))))
+    mine = engine(ServerRequest(ASKED.main, ASKED.draft, Circumstances(formats=("gguf", "gguf"))))
     assert mine.in_force([told([True] * 40, 5)], 2) == 16
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from specd.bench import costs
-from specd.bench.measure import Asked, Candidate, benchmark
+from specd.bench.measure import Candidate, MainRequest, benchmark
 from specd.bench.outcome import outcome, sentence
 from specd.bench.predict import LONGEST
 from specd.bench.prompts import BASIC, Prompt
@@ -41,8 +41,8 @@ def linear(k: int) -> float:
     return 0.95 * k
 
 
-def asked(prompts: tuple[Prompt, ...] = BASIC, **changed: Any) -> Asked:
-    return replace(Asked("main", prompts, "standard", {}, ENOUGH, "now"), **changed)
+def asked(prompts: tuple[Prompt, ...] = BASIC, **changed: Any) -> MainRequest:
+    return replace(MainRequest("main", prompts, "standard", {}, ENOUGH, "now"), **changed)
 
 
 def measure(engine: SimulatedEngine, **changed: Any) -> BenchResult:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from specd.bench import predict
 from specd.bench.costs import Costs, Spread, Steps
-from specd.bench.predict import LONGEST, Answer
+from specd.bench.predict import LONGEST, StudiedAnswer
 from specd.bench.result import LengthResult
 
 
@@ -30,8 +30,8 @@ def free(checking: float = 1.0, draft: float = 0.1, prefill: float = 0.0) -> Cos
     return Costs(at(10), at(1000))
 
 
-def answer(kind: str, agrees: list[bool]) -> Answer:
-    return Answer(kind, 10, tuple(agrees), len(agrees))
+def answer(kind: str, agrees: list[bool]) -> StudiedAnswer:
+    return StudiedAnswer(kind, 10, tuple(agrees), len(agrees))
 
 
 def test_a_draft_that_is_always_right_is_worth_a_round_of_tokens() -> None:

@@ -30,7 +30,7 @@ def test_certain_chances_are_exact_replay(agrees: list[bool], draft_tokens: int,
     limit = len(agrees) + more
     exact = replay(agrees, draft_tokens, limit)
     assert sampling.expected([float(each) for each in agrees], draft_tokens, limit) == (
-        sampling.Expected(
+        sampling.ExpectedCounts(
             exact.tokens, exact.rounds, exact.drafted, exact.accepted, exact.caught_up
         )
     )
@@ -87,7 +87,7 @@ def test_mlx_lm_accepts_sampled_guesses_as_often_as_the_models_probabilities_say
     engine = tiny.engine(noise=0.01)
     prompt = replace(BASIC[0], max_tokens=16, temperature=0.8)
     accepted = 0
-    told: list[sampling.Expected] = []
+    told: list[sampling.ExpectedCounts] = []
     chances: list[float] = []
     matching: list[float] = []
     for _ in range(30):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from specd.bench.use import Asked, Figures, Observed, Probe, use_of
+from specd.bench.use import DraftRequests, Figures, Observed, Probe, use_of
 from specd.config import Pair
 from specd.lmstudio.model import OWN_HEADS
 from specd.reconcile import proving
@@ -20,8 +20,8 @@ PAIR = DesiredPair(
 OWN = replace(PAIR, draft=None, mtp=True)
 
 
-def asked(last: float, *, ran: int = 4, answers: int = 5, main: str = MAIN.key) -> Asked:
-    return Asked(main, SMALL.key, answers, ran, ran * 10, ran * 8, last)
+def asked(last: float, *, ran: int = 4, answers: int = 5, main: str = MAIN.key) -> DraftRequests:
+    return DraftRequests(main, SMALL.key, answers, ran, ran * 10, ran * 8, last)
 
 
 def probed(at: float, drafted: int = 7) -> Probe:
@@ -29,8 +29,8 @@ def probed(at: float, drafted: int = 7) -> Probe:
 
 
 def proof(
-    chats: Asked | None = None,
-    log: Asked | None = None,
+    chats: DraftRequests | None = None,
+    log: DraftRequests | None = None,
     probe: Probe | None = None,
     pairs: tuple[DesiredPair, ...] = (PAIR,),
 ) -> Proof | None:

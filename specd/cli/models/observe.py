@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from specd.bench.expected import Expected, expected
+from specd.bench.expected import ExpectedSpeed, expected
 from specd.bench.use import Observed, Use, accepted_per_round, by_pair, in_use
 from specd.cli import world
 from specd.cli.look import status
@@ -23,7 +23,7 @@ from specd.lmstudio.model import OWN_HEADS, Model
 from specd.reconcile.stores import WORKER_MEMORY
 from specd.worker.client import Limits, WorkerError, run_task
 
-Promised: TypeAlias = Mapping[tuple[str, str], tuple[Expected, ...]]
+Promised: TypeAlias = Mapping[tuple[str, str], tuple[ExpectedSpeed, ...]]
 
 READ_S = 600.0
 READ_SHARE = 0.9
@@ -97,7 +97,7 @@ def _one_name_each(sums: Observed, installed: Sequence[Model]) -> Observed:
 
 def _expected(
     seen: world.Seen, main: str, draft: str, drafted: Sequence[Use]
-) -> tuple[Expected, ...]:
+) -> tuple[ExpectedSpeed, ...]:
     """What the latest benchmark of the pair promises on the user's prompts."""
     try:
         both = [names.key_of(each, seen.world.models) for each in (main, draft)]
@@ -178,7 +178,7 @@ def render(sums: Observed, promised: Promised, columns: int, *, colour: bool) ->
     return "\n".join(lines)
 
 
-def _promise(found: Sequence[Expected]) -> str:
+def _promise(found: Sequence[ExpectedSpeed]) -> str:
     best = max(found, key=lambda each: each.tps)
     return (
         f"by the latest benchmark's costs, prompts like yours run at {best.tps:.1f} tokens/s "
