@@ -37,10 +37,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"specd: standard output cannot be written: {error.strerror}", file=sys.stderr)
         return CANNOT_SHOW
     except Exception as problem:
+        import sqlite3
+
         from specd.bench.database import NewerHistory
-        from specd.places import NoPlace
+        from specd.places import NoPlace, state_dir
         from specd.reconcile.entry import NewerJournal
 
+        if isinstance(problem, sqlite3.OperationalError):
+            where = f"a database in {state_dir()} cannot be used ({problem})"
+            print(f"specd: {where}; is its disk full? `specd doctor` looks", file=sys.stderr)
+            return 2
         if not isinstance(problem, (NoPlace, NewerHistory, NewerJournal)):
             raise
         print(f"specd: {problem}", file=sys.stderr)

@@ -67,6 +67,14 @@ def test_a_history_that_cannot_be_opened_is_said_and_stops_nothing(sandbox: Sand
     assert sandbox.stop() == 0
 
 
+def test_a_command_says_in_words_that_a_database_cannot_be_used(sandbox: Sandbox) -> None:
+    (sandbox.state / "history.db-journal").mkdir(parents=True)
+    refused = sandbox.specd("history")
+    assert refused.returncode == 2
+    assert str(sandbox.state) in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 @pytest.mark.parametrize("placed", [a_pipe, a_folder, lambda path: path.symlink_to("/dev/zero")])
 def test_what_is_no_file_in_the_journals_place_is_named_and_not_read(
     sandbox: Sandbox, placed
