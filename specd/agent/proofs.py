@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from specd.agent.events import Level
@@ -91,10 +92,12 @@ class Proofs:
         self._given.jobs.scout(
             "prove",
             lambda: preconditions.read(home, needed_bytes=0),
-            lambda readings: self._prove(fresh[0], readings),
+            lambda readings: self._prove(fresh[0], readings, home),
         )
 
-    def _prove(self, pair: DesiredPair, readings: preconditions.Readings) -> None:
+    def _prove(
+        self, pair: DesiredPair, readings: preconditions.Readings, home: Path | None
+    ) -> None:
         why = preconditions.postponed(readings, self._given.look().config.benchmark)
         if why is not None or pair.main is None or pair.draft is None:
             self._given.say("debug", f"{pair.name} is not proven yet: {why}")
@@ -103,7 +106,7 @@ class Proofs:
         self._given.say("info", f"proving {pair.name} by running its engine")
         self._given.jobs.worker(
             "validate",
-            self._given.stores.verdict_request([(pair.main, pair.draft)]),
+            self._given.stores.proof_request(pair.main, pair.draft, home),
             limits=proof_limits(pair.main, pair.draft),
             then=self._learn_proofs,
             failed=self._proof_failed,

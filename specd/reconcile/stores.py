@@ -24,7 +24,7 @@ from specd.bench.result import BenchResult
 from specd.bench.use import Observed
 from specd.config import SpecdConfig
 from specd.files import private, swap
-from specd.lmstudio import model_defaults
+from specd.lmstudio import model_defaults, presets
 from specd.lmstudio.home import App
 from specd.lmstudio.model import Model
 from specd.lmstudio.model_defaults import DraftDefaults
@@ -228,6 +228,11 @@ class Stores:
             private.write(self.state / "conditions.json", listed.encode(), durable=False)
 
     # -- verdicts -------------------------------------------------------------------------------
+
+    def proof_request(self, main: Model, draft: Model, home: Path | None) -> dict[str, Any]:
+        """The request of the worker task "validate", with the temperature that the user set."""
+        heat = presets.temperature(home, main) if home is not None else None
+        return {**self.verdict_request([(main, draft)]), "temperature": heat}
 
     def verdict_request(self, pairs: Sequence[tuple[Model, Model]]) -> dict[str, Any]:
         """The request of the worker task "verdicts" for these (main, draft) pairs."""

@@ -34,7 +34,7 @@ DRAFT_TOKENS = 3
 STEP = 256
 """Tokens: mlx-lm's plain caches grow in steps of this size."""
 HEAT = 0.8
-"""A temperature as people use it."""
+"""LM Studio's default temperature."""
 OVERHEAD = 1.25
 """Memory that answering takes, as a multiple of the weights."""
 
@@ -51,6 +51,18 @@ class _Side:
     tokenizer: Any
 
 
+@dataclass(frozen=True, slots=True)
+class _Draw:
+    """Sampling at a temperature with the same random numbers at every position."""
+
+    heat: float
+    noise: Any
+
+    def scores(self, logits: Any) -> Any:
+        """The highest of these is the token that is drawn."""
+        return logits / self.heat + self.noise
+
+
 class _Contradiction(Exception):
     """MLX and the files disagree; the message says where."""
 
@@ -63,7 +75,7 @@ class _Altered(_Refused):
     """It answers with other text."""
 
 
-def validate(main: Path, draft: Path, tick: Tick = lambda _: None) -> Proof:
+def validate(main: Path, draft: Path, tick: Tick = lambda _: None, heat: float = HEAT) -> Proof:
     """Check a pair of MLX models with MLX.
 
     Raises:
@@ -81,7 +93,7 @@ def validate(main: Path, draft: Path, tick: Tick = lambda _: None) -> Proof:
             f"its tokenizers agree with the files on all {one.print.count:,} and "
             f"{other.print.count:,} ids and on {len(probes.TEXTS)} probe texts"
         )
-        words, whole = _answers(one, other, tick)
+        words, whole = _answers(one, other, tick, heat)
         said.append(words)
     except _Contradiction as found:
         return Proof(
@@ -215,7 +227,7 @@ class _Compared:
         )
 
 
-def _answers(one: _Side, other: _Side, tick: Tick) -> tuple[str, bool]:
+def _answers(one: _Side, other: _Side, tick: Tick, heat: float) -> tuple[str, bool]:
     """The comparison of answers as a sentence, and whether it was complete.
 
     Raises:
@@ -237,10 +249,10 @@ def _answers(one: _Side, other: _Side, tick: Tick) -> tuple[str, bool]:
     compared = _Compared()
 
     def compare(
-        alone: Session, paired: Session, ids: Sequence[int], what: str, noise: Any = None
+        alone: Session, paired: Session, ids: Sequence[int], what: str, draw: _Draw | None = None
     ) -> list[int]:
         tick(f"comparing {what} with and without the draft")
-        sampler = None if noise is None else lambda scores: mx.argmax(scores / HEAT + noise, -1)
+        sampler = None if draw is None else lambda scores: mx.argmax(draw.scores(scores), -1)
         try:
             expected = list(alone.answer(ids, TOKENS, sampler).tokens)
             found = paired.answer(ids, TOKENS, sampler)
@@ -253,16 +265,16 @@ def _answers(one: _Side, other: _Side, tick: Tick) -> tuple[str, bool]:
         compared.tokens += TOKENS if at is None else at + 1
         if at is not None:
             tokens = expected[at], found.tokens[at]
-            compared.gaps.append(_gap(main, one, [*ids, *expected[:at]], tokens, what, noise))
+            compared.gaps.append(_gap(main, one, [*ids, *expected[:at]], tokens, what, draw))
         return expected
 
     encode = one.tokenizer.encode
     short, other_short = (list(encode(prompt)) for prompt in probes.PROMPTS)
     compare(Session(main), Session(main, draft, DRAFT_TOKENS), short, "a short answer")
     # The same random numbers at every position, so sampling too has one right answer.
-    noise = mx.random.gumbel((one.print.logits,), key=mx.random.key(1))
+    draw = _Draw(heat, mx.random.gumbel((one.print.logits,), key=mx.random.key(1)))
     pair = Session(main), Session(main, draft, DRAFT_TOKENS)
-    compare(*pair, other_short, "a sampled answer", noise)
+    compare(*pair, other_short, "a sampled answer", draw)
     text = list(encode("\n".join(probes.TEXTS)))
     text *= -(-2 * edge // len(text))
     first = text[: edge - TOKENS // 2]
@@ -271,7 +283,7 @@ def _answers(one: _Side, other: _Side, tick: Tick) -> tuple[str, bool]:
     compare(*chat, [*first, *answer, *short], f"a second turn beyond {edge} tokens")
     covered = (
         f"kept prompt cache, an answer across {edge} tokens, a second turn beyond them, "
-        f"temperature 0 and {HEAT}"
+        f"temperature 0 and {heat:g}"
     )
     return compared.words(covered), True
 
@@ -292,7 +304,7 @@ def _weights(folder: Path) -> int:
 
 
 def _gap(
-    model: Any, side: _Side, ids: list[int], tokens: tuple[int, int], what: str, noise: Any
+    model: Any, side: _Side, ids: list[int], tokens: tuple[int, int], what: str, draw: _Draw | None
 ) -> float:
     """The difference of two tokens' logits, when rounding can decide between them.
 
@@ -301,9 +313,9 @@ def _gap(
     """
     logits = model(mx.array([ids]))[0, -1]
     rounding = 4 * float(mx.finfo(logits.dtype).eps) * max(1.0, float(mx.abs(logits).max()))
-    scores = logits if noise is None else logits / HEAT + noise
+    scores = logits if draw is None else draw.scores(logits)
     gap = abs(float(scores[tokens[0]]) - float(scores[tokens[1]]))
-    if gap > (rounding if noise is None else rounding / HEAT):
+    if gap > (rounding if draw is None else rounding / draw.heat):
         texts = [shown(side.print.tokens[token] or b"") for token in tokens]
         raise _Altered(
             f"{what} is another one with the draft: {texts[0]!r} without it, {texts[1]!r} with it, "

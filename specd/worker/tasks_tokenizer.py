@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -66,6 +66,7 @@ def validate(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """``{"cache": dir, "pairs": [[main, draft], …]}``: prove each pair by running its engine.
 
     Folders run with MLX, GGUF files with one of the programs ``"llama_servers"``, else xllamacpp.
+    MLX pairs are also asked at the "temperature", where it is above 0.
     ``{"proofs": [{"main", "draft", "words", "kind"}]}``, in the order of the pairs.
     """
     kept = VerdictStore(Path(request["cache"]))
@@ -82,7 +83,7 @@ def validate(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
             progress({"done": done, "of": len(pairs), "now": what})
 
         try:
-            proof = _prove(main, draft, tick, request.get("llama_servers", ()))
+            proof = _prove(main, draft, tick, request)
         except Unreadable as why:
             proof = Proof(f"not proven: {why}")
         kept.keep_proof(known[0], known[1], proof)
@@ -91,12 +92,13 @@ def validate(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     return {"proofs": proofs}
 
 
-def _prove(main: Path, draft: Path, tick: Callable[[str], None], servers: Sequence[str]) -> Proof:
+def _prove(main: Path, draft: Path, tick: Callable[[str], None], request: dict[str, Any]) -> Proof:
     if not main.is_file():
         from specd.tokenizer.validate import validate as prove  # noqa: PLC0415 - MLX takes seconds
 
-        return prove(main, draft, tick)
-    engine = find([Path(each) for each in servers])
+        heat = request.get("temperature")
+        return prove(main, draft, tick, heat) if heat else prove(main, draft, tick)
+    engine = find([Path(each) for each in request.get("llama_servers", ())])
     if engine is None:
         return Proof(
             "not proven: there is no llama.cpp here; LM Studio installs one, or "

@@ -32,7 +32,7 @@ def copied(folder: Path, to: Path) -> Path:
 
 def test_a_real_pair_is_proven_token_for_token() -> None:
     said: list[str] = []
-    proof = validate(ensure(SMALL.main), ensure(SMALL.good), said.append)
+    proof = validate(ensure(SMALL.main), ensure(SMALL.good), said.append, 0.3)
     assert proof.refusal == ""
     assert proof.whole
     assert "49,156 and 49,152 ids" in proof.words
@@ -41,7 +41,10 @@ def test_a_real_pair_is_proven_token_for_token() -> None:
     assert proof.segmentation is not None
     assert proof.segmentation.tokens > 500
     assert proof.segmentation.different == 0
-    assert "an answer across 256 tokens, a second turn beyond them, temperature 0" in proof.words
+    assert (
+        "an answer across 256 tokens, a second turn beyond them, temperature 0 and 0.3"
+        in proof.words
+    )
     assert "128 tokens compared" in proof.words
     assert said[-1] == "comparing a second turn beyond 256 tokens with and without the draft"
 

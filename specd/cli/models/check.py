@@ -100,15 +100,17 @@ def _looked_up(main_name: str, draft_name: str, *, deep: bool) -> Verdict | None
     try:
         installed: tuple[Model, ...] = ()
         opinion: CacheOpinion | None = None
+        home: Path | None = None
         if is_path(main_name) and is_path(draft_name):
             stores = world.open_stores()
         else:
             seen = world.see()
             stores, installed, opinion = seen.stores, seen.world.models, seen.world.opinion
+            home = seen.home.path
         main, draft = (find(name, installed) for name in (main_name, draft_name))
         found = verdict(stores, main, draft)
         if deep:
-            found = _deep(stores, main, draft, found)
+            found = _deep(stores, main, draft, found, home)
         return with_cache(found, main, draft, opinion)
     except (world.Unusable, NameProblem, WorkerError) as problem:
         print(f"specd: {problem}", file=sys.stderr)
@@ -215,7 +217,9 @@ def verdict(stores: Stores, main: Model, draft: Model) -> Verdict:
     return known
 
 
-def _deep(stores: Stores, main: Model, draft: Model, verdict: Verdict) -> Verdict:
+def _deep(
+    stores: Stores, main: Model, draft: Model, verdict: Verdict, home: Path | None
+) -> Verdict:
     """The verdict once the engine itself was run, where the pair may be used."""
     from specd.reconcile.stores import proof_limits  # noqa: PLC0415 - see the module's docstring
     from specd.worker.client import run_task  # noqa: PLC0415
@@ -231,7 +235,7 @@ def _deep(stores: Stores, main: Model, draft: Model, verdict: Verdict) -> Verdic
 
     run_task(
         "validate",
-        stores.verdict_request([(main, draft)]),
+        stores.proof_request(main, draft, home),
         limits=proof_limits(main, draft),
         on_progress=tell,
     )
