@@ -7,6 +7,7 @@ Here every wait is cut to what is left of one deadline for the whole exchange.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import time
@@ -116,9 +117,12 @@ class Connection:
         )
         try:
             self._socket = self._connected()
-            for event in (request, h11.Data(content), h11.EndOfMessage()):
-                self._left()
-                self._socket.sendall(self._http.send(event) or b"")
+            events = (request, h11.Data(content), h11.EndOfMessage())
+            whole = b"".join(self._http.send(event) or b"" for event in events)
+            self._left()
+            # A server may answer and close before it has read all of a request.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self._socket.sendall(whole)
             return self._head()
         except TimeoutError as error:
             raise NotReachable(f"{self._url} did not answer in time") from error

@@ -91,9 +91,11 @@ def test_the_report_holds_every_restored_drift_with_its_time(sandbox: Sandbox) -
     for count in range(1, 4):
         drift(sandbox, count)
     page = sandbox.specd("report", "-o", "-").stdout
-    points = re.findall(r"<circle[^>]*>.*?</circle>|<circle[^>]*/>", page, re.DOTALL)
-    restored = [each for each in points if "settings.json" in each]
+    rows = re.findall(r"<tr>.*?</tr>", page, re.DOTALL)
+    took = re.compile(r'data-label="took">[\d.]+ ms<')
+    restored = [each for each in rows if "settings.json" in each and took.search(each)]
     assert len(restored) >= 3, page[-3000:]
+    assert all("<time datetime=" in each for each in restored)
 
 
 def test_a_condition_that_turns_false_reaches_the_desktop_when_asked_for(

@@ -612,6 +612,21 @@ def test_a_model_that_is_not_there_is_named(lms: Lms) -> None:
         Server(lms.url).chat("nobody", CHAT)
 
 
+def test_an_answer_counts_that_comes_before_the_request_was_read() -> None:
+    """As the real mlx_lm.server does for a path it does not know: the body stays unread."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        with listening, listening.accept()[0] as client:
+            client.recv(1)
+            client.sendall(b"HTTP/1.0 500 Busy\r\nContent-Length: 0\r\n\r\n")
+
+    threading.Thread(target=answer, daemon=True).start()
+    server = Server(f"http://127.0.0.1:{listening.getsockname()[1]}")
+    with pytest.raises(BadAnswer, match="500"):
+        server.chat("m", [{"role": "user", "content": "x" * (4 << 20)}])
+
+
 def test_something_that_does_not_speak_http_is_said_to() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
