@@ -118,6 +118,8 @@ def _install(platform: Platform, *, sure: bool) -> int:
     except KeyboardInterrupt:
         print("\nstopped: nothing was written to LM Studio's files, and nothing was installed")
         return INTERRUPTED
+    except (ServiceError, _CannotInstall) as problem:
+        raise _CannotInstall(f"{problem}; nothing was written") from problem
     if chosen is None:
         return BAD_INPUT
     try:
