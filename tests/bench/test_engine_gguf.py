@@ -42,6 +42,7 @@ def asked(prompts: tuple[Prompt, ...] = PROMPTS, lengths: tuple[int, ...] = (4,)
 
 
 @pytest.mark.mlx
+@pytest.mark.timeout(900)  # real models, loaded for each side: minutes on a busy machine
 def test_a_pair_is_measured_with_and_without_the_draft(
     drafting_for_itself: GgufEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
