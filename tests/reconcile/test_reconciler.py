@@ -175,7 +175,10 @@ def test_with_the_draft_goes_what_was_set_for_its_sake(
         pair = DesiredPair(config.Pair(main=MAIN.key), state, "", MAIN, SMALL, 4)
         reconciler.set_desired(DesiredState(home, config.Speculation(), (pair,)))
         assert reconciler.run(None).applied
-        return model_defaults.read(json.loads(path.read_bytes())).parallel
+        fields = json.loads(path.read_bytes())["load"]["fields"]
+        return next(
+            (each["value"] for each in fields if each["key"] == keys.PARALLEL_SESSIONS), None
+        )
 
     assert want("wanted") == 1
     assert want("withdrawn") == before
