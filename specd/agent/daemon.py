@@ -301,13 +301,13 @@ class Daemon:
             meaning = survey.meaning(home, self.around.world, path)
             if meaning == "models":
                 self._timers.sooner(MODELS, MODELS_SETTLE_S)
-            elif meaning == "settings":
+            elif meaning == "apps":
                 if survey.models_folder(home) != self.around.world.models_dir:
                     self._timers.after(MODELS, 0)
+                if self._apps() != self.writer.files.apps:
+                    self._learn()
             elif meaning == "defaults" and self._resolved() != self._pairs:
                 self._learn()  # what the user set is adopted
-            elif meaning == "apps" and self._apps() != self.writer.files.apps:
-                self._learn()
             elif meaning == "cache":
                 self.around.look_at_cache()
                 self._publish()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from specd.lmstudio import app, keys, server_log
+from specd.lmstudio.home import bionic, lm_studio
 
 if TYPE_CHECKING:
     import psutil
@@ -31,12 +32,15 @@ def last_used(home: Path, asked_at: float | None = None) -> float | None:
 
     ``asked_at`` is the time of specd's own last request, whose lines in the log do not count.
     """
-    log = server_log.newest(home)
-    logged = None if log is None else _modified(log)
-    if logged is not None and asked_at is not None and abs(logged - asked_at) < OWN_S:
-        logged = None
-    chatted = _newest_below(home / keys.CONVERSATIONS)
-    return max((each for each in (logged, chatted) if each is not None), default=None)
+    roots = [app.internal.parent for app in (lm_studio(home), bionic(home))]
+    logs = [log for root in roots if (log := server_log.newest(root)) is not None]
+    logged = [
+        at
+        for at in map(_modified, logs)
+        if at is not None and (asked_at is None or abs(at - asked_at) >= OWN_S)
+    ]
+    chatted = [_newest_below(root / keys.CONVERSATIONS) for root in roots]
+    return max((*logged, *(at for at in chatted if at is not None)), default=None)
 
 
 def generating(home: Path, over_s: float) -> bool | None:

@@ -192,9 +192,19 @@ class _Conversation(msgspec.Struct, rename="camel"):
     last_used_model: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class _LastUsed(msgspec.Struct, rename="camel"):
+class _Named(msgspec.Struct, rename="camel"):
+    """How a model is named. A user may have loaded it under an ``identifier`` of their own."""
+
     identifier: Any = None
     indexed_model_identifier: Any = None
+
+    def model(self, last: _Named) -> str:
+        """The model's own name, also where only ``last``, the chat's model, has it; "" for none."""
+        own = text(self.indexed_model_identifier)
+        given = text(self.identifier)
+        if own or (given and given != text(last.identifier)):
+            return own or given
+        return text(last.indexed_model_identifier) or text(last.identifier)
 
 
 class _Version(msgspec.Struct):
@@ -212,9 +222,7 @@ class _Step(msgspec.Struct, rename="camel"):
     content: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class _GenInfo(msgspec.Struct, rename="camel"):
-    indexed_model_identifier: Any = None
-    identifier: Any = None
+class _GenInfo(_Named, rename="camel"):
     load_model_config: msgspec.Raw = msgspec.Raw(b"null")
     prediction_config: msgspec.Raw = msgspec.Raw(b"null")
     stats: dict[str, Any] = {}
@@ -260,13 +268,12 @@ def _read_file(path: Path, name: str, size: int) -> tuple[list[AnswerStats], str
         return [], f"{path} cannot be read: {error.strerror or error}"
     except (ValueError, RecursionError):
         return [], f"{path} is not a conversation that can be read; perhaps it is being written"
-    last = _decoded(chat.last_used_model, _LastUsed)
-    main = text(last.identifier) or text(last.indexed_model_identifier) if last else ""
-    return list(_answers(path, name, chat.messages, main)), None
+    last = _decoded(chat.last_used_model, _Named) or _Named()
+    return list(_answers(path, name, chat.messages, last)), None
 
 
 def _answers(
-    path: Path, name: str, messages: list[msgspec.Raw], last_used: str
+    path: Path, name: str, messages: list[msgspec.Raw], last_used: _Named
 ) -> Iterator[AnswerStats]:
     """The answers of every version of every message: a regenerated one really ran."""
     for m, message in enumerate(messages):
@@ -278,7 +285,7 @@ def _answers(
                     yield answer
 
 
-def _answer(path: Path, place: str, raw: msgspec.Raw, last_used: str) -> AnswerStats | None:
+def _answer(path: Path, place: str, raw: msgspec.Raw, last_used: _Named) -> AnswerStats | None:
     """The statistics of one step; None when it is no answer, or not a finished one.
 
     ``last_used`` is the chat's model, which is meant where the step names none.
@@ -301,7 +308,7 @@ def _answer(path: Path, place: str, raw: msgspec.Raw, last_used: str) -> AnswerS
         id=_digest(str(named)),
         file=path,
         at=made_at,
-        model=text(info.indexed_model_identifier) or text(info.identifier) or last_used,
+        model=info.model(last_used),
         asked_draft=asked_draft,
         draft=text(stats.get("usedDraftModelKey")) or unnamed,
         draft_tokens=count(asked.get(keys.LLAMA_DRAFT_MAX_TOKENS))

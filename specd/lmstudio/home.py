@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from specd.lmstudio import backends, keys
 
@@ -90,12 +90,26 @@ def bionic(home: Path) -> App:
 
 
 def apps(home: Path, which: str = "all") -> tuple[App, ...]:
-    """The apps whose files specd keeps: "all" that are there, or only "lmstudio" or "bionic"."""
-    first, second = lm_studio(home), bionic(home)
-    if which == "lmstudio" or not second.internal.is_dir():
-        return () if which == "bionic" else (first,)
-    alone = not first.internal.is_dir() and not first.settings.exists()
-    return (second,) if which == "bionic" or alone else (first, second)
+    """The apps whose files specd keeps: "all" that are there, or only "lmstudio" or "bionic".
+
+    Where neither is there, LM Studio counts as the one that will be.
+    """
+    own, second = lm_studio(home), bionic(home)
+    if not second.internal.is_dir():
+        return () if which == "bionic" else (own,)
+    wanted = {"lmstudio": (own,), "bionic": (second,)}
+    return wanted.get(which) or ((own, second) if _is_there(own) else (second,))
+
+
+def _is_there(app: App) -> bool:
+    """Whether an app has run here: it keeps files beside those that specd writes."""
+    if app.settings.exists():
+        return True
+    try:
+        found = os.scandir(app.internal)
+        return any(each.is_file() and not each.name.startswith(".") for each in found)
+    except OSError:
+        return False
 
 
 def app_of(path: Path) -> str:
@@ -198,37 +212,33 @@ def watch_directories(
             if path.parent != user
         )
         return tuple(watched)
-    internal = home.path / keys.INTERNAL
+    second = bionic(home.path).internal.parent
     watched += [
         WatchedDir(home.path, names=frozenset({keys.SETTINGS, keys.INTERNAL})),
-        WatchedDir(
-            internal,
-            names=frozenset(
-                {
-                    keys.SERVER_INFO,
-                    keys.SERVER_CONFIG,
-                    keys.DRAFT_CACHE,
-                    keys.MODEL_DEFAULTS,
-                    keys.MODEL_INDEX,
-                }
-            ),
-        ),
-        WatchedDir(internal / keys.MODEL_DEFAULTS, recursive=True),
-        *_watch_bionic(bionic(home.path)),
+        *_watch_internal(home.path / keys.INTERNAL),
+        WatchedDir(second.parent, names=frozenset({second.name}), pace="seldom"),
+        WatchedDir(second, names=frozenset({keys.INTERNAL}), pace="seldom"),
+        *_watch_internal(second / keys.INTERNAL),
         WatchedDir(home.path.joinpath(*keys.HUB_MODELS), recursive=True, pace="calm"),
         WatchedDir(models_dir or home.path / keys.MODELS, recursive=True, pace="calm"),
     ]
     return tuple(watched)
 
 
-def _watch_bionic(app: App) -> tuple[WatchedDir, ...]:
-    folder = app.internal.parent
+_READ_INTERNAL: Final = frozenset(
+    {
+        keys.SETTINGS,
+        keys.SERVER_INFO,
+        keys.SERVER_CONFIG,
+        keys.DRAFT_CACHE,
+        keys.MODEL_DEFAULTS,
+        keys.MODEL_INDEX,
+    }
+)
+
+
+def _watch_internal(internal: Path) -> tuple[WatchedDir, ...]:
     return (
-        WatchedDir(folder.parent, names=frozenset({folder.name}), pace="seldom"),
-        WatchedDir(folder, names=frozenset({app.internal.name}), pace="seldom"),
-        WatchedDir(
-            app.internal,
-            names=frozenset({keys.SETTINGS, keys.MODEL_DEFAULTS, keys.MODEL_INDEX}),
-        ),
-        WatchedDir(app.internal / keys.MODEL_DEFAULTS, recursive=True),
+        WatchedDir(internal, names=_READ_INTERNAL),
+        WatchedDir(internal / keys.MODEL_DEFAULTS, recursive=True),
     )

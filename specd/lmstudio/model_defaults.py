@@ -32,7 +32,7 @@ from typing import Final, TypeAlias
 
 from specd.files.pointer import ABSENT, Absent, Edit, Json, Match, Pointer
 from specd.lmstudio import keys
-from specd.lmstudio.home import App, bionic, lm_studio
+from specd.lmstudio.home import App, apps, bionic, lm_studio
 from specd.lmstudio.model import Drafter, Model
 from specd.lmstudio.surface import (
     Before,
@@ -75,8 +75,8 @@ def folders(home: Path) -> tuple[Path, ...]:
 
 
 def config_path(home: Path, model: Model) -> Path:
-    """Where LM Studio itself keeps the defaults of ``model``."""
-    return file_in(lm_studio(home), model)
+    """Where LM Studio keeps the defaults of ``model``; Bionic, where it is alone."""
+    return file_in(apps(home)[0], model)
 
 
 def file_in(app: App, model: Model) -> Path:

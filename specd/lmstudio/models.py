@@ -27,6 +27,7 @@ from specd.files.pointer import Absent, Json
 from specd.lmstudio import keys
 from specd.lmstudio.folder import Folder, models_in, plain_name, tells
 from specd.lmstudio.model import Model
+from specd.lmstudio.values import text
 
 _MAX_DEPTH: Final = 4  # publisher / repo / a folder of shards / one more
 _MAX_FOLDERS: Final = 20_000
@@ -95,14 +96,11 @@ class IndexCache:
             self._stored = dict(self.folders)
 
 
-def models_dir(home: Path, settings: Json | Absent) -> Path:
-    """Where models are downloaded to: settings.json may name a folder, else the home's own.
-
-    ``settings`` is the parsed settings.json, ``ABSENT`` when there is none.
-    """
-    named = settings.get(keys.DOWNLOADS_FOLDER) if isinstance(settings, dict) else None
-    if isinstance(named, str) and named and named.isprintable():
-        folder = Path(named).expanduser()
+def models_dir(home: Path, *settings: Json | Absent) -> Path:
+    """Where models are downloaded to: the first of ``settings`` names it, else the home's own."""
+    for each in settings:
+        named = text(each.get(keys.DOWNLOADS_FOLDER), 4096) if isinstance(each, dict) else ""
+        folder = Path(os.path.expanduser(named))  # noqa: PTH111 - Path's raises for "~nobody"
         if folder.is_absolute():
             return folder
     return home / keys.MODELS

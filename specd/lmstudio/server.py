@@ -50,6 +50,7 @@ from specd.lmstudio.connection import (
     error_in,
     wants_a_token,
 )
+from specd.lmstudio.home import bionic, lm_studio
 from specd.lmstudio.values import count, members, text
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
 
 DEFAULT_PORT: Final = 1234
 
+_INFO_VARIABLE: Final = "LMS_API_SERVER_INFO_PATH"
 _CONFIG_MAX_BYTES: Final = 1 << 20
 _LIST_MAX_BYTES: Final = 4 << 20  # thousands of models; as objects a list takes ten times its bytes
 _ANYWHERE: Final = frozenset({"", "0.0.0.0", "::", "localhost", "::1", "127.0.0.1"})  # noqa: S104 - read, not bound
@@ -84,7 +86,8 @@ Message: TypeAlias = Mapping[str, str]
 
 def config_paths(home: Path) -> tuple[Path, ...]:
     """The files with the server's port and interface; the first that has a value counts."""
-    return tuple(home / keys.INTERNAL / name for name in (keys.SERVER_INFO, keys.SERVER_CONFIG))
+    names = (keys.SERVER_INFO, keys.SERVER_CONFIG)
+    return tuple(app.internal / name for app in (lm_studio(home), bionic(home)) for name in names)
 
 
 def server_url(home: Path, configured: str = "auto", env: Mapping[str, str] = os.environ) -> str:
@@ -100,12 +103,12 @@ def server_url(home: Path, configured: str = "auto", env: Mapping[str, str] = os
     """
     if configured != "auto":
         return _base(configured)
-    info, config = config_paths(home)
-    listens = _read_config(Path(env.get("LMS_API_SERVER_INFO_PATH") or info))
-    wanted = _read_config(config)
-    ports = (count(each.get("port"), 65536) for each in (listens, wanted))
-    port = next((each for each in ports if each), DEFAULT_PORT)
-    host = text(wanted.get("networkInterface"))
+    info, *others = config_paths(home)
+    found = [_read_config(path) for path in (Path(env.get(_INFO_VARIABLE) or info), *others)]
+    ports = [count(each.get("port"), 65536) for each in found]
+    first = next((at for at, port in enumerate(ports) if port), 0)
+    port = ports[first] or DEFAULT_PORT
+    host = text(found[first | 1].get("networkInterface"))  # of the same app
     if host in _ANYWHERE or not _is_address(host):
         host = "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

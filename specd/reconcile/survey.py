@@ -26,7 +26,6 @@ from specd.lmstudio import (
     models,
     presets,
     server,
-    settings,
 )
 from specd.lmstudio import home as homes
 from specd.lmstudio.draft_cache import CacheOpinion
@@ -38,7 +37,7 @@ from specd.reconcile.observe import read_file
 
 SERVER_TIMEOUT_S = 2.0
 
-Meaning: TypeAlias = Literal["settings", "defaults", "apps", "models", "cache", "server", "other"]
+Meaning: TypeAlias = Literal["defaults", "apps", "models", "cache", "server", "other"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +134,9 @@ def look(home: Home | NoHome, state: Path) -> World:
 
 
 def models_folder(home: Home) -> Path:
-    """Where the models lie: settings.json may name another folder than the home's own."""
-    return models.models_dir(home.path, read_file(settings.path(home.path)).document)
+    """Where the models lie: an app's settings may name another folder than the home's own."""
+    found = (read_file(app.settings).document for app in homes.apps(home.path))
+    return models.models_dir(home.path, *found)
 
 
 def opinion(home: Home, installed: tuple[Model, ...]) -> CacheOpinion | None:
@@ -160,12 +160,11 @@ def directories(home: Home | NoHome, world: World, config_path: Path) -> tuple[W
 
 def meaning(home: Home, world: World, path: Path) -> Meaning:
     """Which part of LM Studio's files ``path`` belongs to."""
-    if path == settings.path(home.path):
-        return "settings"
     if any(path.is_relative_to(each) for each in model_defaults.folders(home.path)):
         return "defaults"
-    second = homes.bionic(home.path).internal
-    if path in (second, second.parent, second.parent.parent):
+    own, second = homes.lm_studio(home.path), homes.bionic(home.path)
+    kept = (own.settings, own.internal, second.settings, second.internal)
+    if path in (*kept, second.internal.parent, second.internal.parent.parent):
         return "apps"
     if path == draft_cache.path(home.path):
         return "cache"

@@ -266,16 +266,36 @@ def test_who_asks_for_the_status_learns_what_was_loaded_meanwhile(
         server.shutdown()
 
 
-def test_where_there_is_bionic_alone_its_files_are_kept_alone(lm: Sandbox) -> None:
+@pytest.mark.parametrize("beside", [None, ".internal/.DS_Store", ".internal/x/y.json"])
+def test_where_there_is_bionic_alone_its_files_are_kept_alone(
+    lm: Sandbox, beside: str | None
+) -> None:
+    """Nothing but a folder of LM Studio's is there, and the models lie where Bionic says."""
     lm.settings.unlink()
+    if beside is not None:
+        homes.write(lm.home / beside, {})
+    (lm.home / ".internal").mkdir(exist_ok=True)
     settings = lm.home / "apps" / "bionic" / ".internal" / "settings.json"
-    settings.parent.mkdir(parents=True)
-    settings.write_text(json.dumps({"configPresetInclusiveness": {"speculativeDecoding": False}}))
-    lm.config.write_text("")
+    elsewhere = lm.root / "elsewhere"
+    homes.write(
+        settings,
+        {"configPresetInclusiveness": {"speculativeDecoding": False}}
+        | {"downloadsFolder": str(elsewhere)},
+    )
+    model(lm, GEMMA, "gemma4", 400)
+    model(lm, SMALL, "gemma4", 40)
+    (lm.home / "models").rename(elsewhere)
+    pair(lm, "google/gemma-4-31b-qat", draft="gemma-4-e2b-it")
     done = lm.specd("apply")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
     assert switch(json.loads(settings.read_text())) is True
+    own = load(defaults(lm, "google/gemma-4-31b-qat", "apps/bionic"))
+    assert own[LLAMA + "draftModel"] == SMALL
     assert not lm.settings.exists()
+    assert not defaults(lm, "google/gemma-4-31b-qat").exists()
+    assert f"its default configuration names {SMALL}" in " ".join(
+        lm.specd("explain", "google/gemma-4-31b-qat").stdout.split()
+    )
 
 
 @pytest.mark.parametrize(("version", "section"), [("1.50.2", "operation"), ("2.27.1", "load")])

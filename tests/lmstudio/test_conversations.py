@@ -56,7 +56,8 @@ def test_an_answers_figures_are_read(tmp_path: Path) -> None:
 def test_the_recorded_chat_is_read_with_every_version_of_an_answer(tmp_path: Path) -> None:
     shapes.home(tmp_path)
     plain, own_heads, unnamed = read(tmp_path / "conversations", Cursor())
-    assert [each.model for each in (plain, own_heads, unnamed)] == ["qwen3.8-27b"] * 3
+    main = "qwen/Qwen3.8-27B-GGUF/Qwen3.8-27B-Q4_K_M.gguf"
+    assert [each.model for each in (plain, own_heads, unnamed)] == [main] * 3
     assert (plain.draft, plain.drafted, plain.tokens_per_second) == (None, None, 20.77)
     assert (own_heads.draft, own_heads.drafted, own_heads.accepted) == (OWN_HEADS, 100, 80)
     assert (plain.seconds, unnamed.time_to_first_token) == (None, None)
@@ -86,6 +87,32 @@ def test_counts_without_a_name_belong_to_what_was_loaded(
     keep(tmp_path, "a", chat(step))
     (found,) = read(tmp_path, Cursor())
     assert found.draft == draft
+
+
+LAST = {"identifier": "mine", "indexedModelIdentifier": "a/model-4bit"}
+
+
+@pytest.mark.parametrize(
+    ("step", "last", "model"),
+    [
+        ({"identifier": "mine", "indexedModelIdentifier": "a/b-4bit"}, LAST, "a/b-4bit"),
+        ({"identifier": "mine"}, LAST, "a/model-4bit"),
+        ({"identifier": "another"}, LAST, "another"),
+        ({}, LAST, "a/model-4bit"),
+        ({}, {"identifier": "mine"}, "mine"),
+        ({"identifier": "mine"}, None, "mine"),
+        ({"identifier": 7}, {"indexedModelIdentifier": ["a"]}, ""),
+    ],
+)
+def test_the_model_is_meant_also_where_the_user_gave_it_another_name(
+    tmp_path: Path, step: dict[str, object], last: object, model: str
+) -> None:
+    made = answer()
+    for name in LAST:
+        made["genInfo"].pop(name)
+    made["genInfo"] |= step
+    keep(tmp_path, "a", {**chat(made), "lastUsedModel": last})
+    assert [each.model for each in read(tmp_path, Cursor())] == [model]
 
 
 def test_not_a_word_of_text_is_kept(tmp_path: Path) -> None:

@@ -353,7 +353,15 @@ def test_a_name_with_control_characters_is_left_out_and_shown_escaped(models: Pa
 
 def test_downloads_folder_says_where_models_are(tmp_path: Path) -> None:
     assert index_of.models_dir(tmp_path, {"downloadsFolder": "/elsewhere"}) == Path("/elsewhere")
-    for nothing in ({}, {"downloadsFolder": ""}, {"downloadsFolder": 7}, [], None, ABSENT):
+    for nothing in (
+        {},
+        {"downloadsFolder": ""},
+        {"downloadsFolder": 7},
+        {"downloadsFolder": "~nobody-of-that-name/models"},
+        [],
+        None,
+        ABSENT,
+    ):
         assert index_of.models_dir(tmp_path, nothing) == tmp_path / "models"  # type: ignore[arg-type]
 
 

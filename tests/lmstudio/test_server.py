@@ -215,6 +215,18 @@ def test_the_port_the_server_listens_on_goes_before_the_configured_one(tmp_path:
     assert server_url(tmp_path, env={}) == "http://127.0.0.1:1234"
 
 
+def test_bionics_server_is_asked_where_it_is_alone(tmp_path: Path) -> None:
+    internal = tmp_path / "apps" / "bionic" / ".internal"
+    internal.mkdir(parents=True)
+    config = {"port": 4321, "networkInterface": "192.168.1.5"}
+    (internal / "http-server-config.json").write_text(json.dumps(config))
+    assert server_url(tmp_path, env={}) == "http://192.168.1.5:4321"
+    (internal / "http-server.json").write_text('{"port": 4322}')
+    assert server_url(tmp_path, env={}) == "http://192.168.1.5:4322"
+    shapes.home(tmp_path)
+    assert server_url(tmp_path, env={}) == "http://127.0.0.1:1234"
+
+
 def test_without_a_config_the_default_port_is_taken(tmp_path: Path) -> None:
     assert server_url(tmp_path) == "http://127.0.0.1:1234"
     (tmp_path / ".internal").mkdir()

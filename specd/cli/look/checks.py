@@ -24,7 +24,7 @@ from specd import __version__, config, places
 from specd.cli import ask, orders
 from specd.cli.look import logbook
 from specd.config import ConfigError, SpecdConfig
-from specd.lmstudio import app, server_log, settings
+from specd.lmstudio import app, server_log
 from specd.lmstudio import home as homes
 from specd.lmstudio.home import Home, NoHome
 from specd.reconcile import survey
@@ -283,7 +283,7 @@ def settings_file(patient: Patient) -> Finding:
     """Whether settings.json can be understood and replaced."""
     if isinstance(patient.home, NoHome):
         return Finding("settings.json", "note", "not looked at: there is no home")
-    path = settings.path(patient.home.path)
+    path = homes.apps(patient.home.path)[0].settings
     seen = read_file(path)
     if seen.problem is not None:
         remedy = "open and save LM Studio's settings, so that it writes the file anew"
