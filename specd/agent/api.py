@@ -21,13 +21,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
 import h11
+from msgspec import ValidationError
 
 from specd import __version__
 from specd.agent import descriptors, peer
 from specd.agent.address import short
+from specd.agent.benchmarks import NoPair
 from specd.agent.events import Event
 from specd.files import private
 from specd.files.swap import SwapError
+from specd.lmstudio.names import NameProblem, NoSuchModel
 from specd.reconcile.restore import CannotRestore
 
 if TYPE_CHECKING:
@@ -79,10 +82,6 @@ class Answer:
 
 class BadRequest(Exception):
     """The request makes no sense; the message goes to the client."""
-
-
-class NotFound(Exception):
-    """What the request is about is not there; the message goes to the client."""
 
 
 Question: TypeAlias = Callable[["Backend", Request], Answer]
@@ -338,8 +337,11 @@ async def _answer(backend: Backend, request: Request) -> Answer:
 
 
 _STATUS: dict[type[Exception], int] = {
+    NoSuchModel: 404,
+    NameProblem: 400,
+    ValidationError: 400,
     BadRequest: 400,
-    NotFound: 404,
+    NoPair: 404,
     CannotRestore: 404,
     SwapError: 409,
     TimeoutError: 504,

@@ -6,7 +6,6 @@ that need a look at files, run on the daemon's loop (``on_loop``).
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -19,8 +18,8 @@ import msgspec
 
 from specd import places
 from specd.agent import metrics, report
-from specd.agent.api import Api, BadRequest, NotFound
-from specd.agent.benchmarks import NoPair, Order
+from specd.agent.api import Api, BadRequest
+from specd.agent.benchmarks import Order
 from specd.agent.events import Event, Listener
 from specd.agent.publication import Snapshot
 from specd.bench.history import History
@@ -126,12 +125,10 @@ class Backend:
     def verdict(self, main: str, draft: str) -> dict[str, Any]:
         """The known verdict on two models, by any of their names; compares nothing itself."""
         around = self._daemon.around
-        verdict = None
-        with contextlib.suppress(names.NameProblem):
-            pair = [names.resolve(each, around.world.models) for each in (main, draft)]
-            verdict = self._daemon.stores.verdicts.lookup(*pair)
-            if verdict is not None:
-                verdict = with_cache(verdict, pair[0], pair[1], around.world.opinion)
+        pair = [names.resolve(each, around.world.models) for each in (main, draft)]
+        verdict = self._daemon.stores.verdicts.lookup(*pair)
+        if verdict is not None:
+            verdict = with_cache(verdict, pair[0], pair[1], around.world.opinion)
         return {
             "config": str(self._daemon.config_path),
             "home": None if around.home is None else str(around.home.path),
@@ -158,22 +155,14 @@ class Backend:
 
     def bench(self, body: dict[str, Any]) -> dict[str, Any]:
         """Start a benchmark of the models that ``body`` names as people do."""
-        try:
-            order = msgspec.convert(body, Order)
-        except msgspec.ValidationError as problem:
-            raise BadRequest(str(problem)) from None
+        order = msgspec.convert(body, Order)
         if order.suite not in SUITES:
             raise BadRequest(f"there is no suite {order.suite!r}; there are {', '.join(SUITES)}")
         installed = self._daemon.around.world.models
-        try:
-            main = order.main and names.key_of(order.main, installed)
-            drafts = tuple(names.key_of(each, installed) for each in order.drafts)
-            named = msgspec.structs.replace(order, main=main, drafts=drafts)
-            return {"benchmark": self._daemon.bench.start(named)}
-        except (names.NoSuchModel, NoPair) as problem:
-            raise NotFound(str(problem)) from problem
-        except names.NameProblem as problem:
-            raise BadRequest(str(problem)) from problem
+        main = order.main and names.key_of(order.main, installed)
+        drafts = tuple(names.key_of(each, installed) for each in order.drafts)
+        named = msgspec.structs.replace(order, main=main, drafts=drafts)
+        return {"benchmark": self._daemon.bench.start(named)}
 
     def pause(self, *, paused: bool) -> dict[str, Any]:
         """Write nothing from now on; or again, starting with a full look."""

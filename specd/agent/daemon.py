@@ -30,7 +30,7 @@ from specd.agent.stopping import Stopping
 from specd.agent.surroundings import Surroundings
 from specd.agent.timers import Name, Timers
 from specd.agent.watch import Watch
-from specd.agent.writer import AGAIN, Writer
+from specd.agent.writer import AFTER_FAULT_S, AGAIN, Writer
 from specd.bench import preconditions
 from specd.bench.result import BenchResult
 from specd.lmstudio import home as homes
@@ -182,6 +182,7 @@ class Daemon:
             work()
         except Exception as error:  # noqa: BLE001 - see above
             self._faults.met(name, error)
+            self._timers.sooner(EVERYTHING, AFTER_FAULT_S)
         else:
             if name != LOOP:
                 self._faults.over(name)

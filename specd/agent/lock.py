@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
 from pathlib import Path
 
+from specd.files import private
 from specd.files.attributes import inode
+
+NUMBER_BYTES = 16
 
 PROBED_S = 0.2
 """Far longer than ``holder`` has the lock; then it is another daemon that has it."""
@@ -34,6 +38,8 @@ def hold(path: Path) -> int:
         OSError: the lock file cannot be made.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.exists() and not path.is_file():
+        private.set_aside(path)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     end = time.monotonic() + PROBED_S
     while not _taken(descriptor, fcntl.LOCK_EX):
@@ -42,8 +48,8 @@ def hold(path: Path) -> int:
             os.close(descriptor)
             raise AlreadyRunning(path.parent.parent, number or None)
         time.sleep(0.01)
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"{os.getpid()}\n".encode())
+    with contextlib.suppress(OSError):  # a full disk: the lock counts, the number only helps
+        os.pwrite(descriptor, f"{os.getpid()}\n".ljust(NUMBER_BYTES).encode(), 0)
     return descriptor
 
 
@@ -72,5 +78,5 @@ def _taken(descriptor: int, kind: int) -> bool:
 
 
 def _number(descriptor: int) -> int:
-    told = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+    told = os.pread(descriptor, NUMBER_BYTES, 0).decode("ascii", "replace").strip()
     return int(told) if told.isdigit() else 0

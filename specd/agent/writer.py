@@ -16,7 +16,7 @@ from specd.reconcile.reconciler import DesiredState, Pass, Reconciler
 from specd.reconcile.stores import Stores
 
 AFTER_FAULT_S = 60.0
-"""When to look again after a pass that ended in a fault of specd's own."""
+"""When to look again after a fault in specd's own work."""
 
 CONTENDER_S = 30.0
 """How often to look for the process that keeps undoing specd's writes."""

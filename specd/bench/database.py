@@ -121,8 +121,8 @@ def problem(path: Path) -> str | None:
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=WAIT_S)) as database:
             (said,) = database.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.OperationalError as error:
-        return None if "locked" in str(error) else str(error)
+    except sqlite3.OperationalError:
+        return None  # it is locked, or the disk is full or broken, which the first query meets too
     except sqlite3.DatabaseError as error:
         return str(error)
     return None if said == "ok" else str(said)

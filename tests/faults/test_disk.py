@@ -18,7 +18,7 @@ import pytest
 
 from tests.conftest import Figures
 from tests.daemon import SETTINGS, Sandbox, until
-from tests.faults.namespaces import Inside, own_namespace
+from tests.faults.namespaces import MEMORY, Inside, own_namespace
 
 # -- real file systems, in a mount namespace of the daemon's own --------------------------------------
 
@@ -102,6 +102,50 @@ def test_what_cannot_be_noted_in_a_full_state_is_not_written(sandbox: Sandbox):
         assert inside.read() == {**SETTINGS, "counter": 1, "noise": noise}
         inside.empty()
         until(inside.holds_wanted, "restored once there is room")
+    finally:
+        inside.end()
+
+
+FULL = """
+mount -t tmpfs -o nr_inodes=2 none "$1"
+exec env PYTHONDONTWRITEBYTECODE=1 "${@:2}"
+"""
+
+
+@own_namespace
+def test_a_disk_that_is_full_at_the_start_is_waited_for(sandbox: Sandbox):
+    sandbox.save()
+    sandbox.state.mkdir()
+    inside = Inside(sandbox)
+    within = ["unshare", "-U", "-m", "-r", "bash", "-c", FULL, "bash", str(sandbox.state)]
+    sandbox.start(wait=False, within=within)
+    try:
+        until(lambda: os.strerror(errno.ENOSPC) in sandbox.said(), "it is said")
+        assert str(sandbox.state) in sandbox.said()
+        inside.run("mount", "-o", "remount,nr_inodes=0", str(sandbox.state))
+        until(inside.holds_wanted, "applied once there is room")
+        until(inside.answers, "and it answers")
+    finally:
+        inside.end()
+
+
+@own_namespace
+def test_a_history_that_cannot_be_read_on_a_full_disk_is_not_taken_for_damaged(sandbox: Sandbox):
+    sandbox.running()
+    sandbox.stop()
+    inside = Inside(sandbox)
+    mount = 'for size in 4096 1; do dd if=/dev/zero of="$1/filler$size" bs=$size; done 2>/dev/null'
+    script = MEMORY.replace("shift 2", f"{mount}\nshift 2")
+    sandbox.save()
+    inside.start(sandbox.state, "2m", script)
+    try:
+        until(lambda: inside.condition("SpecdWorks")["status"] == "false", "it is said")
+        for name in inside.names():
+            assert "broken" not in name
+            if name.startswith("filler"):
+                (inside.seen(sandbox.state) / name).unlink()
+        os.kill(inside.pid, signal.SIGHUP)
+        until(lambda: inside.condition("SpecdWorks")["status"] == "true", "it is over")
     finally:
         inside.end()
 

@@ -24,6 +24,7 @@ FILES = (
     "last-good.toml",
     "logs/specd.log",
     "models.json",
+    "run/specd.lock",
     "run/specd.sock",
     "bionic-log.json",
     "server-log.json",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import gc
 import os
 import sys
 import threading
+import time
 from datetime import datetime
 from pathlib import Path
 from queue import SimpleQueue
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from specd.agent.daemon import Daemon
     from specd.agent.events import Event, Events
 
+
+ROOM_S = 5.0
+"""Where the disk is full at the start: when to try again."""
 
 WELCOME = """\
 specd works until Ctrl-C. In another terminal, `specd status` shows how things stand.
@@ -43,7 +48,7 @@ def parser() -> Parser:
 def run(args: argparse.Namespace) -> int:
     """Run the daemon until it is stopped; exit code 2 when another one is running."""
     gc.disable()  # importing makes a lot and frees nothing: looking for garbage is 6 % of it
-    from specd.agent import lock  # noqa: PLC0415 - `specd run --help` needs no daemon
+    from specd.agent import lock, notify  # noqa: PLC0415 - `specd run --help` needs no daemon
     from specd.agent.daemon import ANEW, Daemon  # noqa: PLC0415
 
     gc.enable()
@@ -53,6 +58,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         daemon = Daemon(config_path, state, serve=_serve)
+        if sys.stderr.isatty():
+            _tell(daemon.events)
+        code = daemon.run()
     except lock.AlreadyRunning as problem:
         from specd.cli import alive  # noqa: PLC0415 - as a rule there is no other
 
@@ -60,11 +68,14 @@ def run(args: argparse.Namespace) -> int:
         print(f"specd: {problem}; {how}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"specd: cannot use {error.filename or state}: {error.strerror}", file=sys.stderr)
-        return 2
-    if sys.stderr.isatty():
-        _tell(daemon.events)
-    code = daemon.run()
+        why = f"specd: cannot use {error.filename or state}: {error.strerror}"
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            print(why, file=sys.stderr)
+            return 2
+        print(f"{why}; free some space: specd tries again in {ROOM_S:g} s", file=sys.stderr)
+        notify.service_manager(f"READY=1\nSTATUS={why}")  # else it would end what only waits
+        time.sleep(ROOM_S)
+        code = ANEW
     if code == ANEW:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this program
     return code
