@@ -95,8 +95,8 @@ def resolve(name: str, models: Sequence[Model]) -> Model:
     """
     index = _index_of(models)
     found = index.find(name)
-    if len(found) == 1:
-        return _called(found[0], name)
+    if (one := _one_of(found, name)) is not None:
+        return one
     if found:
         raise Ambiguous(name, _identifiers(found))
     raise NoSuchModel(name, index.nearest(name), len(models))
@@ -104,8 +104,7 @@ def resolve(name: str, models: Sequence[Model]) -> Model:
 
 def lookup(name: str, models: Sequence[Model]) -> Model | None:
     """As ``resolve``; None where it raises."""
-    found = _index_of(models).find(name)
-    return _called(found[0], name) if len(found) == 1 else None
+    return _one_of(_index_of(models).find(name), name)
 
 
 def key_of(name: str, models: Sequence[Model]) -> str:
@@ -135,6 +134,18 @@ def served_as(model: Model, keys: Iterable[str], models: Sequence[Model]) -> str
         if key == model.catalogue:
             family = key
     return family
+
+
+def _one_of(found: Sequence[Model], name: str) -> Model | None:
+    """The model that ``found`` are; None where they are several, or none.
+
+    Variants of a catalogue model share one file of defaults, so they need no telling apart: it is
+    the smallest, since what may draft for it may draft for the others.
+    """
+    called = [_called(each, name) for each in found]
+    if len({(each.defaults, each.format) for each in called}) != 1:
+        return None
+    return min(called, key=lambda each: (each.size_bytes, each.identifier))
 
 
 def _called(model: Model, name: str) -> Model:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,9 +63,21 @@ def test_a_catalogue_models_name_leads_to_its_file_and_to_its_own_defaults(
     assert (found.identifier, found.defaults) == (identifier, defaults)
 
 
-def test_a_name_that_stands_for_several_variants_asks_which(home: Path) -> None:
+def test_variants_that_share_one_file_need_no_telling_apart(home: Path) -> None:
+    here = installed(home)
+    coder = [each for each in here if each.defaults == "qwen/qwen2.5-coder-14b"]
+    small, large = (replace(m, size_bytes=size) for m, size in zip(coder, (8, 15), strict=True))
+    found = names.resolve("qwen/qwen2.5-coder-14b", (large, small))
+    assert (found.identifier, found.defaults) == (small.identifier, "qwen/qwen2.5-coder-14b")
+    assert names.lookup("qwen2.5-coder-14b", (large, small)) == found
+    assert names.resolve("qwen/qwen2.5-coder-14b@q8_0", here).quantization == "Q8_0"
+
+
+def test_variants_of_two_formats_are_asked_about(home: Path) -> None:
+    here = installed(home)
+    one, other = (each for each in here if each.defaults == "qwen/qwen2.5-coder-14b")
     with pytest.raises(names.Ambiguous) as caught:
-        names.resolve("qwen/qwen2.5-coder-14b", installed(home))
+        names.resolve("qwen/qwen2.5-coder-14b", (one, replace(other, format="mlx")))
     assert len(caught.value.candidates) == 2
 
 
