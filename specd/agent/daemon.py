@@ -256,6 +256,8 @@ class Daemon:
             self._proofs.prove()
             memory.give_back()
         elif dirty or AGAIN in due:
+            if self._was_set_by_user(dirty):
+                self._learn()
             self.write(dirty)
             self._sort_out(dirty)
         if not due.isdisjoint((BENCHMARK, BENCHMARK_AGAIN)):
@@ -308,12 +310,27 @@ class Daemon:
                 if self._apps() != self.writer.files.apps:
                     self._learn()
             elif meaning == "defaults" and self._resolved() != self._pairs:
-                self._learn()  # what the user set is adopted
+                self._learn()
             elif meaning == "cache":
                 self.around.look_at_cache()
                 self._publish()
             elif meaning == "server":
                 self._scout()
+
+    def _was_set_by_user(self, dirty: set[Path]) -> bool:
+        """Whether the user chose in LM Studio what drafts, where specd.toml leaves it open.
+
+        That is adopted and no drift.
+        """
+        apps = self.writer.files.apps
+        changed = {*dirty, *self.writer.files.pending}.difference(app.settings for app in apps)
+        return bool(changed) and any(
+            self.stores.set_by_user(pair.main, apps) != pair.users
+            for pair in self._pairs
+            if pair.main is not None
+            and pair.asked.draft == "auto"
+            and any(model_defaults.file_in(app, pair.main) in changed for app in apps)
+        )
 
     # -- looking ------------------------------------------------------------------------------
 

@@ -69,6 +69,10 @@ _SIDECARS: Final[dict[Drafter, str]] = {
 }
 
 
+_OF_DRAFT_MODEL: Final = (keys.LLAMA_DRAFT_SIMPLE, *_SIDECARS.values())
+"""llama.cpp's switches that need a draft model."""
+
+
 def folders(home: Path) -> tuple[Path, ...]:
     """Where the files of defaults are, of each app."""
     return tuple(app.internal / keys.MODEL_DEFAULTS for app in (lm_studio(home), bionic(home)))
@@ -123,7 +127,12 @@ def desired_values(
     """
     older = by_request and desired.main.format == "gguf" and desired.draft is not None
     made_of = _older_llama_fields(desired) if older else _fields(desired, current, before)
-    fields = [each for each in made_of if not (desired.adopted and each[1] in _DRAFTING)]
+    fields = [
+        each
+        for each in made_of
+        # Of what drafts, the user's own stays; a switch of specd's that serves it stays on.
+        if not (desired.adopted and each[1] in _DRAFTING and each[1] not in before)
+    ]
     problem = _misfit(file, current, [(section, key) for section, key, _ in fields])
     if problem is not None:
         return problem
@@ -254,9 +263,10 @@ class DraftDefaults:
     """The drafting in a file of defaults; None where it sets nothing.
 
     ``mtp`` and ``sidecar`` are drafters that are switched on; ``draft_model`` then names the
-    sidecar. ``quantized_cache``: the KV cache is quantized. ``preset`` names the preset of new
-    chats with the model. ``of_request``: the draft stands where an MLX main's does, which for a
-    GGUF main only older LM Studios read.
+    sidecar. ``several``: more than one of llama.cpp's switches is on, and LM Studio allows one.
+    ``quantized_cache``: the KV cache is quantized. ``preset`` names the preset of new chats with
+    the model. ``of_request``: the draft stands where an MLX main's does, which for a GGUF main only
+    older LM Studios read.
     """
 
     draft_model: str | None = None
@@ -266,6 +276,7 @@ class DraftDefaults:
     quantized_cache: bool = False
     preset: str = ""
     of_request: bool = False
+    several: bool = False
 
     @property
     def drafts(self) -> bool:
@@ -282,10 +293,16 @@ def read(document: Content) -> DraftDefaults:
 
 
 def read_users(document: Content, before: Before) -> DraftDefaults:
-    """What the user set about drafting: as ``read``, with what specd wrote given back."""
+    """What the user set about drafting: as ``read``, with what specd wrote given back.
+
+    A switch of specd's that is on serves the draft that the user has named since.
+    """
     operation = _entries(document, keys.OPERATION_FIELDS)
     load = _entries(document, keys.LOAD_FIELDS)
+    renamed = keys.LLAMA_DRAFT_MODEL in load.keys() - before.keys()
     for key, value in before.items():
+        if renamed and key in _OF_DRAFT_MODEL and load.get(key) is True:
+            continue
         for entries in (operation, load):
             if key in entries:
                 entries[key] = None if isinstance(value, Absent) else value
@@ -313,6 +330,7 @@ def _read(operation: dict[str, Json], load: dict[str, Json], preset: str) -> Dra
         _quantized_cache(load),
         preset,
         of_request=newer is None and older is not None,
+        several=sum(load.get(key) is True for key in keys.LLAMA_DRAFT_SWITCHES) > 1,
     )
 
 

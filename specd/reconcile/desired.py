@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from specd import config
 from specd.bench.choice import Choice
@@ -40,11 +40,15 @@ Reason: TypeAlias = Literal[
     "InTrial",
     "NoGain",
     "SameFile",
+    "SeveralSwitches",
     "NoHeads",
     "NotItsDrafter",
     "VerdictForbids",
     "NoDraft",
 ]
+
+
+NOTHING_SET: Final = DraftDefaults()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,7 @@ class DesiredPair:
     ``mtp`` says that the main drafts with its own prediction heads, and ``draft`` is None.
     ``draft_tokens`` is None where LM Studio's own default is to stay. ``reason`` is why the pair is
     in its state, ``why`` the same as a sentence. ``candidates`` are the heads ("mtp") and sidecars
-    that a benchmark may try for the main. ``quantized_cache`` says that the user has LM Studio
-    quantize the main's KV cache, ``preset`` which one its new chats begin with.
+    that a benchmark may try for the main. ``users`` is what the user set for the main in LM Studio.
     """
 
     asked: config.Pair
@@ -78,8 +81,7 @@ class DesiredPair:
     undecided: tuple[Model, ...] = ()
     reason: Reason = "AsNamed"
     candidates: tuple[str, ...] = ()
-    quantized_cache: bool = False
-    preset: str = ""
+    users: DraftDefaults = NOTHING_SET
 
     @property
     def name(self) -> str:
@@ -100,7 +102,7 @@ class DesiredPair:
         prediction heads were reported to mix the content of several.
         """
         if self.main is not None and self.main.format == "mlx":
-            return not self.quantized_cache
+            return not self.users.quantized_cache
         return self.mtp or (self.draft is not None and self.draft.drafter == "mtp")
 
     @property
@@ -122,7 +124,7 @@ class Known:
     verdict: Callable[[Model, Model], Verdict | None]
     rank: Callable[[Model, Sequence[Model]], Sequence[Model]]
     choose: Callable[[Model, Sequence[str]], Choice | None]
-    users: Callable[[Model], DraftDefaults] = lambda _: DraftDefaults()
+    users: Callable[[Model], DraftDefaults] = lambda _: NOTHING_SET
 
 
 def resolve(
@@ -161,15 +163,13 @@ def _resolve_one(
         return DesiredPair(asked, "missing", why, reason="NoSuchMain")
     sidecars = drafters.for_main(main, models)
     heads = (OWN_HEADS,) if _has_heads(main) else ()
-    users = known.users(main)
     pair = DesiredPair(
         asked,
         "wanted",
         "",
         main=main,
         candidates=(*heads, *(each.key for each in sidecars)),
-        quantized_cache=users.quantized_cache,
-        preset=users.preset,
+        users=known.users(main),
     )
     if not wanted.speculation.enabled:
         return replace(
@@ -178,6 +178,12 @@ def _resolve_one(
             reason="SwitchedOff",
             why="speculation is switched off in specd.toml (enabled = false)",
         )
+    if asked.draft == "auto" and pair.users.several and main.format == "gguf":
+        why = (
+            f"several ways of drafting are switched on for {main.key} in LM Studio, which allows "
+            "one; switch the others off there, or name the draft in specd.toml"
+        )
+        return replace(pair, state="refused", reason="SeveralSwitches", why=why)
     if asked.draft == "auto":
         return _choose_draft(pair, main, models, known)
     if asked.draft == OWN_HEADS:
@@ -246,9 +252,7 @@ def _choose_draft(
     choice = known.choose(main, tried) if tried else None
     confirmed = choice if choice is not None and choice.confirmed else None
     adopted = _adopted(pair, main, models, known)
-    if adopted is not None and (
-        confirmed is None or confirmed.draft in (None, adopted.drafts_with)
-    ):
+    if adopted is not None and (confirmed is None or not _beats(confirmed, adopted, main, known)):
         return adopted
     if choice is not None and choice.draft is None:
         measured = next((draft for draft in usable if draft.key == choice.measured), None)
@@ -295,7 +299,7 @@ def _adopted(
     pair: DesiredPair, main: Model, models: Sequence[Model], known: Known
 ) -> DesiredPair | None:
     """The pair with the draft that the user set in LM Studio, where it works."""
-    users = known.users(main)
+    users = pair.users
     named = names.lookup(users.draft_model, models) if users.draft_model else None
     kept = replace(
         pair,
@@ -306,9 +310,9 @@ def _adopted(
     )
     if users.mtp and _has_heads(main):
         return replace(kept, mtp=True, verdict=_own_tokens(main, OWN_HEADS))
-    if users.sidecar is not None and users.draft_model is not None:
+    if users.sidecar is not None and named is not None:
         # LM Studio's own switch: whether the file fits, it says itself when it loads the main.
-        return replace(kept, draft=named, verdict=_own_tokens(main, users.draft_model))
+        return replace(kept, draft=named, verdict=_own_tokens(main, named.key))
     if named is None or named.drafter is not None:
         return None
     found = known.verdict(main, named)
@@ -318,6 +322,14 @@ def _adopted(
         # Newer LM Studios look for it elsewhere: it is written there too.
         kept = replace(kept, state="wanted")
     return replace(kept, draft=named, verdict=found) if found.usable else None
+
+
+def _beats(confirmed: Choice, adopted: DesiredPair, main: Model, known: Known) -> bool:
+    """Whether a benchmark found a faster draft than the adopted one, which it measured too."""
+    theirs = adopted.drafts_with
+    if theirs is None or confirmed.draft in (None, theirs):
+        return False
+    return known.choose(main, (theirs,)) is not None
 
 
 def _own_heads(pair: DesiredPair, main: Model, known: Known) -> DesiredPair:

@@ -35,7 +35,7 @@ from pathlib import Path
 
 from specd import places
 from specd.files import jsonedit, private
-from specd.files.pointer import Absent, Pointer
+from specd.files.pointer import Absent, Json, Pointer
 from specd.reconcile import entry as entries_
 from specd.reconcile.entry import (
     Change,
@@ -276,6 +276,17 @@ class Journal:
     def held(self) -> frozenset[ValueKey]:
         """The values that the user took back."""
         return self._ownership.held
+
+    def values_written(self, path: Path) -> dict[str, list[Json | Absent]]:
+        """All that specd wrote, as far as not pruned, of each value in a file that is specd's."""
+        owned = self.owned(path)
+        found: dict[str, list[Json | Absent]] = {key: [] for key in owned}
+        with self._lock:
+            for entry in self._entries.values() if owned else ():
+                for change in entry.changes if entry.path == path else ():
+                    if change.key in owned and entry.id >= owned[change.key].since:
+                        found[change.key].append(change.new)
+        return found
 
     @property
     def unread_lines(self) -> int:

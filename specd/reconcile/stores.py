@@ -122,7 +122,8 @@ class Stores:
         found: list[DraftDefaults] = []
         for path in (model_defaults.file_in(app, main) for app in apps):
             document = read_file(path).document
-            before = before_standing(self.journal.owned(path), document)
+            written = self.journal.values_written(path)
+            before = before_standing(self.journal.owned(path), document, written)
             found.append(model_defaults.read_users(document, before))
         return next((each for each in found if each.drafts), (*found, DraftDefaults())[0])
 
@@ -279,12 +280,13 @@ class Stores:
             if pair.main is None:
                 continue
             auto = pair.asked.draft == "auto"
-            named = [pair.draft] if pair.draft is not None else []
+            ranked = suggest.rank(pair.main, installed, self.verdicts) if auto else ()
+            in_use = (pair.draft,) if pair.draft is not None else ()
             usable = [
                 Candidate(
                     pair.main, draft, verdict, pair.draft_tokens if draft == pair.draft else None
                 )
-                for draft in (suggest.rank(pair.main, installed, self.verdicts) if auto else named)
+                for draft in dict.fromkeys((*in_use, *ranked))
                 if (verdict := self.verdicts.lookup(pair.main, draft))
                 and (verdict.worth_trying if auto else verdict.usable)
             ]

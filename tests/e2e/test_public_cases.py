@@ -241,6 +241,48 @@ def test_what_the_user_sets_while_specd_runs_is_adopted(lm: Sandbox) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_draft_that_the_user_picks_over_specds_is_adopted_and_an_apps_rewrite_is_not(
+    lm: Sandbox,
+) -> None:
+    model(lm, QWEN, "qwen35", 400)
+    drafts = [f"qwen/Qwen3.8-{size}-GGUF/Qwen3.8-{size}-Q8_0.gguf" for size in ("0.6B", "1.7B")]
+    for draft, size in zip(drafts, (30, 60), strict=True):
+        model(lm, draft, "qwen35", size)
+    pair(lm, "qwen3.8-27b")
+    path = defaults(lm, QWEN)
+    path.parent.mkdir(parents=True)
+    path.write_text('{"preset": "", "operation": {"fields": []}, "load": {"fields": []}}')
+    before = path.read_bytes()
+    lm.start()
+    until(lambda: load(path).get(LLAMA + "draftModel") == drafts[0], "specd's draft stands")
+    specds = path.read_bytes()
+    path.write_bytes(before)
+    until(lambda: path.read_bytes() == specds, "what the app had in memory is no choice")
+    path.write_bytes(specds.replace(drafts[0].encode(), drafts[1].encode()))
+    until(lambda: lm.status()["pairs"][0]["state"] == "adopted", "the user's pick is adopted")
+    assert load(path)[LLAMA + "draftModel"] == drafts[1]
+    assert [each["draft"] for each in lm.status()["pairs"]] == ["qwen3.8-1.7b"]
+    pair(lm, "qwen3.8-27b", draft="qwen3.8-0.6b")
+    until(lambda: load(path)[LLAMA + "draftModel"] == drafts[0], "specd.toml names another")
+    path.write_bytes(specds.replace(drafts[0].encode(), drafts[1].encode()))
+    until(lambda: load(path)[LLAMA + "draftModel"] == drafts[0], "a named draft is restored")
+
+
+def test_several_switches_in_the_users_file_stay_and_are_named(lm: Sandbox) -> None:
+    qwen(lm)
+    model(lm, "qwen/Qwen3.8-0.6B-GGUF/Qwen3.8-0.6B-Q8_0.gguf", "qwen35", 30)
+    path = users_file(lm)
+    path.write_bytes(path.read_bytes().replace(b"false", b"true"))
+    before = path.read_bytes()
+    pair(lm, "qwen3.8-27b")
+    done = lm.specd("apply")
+    assert done.returncode == 1
+    assert "switched on for qwen3.8-27b in LM Studio, which allows one" in " ".join(
+        done.stderr.split()
+    )
+    assert path.read_bytes() == before
+
+
 def test_who_asks_for_the_status_learns_what_was_loaded_meanwhile(
     lm: Sandbox, tmp_path: Path
 ) -> None:

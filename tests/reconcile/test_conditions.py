@@ -19,6 +19,7 @@ from specd.lmstudio.answers import Instance, ServedModel
 from specd.lmstudio.draft_cache import CacheOpinion
 from specd.lmstudio.home import Home, NoHome, lm_studio
 from specd.lmstudio.model import Model
+from specd.lmstudio.model_defaults import DraftDefaults
 from specd.lmstudio.presets import Preset
 from specd.reconcile import in_force
 from specd.reconcile.apply import Applied
@@ -194,7 +195,7 @@ def test_parallel_requests_are_named_as_what_switches_speculation_off(key: str):
     assert command in found["EngineWillSpeculate"].remedy
     assert found["AppUpToDate"].status == "true"
     quantized = loaded(main, "qwen3-8b", parallel=4)
-    quantized["pairs"] = (replace(PAIR, main=main, quantized_cache=True),)
+    quantized["pairs"] = (replace(PAIR, main=main, users=DraftDefaults(quantized_cache=True)),)
     served = ServedModel("qwen3-8b", loaded_instances=(Instance("qwen3-8b", parallel=4),))
     quantized["not_in_force"] = in_force.find(quantized["pairs"], (served,), (main, SMALL), {}, {})
     assert judged(**quantized)["EngineWillSpeculate"].status == "true"
@@ -213,7 +214,9 @@ def test_a_preset_that_would_undo_the_pair_is_named():
     mine = Preset("@local:mine", "Mine", ((keys.DRAFT_MODEL, ""),))
     found = judged(presets=(mine,))["PairsConfigured"]
     assert (found.status, "preset Mine undoes it" in found.message) == ("true", True)
-    found = judged(presets=(mine,), pairs=(replace(PAIR, preset="@local:mine"),))["PairsConfigured"]
+    found = judged(
+        presets=(mine,), pairs=(replace(PAIR, users=DraftDefaults(preset="@local:mine")),)
+    )["PairsConfigured"]
     assert (found.status, found.reason, found.severity) == ("false", "PresetWins", "advice")
     assert "Mine" in found.remedy
 

@@ -19,6 +19,10 @@ from .pairs import MAIN, OTHER, SMALL, verdict
 NOTHING = DraftDefaults()
 
 
+def _any(drafts: Sequence[str], measured: Sequence[str] | None) -> bool:
+    return measured is None or not set(drafts).isdisjoint(measured)
+
+
 def wanted(*pairs: config.Pair, enabled: bool = True) -> config.SpecdConfig:
     return config.SpecdConfig(pair=pairs, speculation=config.Speculation(enabled=enabled))
 
@@ -30,6 +34,7 @@ def resolved(
     verdicts: dict[str, Verdict] | None = None,
     choice: Choice | None = None,
     users: DraftDefaults = NOTHING,
+    measured: Sequence[str] | None = None,
 ) -> tuple[DesiredPair, ...]:
     known = {SMALL.key: verdict(), OTHER.key: verdict()} if verdicts is None else verdicts
     return resolve(
@@ -38,7 +43,7 @@ def resolved(
         Known(
             lambda _, draft: known.get(draft.key),
             lambda main, all_: [each for each in all_ if each is not main and not each.drafter],
-            lambda _, drafts: choice if drafts else None,
+            lambda _, drafts: choice if drafts and _any(drafts, measured) else None,
             lambda _: users,
         ),
     )
@@ -193,6 +198,30 @@ def test_so_are_heads_and_sidecars_that_are_switched_on():
     users = DraftDefaults(SIDECAR.identifier, 4, sidecar="dflash")
     (pair,) = resolved(wanted(AUTO), models=models, users=users)
     assert (pair.state, pair.draft, pair.draft_tokens) == ("adopted", SIDECAR, 4)
+
+
+def test_a_sidecar_that_is_not_installed_is_not_adopted():
+    users = DraftDefaults("someone/gone.gguf", 4, sidecar="dflash")
+    (pair,) = resolved(wanted(AUTO), models=(HEADED, SMALL), users=users)
+    assert (pair.state, pair.draft) == ("wanted", SMALL)
+
+
+def test_several_switches_of_the_users_are_not_chosen_from():
+    users = DraftDefaults(SMALL.identifier, mtp=True, several=True)
+    (pair,) = resolved(wanted(AUTO), models=(HEADED, SMALL), users=users)
+    assert (pair.state, pair.reason) == ("refused", "SeveralSwitches")
+    assert "switch the others off" in pair.why
+    (pair,) = resolved(wanted(NAMED), models=(HEADED, SMALL), users=users)
+    assert (pair.state, pair.draft) == ("wanted", SMALL)
+
+
+def test_a_draft_that_no_benchmark_compared_stays_although_another_was_confirmed():
+    users = DraftDefaults(OTHER.identifier)
+    confirmed = Choice(SMALL.key, 5, "measured 1.4×", confirmed=True)
+    (pair,) = resolved(wanted(AUTO), users=users, choice=confirmed, measured=(SMALL.key,))
+    assert (pair.state, pair.draft) == ("adopted", OTHER)
+    (pair,) = resolved(wanted(AUTO), users=users, choice=confirmed)
+    assert (pair.state, pair.draft) == ("wanted", SMALL)
 
 
 def test_a_gguf_mains_draft_of_an_older_lm_studio_is_written_where_newer_ones_look():

@@ -13,6 +13,7 @@ import pytest
 from specd.config import Pair
 from specd.lmstudio.answers import LISTINGS, Instance, ServedModel
 from specd.lmstudio.model import Model
+from specd.lmstudio.model_defaults import DraftDefaults
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.in_force import NotInForce, find
 
@@ -57,7 +58,7 @@ SWITCHES = "--speculative-draft-simple --speculative-draft-model a/c-GGUF/c.gguf
         (pair(GGUF, SIDECAR), {"draft_mtp": False, "draft_simple": False}, None),
         (pair(MAIN, SMALL), {"parallel": 4}, "4 parallel"),
         (pair(MAIN, SMALL), {"parallel": None}, None),
-        (pair(MAIN, SMALL, quantized_cache=True), {"parallel": 4}, None),
+        (pair(MAIN, SMALL, users=DraftDefaults(quantized_cache=True)), {"parallel": 4}, None),
         (replace(pair(MAIN, SMALL), state="withdrawn"), {"parallel": 4}, None),
     ],
 )
@@ -109,7 +110,7 @@ def test_a_recorded_answer_of_0_4_is_understood() -> None:
         return [each for it in find((wanted,), served, installed, {}, {}) for each in it.differs]
 
     assert differing(pair(MAIN, SMALL)) == ["loaded for 4 parallel requests instead of 1"]
-    assert differing(pair(MAIN, SMALL, quantized_cache=True)) == []
+    assert differing(pair(MAIN, SMALL, users=DraftDefaults(quantized_cache=True))) == []
     assert differing(pair(qwen, None, mtp=True, draft_tokens=2)) == []
     assert differing(pair(qwen, None, mtp=True, draft_tokens=3)) == [
         "it drafts 2 tokens instead of 3"

@@ -125,7 +125,7 @@ def _as_resolved(facts: Facts, held: Finding) -> Finding:
     if adopted:
         return true("Kept", each(adopted))
     for pair, preset in _undoing(facts):
-        if pair.preset and preset == presets.chosen(pair.preset, facts.presets):
+        if pair.users.preset and preset == presets.chosen(pair.users.preset, facts.presets):
             return advice(
                 "false",
                 "PresetWins",
