@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,9 @@ settings.load_profile("specd")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background, by nohup or a CI runner: what the tests start would ignore it too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# llama.cpp's threads spin while they wait for one another: many times slower on a busy machine.
+os.environ["OMP_WAIT_POLICY"] = "passive"
 
 Figures = Callable[..., None]
 """``figures(points=1_000, peak_mb=41.2)``: numbers to be printed under the test's name."""

@@ -36,7 +36,9 @@ def switch(document: Any) -> Any:
     return held.get("speculativeDecoding") if isinstance(held, dict) else None
 
 
-def until(true: Callable[[], Any], what: str, seconds: float = DEADLINE_S) -> Any:
+def until(
+    true: Callable[[], Any], what: str, seconds: float = DEADLINE_S, *, pause_s: float = 0.002
+) -> Any:
     """Poll until ``true()`` is truthy and return it; fail with ``what`` when it never is."""
     end = time.monotonic() + seconds
     while True:
@@ -45,7 +47,7 @@ def until(true: Callable[[], Any], what: str, seconds: float = DEADLINE_S) -> An
             return value
         if time.monotonic() > end:
             pytest.fail(f"not within {seconds} s: {what}")
-        time.sleep(0.002)
+        time.sleep(pause_s)
 
 
 @dataclass

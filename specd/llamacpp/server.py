@@ -81,6 +81,11 @@ class Server:
 
     def __init__(self, engine: Engine, load: Load) -> None:
         self._key = secrets.token_hex(16)
+        while not self._starts(engine, load):
+            self.close()
+
+    def _starts(self, engine: Engine, load: Load) -> bool:
+        """Start the process and wait for it; False if another program took its port meanwhile."""
         self._port = _free_port()
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the server
         self._process = subprocess.Popen(
@@ -91,7 +96,7 @@ class Server:
             env={**os.environ, "LLAMA_API_KEY": self._key},
         )
         try:
-            self._wait()
+            return self._wait()
         except BaseException:
             self.close()
             raise
@@ -190,15 +195,17 @@ class Server:
                 return best[0] - best[1]
         return None
 
-    def _wait(self) -> None:
+    def _wait(self) -> bool:
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                raise DidNotStart(self._words())
+            ended, status = self._process.poll() is not None, None
             with contextlib.suppress(OSError, http.client.HTTPException):
-                status, _ = self._request("GET", "/health", None, 5.0)
-                if status == http.client.OK:
-                    return
+                # Asks for the key, unlike "/health": another server on the port answers otherwise.
+                status, _ = self._request("GET", "/props", None, 5.0)
+            if ended and status is None:
+                raise DidNotStart(self._words())
+            if ended or status == http.client.OK:
+                return not ended
             time.sleep(0.05)
         raise DidNotStart(f"llama.cpp did not answer within {START_S:.0f} seconds")
 

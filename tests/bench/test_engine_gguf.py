@@ -108,7 +108,7 @@ def test_the_daemon_measures_a_gguf_main_without_lm_studio_running(sandbox: Sand
     main, draft = tiny(sandbox)
     sandbox.config.write_text(
         f'[[pair]]\nmain = "{main}"\ndraft = "{draft}"\n'
-        '[benchmark]\nschedule = ""\nmax_minutes = 1\n'
+        '[benchmark]\nschedule = ""\nmax_minutes = 3\n'
     )
     sandbox.running()
     until(lambda: sandbox.condition("TokenizersCompatible")["status"] == "true", "the verdict", 60)
@@ -121,5 +121,11 @@ def test_the_daemon_measures_a_gguf_main_without_lm_studio_running(sandbox: Sand
         timeout=60,
     ).stdout
     assert json.loads(told) == {"benchmark": "started"}
-    runs = until(lambda: json.loads(sandbox.specd("history", "--json").stdout), "a run", 120)
+
+    def ended() -> bool:
+        return not (sandbox.status()["benchmark"] or "").startswith("running")
+
+    until(ended, "its end", 200, pause_s=0.5)
+    runs = json.loads(sandbox.specd("history", "--json").stdout)
+    assert runs, sandbox.said()
     assert {each["engine"] for each in runs} == {"llama.cpp"}

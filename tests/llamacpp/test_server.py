@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from specd.llamacpp import server
 from specd.llamacpp.engine import Engine, find
 from specd.llamacpp.server import DidNotStart, Load, NoAnswer, Server
 from tests.llamacpp import gguf_models
@@ -31,35 +32,46 @@ def main(folder: Path) -> Path:
 
 
 def test_it_answers_and_says_what_it_took(engine: Engine, main: Path) -> None:
-    with Server(engine, Load(main)) as server:
-        ids = server.tokenize("the thing")
+    with Server(engine, Load(main)) as running:
+        ids = running.tokenize("the thing")
         assert ids[0] == gguf_models.BEGIN
-        first = server.generate(ids, 24)
+        first = running.generate(ids, 24)
         assert (first.prompt_tokens, first.kept) == (len(ids), 0)
         assert len(first.tokens) == 24
-        gap = server.gap(ids)
+        gap = running.gap(ids)
         assert gap is not None
         assert gap > 0
         assert (first.drafted, first.accepted) == (0, 0)
         assert first.decode_s > 0
-        again = server.generate([*ids, *first.tokens, *ids], 8)
+        again = running.generate([*ids, *first.tokens, *ids], 8)
         assert again.kept >= len(ids)
         with pytest.raises(NoAnswer):
-            server.generate([1] * 5000, 8)
+            running.generate([1] * 5000, 8)
 
 
 def test_a_draft_drafts_and_the_text_is_the_same(engine: Engine, main: Path, folder: Path) -> None:
     poor = gguf_models.write(folder / "poor.gguf", seed=2)
     prompt = "the thing in the string"
-    with Server(engine, Load(main)) as server:
-        alone = server.generate(prompt, 32)
+    with Server(engine, Load(main)) as running:
+        alone = running.generate(prompt, 32)
     for draft in (main, poor):
-        with Server(engine, Load(main, "draft-simple", draft, 3)) as server:
-            paired = server.generate(prompt, 32)
+        with Server(engine, Load(main, "draft-simple", draft, 3)) as running:
+            paired = running.generate(prompt, 32)
         assert paired.tokens == alone.tokens
         assert paired.drafted >= paired.accepted
         if draft is main:
             assert paired.drafted == paired.accepted > 20
+
+
+def test_a_port_that_another_server_took_meanwhile_is_left_to_it(
+    engine: Engine, main: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = server._free_port()
+    ports = iter((free, free, server._free_port()))
+    monkeypatch.setattr(server, "_free_port", lambda: next(ports))
+    with Server(engine, Load(main)) as one, Server(engine, Load(main)) as other:
+        assert one.tokenize("the thing") == other.tokenize("the thing")
+    assert next(ports, None) is None
 
 
 def test_what_it_cannot_load_is_said_in_its_own_words(engine: Engine, folder: Path) -> None:
