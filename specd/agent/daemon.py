@@ -78,13 +78,13 @@ CONVERSATIONS_FIRST = timedelta(minutes=3)
 
 CONVERSATIONS_EVERY = timedelta(hours=4)
 
-# What the timers are called by; a file that was modified and not closed is called by its path.
-JOURNAL_S = 0.5
-"""How long the loop waits for another specd that writes the journal; it tries again."""
+LOCK_S = 0.1
+"""How long the loop waits for another specd that writes; then it tries again later."""
 
 ASKED_S = 2.0
 """The server is queried again for a status if its last answer is older than this."""
 
+# What the timers are called by; a file that was modified and not closed is called by its path.
 EVERYTHING, MODELS, POLL = "everything", "models", "poll"
 BENCHMARK, BENCHMARK_AGAIN, CONVERSATIONS = "benchmark", "benchmark again", "conversations"
 
@@ -111,7 +111,7 @@ class Daemon:
         for line in opened:
             self._say("warning", line)
         self.stores = Stores.open(state)
-        self.stores.journal.lock_s = JOURNAL_S
+        self.stores.journal.lock_s = LOCK_S
         self.stores.release_if_asked(before, self._config)
         self._faults = Faults(self._say, lambda: self.inbox.do(self._publish))
         self._jobs = Jobs(self.inbox, self._faults)
@@ -370,6 +370,7 @@ class Daemon:
             self.stores.release_if_asked(self._config, read)
         except OSError as error:
             # Adopted without it, what it asks for would stay held for good.
+            self._look_soon(self.config_path)
             return self._config, f"specd.toml was changed; specd cannot follow it yet: {error}"
         return read, problem
 

@@ -108,6 +108,10 @@ class NotKept(SwapError):
     """Its owner, group or access control list would be lost."""
 
 
+class Taken(SwapError):
+    """Another specd process writes in the directory."""
+
+
 class Outside(SwapError):
     """A link leads out of the directory that the file must be in."""
 
@@ -172,6 +176,7 @@ def update(
     *,
     before_write: BeforeWrite,
     within: Path | None = None,
+    wait_s: float = turns.WAIT_S,
 ) -> Written | None:
     """Replace the content of ``path`` by ``transform(content)``; None if nothing was written.
 
@@ -179,7 +184,7 @@ def update(
     another program writes meanwhile, it is called again with the new content. If it raises
     ``NotUnderstood``, it is called again for up to ``SETTLE_S``. ``before_write`` is called with
     (real path, old, new) before each exchange, for the journal. With ``within``, links out of that
-    directory are not followed.
+    directory are not followed. ``wait_s`` is the longest wait for another specd process.
 
     Raises:
         SwapError: one of its kinds; specd changed nothing.
@@ -190,7 +195,7 @@ def update(
             if transform(None) is None:
                 return None
             real.parent.mkdir(parents=True, exist_ok=True)
-        with turns.turn(real.parent):
+        with turns.turn(real.parent, wait_s):
             _sweep(real.parent)
             for attempt in range(1, ATTEMPTS + 1):
                 done, written = _attempt(real, transform, before_write, attempt)
@@ -201,18 +206,23 @@ def update(
 
 
 def remove(
-    path: Path, content: bytes, *, within: Path | None = None, to: Path | None = None
+    path: Path,
+    content: bytes,
+    *,
+    within: Path | None = None,
+    to: Path | None = None,
+    wait_s: float = turns.WAIT_S,
 ) -> bool:
     """Remove the file if its content is ``content``; returns whether it did.
 
     With ``to``, a name in the same directory, the file is renamed instead and replaces the file
-    with that name. ``within`` as in ``update``.
+    with that name. ``within`` and ``wait_s`` as in ``update``.
 
     Raises:
         SwapError: one of its kinds; the file is still there.
     """
     real = _real(path, within)
-    with _explaining(real), turns.turn(real.parent), _reading(real) as read:
+    with _explaining(real), turns.turn(real.parent, wait_s), _reading(real) as read:
         if read is None or read.content != content:
             return False
         beside = _beside(real, content, b"", "swap")
@@ -679,7 +689,7 @@ def _explaining(path: Path) -> Iterator[None]:
     except jsonedit.NotUnderstood as error:
         raise Unsettled(path, f"{path}: {error}") from error
     except turns.Taken as error:
-        raise Unsettled(path, str(error)) from error
+        raise Taken(path, f"{path} was not written: {error}") from error
     except attributes.NotKept as error:
         raise NotKept(
             path, f"{path} is left alone: {error}; give it to this user, or set the values by hand"

@@ -24,22 +24,22 @@ STEP_S = 0.001
 
 
 class Taken(Exception):
-    """Another specd process has been writing there for ``WAIT_S``; the message names it."""
+    """Another specd process writes there; the message names it."""
 
 
 @contextlib.contextmanager
-def turn(directory: Path) -> Iterator[None]:
+def turn(directory: Path, wait_s: float = WAIT_S) -> Iterator[None]:
     """Hold the lock of ``directory`` while the body runs.
 
     Raises:
-        Taken: another process still holds it after ``WAIT_S``.
+        Taken: another process still holds it after ``wait_s``.
         OSError: the directory cannot be read.
     """
     facts = directory.stat()
     descriptor = _opened(f"{facts.st_dev:x}-{facts.st_ino:x}.lock")
     try:
         if descriptor is not None:
-            _take(descriptor, directory)
+            _take(descriptor, directory, wait_s)
         yield
     finally:
         if descriptor is not None:
@@ -54,8 +54,8 @@ def _opened(name: str) -> int | None:
     return None
 
 
-def _take(descriptor: int, directory: Path) -> None:
-    deadline = time.monotonic() + WAIT_S
+def _take(descriptor: int, directory: Path, wait_s: float) -> None:
+    deadline = time.monotonic() + wait_s
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -64,7 +64,7 @@ def _take(descriptor: int, directory: Path) -> None:
                 holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
                 raise Taken(
                     f"another specd (process {holder or 'unknown'}) has been writing in "
-                    f"{directory} for {WAIT_S:g} s; specd tries again"
+                    f"{directory} for {wait_s:g} s"
                 ) from None
             time.sleep(STEP_S)
         except OSError:

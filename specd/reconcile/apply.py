@@ -99,14 +99,20 @@ class Write:
             return self._take_away(edit.before or b"")
         if edit.before is None:
             self._folders = sum(not parent.exists() for parent in edit.path.parents)
-        done = swap.update(edit.path, self._after, before_write=self._intend, within=edit.within)
+        done = swap.update(
+            edit.path,
+            self._after,
+            before_write=self._intend,
+            within=edit.within,
+            wait_s=self._journal.lock_s,
+        )
         return 0 if done is None else done.attempts
 
     def _take_away(self, content: bytes) -> int:
         """Remove a file that specd created, with its empty directories."""
         path, root = self.edit.path, self._journal.owned(self.edit.path)[ownership.ROOT]
         self._intend(path, content, b"")
-        if not swap.remove(path, content, within=root.within):
+        if not swap.remove(path, content, within=root.within, wait_s=self._journal.lock_s):
             self._abandon()
             return 0
         with contextlib.suppress(OSError):

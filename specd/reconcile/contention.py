@@ -10,6 +10,7 @@ Then specd waits for a short quiet spell. A storm that does not end is backed of
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 UNDONE_WITHIN_S = 60.0
@@ -27,6 +28,10 @@ QUIET_S = 0.010
 STORM_AT_MOST_S = 1.0
 """A storm delays a write by at most this. After twice as long without a write, specd backs off."""
 
+RESTED_S = 1.0
+"""A file that was busy for this long, and then rests for this long, is waited for no longer: a
+storm has passed. A program that undoes each write rests in between."""
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -37,6 +42,8 @@ class Patience:
     delay_s: float = 0.0
     not_before: float = 0.0
     storm_since: float | None = None
+    busy_since: float = -math.inf
+    touched_at: float = -math.inf
     settled: bool = True
     keys: tuple[str, ...] = ()
     """The values that were found changed last: their names, and why specd wants them."""
@@ -65,7 +72,15 @@ def wait(known: Patience, now: float) -> float:
     """Seconds to wait before writing; 0.0 means now."""
     if known.storm_since is not None and now >= known.storm_since + STORM_AT_MOST_S:
         return 0.0
-    return max(0.0, known.not_before - now)
+    stormed = known.touched_at - known.busy_since >= RESTED_S
+    rested = known.touched_at + RESTED_S if stormed else math.inf
+    return max(0.0, min(known.not_before, rested) - now)
+
+
+def touched(known: Patience, now: float) -> Patience:
+    """The state after an event of the file, whether or not it is to be written."""
+    busy = now - known.touched_at < RESTED_S
+    return replace(known, touched_at=now, busy_since=known.busy_since if busy else now)
 
 
 def wrote(known: Patience, now: float) -> Patience:

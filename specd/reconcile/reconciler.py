@@ -136,6 +136,8 @@ class Reconciler:
             self.patience.clear()
         now = self._clock()
         if dirty is not None:
+            for path in dirty & self.patience.keys():
+                self.patience[path] = contention.touched(self.patience[path], now)
             dirty = dirty | {path for path, at in self._times() if at <= now}
         paths = self.paths if dirty is None else self.paths & dirty
         seen = self._observer.look(paths, dirty)

@@ -15,6 +15,7 @@ import pytest
 
 from specd.cli import ask
 from specd.demo.models import SMALL, ensure
+from specd.files.exchange import exchange
 from tests.daemon import Sandbox, until
 
 FILES = (
@@ -187,9 +188,8 @@ def test_while_paused_it_says_which_values_do_not_stand(sandbox: Sandbox) -> Non
 
 def test_a_fault_turns_a_condition_false(sandbox: Sandbox) -> None:
     sandbox.running()
-    (sandbox.state / "logs" / "specd.log").unlink()
-    (sandbox.state / "logs").rmdir()
-    (sandbox.state / "logs").write_text("")
+    (sandbox.root / "file").write_text("")
+    exchange(sandbox.root / "file", sandbox.state / "logs")  # in one step: it makes it anew
     sandbox.save()
     until(lambda: sandbox.condition("SpecdWorks")["status"] == "false", "it says so")
     assert sandbox.status()["state"] == "degraded"

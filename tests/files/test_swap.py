@@ -483,7 +483,7 @@ def test_a_turn_that_does_not_end_is_not_waited_for_for_ever(path: Path):
     held = os.open(lock, os.O_RDWR)
     fcntl.flock(held, fcntl.LOCK_EX)
     began = time.monotonic()
-    with pytest.raises(swap.Unsettled, match=f"another specd .process {os.getpid()}."):
+    with pytest.raises(swap.Taken, match=f"another specd .process {os.getpid()}."):
         swap.update(path, shout, before_write=nothing)
     assert time.monotonic() - began < 1
     os.close(held)

@@ -12,6 +12,7 @@ from specd.reconcile.contention import (
     drifted,
     lasted,
     stormed,
+    touched,
     wait,
     wrote,
 )
@@ -69,6 +70,30 @@ def test_a_file_that_cannot_be_written_for_a_storm_is_backed_off_from():
         tries += 1
     assert known.backing_off
     assert tries < 50, "and not twenty a second for a minute"
+
+
+def backed_off(now: float) -> Patience:
+    known = Patience()
+    while known.delay_s < 64:
+        known = undo(known, now)
+    return drifted(known, now)
+
+
+def test_the_wait_of_a_storm_ends_once_the_file_has_rested():
+    known, now = backed_off(10.0), 10.0
+    assert wait(known, now) > 60
+    while now < 12:
+        known = touched(known, now)
+        now += 0.1
+    assert 0 < wait(known, now) < contention.RESTED_S
+    assert wait(known, now + contention.RESTED_S) == 0.0
+
+
+def test_a_program_that_saves_now_and_then_makes_no_storm():
+    known = backed_off(10.0)
+    for saved in (10.0, 12.0, 17.0, 17.1):
+        known = touched(known, saved)
+    assert wait(known, 20.0) > 50
 
 
 def test_peace_is_forgiven_after_the_write_has_lasted():
