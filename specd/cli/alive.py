@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import time
 
 from specd import places
 from specd.cli import ask
+from specd.cli.paint import complain
 from specd.service.command import ServiceError
 from specd.service.platforms import Platform, here
 
@@ -21,8 +21,8 @@ def wait_and_tell() -> int:
     problem = wait()
     if problem is not None:
         log = places.log_path(places.state_dir())
-        print(f"specd: it was started, but does not answer: {problem}", file=sys.stderr)
-        print(f"specd: see {log} and `specd doctor`", file=sys.stderr)
+        complain(f"it was started, but does not answer: {problem}")
+        complain(f"see {log} and `specd doctor`")
         return 1
     status = ask.ask("GET", "/v1/status")
     print(f"specd {status['version']} runs (process {status['pid']}); `specd status` shows more")

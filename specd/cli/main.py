@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from specd.cli.commands import ALIASES, COMMANDS, GROUPS
+from specd.cli.paint import complain, width, wrap
 
 CANNOT_SHOW = 74
 """Exit code when standard output cannot be written (EX_IOERR of sysexits.h)."""
@@ -30,38 +31,65 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read us has left; say no more, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EIO) or error.filename is not None:
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print(f"specd: standard output cannot be written: {error.strerror}", file=sys.stderr)
-        return CANNOT_SHOW
     except Exception as problem:
-        import sqlite3
-
-        from specd.bench.database import NewerHistory
-        from specd.places import NoPlace, state_dir
-        from specd.reconcile.entry import NewerJournal
-
-        if isinstance(problem, sqlite3.OperationalError):
-            where = f"a database in {state_dir()} cannot be used ({problem})"
-            print(f"specd: {where}; is its disk full? `specd doctor` looks", file=sys.stderr)
-            return 2
-        if not isinstance(problem, (NoPlace, NewerHistory, NewerJournal)):
+        failed = _failed(problem)
+        if failed is None:
             raise
-        print(f"specd: {problem}", file=sys.stderr)
-        return 2
+        return failed
     return code
+
+
+def _failed(problem: Exception) -> int | None:
+    """Print the problem that ended a command; the exit code, None where specd is at fault."""
+    from specd.cli.ask import CannotAsk
+
+    if isinstance(problem, CannotAsk):
+        complain(problem)
+        return problem.exit_code
+    if isinstance(problem, OSError) and problem.filename is None:
+        if problem.errno not in (errno.ENOSPC, errno.EIO):
+            return None
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        complain(f"standard output cannot be written: {problem.strerror}")
+        return CANNOT_SHOW
+    import sqlite3
+
+    from specd.bench.database import NewerHistory
+    from specd.cli.world import Unusable
+    from specd.config import ConfigError
+    from specd.files.swap import SwapError
+    from specd.lmstudio.names import NameProblem
+    from specd.places import NoPlace, state_dir
+    from specd.reconcile.aside import CannotMove
+    from specd.reconcile.entry import NewerJournal
+    from specd.reconcile.restore import CannotRestore
+    from specd.service.command import ServiceError
+    from specd.worker.client import WorkerError
+
+    bad_input = (Unusable, NameProblem, NoPlace, NewerHistory, NewerJournal)
+    refused = (CannotMove, CannotRestore, ServiceError, SwapError, WorkerError)
+    if isinstance(problem, sqlite3.OperationalError):
+        where = f"a database in {state_dir()} cannot be used ({problem})"
+        complain(f"{where}; is its disk full? `specd doctor` looks")
+    elif isinstance(problem, OSError):
+        complain(f"{problem.filename}: {problem.strerror}")
+    elif isinstance(problem, ConfigError):
+        complain("\n".join(problem.lines()))
+    elif isinstance(problem, (*bad_input, *refused)):
+        complain(problem)
+    else:
+        return None
+    return 1 if isinstance(problem, ServiceError) else 2
 
 
 def _open_streams(words: list[str]) -> None:
     """Names may hold bytes that are no text; a service may have no standard streams at all."""
-    for stream in ("stdout", "stderr"):
+    for stream in ("stderr", "stdout"):
         there = getattr(sys, stream)
         if there is None:
             setattr(sys, stream, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - open to the end
             if stream == "stdout" and words[:1] != ["run"]:
-                print("specd: standard output is closed, so nothing can be shown", file=sys.stderr)
+                complain("standard output is closed, so nothing can be shown")
         elif hasattr(there, "reconfigure"):
             there.reconfigure(errors="backslashreplace")
 
@@ -83,7 +111,7 @@ def _main(words: list[str]) -> int:
         return 0
     command = COMMANDS.get(ALIASES.get(words[0], words[0]))
     if command is None:
-        print(f"specd: there is no command {words[0]!r}{_nearest(words[0])}", file=sys.stderr)
+        complain(f"there is no command {words[0]!r}{_nearest(words[0])}")
         return 2
     module = command.load()
     try:
@@ -94,8 +122,6 @@ def _main(words: list[str]) -> int:
 
 def usage() -> str:
     """What ``specd --help`` prints: every command with what its description begins with."""
-    from specd.cli.paint import width, wrap
-
     lines = [
         "usage: specd COMMAND [ARGUMENTS]",
         "",

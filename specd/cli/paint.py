@@ -39,13 +39,13 @@ def paint(text: str, ink: Ink, *, colour: bool) -> str:
     return f"\x1b[{_CODES[ink]}m{text}\x1b[0m" if colour else text
 
 
-def width(default: int = 80) -> int:
-    """Columns of the terminal; ``default`` where there is none."""
+def width(default: int = 80, stream: TextIO | None = None) -> int:
+    """Columns of the terminal behind ``stream`` (standard output); ``default`` where none is."""
     named = os.environ.get("COLUMNS", "")
     if named.isdigit() and int(named) > 0:
         return int(named)
     try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns or default
+        return os.get_terminal_size((stream or sys.stdout).fileno()).columns or default
     except (OSError, ValueError):
         return default
 
@@ -118,3 +118,13 @@ def wrap(text: str, columns: int, indent: str) -> str:
         else:
             lines[-1] = f"{lines[-1]} {word}".strip()
     return f"\n{indent}".join(lines)
+
+
+def complain(problem: object) -> None:
+    """Print a problem, line by line, to standard error; on a terminal it is wrapped by words."""
+    for line in str(problem).splitlines():
+        text = f"specd: {line}"
+        terminal = sys.stderr.isatty()
+        print(
+            wrap(text, width(stream=sys.stderr), "  ") if terminal else safe(text), file=sys.stderr
+        )

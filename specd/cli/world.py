@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specd import config, places
-from specd.cli.paint import plural
+from specd.cli.paint import complain, plural
 from specd.config import ConfigError, SpecdConfig
 from specd.lmstudio import home as homes
 from specd.lmstudio.home import App, Home, NoHome
@@ -108,7 +108,7 @@ def decide(seen: Seen) -> tuple[DesiredPair, ...]:
             limits=COMPARING,
         )
     except WorkerError as error:
-        print(f"specd: the tokenizers could not be compared: {error}", file=sys.stderr)
+        complain(f"the tokenizers could not be compared: {error}")
         return pairs
     return seen.stores.resolve(seen.config, seen.world.models, seen.apps)
 

@@ -18,6 +18,7 @@ import pytest
 from specd import places
 from specd.cli import alive, ask
 from specd.cli.look import doctor
+from specd.cli.main import main
 from specd.cli.setup import install, service, uninstall
 from specd.service import launchd, systemd
 from specd.service.platforms import PLATFORMS, Platform
@@ -56,11 +57,6 @@ def platform(
             os.kill(pid, signal.SIGKILL)
 
 
-def run(module: Any, *words: str) -> int:
-    code: int = module.run(module.parser().parse_args(words))
-    return code
-
-
 def until(true: Callable[[], Any], seconds: float = 20) -> None:
     end = time.monotonic() + seconds
     while not true():
@@ -71,7 +67,7 @@ def until(true: Callable[[], Any], seconds: float = 20) -> None:
 def test_install_use_stop_and_uninstall(
     platform: Platform, home: Path, user: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(install, "--yes") == 0
+    assert main(["install", "--yes"]) == 0
     told = capsys.readouterr().out
     assert f"wrote {places.config_file()}" in told
     assert f"wrote {platform.file()}" in told
@@ -81,21 +77,21 @@ def test_install_use_stop_and_uninstall(
     until(lambda: switch(json.loads((home / "settings.json").read_text())))
 
     # Again, as after an upgrade: nothing is proposed, the service is started afresh.
-    assert run(install, "--yes") == 0
+    assert main(["install", "--yes"]) == 0
     told = capsys.readouterr().out
     assert f"kept {platform.file()}" in told
     assert "stays as it is" in told
     assert alive.wait() is None
     assert ask.ask("GET", "/v1/status")["pid"] != status["pid"]
 
-    assert service.STOP.run(service.STOP.parser().parse_args([])) == 0
+    assert main(["stop"]) == 0
     assert platform.pid() is None
     with pytest.raises(ask.NotRunning):
         ask.ask("GET", "/v1/status")
-    assert service.START.run(service.START.parser().parse_args([])) == 0
+    assert main(["start"]) == 0
     assert "runs (process" in capsys.readouterr().out
 
-    assert run(uninstall, "--restore-settings", "--purge") == 0
+    assert main(["uninstall", "--restore-settings", "--purge"]) == 0
     told = capsys.readouterr().out
     assert f"removed {platform.file()}" in told
     assert f"removed {places.state_dir()}" in told
@@ -103,7 +99,7 @@ def test_install_use_stop_and_uninstall(
     assert not platform.file().exists()
     assert not places.state_dir().exists()
     assert places.config_file().exists()
-    assert run(uninstall) == 0
+    assert main(["uninstall"]) == 0
 
 
 def test_without_a_terminal_nothing_is_written(
@@ -114,7 +110,7 @@ def test_without_a_terminal_nothing_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO())
-    assert run(install) == 2
+    assert main(["install"]) == 2
     assert "`specd install --yes` goes ahead" in capsys.readouterr().err
     assert not platform.file().exists()
     assert not places.config_file().exists()
@@ -135,7 +131,7 @@ def test_anything_but_yes_writes_nothing(
             raise EOFError from None
 
     monkeypatch.setattr("builtins.input", asked)
-    assert run(install) == 2
+    assert main(["install"]) == 2
     assert "nothing was written" in capsys.readouterr().out
     assert not places.config_file().exists()
 
@@ -145,8 +141,8 @@ def test_a_daemon_started_by_hand_is_not_fought(
 ) -> None:
     monkeypatch.setattr(install, "here", lambda: systemd)
     monkeypatch.setattr(ask, "ask", lambda *_args, **_more: {"pid": 99, "version": "0"})
-    assert run(install, "--yes") == 1
-    assert "runs already (process 99), not as a service" in capsys.readouterr().err
+    assert main(["install", "--yes"]) == 1
+    assert "runs already (process 99); it is no service" in capsys.readouterr().err
 
 
 def test_a_broken_specd_toml_is_told_before_anything_is_done(
@@ -154,7 +150,7 @@ def test_a_broken_specd_toml_is_told_before_anything_is_done(
 ) -> None:
     places.config_file().parent.mkdir()
     places.config_file().write_text("[agent]\nnotfy = true\n")
-    assert run(install, "--yes") == 2
+    assert main(["install", "--yes"]) == 2
     assert "specd.toml:2: agent.notfy: is not known" in capsys.readouterr().err
     assert not systemd.file().exists()
 
@@ -163,7 +159,7 @@ def test_a_broken_specd_toml_is_told_before_anything_is_done(
 def test_print_prints_the_file_and_nothing_else(
     home: Path, capsys: pytest.CaptureFixture[str], name: str, standin: State
 ) -> None:
-    assert run(install, "--print", "--platform", name) == 0
+    assert main(["install", "--print", "--platform", name]) == 0
     told = capsys.readouterr()
     assert told.err == ""
     if name == "macos":
@@ -187,7 +183,7 @@ def test_the_doctor_sees_a_healthy_installation(
     from specd.cli.look import checks
 
     monkeypatch.setattr(checks, "here", lambda: platform)
-    assert run(install, "--yes") == 0
+    assert main(["install", "--yes"]) == 0
     capsys.readouterr()
     doctor.run(doctor.parser().parse_args(["--json"]))
     found = {each["name"]: each for each in json.loads(capsys.readouterr().out)}
@@ -216,5 +212,5 @@ def test_stop_says_how_a_daemon_that_is_no_service_is_stopped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(alive, "otherwise_than_as", lambda _: 99)
-    assert service.STOP.run(service.STOP.parser().parse_args([])) == 1
+    assert main(["stop"]) == 1
     assert "Ctrl-C in its terminal stops it, or `kill 99`" in capsys.readouterr().err

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from specd.cli import ask, orders, world
 from specd.cli.change import diff
-from specd.cli.paint import safe, short
+from specd.cli.paint import complain, safe, short
 from specd.cli.parser import Parser
 from specd.reconcile.apply import describe
 from specd.reconcile.reconciler import Reconciler
@@ -35,11 +34,7 @@ def parser() -> Parser:
 
 def run(args: argparse.Namespace) -> int:
     """Plan, write and say what was written."""
-    try:
-        seen = world.see()
-    except world.Unusable as problem:
-        print(f"specd: {problem}", file=sys.stderr)
-        return 2
+    seen = world.see()
     pairs = world.decide(seen)
     reconciler = world.reconciler(seen, pairs, by="specd apply", heeds_held=False)
     planned = reconciler.plan()
@@ -50,9 +45,6 @@ def run(args: argparse.Namespace) -> int:
         written, problems = _by_the_daemon(seen)
     except ask.NotRunning:
         written, problems = _directly(seen, reconciler)
-    except ask.CannotAsk as problem:
-        print(f"specd: {problem}", file=sys.stderr)
-        return problem.exit_code
     for entry in filter(None, map(seen.stores.journal.get, written)):
         for change in entry.changes:
             undo = f"(undo: specd restore {entry.id})"
@@ -66,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         *(f"{pair.name}: {pair.why}" for pair in stuck),
     ]
     for complaint in complaints:
-        print(f"specd: {safe(complaint)}", file=sys.stderr)
+        complain(complaint)
     return 1 if complaints else 0
 
 
@@ -78,7 +70,7 @@ def _by_the_daemon(seen: world.Seen) -> tuple[list[int], list[str]]:
 
 def _directly(seen: world.Seen, reconciler: Reconciler) -> tuple[list[int], list[str]]:
     for line in seen.stores.clear(()):
-        print(f"specd: {safe(line)}", file=sys.stderr)
+        complain(line)
     seen.stores.journal.hand_over(released=True)
     done = reconciler.run(None, force=True)
     return (

@@ -8,12 +8,11 @@ import json
 import os
 import shlex
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from specd import config, places
-from specd.cli.paint import dumps, paint, safe, wants_colour
+from specd.cli.paint import complain, dumps, paint, safe, wants_colour
 from specd.cli.parser import Parser
 from specd.files.swap import SwapError, update
 from specd.lmstudio import home as homes
@@ -73,10 +72,10 @@ def run(args: argparse.Namespace) -> int:
         return verbs[args.verb]()
     except config.ConfigError as error:
         for line in error.lines():
-            print(f"specd: {safe(line)}", file=sys.stderr)
+            complain(line)
         return INVALID
     except (OSError, SwapError) as error:
-        print(f"specd: {path} cannot be written: {error}", file=sys.stderr)
+        complain(f"{path} cannot be written: {error}")
         return BAD_INPUT
 
 
@@ -88,10 +87,9 @@ def _init(path: Path, *, only_print: bool) -> int:
         print(text, end="")
         return DONE
     if path.exists() or path.is_symlink():
-        print(
-            f"specd: {path} is there already; `specd config show` shows it, "
-            "`specd config init --print` what a new one would hold",
-            file=sys.stderr,
+        complain(
+            f"{path} is there already; `specd config show` shows it, "
+            "`specd config init --print` what a new one would hold"
         )
         return BAD_INPUT
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +123,7 @@ def _show(path: Path, *, as_json: bool) -> int:
     for line in _rows(loaded):
         print(line if not colour else _tinted(line))
     for key in loaded.overruled:
-        print(f"specd: {key} in {path} is overruled: {loaded.managed} locks it", file=sys.stderr)
+        complain(f"{key} in {path} is overruled: {loaded.managed} locks it")
     return DONE
 
 
@@ -190,7 +188,7 @@ def _get(path: Path, key: str) -> int:
         main, _, name = name.rpartition(".")
         held = next((pair for pair in held if pair["main"].lower() == main.lower()), {})
     if not isinstance(held, dict) or name not in held:
-        print(f"specd: there is no {safe(key)}; `specd config show` lists them", file=sys.stderr)
+        complain(f"there is no {key}; `specd config show` lists them")
         return BAD_INPUT
     value = held[name]
     print(safe(value) if isinstance(value, str) else edit.toml(value))
@@ -204,7 +202,7 @@ def _edit(path: Path) -> int:
     try:
         done = subprocess.run([*editor, str(path)], check=False).returncode
     except OSError as error:
-        print(f"specd: {editor[0]} cannot be started: {error.strerror}", file=sys.stderr)
+        complain(f"{editor[0]} cannot be started: {error.strerror}")
         return BAD_INPUT
     return done if done != 0 else _validate(path, as_json=False)
 
@@ -216,7 +214,7 @@ def _set(path: Path, key: str, value: str) -> int:
     meant, notes = _checked_names(path, key, value)
     if meant is None:
         for note in notes:
-            print(f"specd: {safe(note)}", file=sys.stderr)
+            complain(note)
         return BAD_INPUT
     key = meant
     code = _change(path, lambda there: edit.set_value(there, key, value))
@@ -224,9 +222,9 @@ def _set(path: Path, key: str, value: str) -> int:
         unchanged = text is not None and text == config.reading.content(path)
         print(safe(f"{path}: {key} = {value}{' (as it was)' if unchanged else ''}"))
         if key in config.read(path).overruled:
-            print(f"specd: {key} has no effect: the machine's policy locks it", file=sys.stderr)
+            complain(f"{key} has no effect: the machine's policy locks it")
         for note in notes:
-            print(f"specd: {safe(note)}", file=sys.stderr)
+            complain(note)
     return code
 
 
@@ -247,7 +245,7 @@ def _change(path: Path, made: Callable[[str], str]) -> int:
     try:
         made(edit.new_text() if text is None else text)
     except edit.BadKey as error:
-        print(f"specd: {safe(str(error))}", file=sys.stderr)
+        complain(error)
         return BAD_INPUT
     path.parent.mkdir(parents=True, exist_ok=True)
 

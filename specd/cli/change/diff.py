@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from specd.cli import world
-from specd.cli.paint import Ink, dumps, paint, safe, wants_colour
+from specd.cli.paint import Ink, complain, dumps, paint, safe, wants_colour
 from specd.cli.parser import Parser
 from specd.reconcile.apply import show
 from specd.reconcile.desired import DesiredPair
@@ -29,11 +28,7 @@ def parser() -> Parser:
 
 def run(args: argparse.Namespace) -> int:
     """Plan and print."""
-    try:
-        seen = world.see()
-    except world.Unusable as problem:
-        print(f"specd: {problem}", file=sys.stderr)
-        return 2
+    seen = world.see()
     pairs = world.decide(seen)
     made = world.reconciler(seen, pairs, by="specd diff").plan()
     print_plan(made, pairs, as_json=args.json)
@@ -51,16 +46,13 @@ def print_plan(made: Plan, pairs: tuple[DesiredPair, ...], *, as_json: bool) -> 
             text = safe(line.replace("\t", "    "))
             print(paint(text, ink, colour=wants_colour()) if ink else text)
     for blocked in made.blocked:
-        print(f"specd: {safe(blocked.why)}", file=sys.stderr)
+        complain(f"{safe(blocked.why)}")
     if made.held:
         held = ", ".join(change.key for _, change in made.held)
-        print(
-            safe(f"specd: left alone since you restored it: {held}; `specd apply` sets it again"),
-            file=sys.stderr,
-        )
+        complain(f"left alone since you restored it: {held}; `specd apply` sets it again")
     for pair in pairs:
         if pair.state in ("missing", "refused", "waiting"):
-            print(safe(f"specd: {pair.name}: {pair.why}"), file=sys.stderr)
+            complain(f"{pair.name}: {pair.why}")
 
 
 def _as_json(made: Plan) -> dict[str, object]:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from specd import places
 from specd.cli import ask, orders
-from specd.cli.paint import dumps, safe, short, width, wrap
+from specd.cli.paint import complain, dumps, safe, short, width, wrap
 from specd.cli.parser import Parser
-from specd.files.swap import SwapError
 from specd.reconcile.apply import describe, show
 from specd.reconcile.journal import Entry, Journal
-from specd.reconcile.restore import CannotRestore
 from specd.reconcile.trials import Trials, restore
 
 
@@ -48,19 +45,12 @@ def run(args: argparse.Namespace) -> int:
     try:
         answer = orders.give("/v1/restore", body, state=state, timeout=120)
     except ask.NotRunning:
-        try:
-            journal = Journal(places.journal_dir(state))
-            journal.recover()
-            answer = restore(Trials(state), journal, args.id).as_json()
-        except (CannotRestore, SwapError, OSError) as problem:
-            print(f"specd: {problem}", file=sys.stderr)
-            return 2
+        journal = Journal(places.journal_dir(state))
+        journal.recover()
+        answer = restore(Trials(state), journal, args.id).as_json()
     except ask.Refused as problem:
-        print(f"specd: {problem}", file=sys.stderr)
+        complain(problem)
         return 2
-    except ask.CannotAsk as problem:
-        print(f"specd: {problem}", file=sys.stderr)
-        return problem.exit_code
     if args.json:
         print(dumps(answer))
     else:
@@ -69,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         if not answer["restored"] and not answer["problems"]:
             print("nothing to undo")
     for each in answer["problems"]:
-        print(f"specd: {safe(each)}", file=sys.stderr)
+        complain(each)
     return 2 if answer["problems"] else 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import sys
 from collections.abc import Sequence
 
 from specd.bench.outcome import outcome
@@ -12,7 +11,7 @@ from specd.bench.result import BenchResult
 from specd.cli import ask, world
 from specd.cli.look.status import ago
 from specd.cli.models.check import engine_words
-from specd.cli.paint import paint, safe, short, wants_colour, width, wrap
+from specd.cli.paint import complain, paint, safe, short, wants_colour, width, wrap
 from specd.cli.parser import Parser
 from specd.lmstudio import drafters, model_defaults, names
 from specd.lmstudio.model import OWN_HEADS, Model
@@ -61,19 +60,19 @@ def run(args: argparse.Namespace) -> int:
         if found is not None:
             return _condition(found)
     if len(words) > 2:
-        print("specd: give one condition, one model, or a main and a draft", file=sys.stderr)
+        complain("give one condition, one model, or a main and a draft")
         return BAD_INPUT
     try:
         seen = world.see()
         models = [names.resolve(word, seen.world.models) for word in words]
     except world.Unusable as problem:
-        print(f"specd: {problem}{_nearest(words)}", file=sys.stderr)
+        complain(f"{problem}{_nearest(words)}")
         return BAD_INPUT
     except names.NameProblem as problem:
         near = _nearest(words)
         # Who wrote a condition's name nearly right does not want all the models listed.
         said = f"there is no condition or model {words[0]!r}" if near else safe(str(problem))
-        print(f"specd: {said}{near}", file=sys.stderr)
+        complain(f"{said}{near}")
         return BAD_INPUT
     if len(models) == 1:
         _model(seen, models[0])
@@ -124,7 +123,7 @@ def _condition(meaning: Definition) -> int:
     well = "nothing: it is so, and looked at again whenever something changes"
     _say("what next", well if now.get("status") == "true" else meaning.what_specd_does)
     if problem is not None:
-        print(f"specd: how it stands cannot be told: {problem}", file=sys.stderr)
+        complain(f"how it stands cannot be told: {problem}")
         return NOT_RUNNING
     return DONE
 

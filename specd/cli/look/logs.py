@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from specd import places
 from specd.cli.look import logbook
 from specd.cli.look.logbook import Entry
-from specd.cli.paint import Ink, paint, safe, wants_colour, width, wrap
+from specd.cli.paint import Ink, complain, paint, safe, wants_colour, width, wrap
 from specd.cli.parser import Parser
 
 USUAL = 50
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     """Print what was asked for; exit code 1 when there is no log."""
     log = places.log_path(places.state_dir())
     if not logbook.files(log) and not args.follow:
-        print(f"specd: there is no log yet ({log}); is specd running?", file=sys.stderr)
+        complain(f"there is no log yet ({log}); is specd running?")
         return 1
     now = logbook.mark(log)
     if args.lines is None and args.since is not None:

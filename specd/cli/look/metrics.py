@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
 from pathlib import Path
 
 from specd.cli import ask
+from specd.cli.paint import complain
 from specd.cli.parser import Parser
 
 
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         text = f"{ask.text('/metrics')}{up} 1\n"
     except ask.CannotAsk as problem:
-        print(f"specd: {problem}", file=sys.stderr)
+        complain(problem)
         text = f"{up} 0\n"
         code = 3
     if args.output is None:
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         _replace(args.output, text)
     except OSError as error:
-        print(f"specd: {args.output} cannot be written: {error.strerror}", file=sys.stderr)
+        complain(f"{args.output} cannot be written: {error.strerror}")
         return 2
     return code
 

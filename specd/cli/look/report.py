@@ -16,6 +16,7 @@ from specd.bench.use import by_pair
 from specd.cli import ask, world
 from specd.cli.look import logbook
 from specd.cli.look.report_page import RealUse, Report, Write, page
+from specd.cli.paint import complain
 from specd.cli.parser import Parser
 from specd.files import private
 from specd.files.swap import SwapError, update
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             private.write(path, text.encode(), durable=False)
     except (OSError, SwapError) as problem:
-        print(f"specd: the report cannot be written: {problem}", file=sys.stderr)
+        complain(f"the report cannot be written: {problem}")
         return 2
     print(path)
     if args.open:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +25,11 @@ from specd.bench.result import (
 )
 from specd.cli import alive, world
 from specd.cli.models import bench_seed, charts, check, compare
-from specd.cli.paint import dumps, safe, width, wrap
+from specd.cli.paint import complain, dumps, safe, width, wrap
 from specd.cli.parser import Parser
 from specd.config import SpecdConfig, mix
 from specd.llamacpp.engine import packaged
-from specd.lmstudio import backends, names, server
+from specd.lmstudio import backends, server
 from specd.lmstudio import home as homes
 from specd.lmstudio.home import Home
 from specd.lmstudio.model import Model
@@ -122,14 +121,9 @@ def run(args: argparse.Namespace) -> int:
     if args.main == "compare":
         words = [*args.drafts, *(["--json"] if args.json else [])]
         return compare.run(compare.parser().parse_args(words))
-    try:
-        wanted = _wanted(args)
-    except (world.Unusable, names.NameProblem, WorkerError) as problem:
-        print(f"specd: {problem}", file=sys.stderr)
-        return BAD_INPUT
+    wanted = _wanted(args)
     if not wanted.pairs:
-        print("specd: there is no proven pair to measure; see `specd status`", file=sys.stderr)
-        return BAD_INPUT
+        raise world.Unusable("there is no proven pair to measure; see `specd status`")
     asked = args.engine or wanted.config.benchmark.engine
     seen = None if asked == "mlx" else _server(wanted)
     plan = engine.plan(
@@ -205,14 +199,14 @@ def _measure_and_print(
     args: argparse.Namespace, wanted: _Wanted, plan: engine.BenchmarkPlan, seen: ServerSeen | None
 ) -> int:
     for problem in plan.problems:
-        print(f"specd: {problem}", file=sys.stderr)
+        complain(problem)
     try:
         results, troubles = _measure(args, wanted, plan, seen)
     except WorkerError as error:
-        print(f"specd: not measured: {error}", file=sys.stderr)
+        complain(f"not measured: {error}")
         return NOT_MEASURED
     for trouble in troubles:
-        print(f"specd: {trouble}", file=sys.stderr)
+        complain(trouble)
     if results:
         alive.tell_to_look()  # what was measured may change what is to be configured
     if args.json and results:

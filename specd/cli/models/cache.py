@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,10 +14,9 @@ from specd.cli.paint import dumps, paint, safe, short, wants_colour, width, wrap
 from specd.cli.parser import Parser
 from specd.lmstudio import draft_cache
 from specd.lmstudio.model import Model
-from specd.reconcile.aside import CannotMove, move_aside
+from specd.reconcile.aside import move_aside
 from specd.tokenizer.classes import Overview, kind_of
 from specd.tokenizer.suggest import LARGEST_SHARE
-from specd.worker.client import WorkerError
 
 AGREES, DISAGREES, BAD_INPUT = 0, 1, 2
 
@@ -76,14 +74,10 @@ def parser() -> Parser:
 
 def run(args: argparse.Namespace) -> int:
     """Compare the cache with the verdicts; show, or move it aside."""
-    try:
-        seen = world.see()
-        look = _look(seen)
-        if args.what == "refresh":
-            return _refresh(seen, look, force=args.force, as_json=args.json)
-    except (world.Unusable, WorkerError, CannotMove) as problem:
-        print(f"specd: {problem}", file=sys.stderr)
-        return BAD_INPUT
+    seen = world.see()
+    look = _look(seen)
+    if args.what == "refresh":
+        return _refresh(seen, look, force=args.force, as_json=args.json)
     if args.json:
         told = {**asdict(look), "path": str(look.path), "agrees": not look.disagreements}
         print(dumps(told))

@@ -66,8 +66,6 @@ def run(args: argparse.Namespace) -> int:
     verdict = None if args.deep else _told(args.main, args.draft)
     if verdict is None:
         verdict = _looked_up(args.main, args.draft, deep=args.deep)
-    if verdict is None:
-        return BAD_INPUT
     if args.json:
         print(dumps(to_json(verdict)))
     else:
@@ -91,30 +89,28 @@ def _told(main: str, draft: str) -> Verdict | None:
     return None if answer["verdict"] is None else from_json(answer["verdict"])
 
 
-def _looked_up(main_name: str, draft_name: str, *, deep: bool) -> Verdict | None:
-    """The verdict from the cache, else from a worker; None when it was said why there is none."""
-    from specd.cli import world  # noqa: PLC0415 - see the module's docstring
-    from specd.lmstudio.names import NameProblem  # noqa: PLC0415
-    from specd.worker.client import WorkerError  # noqa: PLC0415
+def _looked_up(main_name: str, draft_name: str, *, deep: bool) -> Verdict:
+    """The verdict from the cache, else from a worker.
 
-    try:
-        installed: tuple[Model, ...] = ()
-        opinion: CacheOpinion | None = None
-        home: Path | None = None
-        if is_path(main_name) and is_path(draft_name):
-            stores = world.open_stores()
-        else:
-            seen = world.see()
-            stores, installed, opinion = seen.stores, seen.world.models, seen.world.opinion
-            home = seen.home.path
-        main, draft = (find(name, installed) for name in (main_name, draft_name))
-        found = verdict(stores, main, draft)
-        if deep:
-            found = _deep(stores, main, draft, found, home)
-        return with_cache(found, main, draft, opinion)
-    except (world.Unusable, NameProblem, WorkerError) as problem:
-        print(f"specd: {problem}", file=sys.stderr)
-        return None
+    Raises:
+        world.Unusable, NameProblem, WorkerError: there is none.
+    """
+    from specd.cli import world  # noqa: PLC0415 - see the module's docstring
+
+    installed: tuple[Model, ...] = ()
+    opinion: CacheOpinion | None = None
+    home: Path | None = None
+    if is_path(main_name) and is_path(draft_name):
+        stores = world.open_stores()
+    else:
+        seen = world.see()
+        stores, installed, opinion = seen.stores, seen.world.models, seen.world.opinion
+        home = seen.home.path
+    main, draft = (find(name, installed) for name in (main_name, draft_name))
+    found = verdict(stores, main, draft)
+    if deep:
+        found = _deep(stores, main, draft, found, home)
+    return with_cache(found, main, draft, opinion)
 
 
 def render(verdict: Verdict, columns: int, *, colour: bool) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 from specd.bench.history import Run
 from specd.bench.staleness import REASONS
 from specd.cli import world
 from specd.cli.models import history
-from specd.cli.paint import dumps, safe
+from specd.cli.paint import complain, dumps, safe
 from specd.cli.parser import Parser
 
 CIRCUMSTANCES = (*REASONS, "specd", "machine", "on_battery", "thermal")
@@ -33,15 +32,11 @@ def parser() -> Parser:
 
 def run(args: argparse.Namespace) -> int:
     """Look both up and print."""
-    try:
-        kept = world.open_stores().history
-    except world.Unusable as problem:
-        print(f"specd: {problem}", file=sys.stderr)
-        return 2
+    kept = world.open_stores().history
     one, other = (kept.run(number) for number in (args.one, args.other))
     if one is None or other is None:
         missing = args.one if one is None else args.other
-        print(f"specd: there is no run {missing}; `specd history` lists them", file=sys.stderr)
+        complain(f"there is no run {missing}; `specd history` lists them")
         return 2
     told = compare(one, other)
     print(dumps(told) if args.json else render(one, other, told))

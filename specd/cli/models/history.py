@@ -15,7 +15,7 @@ from specd.bench.history import Run
 from specd.bench.result import BenchResult
 from specd.cli import world
 from specd.cli.models import charts
-from specd.cli.paint import dumps, paint, safe, wants_colour, width
+from specd.cli.paint import complain, dumps, paint, safe, wants_colour, width
 from specd.cli.parser import Parser
 
 SHOWN = 20
@@ -50,17 +50,13 @@ def parser() -> Parser:
 
 def run(args: argparse.Namespace) -> int:
     """Print what was asked for."""
-    try:
-        history = world.open_stores().history
-    except world.Unusable as problem:
-        print(f"specd: {problem}", file=sys.stderr)
-        return 2
+    history = world.open_stores().history
     everything = 1_000_000 if args.json or args.csv else SHOWN
     runs = history.runs(everything if args.limit is None else max(0, args.limit))
     if args.run is not None:
         found = history.run(args.run)
         if found is None:
-            print(f"specd: there is no run {args.run}; `specd history` lists them", file=sys.stderr)
+            complain(f"there is no run {args.run}; `specd history` lists them")
             return 2
         runs = (found,)
     if args.json:

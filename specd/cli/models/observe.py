@@ -16,7 +16,7 @@ from specd.bench.expected import ExpectedSpeed, expected
 from specd.bench.use import Observed, Use, accepted_per_round, by_pair, in_use
 from specd.cli import world
 from specd.cli.look import status
-from specd.cli.paint import dumps, paint, safe, wants_colour, width, wrap
+from specd.cli.paint import complain, dumps, paint, safe, wants_colour, width, wrap
 from specd.cli.parser import Parser
 from specd.lmstudio import conversations, names
 from specd.lmstudio.model import OWN_HEADS, Model
@@ -45,16 +45,9 @@ def parser() -> Parser:
 
 def run(args: argparse.Namespace) -> int:
     """Read what is new, in a worker, and print what is known."""
-    try:
-        seen = world.see()
-    except world.Unusable as problem:
-        print(f"specd: {problem}", file=sys.stderr)
-        return 2
+    seen = world.see()
     if not seen.config.benchmark.observe_conversations:
-        print(
-            "specd: your chats are not read: observe_conversations is false in specd.toml",
-            file=sys.stderr,
-        )
+        complain("your chats are not read: observe_conversations is false in specd.toml")
         return 2
     request = seen.stores.observe_request(
         conversations.directory(seen.home.path), READ_S * READ_SHARE
@@ -63,10 +56,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         result = _read(request, show=not args.json)
         if not result["done"]:
-            print("specd: not all was read in time; run it again to go on", file=sys.stderr)
+            complain("not all was read in time; run it again to go on")
             code = 1
     except WorkerError as error:
-        print(f"specd: not all was read: {error}", file=sys.stderr)
+        complain(f"not all was read: {error}")
         code = 1
     sums = _one_name_each(seen.stores.observed.sums(), seen.world.models)
     promised = {

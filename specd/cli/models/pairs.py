@@ -16,7 +16,7 @@ from specd.tokenizer.classes import Class, Overview, Suggestion, overview
 from specd.tokenizer.engines.mlx import Built
 from specd.tokenizer.store import Kinds, Known, VerdictStore
 from specd.tokenizer.verdict import VerdictKind
-from specd.worker.client import WorkerError, run_task
+from specd.worker.client import run_task
 
 BAD_INPUT = 2
 LISTED = 12
@@ -47,12 +47,8 @@ def parser() -> Parser:
 
 def run(args: argparse.Namespace) -> int:
     """Read what has not been read yet (in a worker), and show what it comes to."""
-    try:
-        seen = world.see()
-        found = look(seen.stores.verdicts, seen.world.models, seen)
-    except (world.Unusable, WorkerError) as problem:
-        print(f"specd: {problem}", file=sys.stderr)
-        return BAD_INPUT
+    seen = world.see()
+    found = look(seen.stores.verdicts, seen.world.models, seen)
     if args.json:
         print(dumps(as_json(found)))
     else:

@@ -13,9 +13,8 @@ from specd.bench import trial
 from specd.bench.trial import Estimate, Trial
 from specd.cli import alive, ask, world
 from specd.cli.models import check
-from specd.cli.paint import dumps, safe
+from specd.cli.paint import complain, dumps, safe
 from specd.cli.parser import Parser
-from specd.lmstudio.names import NameProblem
 from specd.reconcile import survey, trials
 from specd.reconcile.trials import Trials
 
@@ -58,13 +57,9 @@ def _days(word: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Start, stop or show."""
-    try:
-        seen = world.see()
-        if args.verb == "start":
-            return _start(args, seen)
-    except (world.Unusable, NameProblem) as problem:
-        print(f"specd: {problem}", file=sys.stderr)
-        return 2
+    seen = world.see()
+    if args.verb == "start":
+        return _start(args, seen)
     kept = Trials(seen.stores.state)
     if args.verb == "stop":
         kept.change(lambda before: before and trial.stop(before, time.time()))
@@ -115,7 +110,7 @@ def _start(args: argparse.Namespace, seen: world.Seen) -> int:
 
 def _agreed() -> bool:
     if not sys.stdin.isatty():
-        print("specd: say --yes to begin without being asked", file=sys.stderr)
+        complain("say --yes to begin without being asked")
         return False
     return input("Begin? [y/N] ").strip().lower() in ("y", "yes")
 

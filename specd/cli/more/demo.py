@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
+from specd.cli.paint import complain
 from specd.cli.parser import Parser
 
 
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         weights.find_gguf()
     except weights.WeightsMissing as missing:
-        print(f"specd: {missing}", file=sys.stderr)
+        complain(missing)
         return 2
     from specd.demo import story  # noqa: PLC0415 - imports MLX
 

@@ -13,6 +13,7 @@ from argparse_manpage.manpage import Manpage
 from specd import __version__
 from specd.cli import complete
 from specd.cli.commands import COMMANDS
+from specd.cli.paint import complain
 from specd.cli.parser import Parser
 
 DESCRIPTION = (
@@ -82,7 +83,7 @@ def run(_args: argparse.Namespace) -> int:
         try:
             return subprocess.run(["man", file.name], check=False).returncode
         except FileNotFoundError:
-            print("specd: there is no man here; `specd --help` says much of it", file=sys.stderr)
+            complain("there is no man here; `specd --help` says much of it")
             return 1
 
 

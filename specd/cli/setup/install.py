@@ -16,7 +16,7 @@ from specd import config, places
 from specd.cli import alive, ask, world
 from specd.cli.change import diff
 from specd.cli.models import pairs as all_pairs
-from specd.cli.paint import paint, safe, short, wants_colour, width, wrap
+from specd.cli.paint import complain, paint, safe, short, wants_colour, width, wrap
 from specd.cli.parser import Parser
 from specd.config import ConfigError, Pair, SpecdConfig, edit
 from specd.files.swap import SwapError, update
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     """Set everything up, or with ``--print`` show the service's file."""
     try:
         if args.platform and not args.print:
-            print("specd: --platform goes with --print", file=sys.stderr)
+            complain("--platform goes with --print")
             return BAD_INPUT
         platform = PLATFORMS[args.platform] if args.platform else here()
         if args.print:
@@ -100,15 +100,8 @@ def run(args: argparse.Namespace) -> int:
             return DONE
         return _install(platform, sure=args.yes)
     except (ServiceError, SwapError, OSError, _CannotInstall) as problem:
-        print(f"specd: {safe(str(problem))}", file=sys.stderr)
+        complain(problem)
         return FAILED
-    except world.Unusable as problem:
-        print(f"specd: {safe(str(problem))}", file=sys.stderr)
-        return BAD_INPUT
-    except ConfigError as error:
-        for line in error.lines():
-            print(f"specd: {safe(line)}", file=sys.stderr)
-        return BAD_INPUT
 
 
 def _install(platform: Platform, *, sure: bool) -> int:
@@ -140,10 +133,7 @@ def _checked(platform: Platform) -> _Found:
     """
     other = alive.otherwise_than_as(platform)
     if other is not None:
-        raise _CannotInstall(
-            f"a specd runs already (process {other}), not as a service; stop it first: "
-            f"Ctrl-C in its terminal, or `kill {other}`"
-        )
+        raise _CannotInstall(f"a specd runs already (process {other}); {alive.how_to_stop(other)}")
     platform.ready()
     for path in (places.state_dir(), places.config_file(), platform.file()):
         there = next(each for each in path.parents if each.exists())
@@ -250,10 +240,9 @@ def _asked(found: _Found, platform: Platform, *, sure: bool) -> _Found | None:
         if sure:
             return found
         if not sys.stdin.isatty():
-            print(
-                "specd: there is no terminal to ask on, so nothing was written; "
-                "`specd install --yes` goes ahead",
-                file=sys.stderr,
+            complain(
+                "there is no terminal to ask on, so nothing was written; "
+                "`specd install --yes` goes ahead"
             )
             return None
         _show_offers(found)

@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from specd import places
+from specd.cli.paint import complain
 from specd.cli.parser import Parser
 
 if TYPE_CHECKING:
@@ -65,14 +66,14 @@ def run(args: argparse.Namespace) -> int:
         from specd.cli import alive  # noqa: PLC0415 - as a rule there is no other
 
         how = alive.how_to_stop(problem.holder) if problem.holder else "stop it first"
-        print(f"specd: {problem}; {how}", file=sys.stderr)
+        complain(f"{problem}; {how}")
         return 2
     except OSError as error:
-        why = f"specd: cannot use {error.filename or state}: {error.strerror}"
+        why = f"cannot use {error.filename or state}: {error.strerror}"
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            print(why, file=sys.stderr)
+            complain(why)
             return 2
-        print(f"{why}; free some space: specd tries again in {ROOM_S:g} s", file=sys.stderr)
+        complain(f"{why}; free some space: specd tries again in {ROOM_S:g} s")
         notify.service_manager(f"READY=1\nSTATUS={why}")  # else it would end what only waits
         time.sleep(ROOM_S)
         code = ANEW

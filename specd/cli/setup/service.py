@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from specd.cli import alive
+from specd.cli.paint import complain
 from specd.cli.parser import Parser
-from specd.service.command import ServiceError
 from specd.service.platforms import Platform, here
 
 
@@ -33,18 +32,14 @@ class Verb:
 
     def run(self, _args: argparse.Namespace) -> int:
         """Do it, and see that it worked."""
-        try:
-            platform = here()
-            other = alive.otherwise_than_as(platform)
-            if other is not None:
-                what = f"the specd that runs (process {other}) is not the service's"
-                print(f"specd: {what}; {alive.how_to_stop(other)}", file=sys.stderr)
-                return 1
-            ran = platform.pid() is not None
-            self.act(platform)
-        except ServiceError as problem:
-            print(f"specd: {problem}", file=sys.stderr)
+        platform = here()
+        other = alive.otherwise_than_as(platform)
+        if other is not None:
+            what = f"the specd that runs (process {other}) is not the service's"
+            complain(f"{what}; {alive.how_to_stop(other)}")
             return 1
+        ran = platform.pid() is not None
+        self.act(platform)
         if self.runs_after:
             return alive.wait_and_tell()
         print("stopped; `specd start` starts it" if ran else "specd was not running")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 
 from specd import places
 from specd.cli import alive
+from specd.cli.paint import complain
 from specd.cli.parser import Parser
-from specd.service.command import ServiceError
 from specd.service.platforms import here
 
 
@@ -37,21 +36,13 @@ def parser() -> Parser:
 
 def run(args: argparse.Namespace) -> int:
     """Stop, restore, remove, in this order."""
-    try:
-        platform = here()
-        other = alive.otherwise_than_as(platform)
-        if other is not None and (args.restore_settings or args.purge):
-            # It would write the settings again, and keep files in a directory that is gone.
-            print(
-                f"specd: a specd runs (process {other}), not as a service; stop it first",
-                file=sys.stderr,
-            )
-            return 1
-        done = platform.uninstall()
-    except ServiceError as problem:
-        print(f"specd: {problem}", file=sys.stderr)
+    platform = here()
+    other = alive.otherwise_than_as(platform)
+    if other is not None and (args.restore_settings or args.purge):
+        # It would write the settings again, and keep files in a directory that is gone.
+        complain(f"a specd runs (process {other}), not as a service; {alive.how_to_stop(other)}")
         return 1
-    for line in done:
+    for line in platform.uninstall():
         print(line)
     if args.restore_settings:
         if not _restore():
@@ -75,7 +66,7 @@ def _end_trial() -> None:
     try:
         Trials(places.state_dir()).end("stopped")
     except OSError as error:
-        print(f"specd: the trial's end cannot be kept: {error}", file=sys.stderr)
+        complain(f"the trial's end cannot be kept: {error}")
 
 
 def _restore() -> bool:
@@ -91,12 +82,12 @@ def _restore() -> bool:
         journal.recover()
         outcome = restore(Trials(state), journal, None)
     except OSError as error:
-        print(f"specd: nothing could be restored: {error}", file=sys.stderr)
+        complain(f"nothing could be restored: {error}")
         return False
     for each in outcome.restored:
         print(each)
     for problem in outcome.problems:
-        print(f"specd: {problem}", file=sys.stderr)
+        complain(problem)
     if not outcome.restored and not outcome.problems:
         print("there was nothing to restore")
     return not outcome.problems
@@ -115,7 +106,7 @@ def _purge() -> bool:
         if kept and not others:
             state.rmdir()
     except OSError as error:
-        print(f"specd: {state} cannot be removed: {error}", file=sys.stderr)
+        complain(f"{state} cannot be removed: {error}")
         return False
     if not kept:
         print(f"there is nothing of specd's in {state}")
