@@ -378,8 +378,15 @@ class Daemon:
         """Find the home again and everything in it, and watch what there is."""
         if self.around.look(self._config.lmstudio):
             self._proofs.forget()
+        self._guard(self._follow_home, "what is specd's in a home that was moved")
         self._decide()
         self._follow()
+
+    def _follow_home(self) -> None:
+        home = self.around.home
+        old = None if home is None else self.stores.journal.follow_home(home.path)
+        if old is not None:
+            self._say("info", f"{old} was moved; what specd wrote in it is still specd's")
 
     def _look_at_models(self) -> None:
         if self.around.look_into_home():

@@ -11,9 +11,10 @@ import base64
 import hashlib
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from sys import intern
 from typing import Any, Literal, TypeAlias, get_args
@@ -196,19 +197,20 @@ def unpack(line: bytes, named: str) -> bytes | None:
     return content if sha(content) == named else None
 
 
-def line(record: Entry | Outcome | Standing) -> bytes:
-    """The line of an entry, an outcome, or of everything that is specd's."""
-    return json.dumps({"v": VERSION, **_spelled(record)}, default=_spelled).encode() + b"\n"
+def line(record: Entry | Outcome | Standing, at: Callable[[Path], Path] = Path) -> bytes:
+    """The line of one of these; ``at`` gives for a path the one that is written."""
+    spelled = partial(_spelled, at=at)
+    return json.dumps({"v": VERSION, **spelled(record)}, default=spelled).encode() + b"\n"
 
 
-def _spelled(value: Any) -> Any:
+def _spelled(value: Any, at: Callable[[Path], Path]) -> Any:
     """``value`` for JSON: a dataclass by its fields, without ABSENT and default values."""
     if isinstance(value, Path):
-        return str(value)
+        return str(at(value))
     if isinstance(value, Match):
         return [value.name, value.value]
     if isinstance(value, frozenset):
-        return sorted((str(path), key) for path, key in value)
+        return sorted((str(at(path)), key) for path, key in value)
     return {
         _NAMES.get(field.name, field.name): known
         for field in fields(value)

@@ -27,10 +27,11 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from specd import places
@@ -48,7 +49,7 @@ from specd.reconcile.entry import (
     State,
     ValueKey,
 )
-from specd.reconcile.observe import read_file
+from specd.reconcile.observe import is_away, read_file
 from specd.reconcile.ownership import Ownership
 
 __all__ = ["Change", "Entry", "Journal", "NewerJournal", "State"]
@@ -220,6 +221,27 @@ class Journal:
         for number in open_:
             self.settle_by_looking(number)
         return tuple(self._entries[number] for number in open_)
+
+    def follow_home(self, home: Path) -> Path | None:
+        """Note that a home was moved to ``home``; returns where it was, None if none was.
+
+        It was moved if it is gone, and all of specd's values in it stand in the new one.
+
+        Raises:
+            OSError: it cannot be noted.
+        """
+        files = {path: tuple(self.owned(path).values()) for path in self.owned_files()}
+        # The settings may be a link that leads out of the home: nothing is said of where they are.
+        roots = {known[0].within or path.parent for path, known in files.items()}
+        for old in (each for each in roots if roots.isdisjoint(each.parents)):
+            if old == home or not is_away(old):
+                continue
+            at = partial(_moved, old, home)
+            if all(_stand(files[path], at(path)) for path in files if at(path) != path):
+                with self._appending() as descriptor:
+                    self._pruned(descriptor, at)
+                return old
+        return None
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -466,8 +488,10 @@ class Journal:
 
     # -- keeping it small -----------------------------------------------------------------------
 
-    def _pruned(self, descriptor: int) -> int:
+    def _pruned(self, descriptor: int, at: Callable[[Path], Path] = Path) -> int:
         """Write the file anew without the oldest writes; returns its descriptor, locked.
+
+        ``at`` gives for a path the one that counts from now on.
 
         On an error (a full disk) the old file stays in use, and a later write tries again.
         """
@@ -481,7 +505,7 @@ class Journal:
         try:
             with contextlib.suppress(OSError):
                 fcntl.flock(made, fcntl.LOCK_EX)
-            for line in self._lines_worth_keeping(descriptor):
+            for line in self._lines_worth_keeping(descriptor, at):
                 _write(made, line)
             os.fsync(made)
             if self._unread_lines:
@@ -498,7 +522,7 @@ class Journal:
         self._smallest = self._read_to
         return made
 
-    def _lines_worth_keeping(self, descriptor: int) -> Iterator[bytes]:
+    def _lines_worth_keeping(self, descriptor: int, at: Callable[[Path], Path]) -> Iterator[bytes]:
         written: set[str] = set()
         for each in self._worth_keeping():
             named = each.before_sha
@@ -507,8 +531,8 @@ class Journal:
                 if content is not None:
                     written.add(named)
                     yield entries_.pack(content)
-            yield entries_.line(each)
-        yield entries_.line(self._ownership.standing())
+            yield entries_.line(each, at)
+        yield entries_.line(self._ownership.standing(), at)
 
     def _worth_keeping(self) -> list[Entry]:
         """The newest writes, and the first of every value that is specd's; in order."""
@@ -527,6 +551,20 @@ class Journal:
                 break
             kept[each.id] = each
         return [kept[number] for number in sorted(kept)]
+
+
+def _moved(old: Path, new: Path, path: Path) -> Path:
+    return new / path.relative_to(old) if path.is_relative_to(old) else path
+
+
+def _stand(owned: Iterable[Owned], path: Path) -> bool:
+    """Whether the file at ``path`` holds all these values."""
+    document = read_file(path).document
+    return all(
+        jsonedit.same(jsonedit.value_at(document, each.at), each.value)  # type: ignore[arg-type]
+        for each in owned
+        if not each.is_shell
+    )
 
 
 def _holds(intent: Entry) -> bool | None:

@@ -113,6 +113,17 @@ def read_file(path: Path, known: FileSeen | None = None) -> FileSeen:
         return FileSeen(path, content, ABSENT, f"{path}: {error}", unsettled=True)
 
 
+def is_away(home: Path) -> bool:
+    """Whether a directory is missing, or is the empty place where a disk was mounted."""
+    try:
+        with os.scandir(home) as entries:
+            return next(iter(entries), None) is None
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+
+
 def _read(path: Path) -> bytes | None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:

@@ -9,7 +9,6 @@ back later.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from specd.reconcile import aside
 from specd.reconcile.apply import Write
 from specd.reconcile.entry import Owned, sha
 from specd.reconcile.journal import Journal
-from specd.reconcile.observe import read_file
+from specd.reconcile.observe import is_away, read_file
 from specd.reconcile.plan import FileEdit, plan
 
 WHY = "restored"
@@ -124,7 +123,7 @@ def _put_back(journal: Journal, path: Path, keys: AbstractSet[str], number: int 
     first = number or min(each.since for each in owned.values())
     within = next(iter(owned.values())).within
     home = within or path.parent
-    if _is_away(home):
+    if is_away(home):
         raise HomeAway(
             path,
             f"{home} is not there or empty, so nothing in it can be put back; connect its disk or "
@@ -194,14 +193,3 @@ def _bytes_before(journal: Journal, edit: FileEdit) -> bytes | None:
             return before
         stands = entry.before_sha
     return None
-
-
-def _is_away(home: Path) -> bool:
-    """Whether a directory is missing, or is the empty place where a disk was mounted."""
-    try:
-        with os.scandir(home) as entries:
-            return next(iter(entries), None) is None
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False

@@ -101,6 +101,40 @@ def test_while_the_home_is_away_the_undo_is_kept(seed: Sandbox, gone: str) -> No
     assert tree(seed) == before
 
 
+def test_what_is_specds_goes_with_a_home_that_is_moved_for_good(seed: Sandbox) -> None:
+    before = tree(seed)
+    seed.start()
+    until(lambda: seed.status()["last_write"], "it has written")
+    assert seed.stop() == 0
+    moved = seed.home.rename(seed.root / "elsewhere")
+    seed.env["LMSTUDIO_HOME"] = str(moved)
+    seed.start()
+    until(lambda: f"{seed.home} was moved" in seed.said(), "it is said")
+    assert seed.status()["last_write"]["path"].startswith(str(moved))
+    assert seed.specd("restore", "--all").returncode == 0
+    assert seed.stop() == 0
+    moved.rename(seed.home)
+    assert tree(seed) == before
+
+
+def test_another_home_does_not_take_over_what_is_specds_in_one_that_is_away(seed: Sandbox) -> None:
+    before = tree(seed)
+    assert seed.specd("apply").returncode == 0
+    away = seed.home.rename(seed.root / "away")
+    other = seed.root / "other"
+    other.mkdir()
+    (other / "settings.json").write_text(PLAIN)
+    seed.env["LMSTUDIO_HOME"] = str(other)
+    seed.start()
+    until(lambda: seed.status()["last_write"]["path"].startswith(str(other)), "it has written")
+    assert seed.stop() == 0
+    assert seed.specd("restore", "--all").returncode == 2
+    assert (other / "settings.json").read_text() == PLAIN
+    away.rename(seed.home)
+    assert seed.specd("restore", "--all").returncode == 0
+    assert tree(seed) == before
+
+
 def unwritable(directory: Path) -> None:
     """No file in it can be replaced, also not by root: its names are taken by directories."""
     for path in directory.glob("*.json"):
