@@ -304,6 +304,12 @@ def called(model: Model) -> set[str]:
     return {*_full(model), *_short(model)}
 
 
+def same_model(one: Model, other: Model) -> bool:
+    """Whether two models are builds of one, by their names without quantization and format."""
+    bases = [{_spelling(name).base for name in _short(each)} for each in (one, other)]
+    return not bases[0].isdisjoint(bases[1])
+
+
 def _full(model: Model) -> tuple[str, ...]:
     names = {model.identifier, f"{model.publisher}/{model.repo}", *model.aliases}
     return tuple(sorted(name.casefold() for name in names))

@@ -21,6 +21,7 @@ from specd.bench.choice import Choice
 from specd.lmstudio import drafters, names
 from specd.lmstudio.model import OWN_HEADS, Model
 from specd.lmstudio.model_defaults import DraftDefaults
+from specd.tokenizer import suggest
 from specd.tokenizer.verdict import Verdict
 
 PairState: TypeAlias = Literal[
@@ -68,6 +69,7 @@ class DesiredPair:
     ``draft_tokens`` is None where LM Studio's own default is to stay. ``reason`` is why the pair is
     in its state, ``why`` the same as a sentence. ``candidates`` are the heads ("mtp") and sidecars
     that a benchmark may try for the main. ``users`` is what the user set for the main in LM Studio.
+    ``instead`` says what could be drafted for where the engine drafts for no such main, else "".
     """
 
     asked: config.Pair
@@ -82,6 +84,7 @@ class DesiredPair:
     reason: Reason = "AsNamed"
     candidates: tuple[str, ...] = ()
     users: DraftDefaults = NOTHING_SET
+    instead: str = ""
 
     @property
     def name(self) -> str:
@@ -119,12 +122,14 @@ class Known:
     the drafts worth trying for a main, the most promising first. ``choose`` returns the
     benchmarks' best of a main's drafts, named by their keys; None before the first benchmark.
     ``users`` returns what the user set in LM Studio for a main, without specd's own values.
+    ``refuses_main`` returns why the engine drafts for no such main, None if it does.
     """
 
     verdict: Callable[[Model, Model], Verdict | None]
     rank: Callable[[Model, Sequence[Model]], Sequence[Model]]
     choose: Callable[[Model, Sequence[str]], Choice | None]
     users: Callable[[Model], DraftDefaults] = lambda _: NOTHING_SET
+    refuses_main: Callable[[Model], str | None] = lambda _: None
 
 
 def resolve(
@@ -135,18 +140,19 @@ def resolve(
     taken: dict[str, str] = {}
     for asked in wanted.pair:
         pair = _resolve_one(asked, wanted, models, known)
-        if pair.main is not None:
-            file, main = pair.main.defaults, pair.main.key
-            if file in taken:
-                why = (
-                    f"{main} is already the main model of an earlier [[pair]]"
-                    if main == taken[file]
-                    else f"LM Studio reads one file, {file}.json, for {main} and for "
-                    f"{taken[file]}, the main model of an earlier [[pair]]"
-                )
-                why += "; remove one of the two from specd.toml"
-                pair = replace(pair, state="refused", reason="SameFile", why=why)
-            taken.setdefault(file, main)
+        if (main := pair.main) is not None and (first := taken.get(main.defaults)):
+            why = (
+                f"{main.key} is already the main model of an earlier [[pair]]"
+                if main.key == first
+                else f"LM Studio reads one file, {main.defaults}.json, for {main.key} and for "
+                f"{first}, the main model of an earlier [[pair]]"
+            )
+            why += "; remove one of the two from specd.toml"
+            pair = replace(pair, state="refused", reason="SameFile", why=why)
+        elif main is not None:
+            taken[main.defaults] = main.key
+            if pair.state == "refused" and (refusal := known.refuses_main(main)):
+                pair = replace(pair, why=refusal, instead=suggest.instead_of(main, models))
         pairs.append(pair)
     return tuple(pairs)
 
@@ -295,6 +301,17 @@ def _choose_draft(
     return replace(pair, state="refused", reason="NoDraft", why=why)
 
 
+def _no_draft(main: Model, candidates: Sequence[Model], verdicts: dict[str, Verdict | None]) -> str:
+    if not candidates:
+        return (
+            f"no installed model could draft for {main.key}; install a smaller model of its family"
+        )
+    first = candidates[0]
+    found = verdicts[first.identifier]
+    reason = f" ({first.key}: {found.reasons[0]})" if found else ""
+    return f"none of {len(candidates)} smaller models may draft for {main.key}{reason}"
+
+
 def _adopted(
     pair: DesiredPair, main: Model, models: Sequence[Model], known: Known
 ) -> DesiredPair | None:
@@ -369,14 +386,3 @@ def _length(asked: config.Pair, choice: Choice | None) -> int | None:
     if asked.draft_tokens != "auto":
         return asked.draft_tokens
     return choice.draft_tokens if choice is not None and choice.confirmed else None
-
-
-def _no_draft(main: Model, candidates: Sequence[Model], verdicts: dict[str, Verdict | None]) -> str:
-    if not candidates:
-        return (
-            f"no installed model could draft for {main.key}; install a smaller model of its family"
-        )
-    first = candidates[0]
-    found = verdicts[first.identifier]
-    reason = f" ({first.key}: {found.reasons[0]})" if found else ""
-    return f"none of {len(candidates)} smaller models may draft for {main.key}{reason}"

@@ -114,7 +114,13 @@ class Stores:
         def rank(main: Model, installed: Sequence[Model]) -> Sequence[Model]:
             return suggest.rank(main, installed, self.verdicts)
 
-        known = Known(self.verdicts.lookup, rank, choose, lambda main: self.set_by_user(main, apps))
+        known = Known(
+            self.verdicts.lookup,
+            rank,
+            choose,
+            lambda main: self.set_by_user(main, apps),
+            self.verdicts.refuses_main,
+        )
         return trials.applied(desired.resolve(wanted, models, known), self.trials.read())
 
     def set_by_user(self, main: Model, apps: Iterable[App]) -> DraftDefaults:

@@ -139,6 +139,13 @@ class VerdictStore:
         made = _with_engine(mlx.Pair(main, draft, built, drafting, self.mlx_types), found)
         return _with_proof(made, self.proof(one, other))
 
+    def refuses_main(self, main: Model) -> str | None:
+        """Why mlx-engine drafts for no such main; None if it does, or another engine runs it."""
+        known = self.known(main.path) if main.format == "mlx" else None
+        if known is None:
+            return None
+        return mlx.refuses_main(main, self.built(known), self.mlx_types)
+
     # -- models ---------------------------------------------------------------------------------
 
     def known(self, path: Path) -> Known | None:

@@ -1,9 +1,10 @@
-"""Which installed models are worth trying as a draft, before any benchmark (pure)."""
+"""Which installed models are worth trying, before any benchmark (pure)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from specd.lmstudio import names
 from specd.lmstudio.model import Model
 from specd.tokenizer.store import VerdictStore
 
@@ -33,3 +34,18 @@ def rank(main: Model, installed: Sequence[Model], store: VerdictStore) -> tuple[
         return refused, not kin, model.size_bytes, model.identifier
 
     return tuple(sorted(candidates, key=promise))
+
+
+def instead_of(main: Model, installed: Sequence[Model]) -> str:
+    """What can be drafted for in place of a main that mlx-engine cannot draft for."""
+    builds = [
+        each.identifier
+        for each in installed
+        if each.format == "gguf" and each.drafts and names.same_model(main, each)
+    ]
+    if builds:
+        return f"llama.cpp can draft for the GGUF file of it that is installed: {min(builds)}"
+    return (
+        "llama.cpp may draft for a GGUF file of it, with prediction heads where the file has some; "
+        "mlx-engine for a model of the family that is text-only and has full attention"
+    )

@@ -354,3 +354,21 @@ def test_an_older_llama_cpp_finds_the_draft_where_it_looks(
     made = json.loads(defaults(lm, "google/gemma-4-31b-qat").read_text())
     (drafts,) = [name for name in ("operation", "load") if made[name]["fields"]]
     assert drafts == section
+
+
+def test_for_a_main_that_no_draft_helps_the_build_that_can_be_used_is_named(lm: Sandbox) -> None:
+    models = lm.home / "models"
+    seen = {"model_type": "gemma3", "vision_config": {"hidden_size": 8}}
+    homes.mlx_model(models, "mlx-community/gemma-3-12b-it-4bit", weights=9_000_000, **seen)
+    homes.mlx_model(
+        models, "mlx-community/gemma-3-1b-it-4bit", weights=900_000, model_type="gemma3"
+    )
+    pair(lm, "mlx-community/gemma-3-12b-it-4bit")
+    said = " ".join(lm.specd("apply").stderr.split())
+    assert "sees images" in said
+    lm.start()
+    refused = lm.condition("PairsConfigured")
+    assert (refused["reason"], "prediction heads" in refused["remedy"]) == ("PairRefused", True)
+    file = "lmstudio-community/gemma-3-12B-it-GGUF/gemma-3-12b-it-Q4_K_M.gguf"
+    model(lm, file, "gemma3", 400)
+    until(lambda: file in lm.condition("PairsConfigured")["remedy"], "the GGUF file is named")

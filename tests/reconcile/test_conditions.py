@@ -88,6 +88,21 @@ def test_a_specd_toml_that_is_not_there_is_not_called_valid():
             "no such model",
         ),
         (
+            {
+                "pairs": (replace(PAIR, state="missing", why="no such model"),),
+                "model_problems": ("/m/x cannot be read: Permission denied",),
+            },
+            "PairsConfigured",
+            "ModelMissing",
+            "no such model; /m/x cannot be read: Permission denied",
+        ),
+        (
+            {"pairs": (replace(PAIR, state="refused", instead="the GGUF file can be"),)},
+            "PairsConfigured",
+            "PairRefused",
+            "the GGUF file can be",
+        ),
+        (
             {"pairs": (replace(PAIR, state="refused", verdict=verdict("incompatible")),)},
             "TokenizersCompatible",
             "Incompatible",

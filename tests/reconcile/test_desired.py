@@ -14,7 +14,7 @@ from specd.lmstudio.model_defaults import DraftDefaults
 from specd.reconcile.desired import DesiredPair, Known, resolve
 from specd.tokenizer.verdict import EngineOpinion, Verdict
 
-from .pairs import MAIN, OTHER, SMALL, verdict
+from .pairs import MAIN, OTHER, SMALL, model, verdict
 
 NOTHING = DraftDefaults()
 
@@ -35,6 +35,7 @@ def resolved(
     choice: Choice | None = None,
     users: DraftDefaults = NOTHING,
     measured: Sequence[str] | None = None,
+    refusal: str | None = None,
 ) -> tuple[DesiredPair, ...]:
     known = {SMALL.key: verdict(), OTHER.key: verdict()} if verdicts is None else verdicts
     return resolve(
@@ -45,6 +46,7 @@ def resolved(
             lambda main, all_: [each for each in all_ if each is not main and not each.drafter],
             lambda _, drafts: choice if drafts and _any(drafts, measured) else None,
             lambda _: users,
+            lambda _: refusal,
         ),
     )
 
@@ -89,6 +91,20 @@ def test_a_draft_that_the_engine_refuses_is_not_even_taken_by_name():
     assert pair.why.endswith("vocab_size is 3 and 4)")
     (pair,) = resolved(wanted(NAMED), verdicts={SMALL.key: REFUSED})
     assert (pair.state, pair.why) == ("refused", "unsupported: vocab_size is 3 and 4")
+
+
+def test_for_a_main_that_no_draft_helps_it_names_what_could_be_used_instead():
+    gguf = model("Qwen3-8B-GGUF", 9_000, format="gguf", kind="vlm")
+    refused = {each.key: REFUSED for each in (SMALL, OTHER, gguf)}
+    for asked in (AUTO, NAMED):
+        (pair,) = resolved(wanted(asked), verdicts=refused, refusal="it sees images")
+        assert (pair.state, pair.why) == ("refused", "it sees images")
+        assert "prediction heads" in pair.instead
+        here = (MAIN, SMALL, OTHER, gguf)
+        (pair,) = resolved(wanted(asked), models=here, verdicts=refused, refusal="it sees images")
+        assert pair.instead.endswith(f"installed: {gguf.identifier}")
+        (pair,) = resolved(wanted(asked), verdicts=refused)
+        assert pair.instead == ""
 
 
 @pytest.mark.parametrize("text", ["unknown", "may differ"])

@@ -13,6 +13,9 @@ from specd.reconcile.conditions.condition import Definition, Finding, advice, fa
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.facts import Facts
 
+SHOWN = 3
+"""Things in the models folder that could not be read, in a message about a missing model."""
+
 
 def each(pairs: Iterable[DesiredPair]) -> str:
     """The pairs with why each is as it is, for a message."""
@@ -88,10 +91,12 @@ def _pairs_configured(facts: Facts, wanted: SpecdConfig) -> Finding:
     missing = [pair for pair in facts.pairs if pair.state == "missing"]
     if missing:
         remedy = "download it in LM Studio, or name another in specd.toml"
-        return false("ModelMissing", each(missing), remedy)
+        unread = "".join(f"; {problem}" for problem in facts.model_problems[:SHOWN])
+        return false("ModelMissing", f"{each(missing)}{unread}", remedy)
     refused = [pair for pair in facts.pairs if pair.state == "refused"]
     if refused:
         remedy = 'draft = "auto" takes a proven one; `specd check MAIN DRAFT` says why'
+        remedy = "; ".join(pair.instead for pair in refused if pair.instead) or remedy
         return false("PairRefused", each(refused), remedy)
     settings = {app.settings for app in facts.apps}
     files = _hold(

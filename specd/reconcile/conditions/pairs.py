@@ -42,6 +42,7 @@ def _engine_will_speculate(facts: Facts, _: SpecdConfig) -> Finding:
     ]
     if unsupported:
         remedy = "take another main or draft; `specd check MAIN DRAFT` says why"
+        remedy = "; ".join(pair.instead for pair in unsupported if pair.instead) or remedy
         return false("EngineRefuses", each(unsupported), remedy)
     parallel = [each for each in facts.not_in_force if each.parallel]
     if parallel:
