@@ -240,7 +240,27 @@ def _wanted(main: Model, mine: Class) -> str:
     up_to = f" of up to {size:g}B" if size is not None else ", of less than half its size"
     family = main.architecture or "the same"
     form = "a GGUF" if main.format == "gguf" else "an MLX"
+    public = _PUBLIC.get(_line(main, mine))
+    named = f", such as {public[main.format == 'gguf']}" if public else ""
     return (
         f"{form} model of the {family} family{up_to} with the same tokenizer ({mine.tokens:,} "
-        "tokens)"
+        f"tokens){named}"
     )
+
+
+_PUBLIC: Final = {
+    "qwen3": ("mlx-community/Qwen3-0.6B-4bit", "Qwen/Qwen3-0.6B-GGUF"),
+    "qwen2": ("mlx-community/Qwen2.5-0.5B-Instruct-4bit", "Qwen/Qwen2.5-0.5B-Instruct-GGUF"),
+    "llama 128": (
+        "mlx-community/Llama-3.2-1B-Instruct-4bit",
+        "bartowski/Llama-3.2-1B-Instruct-GGUF",
+    ),
+    "gemma3": ("mlx-community/gemma-3-1b-it-4bit", "ggml-org/gemma-3-1b-it-GGUF"),
+}
+"""Small public models of a family on Hugging Face: for MLX, for llama.cpp."""
+
+
+def _line(main: Model, mine: Class) -> str:
+    """The key of ``_PUBLIC``; of one architecture, Llama 3 is known by its 128,256 tokens."""
+    family = main.architecture.replace("_", "").removesuffix("moe").removesuffix("text")
+    return f"{family} {mine.tokens // 1000}" if family == "llama" else family

@@ -48,6 +48,12 @@ def test_where_no_draft_is_installed_it_says_what_would_fit(seeded: Sandbox) -> 
     lonely = next(each for each in found["mains"] if each["main"] == "someone/Lonely-14B-4bit")
     assert lonely["why_none"] == "no installed model fits"
     assert lonely["wanted"].startswith("an MLX model of the llama family of up to 3B")
+    assert "such as" not in lonely["wanted"]
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "qwen3_moe"}))
+    found = json.loads(seeded.specd("pairs", "--json").stdout)
+    lonely = next(each for each in found["mains"] if each["main"] == "someone/Lonely-14B-4bit")
+    assert lonely["wanted"].endswith(", such as mlx-community/Qwen3-0.6B-4bit")
 
 
 def test_people_see_a_matrix_and_what_to_measure(seeded: Sandbox) -> None:

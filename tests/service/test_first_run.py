@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -44,11 +45,20 @@ def files(user: User) -> dict[Path, bytes]:
     }
 
 
+TAKE_THE_TERMINAL = """\
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+"""Ctrl-C on the terminal reaches the process, also where the tests run with SIGINT ignored."""
+
+
 def on_a_terminal(user: User, answer: str, *words: str) -> tuple[int, str]:
     """Run ``specd install`` on a terminal, answer its question, and return what it said."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "specd", "install", *words],
+        [sys.executable, "-c", TAKE_THE_TERMINAL, "-m", "specd", "install", *words],
         env={**user.environment, "COLUMNS": "100"},
         cwd=user.home,
         stdin=theirs,
@@ -58,7 +68,7 @@ def on_a_terminal(user: User, answer: str, *words: str) -> tuple[int, str]:
     )
     os.close(theirs)
     said = b""
-    while True:
+    while select.select([ours], [], [], 180)[0]:
         try:
             chunk = os.read(ours, 1 << 16)
         except OSError:
@@ -86,6 +96,24 @@ def test_it_asks_once_after_showing_all_it_will_do(user: User) -> None:
     assert said.endswith("nothing was written to LM Studio's files, and nothing was installed\n")
     assert files(user) == before
     assert user.service_pid() is None
+
+
+def test_ctrl_c_at_the_question_writes_nothing(user: User) -> None:
+    before = files(user)
+    code, said = on_a_terminal(user, "\x03")
+    assert code == 130
+    assert said.endswith("nothing was written to LM Studio's files, and nothing was installed\n")
+    assert files(user) == before
+
+
+def test_a_draft_that_is_not_installed_is_named_before_it_is_replaced(user: User) -> None:
+    folder = user.home / ".lmstudio" / ".internal" / "user-concrete-model-default-config"
+    path = folder / f"{MAIN}.json"
+    document = json.loads(path.read_text())
+    document["operation"]["fields"].append({"key": DRAFT, "value": "someone/Gone-1B"})
+    path.write_text(json.dumps(document))
+    told = " ".join(user.specd("install").stdout.split())
+    assert "LM Studio names the draft someone/Gone-1B, which is not installed: specd" in told
 
 
 def test_yes_does_what_was_shown_and_says_what_was_written(user: User) -> None:

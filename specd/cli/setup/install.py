@@ -19,12 +19,14 @@ from specd.cli.models import pairs as all_pairs
 from specd.cli.paint import complain, paint, safe, short, wants_colour, width, wrap
 from specd.cli.parser import Parser
 from specd.config import ConfigError, Pair, SpecdConfig, edit
+from specd.files.pointer import ABSENT
 from specd.files.swap import SwapError, update
 from specd.lmstudio import home as homes
-from specd.lmstudio import names
+from specd.lmstudio import model_defaults, names
 from specd.reconcile import survey
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.journal import Journal
+from specd.reconcile.plan import Plan
 from specd.service import program, proposal
 from specd.service.command import ServiceError
 from specd.service.platforms import PLATFORMS, Platform, here
@@ -279,18 +281,18 @@ def _show_offers(found: _Found) -> None:
 
 def _show(found: _Found, platform: Platform) -> None:
     """What will happen, in sentences, then as files, then as a diff."""
+    pairs = world.decide(found.seen) if found.seen is not None else ()
+    planned = Plan()
+    if found.seen is not None:
+        planned = world.reconciler(found.seen, pairs, by="specd install").plan()
     print()
-    for sentence in _sentences(found):
+    for sentence in _sentences(found, pairs, planned):
         print(wrap(sentence, width(), ""))
     print("\nspecd will write")
     _will_write(platform.file(), "starts it at login")
     if found.new:
         _will_write(found.config_path, "what you want, every key explained")
     _will_write(places.state_dir(), "log, journal with undo, measurements")
-    if found.seen is None:
-        return
-    pairs = world.decide(found.seen)
-    planned = world.reconciler(found.seen, pairs, by="specd install").plan()
     if planned.edits:
         print("\nand change in LM Studio's files (`specd restore --all` undoes it)\n")
     diff.print_plan(planned, pairs, as_json=False)
@@ -298,13 +300,18 @@ def _show(found: _Found, platform: Platform) -> None:
         print("specd: open and save LM Studio's settings: it writes such a file anew; specd waits")
 
 
-def _sentences(found: _Found) -> Iterator[str]:
+def _sentences(found: _Found, pairs: tuple[DesiredPair, ...], planned: Plan) -> Iterator[str]:
     """What a person should know before they agree."""
     yield (
         "specd keeps the values below in LM Studio's files, and puts one back when another program "
         "changes it."
     )
-    pairs = world.decide(found.seen) if found.seen is not None else ()
+    models = found.seen.world.models if found.seen is not None else ()
+    for change in (each for file in planned.edits for each in file.changes):
+        if model_defaults.drafts(change.key) and isinstance(old := change.told_old, str):
+            why = "is not proven right" if names.lookup(old, models) else "is not installed"
+            new = "takes it out" if change.new is ABSENT else f"replaces it with {change.new}"
+            yield f"LM Studio names the draft {old}, which {why}: specd {new}."
     if any(pair.speculates and pair.main and pair.main.format == "mlx" for pair in pairs):
         yield "An MLX model with a draft answers one request at a time."
     if found.wanted.benchmark.schedule:
