@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -93,6 +95,20 @@ class Sandbox:
             timeout=timeout,
             check=False,
         )
+
+    def on_a_terminal(self, *words: str, columns: int = 80) -> str:
+        """What a command prints on a terminal of its own."""
+        ours, theirs = pty.openpty()
+        environment = {**self.environment(), "COLUMNS": str(columns), "NO_COLOR": "1"}
+        command = [sys.executable, "-m", "specd", *words]
+        with subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs):
+            os.close(theirs)
+            shown = b""
+            with contextlib.suppress(OSError):  # Linux's answer once the other side is closed
+                while chunk := os.read(ours, 1 << 16):
+                    shown += chunk
+        os.close(ours)
+        return shown.decode().replace("\r\n", "\n")
 
     def start(
         self, *, wait: bool = True, within: Sequence[str] = (), **popen: Any

@@ -50,7 +50,9 @@ def otherwise_than_as(platform: Platform) -> int | None:
     except ask.CannotAsk:
         return None
     running: int = status["pid"]
-    return None if running == platform.pid() else running
+    with contextlib.suppress(ServiceError):  # who cannot be asked has not started it
+        return None if running == platform.pid() else running
+    return running
 
 
 def how_to_stop(pid: int) -> str:

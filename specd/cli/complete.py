@@ -76,6 +76,24 @@ def _keys(**_: object) -> list[str]:
     ]
 
 
+def _writes(**_: object) -> dict[str, str]:
+    from specd import places  # noqa: PLC0415 - only where a write may stand
+    from specd.reconcile.journal import Journal  # noqa: PLC0415
+
+    there = places.journal_dir(places.state_dir())
+    entries = Journal(there).entries() if there.is_dir() else ()
+    return {str(each.id): f"{each.time[:16]} {each.path.name}" for each in entries}
+
+
+def _runs(**_: object) -> dict[str, str]:
+    from specd import places  # noqa: PLC0415 - only where a run may stand
+    from specd.bench.history import History  # noqa: PLC0415
+
+    path = places.history_path(places.state_dir())
+    runs = History(path).runs(100) if path.is_file() else ()
+    return {str(each.id): f"{each.result.main} ← {each.result.draft}" for each in runs}
+
+
 def _configuration() -> SpecdConfig:
     from specd.cli import world  # noqa: PLC0415 - only where a name may stand
     from specd.config import SpecdConfig  # noqa: PLC0415
@@ -97,6 +115,8 @@ _COMPLETERS = {
     "DRAFT": _models,
     "MODEL": _models,
     "KEY": _keys,
+    "ID": _writes,
+    "RUN": _runs,
     "CONDITION|MODEL|PAIR": _topics,
 }
 """By an argument's metavar."""

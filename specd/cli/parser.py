@@ -48,6 +48,13 @@ class Parser(argparse.ArgumentParser):
         return f"; did you mean {near[0]}?" if word.startswith("-") and near else ""
 
 
+def number(word: str) -> int:
+    """A whole number that is not negative, for ``type=``."""
+    if not word.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a number, not {word!r}")
+    return int(word)
+
+
 def inner(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
     """The parser, and those of its verbs."""
     found = [parser]

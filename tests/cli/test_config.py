@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from specd.cli.change import config
+from tests.cli.conftest import MAIN
+from tests.daemon import Sandbox
 
 
 @pytest.fixture
@@ -184,8 +186,25 @@ def test_a_typo_in_a_pair_makes_no_second_one(
     assert "did you mean pair.qwen3-8b.draft_tokens?" in capsys.readouterr().err
     assert specd_config("set", "pair.llama-70b.draft", "nobody") == 0
     said = capsys.readouterr().err
-    assert "no installed model is called llama-70b" in said
-    assert "no installed model is called nobody" in said
+    assert (
+        "no installed model is called 'llama-70b'; none is installed; the pair waits for it" in said
+    )
+    assert "no installed model is called 'nobody'" in said
+
+
+def test_a_part_of_a_name_leads_to_the_pair(
+    seed: Sandbox,
+) -> None:
+    seed.config.write_text(f'[[pair]]\nmain = "{MAIN}"\ndraft_tokens = 4\n')
+    got = seed.specd("config", "get", "pair.qwen3-8b.draft_tokens")
+    assert (got.returncode, got.stdout) == (0, "4\n")
+    assert seed.specd("config", "set", "pair.qwen3-8b.draft_tokens", "5").returncode == 0
+    assert seed.specd("config", "unset", "pair.qwen3-8b.draft_tokens").returncode == 0
+    assert seed.config.read_text() == f'[[pair]]\nmain = "{MAIN}"\n'
+    several = seed.specd("config", "set", "pair.qwen3-8b.draft", "josiefied").stderr
+    assert "'josiefied' may mean" in several
+    assert seed.specd("config", "unset", "pair.qwen3-8b").returncode == 0
+    assert seed.config.read_text() == ""
 
 
 def test_the_editor_is_opened_and_its_work_checked(

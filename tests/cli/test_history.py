@@ -89,6 +89,28 @@ def test_one_run_is_shown_with_its_plots_and_what_it_was_measured_on(measured: S
     assert "mlx-lm: 0.30" in shown
 
 
+def test_a_spreadsheet_takes_no_name_for_a_formula_or_a_row(measured: Sandbox) -> None:
+    hostile = ("=1+1", "+1", "-1", "@a", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20a", "a\n=1")
+    with closing(History(places.history_path(measured.state))) as history:
+        for name in hostile:
+            history.add(result(4, 1.5, main=name), {})
+    rows = list(csv.DictReader(io.StringIO(measured.specd("history", "--csv").stdout)))
+    found = [row["main"] for row in rows]
+    assert len(found) == len(hostile) + 3
+    assert {name[1:] for name in found if name.startswith("'")} == set(hostile[:-1])
+    assert r"a\x0a=1" in found
+
+
+def test_on_a_terminal_a_run_is_wrapped_between_words(measured: Sandbox) -> None:
+    with closing(History(places.history_path(measured.state))) as history:
+        history.add(result(4, 1.5, main="a-main-with-a-long-name-4bit", draft="a-long-draft"), {})
+    for columns in (40, 80):
+        lines = measured.on_a_terminal("history", columns=columns).splitlines()
+        runs = lines[: next(n for n, line in enumerate(lines) if not line)]
+        assert max(map(len, runs)) <= columns
+        assert any(line.endswith("mlx") for line in runs)
+
+
 def test_a_run_that_is_not_there_is_bad_input(measured: Sandbox) -> None:
     for words in (("history", "9"), ("bench", "compare", "1", "9")):
         ran = measured.specd(*words)

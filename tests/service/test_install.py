@@ -142,7 +142,7 @@ def test_a_daemon_started_by_hand_is_not_fought(
     monkeypatch.setattr(install, "here", lambda: systemd)
     monkeypatch.setattr(ask, "ask", lambda *_args, **_more: {"pid": 99, "version": "0"})
     assert main(["install", "--yes"]) == 1
-    assert "runs already (process 99); it is no service" in capsys.readouterr().err
+    assert "runs already as process 99; it is no service" in capsys.readouterr().err
 
 
 def test_a_broken_specd_toml_is_told_before_anything_is_done(

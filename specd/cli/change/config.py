@@ -14,11 +14,12 @@ from pathlib import Path
 from specd import config, places
 from specd.cli.paint import complain, dumps, paint, safe, wants_colour
 from specd.cli.parser import Parser
+from specd.config import allowed
 from specd.files.swap import SwapError, update
 from specd.lmstudio import home as homes
 from specd.lmstudio import names
 from specd.lmstudio.home import Home
-from specd.lmstudio.model import Model
+from specd.lmstudio.model import OWN_HEADS, Model
 from specd.reconcile import survey
 
 DONE, INVALID, BAD_INPUT = 0, 1, 2
@@ -182,6 +183,7 @@ def _get(path: Path, key: str) -> int:
     from specd.config import edit  # noqa: PLC0415 - most verbs spell no TOML
 
     loaded = config.read(path).config.model_dump()
+    key = _in_full(path, key)
     section, _, name = key.partition(".")
     held = loaded.get(section, {})
     if section == "pair":
@@ -211,12 +213,11 @@ def _set(path: Path, key: str, value: str) -> int:
     from specd.config import edit  # noqa: PLC0415 - most verbs change nothing
 
     text = config.reading.content(path)
-    meant, notes = _checked_names(path, key, value)
-    if meant is None:
-        for note in notes:
-            complain(note)
+    key = _in_full(path, key)
+    notes, typo = _checked_names(path, key, value)
+    if typo:
+        complain(typo)
         return BAD_INPUT
-    key = meant
     code = _change(path, lambda there: edit.set_value(there, key, value))
     if code == DONE:
         unchanged = text is not None and text == config.reading.content(path)
@@ -231,6 +232,7 @@ def _set(path: Path, key: str, value: str) -> int:
 def _unset(path: Path, key: str) -> int:
     from specd.config import edit  # noqa: PLC0415 - most verbs change nothing
 
+    key = _in_full(path, key)
     code = _change(path, lambda there: edit.unset_value(there, key))
     if code == DONE:
         print(safe(f"{path}: {key} is not set any more; its default counts"))
@@ -256,42 +258,59 @@ def _change(path: Path, made: Callable[[str], str]) -> int:
     return DONE
 
 
-def _checked_names(path: Path, key: str, value: str) -> tuple[str | None, list[str]]:
-    """The key, led to the pair that is meant, and warnings; None where the pair is a typo."""
+def _in_full(path: Path, key: str) -> str:
+    """The key, with the pair's main spelled as in specd.toml where that names the same model."""
+    main, name = _main_in(key)
+    if not main:
+        return key
+    mains = [pair.main for pair in config.read(path).config.pair]
+    installed = _installed(path)
+    meant = names.lookup(main, installed)
+    if main.lower() in map(str.lower, mains) or meant is None:
+        return key
+    same = (each for each in mains if names.lookup(each, installed) == meant)
+    return ".".join(filter(None, ("pair", next(same, main), name)))
+
+
+def _main_in(key: str) -> tuple[str, str]:
+    """The main and the rest of a key of a pair; two empty texts for another key."""
     section, _, rest = key.partition(".")
     main, _, name = rest.rpartition(".")
-    if section != "pair" or not main or main.isdigit():
-        return key, []
-    wanted = config.read(path).config
-    home = homes.find_home(wanted.lmstudio.home)
-    installed = survey.look(home, places.state_dir()).models if isinstance(home, Home) else ()
-    notes = []
-    if (
-        name in ("main", "draft")
-        and value not in ("auto", "mtp")
-        and _model(value, installed) is None
-    ):
-        notes.append(f"no installed model is called {value}")
-    mains = [pair.main for pair in wanted.pair]
+    if section != "pair" or rest.partition(".")[0].isdigit():
+        return "", ""
+    return (main, name) if name in allowed.names("pair") else (rest, "")
+
+
+def _checked_names(path: Path, key: str, value: str) -> tuple[list[str], str]:
+    """Warnings about names of models, and the message where the pair's name is a typo."""
+    main, name = _main_in(key)
+    if not main:
+        return [], ""
+    notes, installed = [], _installed(path)
+    if name in ("main", "draft") and value not in ("auto", OWN_HEADS):
+        notes += _problem(value, installed)
+    mains = [pair.main for pair in config.read(path).config.pair]
     if main.lower() in map(str.lower, mains):
-        return key, notes
-    meant = _model(main, installed)
-    same = next((each for each in mains if meant and _model(each, installed) == meant), None)
-    if same is not None:
-        return f"pair.{same}.{name}", notes
+        return notes, ""
+    unknown = _problem(main, installed)
     near = difflib.get_close_matches(main, mains, n=1, cutoff=0.7)
-    if meant is None and near:
-        return None, [f"there is no pair for {main}; did you mean pair.{near[0]}.{name}?"]
-    if meant is None:
-        notes.append(f"no installed model is called {main}; the pair waits for it")
-    return key, notes
+    if unknown and near:
+        return [], f"there is no pair for {main}; did you mean pair.{near[0]}.{name}?"
+    return [*notes, *(f"{each}; the pair waits for it" for each in unknown)], ""
 
 
-def _model(name: str, installed: tuple[Model, ...]) -> Model | None:
+def _problem(name: str, installed: tuple[Model, ...]) -> list[str]:
+    """Why a name means no installed model; nothing where it means one."""
     try:
-        return names.resolve(name, installed)
-    except names.NameProblem:
-        return None
+        names.resolve(name, installed)
+    except names.NameProblem as problem:
+        return [str(problem)]
+    return []
+
+
+def _installed(path: Path) -> tuple[Model, ...]:
+    home = homes.find_home(config.read(path).config.lmstudio.home)
+    return survey.look(home, places.state_dir()).models if isinstance(home, Home) else ()
 
 
 def _nothing_to_keep(_path: Path, _before: bytes | None, _after: bytes) -> None:

@@ -29,11 +29,19 @@ def parser() -> Parser:
         },
     )
     which = made.add_mutually_exclusive_group()
-    which.add_argument("id", nargs="?", type=int, metavar="ID", help="the journal number to undo")
+    which.add_argument("id", nargs="?", type=_entry, metavar="ID", help="the write to undo")
     which.add_argument("--all", action="store_true", help="undo everything specd wrote")
     which.add_argument("--list", action="store_true", help="list what was written (the default)")
     made.add_argument("--json", action="store_true", help="print JSON")
     return made
+
+
+def _entry(word: str) -> int:
+    if not word.isdecimal():
+        raise argparse.ArgumentTypeError(
+            f"there is no write {word!r}; `specd restore --list` lists their numbers"
+        )
+    return int(word)
 
 
 def run(args: argparse.Namespace) -> int:

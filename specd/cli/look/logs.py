@@ -14,7 +14,7 @@ from specd import places
 from specd.cli.look import logbook
 from specd.cli.look.logbook import Entry
 from specd.cli.paint import Ink, complain, paint, safe, wants_colour, width, wrap
-from specd.cli.parser import Parser
+from specd.cli.parser import Parser, number
 
 USUAL = 50
 
@@ -36,7 +36,7 @@ def parser() -> Parser:
     )
     made.add_argument("-f", "--follow", action="store_true", help="go on showing what is added")
     made.add_argument(
-        "-n", "--lines", type=_count, metavar="N", help=f"the last N lines (default {USUAL})"
+        "-n", "--lines", type=number, metavar="N", help=f"the last N lines (default {USUAL})"
     )
     made.add_argument(
         "--since",
@@ -102,12 +102,6 @@ def short_form(moment: datetime, message: str, ink: Ink | None, *, colour: bool)
 
 def _utc(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _count(word: str) -> int:
-    if not word.isdigit():
-        raise argparse.ArgumentTypeError(f"must be a number of lines, not {word!r}")
-    return int(word)
 
 
 def _moment(word: str) -> datetime:

@@ -10,7 +10,7 @@ from specd.bench.staleness import REASONS
 from specd.cli import world
 from specd.cli.models import history
 from specd.cli.paint import complain, dumps, safe
-from specd.cli.parser import Parser
+from specd.cli.parser import Parser, number
 
 CIRCUMSTANCES = (*REASONS, "specd", "machine", "on_battery", "thermal")
 """What may explain a difference, as it is called in a run's context."""
@@ -24,8 +24,8 @@ def parser() -> Parser:
         "do not overlap; what else differs between them is listed. `specd history` lists the runs.",
         exit_codes={0: "shown", 2: "there is no such run"},
     )
-    made.add_argument("one", type=int, metavar="A", help="the number of a run")
-    made.add_argument("other", type=int, metavar="B", help="the number of another")
+    made.add_argument("one", type=number, metavar="A", help="the number of a run")
+    made.add_argument("other", type=number, metavar="B", help="the number of another")
     made.add_argument("--json", action="store_true", help="print JSON")
     return made
 

@@ -6,6 +6,7 @@ import argparse
 import csv
 import json
 import sys
+import unicodedata
 from collections import defaultdict
 from dataclasses import asdict
 from datetime import datetime
@@ -15,8 +16,8 @@ from specd.bench.history import Run
 from specd.bench.result import BenchResult
 from specd.cli import world
 from specd.cli.models import charts
-from specd.cli.paint import complain, dumps, paint, safe, wants_colour, width
-from specd.cli.parser import Parser
+from specd.cli.paint import complain, dumps, paint, safe, wants_colour, width, wrap
+from specd.cli.parser import Parser, number
 
 SHOWN = 20
 
@@ -38,9 +39,9 @@ def parser() -> Parser:
         examples=("specd history --csv > runs.csv", "specd history 12"),
         exit_codes={0: "shown", 2: "there is no such run"},
     )
-    made.add_argument("run", nargs="?", type=int, metavar="RUN", help="the number of one run")
+    made.add_argument("run", nargs="?", type=number, metavar="RUN", help="the number of one run")
     made.add_argument(
-        "--limit", type=int, metavar="N", help=f"at most so many ({SHOWN}; all for JSON and CSV)"
+        "--limit", type=number, metavar="N", help=f"at most so many ({SHOWN}; all for JSON and CSV)"
     )
     form = made.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     """Print what was asked for."""
     history = world.open_stores().history
     everything = 1_000_000 if args.json or args.csv else SHOWN
-    runs = history.runs(everything if args.limit is None else max(0, args.limit))
+    runs = history.runs(everything if args.limit is None else args.limit)
     if args.run is not None:
         found = history.run(args.run)
         if found is None:
@@ -92,20 +93,19 @@ def _cell(value: object) -> object:
     if not isinstance(value, str):
         return value
     text = safe(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return f"'{text}" if unicodedata.normalize("NFKC", text[:1]) in ("=", "+", "-", "@") else text
 
 
 def render(runs: tuple[Run, ...], columns: int, *, colour: bool) -> str:
     """The runs as a table, then a plot of every pair that was measured several times."""
     if not runs:
         return "nothing has been measured yet; `specd bench` does it now"
-    lines = [paint(f"{'no.':>5}  {'when':<16}  {'speed-up':<19}  pair", "bold", colour=colour)]
-    lines += [
-        f"{each.id:>5}  {_when(each.result.started_at)}  {speedup(each.result):<19}  "
-        f"{safe(f'{each.result.main} ← {each.result.draft}')}, {length(each.result)}, "
-        f"{each.result.engine}"
-        for each in runs
-    ]
+    heading = _row(f"{'no.':>5}  {'when':<16}  {'speed-up':<19}", "pair", columns)
+    lines = [paint(heading, "bold", colour=colour)]
+    for each in runs:
+        head = f"{each.id:>5}  {_when(each.result.started_at)}  {speedup(each.result):<19}"
+        pair = f"{each.result.main} ← {each.result.draft}"
+        lines.append(_row(head, f"{pair}, {length(each.result)}, {each.result.engine}", columns))
     by_pair: dict[str, list[Run]] = defaultdict(list)
     for each in runs:
         by_pair[f"{each.result.main} ← {each.result.draft}"].append(each)
@@ -113,6 +113,14 @@ def render(runs: tuple[Run, ...], columns: int, *, colour: bool) -> str:
         if drawn := charts.speedups(of_pair, columns):
             lines += ["", paint(safe(name), "bold", colour=colour), drawn]
     return "\n".join(lines)
+
+
+def _row(head: str, tail: str, columns: int) -> str:
+    """Both on one line, or on a terminal that is too narrow the tail wrapped below the head."""
+    tail = safe(tail)
+    if len(head) + 2 + len(tail) <= columns or not sys.stdout.isatty():
+        return f"{head}  {tail}"
+    return f"{head.rstrip()}\n{' ' * 7}{wrap(tail, columns, ' ' * 7)}"
 
 
 def render_one(each: Run, columns: int, *, colour: bool) -> str:

@@ -35,8 +35,7 @@ class Verb:
         platform = here()
         other = alive.otherwise_than_as(platform)
         if other is not None:
-            what = f"the specd that runs (process {other}) is not the service's"
-            complain(f"{what}; {alive.how_to_stop(other)}")
+            complain(f"specd runs as process {other}; {alive.how_to_stop(other)}")
             return 1
         ran = platform.pid() is not None
         self.act(platform)

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     other = alive.otherwise_than_as(platform)
     if other is not None and (args.restore_settings or args.purge):
         # It would write the settings again, and keep files in a directory that is gone.
-        complain(f"a specd runs (process {other}), not as a service; {alive.how_to_stop(other)}")
+        complain(f"specd runs as process {other}; {alive.how_to_stop(other)}")
         return 1
     for line in platform.uninstall():
         print(line)
