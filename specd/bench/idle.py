@@ -17,8 +17,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import psutil
-
 PATIENCE_S: Final = 3.0
 
 _HID: Final = re.compile(r'"HIDIdleTime"\s*=\s*(\d+)')
@@ -54,6 +52,8 @@ def from_logind(said: str, now: float) -> float | None:
 
 
 def _terminals() -> Iterator[float]:
+    import psutil  # noqa: PLC0415 - see preconditions
+
     for user in psutil.users():
         if user.terminal:
             with contextlib.suppress(OSError):

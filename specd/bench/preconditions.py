@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import psutil
-
 from specd.bench import idle, thermal
 from specd.config import Benchmark
 from specd.lmstudio import activity
@@ -54,6 +52,8 @@ def read(home: Path | None, needed_bytes: int, *, asked_at: float | None = None)
 
     ``asked_at``: when specd itself last sent a request to the server, in seconds since 1970.
     """
+    import psutil  # noqa: PLC0415 - 20 ms that a daemon's start need not wait for
+
     battery = psutil.sensors_battery()
     used = activity.last_used(home, asked_at) if home is not None else None
     return Readings(
@@ -70,7 +70,7 @@ def read(home: Path | None, needed_bytes: int, *, asked_at: float | None = None)
 
 def machine_memory() -> int:
     """Bytes of memory this machine has."""
-    return int(psutil.virtual_memory().total)
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def postponed(readings: Readings, wanted: Benchmark) -> str | None:

@@ -11,8 +11,6 @@ import subprocess
 import sys
 from typing import Any, Final
 
-import psutil
-
 PATIENCE_S: Final = 3.0
 
 _LIMIT: Final = re.compile(r"CPU_Speed_Limit\s*=\s*(\d+)")
@@ -50,6 +48,8 @@ def from_pmset(said: str) -> str | None:
 
 
 def _sensors() -> str | None:
+    import psutil  # noqa: PLC0415 - see preconditions
+
     sensors: dict[str, list[Any]] = getattr(psutil, "sensors_temperatures", dict)()
     told = [each for group in sensors.values() for each in group if each.high]
     hot = [each for each in told if each.current >= each.high]

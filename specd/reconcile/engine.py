@@ -12,8 +12,8 @@ from typing import Final, Literal, TypeAlias
 
 from specd.bench.silence import Circumstances
 from specd.lmstudio import names
+from specd.lmstudio.answers import ServedModel
 from specd.lmstudio.model import OWN_HEADS, Model
-from specd.lmstudio.server import ServedModel
 from specd.reconcile import proving
 from specd.reconcile.facts import ServerSeen
 from specd.tokenizer.verdict import Verdict

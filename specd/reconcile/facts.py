@@ -9,11 +9,11 @@ from pathlib import Path
 
 from specd.bench.result import BenchResult
 from specd.bench.use import InUse
+from specd.lmstudio.answers import ServedModel
 from specd.lmstudio.draft_cache import CacheOpinion
 from specd.lmstudio.home import App, Home, NoHome
 from specd.lmstudio.model import Model
 from specd.lmstudio.presets import Preset
-from specd.lmstudio.server import ServedModel
 from specd.reconcile.apply import Applied
 from specd.reconcile.contention import Patience
 from specd.reconcile.desired import DesiredPair

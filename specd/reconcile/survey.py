@@ -17,16 +17,7 @@ from typing import Literal, TypeAlias
 from specd import config
 from specd.config import ConfigError, SpecdConfig
 from specd.files import private
-from specd.lmstudio import (
-    app,
-    backends,
-    catalogue,
-    draft_cache,
-    model_defaults,
-    models,
-    presets,
-    server,
-)
+from specd.lmstudio import app, backends, catalogue, draft_cache, model_defaults, models, presets
 from specd.lmstudio import home as homes
 from specd.lmstudio.draft_cache import CacheOpinion
 from specd.lmstudio.home import Home, NoHome, WatchedDir, watch_directories
@@ -160,6 +151,8 @@ def directories(home: Home | NoHome, world: World, config_path: Path) -> tuple[W
 
 def meaning(home: Home, world: World, path: Path) -> Meaning:
     """Which part of LM Studio's files ``path`` belongs to."""
+    from specd.lmstudio import server  # noqa: PLC0415 - 20 ms that a start need not wait for
+
     if any(path.is_relative_to(each) for each in model_defaults.folders(home.path)):
         return "defaults"
     own, second = homes.lm_studio(home.path), homes.bionic(home.path)
@@ -180,6 +173,8 @@ def meaning(home: Home, world: World, path: Path) -> Meaning:
 
 def ask_server(home: Home, asked: config.LmStudio) -> ServerSeen:
     """Ask LM Studio's server what it has loaded; bounded to a few seconds."""
+    from specd.lmstudio import server  # noqa: PLC0415 - see ``meaning``
+
     try:
         url = server.server_url(home.path, asked.server)
     except ValueError as error:
@@ -189,6 +184,8 @@ def ask_server(home: Home, asked: config.LmStudio) -> ServerSeen:
 
 def ask_url(url: str, asked: config.LmStudio) -> ServerSeen:
     """As ``ask_server``, where the server's address is known."""
+    from specd.lmstudio import server  # noqa: PLC0415 - see ``meaning``
+
     asking = server.Server(
         url,
         os.environ.get(asked.token_env),
