@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,16 @@ def here() -> dict[str, Any]:
         "on_battery": None if battery is None else not battery.power_plugged,
         "thermal": thermal.read(),
     }
+
+
+def disturbed(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
+    """What makes times between two states of the machine (``here``) invalid, as sentences."""
+    found: list[str] = []
+    if before["on_battery"] != after["on_battery"]:
+        found.append("the machine changed between battery and mains power meanwhile")
+    if after["thermal"] not in (None, "nominal") and after["thermal"] != before["thermal"]:
+        found.append(f"the machine became hot: {after['thermal']}")
+    return tuple(found)
 
 
 def _version(package: str) -> str | None:

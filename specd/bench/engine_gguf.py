@@ -78,7 +78,7 @@ class GgufEngine:
         """
         server = self._server(draft_tokens)
         found = server.generate(
-            server.chat(self._repeated.text(prompt, draft_tokens)),
+            server.chat(self._repeated.text(prompt, draft_tokens), thinks=prompt.thinks),
             prompt.max_tokens,
             temperature=prompt.temperature,
             keep=False,

@@ -124,7 +124,7 @@ class MlxEngine:
             return list(self.tokenizer.encode(prompt.text))
         messages = [{"role": "user", "content": prompt.text}]
         template: Any = self.tokenizer.apply_chat_template
-        return list(template(messages, add_generation_prompt=True))
+        return list(template(messages, add_generation_prompt=True, enable_thinking=prompt.thinks))
 
     def warm_up(self) -> None:
         """Generate a few tokens with and without the draft, which compiles the kernels."""

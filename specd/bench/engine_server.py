@@ -16,7 +16,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any, Final
 
 from specd.bench import silence, tried
@@ -227,6 +226,7 @@ def benchmark(
     suite: str,
     *,
     seconds: float,
+    started_at: str,
     progress: Callable[[dict[str, Any]], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[BenchResult, Probe]:
@@ -253,7 +253,7 @@ def benchmark(
             suite=suite,
             lengths=tuple(dict.fromkeys((configured, *LENGTHS) if configured else LENGTHS)),
             seconds=seconds - (clock() - begun),
-            started_at=datetime.now().astimezone().isoformat(timespec="seconds"),
+            started_at=started_at,
             weights=asked.weights,
             temperature=asked.temperature,
             progress=progress,

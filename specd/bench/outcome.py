@@ -94,32 +94,30 @@ def sentence(result: BenchResult) -> str:
 
 
 def _by_kind(result: BenchResult) -> list[str]:
-    """Clauses that name the kinds of short prompts with the largest and smallest gain."""
-    found = sorted(
-        (told["measured_speedup"], kind)
-        for kind, told in result.by_class.items()
-        if "measured_speedup" in told and kind not in CONTEXTS
-    )
-    if len(found) < 2:
-        return []
-    (least, worst), (most, kind) = found[0], found[-1]
-    return [f"{kind} {most:.1f}, {worst} {least:.1f}"]
+    """A clause with the gain of every kind of short prompts, the largest first."""
+    found = sorted(_speedups(result, contexts=False), key=lambda each: -each[1])
+    return [", ".join(f"{kind} {speedup:.1f}" for kind, speedup in found)] if found[1:] else []
 
 
 def _by_context(result: BenchResult) -> list[str]:
-    """A clause: the context from which on there is no gain, or the gain at the longest one."""
+    """A clause with the gain at every context, up to the first one without a gain."""
+    clauses: list[str] = []
+    for kind, speedup in _speedups(result, contexts=True):
+        if speedup <= NOTHING:
+            clauses.append(f"nothing gained at {kind}")
+            break
+        clauses.append(f"{speedup:.1f} at {kind}")
+    return [f"{', '.join(clauses)} tokens of context"] if clauses else []
+
+
+def _speedups(result: BenchResult, *, contexts: bool) -> list[tuple[str, float]]:
+    """The measured speed-ups by kind, of long contexts (the shortest first) or of the others."""
     found = [
         (kind, told["measured_speedup"])
-        for kind in CONTEXTS
-        if "measured_speedup" in (told := result.by_class.get(kind, {}))
+        for kind, told in result.by_class.items()
+        if (kind in CONTEXTS) == contexts and "measured_speedup" in told
     ]
-    if not found:
-        return []
-    without = next((kind for kind, speedup in found if speedup <= NOTHING), None)
-    if without is not None:
-        return [f"nothing gained at {without} tokens of context"]
-    kind, speedup = found[-1]
-    return [f"{speedup:.1f} at {kind} tokens of context"]
+    return sorted(found, key=lambda each: CONTEXTS.index(each[0])) if contexts else found
 
 
 def costs(result: BenchResult) -> tuple[str, ...]:

@@ -28,6 +28,11 @@ class Prompt:
     context: int = 0
     temperature: float = 0.0
 
+    @property
+    def thinks(self) -> bool:
+        """Whether a reasoning model thinks first; a short answer would be its thoughts alone."""
+        return self.kind == "thinking"
+
 
 SEED: Final = (
     Prompt("short", "Explain SQL injection in one sentence.", 50),

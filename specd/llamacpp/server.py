@@ -129,14 +129,19 @@ class Server:
         asked = {"content": text, "add_special": True, "parse_special": True}
         return tuple(map(int, self._ask("/tokenize", asked)["tokens"]))
 
-    def chat(self, text: str) -> str:
+    def chat(self, text: str, *, thinks: bool = True) -> str:
         """``text`` as a user's message, formatted by the main's chat template.
+
+        ``thinks``: a reasoning model thinks before it answers, if the template leaves the choice.
 
         Raises:
             NoAnswer: the server has ended, or the template fails.
         """
-        told = self._ask("/apply-template", {"messages": [{"role": "user", "content": text}]})
-        return str(told["prompt"])
+        asked = {
+            "messages": [{"role": "user", "content": text}],
+            "chat_template_kwargs": {"enable_thinking": thinks},
+        }
+        return str(self._ask("/apply-template", asked)["prompt"])
 
     def generate(
         self,

@@ -2,87 +2,51 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from specd.bench import circumstances, prompts, tried
-from specd.bench.alone import Busy, alone
+from specd.bench import tried
 from specd.bench.engine_gguf import LENGTHS, DraftSilent, GgufEngine
-from specd.bench.history import History
-from specd.llamacpp.engine import Engine, find
+from specd.llamacpp.engine import find
 from specd.llamacpp.server import DidNotStart, NoAnswer
-
-Progress = Callable[[dict[str, Any]], None]
+from specd.worker.session import Progress, Session, run
 
 
 def bench_gguf(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Request: as ``reconcile.measuring`` builds it; ``{"results", "findings", "failures"}``.
+    """As ``run``."""
+    return run(request, progress, _measure)
 
-    With ``"busy": true`` another benchmark runs and nothing was measured.
-    """
-    told: dict[str, list[Any]] = {"results": [], "findings": [], "failures": []}
+
+def _measure(session: Session) -> None:
+    request = session.request
     engine = find([Path(each) for each in request["servers"]])
     if engine is None:
-        told["failures"].append(
+        session.failures.append(
             "no llama.cpp starts here: install specd with its extra gguf (specd[gguf])"
         )
-        return told
-    try:
-        with alone(Path(request["history"])), closing(History(Path(request["history"]))) as history:
-            _measure_all(engine, request, progress, history, told)
-    except Busy:
-        return {**told, "busy": True}
-    return told
-
-
-def _measure_all(
-    engine: Engine,
-    request: dict[str, Any],
-    progress: Progress,
-    history: History,
-    told: dict[str, list[Any]],
-) -> None:
-    pairs = request["pairs"]
-    started = time.monotonic()
-    for number, pair in enumerate(pairs):
-
-        def step(said: dict[str, Any], before: int = number) -> None:
-            progress({**said, "done": (before + said["done"]) / len(pairs)})
-
-        step({"step": "loading", "done": 0.0})
+        return
+    for pair, seconds, started_at, step in session.parts(request["pairs"]):
         main, draft = Path(pair["main"]["path"]), pair["draft"] and Path(pair["draft"])
-        context = {
-            **circumstances.here(),
-            **circumstances.dependencies(main, draft or main, engine_version=engine.name),
-            "seconds": request["seconds"],
-            "quick": request["quick"],
-            "weights": request["weights"],
-        }
-        left = request["seconds"] - (time.monotonic() - started)
         asked = tried.LengthsRequest(
             main=pair["main"]["name"],
             draft=pair["name"],
-            prompts=prompts.suite(request["suite"], quick=bool(request["quick"])),
+            prompts=session.prompts,
             suite=request["suite"],
             lengths=LENGTHS,
-            seconds=left / (len(pairs) - number),
-            started_at=datetime.now().astimezone().isoformat(timespec="seconds"),
+            seconds=seconds,
+            started_at=started_at,
             weights=request["weights"],
             temperature=pair["temperature"],
             progress=step,
         )
+        context = session.context(main, draft or main, engine.name)
         try:
             with closing(GgufEngine(engine, main, pair["speculation"], draft)) as pair_engine:
                 result, _ = tried.measure(pair_engine, asked)
         except DraftSilent as silent:
-            told["findings"].append(f"{asked.main} ← {asked.draft}: {silent}")
+            session.findings.append(f"{asked.main} ← {asked.draft}: {silent}")
         except (DidNotStart, NoAnswer) as problem:
-            told["failures"].append(f"{asked.main} ← {asked.draft}: {problem}")
+            session.failures.append(f"{asked.main} ← {asked.draft}: {problem}")
         else:
-            history.add(result, context)
-            told["results"].append(asdict(result))
+            session.keep(result, context)

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import mlx.core as mx
 import pytest
+from mlx_lm import load
 
 from specd.bench import engine_mlx
 from specd.bench.engine_mlx import LONG, Main, MlxEngine, open_draft, open_main
 from specd.bench.measure import STEPS, Candidate, MainRequest, benchmark
 from specd.bench.predict import LONGEST
-from specd.bench.prompts import BASIC
+from specd.bench.prompts import BASIC, STANDARD
 from specd.demo.models import DEMO, SMALL, ensure
 from tests.bench import tiny
 from tests.conftest import Figures
@@ -45,6 +46,14 @@ def test_so_it_is_with_smollm2s_weights(figures: Figures) -> None:
     figures(**{f"noise_{noise}": share for noise, share in shares.items()})
     assert shares[0.0] == 1.0
     assert shares[0.5] < 0.5
+
+
+def test_a_reasoning_model_thinks_only_for_the_prompt_that_is_about_it() -> None:
+    _, tokenizer = load(str(ensure(SMALL.good)))
+    tokenizer.chat_template = "{% if enable_thinking %}<think>{% endif %}{{ messages[0].content }}"
+    engine = MlxEngine(Main(tiny.model(), tokenizer), tiny.model())
+    thoughts = {each.kind: "<think>" in tokenizer.decode(engine.encode(each)) for each in STANDARD}
+    assert [kind for kind, thinks in thoughts.items() if thinks] == ["thinking"]
 
 
 @pytest.mark.nightly

@@ -68,6 +68,7 @@ def measure(server: Server, asked: ServerRequest = ASKED, seconds: float = 120) 
         SHORT,
         "brief",
         seconds=seconds,
+        started_at="now",
         progress=lambda said: steps.append(said["done"]),
     )
     assert steps == sorted(steps)
@@ -221,6 +222,7 @@ def simulated(server: SimulatedServer, asked: ServerRequest = ASKED, seconds: fl
         server.pair.prompts,
         "standard",
         seconds=seconds,
+        started_at="now",
         progress=lambda _: None,
         clock=server.pair.clock,
     )[0]

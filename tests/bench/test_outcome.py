@@ -96,7 +96,8 @@ def test_the_sentence_tells_the_gain_by_kind_and_from_where_on_there_is_none() -
     )
     assert sentence(found) == (
         "With qwen3-0.6b at 4 tokens, qwen3-8b answers 1.42 ± 0.06 times as fast as alone; "
-        "code 1.9, creative 1.0; nothing gained at 8k tokens of context; 1.21 at temperature 0.7"
+        "code 1.9, short 1.4, creative 1.0; 1.3 at 2k, nothing gained at 8k tokens of context; "
+        "1.21 at temperature 0.7"
     )
     longest = replace(found, by_class=by_class(_2k=1.3), at_temperature=None)
     assert sentence(longest).endswith("as alone; 1.3 at 2k tokens of context")

@@ -26,6 +26,7 @@ def write(
     scores: Sequence[float] = (),
     architecture: str = "llama",
     kinds: Mapping[int, gguf.TokenType] | None = None,
+    chat_template: str = "",
     **facts: Any,
 ) -> Path:
     """A model with these tokens; ``facts`` are set under ``tokenizer.ggml.``, None leaves one out."""
@@ -48,11 +49,7 @@ def write(
     made.add_token_merges(list(MERGES))
     made.add_token_scores(list(scores) or [0.0] * len(tokens))
     told = {"eos_token_id": END, "bos_token_id": BEGIN, "add_bos_token": True, **facts}
-    for key, value in told.items():
-        if isinstance(value, bool):
-            made.add_bool(f"tokenizer.ggml.{key}", value)
-        elif value is not None:
-            made.add_uint32(f"tokenizer.ggml.{key}", value)
+    _describe(made, told, chat_template)
     random = np.random.default_rng(seed)
 
     def matrix(*shape: int) -> Any:
@@ -77,3 +74,13 @@ def write(
     made.write_tensors_to_file()
     made.close()
     return path
+
+
+def _describe(made: gguf.GGUFWriter, facts: Mapping[str, Any], chat_template: str) -> None:
+    if chat_template:
+        made.add_chat_template(chat_template)
+    for key, value in facts.items():
+        if isinstance(value, bool):
+            made.add_bool(f"tokenizer.ggml.{key}", value)
+        elif value is not None:
+            made.add_uint32(f"tokenizer.ggml.{key}", value)

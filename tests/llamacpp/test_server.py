@@ -63,6 +63,14 @@ def test_a_draft_drafts_and_the_text_is_the_same(engine: Engine, main: Path, fol
             assert paired.drafted == paired.accepted > 20
 
 
+def test_a_reasoning_model_thinks_only_where_it_may(engine: Engine, folder: Path) -> None:
+    template = "{{ messages[0].content }}{% if not enable_thinking %}<think></think>{% endif %}"
+    reasoning = gguf_models.write(folder / "reasoning.gguf", chat_template=template)
+    with Server(engine, Load(reasoning)) as running:
+        assert running.chat("the thing") == "the thing"
+        assert running.chat("the thing", thinks=False) == "the thing<think></think>"
+
+
 def test_a_port_that_another_server_took_meanwhile_is_left_to_it(
     engine: Engine, main: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
