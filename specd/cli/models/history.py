@@ -116,11 +116,11 @@ def render(runs: tuple[Run, ...], columns: int, *, colour: bool) -> str:
 
 
 def _row(head: str, tail: str, columns: int) -> str:
-    """Both on one line, or on a terminal that is too narrow the tail wrapped below the head."""
+    """Both on one line; on a terminal that is too narrow, wrapped under the number."""
     tail = safe(tail)
     if len(head) + 2 + len(tail) <= columns or not sys.stdout.isatty():
         return f"{head}  {tail}"
-    return f"{head.rstrip()}\n{' ' * 7}{wrap(tail, columns, ' ' * 7)}"
+    return f"{head[:7]}{wrap(f'{head[7:]} {tail}', columns, ' ' * 7)}"
 
 
 def render_one(each: Run, columns: int, *, colour: bool) -> str:
