@@ -476,7 +476,9 @@ class Daemon:
         except OSError as error:
             self._say("warning", f"the trial cannot be kept: {error.strerror or error}")
         else:
-            if without is not any(each.reason == "InTrial" for each in self._pairs):
+            if without is not any(
+                each.reason == "InTrial" and each.state == "withdrawn" for each in self._pairs
+            ):
                 self._learn()
 
     def write(self, dirty: set[Path] | None, *, force: bool = False) -> Pass:

@@ -19,7 +19,7 @@ from specd.files import private
 from specd.lmstudio import names
 from specd.lmstudio.model import Model
 from specd.reconcile import restore as undo
-from specd.reconcile.desired import DesiredPair
+from specd.reconcile.desired import DesiredPair, PairState
 from specd.reconcile.facts import ServerSeen
 from specd.reconcile.journal import Journal
 from specd.reconcile.restore import Outcome
@@ -95,14 +95,14 @@ def restore(kept: Trials, journal: Journal, number: int | None) -> Outcome:
 
 def applied(pairs: Sequence[DesiredPair], running: Trial | None) -> tuple[DesiredPair, ...]:
     """The pairs, the trial's without its draft where that was drawn for the next load."""
+    if running is None or running.with_draft is None:
+        return tuple(pairs)
+    how = "with" if running.with_draft else "without"
+    why = f"a trial has this load {how} the draft; `specd trial` shows how far it is"
+    state: PairState = "wanted" if running.with_draft else "withdrawn"
     return tuple(
-        replace(
-            pair,
-            state="withdrawn",
-            reason="InTrial",
-            why="the trial has this load without the draft; `specd trial` shows how far it is",
-        )
-        if running is not None and running.with_draft is False and _is_its_pair(pair, running)
+        replace(pair, state=state, reason="InTrial", why=why)
+        if _is_its_pair(pair, running)
         else pair
         for pair in pairs
     )

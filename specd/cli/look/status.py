@@ -185,6 +185,8 @@ def _of_one(pair: dict[str, Any]) -> str:
     main, draft = pair["main"], pair["draft"]
     if pair["state"] == "waiting":
         return f"specd is finding a draft for {main}"
+    if pair["state"] == "withdrawn" and pair.get("reason") == "InTrial":
+        return f"LM Studio runs {main} without a draft now, as a trial compares both"
     if pair["state"] == "withdrawn":
         return f"LM Studio runs {main} without a draft: none was faster"
     if not _is_on(pair):
@@ -248,7 +250,7 @@ def _pair(pair: dict[str, Any], columns: int, detail: int, *, colour: bool) -> l
     if pair.get("stale"):
         gain += f", stale: {', '.join(pair['stale'])}"
     told = [" · ".join([*facts, gain])]
-    if pair.get("state") != "wanted" and pair.get("why"):
+    if (pair.get("state") != "wanted" or pair.get("reason") == "InTrial") and pair.get("why"):
         told.append(pair["why"])
     observed = pair.get("observed")
     if detail >= 2 and observed and observed["drafted"]:

@@ -13,19 +13,18 @@ from specd.bench import trial
 from specd.bench.trial import Estimate, Trial
 from specd.cli import alive, ask, world
 from specd.cli.models import check
-from specd.cli.paint import complain, dumps, safe
+from specd.cli.paint import complain, dumps, safe, width, wrap
 from specd.cli.parser import Parser
 from specd.reconcile import survey, trials
 from specd.reconcile.trials import Trials
 
 DAYS = 7.0
 
-CONSENT = """\
-For {days:g} days specd draws at random, whenever {main} is not loaded,
-whether its next load has the draft {draft}. It reads the figures that LM Studio
-keeps with your answers (tokens and seconds, never text). It ends by itself, and
-then {main} is configured as specd.toml says, as before.
-"""
+CONSENT = (
+    "For {days:g} days specd draws at random, whenever {main} is not loaded, whether its next load "
+    "has the draft {draft}. It reads the figures that LM Studio keeps with your answers (tokens "
+    "and seconds, never text). It ends by itself, and then {main} is configured as specd.toml says."
+)
 
 
 def parser() -> Parser:
@@ -72,9 +71,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(dumps({"trial": asdict(running), "estimate": asdict(found)}))
     else:
-        print(safe(render(running, found, time.time())))
-        if (obstacle := _obstacle(running, seen)) is not None:
-            print(safe(f"  {obstacle}"))
+        print(render(running, found, _obstacle(running, seen), width()))
     return 0
 
 
@@ -96,7 +93,7 @@ def _start(args: argparse.Namespace, seen: world.Seen) -> int:
         names = ", ".join(pair.main.key for pair in pairs if pair.main is not None)
         raise world.Unusable(f"name one of these mains: {names}")
     pair = pairs[0].main.key, pairs[0].drafts_with
-    print(CONSENT.format(main=pair[0], draft=pair[1], days=args.days), file=sys.stderr)
+    print(wrap(CONSENT.format(main=pair[0], draft=pair[1], days=args.days), width(), ""))
     if not args.yes and not _agreed():
         return 2
     fresh = trial.begin(*pair, now=time.time(), days=args.days, seed=secrets.randbits(62))
@@ -104,7 +101,7 @@ def _start(args: argparse.Namespace, seen: world.Seen) -> int:
     alive.tell_to_look()
     print("the trial has begun; `specd trial` shows how far it is, `specd trial stop` ends it")
     if (obstacle := _obstacle(fresh, seen)) is not None:
-        print(safe(obstacle))
+        print(wrap(obstacle, width(), ""))
     return 0
 
 
@@ -115,23 +112,26 @@ def _agreed() -> bool:
     return input("Begin? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def render(running: Trial, found: Estimate, now: float) -> str:
+def render(running: Trial, found: Estimate, obstacle: str | None, columns: int) -> str:
     """How far the trial is, or what it found."""
-    lines = [f"{running.main} ← {running.draft}"]
     without, with_draft = found.loads
-    lines.append(
-        f"  loads with answers   {with_draft} with the draft, {without} without "
+    loads = (
+        f"{with_draft} with the draft, {without} without "
         f"({found.answers[1]} and {found.answers[0]} answers)"
     )
+    rows = [("loads with answers", loads)]
     if found.speedup is not None:
         span = (
             f" [{found.interval[0]:.2f}, {found.interval[1]:.2f}]"
             if found.interval
             else ", and two loads of each kind are needed to say how sure that is"
         )
-        lines.append(f"  speed-up so far      {found.speedup:.2f}×{span}")
-    lines += [f"    {name:<19}{value:.2f}×" for name, value in found.parts]
-    lines.append(f"  {_state(running, found, now)}")
+        rows.append(("speed-up so far", f"{found.speedup:.2f}×{span}"))
+    rows += [(f"  {name}", f"{value:.2f}×") for name, value in found.parts]
+    lines = [safe(f"{running.main} ← {running.draft}")]
+    lines += [f"  {name:<19}  {wrap(text, columns, ' ' * 23)}" for name, text in rows]
+    for text in (_state(running, found, time.time()), *filter(None, [obstacle])):
+        lines.append(f"  {wrap(text, columns, '  ')}")
     return "\n".join(lines)
 
 
