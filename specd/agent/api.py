@@ -52,6 +52,7 @@ ORDER_S = 120.0
 """The longest wait for a command; after it the answer refers the client to the status."""
 
 BODY_BYTES = 64 * 1024
+PIECE_BYTES = 16 * 1024
 CONNECTIONS = 600
 BACKLOG = 512
 
@@ -271,10 +272,18 @@ class _Conversation:
                 ("Server", f"specd/{__version__}"),
             ],
         )
-        content = b"" if bare else answer.content
-        for event in (head, h11.Data(content), h11.EndOfMessage()):
-            self._writer.write(self._http.send(event) or b"")
-        await asyncio.wait_for(self._writer.drain(), REQUEST_S)
+        self._write(head)
+        content = memoryview(b"" if bare else answer.content)
+        async with asyncio.timeout(REQUEST_S):
+            # Piece by piece: what a client does not read must not lie about once for each.
+            for start in range(0, len(content), PIECE_BYTES):
+                self._write(h11.Data(bytes(content[start : start + PIECE_BYTES])))
+                await self._writer.drain()
+            self._write(h11.EndOfMessage())
+            await self._writer.drain()
+
+    def _write(self, event: h11.Event) -> None:
+        self._writer.write(self._http.send(event) or b"")
 
     async def _stream_events(self) -> None:
         loop = asyncio.get_running_loop()
@@ -295,7 +304,7 @@ class _Conversation:
                 status_code=200,
                 headers=[("Content-Type", "text/event-stream"), ("Cache-Control", "no-store")],
             )
-            self._writer.write(self._http.send(head) or b"")
+            self._write(head)
             # What is said while the recent events are gathered is among them and in the queue.
             written = 0
             for event in self._backend.recent_events():
@@ -306,7 +315,7 @@ class _Conversation:
                 try:
                     event = await asyncio.wait_for(waiting.get(), HEARTBEAT_S)
                 except TimeoutError:
-                    self._writer.write(self._http.send(h11.Data(b": still here\n\n")) or b"")
+                    self._write(h11.Data(b": still here\n\n"))
                     continue
                 if event.number > written:
                     self._write_event(event)
@@ -316,7 +325,7 @@ class _Conversation:
     def _write_event(self, event: Event) -> None:
         data = json.dumps(event.as_json())
         text = f"id: {event.number}\nevent: {event.level}\ndata: {data}\n\n"
-        self._writer.write(self._http.send(h11.Data(text.encode())) or b"")
+        self._write(h11.Data(text.encode()))
 
 
 async def _answer(backend: Backend, request: Request) -> Answer:
@@ -354,7 +363,7 @@ async def _routed(backend: Backend, request: Request) -> Answer:
     asks = request.method in ("GET", "HEAD")
     if question is not None and asks:
         await asyncio.wait([asyncio.wrap_future(backend.look())], timeout=LOOK_S)
-        return question(backend, request)
+        return backend.shared(request, lambda: question(backend, request))
     if request.path == HISTORY and asks:
         reading = asyncio.wrap_future(backend.history(_limit(request)))
         return _json(await asyncio.wait_for(asyncio.shield(reading), QUESTION_S))
@@ -404,6 +413,7 @@ async def _streams(
     reader = asyncio.StreamReader(limit=BODY_BYTES)
     protocol = asyncio.StreamReaderProtocol(reader)
     transport, _ = await loop.connect_accepted_socket(lambda: protocol, client)
+    transport.set_write_buffer_limits(PIECE_BYTES)
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 

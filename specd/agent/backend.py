@@ -18,7 +18,7 @@ import msgspec
 
 from specd import places
 from specd.agent import metrics, report
-from specd.agent.api import Api, BadRequest
+from specd.agent.api import Answer, Api, BadRequest, Request
 from specd.agent.benchmarks import Order
 from specd.agent.events import Event, Listener
 from specd.agent.publication import Snapshot
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 LOOKED_S = 0.2
-"""Within this time the last look at the app's process is used again."""
+"""Within this time the last look at the app's process is used again, and the last answer."""
 
 
 def serve(daemon: Daemon) -> Api:
@@ -50,6 +50,7 @@ class Backend:
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
         self._looked_at = -LOOKED_S
+        self._answers: dict[tuple[object, ...], tuple[float, Snapshot, Answer]] = {}
 
     def on_loop(self, work: Callable[[], Result]) -> Future[Result]:
         """Do ``work`` on the daemon's loop."""
@@ -74,6 +75,15 @@ class Backend:
         self._daemon.look_at_server()
 
     # -- questions ------------------------------------------------------------------------------
+
+    def shared(self, request: Request, answer: Callable[[], Answer]) -> Answer:
+        """The answer; clients that ask the same at the same time share one, for it may be large."""
+        key, now = (request.path, *request.query.items()), time.monotonic()
+        self._answers = {k: a for k, a in self._answers.items() if now - a[0] < LOOKED_S}
+        known = self._answers.get(key)
+        if known is None or known[1] is not self._daemon.snapshot:
+            known = self._answers[key] = (now, self._snapshot(), answer())
+        return known[2]
 
     def status(self) -> dict[str, Any]:
         """The answer of ``GET /v1/status``."""

@@ -313,6 +313,23 @@ def test_a_client_that_never_reads_is_let_go(running: Sandbox):
     assert before < 200 * 2**20
 
 
+def test_what_many_clients_do_not_read_costs_little(sandbox: Sandbox, figures: Figures):
+    sandbox.config.write_text("".join(f'[[pair]]\nmain = "missing-{n}"\n' for n in range(400)))
+    sandbox.running()
+    size = len(exchange(sandbox, GET)[1])
+    before = sandbox.resident()
+    with contextlib.ExitStack() as clients:
+        for _ in range(200):
+            clients.enter_context(connect(sandbox)).sendall(GET)
+        held = 0
+        for _ in range(20):
+            time.sleep(0.1)
+            held = max(held, sandbox.resident() - before)
+    figures(answer_kb=size / 1024, held_mb=held / 2**20)
+    assert size * 200 > 20 << 20, "the answers are large"
+    assert held < 15 << 20
+
+
 def test_half_closed_connections_get_their_answer(running: Sandbox):
     status, body = exchange(running, GET, shut=True)
     assert status == 200
