@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from pathlib import Path
 from typing import Any
+
+from tests.lmstudio import homes
 
 
 def post(url: str, path: str, body: dict[str, Any]) -> Any:
@@ -19,6 +22,12 @@ def load(url: str, model: str, parallel: int = 1) -> None:
         hello = [{"role": "user", "content": "Hello"}]
         asked = {"model": model, "messages": hello, "max_tokens": 1, "draft_model": ""}
         post(url, "/v1/chat/completions", asked)
+
+
+def one_at_a_time(home: Path, identifier: str) -> None:
+    """Have LM Studio load a model for one request, as specd does; else it refuses every draft."""
+    field = {"key": "llm.load.numParallelSessions", "value": 1}
+    homes.write(homes.defaults_path(home, identifier), {"load": {"fields": [field]}})
 
 
 def unload(url: str, instance: str) -> None:

@@ -34,12 +34,13 @@ class LoadAgain:
     def __init__(self, jobs: Jobs, say: Say) -> None:
         self._jobs = jobs
         self._say = say
-        self._tried: set[NotInForce] = set()
+        self._tried: set[str] = set()
 
     def look(self, home: Path, not_in_force: Iterable[NotInForce], asked_at: float | None) -> None:
-        """Begin with the next instance that was not tried."""
-        waiting = (each for each in not_in_force if each.shown and each not in self._tried)
-        each = next(waiting, None)
+        """Begin with the next instance that was not tried since it runs as it does."""
+        shown = {str(each): each for each in not_in_force if each.shown}
+        self._tried &= shown.keys()
+        each = next((shown[name] for name in shown if name not in self._tried), None)
         if each is not None:
             self._jobs.scout(
                 "reload",
@@ -50,7 +51,7 @@ class LoadAgain:
     def _learn(self, each: NotInForce, outcome: str | None) -> None:
         if outcome == BUSY:
             return
-        self._tried.add(each)
+        self._tried.add(str(each))
         if outcome is None:
             self._say("info", f"loaded again: {each}", command=each.command)
         else:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """One model. ``key`` is what requests name; ``path`` the MLX folder or the GGUF file."""
+    """One model. ``key`` is what requests name; ``path`` the MLX folder or the GGUF file.
+
+    ``catalogue`` is its ``owner/name`` in LM Studio's catalogue, "" where it has none.
+    """
 
     key: str
     publisher: str
@@ -30,12 +33,18 @@ class Installed:
     vocab_size: int
     size_bytes: int
     vision: bool
+    catalogue: str = ""
 
     @property
     def identifier(self) -> str:
         """How per-model configs name it."""
         tail = f"/{self.path.name}" if self.format == "gguf" else ""
         return f"{self.publisher}/{self.repo}{tail}"
+
+    @property
+    def defaults(self) -> str:
+        """Which file of default configs LM Studio reads for it, without ``.json``."""
+        return self.catalogue or self.identifier
 
 
 def models_directory(home: Path) -> Path:
@@ -45,14 +54,30 @@ def models_directory(home: Path) -> Path:
 
 
 def installed(home: Path) -> list[Installed]:
-    """Every model that is complete, by publisher and repo."""
+    """Every model that is complete, by publisher and repo; a catalogue model by its own name."""
     found: list[Installed] = []
+    catalogue = _catalogue(home)
     for repo in sorted(models_directory(home).glob("*/*/")):
         config = read_object(repo / "config.json")
         if config and any(repo.glob("*.safetensors")):
             found.append(_mlx(repo, config))
         found.extend(_gguf(repo, file) for file in sorted(repo.glob("*.gguf")))
-    return found
+    return [
+        replace(model, key=name, catalogue=name)
+        if (name := catalogue.get(model.identifier))
+        else model
+        for model in found
+    ]
+
+
+def _catalogue(home: Path) -> dict[str, str]:
+    """The catalogue's names of identifiers, from LM Studio's index of models."""
+    listed = read_object(home / ".internal" / "model-index-cache.json").get("models", [])
+    return {
+        each["virtual"]["concreteModelIndexedModelIdentifier"]: each["virtual"]["baseChain"][0]
+        for each in listed
+        if "virtual" in each
+    }
 
 
 def named(name: str, models: list[Installed]) -> Installed | None:

@@ -15,7 +15,7 @@ _PATIENCE_S = 10.0
 
 
 VERSIONS: Final = ("0.3", "0.4.24")
-"""The versions of LM Studio that the stand-in can behave like."""
+"""The versions of LM Studio that the stand-in can behave like, the newest last."""
 
 
 class StandInError(Exception):
@@ -24,7 +24,7 @@ class StandInError(Exception):
 
 @contextmanager
 def standin(
-    home: Path, log: Path, token: str | None = None, version: str = VERSIONS[0]
+    home: Path, log: Path, token: str | None = None, version: str = VERSIONS[-1]
 ) -> Iterator[str]:
     """Serve ``home`` as LM Studio of ``version`` while the context lasts; gives the base URL.
 

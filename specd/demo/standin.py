@@ -187,7 +187,7 @@ class StandIn:
     def _defaults(self, model: Installed) -> dict[str, Any]:
         """The fields of the model's own default config, by key."""
         folder = self.home / ".internal" / "user-concrete-model-default-config"
-        document = read_object(folder / f"{model.identifier}.json")
+        document = read_object(folder / f"{model.defaults}.json")
         fields: dict[str, Any] = {}
         for section in ("operation", "load"):
             part = document.get(section)
@@ -574,7 +574,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m specd.demo.standin", description=__doc__)
     parser.add_argument("--home", type=Path, required=True, help="the LM Studio home to serve")
     parser.add_argument("--port", type=int, default=0, help="0 (the default) takes a free one")
-    parser.add_argument("--version", choices=VERSIONS, default=VERSIONS[0], help="of LM Studio")
+    parser.add_argument("--version", choices=VERSIONS, default=VERSIONS[-1], help="of LM Studio")
     parser.add_argument("--token-env", help="name of the variable that holds the token to ask for")
     parser.add_argument("--with-parent", action="store_true", help="end when standard input does")
     return parser
@@ -586,7 +586,7 @@ def main() -> int:
     if mx.default_device() == mx.cpu and shutil.which("g++") is None:
         mx.disable_compile()  # MLX's CPU backend compiles with the system's compiler
     token = os.environ.get(args.token_env) if args.token_env else None
-    newer = args.version == VERSIONS[1]
+    newer = args.version == VERSIONS[-1]
     made = StandIn(args.home, Engine(), token, newer)
     handler = type("Handler", (_Handler,), {"standin": made})
     server = ThreadingHTTPServer(("127.0.0.1", args.port), handler)

@@ -233,13 +233,12 @@ def _speculates(step: Step, sandbox: Sandbox, url: str) -> None:
         "max_tokens": 24,
         "temperature": 0,
     }
-    drafted = _ask(url, question)
-    stats = drafted["stats"]
-    if not stats.get("accepted_draft_tokens_count"):
-        raise NotHeldError(f"no draft token was accepted: {stats}")
-    step.facts["stats"] = stats
-    accepted, total = stats["accepted_draft_tokens_count"], stats["total_draft_tokens_count"]
-    step.says = f"{accepted} of {total} drafted tokens accepted"
+    usage = _ask(url, question)["usage"]
+    if not usage.get("accepted_draft_tokens_count"):
+        raise NotHeldError(f"no draft token was accepted: {usage}")
+    step.facts["usage"] = usage
+    accepted, tokens = usage["accepted_draft_tokens_count"], usage["completion_tokens"]
+    step.says = f"{accepted} of {tokens} tokens came from the draft"
 
 
 def _proven(step: Step, sandbox: Sandbox) -> None:

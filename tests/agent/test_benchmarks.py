@@ -29,6 +29,7 @@ from specd.worker.client import Limits, run_task
 from tests.chats import answer, chat, keep
 from tests.cli.test_history import result
 from tests.daemon import until
+from tests.standins import one_at_a_time
 
 pytestmark = pytest.mark.mlx
 
@@ -116,6 +117,7 @@ def test_a_benchmark_that_was_asked_for_runs_and_stands_in_the_history(
     daemon.wants(ANYTIME.model_copy(update={"max_minutes": {"server": 1, "mlx": 4}[where]}))
     home = daemon.sight.home
     assert home is not None
+    one_at_a_time(home.path, SMALL.main.identifier)
     with standin(home.path, tmp_path / "standin.log"):
         server = survey.ask_server(home, daemon.sight.config.lmstudio)
         daemon.sight = replace(daemon.sight, server=server)

@@ -87,7 +87,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(home: Path) -> Iterator[Server]:
-    with standin(home, home / "standin.log") as url:
+    with standin(home, home / "standin.log", version="0.3") as url:
         yield Server(url)
 
 
@@ -137,7 +137,7 @@ def test_without_is_without_even_where_the_default_config_names_the_draft(
 
 @pytest.fixture
 def newer(home: Path) -> Iterator[Server]:
-    with standin(home, home / "newer.log", version="0.4.24") as url:
+    with standin(home, home / "newer.log") as url:
         yield Server(url)
 
 

@@ -28,6 +28,14 @@ def serving(home: Path, version: str) -> Iterator[tuple[Path, str]]:
     gguf = home / "models" / "someone" / "Big-GGUF" / "big-Q4_K_M.gguf"
     gguf.parent.mkdir()
     gguf.write_bytes(b"GGUF")
+    variant = gguf.with_name("hub-Q4_0.gguf")
+    variant.write_bytes(b"GGUF")
+    concrete = variant.relative_to(home / "models").as_posix()
+    virtual = {"baseChain": ["owner/hub"], "concreteModelIndexedModelIdentifier": concrete}
+    (home / ".internal").mkdir()
+    (home / ".internal" / "model-index-cache.json").write_text(
+        json.dumps({"models": [{"indexedModelIdentifier": "owner/hub", "virtual": virtual}]})
+    )
     with standin(home, home / "standin.log", version=version) as url:
         yield home, url
 

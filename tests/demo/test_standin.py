@@ -185,22 +185,28 @@ def test_answers_have_the_recorded_shapes(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_the_newer_takes_a_gguf_draft_at_load_only(newer: tuple[Path, str], stream: bool) -> None:
+@pytest.mark.parametrize(
+    ("key", "file"), [("big", "someone/Big-GGUF/big-Q4_K_M.gguf"), ("owner/hub", "owner/hub")]
+)
+def test_the_newer_takes_a_gguf_draft_at_load_only(
+    newer: tuple[Path, str], key: str, file: str, stream: bool
+) -> None:
+    """A catalogue model's defaults are read by its name in the catalogue."""
     home, url = newer
     llama = "llm.load.llama.speculativeDecoding."
     with defaults(
         home,
         (f"{llama}draftSimple", True),
         (f"{llama}draftModel", "someone/Small-GGUF/small.gguf"),
-        identifier="someone/Big-GGUF/big-Q4_K_M.gguf",
+        identifier=file,
     ):
         with pytest.raises(DraftRefused) as refused:
-            Server(url).chat("big", QUESTION["messages"], draft_model="small", stream=stream)
+            Server(url).chat(key, QUESTION["messages"], draft_model="small", stream=stream)
         assert refused.value.at_load_only
-        (instance,) = next(m for m in Server(url).models() if m.key == "big").loaded_instances
+        (instance,) = next(m for m in Server(url).models() if m.key == key).loaded_instances
         in_force = (instance.draft_simple, instance.draft_model, instance.draft_mtp)
         assert in_force == (True, "someone/Small-GGUF/small.gguf", False)
-    ask(url, "POST", "/api/v1/models/unload", {"instance_id": "big"})
+    ask(url, "POST", "/api/v1/models/unload", {"instance_id": key})
 
 
 def parallel(url: str) -> list[int | None]:

@@ -16,7 +16,7 @@ from specd.demo.serving import standin
 from specd.lmstudio.server import Server
 from specd.worker import tasks_server
 from tests.daemon import until
-from tests.standins import load
+from tests.standins import load, one_at_a_time
 
 pytestmark = pytest.mark.mlx
 
@@ -48,6 +48,7 @@ def test_a_main_loaded_only_to_be_measured_is_dropped_again_and_the_users_own_st
         "draft_tokens": None,
         "temperature": None,
     }
+    one_at_a_time(home, SMALL.main.identifier)
     with standin(home, tmp_path / "log") as url:
         server = Server(url)
         request = {
