@@ -82,12 +82,12 @@ class Proofs:
     def prove(self) -> None:
         """Have MLX prove a desired pair that is not proven yet, while the machine is idle."""
         sight = self._given.look()
-        unproven = self._given.stores.unproven(sight.pairs)
+        home = None if sight.home is None else sight.home.path
+        unproven = self._given.stores.unproven(sight.pairs, home)
         tried_since = time.monotonic() - PROVE_AGAIN_S
         fresh = [p for p in unproven if self._tried.get(p.name, -math.inf) <= tried_since]
         if not fresh or sight.paused or self._given.jobs.running("validate"):
             return
-        home = None if sight.home is None else sight.home.path
         # Too little memory is no reason to wait: without weights there is something to prove too.
         self._given.jobs.scout(
             "prove",

@@ -10,9 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-DEFAULT_TEMPERATURE = 0.8
-"""LM Studio's default."""
-
 
 @dataclass(frozen=True, slots=True)
 class ExpectedCounts:

@@ -11,10 +11,10 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import IO, Any, Final, Literal, Self, TypeAlias
 
 from specd.llamacpp.engine import Engine
@@ -151,10 +151,12 @@ class Server:
         temperature: float = 0.0,
         seed: int = 0,
         keep: bool = True,
+        narrowed: Mapping[str, float] = MappingProxyType({}),
     ) -> Answer:
         """Answer ``prompt`` with at most ``tokens`` tokens.
 
         With ``keep`` the server may reuse its cache for the prompt's start, as in a chat.
+        ``narrowed``: ``top_k``, ``top_p`` and ``min_p`` where they are not llama.cpp's defaults.
 
         Raises:
             NoAnswer: the server refuses the prompt, or has ended.
@@ -168,6 +170,7 @@ class Server:
                 "seed": seed,
                 "cache_prompt": keep,
                 "return_tokens": True,
+                **narrowed,
             },
         )
         timings = found["timings"]

@@ -47,6 +47,9 @@ LOAD_FIELDS: Final[tuple[str, ...]] = ("load", "fields")
 PRESET: Final[tuple[str, ...]] = ("preset",)
 
 TEMPERATURE: Final = "llm.prediction.temperature"
+TOP_K: Final = "llm.prediction.topKSampling"
+TOP_P: Final = "llm.prediction.topPSampling"  # {"checked", "value"}, as the next
+MIN_P: Final = "llm.prediction.minPSampling"
 _PREDICTION: Final = "llm.prediction.speculativeDecoding."
 DRAFT_MODEL: Final = _PREDICTION + "draftModel"
 DRAFT_TOKENS_EXACT: Final = _PREDICTION + "numDraftTokensExact"  # MLX

@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from specd.files.pointer import ABSENT, Absent, Edit, Json, Match, Pointer
 from specd.lmstudio import keys
@@ -44,7 +44,7 @@ from specd.lmstudio.surface import (
     Target,
     mismatch,
 )
-from specd.lmstudio.values import count, text
+from specd.lmstudio.values import count, members, text
 
 NAME: Final = "model-defaults"
 ONE_AT_A_TIME: Final = 1
@@ -340,11 +340,45 @@ def drafting(document: Content) -> dict[str, Json]:
     return {key: value for key, value in both.items() if key in _DRAFTING}
 
 
-def temperature(document: Content) -> float | None:
-    """The temperature that ``document`` sets, whatever else is in it; None where it sets none."""
-    found = _entries(document, keys.OPERATION_FIELDS).get(keys.TEMPERATURE)
-    usable = isinstance(found, int | float) and not isinstance(found, bool) and 0 <= found <= 5
-    return float(found) if usable and isinstance(found, int | float) else None
+def sampling(document: Content) -> dict[str, Any]:
+    """The valid sampling settings in ``document``, by their names in ``ChatSettings``."""
+    held = _entries(document, keys.OPERATION_FIELDS)
+    return {
+        name: int(usable) if name == "top_k" else usable
+        for name, key, off, most in _SAMPLING
+        if (usable := _sampled(held.get(key), off, most)) is not None
+    }
+
+
+_SAMPLING: Final = (
+    ("temperature", keys.TEMPERATURE, 0.0, 5.0),
+    ("top_k", keys.TOP_K, 0.0, 500.0),
+    ("top_p", keys.TOP_P, 1.0, 1.0),
+    ("min_p", keys.MIN_P, 0.0, 1.0),
+)
+"""Name, key, the value that switches it off, the largest value."""
+
+
+def _sampled(value: object, off: float, most: float) -> float | None:
+    if isinstance(value, dict):
+        value = value.get("value") if value.get("checked") else off
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and -1 <= value <= most
+    return max(0.0, float(value)) if usable and isinstance(value, int | float) else None
+
+
+_KV_BITS: Final = (2, 3, 4, 6, 8)
+_KV_GROUPS: Final = (32, 64, 128)
+"""The values that LM Studio offers."""
+
+
+def kv_quantization(document: Content) -> dict[str, int]:
+    """The quantization of MLX's KV cache, by its names in ``ChatSettings``; {} without one."""
+    load = _entries(document, keys.LOAD_FIELDS)
+    cache = members(load.get(keys.MLX_CACHE_QUANTIZATION))
+    bits, group = cache.get("bits", 8), cache.get("groupSize", 64)
+    if not _quantized_cache(load) or bits not in _KV_BITS or group not in _KV_GROUPS:
+        return {}
+    return {"kv_bits": bits, "kv_group": group}
 
 
 def _entries(document: Content, section: tuple[str, ...]) -> dict[str, Json]:

@@ -9,8 +9,8 @@ and never written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,15 +24,12 @@ _MOST: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A preset. ``drafts`` holds its values for the keys that say what drafts.
-
-    ``temperature`` is None where it sets none.
-    """
+    """A preset: its values for the keys that say what drafts, and its sampling settings."""
 
     identifier: str
     name: str
     drafts: tuple[tuple[str, object], ...] = ()
-    temperature: float | None = None
+    sampling: Mapping[str, Any] = field(default_factory=dict)
 
     def undoes(self, main: Model, draft: Model | None) -> bool:
         """Whether, once chosen, it gives ``main`` another draft than ``draft``, or none."""
@@ -60,38 +57,26 @@ def read(home: Path) -> tuple[Preset, ...]:
     return tuple(found for file in files if (found := _read(file)) is not None)
 
 
-def temperature(home: Path, main: Model) -> float | None:
-    """The temperature of new chats with ``main``: its preset's, else its defaults', else None."""
-    document = _document(model_defaults.config_path(home, main))
-    if document is None:
-        return None
-    named = values.text(document.get(keys.PRESET[0]))
-    preset = chosen(named, read(home)) if named else None
-    if preset is not None and preset.temperature is not None:
-        return preset.temperature
-    return model_defaults.temperature(document)
-
-
-def _document(file: Path) -> dict[str, Any] | None:
+def document(file: Path) -> dict[str, Any] | None:
+    """The object in a preset or a file of defaults; None where it cannot be read."""
     try:
         if file.stat().st_size > jsonedit.MAX_BYTES:
             return None
-        document = jsonedit.parse(file.read_bytes())
+        held = jsonedit.parse(file.read_bytes())
     except (OSError, jsonedit.NotUnderstood):
         return None
-    return document if isinstance(document, dict) else None
+    return held if isinstance(held, dict) else None
 
 
 def _read(file: Path) -> Preset | None:
-    document = _document(file)
-    if document is None:
+    held = document(file)
+    if held is None:
         return None
     stem = file.name.removesuffix(_SUFFIX)
-    held = model_defaults.drafting(document)
-    identifier = values.text(document.get("identifier")) or f"@local:{stem}"
-    name = values.text(document.get("name")) or stem
-    heat = model_defaults.temperature(document)
-    return Preset(identifier, name, tuple(held.items()), heat)
+    identifier = values.text(held.get("identifier")) or f"@local:{stem}"
+    name = values.text(held.get("name")) or stem
+    drafts = tuple(model_defaults.drafting(held).items())
+    return Preset(identifier, name, drafts, model_defaults.sampling(held))
 
 
 def chosen(name: str, presets: Iterable[Preset]) -> Preset | None:

@@ -13,8 +13,7 @@ from typing import Any
 
 from specd.bench.observed import ObservedStore
 from specd.bench.prompts import CONTEXTS, STANDARD
-from specd.bench.sampling import DEFAULT_TEMPERATURE
-from specd.lmstudio import presets
+from specd.lmstudio import chat_settings
 from specd.lmstudio.model import Model
 from specd.reconcile.engine import BenchmarkPlan, LocalPair, ServedPair
 from specd.reconcile.facts import ServerSeen
@@ -70,8 +69,7 @@ class Benchmark:
             return self.temperature
         if self.quick:
             return 0.0
-        own = presets.temperature(self.home, main) if self.home is not None else None
-        return DEFAULT_TEMPERATURE if own is None else own
+        return chat_settings.read(self.home, main).temperature
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from specd.bench.result import BenchResult
 from specd.bench.use import Observed
 from specd.config import SpecdConfig
 from specd.files import private, swap
-from specd.lmstudio import model_defaults, presets
+from specd.lmstudio import chat_settings, model_defaults
 from specd.lmstudio.home import App
 from specd.lmstudio.model import Model
 from specd.lmstudio.model_defaults import DraftDefaults
@@ -237,9 +237,16 @@ class Stores:
     # -- verdicts -------------------------------------------------------------------------------
 
     def proof_request(self, main: Model, draft: Model, home: Path | None) -> dict[str, Any]:
-        """The request of the worker task "validate", with the temperature that the user set."""
-        heat = presets.temperature(home, main) if home is not None else None
-        return {**self.verdict_request([(main, draft)]), "temperature": heat}
+        """The request of the worker task "validate"."""
+        return {**self.verdict_request([(main, draft)]), "context": self._context(main, home)}
+
+    def _context(self, main: Model, home: Path | None) -> dict[str, Any]:
+        """What a proof depends on beside the files: settings of new chats, installed engines."""
+        servers = self.verdicts.llama_servers if main.format == "gguf" else ()
+        return {
+            "settings": asdict(chat_settings.read(home, main)),
+            "llama_servers": [str(path) for path in servers],
+        }
 
     def verdict_request(self, pairs: Sequence[tuple[Model, Model]]) -> dict[str, Any]:
         """The request of the worker task "verdicts" for these (main, draft) pairs."""
@@ -247,10 +254,14 @@ class Stores:
             "cache": str(places.tokenizer_cache_dir(self.state)),
             "pairs": [[str(main.path), str(draft.path)] for main, draft in pairs],
             "engine": True,
-            "llama_servers": [str(path) for path in self.verdicts.llama_servers],
         }
 
-    def unproven(self, pairs: Sequence[DesiredPair]) -> list[DesiredPair]:
+    def proven(self, main: Model, draft: Model, home: Path | None) -> bool:
+        """Whether a pair's proof is complete and was made with the present settings and engines."""
+        proof = self.verdicts.proven(main, draft)
+        return proof is not None and proof.whole and proof.context == self._context(main, home)
+
+    def unproven(self, pairs: Sequence[DesiredPair], home: Path | None) -> list[DesiredPair]:
         """The pairs in use for which the engine still has something to prove.
 
         GGUF pairs are proven unasked where LM Studio has installed llama.cpp's server.
@@ -259,9 +270,8 @@ class Stores:
         for pair in pairs:
             if not pair.speculates or pair.main is None or pair.draft is None:
                 continue
-            proof = self.verdicts.proven(pair.main, pair.draft)
             can = pair.main.format == "mlx" or self.verdicts.llama_servers
-            if can and (proof is None or not proof.whole):
+            if can and not self.proven(pair.main, pair.draft, home):
                 found.append(pair)
         return found
 

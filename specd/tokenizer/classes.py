@@ -56,8 +56,9 @@ class Suggestion:
 class Overview:
     """Every class, the verdicts between them, every main's drafts, and the unreadable models.
 
-    ``class_of`` maps a model's identifier to its class's digest, ``built`` to the record of what
-    mlx-lm builds for it, if known.
+    ``class_of`` maps a model's identifier to its class's digest, ``content`` to that of its files,
+    ``built`` to the record of what mlx-lm builds for it, if known. ``disproven``: the contents of
+    mains and drafts whose proof failed.
     """
 
     classes: tuple[Class, ...]
@@ -65,7 +66,9 @@ class Overview:
     suggestions: tuple[Suggestion, ...]
     unknown: tuple[tuple[Model, str], ...]
     class_of: Mapping[str, str]
+    content: Mapping[str, str]
     built: Mapping[str, Built]
+    disproven: frozenset[tuple[str, str]]
     mlx_types: frozenset[str] | None
 
 
@@ -75,11 +78,13 @@ def overview(
     kinds: Compared,
     built: Mapping[str, Built],
     mlx_types: frozenset[str] | None = None,
+    disproven: frozenset[tuple[str, str]] = frozenset(),
 ) -> Overview:
     """The overview of all models.
 
     ``known`` maps a model's identifier to the facts read from its files, ``built`` to the record of
-    what mlx-lm builds for it, if known; ``mlx_types`` are the types that LM Studio's mlx-lm loads.
+    what mlx-lm builds for it, if known; ``mlx_types`` are the types that LM Studio's mlx-lm loads;
+    ``disproven`` are the contents of mains and drafts whose proof failed.
     """
     told = {model.identifier: known.get(model.identifier) for model in models}
     unknown = [(model, why) for model in models if (why := _why_unknown(model, told))]
@@ -87,7 +92,10 @@ def overview(
     readable = [model for model in models if model.identifier not in left_out]
     classes = _classes(readable, told)
     class_of = {model.identifier: each.digest for each in classes for model in each.models}
-    found = Overview(classes, kinds, (), tuple(unknown), class_of, built, mlx_types)
+    content = {name: each.content for name, each in known.items()}
+    found = Overview(
+        classes, kinds, (), tuple(unknown), class_of, content, built, disproven, mlx_types
+    )
     drafts = _drafts(found)
     suggestions = tuple(
         _suggest(model, each, drafts, found)
@@ -109,7 +117,9 @@ def kind_of(main: Model, draft: Model, found: Overview) -> VerdictKind:
     if main.identifier not in where or draft.identifier not in where:
         return "unknown"
     kind = _kind(found.kinds, where[main.identifier], where[draft.identifier], main)
-    refused = _refuses_main(main, found) or _never_drafts(draft, found)
+    refused = (
+        _refuses_main(main, found) or _never_drafts(draft, found) or _disproven(main, draft, found)
+    )
     return "unsupported" if refused and kind in FITTING else kind
 
 
@@ -131,6 +141,11 @@ def _never_drafts(draft: Model, found: Overview) -> bool:
     if draft.format != "mlx":
         return False
     return mlx.never_drafts(draft, found.built.get(draft.identifier), found.mlx_types) is not None
+
+
+def _disproven(main: Model, draft: Model, found: Overview) -> bool:
+    both = found.content.get(main.identifier, ""), found.content.get(draft.identifier, "")
+    return both in found.disproven
 
 
 def _why_unknown(model: Model, told: Mapping[str, Known | None]) -> str | None:
@@ -217,9 +232,11 @@ def _suggest(
         there = drafts.get((each.digest, main.format))
         if kind not in FITTING or there is None:
             continue
-        fitting = bisect_right(there.sizes, main.size_bytes * LARGEST_SHARE)
-        usable += fitting
-        found += [(model, kind) for model in there.models[:fitting][:SUGGESTED]]
+        fitting = there.models[: bisect_right(there.sizes, main.size_bytes * LARGEST_SHARE)]
+        if seen.disproven:
+            fitting = tuple(each for each in fitting if not _disproven(main, each, seen))
+        usable += len(fitting)
+        found += [(model, kind) for model in fitting[:SUGGESTED]]
     found.sort(key=lambda pair: _promise(main, *pair))
     if found:
         return Suggestion(main, tuple(found[:SUGGESTED]), usable)

@@ -11,6 +11,7 @@ import psutil
 
 from specd.llamacpp.engine import Engine
 from specd.llamacpp.server import DidNotStart, Load, NoAnswer, Server
+from specd.lmstudio.chat_settings import ChatSettings
 from specd.tokenizer import probes
 from specd.tokenizer.store import Proof
 from specd.tokenizer.verdict import EngineText
@@ -32,21 +33,30 @@ class _Altered(_Refused):
     """It answers with other text."""
 
 
-def validate(main: Path, draft: Path, engine: Engine, tick: Tick = lambda _: None) -> Proof:
-    """Check a pair with a real llama.cpp server, with and without the draft."""
+def validate(
+    main: Path,
+    draft: Path,
+    engine: Engine,
+    tick: Tick = lambda _: None,
+    settings: ChatSettings = ChatSettings(),  # noqa: B008 - frozen
+) -> Proof:
+    """Check a pair with a real llama.cpp server, with and without the draft.
+
+    ``settings``: those of the main's new chats.
+    """
     needed = int(OVERHEAD * sum(path.stat().st_size for path in (main, draft)))
     free = psutil.virtual_memory().available
     if needed > free:
         lack = f"{needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free"
         return Proof(f"{engine.name}: the pair needs {lack}, so nothing was run", whole=False)
     try:
-        return Proof(f"{engine.name}: {_answers(main, draft, engine, tick)}")
+        return Proof(f"{engine.name}: {_answers(main, draft, engine, tick, settings)}")
     except _Refused as why:
         text: EngineText = "may differ" if isinstance(why, _Altered) else "unknown"
         return Proof(f"{engine.name}: {why}", "unsupported", str(why), text=text)
 
 
-def _answers(main: Path, draft: Path, engine: Engine, tick: Tick) -> str:
+def _answers(main: Path, draft: Path, engine: Engine, tick: Tick, settings: ChatSettings) -> str:
     tick("answering without the draft")
     try:
         with Server(engine, Load(main)) as server:
@@ -55,12 +65,14 @@ def _answers(main: Path, draft: Path, engine: Engine, tick: Tick) -> str:
             alone = [server.generate(ids, TOKENS).tokens for ids in first]
             prompts = [*first, [*first[-1], *alone[-1], *follow]]
             alone.append(server.generate(prompts[-1], TOKENS).tokens)
+            drawn_alone = _drawn(server, first, settings)
     except (DidNotStart, NoAnswer) as why:
         raise _Refused(f"llama.cpp cannot run the main: {why}") from why
     tick("answering with the draft")
     try:
         with Server(engine, Load(main, "draft-simple", draft, DRAFT_TOKENS)) as server:
             paired = [server.generate(ids, TOKENS) for ids in prompts]
+            drawn = _drawn(server, first, settings)
     except (DidNotStart, NoAnswer) as why:
         raise _Refused(f"llama.cpp cannot run the pair: {why}") from why
     if not any(answer.drafted for answer in paired):
@@ -87,8 +99,31 @@ def _answers(main: Path, draft: Path, engine: Engine, tick: Tick) -> str:
         f"the kept cache; temperature 0): {compared} tokens compared, {accepted} of "
         f"{drafted} guesses accepted"
     )
-    ties = ", ".join(f"{gap:.3g}" for gap, _ in gaps)
-    return f"{said}; {len(gaps)} parted where rounding decides ({ties} apart)" if gaps else said
+    if gaps:
+        ties = ", ".join(f"{gap:.3g}" for gap, _ in gaps)
+        said += f"; {len(gaps)} parted where rounding decides ({ties} apart)"
+    if drawn:
+        same = sum(one == other for one, other in zip(drawn_alone, drawn, strict=True))
+        said += f"; at temperature {settings.sampling}, with equal seeds, {same} of {len(drawn)}"
+    return said
+
+
+def _drawn(
+    server: Server, prompts: Sequence[Sequence[int]], settings: ChatSettings
+) -> list[tuple[int, ...]]:
+    """Answers at the user's temperature; none at temperature 0.
+
+    Equal ones are proof. Different ones refuse nothing: which token a random number means changes
+    at the edge between two tokens, so rounding can make it another one at any gap.
+    """
+    if settings.temperature == 0:
+        return []
+    narrowed = {"top_k": settings.top_k, "top_p": settings.top_p, "min_p": settings.min_p}
+    heat = settings.temperature
+    return [
+        server.generate(ids, TOKENS, temperature=heat, seed=1, narrowed=narrowed).tokens
+        for ids in prompts
+    ]
 
 
 _LONG: Final = "\n".join(probes.TEXTS)

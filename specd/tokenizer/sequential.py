@@ -7,13 +7,18 @@ alone makes two new lists for every request, so a proof with it does not apply t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Final
 
 import mlx.core as mx
-from mlx_lm.generate import generate_step, generation_stream, speculative_generate_step
+from mlx_lm.generate import (
+    generate_step,
+    generation_stream,
+    maybe_quantize_kv_cache,
+    speculative_generate_step,
+)
 from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache, trim_prompt_cache
 
 CHUNK: Final = 2048
@@ -22,19 +27,31 @@ CHUNK: Final = 2048
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """An answer's token ids, and how many of them the draft produced."""
+    """An answer's token ids, how many of them the draft produced, the main's log-probabilities."""
 
     tokens: tuple[int, ...]
     drafted: int
+    logprobs: tuple[Any, ...]
 
 
 class Session:
-    """A main, its draft or None, and the caches that are kept between requests."""
+    """A main, its draft or None, and the caches that are kept between requests.
 
-    def __init__(self, main: Any, draft: Any = None, draft_tokens: int = 3) -> None:
+    With ``kv_bits`` the caches are quantized from the first token on.
+    """
+
+    def __init__(
+        self,
+        main: Any,
+        draft: Any = None,
+        draft_tokens: int = 3,
+        kv_bits: int | None = None,
+        kv_group: int = 64,
+    ) -> None:
         self._main = main
         self._draft = draft
         self._draft_tokens = draft_tokens
+        self._kv = {"kv_bits": kv_bits, "kv_group_size": kv_group, "quantized_kv_start": 0}
         self._tokens: list[int] = []
         self._cache = self._fresh()
 
@@ -50,30 +67,25 @@ class Session:
         layers = len(self._main.layers)
         with mx.stream(generation_stream):
             if self._draft is not None:
-                self._fill(self._draft, self._cache[layers:], rest[:-1])
-            self._fill(self._main, self._cache[:layers], rest[:-1])
+                self._fill(self._draft, slice(layers, None), rest[:-1])
+            self._fill(self._main, slice(layers), rest[:-1])
         options: dict[str, Any] = {
             "max_tokens": tokens,
             "sampler": sampler,
             "prompt_cache": self._cache,
+            **self._kv,
         }
         last = mx.array(rest[-1:])
+        steps: Iterator[Any]
         if self._draft is None:
-            steps = ((token, False) for token, _ in generate_step(last, self._main, **options))
+            steps = ((*step, False) for step in generate_step(last, self._main, **options))
         else:
-            steps = (
-                (token, guessed)
-                for token, _, guessed in speculative_generate_step(
-                    last,
-                    self._main,
-                    self._draft,
-                    num_draft_tokens=self._draft_tokens,
-                    **options,
-                )
-            )
-        said = [(int(token), bool(guessed)) for token, guessed in steps]
-        self._tokens = [*prompt, *(token for token, _ in said)]
-        return Said(tuple(token for token, _ in said), sum(guessed for _, guessed in said))
+            options["num_draft_tokens"] = self._draft_tokens
+            steps = speculative_generate_step(last, self._main, self._draft, **options)
+        said = [(int(token), logprobs, bool(guessed)) for token, logprobs, guessed in steps]
+        written, logprobs, guessed = zip(*said, strict=True)
+        self._tokens = [*prompt, *written]
+        return Said(written, sum(guessed), logprobs)
 
     def _fresh(self) -> list[Any]:
         made = list(make_prompt_cache(self._main))
@@ -91,7 +103,10 @@ class Session:
             return 0
         return common
 
-    def _fill(self, model: Any, caches: list[Any], tokens: list[int]) -> None:
+    def _fill(self, model: Any, part: slice, tokens: list[int]) -> None:
         for start in range(0, len(tokens), CHUNK):
+            caches = self._cache[part]
             model(mx.array([tokens[start : start + CHUNK]]), cache=caches)
+            maybe_quantize_kv_cache(caches, **self._kv)  # type: ignore[no-untyped-call]
+            self._cache[part] = caches
             mx.eval([each.state for each in caches])

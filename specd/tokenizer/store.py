@@ -14,7 +14,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -34,7 +34,7 @@ from specd.tokenizer.verdict import (
     from_record,
 )
 
-VERSION = 4
+VERSION = 5
 """Increase this number when the same files give other fingerprints or verdicts."""
 
 _Told = TypeVar("_Told")
@@ -71,6 +71,7 @@ class Proof:
     "incompatible": MLX contradicts the files. "unsupported": a model does not load, the engine
     fails, or the draft changes the answer; ``text`` is then "may differ". ``whole``: no part of the
     proof was skipped for lack of memory. ``segmentation``: how differently the two split text.
+    ``context``: the settings and the installed engines that it was made with, as JSON.
     """
 
     words: str
@@ -79,6 +80,7 @@ class Proof:
     whole: bool = True
     segmentation: Segmentation | None = None
     text: EngineText = "unknown"
+    context: dict[str, Any] = field(default_factory=dict)
 
 
 class Kinds(NamedTuple):
@@ -204,8 +206,8 @@ class VerdictStore:
         if not model.config:
             return None
         if model.config not in self._built:
-            query = "SELECT record FROM built WHERE config = ?"
-            found = self._one(query, _built, _asked(model.config))
+            query = "SELECT record FROM built WHERE config = ? AND versions = ?"
+            found = self._one(query, _built, model.config, _versions())
             if found is None:
                 return None
             self._built[model.config] = found
@@ -214,21 +216,28 @@ class VerdictStore:
     def keep_built(self, model: Known, built: Built) -> None:
         """Store the model that mlx-lm builds."""
         self._built[model.config] = built
-        self._put("built", (_asked(model.config), json.dumps(asdict(built))))
+        self._put("built", (model.config, _versions(), json.dumps(asdict(built))))
 
     def proof(self, main: Known, draft: Known) -> Proof | None:
         """The proof of models with this content by the installed MLX; None if there is none."""
-        query = "SELECT record FROM proofs WHERE pair = ?"
-        return self._one(query, _proof, _asked(main.content, draft.content))
+        query = "SELECT record FROM proofs WHERE main = ? AND draft = ? AND versions = ?"
+        return self._one(query, _proof, main.content, draft.content, _versions())
 
     def proven(self, main: Model, draft: Model) -> Proof | None:
         """The proof of a pair whose files have not changed since; None if there is none."""
         one, other = self.known(main.path), self.known(draft.path)
         return None if one is None or other is None else self.proof(one, other)
 
+    def disproven(self) -> frozenset[tuple[str, str]]:
+        """The contents of mains and drafts whose proof failed."""
+        query = "SELECT record, main, draft FROM proofs WHERE versions = ?"
+        rows = self._rows(query, lambda row: (_proof(row).kind, row[1], row[2]), _versions())
+        return frozenset((main, draft) for kind, main, draft in rows if kind is not None)
+
     def keep_proof(self, main: Known, draft: Known, proof: Proof) -> None:
         """Store a proof."""
-        self._put("proofs", (_asked(main.content, draft.content), json.dumps(asdict(proof))))
+        record = json.dumps(asdict(proof))
+        self._put("proofs", (main.content, draft.content, _versions(), record))
 
     # -- the file -------------------------------------------------------------------------------
 
@@ -379,24 +388,21 @@ def _files(path: Path) -> Iterator[tuple[str, os.stat_result]]:
         yield name, facts
 
 
-def _asked(*what: str) -> str:
-    """The key of a record from MLX: it contains MLX's version, since results may differ."""
-    return hashlib.sha256("\0".join((*what, *_versions())).encode()).hexdigest()
-
-
 @lru_cache(maxsize=1)
-def _versions() -> tuple[str, ...]:
+def _versions() -> str:
+    """Of MLX: another version may give other results."""
     from importlib.metadata import version  # noqa: PLC0415 - half of what a look-up imports
 
-    return tuple(version(name) for name in ("mlx", "mlx-lm", "transformers"))
+    return " ".join(version(name) for name in ("mlx", "mlx-lm", "transformers"))
 
 
 _TABLES = (
     "models (path TEXT PRIMARY KEY, looks TEXT NOT NULL, record TEXT NOT NULL)",
     """verdicts (main TEXT, draft TEXT, tokens TEXT, mlx TEXT, gguf TEXT, record TEXT,
         PRIMARY KEY (main, draft))""",
-    "built (config TEXT PRIMARY KEY, record TEXT NOT NULL)",
-    "proofs (pair TEXT PRIMARY KEY, record TEXT NOT NULL)",
+    "built (config TEXT, versions TEXT, record TEXT NOT NULL, PRIMARY KEY (config, versions))",
+    """proofs (main TEXT, draft TEXT, versions TEXT, record TEXT NOT NULL,
+        PRIMARY KEY (main, draft, versions))""",
 )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,13 +18,15 @@ from typing import Any, TypeAlias
 import mlx.core as mx
 import psutil
 from mlx_lm.models.cache import make_prompt_cache
+from mlx_lm.sample_utils import apply_min_p, apply_top_k, apply_top_p
 from mlx_lm.tokenizer_utils import load as load_tokenizer
 from mlx_lm.utils import load_config, load_model
 
+from specd.lmstudio.chat_settings import ChatSettings
 from specd.tokenizer import fingerprint, probes
 from specd.tokenizer.fingerprint import Fingerprint, Unreadable
 from specd.tokenizer.kv_cache import smallest_window
-from specd.tokenizer.sequential import Session
+from specd.tokenizer.sequential import Said, Session
 from specd.tokenizer.spelling import shown
 from specd.tokenizer.store import Proof
 from specd.tokenizer.verdict import Segmentation
@@ -33,12 +35,11 @@ TOKENS = 32
 DRAFT_TOKENS = 3
 STEP = 256
 """Tokens: mlx-lm's plain caches grow in steps of this size."""
-HEAT = 0.8
-"""LM Studio's default temperature."""
 OVERHEAD = 1.25
 """Memory that answering takes, as a multiple of the weights."""
 
 Tick: TypeAlias = Callable[[str], None]
+Sampler: TypeAlias = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +50,6 @@ class _Side:
     folder: Path
     print: Fingerprint
     tokenizer: Any
-
-
-@dataclass(frozen=True, slots=True)
-class _Draw:
-    """Sampling at a temperature with the same random numbers at every position."""
-
-    heat: float
-    noise: Any
-
-    def scores(self, logits: Any) -> Any:
-        """The highest of these is the token that is drawn."""
-        return logits / self.heat + self.noise
 
 
 class _Contradiction(Exception):
@@ -75,8 +64,13 @@ class _Altered(_Refused):
     """It answers with other text."""
 
 
-def validate(main: Path, draft: Path, tick: Tick = lambda _: None, heat: float = HEAT) -> Proof:
-    """Check a pair of MLX models with MLX.
+def validate(
+    main: Path,
+    draft: Path,
+    tick: Tick = lambda _: None,
+    settings: ChatSettings = ChatSettings(),  # noqa: B008 - frozen
+) -> Proof:
+    """Check a pair of MLX models with MLX, with the main's ``settings`` of new chats.
 
     Raises:
         Unreadable: a model's files cannot be used, so there is nothing to prove.
@@ -93,7 +87,7 @@ def validate(main: Path, draft: Path, tick: Tick = lambda _: None, heat: float =
             f"its tokenizers agree with the files on all {one.print.count:,} and "
             f"{other.print.count:,} ids and on {len(probes.TEXTS)} probe texts"
         )
-        words, whole = _answers(one, other, tick, heat)
+        words, whole = _answers(one, other, tick, settings)
         said.append(words)
     except _Contradiction as found:
         return Proof(
@@ -199,35 +193,7 @@ def _split_alike(main: _Side, draft: _Side) -> Segmentation:
 # -- the engine -----------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Compared:
-    """The comparison so far of answers with and without the draft.
-
-    ``gaps``: for each answer that differs, the difference of the two tokens' logits.
-    """
-
-    answers: int = 0
-    tokens: int = 0
-    drafted: int = 0
-    gaps: list[float] = field(default_factory=list)
-
-    def words(self, covered: str) -> str:
-        """The comparison as a sentence."""
-        said = (
-            f"{self.answers - len(self.gaps)} of {self.answers} answers with the draft equal those "
-            f"without it, token for token, run as mlx-engine runs them ({covered}): {self.tokens} "
-            f"tokens compared, {self.drafted} came from the draft"
-        )
-        if not self.gaps:
-            return said
-        gaps = ", ".join(f"{gap:.3g}" for gap in self.gaps)
-        return (
-            f"{said}; answers that parted where rounding decides: {len(self.gaps)} (the two tokens "
-            f"were {gaps} apart)"
-        )
-
-
-def _answers(one: _Side, other: _Side, tick: Tick, heat: float) -> tuple[str, bool]:
+def _answers(one: _Side, other: _Side, tick: Tick, settings: ChatSettings) -> tuple[str, bool]:
     """The comparison of answers as a sentence, and whether it was complete.
 
     Raises:
@@ -240,52 +206,130 @@ def _answers(one: _Side, other: _Side, tick: Tick, heat: float) -> tuple[str, bo
         return f"without weights: the pair needs {lack}, so no text was generated", False
     tick("loading both models")
     main, draft = _built(one), _built(other)
-    windows = [
-        size
-        for model in (main, draft)
-        if (size := smallest_window(make_prompt_cache(model))) is not None
-    ]
+    windows = [smallest_window(make_prompt_cache(model)) or 0 for model in (main, draft)]
     edge = max([STEP, *windows])
-    compared = _Compared()
-
-    def compare(
-        alone: Session, paired: Session, ids: Sequence[int], what: str, draw: _Draw | None = None
-    ) -> list[int]:
-        tick(f"comparing {what} with and without the draft")
-        sampler = None if draw is None else lambda scores: mx.argmax(draw.scores(scores), -1)
-        try:
-            expected = list(alone.answer(ids, TOKENS, sampler).tokens)
-            found = paired.answer(ids, TOKENS, sampler)
-        except (ValueError, IndexError, RuntimeError) as error:
-            raise _Refused(f"mlx-lm fails at {what}: {_line(error)}") from error
-        compared.answers += 1
-        compared.drafted += found.drafted
-        pairs = zip(expected, found.tokens, strict=True)
-        at = next((n for n, (mine, theirs) in enumerate(pairs) if mine != theirs), None)
-        compared.tokens += TOKENS if at is None else at + 1
-        if at is not None:
-            tokens = expected[at], found.tokens[at]
-            compared.gaps.append(_gap(main, one, [*ids, *expected[:at]], tokens, what, draw))
-        return expected
-
+    compared = _Comparison(one.print, main, draft, settings, tick)
     encode = one.tokenizer.encode
     short, other_short = (list(encode(prompt)) for prompt in probes.PROMPTS)
-    compare(Session(main), Session(main, draft, DRAFT_TOKENS), short, "a short answer")
-    # The same random numbers at every position, so sampling too has one right answer.
-    draw = _Draw(heat, mx.random.gumbel((one.print.logits,), key=mx.random.key(1)))
-    pair = Session(main), Session(main, draft, DRAFT_TOKENS)
-    compare(*pair, other_short, "a sampled answer", draw)
+    compared.answer(compared.chat(), short, "a short answer")
+    covered = f"kept prompt cache, an answer across {edge} tokens, a second turn beyond them, "
+    if settings.temperature > 0:
+        compared.answer(compared.chat(), other_short, "a sampled answer", _sampler(one, settings))
+        covered += f"temperature 0 and {settings.sampling}"
+    else:
+        covered += "temperature 0"
+    if settings.kv_bits is not None:
+        covered += f", a KV cache of {settings.kv_bits} bits"
     text = list(encode("\n".join(probes.TEXTS)))
     text *= -(-2 * edge // len(text))
     first = text[: edge - TOKENS // 2]
-    chat = Session(main), Session(main, draft, DRAFT_TOKENS)
-    answer = compare(*chat, first, f"an answer across {edge} tokens")
-    compare(*chat, [*first, *answer, *short], f"a second turn beyond {edge} tokens")
-    covered = (
-        f"kept prompt cache, an answer across {edge} tokens, a second turn beyond them, "
-        f"temperature 0 and {heat:g}"
-    )
+    chat = compared.chat()
+    answer = compared.answer(chat, first, f"an answer across {edge} tokens")
+    compared.answer(chat, [*first, *answer, *short], f"a second turn beyond {edge} tokens")
     return compared.words(covered), True
+
+
+def _sampler(main: _Side, settings: ChatSettings) -> Sampler:
+    """Sampling with the same random numbers at every position, so it has one right answer."""
+    noise = mx.random.gumbel((main.print.logits,), key=mx.random.key(1))
+
+    def draw(logprobs: Any) -> Any:
+        kept = apply_top_p(logprobs, settings.top_p) if settings.top_p < 1 else logprobs
+        kept = apply_min_p(kept, settings.min_p) if settings.min_p > 0 else kept
+        if 0 < settings.top_k < kept.shape[-1]:
+            kept = apply_top_k(kept, settings.top_k)
+        return mx.argmax(kept / settings.temperature + noise, axis=-1)
+
+    return draw
+
+
+class _Comparison:
+    """Answers of a main with and without its draft, and how they compare so far."""
+
+    def __init__(
+        self, read: Fingerprint, main: Any, draft: Any, settings: ChatSettings, tick: Tick
+    ) -> None:
+        self._print = read
+        self._main = main
+        self._draft = draft
+        self._settings = settings
+        self._tick = tick
+        self._answers = self._tokens = self._drafted = 0
+        self._gaps: list[float] = []
+
+    def chat(self) -> tuple[Session, Session]:
+        """A new chat without the draft and one with it."""
+        return self._session(None), self._session(self._draft)
+
+    def answer(
+        self,
+        chat: tuple[Session, Session],
+        ids: Sequence[int],
+        what: str,
+        sampler: Sampler | None = None,
+    ) -> tuple[int, ...]:
+        """The main's own answer, after a comparison with the one that the draft helps with.
+
+        Raises:
+            _Refused: mlx-lm fails, or the draft makes it another answer.
+        """
+        self._tick(f"comparing {what} with and without the draft")
+        try:
+            alone, paired = (each.answer(ids, TOKENS, sampler) for each in chat)
+        except (ValueError, IndexError, RuntimeError) as error:
+            raise _Refused(f"mlx-lm fails at {what}: {_line(error)}") from error
+        self._answers += 1
+        self._drafted += paired.drafted
+        pairs = zip(alone.tokens, paired.tokens, strict=True)
+        at = next((n for n, (mine, theirs) in enumerate(pairs) if mine != theirs), None)
+        self._tokens += TOKENS if at is None else at + 1
+        if at is not None:
+            self._part([*ids, *alone.tokens[:at]], alone, paired, at, what)
+        return alone.tokens
+
+    def words(self, covered: str) -> str:
+        """The comparison as a sentence."""
+        said = (
+            f"{self._answers - len(self._gaps)} of {self._answers} answers with the draft equal "
+            f"those without it, token for token, run as mlx-engine runs them ({covered}): "
+            f"{self._tokens} tokens compared, {self._drafted} came from the draft"
+        )
+        if not self._gaps:
+            return said
+        gaps = ", ".join(f"{gap:.3g}" for gap in self._gaps)
+        return (
+            f"{said}; answers that parted where rounding decides: {len(self._gaps)} (the two "
+            f"tokens' logits were {gaps} apart)"
+        )
+
+    def _session(self, draft: Any) -> Session:
+        kept = self._settings
+        return Session(self._main, draft, DRAFT_TOKENS, kept.kv_bits, kept.kv_group)
+
+    def _part(self, ids: list[int], alone: Said, paired: Said, at: int, what: str) -> None:
+        """Note a parting, where the draft changes the main's logits no more than rounding does.
+
+        Raises:
+            _Altered: it changes them more.
+        """
+        two = alone.tokens[at], paired.tokens[at]
+        tokens = mx.array(two)
+        mine, theirs = alone.logprobs[at][tokens], paired.logprobs[at][tokens]
+        logits = self._main(mx.array([ids]))[0, -1]
+        rounding = 4 * float(mx.finfo(logits.dtype).eps) * max(1.0, float(mx.abs(logits).max()))
+        if self._settings.kv_bits is not None:
+            # A key that rounds otherwise may be quantized to the next step.
+            at_once = self._session(None).answer(ids, 1).logprobs[0][tokens]
+            rounding = max(rounding, 2 * float(mx.abs(mine - at_once).max()))
+        change = float(mx.abs(mine - theirs).max())
+        if not change <= rounding:
+            texts = [shown(self._print.tokens[token] or b"") for token in two]
+            raise _Altered(
+                f"{what} is another one with the draft: {texts[0]!r} without it, {texts[1]!r} with "
+                f"it, and the draft changes the main's logits by {change:.3g}, more than rounding "
+                "does"
+            )
+        self._gaps.append(abs(float(mine[0] - mine[1])))
 
 
 def _built(side: _Side) -> Any:
@@ -301,24 +345,3 @@ def _line(error: Exception) -> str:
 
 def _weights(folder: Path) -> int:
     return sum(os.stat(path).st_size for path in folder.glob("*.safetensors"))  # noqa: PTH116 - follows links, as loading does
-
-
-def _gap(
-    model: Any, side: _Side, ids: list[int], tokens: tuple[int, int], what: str, draw: _Draw | None
-) -> float:
-    """The difference of two tokens' logits, when rounding can decide between them.
-
-    Raises:
-        _Altered: the main prefers one of the two by more than that.
-    """
-    logits = model(mx.array([ids]))[0, -1]
-    rounding = 4 * float(mx.finfo(logits.dtype).eps) * max(1.0, float(mx.abs(logits).max()))
-    scores = logits if draw is None else draw.scores(logits)
-    gap = abs(float(scores[tokens[0]]) - float(scores[tokens[1]]))
-    if gap > (rounding if draw is None else rounding / draw.heat):
-        texts = [shown(side.print.tokens[token] or b"") for token in tokens]
-        raise _Altered(
-            f"{what} is another one with the draft: {texts[0]!r} without it, {texts[1]!r} with it, "
-            f"and the main's logits are {gap:.3g} apart, more than rounding makes"
-        )
-    return gap

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from specd.llamacpp.engine import find
+from specd.lmstudio.chat_settings import ChatSettings
 from specd.tokenizer import fingerprint, prove_gguf, store
 from specd.tokenizer.compare import compare
 from specd.tokenizer.engines.mlx import Built
@@ -65,13 +67,14 @@ def classes(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 def validate(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """``{"cache": dir, "pairs": [[main, draft], …]}``: prove each pair by running its engine.
 
-    Folders run with MLX, GGUF files with one of the programs ``"llama_servers"``, else xllamacpp.
-    MLX pairs are also asked at the "temperature", where it is above 0.
+    Folders run with MLX, GGUF files with one of the programs "llama_servers" of the request's
+    "context", else xllamacpp; "settings" there are those of the main's new chats.
     ``{"proofs": [{"main", "draft", "words", "kind"}]}``, in the order of the pairs.
     """
     kept = VerdictStore(Path(request["cache"]))
     reader = _Reader(kept)
     proofs: list[dict[str, Any]] = []
+    context = request.get("context", {})
     pairs = [(Path(main), Path(draft)) for main, draft in request["pairs"]]
     for number, (main, draft) in enumerate(pairs):
         known = [reader.known(path) for path in (main, draft)]
@@ -83,29 +86,29 @@ def validate(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
             progress({"done": done, "of": len(pairs), "now": what})
 
         try:
-            proof = _prove(main, draft, tick, request)
+            proof = _prove(main, draft, tick, context)
         except Unreadable as why:
             proof = Proof(f"not proven: {why}")
-        kept.keep_proof(known[0], known[1], proof)
+        kept.keep_proof(known[0], known[1], replace(proof, context=context))
         told = {"words": proof.words, "kind": proof.kind}
         proofs.append({"main": main.name, "draft": draft.name, **told})
     return {"proofs": proofs}
 
 
-def _prove(main: Path, draft: Path, tick: Callable[[str], None], request: dict[str, Any]) -> Proof:
+def _prove(main: Path, draft: Path, tick: Callable[[str], None], context: dict[str, Any]) -> Proof:
+    settings = ChatSettings(**context.get("settings", {}))
     if not main.is_file():
         from specd.tokenizer.validate import validate as prove  # noqa: PLC0415 - MLX takes seconds
 
-        heat = request.get("temperature")
-        return prove(main, draft, tick, heat) if heat else prove(main, draft, tick)
-    engine = find([Path(each) for each in request.get("llama_servers", ())])
+        return prove(main, draft, tick, settings)
+    engine = find([Path(each) for each in context.get("llama_servers", ())])
     if engine is None:
         return Proof(
             "not proven: there is no llama.cpp here; LM Studio installs one, or "
             "`pip install specd[gguf]`",
             whole=False,
         )
-    return prove_gguf.validate(main, draft, engine, tick)
+    return prove_gguf.validate(main, draft, engine, tick, settings)
 
 
 class _Reader:

@@ -8,6 +8,7 @@ import pytest
 
 from specd.llamacpp.engine import Engine, find
 from specd.llamacpp.server import Load, Server
+from specd.lmstudio.chat_settings import ChatSettings
 from specd.tokenizer.prove_gguf import TIE, _gaps, validate
 from specd.worker.client import Limits, run_task
 from tests.llamacpp import gguf_models
@@ -30,6 +31,19 @@ def test_a_pair_is_proven_and_says_what_was_run(tmp_path: Path, engine: Engine) 
     assert "of 3 answers with the draft equal those without it" in proof.words
     assert "tokens compared" in proof.words
     assert proof.words.startswith("xllamacpp ")
+    drawn = "at temperature 0.8 (top-k 40, top-p 0.95, min-p 0.05), with equal seeds, "
+    assert drawn in proof.words
+    assert "top-k" not in validate(main, draft, engine, settings=ChatSettings(0.0)).words
+
+
+def test_the_users_sampling_reaches_llama_cpp(tmp_path: Path, engine: Engine) -> None:
+    main = gguf_models.write(tmp_path / "main.gguf", layers=2)
+    prompt = [50, 60, 70, 80]
+    with Server(engine, Load(main)) as server:
+        best = server.generate(prompt, 24).tokens
+        narrow = server.generate(prompt, 24, temperature=5.0, seed=1, narrowed={"top_k": 1})
+        assert narrow.tokens == best
+        assert server.generate(prompt, 24, temperature=5.0, seed=1).tokens != best
 
 
 def test_rounding_is_measured_where_answers_part(tmp_path: Path, engine: Engine) -> None:

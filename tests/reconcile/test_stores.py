@@ -1,22 +1,42 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from specd.lmstudio import model_defaults
 from specd.reconcile.stores import Stores
+from specd.tokenizer.store import Known, Proof, identity
+from tests.tokenizer import folders
 from tests.tokenizer.models import model
 
 
-def test_a_proof_is_asked_for_at_the_users_own_temperature(tmp_path: Path) -> None:
-    main, draft, home = model("Main"), model("Draft"), tmp_path / "home"
+def test_a_proof_holds_for_the_settings_and_engines_it_was_made_with(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    main, draft = (
+        model(name, folders.lay_out(tmp_path / name, folders.small())) for name in ("Main", "Draft")
+    )
     stores = Stores.open(tmp_path / "state")
-    assert stores.proof_request(main, draft, home)["temperature"] is None
+    known = [Known("digest", "", each.key) for each in (main, draft)]
+    for each, facts in zip((main, draft), known, strict=True):
+        stores.verdicts.keep_model(each.path, identity(each.path), facts)
+    request = stores.proof_request(main, draft, home)
+    assert request["pairs"] == [[str(main.path), str(draft.path)]]
+    assert request["context"]["settings"]["temperature"] == 0.8
+    assert not stores.proven(main, draft, home)
+    stores.verdicts.keep_proof(*known, Proof("proven", context=request["context"]))
+    assert stores.proven(main, draft, home)
     file = model_defaults.config_path(home, main)
     file.parent.mkdir(parents=True)
     field = {"key": "llm.prediction.temperature", "value": 0.35}
     file.write_text(json.dumps({"operation": {"fields": [field]}, "load": {"fields": []}}))
+    assert not stores.proven(main, draft, home)
     request = stores.proof_request(main, draft, home)
-    assert request["temperature"] == 0.35
-    assert request["pairs"] == [[str(main.path), str(draft.path)]]
+    assert request["context"]["settings"]["temperature"] == 0.35
+    stores.verdicts.keep_proof(*known, Proof("proven", context=request["context"]))
+    assert stores.proven(main, draft, home)
+    stores.verdicts.llama_servers = (tmp_path / "llama-server",)
+    assert stores.proven(main, draft, home)
+    gguf = replace(main, format="gguf"), replace(draft, format="gguf")
+    assert not stores.proven(*gguf, home)
     stores.close()

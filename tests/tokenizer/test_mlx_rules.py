@@ -56,6 +56,7 @@ def test_a_plain_pair_keeps_the_text() -> None:
             {"built": replace(FULL, kinds=("KVCache", "RotatingKVCache"), window=1024)},
             "1,024 tokens",
         ),
+        ("chunks", {"built": replace(FULL, kinds=("ChunkedKVCache", "KVCache"))}, "is edited"),
         (
             "unknown draft",
             {"drafting": Built(loads=False, problem="Model type x not supported.")},
@@ -83,10 +84,10 @@ def test_every_rule_is_tested_and_has_a_source() -> None:
 
 
 def test_a_cache_that_nobody_has_seen_is_unknown() -> None:
-    chunked = replace(FULL, kinds=("ChunkedKVCache", "KVCache"))
-    found = mlx.opinion(FITS, Pair(MAIN, DRAFT, chunked, FULL))
+    new = replace(FULL, kinds=("KVCache", "NovelCache"))
+    found = mlx.opinion(FITS, Pair(MAIN, DRAFT, new, FULL))
     assert (found.accepts, found.text) == (True, "unknown")
-    assert "ChunkedKVCache" in found.why
+    assert "NovelCache" in found.why
 
 
 def test_a_rotating_or_hybrid_draft_is_accepted() -> None:

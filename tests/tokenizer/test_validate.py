@@ -11,6 +11,7 @@ import pytest
 
 from specd.demo.models import SMALL, ensure
 from specd.demo.seed_home import write_weights
+from specd.lmstudio.chat_settings import ChatSettings
 from specd.tokenizer import probes
 from specd.tokenizer.validate import validate
 from specd.tokenizer.verdict import Segmentation
@@ -32,7 +33,8 @@ def copied(folder: Path, to: Path) -> Path:
 
 def test_a_real_pair_is_proven_token_for_token() -> None:
     said: list[str] = []
-    proof = validate(ensure(SMALL.main), ensure(SMALL.good), said.append, 0.3)
+    settings = ChatSettings(0.3, top_k=20, top_p=0.9, min_p=0.0, kv_bits=8, kv_group=32)
+    proof = validate(ensure(SMALL.main), ensure(SMALL.good), said.append, settings)
     assert proof.refusal == ""
     assert proof.whole
     assert "49,156 and 49,152 ids" in proof.words
@@ -42,11 +44,42 @@ def test_a_real_pair_is_proven_token_for_token() -> None:
     assert proof.segmentation.tokens > 500
     assert proof.segmentation.different == 0
     assert (
-        "an answer across 256 tokens, a second turn beyond them, temperature 0 and 0.3"
-        in proof.words
+        "an answer across 256 tokens, a second turn beyond them, temperature 0 and 0.3 (top-k 20, "
+        "top-p 0.9, min-p 0), a KV cache of 8 bits" in proof.words
     )
     assert "128 tokens compared" in proof.words
     assert said[-1] == "comparing a second turn beyond 256 tokens with and without the draft"
+
+
+def test_a_quantized_cache_and_the_users_sampling_are_really_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlx_lm.models.cache import QuantizedKVCache
+
+    from specd.tokenizer import sequential
+
+    used: list[set[str]] = []
+    drawn: list[int] = []
+
+    class Watched(sequential.Session):
+        def answer(self, prompt, tokens, sampler=None):  # type: ignore[no-untyped-def]
+            said = super().answer(prompt, tokens, sampler)
+            used.append({type(each).__name__ for each in self._cache})
+            if sampler is not None:
+                scores = zip(said.logprobs, said.tokens, strict=True)
+                drawn.extend(int((each > each[token]).sum()) for each, token in scores)
+            return said
+
+    monkeypatch.setattr("specd.tokenizer.validate.Session", Watched)
+    main = mlx_models.make(tmp_path / "main", "llama", seed=1, head_dim=32)
+    draft = mlx_models.make(tmp_path / "draft", "llama", seed=1, head_dim=32)
+    settings = ChatSettings(5.0, top_k=3, kv_bits=8, kv_group=32)
+    assert validate(main, draft, settings=settings).kind is None
+    assert used == [{QuantizedKVCache.__name__}] * 8
+    assert {0} < set(drawn) <= {0, 1, 2}
+    drawn.clear()
+    assert "temperature 0)" in validate(main, draft, settings=ChatSettings(0.0)).words
+    assert not drawn
 
 
 def test_a_pair_too_big_for_memory_is_proven_without_weights(tmp_path: Path) -> None:

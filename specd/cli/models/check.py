@@ -220,10 +220,9 @@ def _deep(
     from specd.reconcile.stores import proof_limits  # noqa: PLC0415 - see the module's docstring
     from specd.worker.client import run_task  # noqa: PLC0415
 
-    if not verdict.usable:
-        return verdict
     proof = stores.verdicts.proven(main, draft)
-    if proof is not None and proof.whole:
+    refused_by_proof = proof is not None and proof.kind is not None
+    if not (verdict.usable or refused_by_proof) or stores.proven(main, draft, home):
         return verdict
 
     def tell(step: dict[str, Any]) -> None:

@@ -72,7 +72,8 @@ def look(store: VerdictStore, models: tuple[Model, ...], seen: world.Seen) -> Ov
         request = {**seen.stores.verdict_request([]), "models": paths}
         run_task("classes", request, limits=COMPARING)
         known, kinds = _kept(store, models)
-    return overview(models, known, kinds, _built(store, known), store.mlx_types)
+    built = _built(store, known)
+    return overview(models, known, kinds, built, store.mlx_types, store.disproven())
 
 
 def _kept(

@@ -171,6 +171,16 @@ def _rotating(pair: Pair) -> str | None:
     )
 
 
+def _chunked(pair: Pair) -> str | None:
+    if pair.built is None or "ChunkedKVCache" not in pair.built.kinds:
+        return None
+    return (
+        "part of the main's KV cache keeps only the last chunk (ChunkedKVCache in mlx-lm): where "
+        "an earlier message of a longer chat is edited, the path that speculates answers from the "
+        "wrong tokens, also without a draft"
+    )
+
+
 def never_drafts(draft: Model, drafting: Built | None, types: frozenset[str] | None) -> str | None:
     """Why a model cannot draft for any main; None if no rule applies."""
     problem = _unloadable(draft, drafting, types)
@@ -199,6 +209,7 @@ _MAIN: Final = (
     Rule("untrimmable cache", "mlx_lm/generate.py", _untrimmable),
     Rule("fewer caches than layers", "cache_wrapper.py, update_cache", _shared, alters=True),
     Rule("window", "mlx-lm #1423; seen", _rotating, alters=True),
+    Rule("chunks", "mlx_lm/models/cache.py, ChunkedKVCache.trim; seen", _chunked, alters=True),
 )
 
 RULES: Final = (

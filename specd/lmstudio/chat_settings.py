@@ -1,0 +1,47 @@
+"""The settings that new chats with a model begin with: how it samples, how it keeps its KV cache.
+
+They stand in the model's defaults; a preset that these name wins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from specd.lmstudio import keys, model_defaults, presets, values
+from specd.lmstudio.model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSettings:
+    """LM Studio's own defaults, where the user set nothing else.
+
+    ``top_k`` 0, ``top_p`` 1 and ``min_p`` 0 keep every token. ``kv_bits``: bits of a number in
+    MLX's quantized KV cache, None for full precision; ``kv_group``: numbers that share a scale.
+    """
+
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    kv_bits: int | None = None
+    kv_group: int = 64
+
+    @property
+    def sampling(self) -> str:
+        """The temperature and what narrows the choice of tokens, for people."""
+        return (
+            f"{self.temperature:g} (top-k {self.top_k}, top-p {self.top_p:g}, min-p {self.min_p:g})"
+        )
+
+
+def read(home: Path | None, main: Model) -> ChatSettings:
+    """The settings of new chats with ``main``; the defaults where there is no ``home``."""
+    if home is None:
+        return ChatSettings()
+    document = presets.document(model_defaults.config_path(home, main)) or {}
+    held = {**model_defaults.sampling(document), **model_defaults.kv_quantization(document)}
+    named = values.text(document.get(keys.PRESET[0]))
+    if named and (preset := presets.chosen(named, presets.read(home))) is not None:
+        held |= preset.sampling
+    return ChatSettings(**held)
