@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from specd import places
 from specd.demo.seed_home import DRAFT, MAIN, seed_home
+from specd.tokenizer.store import Proof, VerdictStore
 from tests.daemon import Sandbox
 from tests.tokenizer import folders
 
@@ -35,6 +37,19 @@ def test_models_of_one_tokenizer_are_one_class_and_drafts_are_suggested(seeded: 
     assert "reading the tokenizers of 5 models" in ran.stderr
     again = seeded.specd("pairs", "--json")
     assert (again.stdout, again.stderr) == (ran.stdout, "")
+
+
+def test_a_draft_whose_proof_failed_is_not_suggested(seeded: Sandbox) -> None:
+    seeded.specd("pairs")
+    store = VerdictStore(places.tokenizer_cache_dir(seeded.state))
+    main, draft = (store.known(seeded.home / "models" / name) for name in (MAIN, DRAFT))
+    assert main is not None
+    assert draft is not None
+    store.keep_proof(main, draft, Proof("run", "unsupported", "another answer"))
+    store.close()
+    first = json.loads(seeded.specd("pairs", "--json").stdout)["mains"][0]
+    assert (first["main"], first["usable"]) == (MAIN, 3)
+    assert DRAFT not in {each["draft"] for each in first["suggested"]}
 
 
 def test_where_no_draft_is_installed_it_says_what_would_fit(seeded: Sandbox) -> None:
