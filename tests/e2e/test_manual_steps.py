@@ -145,6 +145,42 @@ def test_it_is_told_when_the_app_must_be_restarted_and_when_it_has_been(
     assert seed.condition("AppUpToDate")["status"] == "true"
 
 
+APP = """
+const fs = require("fs"), path = process.argv[1];
+process.stdin.on("data", () => {
+  const settings = JSON.parse(fs.readFileSync(path));
+  settings.chat = {...settings.chat, visualizeSpeculativeDecoding: false};
+  fs.writeFileSync(path, JSON.stringify(settings, null, 2));
+});
+"""
+"""Saves its settings, without what specd wrote, for every line on its standard input."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS runs no copies of other programs")
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
+def test_an_app_that_starts_and_saves_under_the_running_daemon_is_seen_at_once(
+    seed: Sandbox,
+) -> None:
+    program = seed.root / "lmstudio-in-node"
+    shutil.copy(shutil.which("node") or "", program)
+    location = seed.home / ".internal" / "app-install-location.json"
+    location.write_text(json.dumps({"path": str(program), "argv": [], "cwd": str(seed.root)}))
+    start(seed)
+    until(lambda: seed.condition("AppUpToDate")["reason"] == "NotRunning", "that it does not run")
+    # No resync comes to help: it is seen because somebody looks.
+    with subprocess.Popen([program, "-e", APP, seed.settings], stdin=subprocess.PIPE) as app:
+        try:
+            until(lambda: seed.condition("AppUpToDate")["reason"] == "StartedAfter", "it runs", 3)
+            assert app.stdin is not None
+            app.stdin.write(b"save\n")
+            app.stdin.flush()
+            until(lambda: seed.condition("AppUpToDate")["reason"] == "RestartNeeded", "it saved", 3)
+            assert seed.applied()
+        finally:
+            app.kill()
+    until(lambda: seed.condition("AppUpToDate")["reason"] == "NotRunning", "that it has ended", 3)
+
+
 def test_then_the_answers_prove_that_drafts_are_at_work(seed: Sandbox) -> None:
     start(seed)
     assert seed.condition("SpeculationObserved")["status"] == "unknown"
