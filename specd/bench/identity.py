@@ -6,18 +6,17 @@ samples. Retrained or requantized weights differ everywhere, so they differ in t
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from specd.tokenizer.store import files
+
 WHOLE_BYTES: Final = 1 << 20
 SAMPLE_BYTES: Final = 1 << 16
 SAMPLES: Final = 16
-
-_TELLING: Final = (".json", ".safetensors", ".gguf", ".model", ".txt", ".jinja")
 
 Stamp: TypeAlias = "tuple[str, int, int, int]"
 """(path, inode, size, modified in ns)."""
@@ -38,14 +37,9 @@ def of(model: Path) -> str | None:
 
 
 def _stamps(model: Path) -> Iterator[Stamp]:
-    files = [model]
-    with contextlib.suppress(OSError):
-        if model.is_dir():
-            files = sorted(each for each in model.iterdir() if each.suffix in _TELLING)
-    for each in files:
-        with contextlib.suppress(OSError):
-            facts = each.stat()
-            yield str(each), facts.st_ino, facts.st_size, facts.st_mtime_ns
+    folder = model if model.is_dir() else model.parent
+    for name, facts in files(model):
+        yield str(folder / name), facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 @lru_cache(maxsize=256)

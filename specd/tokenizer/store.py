@@ -350,14 +350,14 @@ def _with_proof(made: Verdict, proof: Proof | None) -> Verdict:
 
 def identity(path: Path) -> str:
     """Name, size, time stamp and inode of a model's relevant files, as one string."""
-    seen = [(name, facts.st_size, facts.st_mtime_ns, facts.st_ino) for name, facts in _files(path)]
+    seen = [(name, facts.st_size, facts.st_mtime_ns, facts.st_ino) for name, facts in files(path)]
     return json.dumps(seen, ensure_ascii=True, separators=(",", ":"))
 
 
 def content(path: Path) -> str:
     """SHA-256 over a model's relevant files; weights count by their size and time stamp."""
     hashed = hashlib.sha256()
-    for name, facts in _files(path):
+    for name, facts in files(path):
         hashed.update(f"{name}\0{facts.st_size}\0".encode("utf-8", "surrogateescape"))
         if name.endswith(_WEIGHTS) or facts.st_size > _HASHED_BYTES:
             hashed.update(f"{facts.st_mtime_ns}\0".encode())
@@ -370,7 +370,7 @@ def content(path: Path) -> str:
     return hashed.hexdigest()
 
 
-def _files(path: Path) -> Iterator[tuple[str, os.stat_result]]:
+def files(path: Path) -> Iterator[tuple[str, os.stat_result]]:
     """A model's relevant files, by name: one GGUF file, or those in a folder."""
     try:
         with os.scandir(path) as entries:
