@@ -23,6 +23,7 @@ from mlx.utils import tree_flatten, tree_map_with_path
 from mlx_lm.models.llama import Model, ModelArgs
 
 from specd.bench import prompts
+from specd.bench.confirm import answer_alone
 from specd.bench.engine_mlx import MlxEngine, open_draft, open_main
 from specd.bench.measure import Candidate, MainRequest, benchmark
 from specd.bench.predict import LONGEST
@@ -65,27 +66,32 @@ def main() -> int:
 def measure(args: argparse.Namespace, main_folder: Path, draft_folder: Path) -> dict[str, Any]:
     """Model-seconds of both ways and the speed of every length, in tokens per second."""
     until = time.perf_counter() + args.minutes * 60
-    asked = prompts.suite(args.suite, quick=args.small)
     started = time.perf_counter()
     main_model = open_main(main_folder)
+    engine = MlxEngine(main_model, open_draft(draft_folder))
     loading = time.perf_counter() - started
+    engine.warm_up()
+    # Answers so short, for both sides, that every length answers every prompt once in its time.
+    left = until - time.perf_counter()
+    asked, _ = answer_alone(
+        engine,
+        prompts.suite(args.suite, quick=args.small),
+        seconds=left * (1 - OWN_SHARE) / (LONGEST + 2),
+    )
     (result,) = benchmark(
         MainRequest(
             "main",
             asked,
             args.suite,
             {},
-            seconds=args.minutes * 60 * OWN_SHARE,
+            seconds=left * OWN_SHARE,
             started_at="",
             temperature=args.temperature,
         ),
         [Candidate("draft", 0, lambda: MlxEngine(main_model, open_draft(draft_folder)))],
     )
-    # Whoever ends this before its time has the benchmark's own figures.
+    # Ended before its time, it has printed the benchmark's own figures.
     print(json.dumps(_summary(result)), file=sys.stderr)
-    started = time.perf_counter()
-    engine = MlxEngine(main_model, open_draft(draft_folder))
-    loading += time.perf_counter() - started
     ran = tuple(each for each in asked if each.kind in result.by_class)
     passes = result.confirmation.passes if result.confirmation else 1
     spent = dict.fromkeys(range(LONGEST + 1), 0.0)
@@ -96,8 +102,8 @@ def measure(args: argparse.Namespace, main_folder: Path, draft_folder: Path) -> 
     begun = time.perf_counter()
     made = 0
     for number, prompt in rounds:
-        each_s = (time.perf_counter() - begun) / made if made else 0.0
-        if made and time.perf_counter() + each_s > until:
+        each_s = (time.perf_counter() - begun) / max(1, made)
+        if made >= len(ran) and time.perf_counter() + each_s > until:
             break
         for length in sorted(spent, reverse=number % 2 == 1):
             timed = engine.answer(prompt, length)
