@@ -172,7 +172,7 @@ def _answer_long(
             expected = answers[-1].seconds * prompt.context / asked[-1].context
         else:
             expected = pace * prompt.max_tokens
-        if prompt.context + prompt.max_tokens > engine.longest or expected > seconds * READING:
+        if expected > seconds * READING or not engine.fits(prompt):
             break
         answer = engine.answer(prompt, 0)
         if answer.seconds > seconds * READING:

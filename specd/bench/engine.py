@@ -42,9 +42,8 @@ class Engine(Protocol):
     def name(self) -> EngineName:
         """The engine's name in results."""
 
-    @property
-    def longest(self) -> int:
-        """Most tokens of a prompt with its answer that the model and the memory allow."""
+    def fits(self, prompt: Prompt) -> bool:
+        """Whether the model and the memory allow the prompt with its answer."""
 
     def answer(self, prompt: Prompt, draft_tokens: int) -> Timed:
         """A whole answer; ``draft_tokens`` 0 is without the draft."""

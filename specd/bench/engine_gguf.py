@@ -51,10 +51,11 @@ class GgufEngine:
         """The engine's name in results."""
         return "llama.cpp"
 
-    @property
-    def longest(self) -> int:
-        """The context that every server is loaded with."""
-        return CONTEXT
+    def fits(self, prompt: Prompt) -> bool:
+        """Whether the main's context, at most ``CONTEXT``, holds the prompt and its answer."""
+        server = self._server(0)
+        tokens = server.tokenize(server.chat(self._repeated.mark(prompt, 999)))
+        return len(tokens) + prompt.max_tokens <= server.context
 
     def clock(self) -> float:
         """Wall time."""

@@ -114,6 +114,10 @@ class MlxEngine:
         per_token = sum(map(_cache_bytes, (self.main, self.draft)))
         return min(*limits, int(psutil.virtual_memory().available / 2 / max(1.0, per_token)))
 
+    def fits(self, prompt: Prompt) -> bool:
+        """Whether the prompt and its answer have at most ``longest`` tokens."""
+        return len(self.encode(prompt)) + prompt.max_tokens <= self.longest
+
     def clock(self) -> float:
         """Wall time in seconds."""
         return time.perf_counter()

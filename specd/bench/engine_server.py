@@ -75,8 +75,7 @@ class ServerRequest:
 
     ``weights``: the classes' shares of the tokens that the user generates (``predict.lengths``).
     ``ttl``: the server unloads the main after this many unused seconds; None for its default.
-    ``longest``: the context length of the loaded main, None if unknown. With a ``temperature``
-    above 0 the chosen length is measured there as well.
+    With a ``temperature`` above 0 the chosen length is measured there as well.
     """
 
     main: Named
@@ -85,7 +84,6 @@ class ServerRequest:
     draft_tokens: int | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
     ttl: int | None = None
-    longest: int | None = None
     temperature: float = 0.0
 
 
@@ -115,10 +113,10 @@ class ServerEngine:
         """The engine's name in results."""
         return "server"
 
-    @property
-    def longest(self) -> int:
-        """The context length of the loaded main in tokens, or LM Studio's default."""
-        return self.asked.longest or DEFAULT_CONTEXT
+    def fits(self, prompt: Prompt) -> bool:
+        """Whether the loaded main's context holds about as many tokens; unknown: the default's."""
+        known = [length for length, _ in _loaded_with(self) if length is not None]
+        return prompt.context + prompt.max_tokens <= min(known, default=DEFAULT_CONTEXT)
 
     def ask(
         self,

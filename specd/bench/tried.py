@@ -182,6 +182,10 @@ class Repeated:
         """The prompt's text for the next request with ``draft_tokens``."""
         way = (prompt.text, prompt.temperature, draft_tokens)
         times = self._times[way] = self._times.get(way, -1) + 1
+        return self.mark(prompt, times)
+
+    def mark(self, prompt: Prompt, times: int) -> str:
+        """The prompt's text for its n-th repetition."""
         return f"[{times}] {prompt.text}" if times else prompt.text
 
     def count_as(self, requested: int, in_force: int) -> None:

@@ -73,7 +73,7 @@ class Answer:
 
 
 class Server:
-    """A running server; leaving the ``with`` block ends its process.
+    """A running server; leaving the ``with`` block ends its process. ``context`` is in tokens.
 
     Raises:
         DidNotStart: the server ended or did not answer within ``START_S``.
@@ -81,6 +81,7 @@ class Server:
 
     def __init__(self, engine: Engine, load: Load) -> None:
         self._key = secrets.token_hex(16)
+        self.context = load.context
         while not self._starts(engine, load):
             self.close()
 
@@ -209,11 +210,15 @@ class Server:
             ended, status = self._process.poll() is not None, None
             with contextlib.suppress(OSError, http.client.HTTPException):
                 # Asks for the key, unlike "/health": another server on the port answers otherwise.
-                status, _ = self._request("GET", "/props", None, 5.0)
+                status, props = self._request("GET", "/props", None, 5.0)
             if ended and status is None:
                 raise DidNotStart(self._words())
-            if ended or status == http.client.OK:
-                return not ended
+            if ended:
+                return False
+            if status == http.client.OK:
+                # llama.cpp gives no more than the model was trained for.
+                self.context = int(json.loads(props)["default_generation_settings"]["n_ctx"])
+                return True
             time.sleep(0.05)
         raise DidNotStart(f"llama.cpp did not answer within {START_S:.0f} seconds")
 

@@ -126,9 +126,8 @@ class MachineEngine:
     def name(self) -> EngineName:
         return "mlx"
 
-    @property
-    def longest(self) -> int:
-        return 1_000
+    def fits(self, prompt: Prompt) -> bool:
+        return prompt.context + prompt.max_tokens <= 1_000
 
     def clock(self) -> float:
         return self.now

@@ -112,9 +112,8 @@ class SimulatedEngine:
     def warm_up(self) -> None:
         self._spend(10 * self.setting.step)
 
-    @property
-    def longest(self) -> int:
-        return 1_000
+    def fits(self, prompt: Prompt) -> bool:
+        return prompt.context + prompt.max_tokens <= 1_000
 
     def study(self, prompt: Prompt, answer: Timed) -> StudiedAnswer:
         assert answer.tokens == prompt.max_tokens

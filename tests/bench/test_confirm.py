@@ -72,9 +72,8 @@ def test_long_contexts_are_asked_as_the_model_and_the_time_allow(
     longest: int, seconds: float, asked: list[str]
 ) -> None:
     class Long(SimulatedEngine):
-        @property
-        def longest(self) -> int:
-            return longest
+        def fits(self, prompt: Prompt) -> bool:
+            return prompt.context + prompt.max_tokens <= longest
 
         def seconds(self, prompt: Prompt, draft_tokens: int) -> float:
             return super().seconds(prompt, draft_tokens) + prompt.context / 200

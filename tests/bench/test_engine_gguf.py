@@ -79,20 +79,9 @@ def test_the_same_answer_of_two_ways_has_the_same_text_and_none_is_asked_twice()
     assert repeated.text(drawn, 0) == BASIC[0].text
 
 
-def tiny(sandbox: Sandbox) -> tuple[str, str]:
-    """The names of a main and a draft, random and of one vocabulary, in the sandbox's models."""
-    names = []
-    for name, layers in (("tiny-main", 3), ("tiny-draft", 1)):
-        folder = sandbox.home / "models" / "specd-tests" / name
-        folder.mkdir(parents=True)
-        gguf_models.write(folder / f"{name}.gguf", layers=layers)
-        names.append(name)
-    return names[0], names[1]
-
-
 @pytest.mark.mlx
 def test_a_gguf_main_is_measured_from_the_command_line(sandbox: Sandbox) -> None:
-    main, draft = tiny(sandbox)
+    main, draft = gguf_models.install(sandbox.home)
     ran = sandbox.specd("bench", main, draft, "--suite", "brief", "--minutes", "1.5", "--json")
     told = json.loads(ran.stdout)
     found = {each["draft"]: each for each in told}
@@ -105,7 +94,7 @@ def test_a_gguf_main_is_measured_from_the_command_line(sandbox: Sandbox) -> None
 
 @pytest.mark.mlx
 def test_the_daemon_measures_a_gguf_main_without_lm_studio_running(sandbox: Sandbox) -> None:
-    main, draft = tiny(sandbox)
+    main, draft = gguf_models.install(sandbox.home)
     sandbox.config.write_text(
         f'[[pair]]\nmain = "{main}"\ndraft = "{draft}"\n'
         '[benchmark]\nschedule = ""\nmax_minutes = 3\n'

@@ -10,6 +10,7 @@ from specd.demo.models import SMALL, ensure
 from specd.demo.serving import VERSIONS, standin
 from tests.chats import answer, chat, keep
 from tests.daemon import SHIFTED, Sandbox, customize, until
+from tests.llamacpp import gguf_models
 from tests.standins import load
 
 
@@ -105,3 +106,35 @@ def test_in_the_night_a_main_that_is_loaded_has_a_run_in_the_history(
         )
     (run, *_) = ask.ask("GET", "/v1/history", state=sandbox.state)
     assert run["engine"] == "server"
+
+
+@pytest.mark.mlx
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.nightly)])
+def test_in_the_night_a_gguf_main_is_measured_with_lm_studio_closed(
+    sandbox: Sandbox, tmp_path: Path, *, whole: bool
+) -> None:
+    clock = tmp_path / "ahead"
+    customize(sandbox, SHIFTED, CLOCK_AHEAD=str(clock))
+    main, draft = gguf_models.install(sandbox.home)
+    sandbox.config.write_text(
+        f'[[pair]]\nmain = "{main}"\ndraft = "{draft}"\n'
+        "[benchmark]\nonly_when_idle = false\nonly_on_ac = false\nmax_minutes = 2\n"
+        "[agent]\nresync_seconds = 1\n"
+    )
+    sandbox.running()
+    until(lambda: sandbox.condition("TokenizersCompatible")["status"] == "true", "the verdict", 60)
+    at_four_thirty(sandbox, clock)
+    note = until(lambda: sandbox.status()["benchmark"], "the night's benchmark", 60)
+    assert note.startswith("running now"), sandbox.said()
+    if not whole:
+        return
+    until(
+        lambda: not (sandbox.status()["benchmark"] or "").startswith("running"),
+        "its end",
+        200,
+        pause_s=0.5,
+    )
+    runs = ask.ask("GET", "/v1/history", state=sandbox.state)
+    assert {each["draft"] for each in runs} == {draft, "ngram"}, sandbox.said()
+    assert {each["engine"] for each in runs} == {"llama.cpp"}
+    assert all("8k" not in each["by_class"] for each in runs)  # these have 2,048 tokens

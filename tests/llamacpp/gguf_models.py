@@ -84,3 +84,14 @@ def _describe(made: gguf.GGUFWriter, facts: Mapping[str, Any], chat_template: st
             made.add_bool(f"tokenizer.ggml.{key}", value)
         elif value is not None:
             made.add_uint32(f"tokenizer.ggml.{key}", value)
+
+
+def install(home: Path) -> tuple[str, str]:
+    """The names of a main and a draft of one vocabulary, in a home's models."""
+    names = []
+    for name, layers in (("tiny-main", 3), ("tiny-draft", 1)):
+        folder = home / "models" / "specd-tests" / name
+        folder.mkdir(parents=True)
+        write(folder / f"{name}.gguf", layers=layers)
+        names.append(name)
+    return names[0], names[1]

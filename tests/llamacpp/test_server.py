@@ -33,6 +33,7 @@ def main(folder: Path) -> Path:
 
 def test_it_answers_and_says_what_it_took(engine: Engine, main: Path) -> None:
     with Server(engine, Load(main)) as running:
+        assert running.context == 2048  # of the 4096 that were asked for: the model has no more
         ids = running.tokenize("the thing")
         assert ids[0] == gguf_models.BEGIN
         first = running.generate(ids, 24)
