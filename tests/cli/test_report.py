@@ -196,7 +196,9 @@ def test_the_best_length_is_marked_beside_what_was_measured(report: Report) -> N
 
 
 def test_what_is_accepted_is_told_by_kind_of_prompt(report: Report) -> None:
-    rows = rows_of(page(replace(report, benchmarks=(benchmark(4),))), "Acceptance")
+    rows = rows_of(
+        page(replace(report, benchmarks=(benchmark(4),))), "Acceptance, Speed-up by kind of prompt"
+    )
     pair = "qwen3-8b ← qwen3-0.6b"
     assert rows == [[pair, "code", " 82%"], [pair, "creative", " 41%"]]
 
@@ -250,6 +252,35 @@ def test_it_opens_with_the_verdict_of_status_and_pictures(report: Report) -> Non
     assert re.search(r"<span>Sun 1 Nov</span>.*?<span>2 times</span>", text, re.DOTALL)
 
 
+def test_restores_are_drawn_by_week_where_they_reach_further_back(report: Report) -> None:
+    assert "by week" not in page(report)
+    longer = tuple(START - timedelta(days=days) for days in (0, 6, 7, 20, 21, 22, 300))
+    text = page(replace(report, restored=longer))
+    days, weeks = (text.partition(f"put back, by {name}<")[2] for name in ("day", "week"))
+    assert re.findall(r"<span>(\d+) times?</span>", days.partition("</section>")[0]) == ["1"] * 3
+    shown = re.findall(r"<span>(\w+ \d+ \w+)</span>.*?<span>(\d) times?</span>", weeks, re.DOTALL)
+    assert shown[:3] == [("Sun 1 Nov", "2"), ("Sun 25 Oct", "1"), ("Sun 18 Oct", "1")]
+    assert "7 writes in all." in text
+
+
+def test_contexts_are_drawn_apart_from_kinds(report: Report) -> None:
+    measured = replace(
+        benchmark(4),
+        by_class={
+            "code": {"acceptance": 0.82, "measured_speedup": 1.5},
+            "8k": {"acceptance": 0.7, "measured_speedup": 1.25},
+        },
+    )
+    text = page(replace(report, benchmarks=(measured,)))
+    kinds, contexts = (
+        text.partition(f"<h2>Speed-up by {name}<")[2]
+        for name in ("kind of prompt", "context length")
+    )
+    assert "1.25×" not in kinds.partition("</section>")[0].partition("<details>")[0]
+    assert "<span>8k</span>" in contexts
+    assert "<span>1.25×</span>" in contexts
+
+
 def test_the_weeks_of_real_use_are_shown_with_how_many_answers_stand_behind_them(
     report: Report,
 ) -> None:
@@ -276,7 +307,7 @@ def test_points_stand_where_their_values_are() -> None:
     drawn = plots.plot(
         "x",
         "y",
-        [plots.Series("s", (plots.Point(0, 0, "a"), plots.Point(10, 20, "b", 10, 30)))],
+        [plots.Series("s", (plots.Point(0, 0, "a"), plots.Point(10, 20, "b", (10, 30))))],
         plots.Axis("x", str),
         plots.Axis("y", str, zero=True),
     )
@@ -286,7 +317,7 @@ def test_points_stand_where_their_values_are() -> None:
         if tag == "circle"
     ]
     assert x0 == plots.LEFT
-    assert y0 == plots.HEIGHT - plots.BOTTOM
+    assert y0 == plots.BOTTOM
     assert x1 > x0
     assert y1 < y0
 
@@ -301,7 +332,7 @@ def test_any_values_can_be_drawn(values: list[float]) -> None:
         assert "inf" not in drawn
         for tag, a in Elements(drawn).found:
             if tag == "circle":
-                assert plots.TOP - 1 <= float(a["cy"] or -1) <= plots.HEIGHT - plots.BOTTOM + 1
+                assert plots.TOP - 1 <= float(a["cy"] or -1) <= plots.BOTTOM + 1
 
 
 def test_a_report_before_anything_happened_says_so() -> None:

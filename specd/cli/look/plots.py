@@ -1,8 +1,7 @@
 """Plots as inline SVG: no script, no request, readable in light and dark.
 
-Colours come from the page's style sheet through classes ``s0`` … ``s5``; series also differ in
-dash, so that colour is not needed. Every point carries its words as a ``<title>`` for whoever
-points at it; screen readers get the plot's description, and the page has the figures as a table.
+Series also differ in dash, so that colour is not needed. Every point carries its words as a
+``<title>``; screen readers get the plot's description, and the page has the figures as a table.
 """
 
 from __future__ import annotations
@@ -10,32 +9,46 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
+from pathlib import Path
 
-WIDTH, HEIGHT = 720, 300
-LEFT, RIGHT, TOP, BOTTOM = 62, 44, 16, 46
-SERIES = 6
+from jinja2 import Environment, FileSystemLoader
+
+from specd.cli.paint import safe
+
+LEFT, RIGHT, TOP, BOTTOM = 62, 676, 16, 254
+"""The edges of the area with the points."""
+
 DASHES = ("none", "7 4", "2 4", "9 3 2 3", "4 4", "1 3")
+
+
+def _shown(value: object) -> object:
+    return safe(value) if type(value) is str else value  # not of markup, whose lines have ends
+
+
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).with_name("templates")),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    finalize=_shown,
+)
+"""What comes from files is escaped in all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One point; ``low`` and ``high`` are the ends of its interval, ``says`` its words.
-
-    ``mark`` is what stands above it for everybody to see.
-    """
+    """One point; ``says`` is shown when the mouse is over it, ``mark`` always stands above it."""
 
     x: float
     y: float
     says: str
-    low: float | None = None
-    high: float | None = None
+    interval: tuple[float, float] | None = None
     mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Points that belong together; ``joined`` by a line or not."""
+    """Points that belong together, from left to right; ``joined`` by a line or not."""
 
     name: str
     points: tuple[Point, ...]
@@ -56,17 +69,6 @@ class Axis:
     steps: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Scale:
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def __call__(self, value: float) -> float:
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
-
-
 def plot(
     name: str,
     about: str,
@@ -81,77 +83,34 @@ def plot(
     ``name`` must be unique in the page: the element's title is found by it.
     """
     points = [point for each in series for point in each.points]
-    heights = [y for p in points for y in (p.y, p.low, p.high) if y is not None]
+    heights = [y for p in points for y in (p.y, *(p.interval or ()))]
     if level is not None:
         heights.append(level[0])
     xs, ys = _ticks([p.x for p in points], across), _ticks(heights, up)
-    x = _Scale(xs[0], xs[-1], LEFT, WIDTH - RIGHT)
-    y = _Scale(ys[0], ys[-1], HEIGHT - BOTTOM, TOP)
-    identity = "".join(c if c.isalnum() else "-" for c in name.lower())
-    labels = f"{identity}-t {identity}-d"
-    parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="{labels}">',
-        f'<title id="{identity}-t">{escape(name)}</title>',
-        f'<desc id="{identity}-d">{escape(about)}</desc>',
-        *_grid(xs, ys, x, y, across, up),
-    ]
-    if level is not None:
-        at = y(level[0])
-        parts.append(
-            f'<line class="level" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
-        )
-        parts.append(_label(WIDTH - RIGHT - 4, at - 5, level[1], "end"))
-    for number, each in enumerate(series):
-        parts += _drawn(each, number % SERIES, x, y)
-    return "\n".join([*parts, "</svg>"])
-
-
-def _grid(
-    xs: list[float], ys: list[float], x: _Scale, y: _Scale, across: Axis, up: Axis
-) -> list[str]:
-    parts: list[str] = []
-    for value in ys:
-        at = y(value)
-        parts.append(
-            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
-        )
-        parts.append(_label(LEFT - 8, at + 4, up.spell(value), "end"))
-    under = HEIGHT - BOTTOM + 18
-    parts += [_label(x(value), under, across.spell(value), "middle") for value in xs]
-    parts.append(_label((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, across.name, "middle"))
-    middle = (TOP + HEIGHT - BOTTOM) / 2
-    parts.append(
-        f'<text transform="translate(14 {middle:.1f}) rotate(-90)" text-anchor="middle">'
-        f"{escape(up.name)}</text>"
+    return TEMPLATES.get_template("plot.svg.j2").render(
+        id="".join(c if c.isalnum() else "-" for c in name.lower()),
+        name=name,
+        about=about,
+        series=series,
+        across=across,
+        up=up,
+        level=level,
+        xs=xs,
+        ys=ys,
+        x=_scale(xs, LEFT, RIGHT),
+        y=_scale(ys, BOTTOM, TOP),
+        left=LEFT,
+        right=RIGHT,
+        top=TOP,
+        bottom=BOTTOM,
+        dashes=DASHES,
     )
-    return parts
 
 
-def _drawn(series: Series, number: int, x: _Scale, y: _Scale) -> list[str]:
-    parts: list[str] = []
-    ordered = sorted(series.points, key=lambda point: point.x)
-    if series.joined and len(ordered) > 1:
-        path = " ".join(f"{x(p.x):.1f},{y(p.y):.1f}" for p in ordered)
-        parts.append(
-            f'<polyline class="s{number}" points="{path}" stroke-dasharray="{DASHES[number]}"/>'
-        )
-    for point in ordered:
-        if point.low is not None and point.high is not None:
-            parts.append(
-                f'<line class="s{number}" x1="{x(point.x):.1f}" x2="{x(point.x):.1f}" '
-                f'y1="{y(point.low):.1f}" y2="{y(point.high):.1f}"/>'
-            )
-        parts.append(
-            f'<circle class="s{number}" cx="{x(point.x):.1f}" cy="{y(point.y):.1f}" r="4.5">'
-            f"<title>{escape(point.says)}</title></circle>"
-        )
-        if point.mark:
-            parts.append(_label(x(point.x), y(point.y) - 10, point.mark, "middle"))
-    return parts
-
-
-def _label(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+def _scale(ticks: Sequence[float], start: float, end: float) -> Callable[[float], float]:
+    """Where a value stands between ``start`` and ``end``, the places of the outer ticks."""
+    low, high = ticks[0], ticks[-1]
+    return lambda value: start + (value - low) / (high - low) * (end - start)
 
 
 def _ticks(values: list[float], axis: Axis) -> list[float]:

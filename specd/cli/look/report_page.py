@@ -7,24 +7,22 @@ script and asks nobody for anything; its content security policy says so to the 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
-
 from specd.bench.outcome import outcome
+from specd.bench.prompts import CONTEXTS
 from specd.bench.result import BenchResult, LengthResult
 from specd.bench.use import Use, in_use
 from specd.cli.look import status as screen
-from specd.cli.look.plots import Axis, Point, Series, plot
-from specd.cli.paint import plural, safe
+from specd.cli.look.plots import TEMPLATES, Axis, Point, Series, plot
+from specd.cli.paint import plural
 from specd.tokenizer.verdict import VerdictKind
 
 NEWEST_WRITES = 200
-DAYS = 14
+DAYS, WEEKS = 14, 26
 NOTHING_MEASURED = "Nothing has been measured yet: `specd bench` does it."
 HOUR, DAY = 3600.0, 86400.0
 WHOLE = (1, 2, 5, 10, 20)
@@ -123,12 +121,8 @@ class Section:
 
 def page(report: Report) -> str:
     """The whole document."""
-    templates = FileSystemLoader(Path(__file__).with_name("templates"))
-    made = Environment(
-        loader=templates, autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_shown
-    )
     status = report.status
-    return made.get_template("report.html.j2").render(
+    return TEMPLATES.get_template("report.html.j2").render(
         sentence=screen.verdict(status) if status else "specd is not running.",
         state=status["state"] if status else "stopped",
         detail=status["home"] or "no LM Studio home" if status else "what specd knew last follows",
@@ -139,15 +133,11 @@ def page(report: Report) -> str:
     )
 
 
-def _shown(value: object) -> object:
-    return safe(value) if type(value) is str else value  # not of markup, whose lines have ends
-
-
 def _sections(report: Report) -> Iterator[Section | None]:
-    yield _kinds(report.benchmarks)
+    yield from _kinds(report.benchmarks)
     yield _lengths(report.benchmarks)
     yield _speedups(report.benchmarks)
-    yield _restores(report)
+    yield from _restores(report)
     yield _real_use(report.uses)
     if report.status is not None:
         yield _pairs(report.status)
@@ -165,34 +155,52 @@ def _table(caption: str, head: str, rows: Iterable[Sequence[str | Cell]]) -> Tab
 # -- pictures -------------------------------------------------------------------------------------
 
 
-def _kinds(benchmarks: Sequence[BenchResult]) -> Section | None:
-    """By kind and length of prompt: one number would hide that a story drafts badly."""
+def _kinds(benchmarks: Sequence[BenchResult]) -> Iterator[Section]:
+    """By kind of prompt and by context: one number would hide that a story drafts badly."""
     latest = [results[-1] for results in _by_pair(benchmarks).values()]
-    kinds = [(each, kind, told) for each in latest for kind, told in each.by_class.items()]
-    if not kinds:
-        return None if latest else Section("Speed-up by kind of prompt", NOTHING_MEASURED)
+    if not latest:
+        yield Section("Speed-up by kind of prompt", NOTHING_MEASURED)
+    for heading, contexts in (
+        ("Speed-up by kind of prompt", False),
+        ("Speed-up by context length", True),
+    ):
+        told = [
+            (each, kind, figures)
+            for each in latest
+            for kind, figures in each.by_class.items()
+            if (kind in CONTEXTS) is contexts
+        ]
+        if told:
+            yield _by_class(heading, told, several=len(latest) > 1)
+
+
+def _by_class(
+    heading: str, told: Sequence[tuple[BenchResult, str, Mapping[str, float]]], *, several: bool
+) -> Section:
     speeds = [
-        (f"{kind}, {each.draft}" if len(latest) > 1 else kind, told["measured_speedup"])
-        for each, kind, told in kinds
-        if "measured_speedup" in told
+        (f"{kind}, {each.draft}" if several else kind, figures["measured_speedup"])
+        for each, kind, figures in told
+        if "measured_speedup" in figures
     ]
-    longest = max((speed for _, speed in speeds), default=1.0)
     rows = [
-        (_name(each), kind, Cell(f"{told['acceptance']:.0%}", share=told["acceptance"]))
-        for each, kind, told in kinds
-        if "acceptance" in told
+        (_name(each), kind, Cell(f"{figures['acceptance']:.0%}", share=figures["acceptance"]))
+        for each, kind, figures in told
+        if "acceptance" in figures
     ]
+    made = _table(f"Acceptance, {heading}", "pair, prompts, draft tokens accepted", rows)
     return Section(
-        "Speed-up by kind of prompt",
+        heading,
         "The latest benchmark of each pair.",
-        bars=tuple(Bar(name, f"{speed:.2f}×", speed / longest) for name, speed in speeds),
-        tables=(
-            (
-                "Draft tokens accepted, by kind" if speeds else "",
-                _table("Acceptance", "pair, prompts, draft tokens accepted", rows),
-            ),
-        ),
+        bars=_bars((name, speed, f"{speed:.2f}×") for name, speed in speeds),
+        tables=(("Draft tokens accepted" if speeds else "", made),) if rows else (),
     )
+
+
+def _bars(told: Iterable[tuple[str, float, str]]) -> tuple[Bar, ...]:
+    """One bar for each name, figure and words; the largest figure fills the width."""
+    listed = list(told)
+    most = max((figure for _, figure, _ in listed), default=1) or 1
+    return tuple(Bar(name, words, figure / most) for name, figure, words in listed)
 
 
 def _lengths(benchmarks: Sequence[BenchResult]) -> Section | None:
@@ -260,8 +268,9 @@ def _real(result: BenchResult) -> Series | None:
     if speed is None or not tried:
         return None
     says = f"measured with {tried} draft tokens: {speed:.1f} tokens/s"
-    low, high = (result.baseline_tps * each for each in result.best.interval or (0, 0))
-    point = Point(tried, speed, says, low or None, high or None)
+    ends = result.best.interval
+    interval = (ends[0] * result.baseline_tps, ends[1] * result.baseline_tps) if ends else None
+    point = Point(tried, speed, says, interval)
     return Series(f"{_name(result)}, measured", (point,), joined=False)
 
 
@@ -300,30 +309,32 @@ def _speedups(benchmarks: Sequence[BenchResult]) -> Section | None:
 
 
 def _speedup_point(result: BenchResult) -> Point:
-    low, high = result.best.interval or (None, None)
     when = datetime.fromisoformat(result.started_at)
     says = f"{_name(result)}, {day(when)}: {_measured(result)}"
-    return Point(when.timestamp(), result.best.measured_speedup or 0.0, says, low, high)
+    return Point(when.timestamp(), result.best.measured_speedup or 0.0, says, result.best.interval)
 
 
-def _restores(report: Report) -> Section:
-    heading = "Values that specd put back, by day"
+def _restores(report: Report) -> Iterator[Section]:
+    heading = "Values that specd put back"
     if not report.restored:
-        return Section(heading, "No other program has changed what specd wrote.")
-    counted = Counter(each.date() for each in report.restored)
-    days = [report.made_at.date() - timedelta(days=n) for n in range(DAYS)]
-    most = max(1, *(counted[each] for each in days))
-    older = sum(each.date() < days[-1] for each in report.restored)
-    return Section(
-        heading,
-        f"{plural(len(report.restored), 'write')} in all.",
-        bars=tuple(
-            Bar(f"{each:%a} {each.day} {each:%b}", plural(counted[each], "time"), found / most)
-            for each in days
-            if (found := counted[each])
-        ),
-        notes=(f"{plural(older, 'write')} before that.",) if older else (),
-    )
+        yield Section(heading, "No other program has changed what specd wrote.")
+        return
+    today = report.made_at.date()
+    ages = [(today - each.date()).days for each in report.restored]
+    for span, name, steps in ((1, "by day", DAYS), (7, "by week", WEEKS)):
+        counted = Counter(age // span for age in ages)
+        steps_back = [(n, today - timedelta(days=n * span)) for n in range(steps) if counted[n]]
+        about = "Weeks end on the day that is named." if span > 1 else ""
+        yield Section(
+            f"{heading}, {name}",
+            about or f"{plural(len(ages), 'write')} in all.",
+            bars=_bars(
+                (f"{last:%a} {last.day} {last:%b}", counted[n], plural(counted[n], "time"))
+                for n, last in steps_back
+            ),
+        )
+        if max(ages) < DAYS:
+            return
 
 
 def _real_use(uses: Sequence[RealUse]) -> Section:
