@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from specd.cli import world
-from specd.cli.paint import Ink, complain, dumps, paint, safe, wants_colour
+from specd.cli.paint import Ink, complain, dumps, paint, safe, short, wants_colour
 from specd.cli.parser import Parser
 from specd.reconcile.apply import show
 from specd.reconcile.desired import DesiredPair
@@ -43,7 +44,8 @@ def print_plan(made: Plan, pairs: tuple[DesiredPair, ...], *, as_json: bool) -> 
     for edit in made.edits:
         for line in unified_diff(edit).splitlines():
             ink = _INKS.get(line[:1])
-            text = safe(line.replace("\t", "    "))
+            named = sys.stdout.isatty() and line.startswith(("--- ", "+++ "))
+            text = short(line) if named else safe(line.replace("\t", "    "))
             print(paint(text, ink, colour=wants_colour()) if ink else text)
     for blocked in made.blocked:
         complain(f"{safe(blocked.why)}")
