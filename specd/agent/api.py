@@ -12,29 +12,28 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import socket
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 import h11
-from msgspec import ValidationError
 
-from specd import __version__
-from specd.agent import descriptors, peer
+from specd import __version__, places
+from specd.agent import peer
 from specd.agent.address import short
-from specd.agent.benchmarks import NoPair
 from specd.agent.events import Event
+from specd.agent.inbox import fulfil
+from specd.agent.routes import ORDERS, QUESTIONS, STATUS, BadRequest, Request, Route, history
 from specd.files import private
-from specd.files.swap import SwapError
-from specd.lmstudio.names import NameProblem, NoSuchModel
-from specd.reconcile.restore import CannotRestore
 
 if TYPE_CHECKING:
-    from specd.agent.backend import Backend
+    from specd.agent.daemon import Daemon
 
 REQUEST_S = 10.0
 """How long a client may take to send a whole request, or to send its next one."""
@@ -62,14 +61,14 @@ ACCEPT_AGAIN_S = 0.1
 HEARTBEAT_S = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request, read whole."""
+DESCRIPTORS = 4_096
+"""Open files that are asked of the system: launchd gives 256, of which clients get half at most."""
 
-    method: str
-    path: str
-    query: dict[str, str] = field(default_factory=dict)
-    body: dict[str, Any] = field(default_factory=dict)
+LOOKED_S = 0.2
+"""Within this time the last look at the app's process is used again, and the last answer."""
+
+EVENTS = "/v1/events"
+HISTORY = "/v1/history"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,72 +80,22 @@ class Answer:
     kind: str = "application/json"
 
 
-class BadRequest(Exception):
-    """The request makes no sense; the message goes to the client."""
-
-
-Question: TypeAlias = Callable[["Backend", Request], Answer]
-Order: TypeAlias = Callable[["Backend", Request], dict[str, Any]]
-
-
-def _json(value: object, status: int = 200) -> Answer:
-    # ASCII: a name on disk need not be Unicode, and lone surrogates have no other spelling.
-    return Answer(status, json.dumps(value).encode("ascii") + b"\n")
-
-
-def _limit(request: Request) -> int:
-    text = request.query.get("limit", "50")
-    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 10_000):
-        raise BadRequest(f"limit must be a number from 1 to 10000, not {text!r}")
-    return int(text)
-
-
-def _needed(request: Request, name: str) -> str:
-    if name not in request.query:
-        raise BadRequest(f"{name} is missing: a model's name")
-    return request.query[name]
-
-
-QUESTIONS: dict[str, Question] = {
-    "/v1/status": lambda backend, _: _json(backend.status()),
-    "/v1/conditions": lambda backend, _: _json(backend.status()["conditions"]),
-    "/v1/pairs": lambda backend, _: _json(backend.status()["pairs"]),
-    "/v1/journal": lambda backend, request: _json(backend.journal(_limit(request))),
-    "/metrics": lambda backend, _: Answer(
-        200, backend.metrics().encode(), "text/plain; version=0.0.4; charset=utf-8"
-    ),
-}
-
-# What the daemon's own loop must do or look up, by method and path.
-ORDERS: dict[tuple[str, str], Order] = {
-    ("GET", "/v1/plan"): lambda backend, _: backend.plan(),
-    ("GET", "/v1/verdict"): lambda backend, request: backend.verdict(
-        _needed(request, "main"), _needed(request, "draft")
-    ),
-    ("POST", "/v1/apply"): lambda backend, _: backend.apply(),
-    ("POST", "/v1/bench"): lambda backend, request: backend.bench(request.body),
-    ("POST", "/v1/pause"): lambda backend, _: backend.pause(paused=True),
-    ("POST", "/v1/resume"): lambda backend, _: backend.pause(paused=False),
-    ("POST", "/v1/restore"): lambda backend, request: backend.restore(request.body),
-}
-
-EVENTS = "/v1/events"
-HISTORY = "/v1/history"
-
-
 class Api:
-    """The listening socket and its thread; ``close`` ends both."""
+    """The listening socket and its thread; ``close`` ends both. ``events`` is the daemon's log."""
 
-    def __init__(self, path: Path, backend: Backend) -> None:
-        self._path = path
-        self._backend = backend
-        self._socket = _listen(path)
-        self._inode = _inode(path)
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self.events = daemon.events
+        self._path = places.socket_path(daemon.directory)
+        self._socket = _listen(self._path)
+        self._inode = _inode(self._path)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event | None = None
         self._ready = threading.Event()
         self._connections: set[asyncio.Task[None]] = set()
-        self._most = descriptors.for_clients(CONNECTIONS)
+        self._most = min(CONNECTIONS, _descriptors() // 2)
+        self._looked_at = -LOOKED_S
+        self._answers: dict[tuple[object, ...], tuple[float, object, Answer]] = {}
         self._thread = threading.Thread(target=self._run, name="specd-api", daemon=True)
         self._thread.start()
         self._ready.wait(5)
@@ -202,7 +151,7 @@ class Api:
             if not _same_user(writer):
                 await _refuse(writer, 403, "this socket serves its owner alone")
             else:
-                await _Conversation(self._backend, reader, writer).hold()
+                await _Conversation(self, reader, writer).hold()
             writer.close()
             await asyncio.wait_for(writer.wait_closed(), CLOSE_S)
         except (OSError, asyncio.CancelledError):
@@ -211,14 +160,77 @@ class Api:
             # What a client does not read would keep the descriptor for as long as it lives.
             writer.transport.abort()
 
+    # -- answers ------------------------------------------------------------------------------
+
+    async def answer(self, request: Request) -> Answer:
+        """The answer to any request but for the stream of events."""
+        try:
+            return await self._routed(request)
+        except Exception as error:  # noqa: BLE001 - one failed request must not end the daemon
+            status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
+            if isinstance(error, TimeoutError):
+                why = "still at work; see `specd status`"
+            elif status != 500:
+                why = str(error)
+            elif isinstance(error, OSError):
+                why = f"{type(error).__name__}: {error}"
+            else:
+                # No words: the text of an error within specd might quote what was being read.
+                why = f"a fault in specd: {type(error).__name__}"
+            return _json({"error": why}, status)
+
+    async def _routed(self, request: Request) -> Answer:
+        daemon, path = self._daemon, request.path
+        order = ORDERS.get((request.method, path))
+        if request.method in ("GET", "HEAD"):
+            if path in QUESTIONS:
+                await asyncio.wait([asyncio.wrap_future(self._look())], timeout=LOOK_S)
+                return self._shared(request, QUESTIONS[path])
+            if path == HISTORY:
+                read: Future[Any] = Future()
+                task = (read, lambda: history(daemon, request))
+                threading.Thread(target=fulfil, args=task, daemon=True).start()
+                return await _within(QUESTION_S, read)
+        if order is not None:
+            return await _within(ORDER_S, daemon.inbox.ask(lambda: order(daemon, request)))
+        orders = {path: method for method, path in ORDERS}
+        if path in (*QUESTIONS, HISTORY, *orders):
+            return _json({"error": f"{path} takes {orders.get(path, 'GET')}"}, 405)
+        known = ", ".join([*QUESTIONS, HISTORY, EVENTS, *orders])
+        return _json({"error": f"there is no {path}; there are {known}"}, 404)
+
+    def _look(self) -> Future[None]:
+        """Look whether LM Studio runs, unless that was just done; the future ends with the look.
+
+        The server is also queried for what it has loaded; that result is used the next time.
+        """
+        done: Future[None] = Future()
+        now = time.monotonic()
+        if now - self._looked_at < LOOKED_S:
+            done.set_result(None)
+        else:
+            self._looked_at = now
+            self._daemon.inbox.do(lambda: self._daemon.look_again(done))
+        return done
+
+    def _shared(self, request: Request, route: Route) -> Answer:
+        """The answer; clients that ask the same at the same time share one, for it may be large."""
+        key, now = (request.path, *request.query.items()), time.monotonic()
+        self._answers = {k: a for k, a in self._answers.items() if now - a[0] < LOOKED_S}
+        known, snapshot = self._answers.get(key), self._daemon.snapshot
+        if known is None or known[1] is not snapshot:
+            known = (now, snapshot, _json(route(self._daemon, request)))
+            self._answers[key] = known
+        return known[2]
+
 
 class _Conversation:
     """One connection: requests in turn until either side is done."""
 
     def __init__(
-        self, backend: Backend, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, api: Api, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self._backend = backend
+        self._api = api
         self._reader = reader
         self._writer = writer
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=16 * 1024)
@@ -240,7 +252,7 @@ class _Conversation:
             if request.method == "GET" and request.path == EVENTS:
                 await self._stream_events()
                 return
-            await self._send(await _answer(self._backend, request), bare=request.method == "HEAD")
+            await self._send(await self._api.answer(request), bare=request.method == "HEAD")
             if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
                 return
             self._http.start_next_cycle()
@@ -298,7 +310,8 @@ class _Conversation:
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(put, event)
 
-        stop = self._backend.listen(heard)
+        events = self._api.events
+        stop = events.listen(heard)
         try:
             head = h11.Response(
                 status_code=200,
@@ -307,7 +320,7 @@ class _Conversation:
             self._write(head)
             # What is said while the recent events are gathered is among them and in the queue.
             written = 0
-            for event in self._backend.recent_events():
+            for event in list(events.recent):
                 self._write_event(event)
                 written = event.number
             while not self._reader.at_eof():
@@ -328,53 +341,15 @@ class _Conversation:
         self._write(h11.Data(text.encode()))
 
 
-async def _answer(backend: Backend, request: Request) -> Answer:
-    try:
-        return await _routed(backend, request)
-    except Exception as error:  # noqa: BLE001 - one failed request must not end the daemon
-        status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
-        if isinstance(error, TimeoutError):
-            why = "still at work; see `specd status`"
-        elif status != 500:
-            why = str(error)
-        elif isinstance(error, OSError):
-            why = f"{type(error).__name__}: {error}"
-        else:
-            # No words: the text of an error within specd might quote what was being read.
-            why = f"a fault in specd: {type(error).__name__}"
-        return _json({"error": why}, status)
+async def _within(seconds: float, future: Future[Any]) -> Answer:
+    return _json(await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), seconds))
 
 
-_STATUS: dict[type[Exception], int] = {
-    NoSuchModel: 404,
-    NameProblem: 400,
-    ValidationError: 400,
-    BadRequest: 400,
-    NoPair: 404,
-    CannotRestore: 404,
-    SwapError: 409,
-    TimeoutError: 504,
-}
-
-
-async def _routed(backend: Backend, request: Request) -> Answer:
-    question = QUESTIONS.get(request.path)
-    order = ORDERS.get((request.method, request.path))
-    asks = request.method in ("GET", "HEAD")
-    if question is not None and asks:
-        await asyncio.wait([asyncio.wrap_future(backend.look())], timeout=LOOK_S)
-        return backend.shared(request, lambda: question(backend, request))
-    if request.path == HISTORY and asks:
-        reading = asyncio.wrap_future(backend.history(_limit(request)))
-        return _json(await asyncio.wait_for(asyncio.shield(reading), QUESTION_S))
-    if order is not None:
-        future = asyncio.wrap_future(backend.on_loop(lambda: order(backend, request)))
-        return _json(await asyncio.wait_for(asyncio.shield(future), ORDER_S))
-    orders = {path: method for method, path in ORDERS}
-    if question is not None or request.path in (HISTORY, *orders):
-        return _json({"error": f"{request.path} takes {orders.get(request.path, 'GET')}"}, 405)
-    known = ", ".join([*QUESTIONS, HISTORY, EVENTS, *orders])
-    return _json({"error": f"there is no {request.path}; there are {known}"}, 404)
+def _json(value: object, status: int = 200) -> Answer:
+    if isinstance(value, str):
+        return Answer(status, value.encode(), "text/plain; version=0.0.4; charset=utf-8")
+    # ASCII: a name on disk need not be Unicode, and lone surrogates have no other spelling.
+    return Answer(status, json.dumps(value).encode("ascii") + b"\n")
 
 
 def _request(head: h11.Request, body: bytes) -> Request:
@@ -450,6 +425,17 @@ def _inode(path: Path) -> tuple[int, int] | None:
         facts = os.stat(address)  # noqa: PTH116 - the address may be a descriptor's
         return facts.st_dev, facts.st_ino
     return None
+
+
+def _descriptors() -> int:
+    """How many files the process may have open, after asking for ``DESCRIPTORS``."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    infinite = resource.RLIM_INFINITY
+    wanted = DESCRIPTORS if hard == infinite else min(DESCRIPTORS, hard)
+    if soft != infinite and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return DESCRIPTORS if soft == infinite else soft
 
 
 def _listen(path: Path) -> socket.socket:

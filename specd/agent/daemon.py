@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -90,13 +91,9 @@ BENCHMARK, BENCHMARK_AGAIN, CONVERSATIONS = "benchmark", "benchmark again", "con
 
 
 class Daemon:
-    """See the module's docstring. ``run`` returns after SIGTERM or a stop command.
+    """See the module's docstring. ``run`` returns after SIGTERM or a stop command."""
 
-    ``serve`` opens the socket, once the first pass is over.
-    """
-
-    def __init__(self, config_path: Path, state: Path, *, serve: Callable[[Daemon], Api]) -> None:
-        self._serve = serve
+    def __init__(self, config_path: Path, state: Path) -> None:
         self._born = time.monotonic()
         self.config_path = config_path
         self.directory = state
@@ -188,7 +185,10 @@ class Daemon:
                 self._faults.over(name)
 
     def _open(self) -> None:
-        self._api = self._serve(self)
+        # Imported after the first pass: what the user waits for is the settings, not the socket.
+        from specd.agent.api import Api  # noqa: PLC0415
+
+        self._api = Api(self)
         notify.service_manager("READY=1")
         self._timers.cron(BENCHMARK, self._config.benchmark.schedule)
         self._timers.at(CONVERSATIONS, CONVERSATIONS_FIRST)
@@ -439,8 +439,9 @@ class Daemon:
     def _apps(self) -> tuple[App, ...]:
         return self.around.apps(self._config.lmstudio)
 
-    def look_at_server(self) -> None:
-        """Query what the server has loaded, unless that was just done."""
+    def look_again(self, done: Future[None]) -> None:
+        """Look whether LM Studio runs, then end ``done``; query the server if that is due."""
+        self.around.look_for_app(done)
         last = self.around.asked_at
         if last is not None and abs(time.time() - last) > ASKED_S:
             self.around.ask_server(self._config.lmstudio)

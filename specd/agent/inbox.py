@@ -35,6 +35,14 @@ class Batch:
     stop: bool = False
 
 
+def fulfil(future: Future[Result], task: Callable[[], Result]) -> None:
+    """Do ``task``; ``future`` gets what it returned or raised."""
+    try:
+        future.set_result(task())
+    except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
+        future.set_exception(error)
+
+
 class Inbox:
     """Many threads put in, one takes out."""
 
@@ -60,14 +68,7 @@ class Inbox:
     def ask(self, task: Callable[[], Result]) -> Future[Result]:
         """Run ``task`` on the loop; the future holds what it returned or raised."""
         future: Future[Result] = Future()
-
-        def run() -> None:
-            try:
-                future.set_result(task())
-            except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
-                future.set_exception(error)
-
-        self.do(run)
+        self.do(lambda: fulfil(future, task))
         return future
 
     def take(self, timeout: float | None) -> Batch:

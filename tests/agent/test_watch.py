@@ -17,7 +17,6 @@ from typing import Any, cast
 import pytest
 
 from specd.agent import vnodes
-from specd.agent.api import Api
 from specd.agent.daemon import Daemon
 from specd.agent.source import Listener, Source
 from specd.agent.watch import Watch, source_of_this_platform
@@ -583,7 +582,7 @@ def test_while_the_daemon_is_paused_nothing_waits_for_a_write(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("LMSTUDIO_HOME", str(home))
-    daemon = Daemon(tmp_path / "specd.toml", tmp_path / "state", serve=lambda _: cast("Api", None))
+    daemon = Daemon(tmp_path / "specd.toml", tmp_path / "state")
     try:
         daemon._watch.start()
         daemon._watch.follow([WatchedDir(home)], [home / "settings.json"])

@@ -39,7 +39,7 @@ def forever(*_):
 if True:
     class Late:
         def find_spec(self, name, *_):
-            if name == "specd.agent.backend":
+            if name == "specd.agent.api":
                 sys.meta_path.remove(self)
                 exec(os.environ["HANG"], globals())
     sys.meta_path.insert(0, Late())

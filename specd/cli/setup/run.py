@@ -20,8 +20,6 @@ from specd.cli.paint import complain
 from specd.cli.parser import Parser
 
 if TYPE_CHECKING:
-    from specd.agent.api import Api
-    from specd.agent.daemon import Daemon
     from specd.agent.events import Event, Events
 
 
@@ -58,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     os.umask(0o077)
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        daemon = Daemon(config_path, state, serve=_serve)
+        daemon = Daemon(config_path, state)
         if sys.stderr.isatty():
             _tell(daemon.events)
         code = daemon.run()
@@ -104,10 +102,3 @@ def _tell(events: Events) -> None:
         coming.put(event)
     events.listen(coming.put)
     threading.Thread(target=show, name="specd-terminal", daemon=True).start()
-
-
-def _serve(daemon: Daemon) -> Api:
-    # Imported after the first pass: what the user waits for is the settings, not the socket.
-    from specd.agent import backend  # noqa: PLC0415
-
-    return backend.serve(daemon)

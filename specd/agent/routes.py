@@ -1,0 +1,208 @@
+"""What the socket serves: each path, and the function that answers it.
+
+Questions are answered from what the daemon published last, on the API's own thread. Orders, and
+questions that need a look at files, run on the daemon's loop. What a function returns is sent as
+JSON, text as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+
+from specd import places
+from specd.agent import metrics, report
+from specd.agent.benchmarks import NoPair, Order
+from specd.agent.publication import Snapshot
+from specd.bench.history import History
+from specd.bench.prompts import SUITES
+from specd.files.swap import SwapError
+from specd.lmstudio import names
+from specd.reconcile.plan import unified_diff
+from specd.reconcile.restore import CannotRestore
+from specd.reconcile.trials import restore
+from specd.tokenizer.report import to_json
+from specd.tokenizer.verdict import with_cache
+
+if TYPE_CHECKING:
+    from specd.agent.daemon import Daemon
+
+
+class BadRequest(Exception):
+    """The request makes no sense; the message goes to the client."""
+
+
+STATUS: dict[type[Exception], int] = {
+    names.NoSuchModel: 404,
+    names.NameProblem: 400,
+    msgspec.ValidationError: 400,
+    BadRequest: 400,
+    NoPair: 404,
+    CannotRestore: 404,
+    SwapError: 409,
+    TimeoutError: 504,
+}
+"""The status of an answer, by the error; the first that fits counts, 500 for any other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, read whole."""
+
+    method: str
+    path: str
+    query: dict[str, str] = field(default_factory=dict)
+    body: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def limit(self) -> int:
+        """The most that the client wants listed."""
+        text = self.query.get("limit", "50")
+        if not (
+            text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 10_000
+        ):
+            raise BadRequest(f"limit must be a number from 1 to 10000, not {text!r}")
+        return int(text)
+
+
+Route: TypeAlias = Callable[["Daemon", Request], Any]
+
+
+def _snapshot(daemon: Daemon) -> Snapshot:
+    if daemon.snapshot is None:
+        raise BadRequest("specd is still starting")
+    return daemon.snapshot
+
+
+def _status(daemon: Daemon, _: Request) -> dict[str, Any]:
+    return report.status(_snapshot(daemon), daemon.state())
+
+
+def _journal(daemon: Daemon, request: Request) -> list[dict[str, Any]]:
+    return [report.entry(each) for each in reversed(_snapshot(daemon).writes[-request.limit :])]
+
+
+QUESTIONS: dict[str, Route] = {
+    "/v1/status": _status,
+    "/v1/conditions": lambda daemon, request: _status(daemon, request)["conditions"],
+    "/v1/pairs": lambda daemon, request: _status(daemon, request)["pairs"],
+    "/v1/journal": _journal,
+    "/metrics": lambda daemon, request: metrics.render(_status(daemon, request)),
+}
+
+
+def history(daemon: Daemon, request: Request) -> list[dict[str, Any]]:
+    """The newest benchmarks first, from a store of its own: for a thread of its own."""
+    kept = History(places.history_path(daemon.directory))
+    try:
+        return [asdict(each) for each in kept.recent(request.limit)]
+    finally:
+        kept.close()
+
+
+# -- on the daemon's loop -------------------------------------------------------------------------
+
+
+def _plan(daemon: Daemon, _: Request) -> dict[str, Any]:
+    """What would be written, as unified diffs."""
+    made = daemon.writer.files.plan()
+    return {
+        "edits": [
+            {
+                "path": str(edit.path),
+                "changes": [report.change(change) for change in edit.changes],
+                "diff": unified_diff(edit),
+            }
+            for edit in made.edits
+        ],
+        "blocked": [{"path": str(each.path), "why": each.why} for each in made.blocked],
+        "held": [change.key for _, change in made.held],
+    }
+
+
+def _verdict(daemon: Daemon, request: Request) -> dict[str, Any]:
+    """The known verdict on two models, by any of their names; compares nothing itself."""
+    if not {"main", "draft"} <= request.query.keys():
+        raise BadRequest("main and draft must be given: the names of two models")
+    around = daemon.around
+    main, draft = (names.resolve(request.query[e], around.world.models) for e in ("main", "draft"))
+    verdict = daemon.stores.verdicts.lookup(main, draft)
+    if verdict is not None:
+        verdict = with_cache(verdict, main, draft, around.world.opinion)
+    return {
+        "config": str(daemon.config_path),
+        "home": None if around.home is None else str(around.home.path),
+        "verdict": None if verdict is None else to_json(verdict),
+    }
+
+
+def _apply(daemon: Daemon, _: Request) -> dict[str, Any]:
+    """Write what differs, without any back-off, also values that the user restored.
+
+    "written" holds the numbers of the writes in the journal.
+    """
+    journal = daemon.stores.journal
+    newest = journal.newest()
+    journal.hand_over(released=True)
+    daemon.reload()
+    daemon.survey_all()
+    done = daemon.write(None, force=True)
+    written = [each.id for each in journal.entries() if each.id > newest]
+    daemon.events.say("info", "applied on request", files=len(written))
+    return {
+        "written": written,
+        "problems": [each.problem for each in done.applied if each.problem is not None],
+    }
+
+
+def _bench(daemon: Daemon, request: Request) -> dict[str, Any]:
+    """Start a benchmark of the models that the body names as people do."""
+    order = msgspec.convert(request.body, Order)
+    if order.suite not in SUITES:
+        raise BadRequest(f"there is no suite {order.suite!r}; there are {', '.join(SUITES)}")
+    installed = daemon.around.world.models
+    main = order.main and names.key_of(order.main, installed)
+    drafts = tuple(names.key_of(each, installed) for each in order.drafts)
+    named = msgspec.structs.replace(order, main=main, drafts=drafts)
+    return {"benchmark": daemon.bench.start(named)}
+
+
+def _pause(daemon: Daemon, request: Request) -> dict[str, Any]:
+    paused = request.path == "/v1/pause"
+    daemon.pause(paused=paused)
+    return {"paused": paused}
+
+
+def _restore(daemon: Daemon, request: Request) -> dict[str, Any]:
+    """Undo ``{"id": N}`` or ``{"all": true}``, and leave those values alone from now on."""
+    match request.body:
+        case {"all": True, **rest} if not rest:
+            number = None
+        case {"id": int(number), **rest} if not rest and not isinstance(number, bool):
+            pass
+        case _:
+            raise BadRequest('say which: {"id": N}, or {"all": true}')
+    say = daemon.events.say
+    try:
+        outcome = restore(daemon.stores.trials, daemon.stores.journal, number)
+        for each in outcome.restored:
+            say("info", f"restored on request: {each}", journal=each.id)
+        for problem in outcome.problems:
+            say("error", problem)
+    finally:
+        daemon.write(None)
+    return outcome.as_json()
+
+
+ORDERS: dict[tuple[str, str], Route] = {
+    ("GET", "/v1/plan"): _plan,
+    ("GET", "/v1/verdict"): _verdict,
+    ("POST", "/v1/apply"): _apply,
+    ("POST", "/v1/bench"): _bench,
+    ("POST", "/v1/pause"): _pause,
+    ("POST", "/v1/resume"): _pause,
+    ("POST", "/v1/restore"): _restore,
+}
