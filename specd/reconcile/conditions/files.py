@@ -141,7 +141,8 @@ def _as_resolved(facts: Facts, held: Finding) -> Finding:
     pairs = "the pair stands" if len(facts.pairs) == 1 else f"all {len(facts.pairs)} pairs stand"
     others = sorted({preset.name for _, preset in _undoing(facts)})
     undone = f"; a chat that chooses the preset {' or '.join(others)} undoes it" if others else ""
-    return true("Applied", f"{pairs} as wanted in {_names(facts)}{undone}")
+    earlier = "a chat begun earlier keeps its own draft until another is chosen in it once"
+    return true("Applied", f"{pairs} as wanted in {_names(facts)}; {earlier}{undone}")
 
 
 def _undoing(facts: Facts) -> Iterator[tuple[DesiredPair, Preset]]:
