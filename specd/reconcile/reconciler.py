@@ -24,7 +24,7 @@ from specd.reconcile.apply import Applied, apply
 from specd.reconcile.contention import Patience
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.journal import Change, Journal
-from specd.reconcile.observe import FileSeen, Observer
+from specd.reconcile.observe import FileSeen, look
 from specd.reconcile.plan import Blocked, FileEdit, Plan, plan
 from specd.tokenizer.engines.mlx import PARALLEL_ONE_COSTS
 
@@ -78,7 +78,7 @@ class Reconciler:
         self._heeds_held = heeds_held
         self._by = by
         self._clock = clock
-        self._observer = Observer()
+        self._seen: dict[Path, FileSeen] = {}
         self._desired: DesiredState | None = None
         self._targets: dict[Path, Target] = {}
         self._again: dict[Path, float] = {}
@@ -108,7 +108,7 @@ class Reconciler:
         if desired == self._desired:
             return
         if desired is None or self._desired is None or desired.home != self._desired.home:
-            self._observer.forget()
+            self._seen.clear()
             self.patience.clear()
         self._desired = desired
         self._targets = _targets(desired, self.journal) if desired else {}
@@ -140,8 +140,8 @@ class Reconciler:
                 self.patience[path] = contention.touched(self.patience[path], now)
             dirty = dirty | {path for path, at in self._times() if at <= now}
         paths = self.paths if dirty is None else self.paths & dirty
-        seen = self._observer.look(paths, dirty)
-        made = self.plan(paths, seen)
+        seen = look(self._seen, paths, dirty)
+        made = self.plan(seen)
         before = (dict(self.blocked), dict(self.held), set(self._again), dict(self.failed))
         self._remember(paths, made, now)
         if not write:
@@ -160,19 +160,13 @@ class Reconciler:
             again_in=self._next(self._clock()),
         )
 
-    def plan(
-        self,
-        paths: Iterable[Path] | None = None,
-        seen: Mapping[Path, FileSeen] | None = None,
-    ) -> Plan:
-        """What would be written to ``paths`` (all by default) as they stand; writes nothing."""
-        if self._desired is None:
-            return Plan()
-        wanted = self.paths if paths is None else paths
-        looked = self._observer.look(wanted, None) if seen is None else seen
+    def plan(self, seen: Mapping[Path, FileSeen] | None = None) -> Plan:
+        """What would be written to the files as ``seen``, by default as they stand now."""
+        if seen is None:
+            seen = look(self._seen, self.paths, None)
         held = self.journal.held() if self._heeds_held else frozenset()
-        targets = [self._targets[path] for path in sorted(wanted)]
-        return plan(targets, looked, self.journal.owned, held)
+        targets = [self._targets[path] for path in sorted(seen)]
+        return plan(targets, seen, self.journal.owned, held)
 
     def _remember(self, paths: Iterable[Path], made: Plan, now: float) -> None:
         for path in paths:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 
 import pytest
 
 from specd.files.pointer import ABSENT
 from specd.reconcile import observe
-from specd.reconcile.observe import Observer, read_file
+from specd.reconcile.observe import FileSeen, look, read_file
 
 
 @pytest.fixture
@@ -19,12 +18,6 @@ def settings(tmp_path: Path) -> Path:
     file = tmp_path / "settings.json"
     file.write_text('{"a": 1}')
     return file
-
-
-def age(file: Path) -> None:
-    """Make the file look as if it had been written a while ago."""
-    past = time.time_ns() - 10 * observe.RACY_NS
-    os.utime(file, ns=(past, past))
 
 
 def test_a_missing_file_is_no_problem(tmp_path: Path):
@@ -59,49 +52,47 @@ def test_the_same_bytes_are_not_parsed_again(settings: Path):
 
 
 def test_what_an_event_did_not_name_is_answered_from_memory(settings: Path):
-    observer = Observer()
-    first = observer.look([settings], None)[settings]
+    known: dict[Path, FileSeen] = {}
+    first = look(known, [settings], None)[settings]
     settings.write_text('{"a": 2}')
-    assert observer.look([settings], set())[settings] is first
-    assert observer.look([settings], {settings})[settings].document == {"a": 2}
+    assert look(known, [settings], set())[settings] is first
+    assert look(known, [settings], {settings})[settings].document == {"a": 2}
 
 
 def test_a_full_look_reads_what_moved(settings: Path):
-    age(settings)
-    observer = Observer()
-    first = observer.look([settings], None)[settings]
-    assert observer.look([settings], None)[settings] is first
+    known: dict[Path, FileSeen] = {}
+    first = look(known, [settings], None)[settings]
+    assert look(known, [settings], None)[settings] is first
     settings.write_text('{"a": 2}')
-    assert observer.look([settings], None)[settings].document == {"a": 2}
+    assert look(known, [settings], None)[settings].document == {"a": 2}
 
 
 def test_a_write_of_equal_length_within_one_tick_is_not_overlooked(settings: Path):
-    observer = Observer()
-    observer.look([settings], None)
+    known: dict[Path, FileSeen] = {}
+    look(known, [settings], None)
     stamp = settings.stat()
     settings.write_text('{"a": 2}')
     os.utime(settings, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    assert observer.look([settings], None)[settings].document == {"a": 2}
+    assert look(known, [settings], None)[settings].document == {"a": 2}
 
 
 def test_what_could_not_be_read_is_tried_again_though_nothing_moved(settings: Path, monkeypatch):
-    age(settings)
-    observer = Observer()
+    known: dict[Path, FileSeen] = {}
 
     def refuse(_: Path) -> bytes:
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as fault:
         fault.setattr(observe, "_read", refuse)
-        assert "Input/output" in str(observer.look([settings], None)[settings].problem)
-    assert observer.look([settings], None)[settings].document == {"a": 1}
+        assert "Input/output" in str(look(known, [settings], None)[settings].problem)
+    assert look(known, [settings], None)[settings].document == {"a": 1}
 
 
 def test_a_forgotten_home_is_read_anew(settings: Path):
-    observer = Observer()
-    first = observer.look([settings], None)[settings]
-    observer.forget()
-    assert observer.look([settings], set())[settings] is not first
+    known: dict[Path, FileSeen] = {}
+    first = look(known, [settings], None)[settings]
+    known.clear()
+    assert look(known, [settings], set())[settings] is not first
 
 
 def test_deep_nesting_is_a_problem_and_not_a_crash(settings: Path):
