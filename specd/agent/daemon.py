@@ -328,7 +328,7 @@ class Daemon:
             self.stores.set_by_user(pair.main, apps) != pair.users
             for pair in self._pairs
             if pair.main is not None
-            and pair.asked.draft == "auto"
+            and pair.configured.draft == "auto"
             and any(model_defaults.file_in(app, pair.main) in changed for app in apps)
         )
 

@@ -85,7 +85,7 @@ def pair(facts: Facts, wanted: DesiredPair) -> dict[str, Any]:
     measured = facts.benchmarks.get(wanted.name)
     proof = next((p for p in facts.proofs if f"{p.main} ← {p.draft}" == wanted.name), None)
     return {
-        "main": wanted.main.key if wanted.main else wanted.asked.main,
+        "main": wanted.main.key if wanted.main else wanted.configured.main,
         "draft": wanted.drafts_with,
         "draft_tokens": wanted.draft_tokens,
         "verdict": wanted.verdict.kind if wanted.verdict else None,
@@ -129,7 +129,7 @@ def change(made: Change) -> dict[str, Any]:
     """One value, old and new; None stands for "not there" and ``null`` alike."""
     return {
         "key": made.key,
-        "old": None if made.told_old is ABSENT else made.told_old,
+        "old": None if made.shown_old is ABSENT else made.shown_old,
         "new": None if made.new is ABSENT else made.new,
         "why": made.why,
     }

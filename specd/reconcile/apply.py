@@ -158,7 +158,7 @@ class Write:
 
 def describe(change: Change) -> str:
     """``key: old → new`` as a person reads it."""
-    return f"{change.key}: {show(change.told_old)} → {show(change.told_new)}"
+    return f"{change.key}: {show(change.shown_old)} → {show(change.shown_new)}"
 
 
 def show(value: object) -> str:

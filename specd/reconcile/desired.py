@@ -72,7 +72,7 @@ class DesiredPair:
     ``instead`` says what could be drafted for where the engine drafts for no such main, else "".
     """
 
-    asked: config.Pair
+    configured: config.Pair
     state: PairState
     why: str
     main: Model | None = None
@@ -86,11 +86,15 @@ class DesiredPair:
     users: DraftDefaults = NOTHING_SET
     instead: str = ""
 
+    def so(self, state: PairState, reason: Reason, why: str) -> DesiredPair:
+        """The pair in another state."""
+        return replace(self, state=state, reason=reason, why=why)
+
     @property
     def name(self) -> str:
         """``main ← draft`` as a person would say it."""
-        main = self.main.key if self.main else self.asked.main
-        return f"{main} ← {self.drafts_with or self.asked.draft}"
+        main = self.main.key if self.main else self.configured.main
+        return f"{main} ← {self.drafts_with or self.configured.draft}"
 
     @property
     def drafts_with(self) -> str | None:
@@ -138,8 +142,8 @@ def resolve(
     """Resolve every pair of specd.toml in order; the first of two with the same main counts."""
     pairs: list[DesiredPair] = []
     taken: dict[str, str] = {}
-    for asked in wanted.pair:
-        pair = _resolve_one(asked, wanted, models, known)
+    for configured in wanted.pair:
+        pair = _resolve_one(configured, wanted, models, known)
         if (main := pair.main) is not None and (first := taken.get(main.defaults)):
             why = (
                 f"{main.key} is already the main model of an earlier [[pair]]"
@@ -147,8 +151,7 @@ def resolve(
                 else f"LM Studio reads one file, {main.defaults}.json, for {main.key} and for "
                 f"{first}, the main model of an earlier [[pair]]"
             )
-            why += "; remove one of the two from specd.toml"
-            pair = replace(pair, state="refused", reason="SameFile", why=why)
+            pair = pair.so("refused", "SameFile", f"{why}; remove one of the two from specd.toml")
         elif main is not None:
             taken[main.defaults] = main.key
             if pair.state == "refused" and (refusal := known.refuses_main(main)):
@@ -158,231 +161,204 @@ def resolve(
 
 
 def _resolve_one(
-    asked: config.Pair, wanted: config.SpecdConfig, models: Sequence[Model], known: Known
+    configured: config.Pair, wanted: config.SpecdConfig, models: Sequence[Model], known: Known
 ) -> DesiredPair:
+    pair = DesiredPair(configured, "missing", "", reason="NoSuchMain")
     try:
-        main = names.resolve(asked.main, models)
+        main = names.resolve(configured.main, models)
     except names.NameProblem as problem:
-        return DesiredPair(asked, "missing", f"main model: {problem}", reason="NoSuchMain")
+        return replace(pair, why=f"main model: {problem}")
     if main.drafter is not None:
-        why = f"main model: {main.key} is a drafter and no model"
-        return DesiredPair(asked, "missing", why, reason="NoSuchMain")
-    sidecars = drafters.for_main(main, models)
-    heads = (OWN_HEADS,) if _has_heads(main) else ()
-    pair = DesiredPair(
-        asked,
-        "wanted",
-        "",
-        main=main,
-        candidates=(*heads, *(each.key for each in sidecars)),
-        users=known.users(main),
-    )
+        return replace(pair, why=f"main model: {main.key} is a drafter and no model")
+    of = _Main(main, models, known)
+    users = known.users(main)
+    pair = replace(pair, main=main, candidates=of.candidates, users=users)
     if not wanted.speculation.enabled:
-        return replace(
-            pair,
-            state="withdrawn",
-            reason="SwitchedOff",
-            why="speculation is switched off in specd.toml (enabled = false)",
-        )
-    if asked.draft == "auto" and pair.users.several and main.format == "gguf":
+        why = "speculation is switched off in specd.toml (enabled = false)"
+        return pair.so("withdrawn", "SwitchedOff", why)
+    if configured.draft == OWN_HEADS:
+        own = [each for each in of.sidecars if each.drafter == "mtp"]
+        return of.drafter(pair, own[0]) if not of.heads and len(own) == 1 else of.own_heads(pair)
+    if configured.draft != "auto":
+        return of.named(pair)
+    if users.several and main.format == "gguf":
         why = (
             f"several ways of drafting are switched on for {main.key} in LM Studio, which allows "
             "one; switch the others off there, or name the draft in specd.toml"
         )
-        return replace(pair, state="refused", reason="SeveralSwitches", why=why)
-    if asked.draft == "auto":
-        return _choose_draft(pair, main, models, known)
-    if asked.draft == OWN_HEADS:
-        own = [each for each in sidecars if each.drafter == "mtp"]
-        if not heads and len(own) == 1:
-            return _drafter(pair, main, own[0], known)
-        return _own_heads(pair, main, known)
-    try:
-        draft = names.resolve(asked.draft, models)
-    except names.NameProblem as problem:
-        return replace(pair, state="missing", reason="NoSuchDraft", why=f"draft model: {problem}")
-    if draft.drafter is not None:
-        return _drafter(pair, main, draft, known)
-    return _judge(replace(pair, draft=draft), main, draft, known)
+        return pair.so("refused", "SeveralSwitches", why)
+    return of.chosen(pair)
 
 
-def _has_heads(main: Model) -> bool:
-    return main.format == "gguf" and main.mtp_heads > 0
+class _Main:
+    """How pairs of one main are resolved; ``heads``: it has prediction heads that run."""
 
+    def __init__(self, main: Model, models: Sequence[Model], known: Known) -> None:
+        self.main = main
+        self.models = models
+        self.known = known
+        self.heads = main.format == "gguf" and main.mtp_heads > 0
+        self.sidecars = drafters.for_main(main, models)
 
-def _judge(pair: DesiredPair, main: Model, draft: Model, known: Known) -> DesiredPair:
-    found = known.verdict(main, draft)
-    if found is None:
-        return _waiting(pair, (draft,))
-    why = f"{found.kind}: {found.reasons[0]}"
-    pair = replace(pair, verdict=found, why=why)
-    if not found.usable:
-        return replace(pair, state="refused", reason="VerdictForbids")
-    return _measured(pair, known.choose(main, (draft.key,)))
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """The heads and sidecars that a benchmark may try."""
+        heads = (OWN_HEADS,) if self.heads else ()
+        return (*heads, *(each.key for each in self.sidecars))
 
+    def named(self, pair: DesiredPair) -> DesiredPair:
+        """The pair with the draft that specd.toml names."""
+        try:
+            draft = names.resolve(pair.configured.draft, self.models)
+        except names.NameProblem as problem:
+            return pair.so("missing", "NoSuchDraft", f"draft model: {problem}")
+        if draft.drafter is not None:
+            return self.drafter(pair, draft)
+        found = self.known.verdict(self.main, draft)
+        pair = replace(pair, draft=draft)
+        if found is None:
+            return _waiting(pair, (draft,))
+        pair = replace(pair, verdict=found)
+        why = f"{found.kind}: {found.reasons[0]}"
+        if not found.usable:
+            return pair.so("refused", "VerdictForbids", why)
+        pair = pair.so("wanted", "AsNamed", why)
+        return _measured(pair, self.known.choose(self.main, (draft.key,)))
 
-def _waiting(pair: DesiredPair, undecided: tuple[Model, ...]) -> DesiredPair:
-    return replace(
-        pair,
-        state="waiting",
-        reason="Comparing",
-        undecided=undecided,
-        why="the tokenizers are being compared",
-    )
+    def own_heads(self, pair: DesiredPair) -> DesiredPair:
+        """The pair with the main's own prediction heads."""
+        main = self.main
+        if not self.heads:
+            why = f"{main.key} has no prediction heads: its weights hold none"
+            if main.mtp_heads:
+                why = f"LM Studio's MLX engine does not run the prediction heads of {main.key}"
+            if main.format == "mlx":
+                why += "; a GGUF file of the model may have some that run"
+            return pair.so("refused", "NoHeads", why)
+        pair = replace(pair, mtp=True, verdict=self._own_tokens(OWN_HEADS))
+        pair = pair.so("wanted", "AsNamed", _UNMEASURED)
+        return _measured(pair, self.known.choose(main, (OWN_HEADS,)))
 
+    def drafter(self, pair: DesiredPair, drafter: Model) -> DesiredPair:
+        """The pair with a sidecar."""
+        pair = replace(pair, draft=drafter)
+        if not drafters.runs(drafter):
+            why = f"{drafter.key} is a drafter and no model; LM Studio cannot run it"
+            return pair.so("refused", "NotItsDrafter", why)
+        if not drafters.fits(self.main, drafter):
+            why = f"{drafter.key} is a drafter that was not made for {self.main.key}"
+            return pair.so("refused", "NotItsDrafter", why)
+        pair = replace(pair, verdict=self._own_tokens(drafter.key))
+        pair = pair.so("wanted", "AsNamed", _UNMEASURED)
+        return _measured(pair, self.known.choose(self.main, (drafter.key,)))
 
-def _measured(pair: DesiredPair, choice: Choice | None) -> DesiredPair:
-    """The pair with its benchmarks' result: its draft length, or withdrawn without a gain."""
-    if choice is not None and choice.draft is None:
-        return replace(pair, state="withdrawn", reason="NoGain", mtp=False, why=choice.reason)
-    return replace(
-        pair,
-        draft_tokens=_length(pair.asked, choice),
-        reason="Measured" if choice else pair.reason,
-        why=choice.reason if choice else pair.why,
-    )
+    def chosen(self, pair: DesiredPair) -> DesiredPair:
+        """The pair with ``draft = "auto"``."""
+        ranked = self.known.rank(self.main, self.models)
+        verdicts = [(draft, self.known.verdict(self.main, draft)) for draft in ranked]
+        undecided = tuple(draft for draft, found in verdicts if found is None)
+        usable = {draft.key: (draft, v) for draft, v in verdicts if v and v.worth_trying}
+        tried = (*pair.candidates, *usable)
+        choice = self.known.choose(self.main, tried) if tried else None
+        confirmed = choice.draft if choice is not None and choice.confirmed else None
+        adopted = self._adopted(pair)
+        if adopted is not None and not self._beats(confirmed, adopted):
+            return adopted
+        if choice is not None and choice.draft is None:
+            measured, _ = usable.get(choice.measured or "", (None, None))
+            return replace(_measured(pair, choice), draft=measured, undecided=undecided)
+        if confirmed == OWN_HEADS:
+            return self.own_heads(pair)
+        if sidecar := [each for each in self.sidecars if each.key == confirmed]:
+            return self.drafter(pair, sidecar[0])
+        if confirmed in usable:
+            draft, verdict = usable[confirmed]
+            pair = replace(pair, draft=draft, verdict=verdict, undecided=undecided)
+            return _measured(pair, choice)
+        if undecided:
+            # The most promising draft may be among those still being compared: wait, rather than
+            # write one draft now and another a second later.
+            return _waiting(pair, undecided)
+        if usable:
+            draft, verdict = next(iter(usable.values()))
+            length = _length(pair.configured, None)
+            so_far = choice.reason if choice is not None else "not benchmarked yet"
+            why = f"the most promising of {len(usable)} proven drafts; {so_far}"
+            pair = replace(pair, draft=draft, draft_tokens=length, verdict=verdict)
+            return pair.so("wanted", "MostPromising", why)
+        if pair.candidates:
+            why = (
+                f"could draft and were not measured: {', '.join(pair.candidates)}; "
+                "`specd bench` measures them, or name one as the draft in specd.toml"
+            )
+            return pair.so("unmeasured", "NotMeasured", why)
+        return pair.so("refused", "NoDraft", self._no_draft(verdicts))
 
+    def _no_draft(self, verdicts: Sequence[tuple[Model, Verdict | None]]) -> str:
+        main = self.main.key
+        if not verdicts:
+            return (
+                f"no installed model could draft for {main}; install a smaller model of its family"
+            )
+        first, found = verdicts[0]
+        reason = f" ({first.key}: {found.reasons[0]})" if found else ""
+        return f"none of {len(verdicts)} smaller models may draft for {main}{reason}"
 
-def _choose_draft(
-    pair: DesiredPair, main: Model, models: Sequence[Model], known: Known
-) -> DesiredPair:
-    candidates = known.rank(main, models)
-    verdicts = {draft.identifier: known.verdict(main, draft) for draft in candidates}
-    undecided = tuple(draft for draft in candidates if verdicts[draft.identifier] is None)
-    usable = [
-        draft
-        for draft in candidates
-        if (found := verdicts[draft.identifier]) is not None and found.worth_trying
-    ]
-    tried = (*pair.candidates, *(draft.key for draft in usable))
-    choice = known.choose(main, tried) if tried else None
-    confirmed = choice if choice is not None and choice.confirmed else None
-    adopted = _adopted(pair, main, models, known)
-    if adopted is not None and (confirmed is None or not _beats(confirmed, adopted, main, known)):
-        return adopted
-    if choice is not None and choice.draft is None:
-        measured = next((draft for draft in usable if draft.key == choice.measured), None)
-        return replace(_measured(pair, choice), draft=measured, undecided=undecided)
-    if confirmed is not None and confirmed.draft == OWN_HEADS:
-        return _own_heads(pair, main, known)
-    sidecars = drafters.for_main(main, models) if confirmed is not None else ()
-    for sidecar in sidecars:
-        if confirmed is not None and sidecar.key == confirmed.draft:
-            return _drafter(pair, main, sidecar, known)
-    best = next((each for each in usable if confirmed and each.key == confirmed.draft), None)
-    if best is not None:
-        return _measured(
-            replace(pair, draft=best, verdict=verdicts[best.identifier], undecided=undecided),
-            choice,
+    def _adopted(self, pair: DesiredPair) -> DesiredPair | None:
+        """The pair with the draft that the user set in LM Studio, where it works."""
+        users = pair.users
+        named = names.lookup(users.draft_model, self.models) if users.draft_model else None
+        length = _length(pair.configured, None) or users.draft_tokens
+        kept = replace(pair, draft_tokens=length).so(
+            "adopted", "SetInLMStudio", "kept: set in LM Studio"
         )
-    if undecided:
-        # The most promising draft may be among those still being compared: wait, rather than write
-        # one draft now and another a second later.
-        return _waiting(pair, undecided)
-    if usable:
-        return replace(
-            pair,
-            draft=usable[0],
-            draft_tokens=_length(pair.asked, None),
-            verdict=verdicts[usable[0].identifier],
-            reason="MostPromising",
-            why=f"the most promising of {len(usable)} proven drafts; "
-            + (choice.reason if choice is not None else "not benchmarked yet"),
-        )
-    if pair.candidates:
-        return replace(
-            pair,
-            state="unmeasured",
-            reason="NotMeasured",
-            why=f"could draft and were not measured: {', '.join(pair.candidates)}; "
-            "`specd bench` measures them, or name one as the draft in specd.toml",
-        )
-    why = _no_draft(main, candidates, verdicts)
-    return replace(pair, state="refused", reason="NoDraft", why=why)
+        if users.mtp and self.heads:
+            return replace(kept, mtp=True, verdict=self._own_tokens(OWN_HEADS))
+        if users.sidecar is not None and named is not None:
+            # LM Studio's own switch: whether the file fits, it says itself when it loads the main.
+            return replace(kept, draft=named, verdict=self._own_tokens(named.key))
+        if named is None or named.drafter is not None:
+            return None
+        found = self.known.verdict(self.main, named)
+        if found is None:
+            return _waiting(pair, (named,))
+        if self.main.format == "gguf" and users.of_request:
+            # Newer LM Studios look for it elsewhere: it is written there too.
+            kept = replace(kept, state="wanted")
+        return replace(kept, draft=named, verdict=found) if found.usable else None
 
+    def _beats(self, confirmed: str | None, adopted: DesiredPair) -> bool:
+        """Whether a benchmark found a faster draft than the adopted one, which it measured too."""
+        theirs = adopted.drafts_with
+        if theirs is None or confirmed in (None, theirs):
+            return False
+        return self.known.choose(self.main, (theirs,)) is not None
 
-def _no_draft(main: Model, candidates: Sequence[Model], verdicts: dict[str, Verdict | None]) -> str:
-    if not candidates:
-        return (
-            f"no installed model could draft for {main.key}; install a smaller model of its family"
-        )
-    first = candidates[0]
-    found = verdicts[first.identifier]
-    reason = f" ({first.key}: {found.reasons[0]})" if found else ""
-    return f"none of {len(candidates)} smaller models may draft for {main.key}{reason}"
-
-
-def _adopted(
-    pair: DesiredPair, main: Model, models: Sequence[Model], known: Known
-) -> DesiredPair | None:
-    """The pair with the draft that the user set in LM Studio, where it works."""
-    users = pair.users
-    named = names.lookup(users.draft_model, models) if users.draft_model else None
-    kept = replace(
-        pair,
-        state="adopted",
-        reason="SetInLMStudio",
-        draft_tokens=_length(pair.asked, None) or users.draft_tokens,
-        why="kept: set in LM Studio",
-    )
-    if users.mtp and _has_heads(main):
-        return replace(kept, mtp=True, verdict=_own_tokens(main, OWN_HEADS))
-    if users.sidecar is not None and named is not None:
-        # LM Studio's own switch: whether the file fits, it says itself when it loads the main.
-        return replace(kept, draft=named, verdict=_own_tokens(main, named.key))
-    if named is None or named.drafter is not None:
-        return None
-    found = known.verdict(main, named)
-    if found is None:
-        return _waiting(pair, (named,))
-    if main.format == "gguf" and users.of_request:
-        # Newer LM Studios look for it elsewhere: it is written there too.
-        kept = replace(kept, state="wanted")
-    return replace(kept, draft=named, verdict=found) if found.usable else None
-
-
-def _beats(confirmed: Choice, adopted: DesiredPair, main: Model, known: Known) -> bool:
-    """Whether a benchmark found a faster draft than the adopted one, which it measured too."""
-    theirs = adopted.drafts_with
-    if theirs is None or confirmed.draft in (None, theirs):
-        return False
-    return known.choose(main, (theirs,)) is not None
-
-
-def _own_heads(pair: DesiredPair, main: Model, known: Known) -> DesiredPair:
-    if not _has_heads(main):
-        why = f"{main.key} has no prediction heads: its weights hold none"
-        if main.mtp_heads:
-            why = f"LM Studio's MLX engine does not run the prediction heads of {main.key}"
-        if main.format == "mlx":
-            why += "; a GGUF file of the model may have some that run"
-        return replace(pair, state="refused", reason="NoHeads", why=why)
-    pair = replace(pair, mtp=True, verdict=_own_tokens(main, OWN_HEADS), why=_UNMEASURED)
-    return _measured(pair, known.choose(main, (OWN_HEADS,)))
-
-
-def _drafter(pair: DesiredPair, main: Model, drafter: Model, known: Known) -> DesiredPair:
-    pair = replace(pair, draft=drafter, why=_UNMEASURED)
-    if not drafters.runs(drafter):
-        why = f"{drafter.key} is a drafter and no model; LM Studio cannot run it"
-        return replace(pair, state="refused", reason="NotItsDrafter", why=why)
-    if not drafters.fits(main, drafter):
-        why = f"{drafter.key} is a drafter that was not made for {main.key}"
-        return replace(pair, state="refused", reason="NotItsDrafter", why=why)
-    pair = replace(pair, verdict=_own_tokens(main, drafter.key))
-    return _measured(pair, known.choose(main, (drafter.key,)))
+    def _own_tokens(self, drafter: str) -> Verdict:
+        why = "heads and sidecars draft in the main's own tokens"
+        return Verdict(self.main.key, drafter, "compatible", (why,))
 
 
 _UNMEASURED = "asked for in specd.toml; not benchmarked yet"
 
 
-def _own_tokens(main: Model, drafter: str) -> Verdict:
-    why = "heads and sidecars draft in the main's own tokens"
-    return Verdict(main.key, drafter, "compatible", (why,))
+def _waiting(pair: DesiredPair, undecided: tuple[Model, ...]) -> DesiredPair:
+    why = "the tokenizers are being compared"
+    return replace(pair, undecided=undecided).so("waiting", "Comparing", why)
 
 
-def _length(asked: config.Pair, choice: Choice | None) -> int | None:
+def _measured(pair: DesiredPair, choice: Choice | None) -> DesiredPair:
+    """The pair with its benchmarks' result: its draft length, or withdrawn without a gain."""
+    if choice is None:
+        return replace(pair, draft_tokens=_length(pair.configured, None))
+    if choice.draft is None:
+        return replace(pair, mtp=False).so("withdrawn", "NoGain", choice.reason)
+    pair = replace(pair, draft_tokens=_length(pair.configured, choice))
+    return pair.so("wanted", "Measured", choice.reason)
+
+
+def _length(configured: config.Pair, choice: Choice | None) -> int | None:
     """The length in specd.toml, else the confirmed one, else None: LM Studio's default."""
-    if asked.draft_tokens != "auto":
-        return asked.draft_tokens
+    if configured.draft_tokens != "auto":
+        return configured.draft_tokens
     return choice.draft_tokens if choice is not None and choice.confirmed else None

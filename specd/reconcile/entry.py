@@ -53,17 +53,17 @@ class Change:
     why: str
 
     @property
-    def told_old(self) -> Json | Absent:
+    def shown_old(self) -> Json | Absent:
         """``old`` as it may be shown: text where a switch belongs may be a secret of the user's."""
-        return _told(self.old, self.new)
+        return _shown(self.old, self.new)
 
     @property
-    def told_new(self) -> Json | Absent:
+    def shown_new(self) -> Json | Absent:
         """``new`` as it may be shown, where it is what stood there before specd."""
-        return _told(self.new, self.old)
+        return _shown(self.new, self.old)
 
 
-def _told(value: Json | Absent, other: Json | Absent) -> Json | Absent:
+def _shown(value: Json | Absent, other: Json | Absent) -> Json | Absent:
     foreign = isinstance(value, str | list | dict) and isinstance(other, int | float)
     return "(not shown)" if foreign else value
 

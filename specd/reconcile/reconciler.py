@@ -268,7 +268,7 @@ def _draft(main: Model, pair: DesiredPair) -> DesiredDraft:
         return DesiredDraft(main, None, why=f"nothing drafts for {main.key}: {pair.why}")
     drafts = f"{pair.draft.key} drafts" if pair.draft else "its own heads draft"
     length = pair.draft_tokens
-    if pair.state == "adopted" and pair.asked.draft_tokens == "auto":
+    if pair.state == "adopted" and pair.configured.draft_tokens == "auto":
         length = None  # the user's own
     return DesiredDraft(
         main,

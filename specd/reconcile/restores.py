@@ -45,7 +45,7 @@ def put_back(entries: Iterable[Entry]) -> tuple[PutBack, ...]:
             change = again[0]
             time = datetime.fromisoformat(entry.time).astimezone()
             about = (entry.id, time, entry.path, entry.surface)
-            found.append(PutBack(*about, change.key, change.new, change.told_old))
+            found.append(PutBack(*about, change.key, change.new, change.shown_old))
         for change in entry.changes:
             last[entry.path, change.at] = change.new
     return tuple(found)

@@ -295,7 +295,7 @@ class Stores:
         for pair in pairs:
             if pair.main is None:
                 continue
-            auto = pair.asked.draft == "auto"
+            auto = pair.configured.draft == "auto"
             ranked = suggest.rank(pair.main, installed, self.verdicts) if auto else ()
             in_use = (pair.draft,) if pair.draft is not None else ()
             usable = [

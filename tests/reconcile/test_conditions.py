@@ -38,7 +38,7 @@ NOW = "2026-11-24T20:00:00+00:00"
 PAIR = DesiredPair(
     Pair(main="qwen3-8b"), "wanted", "proven", main=MAIN, draft=SMALL, verdict=verdict()
 )
-WANTED = SpecdConfig(pair=(PAIR.asked,))
+WANTED = SpecdConfig(pair=(PAIR.configured,))
 WELL = Facts(
     config_problem=None,
     config_path=Path("/home/anna/.config/specd/specd.toml"),

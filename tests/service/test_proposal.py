@@ -25,5 +25,5 @@ def test_it_is_proposed_beside_what_is_loaded() -> None:
         return DesiredPair(Pair(main=main), state, "", main=replace(MAIN, key=main), draft=OTHER)  # type: ignore[arg-type]
 
     found = [pair("a", "wanted"), pair("b", "adopted"), pair("c", "wanted"), pair("d", "refused")]
-    assert [each.asked.main for each in proposal.propose(found, {"c", "d"})] == ["b", "c"]
-    assert [each.asked.main for each in proposal.propose(found[:1], ())] == ["a"]
+    assert [each.configured.main for each in proposal.propose(found, {"c", "d"})] == ["b", "c"]
+    assert [each.configured.main for each in proposal.propose(found[:1], ())] == ["a"]

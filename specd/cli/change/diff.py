@@ -63,7 +63,7 @@ def _as_json(made: Plan) -> dict[str, object]:
             {
                 "path": str(edit.path),
                 "changes": [
-                    {"key": each.key, "old": show(each.told_old), "new": show(each.new)}
+                    {"key": each.key, "old": show(each.shown_old), "new": show(each.new)}
                     for each in edit.changes
                 ],
                 "diff": unified_diff(edit),

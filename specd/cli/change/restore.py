@@ -95,7 +95,7 @@ def _as_json(entry: Entry) -> dict[str, object]:
         "path": str(entry.path),
         "state": entry.state,
         "changes": [
-            {"key": each.key, "old": show(each.told_old), "new": show(each.told_new)}
+            {"key": each.key, "old": show(each.shown_old), "new": show(each.shown_new)}
             for each in entry.changes
         ],
     }

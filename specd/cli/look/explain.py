@@ -137,7 +137,7 @@ def _values(*, settings_alone: bool) -> None:
     for edit in world.reconciler(seen, _wanted(seen), by="specd explain").plan().edits:
         if (edit.path.name == "settings.json") is settings_alone:
             for change in edit.changes:
-                found, wanted = show(change.told_old), show(change.new)
+                found, wanted = show(change.shown_old), show(change.new)
                 _say("found", f"{change.key} is {found}, wanted {wanted}, in {edit.path}")
 
 

@@ -161,7 +161,7 @@ def _write(entry: Entry, took_ms: float | None) -> Write:
         entry.id,
         datetime.fromisoformat(entry.time).astimezone(),
         str(entry.path),
-        tuple(f"{each.key}: {show(each.told_old)} → {show(each.new)}" for each in entry.changes),
+        tuple(f"{each.key}: {show(each.shown_old)} → {show(each.new)}" for each in entry.changes),
         entry.state,
         took_ms,
     )

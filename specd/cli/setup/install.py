@@ -164,7 +164,7 @@ def _look() -> _Found:
     if loaded.config.pair or not loaded.config.speculation.enabled:
         return _Found(path, loaded.config, new=False, facts=(*facts, kept), seen=seen)
     loaded_now, chosen = _proposed(seen)
-    wanted = loaded.config.model_copy(update={"pair": tuple(pair.asked for pair in chosen)})
+    wanted = loaded.config.model_copy(update={"pair": tuple(pair.configured for pair in chosen)})
     said = [
         (
             "pair",
@@ -308,7 +308,7 @@ def _sentences(found: _Found, pairs: tuple[DesiredPair, ...], planned: Plan) -> 
     )
     models = found.seen.world.models if found.seen is not None else ()
     for change in (each for file in planned.edits for each in file.changes):
-        if model_defaults.drafts(change.key) and isinstance(old := change.told_old, str):
+        if model_defaults.drafts(change.key) and isinstance(old := change.shown_old, str):
             why = "is not proven right" if names.lookup(old, models) else "is not installed"
             new = "takes it out" if change.new is ABSENT else f"replaces it with {change.new}"
             yield f"LM Studio names the draft {old}, which {why}: specd {new}."
