@@ -11,7 +11,7 @@ from statistics import median
 from bench.figures import Section, at_most, p99, ratio
 from bench.homes import Settings, lay_out
 from bench.running import SPECD, Running
-from specd.demo.seed_home import DRAFT, MAIN
+from bench.seed_home import DRAFT, MAIN
 
 BOUND = 6.0
 EMPTY = "`python -c pass`"

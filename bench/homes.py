@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from specd.demo.seed_home import DRAFT, MAIN, seed_home
+from bench.seed_home import DRAFT, MAIN, seed_home
 
 CONFIG = """\
 [lmstudio]

@@ -17,11 +17,11 @@ from bench.commands import run_ms
 from bench.figures import Section, at_most, ratio
 from bench.homes import Home, Settings, lay_out
 from bench.running import SPECD, Running, answers
+from bench.seed_home import DRAFT, MAIN
 from specd import places
 from specd.bench.history import History
 from specd.bench.result import BenchResult, Best, LengthResult
 from specd.cli import ask
-from specd.demo.seed_home import DRAFT, MAIN
 from specd.reconcile.journal import Change, Journal
 
 TIMES = 10

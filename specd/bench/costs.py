@@ -5,43 +5,17 @@ The main's pass over several tokens is measured for a few token counts, and inte
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
-    """The median of ``samples`` measurements, and the quartiles around it."""
-
-    median: float
-    low: float
-    high: float
-    samples: int
-
-
-def spread(samples: Sequence[float]) -> Spread:
-    """The spread of one or more measurements."""
-    ordered = sorted(samples)
-    return Spread(
-        _quantile(ordered, 0.5), _quantile(ordered, 0.25), _quantile(ordered, 0.75), len(ordered)
-    )
-
-
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    at = share * (len(ordered) - 1)
-    low = math.floor(at)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (at - low) * (ordered[high] - ordered[low])
-
-
-@dataclass(frozen=True, slots=True)
 class Steps:
-    """Steps after ``context`` tokens.
+    """Seconds of steps after ``context`` tokens, each the median of several measurements.
 
     ``plain``: one token of the main alone. ``main[k]``: one pass of the main over k tokens, which
     verifies k - 1 drafted tokens. ``draft``: one token of the draft. ``catch_up``: the extra cost
@@ -50,23 +24,23 @@ class Steps:
     """
 
     context: int
-    plain: Spread
-    main: Mapping[int, Spread]
-    draft: Spread
-    catch_up: Spread
-    main_prefill: Spread
-    draft_prefill: Spread
+    plain: float
+    main: Mapping[int, float]
+    draft: float
+    catch_up: float
+    main_prefill: float
+    draft_prefill: float
 
     def checking(self, tokens: int) -> float:
         """One pass of the main over ``tokens`` tokens."""
         known = sorted(self.main)
         right = bisect_left(known, tokens)
         if right == len(known):
-            return self.main[known[-1]].median * tokens / known[-1]
+            return self.main[known[-1]] * tokens / known[-1]
         if right == 0 or known[right] == tokens:
-            return self.main[known[right]].median
+            return self.main[known[right]]
         low, high = known[right - 1], known[right]
-        return _between(tokens, low, self.main[low].median, high, self.main[high].median)
+        return _between(tokens, low, self.main[low], high, self.main[high])
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +52,7 @@ class Costs:
 
     def plain(self, context: float) -> float:
         """One token of the main alone."""
-        return self._at(context, self.short.plain.median, self.long.plain.median)
+        return self._at(context, self.short.plain, self.long.plain)
 
     def checking(self, tokens: int, context: float) -> float:
         """One pass of the main over ``tokens`` tokens."""
@@ -86,20 +60,18 @@ class Costs:
 
     def draft(self, context: float) -> float:
         """One drafted token."""
-        return self._at(context, self.short.draft.median, self.long.draft.median)
+        return self._at(context, self.short.draft, self.long.draft)
 
     def catch_up(self, context: float) -> float:
         """The extra cost of the first drafted token after a round that was wholly accepted."""
-        return self._at(context, self.short.catch_up.median, self.long.catch_up.median)
+        return self._at(context, self.short.catch_up, self.long.catch_up)
 
     def prefill(self, tokens: int, *, draft: bool) -> float:
         """Prompt processing by the main; with ``draft``, by the draft as well."""
-        main = self._at(tokens, self.short.main_prefill.median, self.long.main_prefill.median)
+        main = self._at(tokens, self.short.main_prefill, self.long.main_prefill)
         if not draft:
             return main
-        return main + self._at(
-            tokens, self.short.draft_prefill.median, self.long.draft_prefill.median
-        )
+        return main + self._at(tokens, self.short.draft_prefill, self.long.draft_prefill)
 
     def _at(self, context: float, short: float, long: float) -> float:
         found = _between(context, self.short.context, short, self.long.context, long)
@@ -127,10 +99,8 @@ def _at_least(steps: Steps, longest: int) -> Steps:
 
 
 def to_json(costs: Costs) -> dict[str, Any]:
-    """``{"short": {"context", "plain": {"median", …}, "main": {"1": {…}, …}, …}, "long": {…}}``."""
-    found = asdict(costs)
-    for steps in found.values():
-        steps["main"] = {str(count): each for count, each in steps["main"].items()}
+    """``{"short": {"context", "plain": seconds, "main": {"1": seconds, …}, …}, "long": {…}}``."""
+    found: dict[str, Any] = msgspec.to_builtins(costs, str_keys=True)
     return found
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import mlx.core as mx
@@ -20,7 +21,7 @@ from mlx_lm import load, stream_generate
 from mlx_lm.models.cache import make_prompt_cache, trim_prompt_cache
 from mlx_lm.sample_utils import apply_min_p, apply_top_k, apply_top_p, make_sampler
 
-from specd.bench.costs import Costs, Spread, Steps, spread
+from specd.bench.costs import Costs, Steps
 from specd.bench.engine import Timed
 from specd.bench.predict import StudiedAnswer
 from specd.bench.prompts import Prompt
@@ -169,19 +170,16 @@ class MlxEngine:
         At a temperature also one pass of the main, for its probabilities.
         """
         ids, said = self.encode(prompt), [int(token) for token in answer.said]
-        agrees: list[bool] = []
         chances: list[float] = []
         mains = _shown(self.main, ids, said) if prompt.temperature else None
         for logits in _shown(self.draft, ids, said):
-            places = slice(len(agrees), len(agrees) + logits.shape[0])
-            right = mx.argmax(logits, axis=-1) == mx.array(said[places])
-            agrees.extend(bool(same) for same in right.tolist())  # type: ignore[union-attr]
-            if mains is not None:
+            if mains is None:
+                places = slice(len(chances), len(chances) + logits.shape[0])
+                accepted: Any = mx.argmax(logits, axis=-1) == mx.array(said[places])
+            else:
                 accepted = _acceptance(next(mains), logits, prompt.temperature)
-                chances.extend(float(each) for each in accepted.tolist())
-        return StudiedAnswer(
-            prompt.kind, len(ids), tuple(agrees), prompt.max_tokens, tuple(chances)
-        )
+            chances.extend(float(each) for each in accepted.tolist())
+        return StudiedAnswer(prompt.kind, len(ids), tuple(chances), prompt.max_tokens)
 
     def same_but_for_rounding(self, prompt: Prompt, alone: Timed, drafted: Timed) -> bool:
         """Compare the main's two logits where the answers differ, in a pass over many tokens.
@@ -227,7 +225,7 @@ class MlxEngine:
         short = self._steps(ids, len(ids), checking, each_s)
         if time.perf_counter() - begun > 1.5 * each_s:
             return Costs(short, short)
-        per_token = (short.main_prefill.median + short.draft_prefill.median) / len(ids)
+        per_token = (short.main_prefill + short.draft_prefill) / len(ids)
         affordable = [each for each in LONG if each * per_token < LONG_S]
         long = max([*affordable, len(ids) + LONG[-1]])
         return Costs(short, self._steps(ids, long, checking, each_s))
@@ -250,10 +248,10 @@ class MlxEngine:
         catch_up = [two - one for one, two in zip(taken["one"], taken["two"], strict=True)]
         return Steps(
             context=context,
-            plain=spread(taken["plain"]),
-            main={count: spread(taken[str(count)]) for count in checking},
-            draft=spread(taken["draft"]),
-            catch_up=spread(catch_up),
+            plain=median(taken["plain"]),
+            main={count: median(taken[str(count)]) for count in checking},
+            draft=median(taken["draft"]),
+            catch_up=median(catch_up),
             main_prefill=main_prefill,
             draft_prefill=draft_prefill,
         )
@@ -263,7 +261,7 @@ class MlxEngine:
     ) -> Steps:
         cache = self._caches[known.context]
         taken = _in_turn(_checks(self.main, cache, ids, checking), time.perf_counter() + seconds)
-        more = {count: spread(taken[str(count)]) for count in checking}
+        more = {count: median(taken[str(count)]) for count in checking}
         return replace(known, main={**known.main, **more})
 
 
@@ -306,7 +304,7 @@ def _cache_bytes(model: Any) -> float:
     return float(sum(part.nbytes / part.shape[2] for part in parts))
 
 
-def _prefill(model: Any, ids: Sequence[int], context: int) -> tuple[Any, Spread]:
+def _prefill(model: Any, ids: Sequence[int], context: int) -> tuple[Any, float]:
     """A cache that holds ``context`` tokens, and the seconds of filling it.
 
     The first fill is warm-up, unless it takes so long that the warm-up hardly matters.
@@ -320,7 +318,7 @@ def _prefill(model: Any, ids: Sequence[int], context: int) -> tuple[Any, Spread]
         started = time.perf_counter()
         mx.eval(model(shown, cache=cache), [each.state for each in cache])
         taken.append(time.perf_counter() - started)
-    return cache, spread(taken[1:] or taken)
+    return cache, median(taken[1:] or taken)
 
 
 def _cycled(ids: Sequence[int], count: int) -> list[int]:

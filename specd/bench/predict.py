@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from specd.bench.costs import Costs
 from specd.bench.replay import Replay, replay
 from specd.bench.result import LengthResult
-from specd.bench.sampling import ExpectedCounts, expected
 
 LONGEST = 16
 """The longest draft length considered; LM Studio's own list ends at 10."""
@@ -19,28 +18,18 @@ TIE = 0.01
 
 @dataclass(frozen=True, slots=True)
 class StudiedAnswer:
-    """One generated answer: which of its tokens the draft predicts.
+    """One generated answer. ``chances`` as in ``replay``: which tokens the draft predicts.
 
-    ``max_tokens`` is the limit it was generated with. ``chances``: for an answer at a temperature,
-    the probability that each of its tokens, if drafted, is accepted.
+    ``max_tokens`` is the limit it was generated with.
     """
 
     kind: str
     prompt_tokens: int
-    agrees: tuple[bool, ...]
+    chances: tuple[float, ...]
     max_tokens: int
-    chances: tuple[float, ...] = ()
-
-    def counts(self, draft_tokens: int) -> Replay | ExpectedCounts:
-        """The counts with this draft length; expected values for an answer at a temperature."""
-        if self.chances and draft_tokens:
-            return expected(self.chances, draft_tokens, self.max_tokens)
-        return replay(self.agrees, draft_tokens, self.max_tokens)
 
 
-def seconds(
-    answer: StudiedAnswer, counts: Replay | ExpectedCounts, draft_tokens: int, costs: Costs
-) -> float:
+def seconds(answer: StudiedAnswer, counts: Replay, draft_tokens: int, costs: Costs) -> float:
     """Predicted seconds of ``answer`` with this draft length; 0 is without a draft."""
     # A step's cost is nearly linear in the context, so its cost in the middle is the average.
     context = answer.prompt_tokens + counts.tokens / 2
@@ -66,13 +55,13 @@ def lengths(
     found: list[LengthResult] = []
     baseline = 0.0
     for draft_tokens in range(LONGEST + 1):
-        counts = [each.counts(draft_tokens) for each in answers]
+        counts = [replay(each.chances, draft_tokens, each.max_tokens) for each in answers]
         taken = [
             seconds(answer, count, draft_tokens, costs)
             for answer, count in zip(answers, counts, strict=True)
         ]
         speed = tokens_per_second(
-            [(a.kind, len(a.agrees), s) for a, s in zip(answers, taken, strict=True)], weights
+            [(a.kind, len(a.chances), s) for a, s in zip(answers, taken, strict=True)], weights
         )
         baseline = baseline or speed
         drafted = sum(each.drafted for each in counts)

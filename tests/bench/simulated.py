@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import median
 
-from specd.bench.costs import Costs, Spread, Steps, spread
+from specd.bench.costs import Costs, Steps
 from specd.bench.engine import Timed
 from specd.bench.predict import StudiedAnswer
 from specd.bench.prompts import Prompt
@@ -119,8 +120,7 @@ class SimulatedEngine:
         assert answer.tokens == prompt.max_tokens
         agrees = tuple(self._as_drawn(prompt)[: prompt.max_tokens])
         self._spend(20 * self.setting.step * (1 + self.setting.draft))
-        chances = tuple(map(float, agrees)) if prompt.temperature else ()
-        return StudiedAnswer(prompt.kind, PROMPT_TOKENS, agrees, prompt.max_tokens, chances)
+        return StudiedAnswer(prompt.kind, PROMPT_TOKENS, agrees, prompt.max_tokens)
 
     def same_but_for_rounding(self, prompt: Prompt, alone: Timed, drafted: Timed) -> bool:
         assert prompt.kind in self.agrees
@@ -159,20 +159,20 @@ class SimulatedEngine:
         more = self._checks(known.context - PROMPT_TOKENS, checking)
         return replace(known, main={**known.main, **more})
 
-    def _checks(self, at: int, checking: Sequence[int]) -> dict[int, Spread]:
+    def _checks(self, at: int, checking: Sequence[int]) -> dict[int, float]:
         return {count: self._measure(self._step(count, at)) for count in checking}
 
-    def _measure(self, seconds: float) -> Spread:
+    def _measure(self, seconds: float) -> float:
         # One more for warming up, as the real engine takes.
         self._spend(seconds)
-        return spread([self._spend(self._noisy(seconds)) for _ in range(self.repeats)])
+        return median([self._spend(self._noisy(seconds)) for _ in range(self.repeats)])
 
-    def _prefill(self, seconds: float) -> Spread:
+    def _prefill(self, seconds: float) -> float:
         # As the real engine does: long ones once.
         taken: list[float] = []
         while len(taken) < 3 and sum(taken) < 1.0:
             taken.append(self._spend(self._noisy(seconds)))
-        return spread(taken[1:] or taken)
+        return median(taken[1:] or taken)
 
     def _step(self, tokens: int, at: int) -> float:
         cost = 1.0 if tokens == 1 else self.setting.checking(tokens)

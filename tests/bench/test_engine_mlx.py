@@ -25,7 +25,7 @@ PROMPT = replace(BASIC[0], max_tokens=12)
 def acceptance(main: Main, draft: object, tokens: int) -> float:
     engine = MlxEngine(main, draft)
     prompt = replace(BASIC[0], max_tokens=tokens)
-    agrees = engine.study(prompt, engine.answer(prompt, 0)).agrees
+    agrees = engine.study(prompt, engine.answer(prompt, 0)).chances
     return sum(agrees) / len(agrees)
 
 
@@ -87,12 +87,12 @@ def test_costs_are_measured_at_a_short_and_a_long_context_for_every_count() -> N
     costs = engine.costs(PROMPT, checking=STEPS, seconds=5)
     for steps in (costs.short, costs.long):
         assert sorted(steps.main) == list(STEPS)
-        assert steps.main[17].median > steps.main[1].median
+        assert steps.main[17] > steps.main[1]
         for each in (steps.plain, steps.draft, steps.main_prefill, steps.draft_prefill):
-            assert 0 < each.low <= each.median <= each.high
+            assert each > 0
     assert costs.short.context == len(engine.encode(PROMPT))
     assert costs.long.context >= LONG[-1]
-    assert costs.long.main_prefill.median > costs.short.main_prefill.median
+    assert costs.long.main_prefill > costs.short.main_prefill
 
 
 def test_further_counts_are_added_to_what_is_known() -> None:
@@ -144,10 +144,20 @@ def test_what_a_model_may_read_is_bounded_by_itself_and_by_memory() -> None:
     assert engine.longest == 77
 
 
-def test_steps_that_use_up_the_time_are_measured_twice_and_at_one_context() -> None:
+def test_steps_that_use_up_the_time_are_measured_twice_and_at_one_context(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     engine = tiny.engine(noise=0.01)
+    measured: list[int] = []
+    check = engine_mlx._check
+
+    def count(model: object, cache: object, ids: list[int], tokens: int) -> float:
+        measured.extend([tokens] if model is engine.main else [])
+        return check(model, cache, ids, tokens)
+
+    monkeypatch.setattr(engine_mlx, "_check", count)
     slow = engine.costs(PROMPT, checking=(1, 2), seconds=0.0)
-    assert slow.short.main[1].samples == 2
+    assert sorted(measured) == [1, 1, 2, 2]
     assert slow.long is slow.short
 
 
@@ -178,4 +188,4 @@ def test_a_benchmark_of_real_models_holds_together(figures: Figures) -> None:
     assert result.at_temperature is not None
     assert 0 < (result.at_temperature.acceptance or 0) < 1
     assert result.at_temperature.interval is not None
-    assert result.costs["short"]["main"]["1"]["samples"] >= 2
+    assert result.costs["short"]["main"]["1"] > 0

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specd.bench import predict
-from specd.bench.costs import Costs, Spread, Steps
+from specd.bench.costs import Costs, Steps
 from specd.bench.predict import LONGEST, StudiedAnswer
 from specd.bench.result import LengthResult
 
@@ -18,14 +18,8 @@ def free(checking: float = 1.0, draft: float = 0.1, prefill: float = 0.0) -> Cos
     """A main's step of one second whatever it reads at once, and a cheaper draft."""
 
     def at(context: int) -> Steps:
-        def exactly(seconds: float) -> Spread:
-            return Spread(seconds, seconds, seconds, 1)
-
-        main = {count: exactly(checking) for count in range(1, LONGEST + 2)}
-        return Steps(
-            context, exactly(1.0), main, exactly(draft), exactly(0.0), exactly(prefill),
-            exactly(prefill),
-        )  # fmt: skip
+        main = dict.fromkeys(range(1, LONGEST + 2), checking)
+        return Steps(context, 1.0, main, draft, 0.0, prefill, prefill)
 
     return Costs(at(10), at(1000))
 

@@ -132,7 +132,7 @@ def compare(
         study = engine.study(prompt, alone)
         for length in lengths:
             real = engine.answer(prompt, length)
-            foretold = replay(study.agrees, length, prompt.max_tokens)
+            foretold = replay(study.chances, length, prompt.max_tokens)
             runs += 1
             if real.said == alone.said and real.from_draft == foretold.accepted:
                 equal += 1

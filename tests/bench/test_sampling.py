@@ -9,31 +9,13 @@ from typing import Any
 
 import mlx.core as mx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from mlx_lm.sample_utils import apply_min_p, apply_top_k, apply_top_p
 
-from specd.bench import sampling
 from specd.bench.engine_mlx import MlxEngine
 from specd.bench.prompts import BASIC, Prompt
-from specd.bench.replay import replay
+from specd.bench.replay import Replay, replay
 from tests.bench import tiny
 from tests.conftest import Figures
-
-
-@given(
-    agrees=st.lists(st.booleans(), min_size=1, max_size=60),
-    draft_tokens=st.integers(0, 16),
-    more=st.integers(0, 20),
-)
-def test_certain_chances_are_exact_replay(agrees: list[bool], draft_tokens: int, more: int) -> None:
-    limit = len(agrees) + more
-    exact = replay(agrees, draft_tokens, limit)
-    assert sampling.expected([float(each) for each in agrees], draft_tokens, limit) == (
-        sampling.ExpectedCounts(
-            exact.tokens, exact.rounds, exact.drafted, exact.accepted, exact.caught_up
-        )
-    )
 
 
 @pytest.mark.parametrize("draft_tokens", [1, 3, 8])
@@ -43,7 +25,7 @@ def test_chances_are_the_mean_of_replays_that_draw_by_them(draft_tokens: int) ->
     drawn = [
         replay([chance.random() < each for each in chances], draft_tokens, 50) for _ in range(4000)
     ]
-    told = sampling.expected(chances, draft_tokens, 50)
+    told = replay(chances, draft_tokens, 50)
     assert sum(each.rounds for each in drawn) / 4000 == pytest.approx(told.rounds, rel=0.01)
     assert sum(each.accepted for each in drawn) / 4000 == pytest.approx(told.accepted, rel=0.02)
     assert sum(each.drafted for each in drawn) / 4000 == pytest.approx(told.drafted, rel=0.01)
@@ -63,7 +45,7 @@ def tokens_per_round(acceptance: float, draft_tokens: int) -> float:
 def test_leviathans_closed_form_is_what_is_expected_of_equal_chances(
     acceptance: float, draft_tokens: int
 ) -> None:
-    told = sampling.expected([acceptance] * 3_000, draft_tokens, 3_000)
+    told = replay([acceptance] * 3_000, draft_tokens, 3_000)
     assert told.tokens / told.rounds == pytest.approx(
         tokens_per_round(acceptance, draft_tokens), rel=0.01
     )
@@ -87,7 +69,7 @@ def test_mlx_lm_accepts_sampled_guesses_as_often_as_the_models_probabilities_say
     engine = tiny.engine(noise=0.01)
     prompt = replace(BASIC[0], max_tokens=16, temperature=0.8)
     accepted = 0
-    told: list[sampling.ExpectedCounts] = []
+    told: list[Replay] = []
     chances: list[float] = []
     matching: list[float] = []
     for _ in range(30):
@@ -95,7 +77,7 @@ def test_mlx_lm_accepts_sampled_guesses_as_often_as_the_models_probabilities_say
         accepted += answer.from_draft or 0
         of_answer = drawn_by_the_draft(engine, prompt, answer.said)
         chances += of_answer
-        told.append(sampling.expected(of_answer, 2, prompt.max_tokens))
+        told.append(replay(of_answer, 2, prompt.max_tokens))
         matching += engine.study(prompt, answer).chances
     foretold = sum(each.accepted for each in told)
     figures(accepted=accepted, foretold=foretold)
@@ -111,7 +93,7 @@ def test_mlx_lm_accepts_sampled_guesses_as_often_as_the_models_probabilities_say
 def test_a_model_drafting_for_itself_still_misses_what_it_draws_twice() -> None:
     engine = tiny.engine(noise=0.0)
     prompt = replace(BASIC[0], max_tokens=24)
-    assert all(engine.study(prompt, engine.answer(prompt, 0)).agrees)
+    assert all(engine.study(prompt, engine.answer(prompt, 0)).chances)
     drawn = replace(prompt, temperature=0.8)
     chances = engine.study(drawn, engine.answer(drawn, 0)).chances
     assert len(chances) == 24

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from bench.seed_home import seed_home
 from specd import places
 from specd.bench.history import History
 from specd.bench.result import BenchResult, Best, LengthResult
-from specd.demo.seed_home import seed_home
 from tests.daemon import Sandbox
 
 MAIN = "josiefied-qwen3-8b-abliterated-v1"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from specd.demo.seed_home import DRAFT, MAIN, seed_home
+from bench.seed_home import DRAFT, MAIN, seed_home
 from specd.lmstudio.models import models_dir
 from tests.daemon import Sandbox
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from bench.seed_home import seed_home
 from specd.demo.models import SMALL, ensure
-from specd.demo.seed_home import seed_home
 from tests.daemon import Sandbox, until
 from tests.tokenizer import folders
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import specd
+from bench.seed_home import seed_home
 from specd.cli.commands import COMMANDS
 from specd.cli.more import completion, man
-from specd.demo.seed_home import seed_home
 from specd.service import launchd, systemd
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.seed_home import DRAFT, MAIN, seed_home
 from specd import places
-from specd.demo.seed_home import DRAFT, MAIN, seed_home
 from specd.tokenizer.store import Proof, VerdictStore
 from tests.daemon import Sandbox
 from tests.tokenizer import folders

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from bench.seed_home import seed_home
 from specd.cli.commands import COMMANDS
-from specd.demo.seed_home import seed_home
 from tests.daemon import until
 from tests.docs import pages
 from tests.docs.pages import Shown

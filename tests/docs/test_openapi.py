@@ -16,10 +16,10 @@ from openapi_core import Config, OpenAPI
 from openapi_core.exceptions import OpenAPIError
 from openapi_core.testing import MockRequest, MockResponse
 
+from bench.seed_home import seed_home
 from specd.agent import api
 from specd.agent.address import short
 from specd.bench.prompts import SUITES
-from specd.demo.seed_home import seed_home
 from specd.reconcile.conditions import CONDITIONS
 from tests.daemon import Sandbox, until
 

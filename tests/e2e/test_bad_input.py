@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from specd.demo.seed_home import seed_home
+from bench.seed_home import seed_home
 from tests.lmstudio import homes
 
 from .conftest import Sandbox, until

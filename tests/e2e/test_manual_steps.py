@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from specd.demo.seed_home import DRAFT, MAIN, seed_home
+from bench.seed_home import DRAFT, MAIN, seed_home
 from tests.chats import answer, chat
 from tests.daemon import Sandbox, until
 

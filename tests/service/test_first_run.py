@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.seed_home import MAIN, seed_home
 from specd.cli.setup import install
-from specd.demo.seed_home import MAIN, seed_home
 from specd.service import systemd
 from tests.daemon import until
 

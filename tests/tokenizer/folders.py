@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from specd.demo.seed_home import tensors, write_weights
+from bench.seed_home import tensors, write_weights
 from specd.demo.vocabulary import Vocabulary, byte_alphabet, tokenizer_config, tokenizer_json
 from tests import real_tokenizers
 

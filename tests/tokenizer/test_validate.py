@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.seed_home import write_weights
 from specd.demo.models import SMALL, ensure
-from specd.demo.seed_home import write_weights
 from specd.lmstudio.chat_settings import ChatSettings
 from specd.tokenizer import probes
 from specd.tokenizer.validate import validate
