@@ -128,7 +128,7 @@ class Benchmarks:
             each
             for each in self._given.stores.worth_measuring(sight.pairs, sight.models)
             if order.main in ("", each.main.key)
-            and (not order.drafts or each.draft.key in order.drafts)
+            and (not order.drafts or each.drafts_with in order.drafts)
         ]
         if not pairs:
             raise NoPair("there is no pair to measure; `specd status` shows specd.toml's pairs")

@@ -26,12 +26,20 @@ EngineChoice: TypeAlias = Literal["auto", "mlx", "server"]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A pair to be measured and what is known of it; ``draft_tokens`` is the configured length."""
+    """A pair to be measured and what is known of it; ``draft_tokens`` is the configured length.
+
+    ``draft`` is None for what a GGUF main can do without a second model.
+    """
 
     main: Model
-    draft: Model
+    draft: Model | None
     verdict: Verdict | None = None
     draft_tokens: int | None = None
+
+    @property
+    def drafts_with(self) -> str:
+        """The draft's key, "mtp" for the main's own heads."""
+        return self.draft.key if self.draft else OWN_HEADS
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +109,12 @@ def plan(
         wants_server = asked == "server" or (
             asked == "auto" and (main.format == "gguf" or (found is not None and found.loaded))
         )
-        if not wants_server and main.format == "mlx":
+        if draft is None or draft.drafter is not None:
+            problems.append(
+                f"{main.key} ← {candidate.drafts_with}: only llama.cpp can measure it; "
+                "`pip install specd[gguf]` brings one"
+            )
+        elif not wants_server and main.format == "mlx":
             mlx.append((main, draft))
         elif not wants_server:
             problems.append(f"{main.key} is {main.format}: only LM Studio's server can run it")
@@ -136,9 +149,10 @@ def _askable(asked: EngineChoice, server: ServerSeen) -> bool:
     return asked == "server" and server.url.startswith("http")
 
 
-def _local(main: Model, draft: Model, *, alone: bool) -> Iterator[LocalPair]:
+def _local(main: Model, draft: Model | None, *, alone: bool) -> Iterator[LocalPair]:
     """The pair, and with the main's first one what needs no second model."""
-    yield LocalPair(main, draft.key, f"draft-{draft.drafter or 'simple'}", draft)
+    if draft is not None:
+        yield LocalPair(main, draft.key, f"draft-{draft.drafter or 'simple'}", draft)
     if alone and main.mtp_heads:
         yield LocalPair(main, OWN_HEADS, "draft-mtp")
     if alone:

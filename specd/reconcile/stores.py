@@ -24,9 +24,9 @@ from specd.bench.result import BenchResult
 from specd.bench.use import Observed
 from specd.config import SpecdConfig
 from specd.files import private, swap
-from specd.lmstudio import chat_settings, model_defaults
+from specd.lmstudio import chat_settings, drafters, model_defaults
 from specd.lmstudio.home import App
-from specd.lmstudio.model import Model
+from specd.lmstudio.model import OWN_HEADS, Model
 from specd.lmstudio.model_defaults import DraftDefaults
 from specd.reconcile import desired, proving, trials
 from specd.reconcile.conditions import Condition
@@ -290,13 +290,18 @@ class Stores:
     def worth_measuring(
         self, pairs: Sequence[DesiredPair], installed: Sequence[Model]
     ) -> tuple[Candidate, ...]:
-        """What a benchmark of these pairs measures: the named draft, or the best few proven."""
+        """What a benchmark of these pairs measures.
+
+        The named draft, or the best few proven and every sidecar; the main's own heads, which are
+        measured beside any of them, by themselves where there is none.
+        """
         found: list[Candidate] = []
         for pair in pairs:
             if pair.main is None:
                 continue
             auto = pair.configured.draft == "auto"
             ranked = suggest.rank(pair.main, installed, self.verdicts) if auto else ()
+            sidecars = drafters.for_main(pair.main, installed)
             in_use = (pair.draft,) if pair.draft is not None else ()
             usable = [
                 Candidate(
@@ -306,7 +311,12 @@ class Stores:
                 if (verdict := self.verdicts.lookup(pair.main, draft))
                 and (verdict.worth_trying if auto else verdict.usable)
             ]
-            found.extend(usable[:DRAFTS_MEASURED])
+            usable[DRAFTS_MEASURED:] = [
+                Candidate(pair.main, each) for each in sidecars if auto or each == pair.draft
+            ]
+            if not usable and OWN_HEADS in pair.candidates:
+                usable = [Candidate(pair.main, None)]
+            found.extend(usable)
         return tuple(found)
 
     # -- real use -------------------------------------------------------------------------------

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from specd.config import Pair, SpecdConfig
 from specd.lmstudio.model import Model
 from specd.lmstudio.server import Instance, ServedModel
 from specd.reconcile.engine import BenchmarkPlan, Candidate, EngineChoice, plan
 from specd.reconcile.facts import ServerSeen
+from specd.reconcile.stores import Stores
 
 MAIN = Model(
     "qwen3-8b", "mlx-community/Qwen3-8B-4bit", "mlx-community", "Qwen3-8B-4bit",
@@ -84,6 +86,35 @@ def test_with_a_llama_cpp_a_gguf_main_runs_there_with_all_that_can_draft_for_it(
     ]
     assert found.pairs == 4
     assert not plan("server", candidates, (main, draft), None, None, llama_cpp=True).gguf
+
+
+@pytest.mark.parametrize(
+    ("draft", "measured"),
+    [
+        ("auto", ["draft-mtp", "ngram-simple", "draft-dflash"]),
+        ("mtp", ["draft-mtp", "ngram-simple"]),
+        ("heads", ["draft-dflash", "draft-mtp", "ngram-simple"]),
+    ],
+)
+def test_heads_and_sidecars_are_measured_also_where_no_model_can_draft(
+    tmp_path: Path, draft: str, measured: list[str]
+) -> None:
+    main = replace(GGUF, mtp_heads=1, width=64)
+    sidecar = replace(
+        GGUF, key="heads", identifier="a/heads/h.gguf", repo="heads", path=Path("/models/a/h.gguf"),
+        kind="drafter", drafter="dflash", architecture="dflash", width=64,
+    )  # fmt: skip
+    config = SpecdConfig(pair=(Pair(main=main.key, draft=draft),))
+    stores = Stores.open(tmp_path)
+    pairs = stores.resolve(config, (main, sidecar), ())
+    found = stores.worth_measuring(pairs, (main, sidecar))
+    stores.close()
+    made = plan("auto", found, (main, sidecar), None, None, llama_cpp=True)
+    assert sorted(each.speculation for each in made.gguf) == sorted(measured)
+    assert made.problems == ()
+    without = plan("auto", found, (main, sidecar), None, None, llama_cpp=False)
+    assert without.pairs == 0
+    assert "only llama.cpp can measure it" in without.problems[0]
 
 
 def test_a_server_whose_list_fails_is_asked_for_an_answer_all_the_same() -> None:

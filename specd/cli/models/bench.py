@@ -29,10 +29,10 @@ from specd.cli.paint import complain, dumps, safe, width, wrap
 from specd.cli.parser import Parser
 from specd.config import SpecdConfig, mix
 from specd.llamacpp.engine import packaged
-from specd.lmstudio import backends, server
+from specd.lmstudio import backends, drafters, server
 from specd.lmstudio import home as homes
 from specd.lmstudio.home import Home
-from specd.lmstudio.model import Model
+from specd.lmstudio.model import OWN_HEADS, Model
 from specd.reconcile import engine, measuring, survey
 from specd.reconcile.engine import Candidate
 from specd.reconcile.facts import ServerSeen
@@ -60,7 +60,9 @@ def parser() -> Parser:
         exit_codes={0: "measured", 1: "it could not be", 2: "bad input"},
     )
     made.add_argument("main", nargs="?", metavar="MAIN", help="a model name or folder")
-    made.add_argument("drafts", nargs="*", metavar="DRAFT", help="one or more drafts for MAIN")
+    made.add_argument(
+        "drafts", nargs="*", metavar="DRAFT", help="drafts for MAIN; mtp: its own heads"
+    )
     made.add_argument(
         "--engine",
         choices=("auto", "mlx", "server"),
@@ -146,9 +148,11 @@ def _wanted(args: argparse.Namespace) -> _Wanted:
         return _Wanted(read, found, stores, (main, *drafts), _candidates(stores, main, drafts))
     seen = world.see()
     main_asked = check.find(args.main, seen.world.models) if args.main else None
-    drafts = [check.find(each, seen.world.models) for each in args.drafts]
-    if main_asked is not None and drafts:
-        pairs = _candidates(seen.stores, main_asked, drafts)
+    named = [
+        None if each == OWN_HEADS else check.find(each, seen.world.models) for each in args.drafts
+    ]
+    if main_asked is not None and named:
+        pairs = _candidates(seen.stores, main_asked, named)
         return _Wanted(seen.config, seen.home, seen.stores, seen.world.models, pairs)
     resolved = tuple(p for p in world.decide(seen) if main_asked in (None, p.main))
     return _Wanted(
@@ -164,19 +168,24 @@ def _llama_servers(wanted: _Wanted) -> tuple[Path, ...]:
     return backends.llama_servers(wanted.home.path) if wanted.home else ()
 
 
-def _candidates(stores: Stores, main: Model, drafts: Sequence[Model]) -> list[Candidate]:
+def _candidates(stores: Stores, main: Model, drafts: Sequence[Model | None]) -> list[Candidate]:
     """The pairs with their verdicts, which a worker works out where there is none yet.
+
+    Heads and sidecars that were made for the main draft in its own tokens and need none.
 
     Raises:
         world.Unusable: a draft may not draft for the main.
     """
-    found = [Candidate(main, draft, check.verdict(stores, main, draft)) for draft in drafts]
-    for each in found:
-        if each.verdict is not None and not each.verdict.usable:
+    found: list[Candidate] = []
+    for draft in drafts:
+        own = draft is None or (drafters.runs(draft) and drafters.fits(main, draft))
+        verdict = None if draft is None or own else check.verdict(stores, main, draft)
+        if draft is not None and verdict is not None and not verdict.usable:
             raise world.Unusable(
-                f"{each.draft.key} may not draft for {main.key}: {each.verdict.reasons[0]}; see "
-                f"`specd check {main.key} {each.draft.key}`"
+                f"{draft.key} may not draft for {main.key}: {verdict.reasons[0]}; see "
+                f"`specd check {main.key} {draft.key}`"
             )
+        found.append(Candidate(main, draft, verdict))
     return found
 
 
