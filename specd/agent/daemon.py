@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,7 +21,7 @@ from specd.agent import lock, memory, notify, private, report
 from specd.agent.benchmarks import Benchmarks
 from specd.agent.events import Events, Level
 from specd.agent.faults import Faults
-from specd.agent.inbox import Batch, Inbox
+from specd.agent.inbox import Inbox
 from specd.agent.jobs import Jobs
 from specd.agent.proofs import Proofs
 from specd.agent.publication import Publication, Snapshot
@@ -112,22 +113,23 @@ class Daemon:
         self.stores.release_if_asked(before, self._config)
         self._faults = Faults(self._say, lambda: self.inbox.do(self._publish))
         self._jobs = Jobs(self.inbox, self._faults)
-        self._load_again = LoadAgain(self._jobs, self._say)
-        self._publication = Publication(self._jobs, self.stores, say=self._say)
-        self.around = Surroundings(self._jobs, state, say=self._say, changed=self._learn_around)
-        given = Given(self._jobs, self.stores, self._sight, self._say, self._learn, self._publish)
-        self._proofs = Proofs(given)
-        self._real_use = RealUse(given)
-        self.bench = Benchmarks(given, lambda delay: self._timers.at(BENCHMARK_AGAIN, delay))
-        self._watch = Watch(self._on_change, self.inbox.look_again, self._on_lost, self._on_remount)
-        self.writer = Writer(
+        given = Given(
             self._jobs,
             self.stores,
             self._timers,
-            self._watch,
-            say=self._say,
-            changed=self._publish,
+            self._sight,
+            self._say,
+            self._learn,
+            self._publish,
         )
+        self._load_again = LoadAgain(given)
+        self._publication = Publication(given)
+        self.around = Surroundings(given, self._learn_around)
+        self._proofs = Proofs(given)
+        self._real_use = RealUse(given)
+        self.bench = Benchmarks(given, lambda delay: self._timers.at(BENCHMARK_AGAIN, delay))
+        self._watch = Watch(self._on_change, self._look_again, self._on_lost, self._on_remount)
+        self.writer = Writer(given, self._watch.held_back)
         self._api: Api | None = None
         self._pairs: tuple[DesiredPair, ...] = ()
         self._benchmarks: dict[str, BenchResult] = {}
@@ -139,7 +141,7 @@ class Daemon:
     def run(self) -> int:
         """Work until it is stopped; returns the exit code, ``ANEW`` if it must be run anew."""
         memory.share_one_heap()
-        Stopping(self.inbox.stop, self.inbox.look_again, self._say)
+        Stopping(self.inbox.stop, self._look_again, self._say)
         self._say(
             "info", f"specd {__version__} started", pid=os.getpid(), state=str(self.directory)
         )
@@ -155,15 +157,17 @@ class Daemon:
                 batch = self.inbox.take(self._timers.wait_s())
                 if batch.stop:
                     return 0
-                if self._lost_its_place(batch):
+                for task in batch.tasks:
+                    self._guard(task)
+                if self._lost_its_place(batch.paths):
                     return ANEW
-                self._handle(batch)
+                self._guard(partial(self._look, batch.paths))
         finally:
             self._close()
 
-    def _lost_its_place(self, batch: Batch) -> bool:
+    def _lost_its_place(self, changed: frozenset[Path]) -> bool:
         """Whether the lock or the socket was removed, so that commands would not find specd."""
-        if not (batch.everything or batch.paths & {*self._own} or self._timers.is_due(EVERYTHING)):
+        if not (changed & {*self._own} or self._timers.is_due(EVERYTHING)):
             return False
         if lock.stands(self._own[0], self._held_lock) and (self._api is None or self._api.stands()):
             return False
@@ -217,12 +221,12 @@ class Daemon:
         else:
             self.inbox.do(lambda: self._look_soon(path))
 
-    def _on_lost(self, why: str) -> None:
-        def lost() -> None:
-            self._say("warning", f"file events were lost ({why}); looking at everything")
-            self._timers.after(EVERYTHING, 0)
+    def _look_again(self) -> None:
+        self.inbox.do(lambda: self._timers.after(EVERYTHING, 0))
 
-        self.inbox.do(lost)
+    def _on_lost(self, why: str) -> None:
+        self._say("warning", f"file events were lost ({why}); looking at everything")
+        self._look_again()
 
     def _on_remount(self) -> None:
         def again() -> None:
@@ -235,22 +239,16 @@ class Daemon:
         wait = CONFIG_UNFINISHED_S if path == self.config_path else UNFINISHED_S
         self._timers.sooner(path, wait)
 
-    def _handle(self, batch: Batch) -> None:
-        for task in batch.tasks:
-            self._guard(task)
-        self._guard(lambda: self._look(batch))
-
-    def _look(self, batch: Batch) -> None:
+    def _look(self, changed: frozenset[Path]) -> None:
         due = self._timers.take()
-        dirty = self._ripe(batch.paths, due)
-        everything = EVERYTHING in due or batch.everything
+        dirty = self._ripe(changed, due)
         if POLL in due:
             self._poll()
         if MODELS in due:
             self._look_at_models()
         if dirty & {self.config_path, config.managed_file()}:
             self.reload()
-        if everything:
+        if EVERYTHING in due:
             self._look_at_everything()
             self._scout()
             self._proofs.prove()
@@ -404,7 +402,7 @@ class Daemon:
         files = [*self.writer.files.paths, self.config_path, config.managed_file()]
         if self._watch.follow(directories, files):
             # All of it was looked at before it was watched.
-            self.inbox.look_again()
+            self._timers.after(EVERYTHING, 0)
         polling = self._watch.polling
         if polling is not None and polling != before:
             self._say("warning", polling)

@@ -10,27 +10,17 @@ import queue
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import TypeVar
 
 Result = TypeVar("Result")
 
 
-class _Word(Enum):
-    EVERYTHING = "everything"
-    STOP = "stop"
-
-
-_EVERYTHING, _STOP = _Word.EVERYTHING, _Word.STOP
-
-
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Everything that had arrived: ``everything`` asks for a full look, ``stop`` for the end."""
+    """Everything that had arrived; ``stop`` asks for the end."""
 
     paths: frozenset[Path] = frozenset()
-    everything: bool = False
     tasks: tuple[Callable[[], None], ...] = ()
     stop: bool = False
 
@@ -47,19 +37,15 @@ class Inbox:
     """Many threads put in, one takes out."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Path | Callable[[], None] | _Word] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Path | Callable[[], None] | None] = queue.SimpleQueue()
 
     def changed(self, path: Path) -> None:
         """Something happened to ``path``: look at it again."""
         self._queue.put(path)
 
-    def look_again(self) -> None:
-        """Look at everything again."""
-        self._queue.put(_EVERYTHING)
-
     def stop(self) -> None:
         """End the loop; safe to call from a signal handler."""
-        self._queue.put(_STOP)
+        self._queue.put(None)
 
     def do(self, task: Callable[[], None]) -> None:
         """Run ``task`` on the loop."""
@@ -73,22 +59,11 @@ class Inbox:
 
     def take(self, timeout: float | None) -> Batch:
         """Wait up to ``timeout`` seconds (None: for ever) and take all that is there."""
-        paths: set[Path] = set()
-        tasks: list[Callable[[], None]] = []
-        everything = False
-        stop = False
+        found: list[Path | Callable[[], None] | None] = []
         try:
-            item = self._queue.get(timeout=timeout)
+            found.append(self._queue.get(timeout=timeout))
             while True:
-                if item is _EVERYTHING:
-                    everything = True
-                elif item is _STOP:
-                    stop = True
-                elif isinstance(item, Path):
-                    paths.add(item)
-                elif callable(item):
-                    tasks.append(item)
-                item = self._queue.get_nowait()
+                found.append(self._queue.get_nowait())
         except queue.Empty:
-            pass
-        return Batch(frozenset(paths), everything, tuple(tasks), stop)
+            paths = frozenset(each for each in found if isinstance(each, Path))
+            return Batch(paths, tuple(each for each in found if callable(each)), None in found)

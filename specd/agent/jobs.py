@@ -53,12 +53,13 @@ class Jobs:
         self,
         name: str,
         look: Callable[[], Result],
-        then: Callable[[Result], None],
+        then: Callable[[Result], None] = lambda _: None,
         failed: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Call ``look`` on a thread, then ``then(result)`` or ``failed(why)`` on the loop.
 
-        ``look`` must not touch anything that the loop changes.
+        ``look`` must not touch anything that the loop changes. ``Faults`` has each failure anyway;
+        ``failed`` is for what else is to be done.
         """
         if self._claim(name):
             self._thread(name, lambda: self._run(name, look, then, failed)).start()

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from specd.agent import notify
-from specd.agent.events import Level, Say
-from specd.agent.jobs import Jobs
+from specd.agent.events import Level
+from specd.agent.sight import Given
 from specd.config import SpecdConfig
 from specd.reconcile.conditions import Condition, judge
 from specd.reconcile.entry import Entry
 from specd.reconcile.facts import Facts
 from specd.reconcile.restores import put_back
-from specd.reconcile.stores import Stores
 
 QUIET_S = 3600.0
 """The same notification is shown once in this time."""
@@ -33,17 +32,15 @@ class Snapshot:
 class Publication:
     """Judges facts into conditions; ``snapshot`` is the last one, None before the first."""
 
-    def __init__(self, jobs: Jobs, stores: Stores, *, say: Say) -> None:
-        self._jobs = jobs
-        self._stores = stores
-        self._say = say
+    def __init__(self, given: Given) -> None:
+        self._given = given
         self._notified: dict[str, float] = {}
         self._newest = 0
         self.snapshot: Snapshot | None = None
 
     def publish(self, facts: Facts, writes: tuple[Entry, ...], config: SpecdConfig) -> None:
         """Replace the snapshot; log, keep and notify of the conditions that changed."""
-        before = self.snapshot.conditions if self.snapshot else self._stores.last_conditions()
+        before = self.snapshot.conditions if self.snapshot else self._given.stores.last_conditions()
         now = datetime.now(UTC).astimezone().isoformat(timespec="seconds")
         judged = judge(facts, config, before, now)
         first, self.snapshot = self.snapshot is None, Snapshot(facts, judged, writes)
@@ -53,7 +50,7 @@ class Publication:
             text = f"LM Studio had lost it in {drafts[-1].path.name}: load the model again"
             self._notify("specd put a draft back", text)
         if [(c.type, c.status) for c in judged] != [(c.type, c.status) for c in before]:
-            self._stores.keep_conditions(judged)
+            self._given.stores.keep_conditions(judged)
             known = {each.type: each.status for each in before}
             for condition in judged:
                 if known.get(condition.type, "unknown") != condition.status:
@@ -61,7 +58,7 @@ class Publication:
 
     def _announce(self, condition: Condition, *, aloud: bool) -> None:
         level: Level = "warning" if condition.degraded else "info"
-        self._say(
+        self._given.say(
             level,
             f"{condition.type} is {condition.status}: {condition.message}",
             reason=condition.reason,
@@ -73,4 +70,4 @@ class Publication:
         """Once in ``QUIET_S`` for each title."""
         if time.monotonic() - self._notified.get(title, -math.inf) > QUIET_S:
             self._notified[title] = time.monotonic()
-            self._jobs.scout(f"notify {title}", lambda: notify.desktop(title, text), lambda _: None)
+            self._given.jobs.scout(f"notify {title}", lambda: notify.desktop(title, text))

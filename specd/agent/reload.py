@@ -13,8 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from specd.agent.events import Say
-from specd.agent.jobs import Jobs
+from specd.agent.sight import Given
 from specd.lmstudio import activity, keys
 from specd.reconcile.in_force import NotInForce
 
@@ -31,9 +30,8 @@ BUSY: Final = "LM Studio is in use"
 class LoadAgain:
     """Loads what is not in force, one instance at a time; lives on the daemon's loop."""
 
-    def __init__(self, jobs: Jobs, say: Say) -> None:
-        self._jobs = jobs
-        self._say = say
+    def __init__(self, given: Given) -> None:
+        self._given = given
         self._tried: set[str] = set()
 
     def look(self, home: Path, not_in_force: Iterable[NotInForce], asked_at: float | None) -> None:
@@ -42,7 +40,7 @@ class LoadAgain:
         self._tried &= shown.keys()
         each = next((shown[name] for name in shown if name not in self._tried), None)
         if each is not None:
-            self._jobs.scout(
+            self._given.jobs.scout(
                 "reload",
                 lambda: load_again(home, each, asked_at),
                 lambda outcome: self._learn(each, outcome),
@@ -53,9 +51,9 @@ class LoadAgain:
             return
         self._tried.add(str(each))
         if outcome is None:
-            self._say("info", f"loaded again: {each}", command=each.command)
+            self._given.say("info", f"loaded again: {each}", command=each.command)
         else:
-            self._say("warning", f"{outcome}; load it yourself: {each.command}")
+            self._given.say("warning", f"{outcome}; load it yourself: {each.command}")
 
 
 def load_again(home: Path, wanted: NotInForce, asked_at: float | None) -> str | None:

@@ -1,4 +1,4 @@
-"""The daemon's state as a value, and what its parts with background work are given."""
+"""The daemon's state as a value, and what its parts are given."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from specd.agent.events import Say
 from specd.agent.jobs import Jobs
+from specd.agent.timers import Timers
 from specd.config import SpecdConfig
 from specd.lmstudio.home import Home
 from specd.lmstudio.model import Model
@@ -39,6 +40,7 @@ class Given:
 
     jobs: Jobs
     stores: Stores
+    timers: Timers
     look: Callable[[], Sight]
     say: Say
     learnt: Callable[[], None]

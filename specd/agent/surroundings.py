@@ -11,11 +11,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 
 from specd import config
-from specd.agent.events import Say
-from specd.agent.jobs import Jobs
+from specd.agent.sight import Given
 from specd.lmstudio import app
 from specd.lmstudio import home as homes
 from specd.lmstudio.answers import Instance
@@ -27,10 +25,8 @@ from specd.reconcile.facts import AppSeen, ServerSeen
 class Surroundings:
     """The last look at each; ``changed`` is called after background work has seen a change."""
 
-    def __init__(self, jobs: Jobs, state: Path, *, say: Say, changed: Callable[[], None]) -> None:
-        self._jobs = jobs
-        self._state = state
-        self._say = say
+    def __init__(self, given: Given, changed: Callable[[], None]) -> None:
+        self._given = given
         self._changed = changed
         self._processes = app.Look()
         self._asked: list[Future[None]] = []
@@ -54,19 +50,19 @@ class Surroundings:
         """Find the home again and read it; returns whether the models changed."""
         found = homes.find_home(wanted.home)
         if isinstance(found, Home) and found != self.found:
-            self._say("info", "LM Studio home found", home=str(found.path), how=found.how)
+            self._given.say("info", "LM Studio home found", home=str(found.path), how=found.how)
         elif found != self.found:
-            self._say("warning", str(found))
+            self._given.say("warning", str(found))
         self.found = found
         return self.look_into_home()
 
     def look_into_home(self) -> bool:
         """Read the home, besides the files specd edits; returns whether the models changed."""
         before = self.world.models
-        self.world = survey.look(self.found, self._state)
+        self.world = survey.look(self.found, self._given.stores.state)
         if self.world.models == before:
             return False
-        self._say("info", "models changed", installed=len(self.world.models))
+        self._given.say("info", "models changed", installed=len(self.world.models))
         return True
 
     def look_at_cache(self) -> None:
@@ -85,7 +81,9 @@ class Surroundings:
     def ask_server(self, wanted: config.LmStudio) -> None:
         """Query what the server has loaded, without waiting for it."""
         if (home := self.home) is not None:
-            self._jobs.scout("server", lambda: survey.ask_server(home, wanted), self._learn_server)
+            self._given.jobs.scout(
+                "server", lambda: survey.ask_server(home, wanted), self._learn_server
+            )
 
     def look_for_app(self, asked: Future[None] | None = None) -> None:
         """Look whether LM Studio runs, which takes a millisecond; ``asked`` ends with the look."""
@@ -95,7 +93,9 @@ class Surroundings:
             self._answer("")
             return
         last = self._processes
-        self._jobs.scout("app", lambda: app.look(home.path, last), self._learn_app, self._answer)
+        self._given.jobs.scout(
+            "app", lambda: app.look(home.path, last), self._learn_app, self._answer
+        )
 
     def _learn_server(self, seen: ServerSeen) -> None:
         self.server, self.asked_at = seen, time.time()

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from specd.agent import contender
-from specd.agent.events import Say
-from specd.agent.jobs import Jobs
-from specd.agent.timers import Timers
-from specd.agent.watch import Watch
+from specd.agent.sight import Given
 from specd.reconcile.apply import Applied, describe
 from specd.reconcile.reconciler import DesiredState, Pass, Reconciler
-from specd.reconcile.stores import Stores
 
 AFTER_FAULT_S = 60.0
 """When to look again after a fault in specd's own work."""
@@ -26,29 +23,20 @@ AGAIN, CONTENDER = "again", "contender"
 
 
 class Writer:
-    """``paused``: it looks and writes nothing. ``changed`` is called when the contender is known.
+    """``paused``: it looks and writes nothing. ``held_back`` keeps file events away from a pass.
 
     ``contender`` is the program that keeps undoing specd's writes, None while there is none.
     """
 
     def __init__(
         self,
-        jobs: Jobs,
-        stores: Stores,
-        timers: Timers,
-        watch: Watch,
-        *,
-        say: Say,
-        changed: Callable[[], None],
+        given: Given,
+        held_back: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        self._jobs = jobs
-        self._stores = stores
-        self._timers = timers
-        self._watch = watch
-        self._say = say
-        self._changed = changed
+        self._given = given
+        self._held_back = held_back
         self._cleared: set[Path] = set()
-        self.files = Reconciler(stores.journal, by="daemon")
+        self.files = Reconciler(given.stores.journal, by="daemon")
         self.paused = False
         self.contender: str | None = None
 
@@ -57,21 +45,21 @@ class Writer:
         self.files.set_desired(desired)
         fresh = self.files.paths - self._cleared
         self._cleared |= fresh
-        for line in self._stores.clear(fresh):
-            self._say("warning", line)
+        for line in self._given.stores.clear(fresh):
+            self._given.say("warning", line)
 
     def write(self, dirty: set[Path] | None, *, force: bool = False) -> Pass:
         """One pass over ``dirty`` files, or all when None; ``force`` ends all waiting."""
         started = time.perf_counter()
-        self._timers.after(AGAIN, AFTER_FAULT_S)
+        self._given.timers.after(AGAIN, AFTER_FAULT_S)
         known = {path: failed.problem for path, failed in self.files.failed.items()}
-        with self._watch.held_back():
+        with self._held_back():
             done = self.files.run(dirty, force=force, write=force or not self.paused)
         took_ms = (time.perf_counter() - started) * 1000
         if done.again_in is None:
-            self._timers.clear(AGAIN)
+            self._given.timers.clear(AGAIN)
         else:
-            self._timers.after(AGAIN, done.again_in)
+            self._given.timers.after(AGAIN, done.again_in)
         for applied in done.applied:
             if applied.problem is None or applied.problem != known.get(applied.edit.path):
                 self._tell(applied, took_ms)
@@ -82,7 +70,7 @@ class Writer:
         file = str(applied.edit.path)
         if applied.journal_id is not None:
             for deed, change in zip(applied.deeds, applied.edit.changes, strict=True):
-                self._say(
+                self._given.say(
                     "info",
                     f"{deed} {describe(change)}",
                     file=file,
@@ -92,19 +80,19 @@ class Writer:
                     why=change.why,
                 )
         elif applied.problem is not None and not applied.conflict:
-            self._say("error", applied.problem, file=file)
+            self._given.say("error", applied.problem, file=file)
 
     def _seek_contender(self) -> None:
         """While a file is contended, look which program writes it; forget it afterwards."""
         fights = [path for path, known in self.files.patience.items() if known.contended]
         if not fights:
             self.contender = None
-        elif not self._timers.pending(CONTENDER):
-            self._timers.after(CONTENDER, CONTENDER_S)
-            self._jobs.scout("contender", lambda: contender.find(fights[0]), self._learn)
+        elif not self._given.timers.pending(CONTENDER):
+            self._given.timers.after(CONTENDER, CONTENDER_S)
+            self._given.jobs.scout("contender", lambda: contender.find(fights[0]), self._learn)
 
     def _learn(self, found: str | None) -> None:
         if found is not None and found != self.contender:
-            self._say("warning", f"likely undone by {found}")
+            self._given.say("warning", f"likely undone by {found}")
             self.contender = found
-            self._changed()
+            self._given.publish()

@@ -16,6 +16,7 @@ from specd.agent.faults import Faults
 from specd.agent.inbox import Inbox
 from specd.agent.jobs import Jobs
 from specd.agent.sight import Given, Sight
+from specd.agent.timers import Timers
 from specd.config import Benchmark, Pair, SpecdConfig
 from specd.demo.models import SMALL, ensure
 from specd.demo.serving import standin
@@ -50,7 +51,13 @@ class Daemon:
     def __post_init__(self) -> None:
         self.jobs = Jobs(self.inbox, Faults(self.say, lambda: None))
         given = Given(
-            self.jobs, self.stores, lambda: self.sight, self.say, lambda: None, lambda: None
+            self.jobs,
+            self.stores,
+            Timers(),
+            lambda: self.sight,
+            self.say,
+            lambda: None,
+            lambda: None,
         )
         self.bench = Benchmarks(given, self.again.append)
 

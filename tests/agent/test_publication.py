@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -24,10 +24,18 @@ FACTS = Facts(
 
 
 class Here:
-    """Jobs that are done at once, and stores that keep nothing."""
+    """Jobs that are done at once, stores that keep nothing, a log that nobody reads."""
 
-    def scout(self, _name: str, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
-        done(work())
+    @property
+    def jobs(self) -> Here:
+        return self
+
+    stores = jobs
+
+    def say(self, *_: object, **__: object) -> None: ...
+
+    def scout(self, _name: str, work: Callable[[], Any]) -> None:
+        work()
 
     def last_conditions(self) -> tuple[()]:
         return ()
@@ -48,8 +56,7 @@ def test_a_draft_that_was_put_back_is_notified_of_once(
 ) -> None:
     told: list[str] = []
     monkeypatch.setattr(notify, "desktop", lambda title, text: told.append(f"{title}: {text}"))
-    here: Any = Here()
-    published = Publication(here, here, say=lambda *_, **__: None)
+    published = Publication(cast("Any", Here()))
     config = SpecdConfig(agent=Agent(notify=asked))
     old = (write(1), write(2))
     published.publish(FACTS, old, config)  # what was put back before this start is no news
