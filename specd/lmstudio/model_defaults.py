@@ -127,11 +127,12 @@ def desired_values(
     """
     older = by_request and desired.main.format == "gguf" and desired.draft is not None
     made_of = _older_llama_fields(desired) if older else _fields(desired, current, before)
+    kept = desired.adopted and _leaves_drafting(desired, current, before)
     fields = [
         each
         for each in made_of
         # Of what drafts, the user's own stays; a switch of specd's that serves it stays on.
-        if not (desired.adopted and each[1] in _DRAFTING and each[1] not in before)
+        if not (kept and each[1] in _DRAFTING and each[1] not in before)
     ]
     problem = _misfit(file, current, [(section, key) for section, key, _ in fields])
     if problem is not None:
@@ -151,6 +152,18 @@ def desired_values(
     if current is ABSENT and made:
         return (*_scaffold(file), *made)
     return tuple(made)
+
+
+def _leaves_drafting(desired: DesiredDraft, current: Content, before: Before) -> bool:
+    """Whether what drafts stays as it is where the user's own draft was adopted.
+
+    It does where the user set it. The other app's file, which sets nothing, gets a draft model too,
+    and no heads: they were not measured.
+    """
+    if desired.draft is None or desired.draft.drafter is not None:
+        return True
+    users = {key: before.get(key, value) for key, value in drafting(current).items()}
+    return any(value is not ABSENT for value in users.values())
 
 
 def _fields(desired: DesiredDraft, current: Content, before: Before) -> Iterator[_Field]:

@@ -180,6 +180,31 @@ def test_bionics_files_are_kept_as_well(lm: Sandbox, apps: str, kept: bool) -> N
     assert ("Bionic" in written) is kept
 
 
+def test_what_the_user_set_in_bionic_is_adopted_for_lm_studio_too(lm: Sandbox) -> None:
+    model(lm, QWEN, "qwen35", 400)
+    draft = "qwen/Qwen3.8-0.6B-GGUF/Qwen3.8-0.6B-Q8_0.gguf"
+    model(lm, draft, "qwen35", 30)
+    fields = [
+        {"key": f"{LLAMA}draftSimple", "value": True},
+        {"key": f"{LLAMA}draftModel", "value": draft},
+    ]
+    bionic = defaults(lm, QWEN, "apps/bionic")
+    homes.write(bionic, {"preset": "", "operation": {"fields": []}, "load": {"fields": fields}})
+    before = bionic.read_bytes()
+    pair(lm, "qwen3.8-27b")
+    assert lm.specd("apply").returncode == 0
+    assert load(defaults(lm, QWEN)) == load(bionic)
+    told = " ".join(lm.specd("explain", "qwen3.8-27b").stdout.split())
+    assert "adopted: kept: set in LM Studio" in told
+    again = lm.specd("apply")
+    assert (again.returncode, again.stdout.strip()) == (0, "nothing to change")
+    # Nobody else set it there: LM Studio's own file goes when the pair does.
+    lm.config.write_text("")
+    assert lm.specd("apply").returncode == 0
+    assert not defaults(lm, QWEN).exists()
+    assert bionic.read_bytes() == before
+
+
 def test_a_drafter_folder_is_never_configured_as_a_draft_model(lm: Sandbox) -> None:
     models = lm.home / "models"
     homes.mlx_model(models, "mlx-community/GLM-4.7-Flash-4bit", weights=4000, model_type="glm4")

@@ -185,15 +185,16 @@ def _as_draft(seen: world.Seen, model: Model) -> None:
 
 
 def _standing(seen: world.Seen, model: Model) -> str:
-    path = model_defaults.config_path(seen.home.path, model)
-    found = read_file(path)
-    if found.problem is not None:
-        return found.problem
-    held = model_defaults.read(found.document)
-    if held.draft_model is None:
-        return "its default configuration names no draft"
-    length = f" with {held.draft_tokens} draft tokens" if held.draft_tokens is not None else ""
-    return f"its default configuration names {held.draft_model}{length} ({path})"
+    for path in (model_defaults.file_in(app, model) for app in seen.apps):
+        found = read_file(path)
+        if found.problem is not None:
+            return found.problem
+        held = model_defaults.read(found.document)
+        if held.draft_model is not None:
+            tokens = held.draft_tokens
+            length = f" with {tokens} draft tokens" if tokens is not None else ""
+            return f"its default configuration names {held.draft_model}{length} ({path})"
+    return "its default configuration names no draft"
 
 
 def _pair(seen: world.Seen, main: Model, draft: Model) -> None:
