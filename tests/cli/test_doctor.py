@@ -249,9 +249,9 @@ def test_findings_fit_the_terminal(columns: int) -> None:
 
 
 def test_a_check_that_breaks_is_a_finding_of_its_own(tmp_path: Path) -> None:
-    def breaks(_: checks.Patient) -> checks.Finding:
+    def breaks(_: checks.Patient) -> checks.Result:
         raise RuntimeError("unforeseen")
 
-    finding = checks._safely(breaks, checks.Patient(tmp_path, tmp_path))
+    finding = checks.safely("breaks", breaks, checks.Patient(tmp_path, tmp_path))
     assert (finding.grade, finding.name) == ("fail", "breaks")
     assert "RuntimeError: unforeseen" in finding.says

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import re
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from pathlib import Path
 from typing import IO
 
 BLOCK = 1 << 16
-LONGEST_LINE = 1 << 20
 LARGEST = 32 << 20
 POLL_S = 0.1
 
@@ -111,8 +109,8 @@ def mark(log: Path) -> Mark:
     return Mark(file, file.seek(0, os.SEEK_END))
 
 
-def last(log: Path, count: int, level: str, since: datetime | None, until: Mark) -> list[Entry]:
-    """The last ``count`` entries before ``until`` of at least ``level`` and not before ``since``.
+def last(log: Path, count: float, level: str, since: datetime | None, until: Mark) -> list[Entry]:
+    """The last ``count`` entries of at least ``level`` between ``since`` and ``until``.
 
     Oldest first.
     """
@@ -129,11 +127,6 @@ def last(log: Path, count: int, level: str, since: datetime | None, until: Mark)
     return found[::-1]
 
 
-def after(log: Path, level: str, since: datetime, until: Mark) -> Iterator[Entry]:
-    """Every entry of at least ``level`` from ``since`` to ``until``, oldest first."""
-    return iter(last(log, sys.maxsize, level, since, until))
-
-
 def _rows(path: Path, end: int | None) -> list[bytes]:
     """Its lines up to the offset ``end``: the last 32 MB, and specd rotates the log at 5 MB."""
     with path.open("rb") as file:
@@ -147,19 +140,22 @@ def follow(log: Path, level: str, since: Mark) -> Iterator[Entry]:
 
     Goes on across rotations, however many files were begun between two looks.
     """
-    file = since.file or _open(log)
-    file.seek(since.offset)
+    unread = [since.file or _open(log)]
+    unread[0].seek(since.offset)
     half = b""
     while True:
-        while chunk := file.read(BLOCK):
+        while chunk := unread[0].read(BLOCK):
             *rows, half = (half + chunk).split(b"\n")
-            yield from _at_least((_decoded(row) for row in rows), level)
-        for newer in _newer(log, file):
-            file.close()
-            file, half = newer, b""
-            if newer.name != str(log):
-                yield from _at_least(_lines(newer), level)
-        time.sleep(POLL_S)
+            entries = (parse(_decoded(row)) for row in rows)
+            yield from (entry for entry in entries if entry.at_least(level))
+        if len(unread) > 1:
+            unread.pop(0).close()
+            half = b""
+            continue
+        # One that has been replaced is read once more: its last lines may have come just now.
+        unread += _newer(log, unread[0])
+        if len(unread) == 1:
+            time.sleep(POLL_S)
 
 
 def _open(log: Path) -> IO[bytes]:
@@ -205,18 +201,6 @@ def _standing(log: Path) -> list[IO[bytes]]:
 
 def _inode(facts: os.stat_result) -> tuple[int, int]:
     return facts.st_dev, facts.st_ino
-
-
-def _at_least(rows: Iterator[str], level: str) -> Iterator[Entry]:
-    for row in rows:
-        entry = parse(row)
-        if entry.at_least(level):
-            yield entry
-
-
-def _lines(file: IO[bytes], end: int | None = None) -> Iterator[str]:
-    while (end is None or file.tell() < end) and (row := file.readline(LONGEST_LINE)):
-        yield _decoded(row.rstrip(b"\n"))
 
 
 def _decoded(row: bytes) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import re
 import sys
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from specd import places
@@ -62,11 +62,10 @@ def run(args: argparse.Namespace) -> int:
         complain(f"there is no log yet ({log}); is specd running?")
         return 1
     now = logbook.mark(log)
-    if args.lines is None and args.since is not None:
-        before: Iterable[Entry] = logbook.after(log, args.level, args.since, now)
-    else:
-        count = USUAL if args.lines is None else args.lines
-        before = logbook.last(log, count, args.level, args.since, now)
+    count = args.lines
+    if count is None:
+        count = USUAL if args.since is None else math.inf
+    before = logbook.last(log, count, args.level, args.since, now)
     coming = logbook.follow(log, args.level, now) if args.follow else ()
     try:
         for entry in itertools.chain(before, coming):
