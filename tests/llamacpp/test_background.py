@@ -1,0 +1,74 @@
+"""The daemon proves a GGUF pair by itself, with the ``llama-server`` of LM Studio's home."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import pytest
+
+from specd.lmstudio import keys
+from tests.daemon import Sandbox, until
+from tests.llamacpp import gguf_models
+
+pytest.importorskip("xllamacpp", reason="specd[gguf] is not installed")
+pytestmark = pytest.mark.mlx
+
+
+def lay_out(sandbox: Sandbox, drafting: str = "") -> None:
+    """A main and its draft, and a llama-server that adds these options where it gets a draft."""
+    for name, layers in (("main", 2), ("draft", 1)):
+        folder = sandbox.home / "models" / "tests" / f"tiny-{name}"
+        folder.mkdir(parents=True)
+        gguf_models.write(folder / f"tiny-{name}.gguf", layers=layers)
+    program = sandbox.home / "extensions/backends/llama.cpp-linux-x86_64-2.20.0/llama-server"
+    program.parent.mkdir(parents=True)
+    program.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && exit 0\n'
+        f'case "$*" in *--model-draft*) set -- "$@" {drafting} ;; esac\n'
+        f'exec {sys.executable} -m specd.llamacpp.packaged "$@"\n'
+    )
+    program.chmod(0o755)
+    sandbox.config.write_text(
+        '[[pair]]\nmain = "tiny-main"\ndraft = "tiny-draft"\n'
+        '[benchmark]\nschedule = ""\nonly_when_idle = false\nonly_on_ac = false\n'
+    )
+
+
+def verdict(sandbox: Sandbox) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        sandbox.specd("check", "tiny-main", "tiny-draft", "--json").stdout
+    )
+    return found
+
+
+def written(sandbox: Sandbox) -> bool:
+    files = (sandbox.home / ".internal/user-concrete-model-default-config").rglob("*.json")
+    return any(keys.LLAMA_DRAFT_SIMPLE in file.read_text() for file in files)
+
+
+def test_a_gguf_pair_is_proven_in_the_background(sandbox: Sandbox) -> None:
+    lay_out(sandbox)
+    sandbox.start()
+    until(lambda: "token for token" in sandbox.said(), "the proof", 90, pause_s=0.2)
+    found = verdict(sandbox)
+    assert found["verdict"] == "identical"
+    assert found["validated"].startswith("llama.cpp-linux-x86_64-2.20.0: ")
+    assert written(sandbox)
+
+
+def test_a_gguf_pair_that_answers_with_other_text_is_taken_out(sandbox: Sandbox) -> None:
+    other = gguf_models.write(sandbox.root / "other.gguf", layers=2, seed=9)
+    lay_out(sandbox, f"--model {other}")
+    sandbox.start()
+    until(lambda: written(sandbox), "the draft is written")
+    until(lambda: "is another one" in sandbox.said(), "the proof", 90, pause_s=0.2)
+    found = verdict(sandbox)
+    assert (found["verdict"], found["engine"]["text"]) == ("unsupported", "may differ")
+    condition = until(
+        lambda: (c := sandbox.condition("TokenizersCompatible"))["status"] == "false" and c,
+        "the condition",
+    )
+    assert "another one" in condition["message"]
+    until(lambda: not written(sandbox), "the draft is taken out")
