@@ -26,6 +26,7 @@ from specd.bench.engine import Timed
 from specd.bench.predict import StudiedAnswer
 from specd.bench.prompts import Prompt
 from specd.bench.result import EngineName
+from specd.tokenizer.kv_cache import smallest_window
 
 REPEATS = 9
 """Measurements of each step, if there is time."""
@@ -170,16 +171,25 @@ class MlxEngine:
         At a temperature also one pass of the main, for its probabilities.
         """
         ids, said = self.encode(prompt), [int(token) for token in answer.said]
-        chances: list[float] = []
+        agrees: list[float] = []
+        drawn: list[float] = []
         mains = _shown(self.main, ids, said) if prompt.temperature else None
         for logits in _shown(self.draft, ids, said):
-            if mains is None:
-                places = slice(len(chances), len(chances) + logits.shape[0])
-                accepted: Any = mx.argmax(logits, axis=-1) == mx.array(said[places])
-            else:
+            places = slice(len(agrees), len(agrees) + logits.shape[0])
+            right: Any = mx.argmax(logits, axis=-1) == mx.array(said[places])
+            agrees.extend(float(each) for each in right.tolist())
+            if mains is not None:
                 accepted = _acceptance(next(mains), logits, prompt.temperature)
-            chances.extend(float(each) for each in accepted.tolist())
-        return StudiedAnswer(prompt.kind, len(ids), tuple(chances), prompt.max_tokens)
+                drawn.extend(float(each) for each in accepted.tolist())
+        left: list[float] = []
+        window = smallest_window(make_prompt_cache(self.draft))
+        if window is not None and len(ids) + len(said) > window:
+            left = _left_behind(self.draft, ids, said)
+            if drawn:
+                share = sum(left) / max(1.0, sum(agrees))
+                left = [min(1.0, each * share) for each in drawn]
+        chances = tuple(drawn or agrees)
+        return StudiedAnswer(prompt.kind, len(ids), chances, prompt.max_tokens, tuple(left))
 
     def same_but_for_rounding(self, prompt: Prompt, alone: Timed, drafted: Timed) -> bool:
         """Compare the main's two logits where the answers differ, in a pass over many tokens.
@@ -279,6 +289,33 @@ def _shown(model: Any, ids: Sequence[int], said: Sequence[int]) -> Iterator[Any]
         logits = model(mx.array([shown[start : start + AT_ONCE]]), cache=cache)[0]
         mx.eval([each.state for each in cache])
         yield logits
+
+
+def _left_behind(draft: Any, ids: Sequence[int], said: Sequence[int]) -> list[float]:
+    """Which of an answer's tokens a draft predicts whose rotating cache is full: 0 or 1 for each.
+
+    Refused tokens then stay in the cache. So mlx-lm's rounds are run, with one draft length.
+    """
+    cache = make_prompt_cache(draft)
+    for start in range(0, len(ids) - 1, READ_AT_ONCE):
+        draft(mx.array([ids[start : min(start + READ_AT_ONCE, len(ids) - 1)]]), cache=cache)
+    agrees: list[float] = []
+    unread = [ids[-1]]
+    while len(agrees) < len(said):
+        rest = said[len(agrees) :]
+        drafted: list[int] = []
+        for _ in range(min(CHAIN, len(rest))):
+            logits: Any = draft(mx.array([unread]), cache=cache)[0, -1]
+            unread = [int(logits.argmax().item())]
+            drafted += unread
+        right = next((n for n, each in enumerate(drafted) if each != rest[n]), len(drafted))
+        trim_prompt_cache(cache, max(len(drafted) - right - 1, 0))
+        agrees += [1.0] * right
+        if right < len(rest):
+            # The main writes this one; after a whole round of right ones the draft was not asked.
+            agrees.append(float(right == len(drafted)))
+            unread = [*(drafted[-1:] if right == len(drafted) else []), rest[right]]
+    return agrees
 
 
 def _acceptance(main: Any, draft: Any, temperature: float) -> Any:

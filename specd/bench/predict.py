@@ -20,13 +20,21 @@ TIE = 0.01
 class StudiedAnswer:
     """One generated answer. ``chances`` as in ``replay``: which tokens the draft predicts.
 
-    ``max_tokens`` is the limit it was generated with.
+    ``max_tokens`` is the limit it was generated with. ``left_behind``: the chances after refused
+    tokens have stayed in the draft's rotating cache; () if it has none.
     """
 
     kind: str
     prompt_tokens: int
     chances: tuple[float, ...]
     max_tokens: int
+    left_behind: tuple[float, ...] = ()
+
+    def counts(self, draft_tokens: int) -> Replay:
+        """The counts with this draft length."""
+        # A draft of one token leaves no refused token behind, and one of two at most one.
+        left = self.left_behind if draft_tokens > 2 else ()
+        return replay(left or self.chances, draft_tokens, self.max_tokens)
 
 
 def seconds(answer: StudiedAnswer, counts: Replay, draft_tokens: int, costs: Costs) -> float:
@@ -55,7 +63,7 @@ def lengths(
     found: list[LengthResult] = []
     baseline = 0.0
     for draft_tokens in range(LONGEST + 1):
-        counts = [replay(each.chances, draft_tokens, each.max_tokens) for each in answers]
+        counts = [each.counts(draft_tokens) for each in answers]
         taken = [
             seconds(answer, count, draft_tokens, costs)
             for answer, count in zip(answers, counts, strict=True)

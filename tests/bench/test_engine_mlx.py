@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import mlx.core as mx
 import pytest
@@ -46,6 +48,29 @@ def test_so_it_is_with_smollm2s_weights(figures: Figures) -> None:
     figures(**{f"noise_{noise}": share for noise, share in shares.items()})
     assert shares[0.0] == 1.0
     assert shares[0.5] < 0.5
+
+
+def test_a_draft_with_a_full_rotating_cache_is_predicted_as_it_drafts(tmp_path: Path) -> None:
+    """Refused tokens stay in such a cache, so it guesses otherwise than its pass over the text."""
+    folder = ensure(SMALL.good)
+    for each in folder.iterdir():
+        (tmp_path / each.name).symlink_to(each.resolve())
+    config = json.loads((folder / "config.json").read_bytes())
+    kinds = ["sliding_attention", "sliding_attention", "full_attention"]
+    (tmp_path / "config.json").unlink()
+    text = json.dumps({**config, "sliding_window": 32, "layer_types": kinds})
+    (tmp_path / "config.json").write_text(text)
+    engine = MlxEngine(open_main(ensure(SMALL.main)), open_draft(tmp_path))
+    prompt = replace(BASIC[1], max_tokens=48)
+    alone = engine.answer(prompt, 0)
+    studied = engine.study(prompt, alone)
+    plain = replace(studied, left_behind=())
+    assert studied.counts(2) == plain.counts(2)
+    drafting = engine.answer(prompt, 4)
+    assert drafting.said == alone.said
+    assert studied.counts(4).accepted == drafting.from_draft < plain.counts(4).accepted
+    drawn = engine.study(replace(prompt, temperature=0.8), alone)
+    assert drawn.counts(4).accepted < replace(drawn, left_behind=()).counts(4).accepted
 
 
 def test_a_reasoning_model_thinks_only_for_the_prompt_that_is_about_it() -> None:
