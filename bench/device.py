@@ -25,9 +25,9 @@ from mlx_lm.models.llama import Model, ModelArgs
 from specd.bench import prompts
 from specd.bench.confirm import answer_alone
 from specd.bench.engine_mlx import MlxEngine, open_draft, open_main
-from specd.bench.measure import Candidate, MainRequest, benchmark
+from specd.bench.measure import Candidate, benchmark
 from specd.bench.predict import LONGEST
-from specd.bench.result import BenchResult
+from specd.bench.result import BenchRequest, BenchResult
 from specd.demo.models import DEMO, SMALL, ensure
 from specd.demo.weights import WeightsMissing
 
@@ -79,7 +79,7 @@ def measure(args: argparse.Namespace, main_folder: Path, draft_folder: Path) -> 
         seconds=left * (1 - OWN_SHARE) / (LONGEST + 2),
     )
     (result,) = benchmark(
-        MainRequest(
+        BenchRequest(
             "main",
             asked,
             args.suite,

@@ -1,7 +1,4 @@
-"""The best draft length, from the predictions and from real runs (pure).
-
-The same functions serve every engine.
-"""
+"""The best draft length, from the predictions and from real runs, for every engine."""
 
 from __future__ import annotations
 
@@ -9,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from specd.bench import predict
-from specd.bench.confirm import Runs
-from specd.bench.engine import Timed
+from specd.bench.confirm import Runs, Say, confirm
+from specd.bench.engine import Engine, Timed
 from specd.bench.result import (
     DEFAULT_LENGTH,
     AtTemperature,
+    BenchRequest,
     Best,
     Confirmation,
     LengthResult,
@@ -97,11 +95,34 @@ def confirmation(runs: Runs) -> Confirmation:
     )
 
 
-def measured_at(found: AtTemperature, runs: Runs | None) -> AtTemperature:
-    """``found`` with the figures of the runs at its temperature, if there were any."""
+def at_temperature(
+    engine: Engine,
+    request: BenchRequest,
+    length: int,
+    *,
+    alone: Sequence[Timed],
+    promised: float,
+    acceptance: float | None = None,
+    say: Say,
+) -> AtTemperature:
+    """Measure ``length`` at the request's temperature, as far as its seconds allow.
+
+    ``promised``: the expected speed-up. The ``acceptance`` is given where it was predicted too.
+    """
+    found = AtTemperature(
+        request.temperature, length, acceptance, promised if acceptance is not None else None
+    )
+    runs = confirm(
+        engine,
+        request.sampled(),
+        {0: 1.0, length: promised},
+        alone=alone,
+        weights=request.weights,
+        seconds=request.seconds,
+        say=say,
+    )
     if runs is None:
         return found
-    length = found.draft_tokens
     return replace(
         found,
         measured_speedup=runs.speedup(0, length),

@@ -14,15 +14,15 @@ is not counted. Runs in the worker only.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 from specd.bench import silence, tried
 from specd.bench.confirm import Runs
 from specd.bench.engine import Timed
 from specd.bench.prompts import Prompt
-from specd.bench.result import BenchResult, EngineName
+from specd.bench.result import BenchRequest, BenchResult, EngineName
 from specd.bench.silence import Circumstances
 from specd.bench.tried import Repeated
 from specd.bench.use import Probe
@@ -70,21 +70,17 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerRequest:
+class ServedPair:
     """A pair to measure. ``draft_tokens`` is the configured length, None for the default.
 
-    ``weights``: the classes' shares of the tokens that the user generates (``predict.lengths``).
     ``ttl``: the server unloads the main after this many unused seconds; None for its default.
-    With a ``temperature`` above 0 the chosen length is measured there as well.
     """
 
     main: Named
     draft: Named
     known: Circumstances
     draft_tokens: int | None = None
-    weights: Mapping[str, float] = field(default_factory=dict)
     ttl: int | None = None
-    temperature: float = 0.0
 
 
 @dataclass(slots=True)
@@ -97,7 +93,7 @@ class ServerEngine:
     """
 
     server: Server
-    asked: ServerRequest
+    asked: ServedPair
     clock: Callable[[], float] = time.monotonic
     tells: bool = False
     without: str | None = None
@@ -219,16 +215,11 @@ class ServerEngine:
 
 def benchmark(
     server: Server,
-    asked: ServerRequest,
-    prompts: Sequence[Prompt],
-    suite: str,
-    *,
-    seconds: float,
-    started_at: str,
-    progress: Callable[[dict[str, Any]], None],
+    asked: ServedPair,
+    request: BenchRequest,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[BenchResult, Probe]:
-    """Measure a pair on a server within about ``seconds``: the result, and the draft's counts.
+    """Measure a pair on a server: the result, and the draft's counts.
 
     ``clock`` returns seconds from an arbitrary start.
 
@@ -238,24 +229,14 @@ def benchmark(
         specd.lmstudio.server.ServerError: the server does not answer, or answers wrongly.
     """
     begun = clock()
-    progress({"step": "loading", "done": 0.0})
     engine = _acquainted(ServerEngine(server, asked, clock, tells=True))
     before = _loaded_with(engine)
     configured = asked.draft_tokens
     result, runs = tried.measure(
         engine,
-        tried.LengthsRequest(
-            main=asked.main.name,
-            draft=asked.draft.name,
-            prompts=prompts,
-            suite=suite,
-            lengths=tuple(dict.fromkeys((configured, *LENGTHS) if configured else LENGTHS)),
-            seconds=seconds - (clock() - begun),
-            started_at=started_at,
-            weights=asked.weights,
-            temperature=asked.temperature,
-            progress=progress,
-        ),
+        replace(request, seconds=request.seconds - (clock() - begun)),
+        asked.draft.name,
+        tuple(dict.fromkeys((configured, *LENGTHS) if configured else LENGTHS)),
     )
     result = replace(
         result,

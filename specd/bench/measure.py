@@ -11,17 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from specd.bench import best, costs, predict
 from specd.bench.confirm import ANSWERING, Runs, answer_alone, confirm, cut_down
 from specd.bench.costs import Costs
 from specd.bench.engine import Replayable, Timed
 from specd.bench.predict import StudiedAnswer
-from specd.bench.prompts import Prompt
 from specd.bench.result import (
     DEFAULT_LENGTH,
     AtTemperature,
+    BenchRequest,
     BenchResult,
     Best,
     LengthResult,
@@ -48,8 +47,6 @@ GREEDY_SHARE = 0.4
 STILL_RIGHT = 0.1
 """Earlier costs are used again if their error on the main's own speed is at most this."""
 
-Progress = Callable[[dict[str, Any]], None]
-
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -64,24 +61,6 @@ class Candidate:
     bytes: int
     open: Callable[[], Replayable]
     known: Costs | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class MainRequest:
-    """A benchmark of one main to run within about ``seconds``.
-
-    ``weights``: the classes' shares of the tokens that the user generates (``predict.lengths``).
-    With a ``temperature`` above 0 the chosen length is measured there as well.
-    """
-
-    main: str
-    prompts: tuple[Prompt, ...]
-    suite: str
-    weights: Mapping[str, float]
-    seconds: float
-    started_at: str
-    temperature: float = 0.0
-    progress: Progress = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +97,7 @@ class _Confirmed:
     seconds: float = 0.0
 
 
-def benchmark(request: MainRequest, drafts: Sequence[Candidate]) -> Iterator[BenchResult]:
+def benchmark(request: BenchRequest, drafts: Sequence[Candidate]) -> Iterator[BenchResult]:
     """Measure every draft; yields each result when it is ready, the highest prediction first."""
     request.progress({"step": "loading", "done": 0.0})
     engine = drafts[0].open()
@@ -159,22 +138,18 @@ def benchmark(request: MainRequest, drafts: Sequence[Candidate]) -> Iterator[Ben
         )
 
 
-def _draw(engine: Replayable, request: MainRequest, alone: Sequence[Timed]) -> tuple[Timed, ...]:
+def _draw(engine: Replayable, request: BenchRequest, alone: Sequence[Timed]) -> tuple[Timed, ...]:
     """The main's answers at the temperature; () without a temperature or without time for them."""
     once = sum(each.seconds for each in alone)
     if not request.temperature or once > request.seconds * ANSWERING * 2:
         return ()
-    return tuple(engine.answer(each, 0) for each in _hot(request))
-
-
-def _hot(request: MainRequest) -> list[Prompt]:
-    return [replace(each, temperature=request.temperature) for each in request.prompts]
+    return tuple(engine.answer(each, 0) for each in request.sampled())
 
 
 def _foretell(
     engine: Replayable,
     draft: Candidate,
-    request: MainRequest,
+    request: BenchRequest,
     alone: Sequence[Timed],
     drawn: Sequence[Timed],
 ) -> _Foretold:
@@ -183,7 +158,8 @@ def _foretell(
         engine.study(prompt, answer) for prompt, answer in zip(request.prompts, alone, strict=True)
     ]
     # The length is chosen by its speed at the temperature, if that is measured.
-    used = [engine.study(p, each) for p, each in zip(_hot(request), drawn, strict=False)] or answers
+    sampled = zip(request.sampled(), drawn, strict=False)
+    used = [engine.study(prompt, answer) for prompt, answer in sampled] or answers
     once = sum(each.seconds for each in alone)
     until = engine.clock() + once * PRICING_AT_MOST
     if draft.known is not None and _still_right(answers, alone, draft.known, request.weights):
@@ -259,7 +235,7 @@ def _promise(foretold: _Foretold) -> tuple[float, int]:
 def _run(
     engine: Replayable,
     foretold: _Foretold,
-    request: MainRequest,
+    request: BenchRequest,
     alone: Sequence[Timed],
     drawn: Sequence[Timed],
 ) -> _Confirmed:
@@ -290,33 +266,25 @@ def _run(
 
 
 def _sample(
-    engine: Replayable, foretold: _Foretold, request: MainRequest, drawn: Sequence[Timed]
+    engine: Replayable, foretold: _Foretold, request: BenchRequest, drawn: Sequence[Timed]
 ) -> AtTemperature:
     """Measure the chosen length at the temperature, as far as the time allows."""
     tried = best.fastest(foretold.used)
-    runs = confirm(
+    return best.at_temperature(
         engine,
-        _hot(request),
-        {0: 1.0, tried.draft_tokens: tried.predicted_speedup},
+        request,
+        tried.draft_tokens,
         alone=drawn,
-        weights=request.weights,
-        seconds=request.seconds,
+        promised=tried.predicted_speedup,
+        acceptance=tried.acceptance,
         say=lambda done: request.progress(
             {"step": "sampling", "done": 0.5 + 0.5 * (GREEDY_SHARE + (1 - GREEDY_SHARE) * done)}
         ),
     )
-    found = AtTemperature(
-        request.temperature,
-        tried.draft_tokens,
-        tried.acceptance,
-        tried.predicted_speedup,
-        predict.best(foretold.used).draft_tokens,
-    )
-    return best.measured_at(found, runs)
 
 
 def _result(
-    request: MainRequest, foretold: _Foretold, confirmed: _Confirmed, alone: Sequence[Timed]
+    request: BenchRequest, foretold: _Foretold, confirmed: _Confirmed, alone: Sequence[Timed]
 ) -> BenchResult:
     """The result without engine and time, which the caller adds."""
     runs = confirmed.runs
@@ -342,10 +310,6 @@ def _result(
         model_seconds=0.0,
         by_class=_by_class(by_class, runs, chosen),
         notes=tuple(_notes(foretold, confirmed, baseline)),
-        tps_by_class={
-            kind: tuple(round(each.predicted_tps, 3) for each in found)
-            for kind, found in by_class.items()
-        },
         confirmation=None if runs is None else best.confirmation(runs),
         costs=costs.to_json(foretold.costs),
         at_temperature=confirmed.at_temperature,

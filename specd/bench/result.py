@@ -1,15 +1,42 @@
-"""The result of a benchmark, as the history stores it and ``specd bench --json`` prints it."""
+"""A benchmark's request, and its result as the history and ``specd bench --json`` have it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
+
+from specd.bench.prompts import Prompt
 
 EngineName: TypeAlias = Literal["mlx", "server", "llama.cpp"]
 Ending: TypeAlias = Literal["decided", "enough", "time"]
 
 DEFAULT_LENGTH = 2
 """The default draft length of mlx-lm and LM Studio."""
+
+Progress: TypeAlias = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class BenchRequest:
+    """A benchmark of one main to run within about ``seconds``.
+
+    ``weights``: the classes' shares of the tokens that the user generates (``predict.lengths``).
+    With a ``temperature`` above 0 the chosen length is measured there as well.
+    """
+
+    main: str
+    prompts: tuple[Prompt, ...]
+    suite: str
+    weights: Mapping[str, float]
+    seconds: float
+    started_at: str
+    temperature: float = 0.0
+    progress: Progress = lambda _: None
+
+    def sampled(self) -> tuple[Prompt, ...]:
+        """The prompts at the temperature."""
+        return tuple(replace(each, temperature=self.temperature) for each in self.prompts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +108,7 @@ class Confirmation:
 class AtTemperature:
     """The chosen length when tokens are sampled at a ``temperature``; speed-ups as in ``Best``.
 
-    ``acceptance``: expected share of drafted tokens accepted. ``best_draft_tokens``: the length
-    with the highest predicted speed there. Both are None if a server does not report them.
+    ``acceptance``: expected share of drafted tokens accepted, None if only real runs are known.
     ``by_class``: the measured speed-ups, empty without real runs.
     """
 
@@ -90,7 +116,6 @@ class AtTemperature:
     draft_tokens: int
     acceptance: float | None
     predicted_speedup: float | None
-    best_draft_tokens: int | None
     measured_speedup: float | None = None
     interval: tuple[float, float] | None = None
     by_class: dict[str, float] = field(default_factory=dict)
@@ -100,7 +125,6 @@ class AtTemperature:
 class BenchResult:
     """One benchmark of one pair. Times are seconds, speeds tokens per second.
 
-    ``tps_by_class``: predicted tokens/s of every length of ``lengths``, for each class of prompts.
     ``costs``: the measured step costs (``costs.to_json``). ``near_ties`` and ``other_text`` count
     answers that differ with the draft: by rounding alone, and by more (the draft changes the text).
     ``broken``: sentences on why the result is invalid; an invalid result decides nothing.
@@ -118,7 +142,6 @@ class BenchResult:
     model_seconds: float
     by_class: dict[str, dict[str, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    tps_by_class: dict[str, tuple[float, ...]] = field(default_factory=dict)
     confirmation: Confirmation | None = None
     costs: dict[str, Any] = field(default_factory=dict)
     at_temperature: AtTemperature | None = None

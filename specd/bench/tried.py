@@ -8,22 +8,20 @@ beginning, so that a server's prompt cache does not make it faster.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from dataclasses import replace
+from typing import Final, Protocol
 
 from specd.bench import best, predict
 from specd.bench.confirm import ANSWERING, Runs, answer_alone, confirm, cut_down
 from specd.bench.engine import Engine, Timed
 from specd.bench.prompts import Prompt
-from specd.bench.result import AtTemperature, BenchResult, Best, LengthResult
+from specd.bench.result import BenchRequest, BenchResult, LengthResult, Progress
 
 SWEEP_SHARE: Final = 0.5
 """Trying lengths takes at most this share of the time."""
 
 GREEDY_SHARE: Final = 0.6
 """Of the time for real runs, what greedy ones may take where the temperature is measured too."""
-
-Progress = Callable[[dict[str, Any]], None]
 
 
 class Answering(Engine, Protocol):
@@ -35,34 +33,19 @@ class Answering(Engine, Protocol):
         """The draft length of ``answers``; the engine may have ignored the requested one."""
 
 
-@dataclass(frozen=True, slots=True)
-class LengthsRequest:
-    """A benchmark to run within about ``seconds``.
+def measure(
+    engine: Answering, request: BenchRequest, draft: str, try_lengths: Sequence[int]
+) -> tuple[BenchResult, Runs | None]:
+    """Run the benchmark: the result, without notes on the engine, and the real runs.
 
-    ``lengths`` are tried in this order. ``weights`` are the classes' shares of the tokens that the
-    user generates. With a ``temperature`` above 0 the chosen length is measured there as well.
+    The lengths are tried in the given order.
     """
-
-    main: str
-    draft: str
-    prompts: Sequence[Prompt]
-    suite: str
-    lengths: Sequence[int]
-    seconds: float
-    started_at: str
-    weights: Mapping[str, float] = field(default_factory=dict)
-    temperature: float = 0.0
-    progress: Progress = lambda _: None
-
-
-def measure(engine: Answering, request: LengthsRequest) -> tuple[BenchResult, Runs | None]:
-    """Run the benchmark: the result, without notes on the engine, and the real runs."""
     begun = engine.clock()
     until = begun + request.seconds
     request.progress({"step": "generating", "done": 0.05})
     prompts, alone = answer_alone(engine, request.prompts, seconds=request.seconds * ANSWERING)
     answered = replace(request, prompts=prompts)
-    lengths = _sweep(engine, answered, alone, begun + request.seconds * SWEEP_SHARE)
+    lengths = _sweep(engine, answered, alone, try_lengths, begun + request.seconds * SWEEP_SHARE)
     share = GREEDY_SHARE if request.temperature else 1.0
     runs = confirm(
         engine,
@@ -76,14 +59,21 @@ def measure(engine: Answering, request: LengthsRequest) -> tuple[BenchResult, Ru
     chosen = best.decide(lengths, runs)
     sampled = None
     if request.temperature and runs is not None and runs.passes > 1:
-        sampled = _sample(engine, answered, alone, chosen, until)
+        sampled = best.at_temperature(
+            engine,
+            replace(answered, seconds=until - engine.clock()),
+            chosen.tried or 1,
+            alone=alone,
+            promised=chosen.measured_speedup or 1.0,
+            say=_part(request.progress, 0.5 + GREEDY_SHARE / 2, (1 - GREEDY_SHARE) / 2),
+        )
         chosen = best.in_use(chosen, sampled)
     tried = chosen.tried or lengths[1].draft_tokens
     unequal = 0 if runs is None else len(runs.unequal())
     other_text = 0 if runs is None else runs.other_text()
     result = BenchResult(
         main=request.main,
-        draft=request.draft,
+        draft=draft,
         engine=engine.name,
         suite=request.suite,
         started_at=request.started_at,
@@ -103,13 +93,17 @@ def measure(engine: Answering, request: LengthsRequest) -> tuple[BenchResult, Ru
 
 
 def _sweep(
-    engine: Answering, request: LengthsRequest, alone: Sequence[Timed], until: float
+    engine: Answering,
+    request: BenchRequest,
+    alone: Sequence[Timed],
+    try_lengths: Sequence[int],
+    until: float,
 ) -> tuple[LengthResult, ...]:
     """Measure draft lengths while there is time, at least one; in the order of length, 0 first."""
     baseline = _tps(request.prompts, alone, request.weights)
     found = {0: LengthResult(0, 0.0, 0, sum(each.tokens for each in alone), baseline, 1.0)}
     begun = engine.clock()
-    for number, draft_tokens in enumerate(request.lengths):
+    for number, draft_tokens in enumerate(try_lengths):
         each_s = (engine.clock() - begun) / number if number else 0.0
         if number and engine.clock() + each_s > until:
             break
@@ -117,7 +111,7 @@ def _sweep(
         in_force = engine.in_force(answers, draft_tokens)
         speed = _tps(request.prompts, answers, request.weights)
         found[in_force] = _length(in_force, answers, speed, baseline)
-        done = 0.05 + 0.45 * (number + 1) / len(request.lengths)
+        done = 0.05 + 0.45 * (number + 1) / len(try_lengths)
         request.progress({"step": "generating", "done": done})
         if engine.fixed is not None:
             break
@@ -146,23 +140,6 @@ def _tps(
     return predict.tokens_per_second(
         [(p.kind, a.tokens, a.seconds) for p, a in zip(prompts, answers, strict=True)], weights
     )
-
-
-def _sample(
-    engine: Answering, request: LengthsRequest, alone: Sequence[Timed], chosen: Best, until: float
-) -> AtTemperature:
-    """Measure the chosen length at the temperature, as far as the time allows."""
-    length = chosen.tried or 1
-    runs = confirm(
-        engine,
-        [replace(each, temperature=request.temperature) for each in request.prompts],
-        {0: 1.0, length: chosen.measured_speedup or 1.0},
-        alone=alone,
-        weights=request.weights,
-        seconds=until - engine.clock(),
-        say=_part(request.progress, 0.5 + GREEDY_SHARE / 2, (1 - GREEDY_SHARE) / 2),
-    )
-    return best.measured_at(AtTemperature(request.temperature, length, None, None, None), runs)
 
 
 def _part(progress: Progress, begun: float, share: float) -> Callable[[float], None]:

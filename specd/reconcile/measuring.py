@@ -123,7 +123,7 @@ def _by_main(pairs: Iterable[tuple[Model, Model]], wanted: Benchmark) -> Sequenc
     mains: dict[str, dict[str, Any]] = {}
     for main, draft in pairs:
         of_main = mains.setdefault(
-            main.key, {**_named(main), "temperature": wanted.at(main), "drafts": []}
+            main.key, {"main": _named(main), "temperature": wanted.at(main), "drafts": []}
         )
         of_main["drafts"].append(_named(draft))
     return list(mains.values())

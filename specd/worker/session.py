@@ -13,10 +13,7 @@ from typing import Any
 from specd.bench import circumstances, prompts
 from specd.bench.alone import Busy, alone
 from specd.bench.history import History
-from specd.bench.prompts import Prompt
-from specd.bench.result import BenchResult
-
-Progress = Callable[[dict[str, Any]], None]
+from specd.bench.result import BenchRequest, BenchResult, Progress
 
 
 @dataclass(slots=True)
@@ -32,24 +29,31 @@ class Session:
     stood: dict[str, Any] = field(default_factory=circumstances.here)
     begun: float = field(default_factory=time.monotonic)
 
-    @property
-    def prompts(self) -> tuple[Prompt, ...]:
-        """The prompts of the requested suite."""
-        return prompts.suite(self.request["suite"], quick=bool(self.request["quick"]))
-
-    def parts(
-        self, of: list[dict[str, Any]]
-    ) -> Iterator[tuple[dict[str, Any], float, str, Progress]]:
-        """Each entry with its seconds, the time it starts at, and its progress callback."""
-        for number, each in enumerate(of):
+    def requests(
+        self, entries: list[dict[str, Any]]
+    ) -> Iterator[tuple[dict[str, Any], BenchRequest]]:
+        """Each entry of the request with its benchmark, with an equal part of the time left."""
+        suite, count = self.request["suite"], len(entries)
+        for number, each in enumerate(entries):
 
             def step(said: dict[str, Any], before: int = number) -> None:
-                self.progress({**said, "done": (before + said["done"]) / len(of)})
+                self.progress({**said, "done": (before + said["done"]) / count})
 
             step({"step": "loading", "done": 0.0})
             left = self.request["seconds"] - (time.monotonic() - self.begun)
-            started_at = datetime.now().astimezone().isoformat(timespec="seconds")
-            yield each, left / (len(of) - number), started_at, step
+            yield (
+                each,
+                BenchRequest(
+                    each["main"]["name"],
+                    prompts.suite(suite, quick=bool(self.request["quick"])),
+                    suite,
+                    self.request["weights"],
+                    left / (count - number),
+                    datetime.now().astimezone().isoformat(timespec="seconds"),
+                    each["temperature"],
+                    step,
+                ),
+            )
 
     def context(self, main: Path, draft: Path, version: str | None) -> dict[str, Any]:
         """The context of a result in the history; ``version`` is the engine's."""

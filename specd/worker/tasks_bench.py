@@ -9,8 +9,9 @@ from specd.bench import costs
 from specd.bench.costs import Costs
 from specd.bench.engine_mlx import Main, MlxEngine, open_draft, open_main
 from specd.bench.history import History
-from specd.bench.measure import Candidate, MainRequest, benchmark
-from specd.worker.session import Progress, Session, run
+from specd.bench.measure import Candidate, benchmark
+from specd.bench.result import Progress
+from specd.worker.session import Session, run
 
 
 def bench(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -19,19 +20,8 @@ def bench(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def _measure(session: Session) -> None:
-    request = session.request
-    for told, seconds, started_at, step in session.parts(request["mains"]):
-        folder = Path(told["path"])
-        asked = MainRequest(
-            main=told["name"],
-            prompts=session.prompts,
-            suite=request["suite"],
-            weights=request["weights"],
-            seconds=seconds,
-            started_at=started_at,
-            temperature=told["temperature"],
-            progress=step,
-        )
+    for told, request in session.requests(session.request["mains"]):
+        folder = Path(told["main"]["path"])
         contexts = {
             each["name"]: session.context(folder, Path(each["path"]), None)
             for each in told["drafts"]
@@ -41,11 +31,11 @@ def _measure(session: Session) -> None:
             _candidate(
                 main,
                 each,
-                _known(session.history, told["name"], each["name"], contexts[each["name"]]),
+                _known(session.history, request.main, each["name"], contexts[each["name"]]),
             )
             for each in told["drafts"]
         ]
-        for result in list(benchmark(asked, candidates)):
+        for result in list(benchmark(request, candidates)):
             session.keep(result, contexts[result.draft])
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from specd.bench import tried
 from specd.bench.engine_gguf import LENGTHS, DraftSilent, GgufEngine
+from specd.bench.result import Progress
 from specd.llamacpp.engine import find
 from specd.llamacpp.server import DidNotStart, NoAnswer
-from specd.worker.session import Progress, Session, run
+from specd.worker.session import Session, run
 
 
 def bench_gguf(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -26,27 +27,16 @@ def _measure(session: Session) -> None:
             "no llama.cpp starts here: install specd with its extra gguf (specd[gguf])"
         )
         return
-    for pair, seconds, started_at, step in session.parts(request["pairs"]):
+    for pair, asked in session.requests(request["pairs"]):
         main, draft = Path(pair["main"]["path"]), pair["draft"] and Path(pair["draft"])
-        asked = tried.LengthsRequest(
-            main=pair["main"]["name"],
-            draft=pair["name"],
-            prompts=session.prompts,
-            suite=request["suite"],
-            lengths=LENGTHS,
-            seconds=seconds,
-            started_at=started_at,
-            weights=request["weights"],
-            temperature=pair["temperature"],
-            progress=step,
-        )
+        name = f"{asked.main} ← {pair['name']}"
         context = session.context(main, draft or main, engine.name)
         try:
             with closing(GgufEngine(engine, main, pair["speculation"], draft)) as pair_engine:
-                result, _ = tried.measure(pair_engine, asked)
+                result, _ = tried.measure(pair_engine, asked, pair["name"], LENGTHS)
         except DraftSilent as silent:
-            session.findings.append(f"{asked.main} ← {asked.draft}: {silent}")
+            session.findings.append(f"{name}: {silent}")
         except (DidNotStart, NoAnswer) as problem:
-            session.failures.append(f"{asked.main} ← {asked.draft}: {problem}")
+            session.failures.append(f"{name}: {problem}")
         else:
             session.keep(result, context)

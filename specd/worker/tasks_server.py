@@ -12,14 +12,15 @@ from specd.bench.engine_server import (
     CannotMeasure,
     DraftSilent,
     Named,
-    ServerRequest,
+    ServedPair,
     benchmark,
     on_demand,
 )
 from specd.bench.observed import ObservedStore
+from specd.bench.result import Progress
 from specd.bench.silence import Circumstances
 from specd.lmstudio.server import Server, ServerError
-from specd.worker.session import Progress, Session, run
+from specd.worker.session import Session, run
 
 
 def bench_server(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -38,19 +39,11 @@ def _measure(session: Session) -> None:
     # Read once, before the first pair: models that a benchmark loads are not the user's.
     borrowed = _on_demand(server)
     with closing(ObservedStore(Path(request["history"]))) as observed:
-        for pair, seconds, started_at, step in session.parts(request["pairs"]):
+        for pair, asked in session.requests(request["pairs"]):
             main, draft = Path(pair["main"]["path"]), Path(pair["draft"]["path"])
             context = session.context(main, draft, request["engine_version"])
             try:
-                result, probe = benchmark(
-                    server,
-                    _asked(pair, request["weights"], borrowed),
-                    session.prompts,
-                    request["suite"],
-                    seconds=seconds,
-                    started_at=started_at,
-                    progress=step,
-                )
+                result, probe = benchmark(server, _served(pair, borrowed), asked)
             except DraftSilent as silent:
                 observed.keep_probe(silent.probe)
                 session.findings.append(str(silent))
@@ -68,16 +61,12 @@ def _on_demand(server: Server) -> frozenset[str]:
         return frozenset()
 
 
-def _asked(
-    pair: dict[str, Any], weights: dict[str, float], borrowed: frozenset[str]
-) -> ServerRequest:
+def _served(pair: dict[str, Any], borrowed: frozenset[str]) -> ServedPair:
     known = pair["known"]
-    return ServerRequest(
+    return ServedPair(
         main=Named(pair["main"]["name"], pair["main"]["served"]),
         draft=Named(pair["draft"]["name"], pair["draft"]["served"]),
         known=Circumstances(**{**known, "formats": known["formats"] and tuple(known["formats"])}),
         draft_tokens=pair["draft_tokens"],
-        weights=weights,
         ttl=FREED_S if pair["main"]["served"] in borrowed else None,
-        temperature=pair["temperature"],
     )

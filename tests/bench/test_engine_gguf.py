@@ -15,7 +15,8 @@ from specd import places
 from specd.bench import confirm
 from specd.bench.engine_gguf import DraftSilent, GgufEngine
 from specd.bench.prompts import BASIC, Prompt
-from specd.bench.tried import LengthsRequest, Repeated, measure
+from specd.bench.result import BenchRequest
+from specd.bench.tried import Repeated, measure
 from specd.demo.weights import find_gguf
 from specd.llamacpp.engine import Engine, find
 from tests.daemon import Sandbox, until
@@ -37,8 +38,8 @@ def drafting_for_itself(llama: Engine) -> Iterator[GgufEngine]:
         yield engine
 
 
-def asked(prompts: tuple[Prompt, ...] = PROMPTS, lengths: tuple[int, ...] = (4,)) -> LengthsRequest:
-    return LengthsRequest("main", "draft", prompts, "basic", lengths, 3000.0, "now")
+def asked(prompts: tuple[Prompt, ...] = PROMPTS) -> BenchRequest:
+    return BenchRequest("main", prompts, "basic", {}, 3000.0, "now")
 
 
 @pytest.mark.mlx
@@ -47,7 +48,7 @@ def test_a_pair_is_measured_with_and_without_the_draft(
     drafting_for_itself: GgufEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(confirm, "LOOKS", (2,))
-    result, runs = measure(drafting_for_itself, asked())
+    result, runs = measure(drafting_for_itself, asked(), "draft", (4,))
     assert (result.engine, result.text_equal) == ("llama.cpp", True)
     assert result.baseline_tps > 0
     none, drafting = result.lengths
@@ -66,7 +67,7 @@ def test_a_draft_that_llama_cpp_drops_is_a_finding(llama: Engine, tmp_path: Path
         closing(GgufEngine(llama, find_gguf(), "draft-simple", stranger)) as engine,
         pytest.raises(DraftSilent, match="drafts nothing"),
     ):
-        measure(engine, asked(PROMPTS[:1]))
+        measure(engine, asked(PROMPTS[:1]), "draft", (4,))
 
 
 def test_the_same_answer_of_two_ways_has_the_same_text_and_none_is_asked_twice() -> None:

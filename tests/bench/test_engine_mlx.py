@@ -12,9 +12,10 @@ from mlx_lm import load
 
 from specd.bench import engine_mlx
 from specd.bench.engine_mlx import LONG, Main, MlxEngine, open_draft, open_main
-from specd.bench.measure import STEPS, Candidate, MainRequest, benchmark
+from specd.bench.measure import STEPS, Candidate, benchmark
 from specd.bench.predict import LONGEST
 from specd.bench.prompts import BASIC, STANDARD
+from specd.bench.result import BenchRequest
 from specd.demo.models import DEMO, SMALL, ensure
 from tests.bench import tiny
 from tests.conftest import Figures
@@ -198,7 +199,7 @@ def test_a_benchmark_of_real_models_holds_together(figures: Figures) -> None:
     engine = tiny.engine(noise=0.005)
     prompts = tuple(replace(each, max_tokens=16) for each in BASIC[:3])
     (result,) = benchmark(
-        MainRequest("main", prompts, "standard", {}, 60.0, "now", temperature=0.8),
+        BenchRequest("main", prompts, "standard", {}, 60.0, "now", temperature=0.8),
         [Candidate("draft", 1, lambda: engine)],
     )
     figures(

@@ -4,7 +4,7 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,13 @@ from specd.bench.engine_server import (
     CannotMeasure,
     DraftSilent,
     Named,
+    ServedPair,
     ServerEngine,
-    ServerRequest,
     benchmark,
 )
 from specd.bench.outcome import sentence
 from specd.bench.replay import replay
+from specd.bench.result import BenchRequest
 from specd.bench.silence import Circumstances
 from specd.config import Benchmark
 from specd.demo.models import SMALL, ensure
@@ -37,7 +38,7 @@ from tests.daemon import until
 from tests.standins import load
 
 MAIN, DRAFT = "smollm2-small-deep-fp16", "smollm2-small-4bit"
-ASKED = ServerRequest(
+ASKED = ServedPair(
     Named("main", MAIN), Named("draft", DRAFT), Circumstances(formats=("mlx", "mlx"))
 )
 SHORT = (prompts.Prompt("short", "Count to ten.", 6),)
@@ -60,16 +61,20 @@ def answers(server: Server) -> bool:
     return True
 
 
-def measure(server: Server, asked: ServerRequest = ASKED, seconds: float = 120) -> Any:
+def measure(server: Server, asked: ServedPair = ASKED, seconds: float = 120) -> Any:
     steps: list[float] = []
     result, probe = benchmark(
         server,
         asked,
-        SHORT,
-        "brief",
-        seconds=seconds,
-        started_at="now",
-        progress=lambda said: steps.append(said["done"]),
+        BenchRequest(
+            "main",
+            SHORT,
+            "brief",
+            {},
+            seconds,
+            "now",
+            progress=lambda said: steps.append(said["done"]),
+        ),
     )
     assert steps == sorted(steps)
     return result, probe
@@ -147,7 +152,7 @@ def test_a_draft_that_is_refused_is_a_finding_with_its_cause(newer: Server) -> N
     (served,) = (each for each in newer.models() if each.key == MAIN)
     known = Circumstances(parallel=served.loaded_instances[0].parallel, formats=("mlx", "mlx"))
     with pytest.raises(DraftSilent) as raised:
-        measure(newer, ServerRequest(ASKED.main, ASKED.draft, known))
+        measure(newer, ServedPair(ASKED.main, ASKED.draft, known))
     finding = raised.value.probe.finding or ""
     assert "the draft was asked for and did not run" in finding
     assert "loaded for 4 requests at once" in finding
@@ -197,7 +202,7 @@ def test_a_plain_openai_server_takes_draft_and_length_with_the_request(
     plain_server: Server, few_passes: None
 ) -> None:
     main, draft = str(ensure(SMALL.main)), str(ensure(SMALL.good))
-    asked = ServerRequest(Named("main", main), Named("draft", draft), ASKED.known, draft_tokens=3)
+    asked = ServedPair(Named("main", main), Named("draft", draft), ASKED.known, draft_tokens=3)
     result, probe = measure(plain_server, asked)
     assert result.text_equal
     assert [each.acceptance for each in result.lengths if each.draft_tokens] == [None] * (
@@ -215,16 +220,17 @@ FAST = Setting(lambda k: 1.02 + 0.01 * (k - 1), 0.03, 0.95)
 SLOW = Setting(lambda k: 0.95 * k, 0.3, 0.5)
 
 
-def simulated(server: SimulatedServer, asked: ServerRequest = ASKED, seconds: float = 1e6) -> Any:
+def simulated(
+    server: SimulatedServer,
+    asked: ServedPair = ASKED,
+    seconds: float = 1e6,
+    weights: Mapping[str, float] = {},
+) -> Any:
     return benchmark(
         server,
         asked,
-        server.pair.prompts,
-        "standard",
-        seconds=seconds,
-        started_at="now",
-        progress=lambda _: None,
-        clock=server.pair.clock,
+        BenchRequest("main", tuple(server.pair.prompts), "standard", weights, seconds, "now"),
+        server.pair.clock,
     )[0]
 
 
@@ -339,7 +345,7 @@ def test_a_class_without_weight_has_no_say() -> None:
 
     def tuned(weights: dict[str, float]) -> Any:
         server = SimulatedServer(SimulatedEngine(setting, prompts.BASIC[:2]))
-        return simulated(server, replace(ASKED, weights=weights))
+        return simulated(server, weights=weights)
 
     easy, both, hard = tuned({"long": 0}), tuned({}), tuned({"short": 0})
     speedups = [each.best.measured_speedup for each in (easy, both, hard)]
@@ -379,7 +385,7 @@ def told(agrees: list[bool], length: int) -> Timed:
     return Timed("", counts.tokens, 1.0, counts.accepted, counts.drafted)
 
 
-def engine(asked: ServerRequest = ASKED) -> ServerEngine:
+def engine(asked: ServedPair = ASKED) -> ServerEngine:
     return ServerEngine(Server("http://127.0.0.1:1"), asked, tells=True)
 
 
@@ -404,7 +410,7 @@ def test_a_length_the_server_did_not_take_is_noticed(
 
 
 def test_llama_cpp_s_length_is_only_the_most_it_drafts() -> None:
-    mine = engine(ServerRequest(ASKED.main, ASKED.draft, Circumstances(formats=("gguf", "gguf"))))
+    mine = engine(ServedPair(ASKED.main, ASKED.draft, Circumstances(formats=("gguf", "gguf"))))
     assert mine.in_force([told([True] * 40, 5)], 2) == 16
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from specd.bench import costs
-from specd.bench.measure import Candidate, MainRequest, benchmark
+from specd.bench.measure import Candidate, benchmark
 from specd.bench.outcome import outcome, sentence
 from specd.bench.predict import LONGEST
 from specd.bench.prompts import BASIC, Prompt
-from specd.bench.result import BenchResult
+from specd.bench.result import BenchRequest, BenchResult
 from tests.bench.simulated import Setting, SimulatedEngine
 from tests.conftest import Figures
 
@@ -41,8 +41,8 @@ def linear(k: int) -> float:
     return 0.95 * k
 
 
-def asked(prompts: tuple[Prompt, ...] = BASIC, **changed: Any) -> MainRequest:
-    return replace(MainRequest("main", prompts, "standard", {}, ENOUGH, "now"), **changed)
+def asked(prompts: tuple[Prompt, ...] = BASIC, **changed: Any) -> BenchRequest:
+    return replace(BenchRequest("main", prompts, "standard", {}, ENOUGH, "now"), **changed)
 
 
 def measure(engine: SimulatedEngine, **changed: Any) -> BenchResult:

@@ -92,7 +92,7 @@ def test_the_sentence_tells_the_gain_by_kind_and_from_where_on_there_is_none() -
         main="qwen3-8b",
         draft="qwen3-0.6b",
         by_class=by_class(code=1.9, short=1.4, creative=1.02, _2k=1.3, _8k=1.01),
-        at_temperature=AtTemperature(0.7, 4, 0.5, 1.2, 3, 1.21, (1.15, 1.28)),
+        at_temperature=AtTemperature(0.7, 4, 0.5, 1.2, 1.21, (1.15, 1.28)),
     )
     assert sentence(found) == (
         "With qwen3-0.6b at 4 tokens, qwen3-8b answers 1.42 ± 0.06 times as fast as alone; "

@@ -68,5 +68,5 @@ def test_a_main_loaded_only_to_be_measured_is_dropped_again_and_the_users_own_st
         assert told["results"][0]["confirmation"]["passes"] == 2
         until(lambda: in_memory(server) == set(), "both are dropped", 10)
         load(url, pair["main"]["served"])
-        mine = tasks_server._asked(pair, {}, tasks_server._on_demand(server))
+        mine = tasks_server._served(pair, tasks_server._on_demand(server))
         assert mine.ttl is None
