@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
-import time
 from pathlib import Path
 
-from specd.files import private
+from specd.files import private, turns
 from specd.files.attributes import inode
-
-NUMBER_BYTES = 16
 
 PROBED_S = 0.2
 """Far longer than ``holder`` has the lock; then it is another daemon that has it."""
@@ -41,15 +37,11 @@ def hold(path: Path) -> int:
     if path.exists() and not path.is_file():
         private.set_aside(path)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    end = time.monotonic() + PROBED_S
-    while not _taken(descriptor, fcntl.LOCK_EX):
-        if time.monotonic() > end:
-            number = _number(descriptor)
-            os.close(descriptor)
-            raise AlreadyRunning(path.parent.parent, number or None)
-        time.sleep(0.01)
-    with contextlib.suppress(OSError):  # a full disk: the lock counts, the number only helps
-        os.pwrite(descriptor, f"{os.getpid()}\n".ljust(NUMBER_BYTES).encode(), 0)
+    if not turns.take(descriptor, PROBED_S):
+        number = turns.signed_by(descriptor)
+        os.close(descriptor)
+        raise AlreadyRunning(path.parent.parent, number or None)
+    turns.sign(descriptor)
     return descriptor
 
 
@@ -64,19 +56,7 @@ def holder(path: Path) -> int | None:
     except FileNotFoundError:
         return None
     try:
-        return None if _taken(descriptor, fcntl.LOCK_SH) else _number(descriptor)
+        free = turns.take(descriptor, 0, fcntl.LOCK_SH)
+        return None if free else turns.signed_by(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _taken(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _number(descriptor: int) -> int:
-    told = os.pread(descriptor, NUMBER_BYTES, 0).decode("ascii", "replace").strip()
-    return int(told) if told.isdigit() else 0

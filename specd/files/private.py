@@ -26,7 +26,7 @@ class Broken(Exception):
 _LEFTOVER = re.compile(r".+\.(\d+)\.new")
 
 
-def write(path: Path, content: bytes, *, durable: bool = True) -> None:
+def write(path: Path, content: bytes, *, durable: bool = True, mode: int = 0o600) -> None:
     """Replace the file's content atomically; ``durable`` syncs to disk before the rename.
 
     Raises:
@@ -36,6 +36,7 @@ def write(path: Path, content: bytes, *, durable: bool = True) -> None:
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         try:
+            os.fchmod(descriptor, mode)
             view = memoryview(content)
             while view:
                 view = view[os.write(descriptor, view) :]

@@ -22,6 +22,8 @@ WAIT_S = 0.5
 
 STEP_S = 0.001
 
+_NUMBER_BYTES = 16
+
 
 class Taken(Exception):
     """Another specd process writes there; the message names it."""
@@ -38,8 +40,11 @@ def turn(directory: Path, wait_s: float = WAIT_S) -> Iterator[None]:
     facts = directory.stat()
     descriptor = _opened(f"{facts.st_dev:x}-{facts.st_ino:x}.lock")
     try:
-        if descriptor is not None:
-            _take(descriptor, directory, wait_s)
+        if descriptor is not None and not _had(descriptor, wait_s):
+            raise Taken(
+                f"another specd (process {signed_by(descriptor) or 'unknown'}) has been writing in "
+                f"{directory} for {wait_s:g} s"
+            )
         yield
     finally:
         if descriptor is not None:
@@ -54,22 +59,41 @@ def _opened(name: str) -> int | None:
     return None
 
 
-def _take(descriptor: int, directory: Path, wait_s: float) -> None:
+def _had(descriptor: int, wait_s: float) -> bool:
+    try:
+        had = take(descriptor, wait_s)
+    except OSError:
+        return True  # a file system without locks does without
+    if had:
+        sign(descriptor)
+    return had
+
+
+def take(descriptor: int, wait_s: float, kind: int = fcntl.LOCK_EX) -> bool:
+    """Lock an open file; returns whether it could be had within ``wait_s``.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
     deadline = time.monotonic() + wait_s
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-                raise Taken(
-                    f"another specd (process {holder or 'unknown'}) has been writing in "
-                    f"{directory} for {wait_s:g} s"
-                ) from None
+                return False
             time.sleep(STEP_S)
-        except OSError:
-            return  # a file system without locks
         else:
-            with contextlib.suppress(OSError):
-                os.pwrite(descriptor, f"{os.getpid()}\n".ljust(16).encode(), 0)
-            return
+            return True
+
+
+def sign(descriptor: int) -> None:
+    """Write the number of this process into the file that it has locked."""
+    with contextlib.suppress(OSError):  # a full disk: the lock counts, the number only helps
+        os.pwrite(descriptor, f"{os.getpid()}\n".ljust(_NUMBER_BYTES).encode(), 0)
+
+
+def signed_by(descriptor: int) -> int:
+    """The number of the process that locked the file; 0 where that cannot be read."""
+    written = os.pread(descriptor, _NUMBER_BYTES, 0).decode("ascii", "replace").strip()
+    return int(written) if written.isdigit() else 0

@@ -35,7 +35,7 @@ from functools import partial
 from pathlib import Path
 
 from specd import places
-from specd.files import jsonedit, private
+from specd.files import jsonedit, private, turns
 from specd.files.pointer import Absent, Json, Pointer
 from specd.reconcile import entry as entries_
 from specd.reconcile.entry import (
@@ -64,8 +64,6 @@ LINE_BYTES = 2 * jsonedit.MAX_BYTES
 
 LOCK_S = 5.0
 """How long another specd may take to write the journal anew."""
-
-STEP_S = 0.001
 
 _CHUNK = 1 << 15
 _LARGE_CHUNK = 1 << 20
@@ -385,16 +383,13 @@ class Journal:
         while True:
             descriptor = self._opened()
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise TimeoutError(
-                        errno.ETIMEDOUT, "another specd does not let go of it", str(self._file)
-                    ) from None
-                time.sleep(STEP_S)
-                continue
+                had = turns.take(descriptor, deadline - time.monotonic())
             except OSError:
                 return descriptor  # a file system without locks does without
+            if not had:
+                raise TimeoutError(
+                    errno.ETIMEDOUT, "another specd does not let go of it", str(self._file)
+                )
             if self._named(descriptor):
                 return descriptor
 

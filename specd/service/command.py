@@ -1,10 +1,13 @@
-"""Call launchctl and systemctl; no other module does."""
+"""Call launchctl and systemctl, and write and remove the service's file; no other module does."""
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from specd.files import private
 
 TIMEOUT_S = 90.0
 """systemd waits this long for a unit to become ready, so no call takes longer."""
@@ -58,3 +61,44 @@ def call(words: Sequence[str]) -> Ran:
     except OSError as error:
         raise ServiceError(f"{words[0]} cannot be run: {error.strerror or error}") from error
     return Ran(tuple(words), done.returncode, done.stdout.decode("utf-8", "replace").strip())
+
+
+def put(path: Path, content: bytes) -> bool:
+    """Write ``content`` to ``path`` (mode 0644) unless it is there; returns whether it wrote.
+
+    Raises:
+        ServiceError: it cannot be written.
+    """
+    try:
+        if path.is_file() and path.read_bytes() == content:
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        private.write(path, content, mode=0o644)
+    except OSError as error:
+        raise ServiceError(f"{path} cannot be written: {error.strerror or error}") from error
+    return True
+
+
+def take_away(path: Path) -> bool:
+    """Remove ``path``; returns whether it was there.
+
+    Raises:
+        ServiceError: it cannot be removed.
+    """
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise ServiceError(f"{path} cannot be removed: {error.strerror or error}") from error
+    return True
+
+
+def must_be_there(path: Path) -> None:
+    """Check that the service's file is there.
+
+    Raises:
+        ServiceError: it is not.
+    """
+    if not path.is_file():
+        raise ServiceError("specd is not installed as a service; `specd install` does that")

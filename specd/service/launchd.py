@@ -13,8 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from specd.service import unit_file
-from specd.service.command import Ran, ServiceError, call
+from specd.service.command import Ran, ServiceError, call, must_be_there, put, take_away
 from specd.service.program import Program
 
 LABEL = "local.specd"
@@ -33,11 +32,7 @@ def file() -> Path:
 
 
 def text(program: Program) -> bytes:
-    """The property list for ``program``: the template with this machine's values.
-
-    Raises:
-        ServiceError: a path contains a character that XML does not allow.
-    """
+    """The property list for ``program``: the template with this machine's values."""
     agent = _filled(
         plistlib.loads(_template()),
         {"@PYTHON@": str(program.python), "@LOGS@": str(program.logs)},
@@ -57,25 +52,17 @@ def text(program: Program) -> bytes:
 
 
 def ready() -> None:
-    """Check that launchd knows the user's domain.
-
-    Raises:
-        ServiceError: it does not; the message says what to do.
-    """
+    """Check that launchd knows the user's domain."""
     _launchctl("print", _domain()).or_fail(
         "log in on this Mac's own screen once; `specd run` works without it"
     )
 
 
 def install(program: Program) -> list[str]:
-    """Write the property list and (re)start the agent; returns a line for each step.
-
-    Raises:
-        ServiceError: a file cannot be written, or launchctl refuses.
-    """
+    """Write the property list and (re)start the agent; returns a line for each step."""
     # launchd creates the log files, not their directory.
     program.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    written = unit_file.put(file(), text(program))
+    written = put(file(), text(program))
     if written and _loaded():
         _unload()
     _load()
@@ -84,50 +71,34 @@ def install(program: Program) -> list[str]:
 
 
 def uninstall() -> list[str]:
-    """Stop and unload the agent and remove its property list; returns a line for each step.
-
-    Raises:
-        ServiceError: launchctl refuses, or the file cannot be removed.
-    """
+    """Stop and unload the agent and remove its property list; returns a line for each step."""
     done: list[str] = []
     if _loaded():
         _unload()
         done.append(f"unloaded {_target()}")
-    if unit_file.take_away(file()):
+    if take_away(file()):
         done.append(f"removed {file()}")
     return done
 
 
 def start() -> None:
-    """Load the agent, which starts it; does nothing if it runs.
-
-    Raises:
-        ServiceError: it is not installed, or launchctl refuses.
-    """
-    _installed()
+    """Load the agent, which starts it; does nothing if it runs."""
+    must_be_there(file())
     if pid() is None:
         _load()
         _launchctl("kickstart", _target()).or_fail("see `specd doctor`")
 
 
 def stop() -> None:
-    """Unload the agent until it is started or the user logs in again.
-
-    Raises:
-        ServiceError: launchctl refuses, or the agent does not end.
-    """
-    _installed()
+    """Unload the agent until it is started or the user logs in again."""
+    must_be_there(file())
     if _loaded():
         _unload()
 
 
 def restart() -> None:
-    """Stop and start the agent.
-
-    Raises:
-        ServiceError: it is not installed, or launchctl refuses.
-    """
-    _installed()
+    """Stop and start the agent."""
+    must_be_there(file())
     _load()
     _launchctl("kickstart", "-k", _target()).or_fail("see `specd doctor`")
 
@@ -190,11 +161,6 @@ def _unload() -> None:
             said = told.said or "launchctl said nothing"
             raise ServiceError(f"{_target()} did not end within {GONE_S:g} s: {said}")
         time.sleep(0.1)
-
-
-def _installed() -> None:
-    if not file().is_file():
-        raise ServiceError("specd is not installed as a service; `specd install` does that")
 
 
 def _template() -> bytes:

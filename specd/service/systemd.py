@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from specd.service import unit_file
-from specd.service.command import Ran, ServiceError, call
+from specd.service.command import Ran, call, must_be_there, put, take_away
 from specd.service.program import Program
 
 UNIT = "specd.service"
@@ -86,20 +85,12 @@ def text(program: Program, *, sandboxed: bool = True) -> bytes:
 
 
 def ready() -> None:
-    """Check that the user's systemd answers.
-
-    Raises:
-        ServiceError: it does not; the message says what to do.
-    """
+    """Check that the user's systemd answers."""
     _show("MainPID").or_fail(_NO_BUS)
 
 
 def install(program: Program) -> list[str]:
-    """Write and enable the unit and (re)start it; returns a line for each step.
-
-    Raises:
-        ServiceError: the unit cannot be written, or systemctl refuses.
-    """
+    """Write and enable the unit and (re)start it; returns a line for each step."""
     ready()  # so that no unit is left behind where there is no session
     # Writable directories must exist when the service starts.
     program.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -117,44 +108,28 @@ def install(program: Program) -> list[str]:
 
 
 def uninstall() -> list[str]:
-    """Stop, disable and remove the unit; returns a line for each step.
-
-    Raises:
-        ServiceError: systemctl refuses, or the unit cannot be removed.
-    """
+    """Stop, disable and remove the unit; returns a line for each step."""
     if not file().is_file():
         return []
     _systemctl("disable", "--now", UNIT).or_fail(_NO_BUS)
-    unit_file.take_away(file())
+    take_away(file())
     _systemctl("daemon-reload").or_fail(_NO_BUS)
     _systemctl("reset-failed", UNIT)  # fails when there is nothing to reset
     return [f"stopped and disabled {UNIT}", f"removed {file()}"]
 
 
 def start() -> None:
-    """Start the unit; does nothing if it runs.
-
-    Raises:
-        ServiceError: it is not installed, or systemctl refuses.
-    """
+    """Start the unit; does nothing if it runs."""
     _order("start")
 
 
 def stop() -> None:
-    """Stop the unit until it is started or the user logs in again.
-
-    Raises:
-        ServiceError: it is not installed, or systemctl refuses.
-    """
+    """Stop the unit until it is started or the user logs in again."""
     _order("stop")
 
 
 def restart() -> None:
-    """Stop and start the unit.
-
-    Raises:
-        ServiceError: it is not installed, or systemctl refuses.
-    """
+    """Stop and start the unit."""
     _order("restart")
 
 
@@ -182,8 +157,7 @@ def _systemctl(*words: str) -> Ran:
 
 
 def _order(verb: str) -> None:
-    if not file().is_file():
-        raise ServiceError("specd is not installed as a service; `specd install` does that")
+    must_be_there(file())
     _systemctl(verb, UNIT).or_fail(f"see `journalctl --user -u {UNIT}` and `specd doctor`")
 
 
@@ -196,7 +170,7 @@ def _show(name: str) -> Ran:
 
 
 def _put(content: bytes) -> str:
-    return f"{'wrote' if unit_file.put(file(), content) else 'kept'} {file()}"
+    return f"{'wrote' if put(file(), content) else 'kept'} {file()}"
 
 
 def _quoted(word: str) -> str:
