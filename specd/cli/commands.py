@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 class Module(Protocol):
     """What the module of a command offers."""
 
+    @property
     def parser(self) -> Parser:
         """The command's own argument parser, with help and examples."""
 

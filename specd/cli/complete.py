@@ -38,7 +38,7 @@ def every(loaded: Iterable[str]) -> Parser:
         if name not in loaded:
             verbs.add_parser(name, help=command.about)
             continue
-        own = command.load().parser()
+        own = command.load().parser
         joined = verbs.add_parser(
             name, parents=[own], add_help=False, help=command.about, description=own.description
         )

@@ -115,7 +115,7 @@ def _main(words: list[str]) -> int:
         return 2
     module = command.load()
     try:
-        return module.run(module.parser().parse(words[1:]))
+        return module.run(module.parser.parse(words[1:]))
     except SystemExit as ended:  # argparse's way to end --help and errors
         return ended.code if isinstance(ended.code, int) else 2
 

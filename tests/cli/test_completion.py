@@ -18,7 +18,7 @@ from specd.service import launchd, systemd
 
 @pytest.fixture
 def script(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> str:
-    assert completion.run(completion.parser().parse_args([request.param])) == 0
+    assert completion.run(completion.parser.parse_args([request.param])) == 0
     return capsys.readouterr().out
 
 
@@ -150,7 +150,7 @@ def test_the_manual_page_tells_every_command_and_flag() -> None:
     page = man.page().replace("\\-", "-")
     for name, command in COMMANDS.items():
         assert f".SH COMMAND \\fI\\,'specd {name}'" in page
-        for action in command.load().parser()._actions:
+        for action in command.load().parser._actions:
             for flag in () if action.dest == "help" else action.option_strings:
                 assert flag in page
 
@@ -166,7 +166,7 @@ def test_the_manual_page_tells_verbs_with_their_arguments_and_where_files_lie() 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_says_what_it_does_and_with_which_exit_codes(name: str) -> None:
-    parser = COMMANDS[name].load().parser()
+    parser = COMMANDS[name].load().parser
     assert parser.prog == f"specd {name}"
     assert (parser.description or "").endswith(".")
     assert parser.epilog

@@ -22,7 +22,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def specd_config(*words: str) -> int:
-    return config.run(config.parser().parse_args(words))
+    return config.run(config.parser.parse_args(words))
 
 
 def test_init_writes_once_and_never_over_something(

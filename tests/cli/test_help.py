@@ -33,7 +33,7 @@ def test_the_examples_are_commands(name: str, capsys: pytest.CaptureFixture[str]
         command = re.split(r" [|>] | \(", line.strip())[0]
         words = shlex.split(command)
         assert words[0] == "specd"
-        COMMANDS[words[1]].load().parser().parse(words[2:])
+        COMMANDS[words[1]].load().parser.parse(words[2:])
 
 
 @pytest.mark.parametrize("columns", [50, 80, 120])

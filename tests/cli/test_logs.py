@@ -42,7 +42,7 @@ def rotated(log: Path) -> Path:
 
 
 def shown(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
-    code = logs.run(logs.parser().parse_args(words))
+    code = logs.run(logs.parser.parse_args(words))
     assert code == 0
     return capsys.readouterr().out.splitlines()
 
@@ -123,7 +123,7 @@ def test_utc_on_request(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_no_log_yet_says_so(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert logs.run(logs.parser().parse_args([])) == 1
+    assert logs.run(logs.parser.parse_args([])) == 1
     assert "there is no log yet" in capsys.readouterr().err
 
 
@@ -132,7 +132,7 @@ def test_a_time_that_is_none_is_refused_with_examples(
     word: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        logs.parser().parse_args([f"--since={word}"])
+        logs.parser.parse_args([f"--since={word}"])
     assert ended.value.code == 2
     assert "must be such as 90s" in capsys.readouterr().err
 
@@ -141,7 +141,7 @@ def test_times_may_be_spelled_in_many_ways() -> None:
     now = datetime.now().astimezone()
 
     def since(word: str) -> datetime:
-        found: datetime = logs.parser().parse_args(["--since", word]).since
+        found: datetime = logs.parser.parse_args(["--since", word]).since
         return found
 
     assert abs(now - timedelta(minutes=90) - since("1h30m")) < timedelta(seconds=5)

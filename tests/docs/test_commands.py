@@ -111,7 +111,7 @@ def test_a_command_in_a_sentence_is_one(shown: Shown, capsys: pytest.CaptureFixt
         return
     assert words[0] in COMMANDS, f"{shown}: there is no such command"
     try:
-        COMMANDS[words[0]].load().parser().parse(words[1:])
+        COMMANDS[words[0]].load().parser.parse(words[1:])
     except SystemExit:
         # A sentence may name a command without its arguments.
         assert "arguments are required" in capsys.readouterr().err, str(shown)

@@ -185,7 +185,7 @@ def test_the_doctor_sees_a_healthy_installation(
     monkeypatch.setattr(checks, "here", lambda: platform)
     assert main(["install", "--yes"]) == 0
     capsys.readouterr()
-    doctor.run(doctor.parser().parse_args(["--json"]))
+    doctor.run(doctor.parser.parse_args(["--json"]))
     found = {each["name"]: each for each in json.loads(capsys.readouterr().out)}
     for name in (
         "Python",
@@ -199,7 +199,7 @@ def test_the_doctor_sees_a_healthy_installation(
     ):
         assert found[name]["grade"] == "ok", found[name]
     platform.file().write_bytes(platform.file().read_bytes().replace(b"python", b"perl"))
-    doctor.run(doctor.parser().parse_args(["--json"]))
+    doctor.run(doctor.parser.parse_args(["--json"]))
     found = {each["name"]: each for each in json.loads(capsys.readouterr().out)}
     assert found["service"]["grade"] == "fail"
     assert "`specd install`" in found["service"]["remedy"]

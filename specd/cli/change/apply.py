@@ -11,25 +11,21 @@ from specd.cli.parser import Parser
 from specd.reconcile.apply import describe
 from specd.reconcile.reconciler import Reconciler
 
-
-def parser() -> Parser:
-    """The arguments of ``specd apply``."""
-    made = Parser(
-        prog="specd apply",
-        description="Make LM Studio's files as specd.toml wants them, now and once. Values you had "
-        "restored are taken under specd's care again.",
-        examples=("specd apply --dry-run", "specd apply"),
-        exit_codes={
-            0: "everything stands as wanted",
-            1: "something could not be",
-            2: "bad input",
-            4: "the daemon hangs",
-            5: "it is of another version",
-            6: "its socket is another user's",
-        },
-    )
-    made.add_argument("--dry-run", action="store_true", help="only show what would change")
-    return made
+parser = Parser(
+    prog="specd apply",
+    description="Make LM Studio's files as specd.toml wants them, now and once. Values you had "
+    "restored are taken under specd's care again.",
+    examples=("specd apply --dry-run", "specd apply"),
+    exit_codes={
+        0: "everything stands as wanted",
+        1: "something could not be",
+        2: "bad input",
+        4: "the daemon hangs",
+        5: "it is of another version",
+        6: "its socket is another user's",
+    },
+)
+parser.add_argument("--dry-run", action="store_true", help="only show what would change")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -25,35 +25,32 @@ from specd.reconcile import survey
 DONE, INVALID, BAD_INPUT = 0, 1, 2
 
 
-def parser() -> Parser:
-    """The arguments of ``specd config``."""
-    made = Parser(
-        prog="specd config",
-        description="Show, check and change specd.toml, which says what specd keeps applied.",
-        examples=(
-            "specd config set benchmark.schedule '0 3 * * *'",
-            "specd config set pair.qwen3-8b.draft_tokens 4",
-        ),
-        exit_codes={0: "done", 1: "specd.toml is not valid", 2: "bad input"},
-    )
-    made.add_argument("--config", type=Path, metavar="FILE", help="use this specd.toml")
-    verbs = made.add_subparsers(dest="verb", required=True, metavar="VERB")
-    init = verbs.add_parser("init", help="write a new specd.toml in which every key is explained")
-    init.add_argument("--print", action="store_true", help="print it instead of writing it")
-    show = verbs.add_parser("show", help="show what is in force and who decided it")
-    show.add_argument("--json", action="store_true", help="print JSON")
-    check = verbs.add_parser("validate", help="check specd.toml, with line and key of each mistake")
-    check.add_argument("--json", action="store_true", help="print JSON")
-    verbs.add_parser("path", help="print where specd.toml is")
-    get = verbs.add_parser("get", help="print the value of one key that is in force")
-    get.add_argument("key", metavar="KEY", help="such as agent.notify or pair.MAIN.draft")
-    verbs.add_parser("edit", help="open specd.toml in $EDITOR, then check it")
-    change = verbs.add_parser("set", help="change one value and keep every comment")
-    change.add_argument("key", metavar="KEY", help="such as agent.notify or pair.MAIN.draft_tokens")
-    change.add_argument("value", metavar="VALUE", help="such as true, 4 or auto")
-    unset = verbs.add_parser("unset", help="take one key out, so that its default counts")
-    unset.add_argument("key", metavar="KEY", help="as for set; pair.MAIN takes a whole pair out")
-    return made
+parser = Parser(
+    prog="specd config",
+    description="Show, check and change specd.toml, which says what specd keeps applied.",
+    examples=(
+        "specd config set benchmark.schedule '0 3 * * *'",
+        "specd config set pair.qwen3-8b.draft_tokens 4",
+    ),
+    exit_codes={0: "done", 1: "specd.toml is not valid", 2: "bad input"},
+)
+parser.add_argument("--config", type=Path, metavar="FILE", help="use this specd.toml")
+verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+init = verbs.add_parser("init", help="write a new specd.toml in which every key is explained")
+init.add_argument("--print", action="store_true", help="print it instead of writing it")
+show = verbs.add_parser("show", help="show what is in force and who decided it")
+show.add_argument("--json", action="store_true", help="print JSON")
+check = verbs.add_parser("validate", help="check specd.toml, with line and key of each mistake")
+check.add_argument("--json", action="store_true", help="print JSON")
+verbs.add_parser("path", help="print where specd.toml is")
+get = verbs.add_parser("get", help="print the value of one key that is in force")
+get.add_argument("key", metavar="KEY", help="such as agent.notify or pair.MAIN.draft")
+verbs.add_parser("edit", help="open specd.toml in $EDITOR, then check it")
+change = verbs.add_parser("set", help="change one value and keep every comment")
+change.add_argument("key", metavar="KEY", help="such as agent.notify or pair.MAIN.draft_tokens")
+change.add_argument("value", metavar="VALUE", help="such as true, 4 or auto")
+unset = verbs.add_parser("unset", help="take one key out, so that its default counts")
+unset.add_argument("key", metavar="KEY", help="as for set; pair.MAIN takes a whole pair out")
 
 
 def run(args: argparse.Namespace) -> int:

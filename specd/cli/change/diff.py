@@ -15,16 +15,13 @@ from specd.reconcile.plan import Plan, unified_diff
 _INKS: dict[str, Ink] = {"+": "green", "-": "red", "@": "blue"}
 
 
-def parser() -> Parser:
-    """The arguments of ``specd diff``."""
-    made = Parser(
-        prog="specd diff",
-        description="Show what `specd apply` would change in LM Studio's files, changing nothing.",
-        examples=("specd diff", "specd diff --json"),
-        exit_codes={0: "nothing to change", 1: "something would change", 2: "bad input"},
-    )
-    made.add_argument("--json", action="store_true", help="print JSON")
-    return made
+parser = Parser(
+    prog="specd diff",
+    description="Show what `specd apply` would change in LM Studio's files, changing nothing.",
+    examples=("specd diff", "specd diff --json"),
+    exit_codes={0: "nothing to change", 1: "something would change", 2: "bad input"},
+)
+parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:

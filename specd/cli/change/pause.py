@@ -7,15 +7,12 @@ import argparse
 from specd.cli import ask
 from specd.cli.parser import Parser
 
-
-def parser() -> Parser:
-    """The arguments of ``specd pause``."""
-    return Parser(
-        prog="specd pause",
-        description="Let the running daemon write nothing until `specd resume`.",
-        examples=("specd pause",),
-        exit_codes={0: "done", 3: "specd is not running"},
-    )
+parser = Parser(
+    prog="specd pause",
+    description="Let the running daemon write nothing until `specd resume`.",
+    examples=("specd pause",),
+    exit_codes={0: "done", 3: "specd is not running"},
+)
 
 
 def run(_: argparse.Namespace) -> int:

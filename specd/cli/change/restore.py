@@ -13,35 +13,32 @@ from specd.reconcile.journal import Entry, Journal
 from specd.reconcile.trials import Trials, restore
 
 
-def parser() -> Parser:
-    """The arguments of ``specd restore``."""
-    made = Parser(
-        prog="specd restore",
-        description="Undo what specd wrote into LM Studio's files. What is restored is left alone "
-        "from then on, until `specd apply`, or a change of what specd.toml asks for.",
-        examples=("specd restore --list", "specd restore 12", "specd restore --all"),
-        exit_codes={
-            0: "done",
-            2: "there is no such entry, or it cannot be undone",
-            4: "the daemon hangs",
-            5: "it is of another version",
-            6: "its socket is another user's",
-        },
-    )
-    which = made.add_mutually_exclusive_group()
-    which.add_argument("id", nargs="?", type=_entry, metavar="ID", help="the write to undo")
-    which.add_argument("--all", action="store_true", help="undo everything specd wrote")
-    which.add_argument("--list", action="store_true", help="list what was written (the default)")
-    made.add_argument("--json", action="store_true", help="print JSON")
-    return made
-
-
 def _entry(word: str) -> int:
     if not word.isdecimal():
         raise argparse.ArgumentTypeError(
             f"there is no write {word!r}; `specd restore --list` lists their numbers"
         )
     return int(word)
+
+
+parser = Parser(
+    prog="specd restore",
+    description="Undo what specd wrote into LM Studio's files. What is restored is left alone "
+    "from then on, until `specd apply`, or a change of what specd.toml asks for.",
+    examples=("specd restore --list", "specd restore 12", "specd restore --all"),
+    exit_codes={
+        0: "done",
+        2: "there is no such entry, or it cannot be undone",
+        4: "the daemon hangs",
+        5: "it is of another version",
+        6: "its socket is another user's",
+    },
+)
+which = parser.add_mutually_exclusive_group()
+which.add_argument("id", nargs="?", type=_entry, metavar="ID", help="the write to undo")
+which.add_argument("--all", action="store_true", help="undo everything specd wrote")
+which.add_argument("--list", action="store_true", help="list what was written (the default)")
+parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:

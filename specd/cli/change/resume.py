@@ -7,15 +7,12 @@ import argparse
 from specd.cli.change.pause import order
 from specd.cli.parser import Parser
 
-
-def parser() -> Parser:
-    """The arguments of ``specd resume``."""
-    return Parser(
-        prog="specd resume",
-        description="Let a paused daemon write again, starting with a look.",
-        examples=("specd resume",),
-        exit_codes={0: "done", 3: "specd is not running"},
-    )
+parser = Parser(
+    prog="specd resume",
+    description="Let a paused daemon write again, starting with a look.",
+    examples=("specd resume",),
+    exit_codes={0: "done", 3: "specd is not running"},
+)
 
 
 def run(_: argparse.Namespace) -> int:

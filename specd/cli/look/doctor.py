@@ -22,23 +22,20 @@ _MARKS: dict[Grade, tuple[str, Ink]] = {
 NAME = 29
 
 
-def parser() -> Parser:
-    """The arguments of ``specd doctor``."""
-    made = Parser(
-        prog="specd doctor",
-        description="Check everything from Python to LM Studio's files, and say what to do about "
-        "what is wrong. Changes nothing.",
-        examples=("specd doctor", "specd doctor --json", "specd doctor --self-test"),
-        exit_codes={0: "nothing is wrong", 1: "something is"},
-    )
-    made.add_argument("--json", action="store_true", help="print JSON")
-    made.add_argument(
-        "--self-test",
-        action="store_true",
-        help="try on this machine what specd relies on (under a minute), and print a report "
-        "that can be pasted into an issue",
-    )
-    return made
+parser = Parser(
+    prog="specd doctor",
+    description="Check everything from Python to LM Studio's files, and say what to do about "
+    "what is wrong. Changes nothing.",
+    examples=("specd doctor", "specd doctor --json", "specd doctor --self-test"),
+    exit_codes={0: "nothing is wrong", 1: "something is"},
+)
+parser.add_argument("--json", action="store_true", help="print JSON")
+parser.add_argument(
+    "--self-test",
+    action="store_true",
+    help="try on this machine what specd relies on (under a minute), and print a report "
+    "that can be pasted into an issue",
+)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -27,27 +27,22 @@ DONE, BAD_INPUT, NOT_RUNNING = 0, 2, 3
 MANY = 8
 
 
-def parser() -> Parser:
-    """The arguments of ``specd explain``."""
-    made = Parser(
-        prog="specd explain",
-        description="Explain a condition, a model or a pair: why it is so, what specd saw, and "
-        "what it will do next.",
-        examples=(
-            "specd explain Faster",
-            "specd explain qwen3-8b",
-            "specd explain qwen3-8b qwen3-0.6b",
-        ),
-        exit_codes={
-            0: "done",
-            2: "bad input",
-            3: "specd is not running (the meaning of a condition is shown all the same)",
-        },
-    )
-    made.add_argument(
-        "what", nargs="*", metavar="CONDITION|MODEL|PAIR", help="a pair is MAIN DRAFT"
-    )
-    return made
+parser = Parser(
+    prog="specd explain",
+    description="Explain a condition, a model or a pair: why it is so, what specd saw, and "
+    "what it will do next.",
+    examples=(
+        "specd explain Faster",
+        "specd explain qwen3-8b",
+        "specd explain qwen3-8b qwen3-0.6b",
+    ),
+    exit_codes={
+        0: "done",
+        2: "bad input",
+        3: "specd is not running (the meaning of a condition is shown all the same)",
+    },
+)
+parser.add_argument("what", nargs="*", metavar="CONDITION|MODEL|PAIR", help="a pair is MAIN DRAFT")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -22,37 +22,55 @@ INKS: dict[str, Ink] = {"debug": "grey", "warning": "yellow", "error": "red"}
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
-def parser() -> Parser:
-    """The arguments of ``specd logs``."""
-    made = Parser(
-        prog="specd logs",
-        description="Show what specd did and why, one line per decision.",
-        examples=(
-            "specd logs -f",
-            "specd logs --since 1h --level warning",
-            "specd logs --since 2026-11-24T08:00 --json",
-        ),
-        exit_codes={0: "shown", 1: "there is no log yet", 2: "bad input"},
-    )
-    made.add_argument("-f", "--follow", action="store_true", help="go on showing what is added")
-    made.add_argument(
-        "-n", "--lines", type=number, metavar="N", help=f"the last N lines (default {USUAL})"
-    )
-    made.add_argument(
-        "--since",
-        type=_moment,
-        metavar="WHEN",
-        help="only from then on: 90s, 15m, 1h, 2d, today, 08:30, 2026-11-24 or a full time",
-    )
-    made.add_argument(
-        "--level",
-        choices=logbook.LEVELS,
-        default="debug",
-        help="only lines as grave as this, or graver",
-    )
-    made.add_argument("--utc", action="store_true", help="show times in UTC, not as written")
-    made.add_argument("--json", action="store_true", help="one JSON object per line")
-    return made
+def _moment(word: str) -> datetime:
+    now = datetime.now().astimezone()
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    if word in ("today", "yesterday"):
+        return midnight - timedelta(days=word == "yesterday")
+    if re.fullmatch(r"(?:\d+(?:s|min|m|h|d|w))+", word):
+        parts = re.findall(r"(\d+)(s|min|m|h|d|w)", word)
+        passed = timedelta(seconds=sum(int(number) * _UNITS[unit] for number, unit in parts))
+        return now - min(passed, timedelta(days=36500))
+    clock = re.fullmatch(r"(\d\d?):(\d\d)", word)
+    try:
+        if clock:
+            return midnight.replace(hour=int(clock[1]), minute=int(clock[2]))
+        moment = datetime.fromisoformat(word)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be such as 90s, 15m, 1h, 2d, today, 08:30 or 2026-11-24, not {word!r}"
+        ) from None
+    return moment if moment.tzinfo else moment.astimezone()
+
+
+parser = Parser(
+    prog="specd logs",
+    description="Show what specd did and why, one line per decision.",
+    examples=(
+        "specd logs -f",
+        "specd logs --since 1h --level warning",
+        "specd logs --since 2026-11-24T08:00 --json",
+    ),
+    exit_codes={0: "shown", 1: "there is no log yet", 2: "bad input"},
+)
+parser.add_argument("-f", "--follow", action="store_true", help="go on showing what is added")
+parser.add_argument(
+    "-n", "--lines", type=number, metavar="N", help=f"the last N lines (default {USUAL})"
+)
+parser.add_argument(
+    "--since",
+    type=_moment,
+    metavar="WHEN",
+    help="only from then on: 90s, 15m, 1h, 2d, today, 08:30, 2026-11-24 or a full time",
+)
+parser.add_argument(
+    "--level",
+    choices=logbook.LEVELS,
+    default="debug",
+    help="only lines as grave as this, or graver",
+)
+parser.add_argument("--utc", action="store_true", help="show times in UTC, not as written")
+parser.add_argument("--json", action="store_true", help="one JSON object per line")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -101,24 +119,3 @@ def short_form(moment: datetime, message: str, ink: Ink | None, *, colour: bool)
 
 def _utc(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _moment(word: str) -> datetime:
-    now = datetime.now().astimezone()
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    if word in ("today", "yesterday"):
-        return midnight - timedelta(days=word == "yesterday")
-    if re.fullmatch(r"(?:\d+(?:s|min|m|h|d|w))+", word):
-        parts = re.findall(r"(\d+)(s|min|m|h|d|w)", word)
-        passed = timedelta(seconds=sum(int(number) * _UNITS[unit] for number, unit in parts))
-        return now - min(passed, timedelta(days=36500))
-    clock = re.fullmatch(r"(\d\d?):(\d\d)", word)
-    try:
-        if clock:
-            return midnight.replace(hour=int(clock[1]), minute=int(clock[2]))
-        moment = datetime.fromisoformat(word)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"must be such as 90s, 15m, 1h, 2d, today, 08:30 or 2026-11-24, not {word!r}"
-        ) from None
-    return moment if moment.tzinfo else moment.astimezone()

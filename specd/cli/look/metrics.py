@@ -11,22 +11,18 @@ from specd.cli import ask
 from specd.cli.paint import complain
 from specd.cli.parser import Parser
 
-
-def parser() -> Parser:
-    """The arguments of ``specd metrics``."""
-    made = Parser(
-        prog="specd metrics",
-        description="Print the daemon's metrics in Prometheus' text format, or write them where "
-        "node_exporter's textfile collector finds them.",
-        examples=("specd metrics", "specd metrics -o /var/lib/node_exporter/textfile/specd.prom"),
-        exit_codes={
-            0: "done",
-            2: "the file cannot be written",
-            3: "specd is not running (the file then says specd_up 0)",
-        },
-    )
-    made.add_argument("-o", "--output", type=Path, metavar="FILE", help="replace FILE atomically")
-    return made
+parser = Parser(
+    prog="specd metrics",
+    description="Print the daemon's metrics in Prometheus' text format, or write them where "
+    "node_exporter's textfile collector finds them.",
+    examples=("specd metrics", "specd metrics -o /var/lib/node_exporter/textfile/specd.prom"),
+    exit_codes={
+        0: "done",
+        2: "the file cannot be written",
+        3: "specd is not running (the file then says specd_up 0)",
+    },
+)
+parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="replace FILE atomically")
 
 
 def run(args: argparse.Namespace) -> int:

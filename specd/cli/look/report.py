@@ -34,23 +34,20 @@ MAINS, DRAFTS = 12, 12
 BENCHMARKS = 1_000
 
 
-def parser() -> Parser:
-    """The arguments of ``specd report``."""
-    made = Parser(
-        prog="specd report",
-        description="Write one self-contained HTML page: state, pairs, speed-up over time, tokens "
-        "per second against draft length and in your own chats, and what was changed back when.",
-        examples=("specd report --open", "specd report -o - > page.html"),
-        exit_codes={0: "done", 2: "the page cannot be written"},
-    )
-    made.add_argument(
-        "-o",
-        "--output",
-        metavar="FILE",
-        help="where to write it (- for standard output); usually report.html in specd's directory",
-    )
-    made.add_argument("--open", action="store_true", help="show it in the browser")
-    return made
+parser = Parser(
+    prog="specd report",
+    description="Write one self-contained HTML page: state, pairs, speed-up over time, tokens "
+    "per second against draft length and in your own chats, and what was changed back when.",
+    examples=("specd report --open", "specd report -o - > page.html"),
+    exit_codes={0: "done", 2: "the page cannot be written"},
+)
+parser.add_argument(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="where to write it (- for standard output); usually report.html in specd's directory",
+)
+parser.add_argument("--open", action="store_true", help="show it in the browser")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -42,30 +42,27 @@ _MARKS: dict[str, tuple[str, Ink]] = {
 }
 
 
-def parser() -> Parser:
-    """The arguments of ``specd status``."""
-    made = Parser(
-        prog="specd status",
-        description="Say in one sentence whether LM Studio drafts and how much faster it is, then "
-        "show the pairs, what needs attention, and what specd wrote last.",
-        examples=("specd status", "specd status --watch", "specd status --json | jq .state"),
-        exit_codes={
-            0: "healthy",
-            1: "you do not have what specd.toml asks for",
-            3: "specd is not running",
-            4: "it hangs",
-            5: "it is of another version",
-            6: "its socket is another user's",
-        },
-    )
-    made.add_argument("--all", action="store_true", help="also show every condition")
-    made.add_argument("--json", action="store_true", help="print the daemon's answer as JSON")
-    made.add_argument(
-        "--watch",
-        action="store_true",
-        help="keep showing it until Ctrl-C; with --json, one line every second",
-    )
-    return made
+parser = Parser(
+    prog="specd status",
+    description="Say in one sentence whether LM Studio drafts and how much faster it is, then "
+    "show the pairs, what needs attention, and what specd wrote last.",
+    examples=("specd status", "specd status --watch", "specd status --json | jq .state"),
+    exit_codes={
+        0: "healthy",
+        1: "you do not have what specd.toml asks for",
+        3: "specd is not running",
+        4: "it hangs",
+        5: "it is of another version",
+        6: "its socket is another user's",
+    },
+)
+parser.add_argument("--all", action="store_true", help="also show every condition")
+parser.add_argument("--json", action="store_true", help="print the daemon's answer as JSON")
+parser.add_argument(
+    "--watch",
+    action="store_true",
+    help="keep showing it until Ctrl-C; with --json, one line every second",
+)
 
 
 def run(args: argparse.Namespace) -> int:

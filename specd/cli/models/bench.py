@@ -47,54 +47,8 @@ GRACE_S = 30.0
 """How long a worker that plans with its time may overrun it before it is killed."""
 
 
-def parser() -> Parser:
-    """The arguments of ``specd bench``."""
-    made = Parser(
-        prog="specd bench",
-        description="Measure whether a draft makes its main faster, and with which draft length. "
-        "Without arguments, every pair of specd.toml.",
-        examples=(
-            "specd bench qwen3-8b qwen3-0.6b --quick",
-            "specd bench compare 3 7 (two runs of `specd history`)",
-        ),
-        exit_codes={0: "measured", 1: "it could not be", 2: "bad input"},
-    )
-    made.add_argument("main", nargs="?", metavar="MAIN", help="a model name or folder")
-    made.add_argument(
-        "drafts", nargs="*", metavar="DRAFT", help="drafts for MAIN; mtp: its own heads"
-    )
-    made.add_argument(
-        "--engine",
-        choices=("auto", "mlx", "server"),
-        help="mlx: the model folders; server: LM Studio's API or another's; auto: the server "
-        "where it has the main loaded, else mlx (default: as specd.toml says)",
-    )
-    made.add_argument(
-        "--suite",
-        choices=sorted(prompts.SUITES),
-        default="standard",
-        help="which prompts (standard)",
-    )
-    made.add_argument("--quick", action="store_true", help="short answers: a rough look")
-    made.add_argument(
-        "--minutes", type=_minutes, metavar="N", help="time limit (max_minutes of specd.toml: 10)"
-    )
-    made.add_argument(
-        "--temperature",
-        type=_temperature,
-        metavar="T",
-        help="measure at this temperature beside 0; 0: at 0 alone (the model's own in LM Studio)",
-    )
-    made.add_argument("--json", action="store_true", help="print JSON")
-    return made
-
-
 def _minutes(word: str) -> float:
     return _between(word, 0.1, 24 * 60)
-
-
-def _temperature(word: str) -> float:
-    return _between(word, 0.0, 5.0)
 
 
 def _between(word: str, least: float, most: float) -> float:
@@ -105,6 +59,49 @@ def _between(word: str, least: float, most: float) -> float:
     if not least <= number <= most:
         raise argparse.ArgumentTypeError(f"must be from {least:g} to {most:g}, not {word}")
     return number
+
+
+def _temperature(word: str) -> float:
+    return _between(word, 0.0, 5.0)
+
+
+parser = Parser(
+    prog="specd bench",
+    description="Measure whether a draft makes its main faster, and with which draft length. "
+    "Without arguments, every pair of specd.toml.",
+    examples=(
+        "specd bench qwen3-8b qwen3-0.6b --quick",
+        "specd bench compare 3 7 (two runs of `specd history`)",
+    ),
+    exit_codes={0: "measured", 1: "it could not be", 2: "bad input"},
+)
+parser.add_argument("main", nargs="?", metavar="MAIN", help="a model name or folder")
+parser.add_argument(
+    "drafts", nargs="*", metavar="DRAFT", help="drafts for MAIN; mtp: its own heads"
+)
+parser.add_argument(
+    "--engine",
+    choices=("auto", "mlx", "server"),
+    help="mlx: the model folders; server: LM Studio's API or another's; auto: the server "
+    "where it has the main loaded, else mlx (default: as specd.toml says)",
+)
+parser.add_argument(
+    "--suite",
+    choices=sorted(prompts.SUITES),
+    default="standard",
+    help="which prompts (standard)",
+)
+parser.add_argument("--quick", action="store_true", help="short answers: a rough look")
+parser.add_argument(
+    "--minutes", type=_minutes, metavar="N", help="time limit (max_minutes of specd.toml: 10)"
+)
+parser.add_argument(
+    "--temperature",
+    type=_temperature,
+    metavar="T",
+    help="measure at this temperature beside 0; 0: at 0 alone (the model's own in LM Studio)",
+)
+parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print."""
     if args.main == "compare":
         words = [*args.drafts, *(["--json"] if args.json else [])]
-        return compare.run(compare.parser().parse_args(words))
+        return compare.run(compare.parser.parse_args(words))
     wanted = _wanted(args)
     if not wanted.pairs:
         raise world.Unusable("there is no proven pair to measure; see `specd status`")

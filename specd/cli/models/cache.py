@@ -49,27 +49,22 @@ class _Look:
         return any(not each.listed for each in self.disagreements)
 
 
-def parser() -> Parser:
-    """The arguments of ``specd cache``."""
-    made = Parser(
-        prog="specd cache",
-        description="Show where LM Studio's cache of compatible drafts is wrong, or move it aside "
-        "so that LM Studio makes it anew. specd never does that by itself.",
-        examples=("specd cache", "specd cache refresh"),
-        exit_codes={0: "the cache agrees (or was moved)", 1: "it disagrees", 2: "bad input"},
-    )
-    made.set_defaults(json=False)
-    what = made.add_subparsers(dest="what", metavar="{show,refresh}")
-    show = what.add_parser(
-        "show", help="list where the cache and specd's verdicts differ (the default)"
-    )
-    show.add_argument("--json", action="store_true", help="print them as JSON")
-    refresh = what.add_parser(
-        "refresh", help="move a stale cache aside; `specd restore` puts it back"
-    )
-    refresh.add_argument("--force", action="store_true", help="even when nothing in it is wrong")
-    refresh.add_argument("--json", action="store_true", help="print what was done as JSON")
-    return made
+parser = Parser(
+    prog="specd cache",
+    description="Show where LM Studio's cache of compatible drafts is wrong, or move it aside "
+    "so that LM Studio makes it anew. specd never does that by itself.",
+    examples=("specd cache", "specd cache refresh"),
+    exit_codes={0: "the cache agrees (or was moved)", 1: "it disagrees", 2: "bad input"},
+)
+parser.set_defaults(json=False)
+what = parser.add_subparsers(dest="what", metavar="{show,refresh}")
+show = what.add_parser(
+    "show", help="list where the cache and specd's verdicts differ (the default)"
+)
+show.add_argument("--json", action="store_true", help="print them as JSON")
+refresh = what.add_parser("refresh", help="move a stale cache aside; `specd restore` puts it back")
+refresh.add_argument("--force", action="store_true", help="even when nothing in it is wrong")
+refresh.add_argument("--json", action="store_true", help="print what was done as JSON")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -36,29 +36,26 @@ _INKS: dict[str, Ink] = {
 }
 
 
-def parser() -> Parser:
-    """The arguments of ``specd check``."""
-    made = Parser(
-        prog="specd check",
-        description="Say whether DRAFT may draft for MAIN, and why. Both are model names as LM "
-        "Studio or you write them, or paths of model folders.",
-        examples=("specd check qwen3-8b qwen3-0.6b", "specd check --deep qwen3-8b qwen3-0.6b"),
-        exit_codes={
-            0: "the pair may be used",
-            1: "it may not",
-            2: "bad input: no such model, or its files do not tell",
-        },
-    )
-    made.add_argument("main", metavar="MAIN", help="the model that answers")
-    made.add_argument("draft", metavar="DRAFT", help="the small one that writes ahead")
-    made.add_argument(
-        "--deep",
-        action="store_true",
-        help="prove it by running the engine: answers with and without the draft, and for MLX both "
-        "tokenizers id by id (loads both models)",
-    )
-    made.add_argument("--json", action="store_true", help="print the verdict as JSON")
-    return made
+parser = Parser(
+    prog="specd check",
+    description="Say whether DRAFT may draft for MAIN, and why. Both are model names as LM "
+    "Studio or you write them, or paths of model folders.",
+    examples=("specd check qwen3-8b qwen3-0.6b", "specd check --deep qwen3-8b qwen3-0.6b"),
+    exit_codes={
+        0: "the pair may be used",
+        1: "it may not",
+        2: "bad input: no such model, or its files do not tell",
+    },
+)
+parser.add_argument("main", metavar="MAIN", help="the model that answers")
+parser.add_argument("draft", metavar="DRAFT", help="the small one that writes ahead")
+parser.add_argument(
+    "--deep",
+    action="store_true",
+    help="prove it by running the engine: answers with and without the draft, and for MLX both "
+    "tokenizers id by id (loads both models)",
+)
+parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -16,18 +16,15 @@ CIRCUMSTANCES = (*REASONS, "specd", "machine", "on_battery", "thermal")
 """What may explain a difference, as it is called in a run's context."""
 
 
-def parser() -> Parser:
-    """The arguments of ``specd bench compare``."""
-    made = Parser(
-        prog="specd bench compare",
-        description="Put two runs of the history side by side. They differ where their intervals "
-        "do not overlap; what else differs between them is listed. `specd history` lists the runs.",
-        exit_codes={0: "shown", 2: "there is no such run"},
-    )
-    made.add_argument("one", type=number, metavar="A", help="the number of a run")
-    made.add_argument("other", type=number, metavar="B", help="the number of another")
-    made.add_argument("--json", action="store_true", help="print JSON")
-    return made
+parser = Parser(
+    prog="specd bench compare",
+    description="Put two runs of the history side by side. They differ where their intervals "
+    "do not overlap; what else differs between them is listed. `specd history` lists the runs.",
+    exit_codes={0: "shown", 2: "there is no such run"},
+)
+parser.add_argument("one", type=number, metavar="A", help="the number of a run")
+parser.add_argument("other", type=number, metavar="B", help="the number of another")
+parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:

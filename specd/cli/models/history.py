@@ -30,23 +30,20 @@ COLUMNS = (
 """The columns of ``--csv``; those after ``model_seconds`` are of the circumstances."""
 
 
-def parser() -> Parser:
-    """The arguments of ``specd history``."""
-    made = Parser(
-        prog="specd history",
-        description="Show every benchmark that was run, the newest first. With a number, all that "
-        "is known of one: figures, circumstances, and how to measure the same again.",
-        examples=("specd history --csv > runs.csv", "specd history 12"),
-        exit_codes={0: "shown", 2: "there is no such run"},
-    )
-    made.add_argument("run", nargs="?", type=number, metavar="RUN", help="the number of one run")
-    made.add_argument(
-        "--limit", type=number, metavar="N", help=f"at most so many ({SHOWN}; all for JSON and CSV)"
-    )
-    form = made.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print JSON")
-    form.add_argument("--csv", action="store_true", help="print comma-separated values")
-    return made
+parser = Parser(
+    prog="specd history",
+    description="Show every benchmark that was run, the newest first. With a number, all that "
+    "is known of one: figures, circumstances, and how to measure the same again.",
+    examples=("specd history --csv > runs.csv", "specd history 12"),
+    exit_codes={0: "shown", 2: "there is no such run"},
+)
+parser.add_argument("run", nargs="?", type=number, metavar="RUN", help="the number of one run")
+parser.add_argument(
+    "--limit", type=number, metavar="N", help=f"at most so many ({SHOWN}; all for JSON and CSV)"
+)
+form = parser.add_mutually_exclusive_group()
+form.add_argument("--json", action="store_true", help="print JSON")
+form.add_argument("--csv", action="store_true", help="print comma-separated values")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -30,17 +30,14 @@ READ_SHARE = 0.9
 """Of that time, what reading plans with; the rest is for adding everything up."""
 
 
-def parser() -> Parser:
-    """The arguments of ``specd observe``."""
-    made = Parser(
-        prog="specd observe",
-        description="Show what your own chats tell of speed, with and without a draft. Reads the "
-        "figures LM Studio keeps with each answer, and never a word of text.",
-        examples=("specd observe", "specd observe --json"),
-        exit_codes={0: "done", 1: "not all could be read", 2: "switched off or no LM Studio home"},
-    )
-    made.add_argument("--json", action="store_true", help="print JSON")
-    return made
+parser = Parser(
+    prog="specd observe",
+    description="Show what your own chats tell of speed, with and without a draft. Reads the "
+    "figures LM Studio keeps with each answer, and never a word of text.",
+    examples=("specd observe", "specd observe --json"),
+    exit_codes={0: "done", 1: "not all could be read", 2: "switched off or no LM Studio home"},
+)
+parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:

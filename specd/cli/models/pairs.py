@@ -31,18 +31,15 @@ _SIGNS: dict[VerdictKind, tuple[str, Ink]] = {
 }
 
 
-def parser() -> Parser:
-    """The arguments of ``specd pairs``."""
-    made = Parser(
-        prog="specd pairs",
-        description="Show which installed models may draft for which, and which drafts are worth a "
-        "benchmark. Models with one and the same tokenizer stand together.",
-        examples=("specd pairs", "specd pairs --json"),
-        exit_codes={0: "shown", 2: "bad input"},
-    )
-    made.add_argument("--all", action="store_true", help="list every main, however many there are")
-    made.add_argument("--json", action="store_true", help="print everything as JSON")
-    return made
+parser = Parser(
+    prog="specd pairs",
+    description="Show which installed models may draft for which, and which drafts are worth a "
+    "benchmark. Models with one and the same tokenizer stand together.",
+    examples=("specd pairs", "specd pairs --json"),
+    exit_codes={0: "shown", 2: "bad input"},
+)
+parser.add_argument("--all", action="store_true", help="list every main, however many there are")
+parser.add_argument("--json", action="store_true", help="print everything as JSON")
 
 
 def run(args: argparse.Namespace) -> int:

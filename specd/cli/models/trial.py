@@ -27,23 +27,6 @@ CONSENT = (
 )
 
 
-def parser() -> Parser:
-    """The arguments of ``specd trial``."""
-    made = Parser(
-        prog="specd trial",
-        description="Find out in your daily use whether the draft makes a main faster. Without a "
-        "word, show how far the trial is.",
-        examples=("specd trial start qwen3-8b --days 7", "specd trial", "specd trial stop"),
-        exit_codes={0: "done", 1: "there is no trial", 2: "it cannot begin"},
-    )
-    made.add_argument("verb", nargs="?", choices=("start", "stop"), help="begin one, or end it")
-    made.add_argument("main", nargs="?", metavar="MAIN", help="of a pair in specd.toml")
-    made.add_argument("--days", type=_days, default=DAYS, metavar="N", help="at the longest (7)")
-    made.add_argument("--yes", action="store_true", help="begin without asking")
-    made.add_argument("--json", action="store_true", help="print JSON")
-    return made
-
-
 def _days(word: str) -> float:
     try:
         days = float(word)
@@ -52,6 +35,20 @@ def _days(word: str) -> float:
     if not 0.04 <= days <= 90:
         raise argparse.ArgumentTypeError(f"must be from 0.04 to 90, not {word}")
     return days
+
+
+parser = Parser(
+    prog="specd trial",
+    description="Find out in your daily use whether the draft makes a main faster. Without a "
+    "word, show how far the trial is.",
+    examples=("specd trial start qwen3-8b --days 7", "specd trial", "specd trial stop"),
+    exit_codes={0: "done", 1: "there is no trial", 2: "it cannot begin"},
+)
+parser.add_argument("verb", nargs="?", choices=("start", "stop"), help="begin one, or end it")
+parser.add_argument("main", nargs="?", metavar="MAIN", help="of a pair in specd.toml")
+parser.add_argument("--days", type=_days, default=DAYS, metavar="N", help="at the longest (7)")
+parser.add_argument("--yes", action="store_true", help="begin without asking")
+parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -11,21 +11,18 @@ from specd.cli.parser import Parser
 SHELLS = ("bash", "zsh", "fish")
 
 
-def parser() -> Parser:
-    """The arguments of ``specd completion``."""
-    made = Parser(
-        prog="specd completion",
-        description="Print a script that lets a shell complete commands, options, models, keys of "
-        "specd.toml and conditions.",
-        examples=(
-            "specd completion bash > ~/.local/share/bash-completion/completions/specd",
-            "specd completion zsh > ~/.zfunc/_specd (with ~/.zfunc in fpath)",
-            "specd completion fish > ~/.config/fish/completions/specd.fish",
-        ),
-        exit_codes={0: "printed", 2: "bad input"},
-    )
-    made.add_argument("shell", choices=SHELLS)
-    return made
+parser = Parser(
+    prog="specd completion",
+    description="Print a script that lets a shell complete commands, options, models, keys of "
+    "specd.toml and conditions.",
+    examples=(
+        "specd completion bash > ~/.local/share/bash-completion/completions/specd",
+        "specd completion zsh > ~/.zfunc/_specd (with ~/.zfunc in fpath)",
+        "specd completion fish > ~/.config/fish/completions/specd.fish",
+    ),
+    exit_codes={0: "printed", 2: "bad input"},
+)
+parser.add_argument("shell", choices=SHELLS)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,21 +7,17 @@ import argparse
 from specd.cli.paint import complain
 from specd.cli.parser import Parser
 
-
-def parser() -> Parser:
-    """The arguments of ``specd demo``."""
-    made = Parser(
-        prog="specd demo",
-        description=(
-            "Lay out a sandbox LM Studio with real small models, run the real daemon on it, and"
-            " check each of specd's promises. Takes about two minutes; touches nothing of yours."
-        ),
-        examples=("specd demo", "specd demo --keep"),
-        exit_codes={0: "every promise held", 1: "one did not", 2: "the demo's weights are missing"},
-    )
-    made.add_argument("--keep", action="store_true", help="leave the sandbox and say where it is")
-    made.add_argument("--json", action="store_true", help="print the steps as JSON at the end")
-    return made
+parser = Parser(
+    prog="specd demo",
+    description=(
+        "Lay out a sandbox LM Studio with real small models, run the real daemon on it, and"
+        " check each of specd's promises. Takes about two minutes; touches nothing of yours."
+    ),
+    examples=("specd demo", "specd demo --keep"),
+    exit_codes={0: "every promise held", 1: "one did not", 2: "the demo's weights are missing"},
+)
+parser.add_argument("--keep", action="store_true", help="leave the sandbox and say where it is")
+parser.add_argument("--json", action="store_true", help="print the steps as JSON at the end")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -62,14 +62,12 @@ EXIT_CODES = {
 }
 
 
-def parser() -> Parser:
-    """The arguments of ``specd man``."""
-    return Parser(
-        prog="specd man",
-        description="Show the manual page; printed as troff where standard output is no terminal.",
-        examples=("specd man", "specd man > ~/.local/share/man/man1/specd.1"),
-        exit_codes={0: "shown", 1: "there is no man"},
-    )
+parser = Parser(
+    prog="specd man",
+    description="Show the manual page; printed as troff where standard output is no terminal.",
+    examples=("specd man", "specd man > ~/.local/share/man/man1/specd.1"),
+    exit_codes={0: "shown", 1: "there is no man"},
+)
 
 
 def run(_args: argparse.Namespace) -> int:

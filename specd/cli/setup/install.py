@@ -70,24 +70,21 @@ class _CannotInstall(Exception):
     """Something would fail: what, and what to do about it."""
 
 
-def parser() -> Parser:
-    """The arguments of ``specd install``."""
-    made = Parser(
-        prog="specd install",
-        description="Set specd up: propose a configuration from what is found, show what will "
-        "change, ask once, and start the login service. A draft that you have set in LM Studio "
-        "is kept. Run it again after an upgrade.",
-        examples=("specd install", "specd install --yes", "specd install --print --platform macos"),
-        exit_codes={0: "done", 1: "something refused", 2: "bad input or no answer"},
-    )
-    made.add_argument("--yes", action="store_true", help="do not ask")
-    made.add_argument(
-        "--print", action="store_true", help="print the service's file and change nothing"
-    )
-    made.add_argument(
-        "--platform", choices=tuple(PLATFORMS), help="with --print: for this kind of machine"
-    )
-    return made
+parser = Parser(
+    prog="specd install",
+    description="Set specd up: propose a configuration from what is found, show what will "
+    "change, ask once, and start the login service. A draft that you have set in LM Studio "
+    "is kept. Run it again after an upgrade.",
+    examples=("specd install", "specd install --yes", "specd install --print --platform macos"),
+    exit_codes={0: "done", 1: "something refused", 2: "bad input or no answer"},
+)
+parser.add_argument("--yes", action="store_true", help="do not ask")
+parser.add_argument(
+    "--print", action="store_true", help="print the service's file and change nothing"
+)
+parser.add_argument(
+    "--platform", choices=tuple(PLATFORMS), help="with --print: for this kind of machine"
+)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -31,17 +31,14 @@ specd works until Ctrl-C. In another terminal, `specd status` shows how things s
 """
 
 
-def parser() -> Parser:
-    """The arguments of ``specd run``."""
-    made = Parser(
-        prog="specd run",
-        description="Watch LM Studio's files and keep the wanted settings applied, until stopped. "
-        "TERM and INT stop it cleanly, HUP has it look at everything again.",
-        examples=("specd run", "specd run --config ./specd.toml"),
-        exit_codes={0: "stopped", 2: "another specd runs here or its directory cannot be used"},
-    )
-    made.add_argument("--config", type=Path, metavar="FILE", help="use this specd.toml")
-    return made
+parser = Parser(
+    prog="specd run",
+    description="Watch LM Studio's files and keep the wanted settings applied, until stopped. "
+    "TERM and INT stop it cleanly, HUP has it look at everything again.",
+    examples=("specd run", "specd run --config ./specd.toml"),
+    exit_codes={0: "stopped", 2: "another specd runs here or its directory cannot be used"},
+)
+parser.add_argument("--config", type=Path, metavar="FILE", help="use this specd.toml")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -21,6 +21,7 @@ class Verb:
     act: Callable[[Platform], None]
     runs_after: bool
 
+    @property
     def parser(self) -> Parser:
         """The command takes no arguments."""
         return Parser(

@@ -11,27 +11,23 @@ from specd.cli.paint import complain
 from specd.cli.parser import Parser
 from specd.service.platforms import here
 
-
-def parser() -> Parser:
-    """The arguments of ``specd uninstall``."""
-    made = Parser(
-        prog="specd uninstall",
-        description="Stop the login service and remove its file. LM Studio's settings stay as they "
-        "are, and so do specd.toml, the journal and the measurements, unless you say otherwise.",
-        examples=("specd uninstall", "specd uninstall --restore-settings --purge"),
-        exit_codes={0: "done", 1: "something could not be removed or restored"},
-    )
-    made.add_argument(
-        "--restore-settings",
-        action="store_true",
-        help="also put back what stood in LM Studio's files before specd",
-    )
-    made.add_argument(
-        "--purge",
-        action="store_true",
-        help="also remove the journal, the log and the measurements; undo is gone then",
-    )
-    return made
+parser = Parser(
+    prog="specd uninstall",
+    description="Stop the login service and remove its file. LM Studio's settings stay as they "
+    "are, and so do specd.toml, the journal and the measurements, unless you say otherwise.",
+    examples=("specd uninstall", "specd uninstall --restore-settings --purge"),
+    exit_codes={0: "done", 1: "something could not be removed or restored"},
+)
+parser.add_argument(
+    "--restore-settings",
+    action="store_true",
+    help="also put back what stood in LM Studio's files before specd",
+)
+parser.add_argument(
+    "--purge",
+    action="store_true",
+    help="also remove the journal, the log and the measurements; undo is gone then",
+)
 
 
 def run(args: argparse.Namespace) -> int:
