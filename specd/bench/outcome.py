@@ -39,11 +39,9 @@ def outcome(result: BenchResult) -> Outcome:
                 f"no gain {thought}, not confirmed: no speculation is fastest ({promised})",
             )
         return Outcome("unconfirmed", f"{thought}, not confirmed: {promised}")
-    speed = f"{best.measured_speedup:.2f}×"
+    measured = f"{ratio(best.measured_speedup, best.interval)}{length}"
     if best.interval is None:
-        measured = f"{speed}{length}, measured once, which tells no interval"
-    else:
-        measured = f"{speed} [{best.interval[0]:.2f}, {best.interval[1]:.2f}]{length}"
+        measured += ", measured once, which gives no interval"
     if result.other_text:
         return Outcome("none", f"{_changed(result)}; {measured}")
     sampled = result.at_temperature
@@ -57,6 +55,12 @@ def outcome(result: BenchResult) -> Outcome:
     if best.interval[0] <= 1:
         return Outcome("noise", f"within the noise: {measured}")
     return Outcome("faster", measured.replace("×", "× faster", 1))
+
+
+def ratio(value: float, interval: tuple[float, float] | None) -> str:
+    """A speed-up with its interval, where it has one."""
+    span = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
+    return f"{value:.2f}×{span}"
 
 
 def _changed(result: BenchResult) -> str:
@@ -95,14 +99,14 @@ def sentence(result: BenchResult) -> str:
 
 def _by_kind(result: BenchResult) -> list[str]:
     """A clause with the gain of every kind of short prompts, the largest first."""
-    found = sorted(_speedups(result, contexts=False), key=lambda each: -each[1])
+    found = sorted(speedups(result, contexts=False), key=lambda each: -each[1])
     return [", ".join(f"{kind} {speedup:.1f}" for kind, speedup in found)] if found[1:] else []
 
 
 def _by_context(result: BenchResult) -> list[str]:
     """A clause with the gain at every context, up to the first one without a gain."""
     clauses: list[str] = []
-    for kind, speedup in _speedups(result, contexts=True):
+    for kind, speedup in speedups(result, contexts=True):
         if speedup <= NOTHING:
             clauses.append(f"nothing gained at {kind}")
             break
@@ -110,7 +114,7 @@ def _by_context(result: BenchResult) -> list[str]:
     return [f"{', '.join(clauses)} tokens of context"] if clauses else []
 
 
-def _speedups(result: BenchResult, *, contexts: bool) -> list[tuple[str, float]]:
+def speedups(result: BenchResult, *, contexts: bool) -> list[tuple[str, float]]:
     """The measured speed-ups by kind, of long contexts (the shortest first) or of the others."""
     found = [
         (kind, told["measured_speedup"])

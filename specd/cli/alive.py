@@ -1,4 +1,4 @@
-"""See that the daemon, which a service manager has just started, answers."""
+"""Whether a daemon works here: wait for it, give it an order, say how it is stopped."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import contextlib
 import os
 import signal
 import time
+from pathlib import Path
+from typing import Any
 
 from specd import places
+from specd.agent import lock
 from specd.cli import ask
 from specd.cli.paint import complain
 from specd.service.command import ServiceError
@@ -15,8 +18,13 @@ from specd.service.platforms import Platform, here
 
 PATIENCE_S = 30.0
 
+STARTING_S = 10.0
+"""How long a daemon may take until its socket answers; usually it is a fifth of a second."""
 
-def wait_and_tell() -> int:
+_STEP_S = 0.02
+
+
+def report_start() -> int:
     """Wait until the daemon answers and say so; exit code 1 when it does not."""
     problem = wait()
     if problem is not None:
@@ -43,7 +51,7 @@ def wait(patience: float = PATIENCE_S) -> ask.CannotAsk | None:
         time.sleep(0.05)
 
 
-def otherwise_than_as(platform: Platform) -> int | None:
+def started_otherwise(platform: Platform) -> int | None:
     """The process of a daemon that the service manager has not started, None when there is none."""
     try:
         status = ask.ask("GET", "/v1/status")
@@ -63,7 +71,41 @@ def how_to_stop(pid: int) -> str:
     return f"it is no service: Ctrl-C in its terminal stops it, or `kill {pid}`"
 
 
-def tell_to_look() -> None:
+def request_look() -> None:
     """Have a running daemon look at everything again; nothing where none runs."""
     with contextlib.suppress(ask.CannotAsk, OSError):
         os.kill(ask.ask("GET", "/v1/status")["pid"], signal.SIGHUP)
+
+
+def give(path: str, body: dict[str, Any] | None, *, state: Path, timeout: float) -> Any:
+    """The daemon's answer to ``POST path``, also where it has begun and does not listen yet.
+
+    Such a daemon would undo what a command did itself in that moment.
+
+    Raises:
+        ask.NotRunning: no daemon works with this state directory, so the command may do it itself.
+        ask.CannotAsk: one works, and it cannot be asked.
+    """
+    end = time.monotonic() + STARTING_S
+    while True:
+        try:
+            return ask.ask("POST", path, body, state=state, timeout=timeout)
+        except ask.NotRunning:
+            holder = None
+            with contextlib.suppress(OSError):
+                holder = at_work(state)
+            if holder is None:
+                raise
+        if time.monotonic() > end:
+            raise ask.Hung(f"process {holder} works with {state}, and does not answer")
+        time.sleep(_STEP_S)
+
+
+def at_work(state: Path) -> int | None:
+    """The process of the daemon that has locked the state directory; None where none has.
+
+    Raises:
+        OSError: the lock file cannot be read.
+    """
+    holder = lock.holder(places.lock_path(state))
+    return None if holder == os.getpid() else holder

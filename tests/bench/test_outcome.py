@@ -51,7 +51,7 @@ def result(best: Best, engine: str = "mlx") -> BenchResult:
         (
             Best(4, 1.3, 1.4, None, 4),
             "unconfirmed",
-            "not confirmed: 1.40× with 4 draft tokens, measured once, which tells no interval",
+            "not confirmed: 1.40× with 4 draft tokens, measured once, which gives no interval",
         ),
     ],
 )

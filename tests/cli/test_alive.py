@@ -17,12 +17,12 @@ def test_what_was_measured_in_a_terminal_is_configured_at_once(
     assert seed.status()["pairs"][0]["draft_tokens"] is None
     measured(seed, 3, 1.31, (1.22, 1.4))
     monkeypatch.setenv("SPECD_STATE_DIR", str(seed.state))
-    alive.tell_to_look()
+    alive.request_look()
     until(lambda: seed.status()["pairs"][0]["draft_tokens"] == 3, "the measured length counts")
     until(lambda: seed.condition("Faster")["status"] == "true", "the measurement is believed")
 
 
 def test_without_a_daemon_nobody_is_told(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPECD_STATE_DIR", str(sandbox.state))
-    alive.tell_to_look()
+    alive.request_look()
     assert not sandbox.state.exists()

@@ -197,7 +197,7 @@ def test_the_best_length_is_marked_beside_what_was_measured(report: Report) -> N
 
 def test_what_is_accepted_is_told_by_kind_of_prompt(report: Report) -> None:
     rows = rows_of(
-        page(replace(report, benchmarks=(benchmark(4),))), "Acceptance, Speed-up by kind of prompt"
+        page(replace(report, benchmarks=(benchmark(4),))), "Acceptance by kind of prompt"
     )
     pair = "qwen3-8b ← qwen3-0.6b"
     assert rows == [[pair, "code", " 82%"], [pair, "creative", " 41%"]]

@@ -211,6 +211,6 @@ def test_stop_says_how_a_daemon_that_is_no_service_is_stopped(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(alive, "otherwise_than_as", lambda _: 99)
+    monkeypatch.setattr(alive, "started_otherwise", lambda _: 99)
     assert main(["stop"]) == 1
     assert "Ctrl-C in its terminal stops it, or `kill 99`" in capsys.readouterr().err

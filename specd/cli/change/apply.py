@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from specd.cli import ask, orders, world
+from specd.cli import alive, ask, world
 from specd.cli.change import diff
 from specd.cli.paint import complain, safe, short
 from specd.cli.parser import Parser
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _by_the_daemon(seen: world.Seen) -> tuple[list[int], list[str]]:
     """Have a running daemon do it: it knows of nothing that is released behind its back."""
-    answer = orders.give("/v1/apply", None, state=seen.state, timeout=120)
+    answer = alive.give("/v1/apply", None, state=seen.state, timeout=120)
     return answer["written"], answer["problems"]
 
 

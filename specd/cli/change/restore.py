@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from specd import places
-from specd.cli import ask, orders
+from specd.cli import alive, ask
 from specd.cli.paint import complain, dumps, safe, short, width, wrap
 from specd.cli.parser import Parser
 from specd.reconcile.apply import describe, show
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         return _list(Journal(places.journal_dir(state)), as_json=args.json)
     body = {"all": True} if args.all else {"id": args.id}
     try:
-        answer = orders.give("/v1/restore", body, state=state, timeout=120)
+        answer = alive.give("/v1/restore", body, state=state, timeout=120)
     except ask.NotRunning:
         journal = Journal(places.journal_dir(state))
         journal.recover()

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from specd import __version__, config, places
-from specd.cli import ask, orders
+from specd.cli import alive, ask
 from specd.cli.look import logbook
 from specd.cli.paint import plural
 from specd.config import ConfigError, SpecdConfig
@@ -186,7 +186,7 @@ def _lock(patient: Patient) -> Result:
     try:
         if not path.exists():
             return _ok("no daemon has worked here yet")
-        holder = orders.at_work(patient.state)
+        holder = alive.at_work(patient.state)
     except OSError as error:
         return _fail(f"{path}: {error.strerror}", f"chmod 600 {path}")
     if holder is None:

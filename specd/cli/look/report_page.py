@@ -7,12 +7,12 @@ script and asks nobody for anything; its content security policy says so to the 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from specd.bench.outcome import outcome
+from specd.bench.outcome import outcome, ratio, speedups
 from specd.bench.prompts import CONTEXTS
 from specd.bench.result import BenchResult, LengthResult
 from specd.bench.use import Use, in_use
@@ -160,40 +160,26 @@ def _kinds(benchmarks: Sequence[BenchResult]) -> Iterator[Section]:
     latest = [results[-1] for results in _by_pair(benchmarks).values()]
     if not latest:
         yield Section("Speed-up by kind of prompt", NOTHING_MEASURED)
-    for heading, contexts in (
-        ("Speed-up by kind of prompt", False),
-        ("Speed-up by context length", True),
-    ):
-        told = [
-            (each, kind, figures)
+    for by, contexts in (("kind of prompt", False), ("context length", True)):
+        speeds = [
+            (f"{kind}, {each.draft}" if len(latest) > 1 else kind, speed, f"{speed:.2f}×")
             for each in latest
-            for kind, figures in each.by_class.items()
-            if (kind in CONTEXTS) is contexts
+            for kind, speed in speedups(each, contexts=contexts)
         ]
-        if told:
-            yield _by_class(heading, told, several=len(latest) > 1)
-
-
-def _by_class(
-    heading: str, told: Sequence[tuple[BenchResult, str, Mapping[str, float]]], *, several: bool
-) -> Section:
-    speeds = [
-        (f"{kind}, {each.draft}" if several else kind, figures["measured_speedup"])
-        for each, kind, figures in told
-        if "measured_speedup" in figures
-    ]
-    rows = [
-        (_name(each), kind, Cell(f"{figures['acceptance']:.0%}", share=figures["acceptance"]))
-        for each, kind, figures in told
-        if "acceptance" in figures
-    ]
-    made = _table(f"Acceptance, {heading}", "pair, prompts, draft tokens accepted", rows)
-    return Section(
-        heading,
-        "The latest benchmark of each pair.",
-        bars=_bars((name, speed, f"{speed:.2f}×") for name, speed in speeds),
-        tables=(("Draft tokens accepted" if speeds else "", made),) if rows else (),
-    )
+        rows = [
+            (_name(each), kind, Cell(f"{told['acceptance']:.0%}", share=told["acceptance"]))
+            for each in latest
+            for kind, told in each.by_class.items()
+            if (kind in CONTEXTS) is contexts and "acceptance" in told
+        ]
+        if speeds or rows:
+            made = _table(f"Acceptance by {by}", "pair, prompts, draft tokens accepted", rows)
+            yield Section(
+                f"Speed-up by {by}",
+                "The latest benchmark of each pair.",
+                bars=_bars(speeds),
+                tables=(("Draft tokens accepted" if speeds else "", made),) if rows else (),
+            )
 
 
 def _bars(told: Iterable[tuple[str, float, str]]) -> tuple[Bar, ...]:
@@ -521,10 +507,7 @@ def _name(result: BenchResult) -> str:
 
 
 def _measured(result: BenchResult) -> str:
-    speed = f"{result.best.measured_speedup:.2f}×"
-    if result.best.interval is None:
-        return speed
-    return f"{speed} [{result.best.interval[0]:.2f}, {result.best.interval[1]:.2f}]"
+    return ratio(result.best.measured_speedup or 0.0, result.best.interval)
 
 
 def _accepted(length: LengthResult) -> str:

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from specd import places
 from specd.bench import preconditions, prompts
-from specd.bench.outcome import costs, sentence
+from specd.bench.outcome import costs, ratio, sentence
 from specd.bench.result import (
     DEFAULT_LENGTH,
     AtTemperature,
@@ -214,7 +214,7 @@ def _measure_and_print(
     for trouble in troubles:
         complain(trouble)
     if results:
-        alive.tell_to_look()  # what was measured may change what is to be configured
+        alive.request_look()  # what was measured may change what is to be configured
     if args.json and results:
         shown = results[0] if len(results) == 1 else results
         print(dumps(shown))
@@ -319,7 +319,7 @@ def _at_temperature(found: AtTemperature) -> str:
     name = f"at temperature {found.temperature:g}"
     told = f"{found.predicted_speedup:.2f}× predicted" if found.predicted_speedup else ""
     if found.measured_speedup is not None:
-        told = ", ".join(filter(None, [_ratio(found.measured_speedup, found.interval), told]))
+        told = ", ".join(filter(None, [ratio(found.measured_speedup, found.interval), told]))
     return f"  {name:<17} {told} with {found.draft_tokens} draft tokens"
 
 
@@ -333,11 +333,11 @@ _ENDED = {
 def _confirmed(runs: Confirmation, best: Best) -> list[str]:
     """How the real runs went: the measured speed-up, over the usual length too, and outliers."""
     passes = f"{runs.passes} pass{'es'[: 2 * (runs.passes != 1)]}"
-    speed = _ratio(best.measured_speedup, best.interval)
+    speed = ratio(best.measured_speedup or 0.0, best.interval)
     how = f"with {best.compared} draft tokens in {passes}; {_ENDED[runs.ended]}"
     lines = [f"  measured          {speed} {how}"]
     if runs.over_default is not None:
-        over = _ratio(runs.over_default, runs.over_default_interval)
+        over = ratio(runs.over_default, runs.over_default_interval)
         lines.append(f"  over the usual {DEFAULT_LENGTH}  {over}")
     lines += [
         f"  outlier           {each.kind}, pass {each.run}: {each.times:.1f}× its usual time; it "
@@ -345,11 +345,6 @@ def _confirmed(runs: Confirmation, best: Best) -> list[str]:
         for each in runs.outliers
     ]
     return lines
-
-
-def _ratio(value: float | None, interval: tuple[float, float] | None) -> str:
-    span = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
-    return f"{value:.2f}×{span}"
 
 
 def _share(value: float | None) -> str:

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from specd.bench.history import Run
+from specd.bench.outcome import ratio
 from specd.bench.result import BenchResult
 from specd.cli import world
 from specd.cli.models import charts
@@ -152,8 +153,7 @@ def speedup(result: BenchResult) -> str:
     best = result.best
     if best.measured_speedup is None:
         return "not confirmed"
-    span = f" [{best.interval[0]:.2f}, {best.interval[1]:.2f}]" if best.interval else ""
-    return f"{best.measured_speedup:.2f}×{span}"
+    return ratio(best.measured_speedup, best.interval)
 
 
 def length(result: BenchResult) -> str:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import datetime
 
 from specd.bench import trial
+from specd.bench.outcome import ratio
 from specd.bench.trial import Estimate, Trial
 from specd.cli import alive, ask, world
 from specd.cli.models import check
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     kept = Trials(seen.stores.state)
     if args.verb == "stop":
         kept.change(lambda before: before and trial.stop(before, time.time()))
-        alive.tell_to_look()
+        alive.request_look()
     running = kept.read()
     if running is None:
         print("there was no trial yet; `specd trial start` begins one", file=sys.stderr)
@@ -95,7 +96,7 @@ def _start(args: argparse.Namespace, seen: world.Seen) -> int:
         return 2
     fresh = trial.begin(*pair, now=time.time(), days=args.days, seed=secrets.randbits(62))
     Trials(seen.stores.state).change(lambda _: fresh)
-    alive.tell_to_look()
+    alive.request_look()
     print("the trial has begun; `specd trial` shows how far it is, `specd trial stop` ends it")
     if (obstacle := _obstacle(fresh, seen)) is not None:
         print(wrap(obstacle, width(), ""))
@@ -118,12 +119,9 @@ def render(running: Trial, found: Estimate, obstacle: str | None, columns: int) 
     )
     rows = [("loads with answers", loads)]
     if found.speedup is not None:
-        span = (
-            f" [{found.interval[0]:.2f}, {found.interval[1]:.2f}]"
-            if found.interval
-            else ", and two loads of each kind are needed to say how sure that is"
-        )
-        rows.append(("speed-up so far", f"{found.speedup:.2f}×{span}"))
+        unsure = ", and two loads of each kind are needed to say how sure that is"
+        speed = ratio(found.speedup, found.interval) + ("" if found.interval else unsure)
+        rows.append(("speed-up so far", speed))
     rows += [(f"  {name}", f"{value:.2f}×") for name, value in found.parts]
     lines = [safe(f"{running.main} ← {running.draft}")]
     lines += [f"  {name:<19}  {wrap(text, columns, ' ' * 23)}" for name, text in rows]

@@ -130,7 +130,7 @@ def _checked(platform: Platform) -> _Found:
     Raises:
         _CannotInstall, ServiceError, ConfigError, world.Unusable: what stands in the way.
     """
-    other = alive.otherwise_than_as(platform)
+    other = alive.started_otherwise(platform)
     if other is not None:
         raise _CannotInstall(f"specd runs already as process {other}; {alive.how_to_stop(other)}")
     platform.ready()
@@ -335,7 +335,7 @@ def _write_and_start(found: _Found, platform: Platform) -> int:
         print(safe(f"wrote {found.config_path}"))
     for line in platform.install(_program(found.wanted)):
         print(safe(line))
-    if alive.wait_and_tell() != DONE:
+    if alive.report_start() != DONE:
         return FAILED
     _say_how_it_stands(known)
     return DONE

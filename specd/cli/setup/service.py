@@ -34,14 +34,14 @@ class Verb:
     def run(self, _args: argparse.Namespace) -> int:
         """Do it, and see that it worked."""
         platform = here()
-        other = alive.otherwise_than_as(platform)
+        other = alive.started_otherwise(platform)
         if other is not None:
             complain(f"specd runs as process {other}; {alive.how_to_stop(other)}")
             return 1
         ran = platform.pid() is not None
         self.act(platform)
         if self.runs_after:
-            return alive.wait_and_tell()
+            return alive.report_start()
         print("stopped; `specd start` starts it" if ran else "specd was not running")
         return 0
 

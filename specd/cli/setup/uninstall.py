@@ -33,7 +33,7 @@ parser.add_argument(
 def run(args: argparse.Namespace) -> int:
     """Stop, restore, remove, in this order."""
     platform = here()
-    other = alive.otherwise_than_as(platform)
+    other = alive.started_otherwise(platform)
     if other is not None and (args.restore_settings or args.purge):
         # It would write the settings again, and keep files in a directory that is gone.
         complain(f"specd runs as process {other}; {alive.how_to_stop(other)}")
