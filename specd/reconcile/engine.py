@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from specd.bench.silence import Circumstances
-from specd.lmstudio import names
-from specd.lmstudio.answers import ServedModel
 from specd.lmstudio.model import OWN_HEADS, Model
 from specd.reconcile import proving
 from specd.reconcile.facts import ServerSeen
@@ -99,10 +97,10 @@ def plan(
     gguf: list[LocalPair] = []
     served: list[ServedPair] = []
     problems: list[str] = []
-    listed = server.models if server is not None and server.problem is None else ()
+    listed = server if server is not None and server.problem is None else ServerSeen("", None)
     for candidate in candidates:
-        main, draft = candidate.main, candidate.draft
-        found = _served(main, listed, installed)
+        main, draft, verdict = candidate.main, candidate.draft, candidate.verdict
+        found = listed.served(main, installed)
         if main.format == "gguf" and llama_cpp and asked != "server":
             gguf += _local(main, draft, alone=all(each.main != main for each in gguf))
             continue
@@ -118,11 +116,14 @@ def plan(
             mlx.append((main, draft))
         elif not wants_server:
             problems.append(f"{main.key} is {main.format}: only LM Studio's server can run it")
-        elif server is None or (server.problem is not None and not _askable(asked, server)):
+        # ``mlx_lm.server`` answers without a list on a machine that never downloaded a model.
+        elif server is None or (
+            server.problem is not None and not (asked == "server" and server.url.startswith("http"))
+        ):
             why = server.problem if server is not None else "it has not been asked yet"
             problems.append(f"{main.key} is to be measured on the server: {why}")
         else:
-            draft_served = _served(draft, listed, installed)
+            draft_served = listed.served(draft, installed)
             served.append(
                 ServedPair(
                     main,
@@ -132,21 +133,11 @@ def plan(
                         found.key if found else str(main.path),
                         draft_served.key if draft_served else str(draft.path),
                     ),
-                    proving.circumstances(
-                        main, draft, installed, server, memory, candidate.verdict
-                    ),
+                    proving.circumstances(main, draft, installed, server, memory, verdict),
                     candidate.draft_tokens,
                 )
             )
     return BenchmarkPlan(tuple(mlx), tuple(gguf), tuple(served), tuple(problems))
-
-
-def _askable(asked: EngineChoice, server: ServerSeen) -> bool:
-    """Whether to ask for an answer although the list of models failed.
-
-    ``mlx_lm.server`` answers without a list on a machine that never downloaded a model.
-    """
-    return asked == "server" and server.url.startswith("http")
 
 
 def _local(main: Model, draft: Model | None, *, alone: bool) -> Iterator[LocalPair]:
@@ -157,10 +148,3 @@ def _local(main: Model, draft: Model | None, *, alone: bool) -> Iterator[LocalPa
         yield LocalPair(main, OWN_HEADS, "draft-mtp")
     if alone:
         yield LocalPair(main, REPETITIONS, "ngram-simple")
-
-
-def _served(
-    model: Model, listed: Sequence[ServedModel], installed: Sequence[Model]
-) -> ServedModel | None:
-    key = names.served_as(model, [each.key for each in listed], installed)
-    return next((each for each in listed if each.key == key), None)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from specd.bench.result import BenchResult
 from specd.bench.use import InUse
+from specd.lmstudio import names
 from specd.lmstudio.answers import ServedModel
 from specd.lmstudio.draft_cache import CacheOpinion
 from specd.lmstudio.home import App, Home, NoHome
@@ -34,6 +35,11 @@ class ServerSeen:
     models: tuple[ServedModel, ...] = ()
     refused: bool = False
     configured: bool = False
+
+    def served(self, model: Model, installed: Sequence[Model]) -> ServedModel | None:
+        """The model in the server's list; None where it is not in it."""
+        key = names.served_as(model, [each.key for each in self.models], installed)
+        return next((each for each in self.models if each.key == key), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,8 +160,14 @@ class Journal:
         return number
 
     def settle(self, number: int, *, written: bool) -> None:
-        """Append the outcome of an intent."""
-        self._mark(number, "written" if written else "abandoned")
+        """Append the outcome of an intent; if it cannot be written now, with the next line."""
+        with self._lock:
+            self._owed.append(Outcome(number, "written" if written else "abandoned"))
+            self._take(self._owed[-1])
+            self._open_intents.discard(number)
+            with contextlib.suppress(OSError), self._appending() as descriptor:
+                self._append(descriptor, b"")
+                self._read_on(descriptor)
 
     def settle_by_looking(self, number: int) -> State:
         """Settle an intent by what its file holds now; "intended" while that cannot be read."""
@@ -327,16 +333,6 @@ class Journal:
         return found
 
     # -- the file -------------------------------------------------------------------------------
-
-    def _mark(self, number: int, state: State) -> None:
-        """Note an outcome; if it cannot be written now, it is written with the next line."""
-        with self._lock:
-            self._owed.append(Outcome(number, state))
-            self._take(self._owed[-1])
-            self._open_intents.discard(number)
-            with contextlib.suppress(OSError), self._appending() as descriptor:
-                self._append(descriptor, b"")
-                self._read_on(descriptor)
 
     def _adopt(self, holds: Path) -> None:
         """Take over the list of held values that an earlier specd kept in a file of its own.

@@ -150,9 +150,8 @@ def circumstances(
     verdict: Verdict | None,
 ) -> silence.Circumstances:
     """What is known of a pair here and now; ``memory`` is the machine's, in bytes."""
-    served = server.models if server is not None else ()
-    key = names.served_as(main, [each.key for each in served], installed)
-    instances = [i for each in served if each.key == key for i in each.loaded_instances]
+    served = server.served(main, installed) if server is not None else None
+    instances = served.loaded_instances if served is not None else ()
     return silence.Circumstances(
         parallel=max((i.parallel for i in instances if i.parallel is not None), default=None)
         if main.format == "mlx"

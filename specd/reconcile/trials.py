@@ -34,8 +34,8 @@ class Trials:
     def read(self) -> Trial | None:
         """The last trial, which may have ended: by its days also while nobody looked at it."""
         try:
-            told = private.read_json(self._path)
-            kept = None if told is None else msgspec.convert(told, Trial)
+            listed = private.read_json(self._path)
+            kept = None if listed is None else msgspec.convert(listed, Trial)
             if kept is None or time.time() < kept.until:
                 return kept
             return trial.stop(kept, kept.until, "time")
@@ -121,8 +121,7 @@ def loaded(running: Trial, installed: Sequence[Model], server: ServerSeen | None
     main = next((each for each in installed if each.key == running.main), None)
     if main is None or server is None or server.problem is not None:
         return None
-    key = names.served_as(main, [each.key for each in server.models], installed)
-    served = next((each for each in server.models if each.key == key), None)
+    served = server.served(main, installed)
     return None if served is None else served.loaded
 
 
