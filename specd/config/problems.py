@@ -129,15 +129,15 @@ def _wrong(section: str, key: str, value: object) -> str:
     if key == "token_env":
         # A wrong value for a variable's name may be the token itself, so it is not shown.
         return f"must be {allowed.words(section, key)}"
-    said = f"must be {allowed.words(section, key)}, not {shown(value)}"
+    wrong = f"must be {allowed.words(section, key)}, not {shown(value)}"
     choices = allowed.values(section, key)
     if isinstance(value, str):
         if value.lower() in ("true", "false") and "true" in choices:
-            return f"{said}; leave the quotes away"
+            return f"{wrong}; remove the quotes"
         if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
-            return f"{said}; leave the quotes away"
-        return said + nearest(value, choices)
-    return said
+            return f"{wrong}; remove the quotes"
+        return wrong + nearest(value, choices)
+    return wrong
 
 
 def _no_table(section: str) -> str:

@@ -80,7 +80,7 @@ class BenchmarkPlan:
 
 
 def plan(
-    asked: EngineChoice,
+    choice: EngineChoice,
     candidates: Iterable[Candidate],
     installed: Sequence[Model],
     server: ServerSeen | None,
@@ -97,15 +97,17 @@ def plan(
     gguf: list[LocalPair] = []
     served: list[ServedPair] = []
     problems: list[str] = []
+    # ``mlx_lm.server`` answers without a list on a machine that never downloaded a model.
+    unlisted = choice == "server" and server is not None and server.url.startswith("http")
     listed = server if server is not None and server.problem is None else ServerSeen("", None)
     for candidate in candidates:
         main, draft, verdict = candidate.main, candidate.draft, candidate.verdict
         found = listed.served(main, installed)
-        if main.format == "gguf" and llama_cpp and asked != "server":
+        if main.format == "gguf" and llama_cpp and choice != "server":
             gguf += _local(main, draft, alone=all(each.main != main for each in gguf))
             continue
-        wants_server = asked == "server" or (
-            asked == "auto" and (main.format == "gguf" or (found is not None and found.loaded))
+        wants_server = choice == "server" or (
+            choice == "auto" and (main.format == "gguf" or (found is not None and found.loaded))
         )
         if draft is None or draft.drafter is not None:
             problems.append(
@@ -116,10 +118,7 @@ def plan(
             mlx.append((main, draft))
         elif not wants_server:
             problems.append(f"{main.key} is {main.format}: only LM Studio's server can run it")
-        # ``mlx_lm.server`` answers without a list on a machine that never downloaded a model.
-        elif server is None or (
-            server.problem is not None and not (asked == "server" and server.url.startswith("http"))
-        ):
+        elif server is None or (server.problem is not None and not unlisted):
             why = server.problem if server is not None else "it has not been asked yet"
             problems.append(f"{main.key} is to be measured on the server: {why}")
         else:

@@ -28,11 +28,11 @@ One or two may have been too short.
 class PairUse:
     """What is known of one pair's use. A source that has nothing about the pair is None.
 
-    ``asked`` comes from conversations, ``logged`` from the server's log.
+    ``chats`` comes from conversations, ``logged`` from the server's log.
     """
 
     in_use: InUse
-    asked: DraftRequests | None
+    chats: DraftRequests | None
     probe: Probe | None
     logged: DraftRequests | None = None
 
@@ -64,7 +64,7 @@ def uses(
 
         mine = [use for use in seen.uses if meant(use.main) == pair.main]
         drafted = [use for use in mine if use.draft and drafts_for(use.draft)]
-        asked = [a for a in seen.asked if meant(a.main) == pair.main and drafts_for(a.draft)]
+        chats = [a for a in seen.asked if meant(a.main) == pair.main and drafts_for(a.draft)]
         # Newer logs name no draft: the main's configured one is meant. Older ones may name no
         # main: then the draft does, where it drafts for one alone.
         in_log = [
@@ -75,7 +75,7 @@ def uses(
         ]
         found[pair.name] = PairUse(
             in_use(drafted, [use for use in mine if use.draft is None]),
-            max(asked, key=_last, default=None),
+            max(chats, key=_last, default=None),
             next((p for p in probes if (p.main, p.draft) == (pair.main.key, key)), None),
             max(in_log, key=_last, default=None),
         )
@@ -111,18 +111,18 @@ def _proof(
     main, key, probe = pair.main, pair.drafts_with, use.probe
     if main is None or key is None:
         return None
-    asked, whose = max(
-        (use.asked, "your last {} answers"),
+    answers, whose = max(
+        (use.chats, "your last {} answers"),
         (use.logged, "the last {} answers in LM Studio's server log"),
         key=lambda source: -1.0 if source[0] is None else _last(source[0]),
     )
-    if probe is not None and (asked is None or probe.at >= _last(asked)):
+    if probe is not None and (answers is None or probe.at >= _last(answers)):
         return Proof(main.key, key, probe.drafted, probe.accepted, "the last probe", probe.finding)
-    if asked is None or (asked.ran == 0 and asked.answers < ENOUGH):
+    if answers is None or (answers.ran == 0 and answers.answers < ENOUGH):
         return None
-    of = whose.format(asked.answers)
+    of = whose.format(answers.answers)
     finding = None
-    if asked.ran == 0:
+    if answers.ran == 0:
         likely = (
             "the model was loaded before its heads were switched on, or by an engine older than "
             "llama.cpp 2.15.0"
@@ -134,11 +134,13 @@ def _proof(
             f"{pair.name}: none of {of} has draft tokens although the draft was asked for. "
             f"Likely: {likely}"
         )
-    return Proof(main.key, key, asked.drafted, asked.accepted, f"{asked.ran} of {of}", finding)
+    return Proof(
+        main.key, key, answers.drafted, answers.accepted, f"{answers.ran} of {of}", finding
+    )
 
 
-def _last(asked: DraftRequests) -> float:
-    return asked.last or 0.0
+def _last(answers: DraftRequests) -> float:
+    return answers.last or 0.0
 
 
 def circumstances(

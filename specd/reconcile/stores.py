@@ -164,7 +164,7 @@ class Stores:
         lines = [*aside, *filter(None, (damaged, *logs, self.journal.mended, self._unread()))]
         lines += self.clear(self.journal.paths())
         for entry in self.journal.recover():
-            outcome = {"written": "had been made", "intended": "cannot be told yet"}.get(
+            outcome = {"written": "had been made", "intended": "may have been made"}.get(
                 entry.state, "had not been made"
             )
             lines.append(f"a write of {entry.path} was interrupted; it {outcome}")
@@ -182,7 +182,7 @@ class Stores:
             caches[-1] = directory
         for path in caches:
             if path == directory or not private.usable(path):
-                with contextlib.suppress(OSError):  # then it cannot be opened, which is said there
+                with contextlib.suppress(OSError):  # opening it reports that
                     aside = private.set_aside(path)
                     lines.append(f"{path} could not be used; it begins anew and lies at {aside}")
         return lines
@@ -192,8 +192,8 @@ class Stores:
         if not lines:
             return None
         return (
-            f"{lines:,} lines of the journal are broken and passed over; what they said cannot be "
-            "undone"
+            f"{lines:,} lines of the journal are broken and passed over; the writes in them cannot "
+            "be undone"
         )
 
     def clear(self, files: Iterable[Path]) -> list[str]:

@@ -131,7 +131,7 @@ def models_folder(home: Home) -> Path:
 
 
 def opinion(home: Home, installed: tuple[Model, ...]) -> CacheOpinion | None:
-    """What LM Studio's compatibility cache says; None when there is none."""
+    """The content of LM Studio's compatibility cache; None when there is none."""
     seen = read_file(draft_cache.path(home.path))
     if seen.content is None and seen.problem is None:
         return None
@@ -171,28 +171,28 @@ def meaning(home: Home, world: World, path: Path) -> Meaning:
     return "other"
 
 
-def ask_server(home: Home, asked: config.LmStudio) -> ServerSeen:
+def ask_server(home: Home, wanted: config.LmStudio) -> ServerSeen:
     """Ask LM Studio's server what it has loaded; bounded to a few seconds."""
     from specd.lmstudio import server  # noqa: PLC0415 - see ``meaning``
 
     try:
-        url = server.server_url(home.path, asked.server)
+        url = server.server_url(home.path, wanted.server)
     except ValueError as error:
-        return ServerSeen(asked.server, f"server under [lmstudio] in specd.toml: {error}")
-    return ask_url(url, asked)
+        return ServerSeen(wanted.server, f"server under [lmstudio] in specd.toml: {error}")
+    return ask_url(url, wanted)
 
 
-def ask_url(url: str, asked: config.LmStudio) -> ServerSeen:
+def ask_url(url: str, wanted: config.LmStudio) -> ServerSeen:
     """As ``ask_server``, where the server's address is known."""
     from specd.lmstudio import server  # noqa: PLC0415 - see ``meaning``
 
     asking = server.Server(
         url,
-        os.environ.get(asked.token_env),
-        token_env=asked.token_env,
-        configured=asked.server != "auto",
+        os.environ.get(wanted.token_env),
+        token_env=wanted.token_env,
+        configured=wanted.server != "auto",
     )
-    seen = ServerSeen(url, None, configured=asked.server != "auto")
+    seen = ServerSeen(url, None, configured=wanted.server != "auto")
     try:
         return replace(seen, models=asking.models(SERVER_TIMEOUT_S))
     except server.Refused as error:

@@ -101,7 +101,7 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_file(file: Path) -> N
         ('[pair]\nmain = "x"', "1: pair: must be written as [[pair]], with two brackets"),
         ("pair = [1]", "1: pair[1]: must be written as [[pair]]"),
         ("[agents]", "1: agents: is not known; did you mean agent?"),
-        ('[agent]\nnotify = "true"', '2: agent.notify: must be true or false, not "true"; leave'),
+        ('[agent]\nnotify = "true"', '2: agent.notify: must be true or false, not "true"; remove'),
         ('[agent]\nresync_seconds = "9"', "2: agent.resync_seconds: must be a whole number from 1"),
         ("[agent]\nresync_seconds = true", "2: agent.resync_seconds: must be a whole number"),
         ("[benchmark]\nmin_speedup = nan", "2: benchmark.min_speedup: must be a number from 1 to"),

@@ -110,7 +110,7 @@ def _faster(facts: Facts, wanted: SpecdConfig) -> Finding:
 
     if slow := words("none"):
         if wanted.benchmark.on_slower == "disable":
-            # As the user asked for it.
+            # As specd.toml wants it.
             remedy = "nothing: specd takes the draft out; `specd pairs` shows others"
             return advice("false", "NoGain", slow, remedy)
         remedy = "`specd config set benchmark.on_slower disable` takes it out"
@@ -127,8 +127,8 @@ FASTER = Definition(
     "Faster",
     "The last benchmark's confidence interval lies above 1: the draft really is faster.",
     "The benchmark history; `specd bench` adds to it at once.",
-    'With on_slower = "disable" specd takes a draft out that slows down; with "warn" it says '
-    "so and leaves it.",
+    'With on_slower = "disable" specd takes a draft out that slows down; with "warn" it '
+    "reports it and leaves it.",
     _faster,
     "no faster",
 )
