@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from bench.seed_home import DRAFT, MAIN, seed_home
+from specd.demo.place import Place
 
 CONFIG = """\
 [lmstudio]
@@ -32,53 +33,17 @@ CONVERSATIONS = 1_000
 CONVERSATION_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Home:
-    """One contender's own world: LM Studio's home, specd.toml and specd's state."""
+@dataclass(frozen=True)
+class Home(Place):
+    """One contender's own world."""
 
     root: Path
 
     @property
-    def path(self) -> Path:
-        """LM Studio's home."""
-        return self.root / "lmstudio"
-
-    @property
-    def settings(self) -> Path:
-        """The file that drifts."""
-        return self.path / "settings.json"
-
-    @property
-    def state(self) -> Path:
-        """Specd's state directory."""
-        return self.root / "state"
-
-    @property
-    def config(self) -> Path:
-        """specd.toml."""
-        return self.root / "specd.toml"
-
-    @property
     def environment(self) -> dict[str, str]:
-        """What makes specd look here and nowhere else.
-
-        Python keeps what it compiled, whatever was asked of the one that measures.
-        """
-        kept = {
-            key: value
-            for key, value in os.environ.items()
-            if not key.startswith(("SPECD_", "LMSTUDIO_", "PYTHON"))
-        }
-        return {
-            **kept,
-            "LMSTUDIO_HOME": str(self.path),
-            "SPECD_CONFIG": str(self.config),
-            "SPECD_STATE_DIR": str(self.state),
-        }
-
-    def defaults(self, main: str) -> Path:
-        """The default config of a main model."""
-        return self.path / ".internal" / "user-concrete-model-default-config" / f"{main}.json"
+        """Python keeps what it compiled, also where the process that measures must not."""
+        found = super().environment
+        return {name: value for name, value in found.items() if not name.startswith("PYTHON")}
 
 
 def lay_out(root: Path, *, pairs: int = 1) -> Home:
@@ -87,8 +52,8 @@ def lay_out(root: Path, *, pairs: int = 1) -> Home:
     The further mains are the first one under other names: hard links, which cost no space.
     """
     home = Home(root)
-    seed_home(home.path)
-    models = home.path / "models"
+    seed_home(home.home)
+    models = home.home / "models"
     wanted = [MAIN]
     for number in range(1, pairs):
         main = f"bench/Main-{number:03}-4bit"
@@ -106,12 +71,12 @@ def fill(home: Home, *, conversations: int, files: int) -> None:
     """Put ``conversations`` of 1 MiB and ``files`` small files elsewhere into the home."""
     line = json.dumps({"type": "text", "text": "lorem ipsum " * 80, "fromDraftModel": False})
     text = ("[" + ",\n".join([line] * (CONVERSATION_BYTES // (len(line) + 2))) + "]").encode()
-    folder = home.path / "conversations"
+    folder = home.home / "conversations"
     folder.mkdir(exist_ok=True)
     for number in range(conversations):
         (folder / f"{1_764_000_000_000 + number}.conversation.json").write_bytes(text)
     for number in range(files):
-        into = home.path / "hub" / f"{number // 100:03}"
+        into = home.home / "hub" / f"{number // 100:03}"
         into.mkdir(parents=True, exist_ok=True)
         (into / f"{number:05}.json").write_bytes(b"{}")
 

@@ -49,7 +49,7 @@ class Contender:
 
 def _script(name: str, *more: str) -> Callable[[Home], list[str]]:
     shell = ["sh"] if name.endswith(".sh") else [sys.executable]
-    return lambda home: [*shell, str(_SCRIPTS / name), str(home.path), *more]
+    return lambda home: [*shell, str(_SCRIPTS / name), str(home.home), *more]
 
 
 def answers(home: Home) -> dict[str, Any] | None:

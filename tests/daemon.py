@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from specd.cli import ask
+from specd.demo.place import Place
 
 DEADLINE_S = 20.0
 
@@ -53,7 +54,7 @@ def until(
 
 
 @dataclass
-class Sandbox:
+class Sandbox(Place):
     """One home, one state directory, one specd.toml, and at most one daemon."""
 
     root: Path
@@ -61,35 +62,13 @@ class Sandbox:
     env: dict[str, str] = field(default_factory=dict)
 
     @property
-    def home(self) -> Path:
-        return self.root / "lmstudio"
-
-    @property
-    def state(self) -> Path:
-        return self.root / "state"
-
-    @property
-    def config(self) -> Path:
-        return self.root / "specd.toml"
-
-    @property
-    def settings(self) -> Path:
-        return self.home / "settings.json"
-
     def environment(self) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("SPECD_", "LMSTUDIO_"))}
-        return {
-            **kept,
-            "SPECD_CONFIG": str(self.config),
-            "SPECD_STATE_DIR": str(self.state),
-            "LMSTUDIO_HOME": str(self.home),
-            **self.env,
-        }
+        return super().environment | self.env
 
     def specd(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "specd", *words],
-            env=self.environment(),
+            env=self.environment,
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -99,7 +78,7 @@ class Sandbox:
     def on_a_terminal(self, *words: str, columns: int = 80) -> str:
         """What a command prints on a terminal of its own."""
         ours, theirs = pty.openpty()
-        environment = {**self.environment(), "COLUMNS": str(columns), "NO_COLOR": "1"}
+        environment = {**self.environment, "COLUMNS": str(columns), "NO_COLOR": "1"}
         command = [sys.executable, "-m", "specd", *words]
         with subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs):
             os.close(theirs)
@@ -117,7 +96,7 @@ class Sandbox:
         with (self.root / "daemon.out").open("ab") as log:
             self.process = subprocess.Popen(
                 [*within, sys.executable, "-m", "specd", "run"],
-                env=self.environment(),
+                env=self.environment,
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -63,7 +62,7 @@ def running(sandbox: Sandbox) -> Iterator[Daemon]:
         (sandbox.root / "daemon.out").open("ab") as output,
         subprocess.Popen(
             [sys.executable, "-m", "specd", "run", "--config", str(sandbox.config)],
-            env=os.environ | sandbox.environment,
+            env=sandbox.environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -81,7 +80,7 @@ def specd(sandbox: Sandbox, *words: str) -> tuple[int, str]:
     """Run a command line; returns its exit code and its output."""
     ended = subprocess.run(
         [sys.executable, "-m", "specd", *words],
-        env=os.environ | sandbox.environment,
+        env=sandbox.environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -43,7 +43,7 @@ from platformdirs import user_cache_path
 from specd.demo.vocabulary import Vocabulary, tokenizer_config, tokenizer_json
 from specd.demo.weights import find_gguf
 
-_FORMAT = 3  # part of the cache key: raised when the same recipe is to give other files
+_FORMAT = 4  # part of the cache key: raised when the same recipe is to give other files
 _WIDTH = 49216  # logits and embedding rows: the 49,152 tokens padded to a multiple of 64
 _GROUP = 32  # weights per scale, in the GGUF's Q4_1 and Q8_0 as in the folders written here
 _ON_CPU = mx.default_device() == mx.cpu

@@ -16,6 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from specd.demo.models import Family, ensure
+from specd.demo.place import Place
 
 _TEMPLATES = files("specd.demo") / "home"
 
@@ -39,46 +40,17 @@ max_minutes = 2
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Sandbox:
-    """Where things are. ``family`` are the installed models that can generate."""
+@dataclass(frozen=True)
+class Sandbox(Place):
+    """``family`` are the installed models that can generate."""
 
     root: Path
     family: Family
 
     @property
-    def home(self) -> Path:
-        """LM Studio's home."""
-        return self.root / "lmstudio"
-
-    @property
-    def state(self) -> Path:
-        """Where specd keeps what it knows."""
-        return self.root / "state"
-
-    @property
-    def config(self) -> Path:
-        """specd.toml."""
-        return self.root / "specd.toml"
-
-    @property
-    def settings(self) -> Path:
-        """The app's settings.json."""
-        return self.home / "settings.json"
-
-    @property
     def main_defaults(self) -> Path:
         """The main model's default config."""
-        return _defaults(self.home, self.family.main.identifier)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What makes specd look here and nowhere else."""
-        return {
-            "LMSTUDIO_HOME": str(self.home),
-            "SPECD_CONFIG": str(self.config),
-            "SPECD_STATE_DIR": str(self.state),
-        }
+        return self.defaults(self.family.main.identifier)
 
 
 def lay_out(root: Path, family: Family) -> Sandbox:
@@ -110,10 +82,6 @@ def lay_out(root: Path, family: Family) -> Sandbox:
     short = key.rpartition("-")[0]
     sandbox.config.write_text(CONFIG.format(main=short), encoding="utf-8")
     return sandbox
-
-
-def _defaults(home: Path, identifier: str) -> Path:
-    return home / ".internal" / "user-concrete-model-default-config" / f"{identifier}.json"
 
 
 def _link(link: Path, folder: Path) -> None:

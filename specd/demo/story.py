@@ -361,6 +361,6 @@ def _leaves(document: Any, path: str = "") -> dict[str, Any]:
 
 def _tell_where(console: Console, sandbox: Sandbox) -> None:
     console.print(f"\nKept in {sandbox.root}. To look around:", markup=False, soft_wrap=True)
-    for name, value in sandbox.environment.items():
+    for name, value in sandbox.variables.items():
         console.print(f"  export {name}={value}", markup=False, soft_wrap=True)
     console.print("  specd run &\n  specd status")

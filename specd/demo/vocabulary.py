@@ -6,9 +6,13 @@ SmolLM2 is a byte-level BPE whose text is split GPT-2's way after every digit is
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,62 +71,30 @@ def byte_alphabet() -> tuple[str, ...]:
 
 def tokenizer_json(vocabulary: Vocabulary) -> dict[str, Any]:
     """The document ``tokenizers`` loads."""
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [
-            {
-                "id": i,
-                "content": vocabulary.tokens[i],
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-                "special": True,
-            }
-            for i in sorted(vocabulary.special)
-        ],
-        "normalizer": None,
-        "pre_tokenizer": {
-            "type": "Sequence",
-            "pretokenizers": [
-                {"type": "Digits", "individual_digits": True},
-                {
-                    "type": "ByteLevel",
-                    "add_prefix_space": False,
-                    "trim_offsets": True,
-                    "use_regex": True,
-                },
+    tokens, added = vocabulary.tokens, vocabulary.added
+    made = Tokenizer(
+        BPE(
+            {token: i for i, token in enumerate(tokens) if i not in added},
+            [
+                (left, right)
+                for left, _, right in (each.partition(" ") for each in vocabulary.merges)
             ],
-        },
-        "post_processor": None,
-        "decoder": {
-            "type": "ByteLevel",
-            "add_prefix_space": True,
-            "trim_offsets": True,
-            "use_regex": True,
-        },
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": False,
-            "vocab": {
-                token: i for i, token in enumerate(vocabulary.tokens) if i not in vocabulary.added
-            },
-            "merges": list(vocabulary.merges),
-        },
-    }
+        )
+    )
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.pre_tokenizer = pre_tokenizers.Sequence([digits, words])
+    made.decoder = decoders.ByteLevel()
+    special = [AddedToken(tokens[i], normalized=False) for i in sorted(vocabulary.special)]
+    made.add_special_tokens(special)
+    document: dict[str, Any] = json.loads(made.to_str())
+    return document
 
 
 def tokenizer_config(vocabulary: Vocabulary) -> dict[str, Any]:
     """The ``tokenizer_config.json`` beside it."""
     token = vocabulary.tokens
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "add_prefix_space": False,
@@ -134,14 +106,7 @@ def tokenizer_config(vocabulary: Vocabulary) -> dict[str, Any]:
         "model_max_length": 8192,
         "chat_template": vocabulary.chat_template,
         "added_tokens_decoder": {
-            str(i): {
-                "content": token[i],
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-                "special": True,
-            }
+            str(i): {"content": token[i], **flags, "special": True}
             for i in sorted(vocabulary.special)
         },
     }

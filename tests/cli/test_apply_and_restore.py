@@ -188,7 +188,7 @@ def test_a_daemon_that_hangs_is_not_gone_around(
 ) -> None:
     before = contents(restored)
     monkeypatch.setattr(ask, "_exchange", _hung)
-    for name, value in restored.environment().items():
+    for name, value in restored.environment.items():
         monkeypatch.setenv(name, value)
     assert main.main(words) == ask.Hung.exit_code
     assert contents(restored) == before

@@ -146,7 +146,7 @@ def test_ctrl_c_at_any_point_leaves_a_consistent_history_and_no_process(
     folders = [str(ensure(each)) for each in (SMALL.main, SMALL.good)]
     process = subprocess.Popen(
         [sys.executable, "-m", "specd", "bench", *folders, "--engine", "mlx"],
-        env=paired.environment(),
+        env=paired.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,

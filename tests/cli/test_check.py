@@ -37,7 +37,7 @@ def imported(sandbox: Sandbox, *words: str) -> str:
     """Everything that ``specd`` imports for these words."""
     ran = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "specd", *words],
-        env=sandbox.environment(),
+        env=sandbox.environment,
         capture_output=True,
         text=True,
         check=False,

@@ -17,7 +17,7 @@ def on_a_terminal(sandbox: Sandbox) -> tuple[int, list[bytes]]:
     ours, theirs = pty.openpty()
     sandbox.process = subprocess.Popen(
         [sys.executable, "-m", "specd", "run"],
-        env=sandbox.environment(),
+        env=sandbox.environment,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

@@ -284,7 +284,7 @@ def on_a_terminal(sandbox: Sandbox, *words: str, seconds: float = 0) -> tuple[st
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "specd", "status", *words],
-        env=sandbox.environment(),
+        env=sandbox.environment,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

@@ -85,7 +85,7 @@ class Inside:
         within = ["nsenter", "-t", str(self.pid), *self._namespaces, *self._kept]
         done = subprocess.run(
             [*within, *program],
-            env=self.sandbox.environment(),
+            env=self.sandbox.environment,
             capture_output=True,
             text=True,
             check=False,

@@ -480,7 +480,7 @@ def traced(sandbox: Sandbox, *options: str) -> subprocess.CompletedProcess[str]:
     """``specd apply`` under strace."""
     return subprocess.run(
         ["strace", "-f", *options, sys.executable, "-m", "specd", "apply"],
-        env=sandbox.environment(),
+        env=sandbox.environment,
         capture_output=True,
         text=True,
         timeout=60,
