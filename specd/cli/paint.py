@@ -39,15 +39,24 @@ def paint(text: str, ink: Ink, *, colour: bool) -> str:
     return f"\x1b[{_CODES[ink]}m{text}\x1b[0m" if colour else text
 
 
-def width(default: int = 80, stream: TextIO | None = None) -> int:
-    """Columns of the terminal behind ``stream`` (standard output); ``default`` where none is."""
-    named = os.environ.get("COLUMNS", "")
+def width(stream: TextIO | None = None) -> int:
+    """Columns of the terminal behind ``stream`` (standard output); 80 where there is none."""
+    return _size("COLUMNS", 0, stream) or 80
+
+
+def height() -> int:
+    """Lines of the terminal; 24 where there is none."""
+    return _size("LINES", 1, None) or 24
+
+
+def _size(variable: str, index: int, stream: TextIO | None) -> int:
+    named = os.environ.get(variable, "")
     if named.isdigit() and int(named) > 0:
         return int(named)
     try:
-        return os.get_terminal_size((stream or sys.stdout).fileno()).columns or default
+        return os.get_terminal_size((stream or sys.stdout).fileno())[index]
     except (OSError, ValueError):
-        return default
+        return 0
 
 
 def _broken(word: str, room: int) -> list[str]:
@@ -85,17 +94,6 @@ def short(text: str) -> str:
     return safe(text)
 
 
-def height(default: int = 24) -> int:
-    """Lines of the terminal; ``default`` where there is none."""
-    named = os.environ.get("LINES", "")
-    if named.isdigit() and int(named) > 0:
-        return int(named)
-    try:
-        return os.get_terminal_size(sys.stdout.fileno()).lines or default
-    except (OSError, ValueError):
-        return default
-
-
 def plural(count: int, thing: str) -> str:
     """``1 answer``, ``2 answers``."""
     return f"{count:,} {thing}{'s'[: count != 1]}"
@@ -125,6 +123,4 @@ def complain(problem: object) -> None:
     for line in str(problem).splitlines():
         text = f"specd: {line}"
         terminal = sys.stderr.isatty()
-        print(
-            wrap(text, width(stream=sys.stderr), "  ") if terminal else safe(text), file=sys.stderr
-        )
+        print(wrap(text, width(sys.stderr), "  ") if terminal else safe(text), file=sys.stderr)

@@ -10,6 +10,13 @@ from typing import Any, NoReturn
 
 from specd.cli.paint import safe, width
 
+NO_ANSWER = {
+    4: "the daemon hangs",
+    5: "it is of another version",
+    6: "its socket is another user's",
+}
+"""Exit codes of a command whose question to the daemon had no answer."""
+
 
 class Parser(argparse.ArgumentParser):
     """An ``ArgumentParser`` whose help ends with ``examples`` and ``exit_codes``, one per line."""

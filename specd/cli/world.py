@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specd import config, places
+from specd.bench.result import BenchResult
 from specd.cli.paint import complain, plural
 from specd.config import ConfigError, SpecdConfig
 from specd.lmstudio import home as homes
+from specd.lmstudio import names
 from specd.lmstudio.home import App, Home, NoHome
 from specd.reconcile import survey
 from specd.reconcile.desired import DesiredPair
@@ -40,6 +42,14 @@ class Seen:
     def apps(self) -> tuple[App, ...]:
         """The apps whose files specd keeps."""
         return homes.apps(self.home.path, self.config.lmstudio.apps)
+
+    def measured(self, main: str, draft: str) -> BenchResult | None:
+        """The latest benchmark of a pair, whatever its models are called here."""
+        try:
+            both = [names.key_of(each, self.world.models) for each in (main, draft)]
+        except names.NameProblem:
+            return None
+        return self.stores.history.latest(both[0], both[1])
 
 
 def see() -> Seen:

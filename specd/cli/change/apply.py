@@ -7,7 +7,7 @@ import argparse
 from specd.cli import alive, ask, world
 from specd.cli.change import diff
 from specd.cli.paint import complain, safe, short
-from specd.cli.parser import Parser
+from specd.cli.parser import NO_ANSWER, Parser
 from specd.reconcile.apply import describe
 from specd.reconcile.reconciler import Reconciler
 
@@ -20,9 +20,7 @@ parser = Parser(
         0: "everything stands as wanted",
         1: "something could not be",
         2: "bad input",
-        4: "the daemon hangs",
-        5: "it is of another version",
-        6: "its socket is another user's",
+        **NO_ANSWER,
     },
 )
 parser.add_argument("--dry-run", action="store_true", help="only show what would change")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
 import os
 import shlex
 import subprocess
@@ -12,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from specd import config, places
-from specd.cli.paint import complain, dumps, paint, safe, wants_colour
+from specd.cli.paint import Ink, complain, dumps, paint, safe, wants_colour
 from specd.cli.parser import Parser
-from specd.config import allowed
+from specd.config import allowed, edit
 from specd.files.swap import SwapError, update
 from specd.lmstudio import home as homes
 from specd.lmstudio import names
@@ -56,11 +55,13 @@ unset.add_argument("key", metavar="KEY", help="as for set; pair.MAIN takes a who
 def run(args: argparse.Namespace) -> int:
     """Do what the verb says; exit code 1 when specd.toml is not valid."""
     path = args.config.expanduser().absolute() if args.config else places.config_file()
+    if args.verb == "path":
+        print(path)
+        return DONE
     verbs: dict[str, Callable[[], int]] = {
         "init": lambda: _init(path, only_print=args.print),
         "show": lambda: _show(path, as_json=args.json),
         "validate": lambda: _validate(path, as_json=args.json),
-        "path": lambda: _path(path),
         "get": lambda: _get(path, args.key),
         "edit": lambda: _edit(path),
         "set": lambda: _set(path, args.key, args.value),
@@ -78,8 +79,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _init(path: Path, *, only_print: bool) -> int:
-    from specd.config import edit  # noqa: PLC0415 - most verbs write nothing
-
     text = edit.new_text()
     if only_print:
         print(text, end="")
@@ -113,21 +112,16 @@ def _show(path: Path, *, as_json: bool) -> int:
         }
         print(dumps(shown))
         return DONE
-    colour = wants_colour()
     there = "" if loaded.exists else " (not there: every default counts)"
-    print(paint(f"# {path}{there}", "grey", colour=colour))
-    if loaded.managed:
-        print(paint(f"# over {loaded.managed}", "grey", colour=colour))
-    for line in _rows(loaded):
-        print(line if not colour else _tinted(line))
+    over = [f"  # over {loaded.managed}"] if loaded.managed else []
+    for line in (f"  # {path}{there}", *over, *_rows(loaded)):
+        print(_tinted(line, colour=wants_colour()).strip())
     for key in loaded.overruled:
         complain(f"{key} in {path} is overruled: {loaded.managed} locks it")
     return DONE
 
 
 def _rows(loaded: config.Loaded) -> list[str]:
-    from specd.config import edit  # noqa: PLC0415 - most verbs spell no TOML
-
     rows: list[str] = []
     for section, held in loaded.config.model_dump().items():
         if section == "pair":
@@ -142,12 +136,12 @@ def _rows(loaded: config.Loaded) -> list[str]:
     return rows
 
 
-def _tinted(line: str) -> str:
+def _tinted(line: str, *, colour: bool) -> str:
     what, mark, origin = line.partition("  # ")
     if not mark:
-        return paint(what, "bold", colour=what.startswith("["))
-    ink = paint(f"{mark}{origin}", "grey" if origin == "default" else "green", colour=True)
-    return f"{what}{ink}"
+        return paint(what, "bold", colour=colour and what.startswith("["))
+    ink: Ink = "green" if origin in ("user", "managed", "locked") else "grey"
+    return f"{what}{paint(f'{mark}{origin}', ink, colour=colour)}"
 
 
 def _validate(path: Path, *, as_json: bool) -> int:
@@ -163,7 +157,7 @@ def _validate(path: Path, *, as_json: bool) -> int:
         print(dumps({"valid": False, "problems": problems}))
         return INVALID
     if as_json:
-        print(json.dumps({"valid": True, "problems": []}, indent=2))
+        print(dumps({"valid": True, "problems": []}))
     elif loaded.exists:
         print(f"{path} is valid")
     else:
@@ -171,14 +165,7 @@ def _validate(path: Path, *, as_json: bool) -> int:
     return DONE
 
 
-def _path(path: Path) -> int:
-    print(path)
-    return DONE
-
-
 def _get(path: Path, key: str) -> int:
-    from specd.config import edit  # noqa: PLC0415 - most verbs spell no TOML
-
     loaded = config.read(path).config.model_dump()
     key = _in_full(path, key)
     section, _, name = key.partition(".")
@@ -207,8 +194,6 @@ def _edit(path: Path) -> int:
 
 
 def _set(path: Path, key: str, value: str) -> int:
-    from specd.config import edit  # noqa: PLC0415 - most verbs change nothing
-
     text = config.reading.content(path)
     key = _in_full(path, key)
     notes, typo = _checked_names(path, key, value)
@@ -227,8 +212,6 @@ def _set(path: Path, key: str, value: str) -> int:
 
 
 def _unset(path: Path, key: str) -> int:
-    from specd.config import edit  # noqa: PLC0415 - most verbs change nothing
-
     key = _in_full(path, key)
     code = _change(path, lambda there: edit.unset_value(there, key))
     if code == DONE:
@@ -238,8 +221,6 @@ def _unset(path: Path, key: str) -> int:
 
 def _change(path: Path, made: Callable[[str], str]) -> int:
     """Write the changed text; another program may have saved the file a moment ago."""
-    from specd.config import edit  # noqa: PLC0415 - most verbs change nothing
-
     text = config.reading.content(path)
     try:
         made(edit.new_text() if text is None else text)

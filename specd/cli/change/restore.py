@@ -7,7 +7,7 @@ import argparse
 from specd import places
 from specd.cli import alive, ask
 from specd.cli.paint import complain, dumps, safe, short, width, wrap
-from specd.cli.parser import Parser
+from specd.cli.parser import NO_ANSWER, Parser
 from specd.reconcile.apply import describe, show
 from specd.reconcile.journal import Entry, Journal
 from specd.reconcile.trials import Trials, restore
@@ -29,9 +29,7 @@ parser = Parser(
     exit_codes={
         0: "done",
         2: "there is no such entry, or it cannot be undone",
-        4: "the daemon hangs",
-        5: "it is of another version",
-        6: "its socket is another user's",
+        **NO_ANSWER,
     },
 )
 which = parser.add_mutually_exclusive_group()

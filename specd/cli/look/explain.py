@@ -10,7 +10,7 @@ from specd.bench.outcome import outcome
 from specd.bench.result import BenchResult
 from specd.cli import ask, world
 from specd.cli.look.status import ago
-from specd.cli.models.check import engine_words
+from specd.cli.models.check import beside
 from specd.cli.paint import complain, paint, safe, short, wants_colour, width, wrap
 from specd.cli.parser import Parser
 from specd.lmstudio import drafters, model_defaults, names
@@ -212,14 +212,8 @@ def _reasons(verdict: Verdict) -> None:
         _say("why", reason)
     for difference in verdict.differences[:MANY]:
         _say("differs", f"id {difference.id}: {difference.main!r} and {difference.draft!r}")
-    if verdict.missing_in_draft:
-        texts = ", ".join(each.text for each in verdict.missing_in_draft[:MANY])
-        _say("draft lacks", f"{texts} (costs acceptance, never correctness)")
-    for opinion in verdict.engines:
-        _say(opinion.name, engine_words(opinion))
-    for advice in verdict.advice:
-        _say("advice", advice)
-    _say("proven", verdict.validated or "from the files; `specd check --deep` proves it with MLX")
+    for name, text in beside(verdict):
+        _say(name, text)
 
 
 def _speed(measured: BenchResult | None) -> str:

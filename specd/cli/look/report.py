@@ -20,7 +20,6 @@ from specd.cli.paint import complain
 from specd.cli.parser import Parser
 from specd.files import private
 from specd.files.swap import SwapError, update
-from specd.lmstudio import names
 from specd.reconcile import restores
 from specd.reconcile.apply import show
 from specd.reconcile.journal import Entry, Journal
@@ -115,7 +114,7 @@ def _uses(seen: world.Seen) -> tuple[RealUse, ...]:
     """What has been read of the user's chats so far: every pair, then mains never with a draft."""
     uses = seen.stores.observed.sums().uses
     pairs = [
-        RealUse(main, draft, tuple(drafted), tuple(plain), _latest(seen, main, draft))
+        RealUse(main, draft, tuple(drafted), tuple(plain), seen.measured(main, draft))
         for main, draft, drafted, plain in by_pair(uses)
     ]
     drafted_for = {each.main for each in pairs}
@@ -127,14 +126,6 @@ def _uses(seen: world.Seen) -> tuple[RealUse, ...]:
             for main in alone
         ),
     )
-
-
-def _latest(seen: world.Seen, main: str, draft: str) -> BenchResult | None:
-    try:
-        both = [names.key_of(each, seen.world.models) for each in (main, draft)]
-    except names.NameProblem:
-        return None
-    return seen.stores.history.latest(both[0], both[1])
 
 
 def _benchmarks(state: Path) -> tuple[BenchResult, ...]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from specd.cli import ask
 from specd.cli.paint import Ink, dumps, height, paint, plural, short, wants_colour, width, wrap
-from specd.cli.parser import Parser
+from specd.cli.parser import NO_ANSWER, Parser
 
 HEALTHY, DEGRADED = 0, 1
 
@@ -51,9 +51,7 @@ parser = Parser(
         0: "healthy",
         1: "you do not have what specd.toml asks for",
         3: "specd is not running",
-        4: "it hangs",
-        5: "it is of another version",
-        6: "its socket is another user's",
+        **NO_ANSWER,
     },
 )
 parser.add_argument("--all", action="store_true", help="also show every condition")

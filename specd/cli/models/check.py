@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 USABLE, NOT_USABLE, BAD_INPUT = 0, 1, 2
 
+SHOWN = 8
+"""Differences, and tokens that the draft lacks, that are listed."""
+
 _INKS: dict[str, Ink] = {
     "identical": "green",
     "compatible": "green",
@@ -116,18 +119,21 @@ def render(verdict: Verdict, columns: int, *, colour: bool) -> str:
     name = wrap(f"{verdict.main} ← {verdict.draft}:", columns, "  ")
     lines = [f"{name} {kind}"]
     lines += [f"  {wrap(reason, columns, '  ')}" for reason in verdict.reasons]
-    for each in verdict.differences[:8]:
+    for each in verdict.differences[:SHOWN]:
         lines.append(f"    id {each.id}: main {each.main!r}, draft {each.draft!r}")
-    rest = verdict.difference_count - min(8, len(verdict.differences))
+    rest = verdict.difference_count - min(SHOWN, len(verdict.differences))
     if rest > 0:
         lines.append(f"    … and {rest:,} more")
-    lines += [f"  {wrap(f'{name}: {said}', columns, '    ')}" for name, said in _beside(verdict)]
+    lines += [f"  {wrap(f'{name}: {said}', columns, '    ')}" for name, said in beside(verdict)]
     return "\n".join(lines)
 
 
-def _beside(verdict: Verdict) -> list[tuple[str, str]]:
+def beside(verdict: Verdict) -> list[tuple[str, str]]:
     """What stands below the reasons, each under its name."""
     told = [("advice", each) for each in verdict.advice]
+    if verdict.missing_in_draft:
+        texts = ", ".join(each.text for each in verdict.missing_in_draft[:SHOWN])
+        told.append(("draft lacks", f"{texts} (costs acceptance, never correctness)"))
     split = verdict.segmentation
     if split is not None and split.tokens:
         says = (

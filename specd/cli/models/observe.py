@@ -60,8 +60,9 @@ def run(args: argparse.Namespace) -> int:
         code = 1
     sums = _one_name_each(seen.stores.observed.sums(), seen.world.models)
     promised = {
-        (main, draft): _expected(seen, main, draft, drafted)
+        (main, draft): expected(drafted, measured)
         for main, draft, drafted, _ in by_pair(sums.uses)
+        if (measured := seen.measured(main, draft)) is not None
     }
     if args.json:
         print(dumps(to_json(sums, promised)))
@@ -83,18 +84,6 @@ def _one_name_each(sums: Observed, installed: Sequence[Model]) -> Observed:
     uses = tuple(replace(use, main=name(use.main)) for use in sums.uses)
     asked = tuple(replace(each, main=name(each.main)) for each in sums.asked)
     return replace(sums, uses=uses, asked=asked)
-
-
-def _expected(
-    seen: world.Seen, main: str, draft: str, drafted: Sequence[Use]
-) -> tuple[ExpectedSpeed, ...]:
-    """What the latest benchmark of the pair promises on the user's prompts."""
-    try:
-        both = [names.key_of(each, seen.world.models) for each in (main, draft)]
-    except names.NameProblem:
-        return ()
-    measured = seen.stores.history.latest(both[0], both[1])
-    return expected(drafted, measured) if measured is not None else ()
 
 
 def _read(request: dict[str, Any], *, show: bool) -> dict[str, Any]:

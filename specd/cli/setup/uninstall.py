@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from pathlib import Path
 
 from specd import places
 from specd.cli import alive
 from specd.cli.paint import complain
 from specd.cli.parser import Parser
+from specd.reconcile.journal import Journal
+from specd.reconcile.trials import Trials, restore
 from specd.service.platforms import here
 
 parser = Parser(
@@ -40,72 +43,52 @@ def run(args: argparse.Namespace) -> int:
         return 1
     for line in platform.uninstall():
         print(line)
-    if args.restore_settings:
-        if not _restore():
+    state = places.state_dir()
+    try:
+        if not args.restore_settings:
+            Trials(state).end("stopped")
+        elif not _restore(state):
             return 1
-    else:
-        _end_trial()
-    if args.purge and not _purge():
+        if args.purge:
+            _purge(state)
+    except OSError as error:
+        complain(f"{error.filename or state} cannot be restored or removed: {error.strerror}")
         return 1
-    if args.purge:
-        print(f"kept {places.config_file()}")
-    else:
-        print(f"kept {places.config_file()} and {places.state_dir()}")
+    print(f"kept {places.config_file()}{'' if args.purge else f' and {state}'}")
     if not args.restore_settings and not args.purge:
         print("LM Studio's settings stay as they are; `specd restore --all` puts them back")
     return 0
 
 
-def _end_trial() -> None:
-    from specd.reconcile.trials import Trials  # noqa: PLC0415 - slow to import
-
-    try:
-        Trials(places.state_dir()).end("stopped")
-    except OSError as error:
-        complain(f"the trial's end cannot be kept: {error}")
-
-
-def _restore() -> bool:
-    from specd.reconcile.journal import Journal  # noqa: PLC0415 - only when asked for
-    from specd.reconcile.trials import Trials, restore  # noqa: PLC0415
-
-    state = places.state_dir()
-    if not places.journal_dir(state).is_dir():
-        print("there was nothing to restore")
-        return True
-    try:
+def _restore(state: Path) -> bool:
+    """Put everything back; False where something could not be."""
+    restored: tuple[object, ...] = ()
+    problems: tuple[str, ...] = ()
+    if places.journal_dir(state).is_dir():
         journal = Journal(places.journal_dir(state))
         journal.recover()
         outcome = restore(Trials(state), journal, None)
-    except OSError as error:
-        complain(f"nothing could be restored: {error}")
-        return False
-    for each in outcome.restored:
+        restored, problems = outcome.restored, outcome.problems
+    for each in restored:
         print(each)
-    for problem in outcome.problems:
+    for problem in problems:
         complain(problem)
-    if not outcome.restored and not outcome.problems:
+    if not restored and not problems:
         print("there was nothing to restore")
-    return not outcome.problems
+    return not problems
 
 
-def _purge() -> bool:
-    state = places.state_dir()
-    try:
-        kept = places.kept(state)
-        for path in kept:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-        others = kept and any(state.iterdir())
-        if kept and not others:
-            state.rmdir()
-    except OSError as error:
-        complain(f"{state} cannot be removed: {error}")
-        return False
+def _purge(state: Path) -> None:
+    kept = places.kept(state)
+    for path in kept:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    others = kept and any(state.iterdir())
+    if kept and not others:
+        state.rmdir()
     if not kept:
         print(f"there is nothing of specd's in {state}")
     else:
         print(f"removed {'what specd kept in ' if others else ''}{state}")
-    return True
