@@ -58,7 +58,7 @@ def started_otherwise(platform: Platform) -> int | None:
     except ask.CannotAsk:
         return None
     running: int = status["pid"]
-    with contextlib.suppress(ServiceError):  # who cannot be asked has not started it
+    with contextlib.suppress(ServiceError):  # what cannot be reached has not started it
         return None if running == platform.pid() else running
     return running
 
@@ -84,7 +84,7 @@ def give(path: str, body: dict[str, Any] | None, *, state: Path, timeout: float)
 
     Raises:
         ask.NotRunning: no daemon works with this state directory, so the command may do it itself.
-        ask.CannotAsk: one works, and it cannot be asked.
+        ask.CannotAsk: one works and gives no answer.
     """
     end = time.monotonic() + STARTING_S
     while True:

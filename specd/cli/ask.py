@@ -44,7 +44,7 @@ class NotYours(CannotAsk):
 
 
 class Hung(CannotAsk):
-    """The daemon accepted the request and said nothing for too long."""
+    """The daemon accepted the request and did not answer in time."""
 
     exit_code = 4
 

@@ -100,7 +100,7 @@ def _configuration() -> SpecdConfig:
 
     try:
         return world.configuration()
-    except world.Unusable:  # the command itself says so
+    except world.Unusable:  # the command itself reports it
         return SpecdConfig()
 
 

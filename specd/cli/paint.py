@@ -1,7 +1,7 @@
 """Colour and width for people, nothing for pipes; light enough for ``specd status``.
 
-Honours NO_COLOR (any value) and FORCE_COLOR, and never lets a control character of somebody's file
-name through to the terminal.
+Honours NO_COLOR (any value) and FORCE_COLOR, and never lets a control character of a file's name
+through to the terminal.
 """
 
 from __future__ import annotations

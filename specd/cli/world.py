@@ -25,7 +25,7 @@ from specd.worker.client import WorkerError, run_task
 
 
 class Unusable(Exception):
-    """The command cannot go on; the message says what and what to do. Exit code 2."""
+    """The command cannot go on; the message names the problem and the remedy. Exit code 2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def open_stores() -> Stores:
 
 
 def decide(seen: Seen) -> tuple[DesiredPair, ...]:
-    """Resolve the pairs, comparing tokenizers first where nobody has yet (in a worker)."""
+    """Resolve the pairs, comparing tokenizers that have not been compared yet (in a worker)."""
     pairs = seen.stores.resolve(seen.config, seen.world.models, seen.apps)
     undecided = [(pair.main, draft) for pair in pairs if pair.main for draft in pair.undecided]
     if not undecided:

@@ -31,7 +31,7 @@ def test_without_a_daemon_every_condition_still_has_a_meaning(sandbox: Sandbox, 
     done = sandbox.specd("explain", kind)
     assert done.returncode == 3
     assert "true when" in done.stdout
-    assert "how it stands cannot be told: specd is not running" in done.stderr
+    assert "its state is not known: specd is not running" in done.stderr
 
 
 def test_a_main_is_explained_by_its_pair_and_the_drafts_it_could_have(seed: Sandbox) -> None:

@@ -66,7 +66,7 @@ def test_a_trial_gives_every_load_its_arm_by_chance_and_undoes_itself(
         sandbox.running()
         until(lambda: drafts(sandbox), "the pair is configured", 60)
         assert sandbox.specd("trial").returncode == 1
-        assert "say --yes" in sandbox.specd("trial", "start").stderr
+        assert "--yes begins" in sandbox.specd("trial", "start").stderr
         assert sandbox.specd("trial", "start", "--yes").returncode == 0
         assert (
             "is running; `specd trial stop` ends it"

@@ -16,12 +16,12 @@ parser = Parser(
 
 
 def run(_: argparse.Namespace) -> int:
-    """Tell the daemon."""
+    """Order it."""
     return order("/v1/pause", "paused; `specd resume` goes on")
 
 
 def order(path: str, done: str) -> int:
-    """Send one order without arguments and say ``done``; the exit code says why not, if so."""
+    """Send one order without arguments, and print ``done``."""
     ask.ask("POST", path, timeout=60)
     print(done)
     return 0

@@ -16,5 +16,5 @@ parser = Parser(
 
 
 def run(_: argparse.Namespace) -> int:
-    """Tell the daemon."""
+    """Order it."""
     return order("/v1/resume", "resumed")

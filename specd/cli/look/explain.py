@@ -65,9 +65,9 @@ def run(args: argparse.Namespace) -> int:
         return BAD_INPUT
     except names.NameProblem as problem:
         near = _nearest(words)
-        # Who wrote a condition's name nearly right does not want all the models listed.
-        said = f"there is no condition or model {words[0]!r}" if near else safe(str(problem))
-        complain(f"{said}{near}")
+        # For a condition's name that is nearly right, the list of models does not help.
+        text = f"there is no condition or model {words[0]!r}" if near else safe(str(problem))
+        complain(f"{text}{near}")
         return BAD_INPUT
     if len(models) == 1:
         _model(seen, models[0])
@@ -118,7 +118,7 @@ def _condition(meaning: Definition) -> int:
     well = "nothing: it is so, and looked at again whenever something changes"
     _say("what next", well if now.get("status") == "true" else meaning.what_specd_does)
     if problem is not None:
-        complain(f"how it stands cannot be told: {problem}")
+        complain(f"its state is not known: {problem}")
         return NOT_RUNNING
     return DONE
 
@@ -128,7 +128,7 @@ def _values(*, settings_alone: bool) -> None:
     try:
         seen = world.see()
     except world.Unusable:
-        return  # the condition's own message says why
+        return  # the condition's own message gives the reason
     for edit in world.reconciler(seen, _wanted(seen), by="specd explain").plan().edits:
         if (edit.path.name == "settings.json") is settings_alone:
             for change in edit.changes:

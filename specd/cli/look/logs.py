@@ -74,7 +74,7 @@ parser.add_argument("--json", action="store_true", help="one JSON object per lin
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what was asked for; exit code 1 when there is no log."""
+    """Print the lines; exit code 1 when there is no log."""
     log = places.log_path(places.state_dir())
     if not logbook.files(log) and not args.follow:
         complain(f"there is no log yet ({log}); is specd running?")

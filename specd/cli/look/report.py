@@ -159,8 +159,8 @@ def _times(log: Path) -> dict[int, float]:
     """How long each write took (ms), by journal number, as far back as the log goes."""
     found: dict[int, float] = {}
     for entry in logbook.last(log, LOG_LINES, "info", None, logbook.mark(log)):
-        told = entry.as_json()
-        number, took = told.get("journal"), told.get("ms")
+        fields = entry.as_json()
+        number, took = fields.get("journal"), fields.get("ms")
         if isinstance(number, int) and isinstance(took, int | float):
             found[number] = float(took)
     return found

@@ -1,7 +1,7 @@
 """The report as one HTML page (pure): figures in, sections out, one template for all of them.
 
 The words stand here, the page in ``templates/``, the drawing in ``plots.py``. The page holds no
-script and asks nobody for anything; its content security policy says so to the browser.
+script and makes no request; its content security policy says so to the browser.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class RealUse:
 class Report:
     """Everything the page shows. ``status`` is the daemon's answer, None when it is not running.
 
-    ``matrix`` maps main → draft → the verdict's kind, None where nobody has compared them yet.
+    ``matrix`` maps main → draft → the verdict's kind, None where they have not been compared yet.
     ``benchmarks``, ``writes`` and ``restored`` (when specd put something back) are oldest first.
     """
 
@@ -167,10 +167,10 @@ def _kinds(benchmarks: Sequence[BenchResult]) -> Iterator[Section]:
             for kind, speed in speedups(each, contexts=contexts)
         ]
         rows = [
-            (_name(each), kind, Cell(f"{told['acceptance']:.0%}", share=told["acceptance"]))
+            (_name(each), kind, Cell(f"{figures['acceptance']:.0%}", share=figures["acceptance"]))
             for each in latest
-            for kind, told in each.by_class.items()
-            if (kind in CONTEXTS) is contexts and "acceptance" in told
+            for kind, figures in each.by_class.items()
+            if (kind in CONTEXTS) is contexts and "acceptance" in figures
         ]
         if speeds or rows:
             made = _table(f"Acceptance by {by}", "pair, prompts, draft tokens accepted", rows)
@@ -182,9 +182,9 @@ def _kinds(benchmarks: Sequence[BenchResult]) -> Iterator[Section]:
             )
 
 
-def _bars(told: Iterable[tuple[str, float, str]]) -> tuple[Bar, ...]:
+def _bars(rows: Iterable[tuple[str, float, str]]) -> tuple[Bar, ...]:
     """One bar for each name, figure and words; the largest figure fills the width."""
-    listed = list(told)
+    listed = list(rows)
     most = max((figure for _, figure, _ in listed), default=1) or 1
     return tuple(Bar(name, words, figure / most) for name, figure, words in listed)
 
@@ -397,9 +397,9 @@ def _one_series(name: str, uses: Iterable[Use]) -> Series:
             if week.tps is not None:
                 found[week.start].append((week.answers, week.tps))
     points = []
-    for start, told in sorted(found.items()):
-        answers = sum(count for count, _ in told)
-        tps = sum(count * speed for count, speed in told) / answers
+    for start, speeds in sorted(found.items()):
+        answers = sum(count for count, _ in speeds)
+        tps = sum(count * speed for count, speed in speeds) / answers
         when = day(datetime.fromtimestamp(start).astimezone())
         points.append(Point(start, tps, f"week of {when}: {_speed(tps, answers)}"))
     return Series(name, tuple(points))

@@ -112,8 +112,8 @@ def _look(args: argparse.Namespace, *, indent: int | None) -> tuple[int, str]:
     try:
         answer = ask.ask("GET", "/v1/status")
     except ask.CannotAsk as problem:
-        told = dumps({"state": "stopped", "error": str(problem)}, indent)
-        return problem.exit_code, told if args.json else f"specd: {wrap(str(problem), width(), '')}"
+        text = dumps({"state": "stopped", "error": str(problem)}, indent)
+        return problem.exit_code, text if args.json else f"specd: {wrap(str(problem), width(), '')}"
     code = HEALTHY if answer["state"] == "healthy" else DEGRADED
     if args.json:
         return code, dumps(answer, indent)
@@ -211,7 +211,7 @@ def _kept(status: dict[str, Any]) -> str:
 
 
 def faults(status: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the user asked for and does not have; a dangerous cache first."""
+    """False conditions that specd.toml asks for; a dangerous cache first."""
     wrong = [c for c in status["conditions"] if c["status"] == "false" and c["severity"] == "state"]
     wrong.sort(key=lambda condition: condition["type"] != "CacheAgrees")
     return wrong
@@ -244,18 +244,18 @@ def _pair(pair: dict[str, Any], columns: int, detail: int, *, colour: bool) -> l
         gain += f", {ago(pair['measured_at'])}"
     if pair.get("stale"):
         gain += f", stale: {', '.join(pair['stale'])}"
-    told = [" · ".join([*facts, gain])]
+    known = [" · ".join([*facts, gain])]
     if (pair.get("state") != "wanted" or pair.get("reason") == "InTrial") and pair.get("why"):
-        told.append(pair["why"])
+        known.append(pair["why"])
     observed = pair.get("observed")
     if detail >= 2 and observed and observed["drafted"]:
         share = observed["accepted"] / observed["drafted"]
-        told.append(f"seen in use: {share:.0%} of {observed['drafted']:,} draft tokens accepted")
+        known.append(f"seen in use: {share:.0%} of {observed['drafted']:,} draft tokens accepted")
     if detail >= 2 and pair.get("in_use"):
-        told.append(in_use(pair["in_use"]))
+        known.append(in_use(pair["in_use"]))
     if not detail:
-        told = told[:1]
-    return [*lines, *(f"    {wrap(each, columns, ' ' * 4)}" for each in told)]
+        known = known[:1]
+    return [*lines, *(f"    {wrap(each, columns, ' ' * 4)}" for each in known)]
 
 
 def in_use(used: dict[str, Any]) -> str:
@@ -342,8 +342,8 @@ def _changed(change: dict[str, Any]) -> str:
 def _value(value: object) -> str:
     if value is None:
         return "(unset)"
-    told = json.dumps(value, ensure_ascii=False)
-    return told if len(told) <= LONGEST_VALUE else f"{told[: LONGEST_VALUE - 1]}…"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
 
 
 def _tail(status: dict[str, Any], columns: int, *, colour: bool) -> list[str]:

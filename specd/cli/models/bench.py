@@ -123,10 +123,10 @@ def run(args: argparse.Namespace) -> int:
     wanted = _wanted(args)
     if not wanted.pairs:
         raise world.Unusable("there is no proven pair to measure; see `specd status`")
-    asked = args.engine or wanted.config.benchmark.engine
-    seen = None if asked == "mlx" else _server(wanted)
+    choice = args.engine or wanted.config.benchmark.engine
+    seen = None if choice == "mlx" else _server(wanted)
     plan = engine.plan(
-        asked,
+        choice,
         wanted.pairs,
         wanted.installed,
         seen,
@@ -144,14 +144,14 @@ def _wanted(args: argparse.Namespace) -> _Wanted:
         stores = world.open_stores()
         return _Wanted(read, found, stores, (main, *drafts), _candidates(stores, main, drafts))
     seen = world.see()
-    main_asked = check.find(args.main, seen.world.models) if args.main else None
+    the_main = check.find(args.main, seen.world.models) if args.main else None
     named = [
         None if each == OWN_HEADS else check.find(each, seen.world.models) for each in args.drafts
     ]
-    if main_asked is not None and named:
-        pairs = _candidates(seen.stores, main_asked, named)
+    if the_main is not None and named:
+        pairs = _candidates(seen.stores, the_main, named)
         return _Wanted(seen.config, seen.home, seen.stores, seen.world.models, pairs)
-    resolved = tuple(p for p in world.decide(seen) if main_asked in (None, p.main))
+    resolved = tuple(p for p in world.decide(seen) if the_main in (None, p.main))
     return _Wanted(
         seen.config,
         seen.home,
@@ -193,12 +193,12 @@ def _configuration() -> tuple[SpecdConfig, Home | None]:
 
 
 def _server(wanted: _Wanted) -> ServerSeen:
-    asked = wanted.config.lmstudio
+    lmstudio = wanted.config.lmstudio
     if wanted.home is not None:
-        return survey.ask_server(wanted.home, asked)
-    if asked.server == "auto":
+        return survey.ask_server(wanted.home, lmstudio)
+    if lmstudio.server == "auto":
         return ServerSeen("auto", "there is no LM Studio home that names its port")
-    return survey.ask_url(server.server_url(Path(), asked.server), asked)
+    return survey.ask_url(server.server_url(Path(), lmstudio.server), lmstudio)
 
 
 def _measure_and_print(
@@ -228,7 +228,7 @@ def _measure(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The results, and what could not be measured."""
     config = wanted.config
-    asked = measuring.Benchmark(
+    request = measuring.Benchmark(
         places.history_path(wanted.stores.state),
         args.minutes or config.benchmark.max_minutes,
         suite=args.suite,
@@ -242,7 +242,7 @@ def _measure(
     )
     found: list[dict[str, Any]] = []
     with _progress(show=not args.json) as bar:
-        found += [_run(bar, task) for task in measuring.tasks(plan, seen, asked)]
+        found += [_run(bar, task) for task in measuring.tasks(plan, seen, request)]
     results = [each for result in found for each in result["results"]]
     troubles = [
         each
@@ -268,16 +268,16 @@ def _progress(*, show: bool) -> Progress:
 def _run(bar: Progress, task: Task) -> dict[str, Any]:
     line: TaskID = bar.add_task("starting", total=1.0)
 
-    def step(said: dict[str, Any]) -> None:
-        bar.update(line, description=said["step"], completed=said["done"])
+    def show(step: dict[str, Any]) -> None:
+        bar.update(line, description=step["step"], completed=step["done"])
 
     limits = Limits(task.seconds + GRACE_S)
-    return run_task(task.name, task.request, limits=limits, on_progress=step)
+    return run_task(task.name, task.request, limits=limits, on_progress=show)
 
 
-def render(told: dict[str, Any], columns: int) -> str:
-    """One result for people; the last line says what is known now."""
-    result = msgspec.convert(told, BenchResult)
+def render(measured: dict[str, Any], columns: int) -> str:
+    """One result for people; the last line is the conclusion."""
+    result = msgspec.convert(measured, BenchResult)
     name = safe(f"{result.main} ← {result.draft}")
     lines = [
         f"{name}  (suite {result.suite}, {result.engine})",
@@ -317,10 +317,10 @@ def _engine_costs(result: BenchResult) -> tuple[str, ...]:
 
 def _at_temperature(found: AtTemperature) -> str:
     name = f"at temperature {found.temperature:g}"
-    told = f"{found.predicted_speedup:.2f}× predicted" if found.predicted_speedup else ""
+    speed = f"{found.predicted_speedup:.2f}× predicted" if found.predicted_speedup else ""
     if found.measured_speedup is not None:
-        told = ", ".join(filter(None, [ratio(found.measured_speedup, found.interval), told]))
-    return f"  {name:<17} {told} with {found.draft_tokens} draft tokens"
+        speed = ", ".join(filter(None, [ratio(found.measured_speedup, found.interval), speed]))
+    return f"  {name:<17} {speed} with {found.draft_tokens} draft tokens"
 
 
 _ENDED = {
@@ -348,7 +348,7 @@ def _confirmed(runs: Confirmation, best: Best) -> list[str]:
 
 
 def _share(value: float | None) -> str:
-    return "not told" if value is None else f"{value:.0%}"
+    return "not known" if value is None else f"{value:.0%}"
 
 
 _SHOWN = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16)

@@ -32,8 +32,8 @@ class Disagreement:
     reason: str
 
     def __str__(self) -> str:
-        says = "lists" if self.listed else "does not list"
-        return f"it {says} {self.draft} for {self.main}, which is {self.verdict}: {self.reason}"
+        verb = "lists" if self.listed else "does not list"
+        return f"it {verb} {self.draft} for {self.main}, which is {self.verdict}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,8 @@ def run(args: argparse.Namespace) -> int:
     if args.what == "refresh":
         return _refresh(seen, look, force=args.force, as_json=args.json)
     if args.json:
-        told = {**asdict(look), "path": str(look.path), "agrees": not look.disagreements}
-        print(dumps(told))
+        answer = {**asdict(look), "path": str(look.path), "agrees": not look.disagreements}
+        print(dumps(answer))
     else:
         print(render(look, width(), colour=wants_colour()))
     return DISAGREES if look.disagreements else AGREES
@@ -143,21 +143,26 @@ def _offered(main: Model, draft: Model) -> bool:
 def _refresh(seen: world.Seen, look: _Look, *, force: bool, as_json: bool) -> int:
     if not look.stale and look.problem is None and not force:
         why = "leaves no usable draft out" if look.disagreements else "contradicts no verdict"
-        said = f"{look.path} {why}, so it stays; --force moves it all the same"
-        print(json.dumps({"moved": False, "message": said}) if as_json else safe(said))
+        message = f"{look.path} {why}, so it stays; --force moves it all the same"
+        print(json.dumps({"moved": False, "message": message}) if as_json else safe(message))
         return AGREES
     count = len(look.disagreements)
     why = f"specd cache refresh: {count} disagreements" if count else "specd cache refresh"
     moved = move_aside(
         look.path, seen.stores.journal, surface="draft-cache", why=why, by="specd cache"
     )
-    said = (
+    message = (
         f"moved to {moved.to}; LM Studio makes it anew, at the latest when it is started again "
         f"(`specd restore {moved.journal_id}` puts it back)"
     )
     if as_json:
-        told = {"moved": True, "to": str(moved.to), "journal": moved.journal_id, "message": said}
-        print(dumps(told))
+        answer = {
+            "moved": True,
+            "to": str(moved.to),
+            "journal": moved.journal_id,
+            "message": message,
+        }
+        print(dumps(answer))
     else:
-        print(wrap(said, width(), "  "))
+        print(wrap(message, width(), "  "))
     return AGREES

@@ -47,7 +47,7 @@ parser = Parser(
     exit_codes={
         0: "the pair may be used",
         1: "it may not",
-        2: "bad input: no such model, or its files do not tell",
+        2: "bad input: no such model, or its files cannot be read",
     },
 )
 parser.add_argument("main", metavar="MAIN", help="the model that answers")
@@ -124,16 +124,16 @@ def render(verdict: Verdict, columns: int, *, colour: bool) -> str:
     rest = verdict.difference_count - min(SHOWN, len(verdict.differences))
     if rest > 0:
         lines.append(f"    … and {rest:,} more")
-    lines += [f"  {wrap(f'{name}: {said}', columns, '    ')}" for name, said in beside(verdict)]
+    lines += [f"  {wrap(f'{name}: {text}', columns, '    ')}" for name, text in beside(verdict)]
     return "\n".join(lines)
 
 
 def beside(verdict: Verdict) -> list[tuple[str, str]]:
     """What stands below the reasons, each under its name."""
-    told = [("advice", each) for each in verdict.advice]
+    rows = [("advice", each) for each in verdict.advice]
     if verdict.missing_in_draft:
         texts = ", ".join(each.text for each in verdict.missing_in_draft[:SHOWN])
-        told.append(("draft lacks", f"{texts} (costs acceptance, never correctness)"))
+        rows.append(("draft lacks", f"{texts} (costs acceptance, never correctness)"))
     split = verdict.segmentation
     if split is not None and split.tokens:
         says = (
@@ -141,15 +141,15 @@ def beside(verdict: Verdict) -> list[tuple[str, str]]:
             f"otherwise ({split.different / split.tokens:.1%}); that costs acceptance, not "
             "correctness"
         )
-        told.append(("splitting", says))
-    told += [(f"by {each.name}", engine_words(each)) for each in verdict.engines]
+        rows.append(("splitting", says))
+    rows += [(f"by {each.name}", engine_words(each)) for each in verdict.engines]
     if verdict.cache_lists is not None:
-        told.append(("by lm-studio-cache", cache_words(verdict)))
+        rows.append(("by lm-studio-cache", cache_words(verdict)))
     if verdict.validated:
-        told.append(("proven", verdict.validated))
+        rows.append(("proven", verdict.validated))
     elif verdict.usable:
-        told.append(("proven", "not yet; `specd check --deep` does it"))
-    return told
+        rows.append(("proven", "not yet; `specd check --deep` does it"))
+    return rows
 
 
 def engine_words(opinion: EngineOpinion) -> str:
@@ -164,7 +164,7 @@ def engine_words(opinion: EngineOpinion) -> str:
 
 
 def cache_words(verdict: Verdict) -> str:
-    """What LM Studio's compatibility cache says of the pair, and whether that is right."""
+    """Whether LM Studio's compatibility cache lists the pair, and whether that is right."""
     says = "lists this draft" if verdict.cache_lists else "does not list this draft"
     wrong = verdict.kind != "unknown" and verdict.cache_lists != verdict.usable
     return f"{says}, which is wrong" if wrong else says
@@ -228,13 +228,13 @@ def _deep(
     if not (verdict.usable or refused_by_proof) or stores.proven(main, draft, home):
         return verdict
 
-    def tell(step: dict[str, Any]) -> None:
+    def show(step: dict[str, Any]) -> None:
         print(f"{step['now']} …", file=sys.stderr)
 
     run_task(
         "validate",
         stores.proof_request(main, draft, home),
         limits=proof_limits(main, draft),
-        on_progress=tell,
+        on_progress=show,
     )
     return stores.verdicts.lookup(main, draft) or verdict

@@ -35,8 +35,8 @@ def run(args: argparse.Namespace) -> int:
         missing = args.one if one is None else args.other
         complain(f"there is no run {missing}; `specd history` lists them")
         return 2
-    told = compare(one, other)
-    print(dumps(told) if args.json else render(one, other, told))
+    compared = compare(one, other)
+    print(dumps(compared) if args.json else render(one, other, compared))
     return 0
 
 
@@ -73,7 +73,7 @@ def _known(each: Run, name: str) -> Any:
     return own.get(name, each.context.get(name))
 
 
-def render(one: Run, other: Run, told: dict[str, Any]) -> str:
+def render(one: Run, other: Run, compared: dict[str, Any]) -> str:
     """Both runs for people."""
     rows = [("", f"run {one.id}", f"run {other.id}")]
     rows += [
@@ -92,10 +92,10 @@ def render(one: Run, other: Run, told: dict[str, Any]) -> str:
         True: "the speed-ups differ: their intervals do not overlap",
         False: "the speed-ups do not differ beyond the noise",
         None: "whether they differ is not known: one has no interval",
-    }[told["differ"]]
+    }[compared["differ"]]
     lines += ["", verdict]
     lines += [
         f"  {name}: {safe(str(before))} → {safe(str(now))}"
-        for name, (before, now) in told["changed"].items()
+        for name, (before, now) in compared["changed"].items()
     ]
     return "\n".join(lines)

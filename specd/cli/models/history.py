@@ -48,7 +48,7 @@ form.add_argument("--csv", action="store_true", help="print comma-separated valu
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what was asked for."""
+    """Print the history, or one run of it."""
     history = world.open_stores().history
     everything = 1_000_000 if args.json or args.csv else SHOWN
     runs = history.runs(everything if args.limit is None else args.limit)

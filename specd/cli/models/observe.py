@@ -32,7 +32,7 @@ READ_SHARE = 0.9
 
 parser = Parser(
     prog="specd observe",
-    description="Show what your own chats tell of speed, with and without a draft. Reads the "
+    description="Show how fast your own chats are, with and without a draft. Reads the "
     "figures LM Studio keeps with each answer, and never a word of text.",
     examples=("specd observe", "specd observe --json"),
     exit_codes={0: "done", 1: "not all could be read", 2: "switched off or no LM Studio home"},
@@ -100,8 +100,8 @@ def _read(request: dict[str, Any], *, show: bool) -> dict[str, Any]:
             "observe",
             request,
             limits=Limits(READ_S, WORKER_MEMORY),
-            on_progress=lambda said: bar.update(
-                task, completed=said["files"], total=max(said["of"], said["files"])
+            on_progress=lambda step: bar.update(
+                task, completed=step["files"], total=max(step["of"], step["files"])
             ),
         )
 
@@ -146,14 +146,14 @@ def render(sums: Observed, promised: Promised, columns: int, *, colour: bool) ->
         lines += [f"  {_use(use)}" for use in sums.uses if use.main == main]
         for pair_main, draft, drafted, plain in by_pair(sums.uses):
             if pair_main == main and plain:
-                said = status.in_use(asdict(in_use(drafted, plain)))
-                lines.append(f"  {wrap(f'{draft}: {said}', columns, ' ' * 4)}")
+                text = status.in_use(asdict(in_use(drafted, plain)))
+                lines.append(f"  {wrap(f'{draft}: {text}', columns, ' ' * 4)}")
             if pair_main == main and (found := promised.get((main, draft))):
                 lines.append(f"  {wrap(f'{draft}: {_promise(found)}', columns, ' ' * 4)}")
         for each in sums.asked:
             if each.main == main and each.ran == 0:
-                said = f"{each.draft} was asked for in {each.answers} answers and never ran"
-                lines.append(f"  {paint('✗', 'red', colour=colour)} {safe(said)}")
+                text = f"{each.draft} was requested in {each.answers} answers and never ran"
+                lines.append(f"  {paint('✗', 'red', colour=colour)} {safe(text)}")
     return "\n".join(lines)
 
 
@@ -162,7 +162,7 @@ def _promise(found: Sequence[ExpectedSpeed]) -> str:
     return (
         f"by the latest benchmark's costs, prompts like yours run at {best.tps:.1f} tokens/s "
         f"({best.speedup:.2f}×) with {best.draft_tokens} draft tokens, the best of "
-        f"{len(found)} lengths that your answers tell of"
+        f"{len(found)} lengths that your answers allow to compare"
     )
 
 
@@ -171,7 +171,7 @@ def _use(use: Use) -> str:
     if use.draft == OWN_HEADS:
         draft = "with its own heads (mtp)"
     length = f", {use.draft_tokens} draft tokens" if use.draft_tokens is not None else ""
-    speed = f"{use.tps:.1f} tokens/s" if use.tps is not None else "no speed told"
+    speed = f"{use.tps:.1f} tokens/s" if use.tps is not None else "speed not known"
     taken = f", {use.acceptance:.0%} accepted" if use.acceptance is not None else ""
     per_round = [
         f"{found:.1f} with {n}"

@@ -77,8 +77,8 @@ def _kept(
     store: VerdictStore, models: tuple[Model, ...]
 ) -> tuple[dict[str, Known], dict[tuple[str, str], Kinds]]:
     store.all_known()
-    told = ((model.identifier, store.known(model.path)) for model in _readable(models))
-    return {name: known for name, known in told if known is not None}, store.kinds()
+    row = ((model.identifier, store.known(model.path)) for model in _readable(models))
+    return {name: known for name, known in row if known is not None}, store.kinds()
 
 
 def _readable(models: tuple[Model, ...]) -> list[Model]:
@@ -86,10 +86,10 @@ def _readable(models: tuple[Model, ...]) -> list[Model]:
 
 
 def _built(store: VerdictStore, known: dict[str, Known]) -> dict[str, Built]:
-    asked = {each.config: each for each in known.values() if each.config}
-    said = {config: store.built(each) for config, each in asked.items()}
+    configs = {each.config: each for each in known.values() if each.config}
+    built = {config: store.built(each) for config, each in configs.items()}
     return {
-        name: built for name, each in known.items() if (built := said.get(each.config)) is not None
+        name: found for name, each in known.items() if (found := built.get(each.config)) is not None
     }
 
 
@@ -146,8 +146,8 @@ def render(found: Overview, columns: int, *, everything: bool, colour: bool) -> 
     for each in found.classes[:limit]:
         names = ", ".join(safe(model.key) for model in each.models[:6])
         more = f" and {len(each.models) - 6} more" if len(each.models) > 6 else ""
-        told = f"{each.name}  {each.tokens:,} tokens, {each.family}: {names}{more}"
-        lines.append(wrap(told, columns, "   "))
+        row = f"{each.name}  {each.tokens:,} tokens, {each.family}: {names}{more}"
+        lines.append(wrap(row, columns, "   "))
     if len(found.classes) > 1:
         lines += ["", *_matrix(found, columns, limit, colour=colour)]
     lines += ["", *_suggested(found.suggestions, columns, limit, colour=colour)]

@@ -105,7 +105,7 @@ def _start(args: argparse.Namespace, seen: world.Seen) -> int:
 
 def _agreed() -> bool:
     if not sys.stdin.isatty():
-        complain("say --yes to begin without being asked")
+        complain("--yes begins without the question")
         return False
     return input("Begin? [y/N] ").strip().lower() in ("y", "yes")
 

@@ -21,7 +21,7 @@ parser.add_argument("--json", action="store_true", help="print the steps as JSON
 
 
 def run(args: argparse.Namespace) -> int:
-    """Tell the story."""
+    """Run the demo."""
     from specd.demo import weights  # noqa: PLC0415 - `specd demo --help` needs no MLX
 
     try:

@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
 def _install(platform: Platform, *, sure: bool) -> int:
     try:
         found = _checked(platform)
-        chosen = _asked(found, platform, sure=sure)
+        chosen = _agreed(found, platform, sure=sure)
     except KeyboardInterrupt:
         print("\nstopped: nothing was written to LM Studio's files, and nothing was installed")
         return INTERRUPTED
@@ -125,7 +125,7 @@ def _install(platform: Platform, *, sure: bool) -> int:
 
 
 def _checked(platform: Platform) -> _Found:
-    """Everything that could fail later, tried before anything is asked.
+    """Everything that could fail later, tried before the question.
 
     Raises:
         _CannotInstall, ServiceError, ConfigError, world.Unusable: what stands in the way.
@@ -162,7 +162,7 @@ def _look() -> _Found:
         return _Found(path, loaded.config, new=False, facts=(*facts, kept), seen=seen)
     loaded_now, chosen = _proposed(seen)
     wanted = loaded.config.model_copy(update={"pair": tuple(pair.configured for pair in chosen)})
-    said = [
+    proposed = [
         (
             "pair",
             f"{pair.name}: {pair.why}"
@@ -171,10 +171,10 @@ def _look() -> _Found:
         for pair in chosen
     ] or [("pairs", _none(seen))]
     if loaded.exists and not chosen:
-        return _Found(path, wanted, new=False, facts=(*facts, *said, kept), seen=seen)
+        return _Found(path, wanted, new=False, facts=(*facts, *proposed, kept), seen=seen)
     offers = tuple(offer for n, pair in enumerate(chosen) for offer in _offers(seen, n, pair))
     seen = replace(seen, config=wanted)
-    return _Found(path, wanted, new=True, facts=(*facts, *said), seen=seen, offers=offers)
+    return _Found(path, wanted, new=True, facts=(*facts, *proposed), seen=seen, offers=offers)
 
 
 def _proposed(seen: world.Seen) -> tuple[set[str], tuple[DesiredPair, ...]]:
@@ -230,7 +230,7 @@ def _offers(seen: world.Seen, number: int, pair: DesiredPair) -> Iterator[_Offer
 # -- the question ---------------------------------------------------------------------------------
 
 
-def _asked(found: _Found, platform: Platform, *, sure: bool) -> _Found | None:
+def _agreed(found: _Found, platform: Platform, *, sure: bool) -> _Found | None:
     """What the user agreed to, perhaps with other drafts; None where they did not."""
     for name, text in found.facts:
         print(f"{name:<15} {wrap(short(text), width(), ' ' * 16)}")

@@ -91,8 +91,8 @@ def _tell(events: Events) -> None:
             while True:
                 event = coming.get()
                 at, ink = datetime.fromisoformat(event.time), INKS.get(event.level)
-                said = short_form(at, event.message, ink, colour=colour)
-                print(said, file=sys.stderr, flush=True)
+                text = short_form(at, event.message, ink, colour=colour)
+                print(text, file=sys.stderr, flush=True)
 
     print(WELCOME, file=sys.stderr)
     for event in events.recent:
