@@ -279,7 +279,7 @@ class DraftDefaults:
     sidecar. ``several``: more than one of llama.cpp's switches is on, and LM Studio allows one.
     ``quantized_cache``: the KV cache is quantized. ``preset`` names the preset of new chats with
     the model. ``of_request``: the draft stands where an MLX main's does, which for a GGUF main only
-    older LM Studios read.
+    older LM Studios read. ``app`` keeps the file; ``also`` names other drafts in the other's.
     """
 
     draft_model: str | None = None
@@ -290,6 +290,13 @@ class DraftDefaults:
     preset: str = ""
     of_request: bool = False
     several: bool = False
+    app: str = "LM Studio"
+    also: str = ""
+
+    @property
+    def drafts_with(self) -> str:
+        """What drafts, in words."""
+        return self.draft_model or "the main's own heads"
 
     @property
     def drafts(self) -> bool:

@@ -310,7 +310,7 @@ class _Main:
         named = names.lookup(users.draft_model, self.models) if users.draft_model else None
         length = _length(pair.configured, None) or users.draft_tokens
         kept = replace(pair, draft_tokens=length).so(
-            "adopted", "SetInLMStudio", "kept: set in LM Studio"
+            "adopted", "SetInLMStudio", f"kept: set in {users.app}{users.also}"
         )
         if users.mtp and self.heads:
             return replace(kept, mtp=True, verdict=self._own_tokens(OWN_HEADS))

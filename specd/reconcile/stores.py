@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,12 +126,19 @@ class Stores:
     def set_by_user(self, main: Model, apps: Iterable[App]) -> DraftDefaults:
         """What the user set for a main in the first of the apps that has it drafted for."""
         found: list[DraftDefaults] = []
-        for path in (model_defaults.file_in(app, main) for app in apps):
+        for app in apps:
+            path = model_defaults.file_in(app, main)
             document = read_file(path).document
             written = self.journal.values_written(path)
             before = before_standing(self.journal.owned(path), document, written)
-            found.append(model_defaults.read_users(document, before))
-        return next((each for each in found if each.drafts), (*found, DraftDefaults())[0])
+            found.append(replace(model_defaults.read_users(document, before), app=app.name))
+        first = next((each for each in found if each.drafts), (*found, DraftDefaults())[0])
+        also = "".join(
+            f"; {each.app} drafts with {each.drafts_with}"
+            for each in found
+            if each.drafts and each.drafts_with != first.drafts_with
+        )
+        return replace(first, also=also)
 
     def release_if_asked(self, before: SpecdConfig | None, now: SpecdConfig) -> None:
         """Release all held values if the speculation or pairs of specd.toml have changed.

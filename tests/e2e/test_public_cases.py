@@ -195,7 +195,7 @@ def test_what_the_user_set_in_bionic_is_adopted_for_lm_studio_too(lm: Sandbox) -
     assert lm.specd("apply").returncode == 0
     assert load(defaults(lm, QWEN)) == load(bionic)
     told = " ".join(lm.specd("explain", "qwen3.8-27b").stdout.split())
-    assert "adopted: kept: set in LM Studio" in told
+    assert "adopted: kept: set in Bionic" in told
     again = lm.specd("apply")
     assert (again.returncode, again.stdout.strip()) == (0, "nothing to change")
     # Nobody else set it there: LM Studio's own file goes when the pair does.
@@ -203,6 +203,22 @@ def test_what_the_user_set_in_bionic_is_adopted_for_lm_studio_too(lm: Sandbox) -
     assert lm.specd("apply").returncode == 0
     assert not defaults(lm, QWEN).exists()
     assert bionic.read_bytes() == before
+
+
+def test_where_the_apps_draft_differently_by_the_users_choice_each_is_named(lm: Sandbox) -> None:
+    model(lm, QWEN, "qwen35", 400)
+    for app, size in (("", "0.6B"), ("apps/bionic", "1.7B")):
+        draft = f"qwen/Qwen3.8-{size}-GGUF/Qwen3.8-{size}-Q8_0.gguf"
+        model(lm, draft, "qwen35", 30)
+        values = {f"{LLAMA}draftSimple": True, f"{LLAMA}draftModel": draft}
+        fields = [{"key": key, "value": value} for key, value in values.items()]
+        homes.write(defaults(lm, QWEN, app), {"load": {"fields": fields}})
+    both = [defaults(lm, QWEN, app).read_bytes() for app in ("", "apps/bionic")]
+    pair(lm, "qwen3.8-27b")
+    assert lm.specd("apply").returncode == 0
+    told = " ".join(lm.specd("explain", "qwen3.8-27b").stdout.split())
+    assert f"kept: set in LM Studio; Bionic drafts with {draft}" in told
+    assert [defaults(lm, QWEN, app).read_bytes() for app in ("", "apps/bionic")] == both
 
 
 def test_a_drafter_folder_is_never_configured_as_a_draft_model(lm: Sandbox) -> None:
