@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from functools import partial
@@ -30,7 +30,7 @@ from specd.agent.reload import LoadAgain
 from specd.agent.sight import Given, Sight
 from specd.agent.stopping import Stopping
 from specd.agent.surroundings import Surroundings
-from specd.agent.timers import Name, Timers
+from specd.agent.timers import Timers
 from specd.agent.watch import Watch
 from specd.agent.writer import AFTER_FAULT_S, AGAIN, Writer
 from specd.bench import preconditions
@@ -64,11 +64,6 @@ CONFIG_UNFINISHED_S = 1.0
 
 MODELS_SETTLE_S = 1.0
 """A download touches a models directory many times a second; one look after it pauses is enough."""
-
-AFTER_BURST_S = 0.25
-"""After a burst of events everything is looked at once more: the kernel may have dropped some."""
-
-BURST = 2_000
 
 POLL_S = 2.0
 """Where not everything can be watched: how often the files specd edits are looked at."""
@@ -134,7 +129,6 @@ class Daemon:
         self._pairs: tuple[DesiredPair, ...] = ()
         self._benchmarks: dict[str, BenchResult] = {}
         self._memory_bytes = preconditions.machine_memory()
-        self._heard = 0
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -241,7 +235,8 @@ class Daemon:
 
     def _look(self, changed: frozenset[Path]) -> None:
         due = self._timers.take()
-        dirty = self._ripe(changed, due)
+        self._timers.clear(*changed)
+        dirty = {*changed, *(name for name in due if isinstance(name, Path))}
         if POLL in due:
             self._poll()
         if MODELS in due:
@@ -263,16 +258,6 @@ class Daemon:
         if CONVERSATIONS in due:
             self._timers.at(CONVERSATIONS, CONVERSATIONS_EVERY)
             self._real_use.read()
-
-    def _ripe(self, changed: Iterable[Path], due: Iterable[Name]) -> set[Path]:
-        """The changed files, with those whose unfinished write has timed out."""
-        dirty = set(changed)
-        self._heard = self._heard + len(dirty)
-        if self._heard > BURST:
-            self._heard = 0
-            self._timers.sooner(EVERYTHING, AFTER_BURST_S)
-        self._timers.clear(*dirty)
-        return dirty | {name for name in due if isinstance(name, Path)}
 
     def _look_at_everything(self) -> None:
         # At once, so that a fault in what follows is not met again and again without a pause.

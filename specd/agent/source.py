@@ -28,11 +28,11 @@ class Target:
     """
 
     real: Path
-    inode: tuple[int, int]
     recursive: bool = False
     names: frozenset[str] | None = None
     contents: bool = True
     pace: Pace = "now"
+    inode: tuple[int, int] = (0, 0)
 
     def joined(self, other: Target) -> Target:
         """One target that covers both; they name the same directory."""

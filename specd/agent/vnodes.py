@@ -30,16 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from watchdog.events import (
-    DirCreatedEvent,
-    DirDeletedEvent,
-    DirMovedEvent,
-    FileCreatedEvent,
-    FileDeletedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-    FileSystemEventHandler,
-)
+from watchdog.events import DirDeletedEvent, FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.api import BaseObserver, ObservedWatch
 
 from specd.agent.source import LIMITS, Listener, Target
@@ -65,14 +56,7 @@ _MOST_EVENTS = 64
 _kernel: Any = select
 """Any: select.kqueue and its constants exist on macOS only."""
 
-_COMES_AND_GOES: list[type[FileSystemEvent]] = [
-    DirCreatedEvent,
-    DirDeletedEvent,
-    DirMovedEvent,
-    FileCreatedEvent,
-    FileDeletedEvent,
-    FileMovedEvent,
-]
+_COMES_AND_GOES = ("created", "deleted", "moved")
 
 Seen: TypeAlias = tuple[int, int, int, int, int] | None
 """(device, inode, kind, size, modification time) of a name itself; None: nothing has the name."""
@@ -310,12 +294,8 @@ class _Streams:
 
             self._observer = FSEventsObserver(latency=CALM_S)
             self._observer.start()
-        self._streams[target] = self._observer.schedule(
-            _Below(self._listener, target),
-            str(target.real),
-            recursive=True,
-            event_filter=_COMES_AND_GOES,
-        )
+        below = _Below(self._listener, target)
+        self._streams[target] = self._observer.schedule(below, str(target.real), recursive=True)
 
     def drop(self, target: Target) -> None:
         """Close a stream; one that is not open is passed over."""
@@ -342,7 +322,9 @@ class _Below(FileSystemEventHandler):
         self._target = target
 
     def dispatch(self, event: FileSystemEvent) -> None:
-        """Called by watchdog for every event that passed the filter."""
+        """Called by watchdog for every event."""
+        if event.event_type not in _COMES_AND_GOES:
+            return
         if isinstance(event, DirDeletedEvent) and not self._target.real.exists():
             self._listener.ended(self._target)
         else:

@@ -23,25 +23,17 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from specd.agent import way
 from specd.agent.mounts import Mounts
 from specd.agent.source import LIMITS, Listener, Source, Target
 from specd.files.attributes import inode
-from specd.lmstudio.home import Pace, WatchedDir
+from specd.lmstudio.home import WatchedDir
 
 Changed = Callable[[Path, bool], None]
 """(path as the daemon knows it, whether its writer is done with it)."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Alias:
-    """Events under ``real`` are reported as if they happened under ``known``."""
-
-    real: Path
-    known: Path
 
 
 def source_of_this_platform(listener: Listener) -> Source:
@@ -81,8 +73,8 @@ class Watch:
         self._source: Source | None = None
         self._watched: set[Target] = set()
         self._ended: set[Target] = set()
-        self._aliases: tuple[_Alias, ...] = ()
-        self._shape: frozenset[Path] = frozenset()
+        self._aliases: dict[Path, Path] = {}
+        self._shape: set[Path] = set()
         self._files: frozenset[Path] = frozenset()
         self.polling: str | None = None
         self._lost = _Lost(lost)
@@ -113,22 +105,19 @@ class Watch:
         unheard since it was last looked at.
         """
         before = set(self._watched), self._files
-        targets: set[Target] = set()
-        aliases: set[_Alias] = set()
-        shape: set[Path] = set()
+        aims = _Aims()
         for directory in directories:
-            _aim(directory, targets, aliases, shape)
+            aims.directory(directory)
         urgent: dict[Path, Path] = {}
         for file in files:
             real = Path(os.path.realpath(file))
             urgent[real] = file
             if file.is_symlink():
-                _aim_behind(file, real, targets, aliases, shape)
-        # The longest real path first, so that the closest alias names an event.
-        self._aliases = tuple(sorted(aliases, key=lambda each: -len(each.real.parts)))
-        self._shape = frozenset(shape)
+                aims.behind(file, real)
+        self._aliases = aims.aliases
+        self._shape = aims.shape
         self._files = frozenset(urgent.values())
-        again = self._subscribe(_merged(targets), urgent)
+        again = self._subscribe(_merged(aims.targets), urgent)
         return again or before != (self._watched, self._files)
 
     def _subscribe(self, targets: set[Target], urgent: Mapping[Path, Path]) -> bool:
@@ -216,11 +205,10 @@ class Watch:
         return real in self._shape or (known in self._files and real.is_symlink())
 
     def _known_as(self, real: Path) -> Path:
-        for alias in self._aliases:
-            if real == alias.real:
-                return alias.known
-            if real.is_relative_to(alias.real):
-                return alias.known / real.relative_to(alias.real)
+        """The name by which the daemon knows a file: by the closest directory that has another."""
+        for above in (real, *real.parents):
+            if above in self._aliases:
+                return self._aliases[above] / real.relative_to(above)
         return real
 
 
@@ -244,54 +232,41 @@ class _Lost(logging.Handler):
         self._tell(record.getMessage())
 
 
-def _aim(
-    directory: WatchedDir, targets: set[Target], aliases: set[_Alias], shape: set[Path]
-) -> None:
-    """Watch a directory, and every name on the way to it that could turn it into another one."""
-    path = directory.path
-    shape.update(_watched_way(path, targets))
-    if path.is_dir():
-        real = Path(os.path.realpath(path))
-        if real != path:
-            aliases.add(_Alias(real, path))
-        _add(
-            targets,
-            real,
-            recursive=directory.recursive,
-            names=directory.names,
-            pace=directory.pace,
-        )
+class _Aims:
+    """Where to watch: the directories, what they are known as, and the names on the way to them."""
 
+    def __init__(self) -> None:
+        self.targets: set[Target] = set()
+        self.aliases: dict[Path, Path] = {}
+        self.shape: set[Path] = set()
 
-def _aim_behind(
-    link: Path, real: Path, targets: set[Target], aliases: set[_Alias], shape: set[Path]
-) -> None:
-    """Watch the file that a symlink leads to, and every name on the way to it."""
-    aliases.add(_Alias(real, link))
-    # The file itself comes and goes with every save, and is the same one for all that.
-    shape.update(_watched_way(link, targets) - {real})
-    _add(targets, real.parent, names=frozenset({real.name}))
+    def directory(self, wanted: WatchedDir) -> None:
+        """Watch a directory, and every name on the way to it."""
+        self.shape |= self._way(wanted.path)
+        if wanted.path.is_dir():
+            real = Path(os.path.realpath(wanted.path))
+            if real != wanted.path:
+                self.aliases[real] = wanted.path
+            self._add(Target(real, wanted.recursive, wanted.names, pace=wanted.pace))
 
+    def behind(self, link: Path, real: Path) -> None:
+        """Watch the file that a symlink leads to, and every name on the way to it."""
+        self.aliases[real] = link
+        # The file itself comes and goes with every save, and is the same one for all that.
+        self.shape |= self._way(link) - {real}
+        self._add(Target(real.parent, names=frozenset({real.name})))
 
-def _watched_way(path: Path, targets: set[Target]) -> set[Path]:
-    steps = set(way.steps(path))
-    for step in steps:
-        _add(targets, step.parent, names=frozenset({step.name}), contents=False, pace="seldom")
-    return steps
+    def _way(self, path: Path) -> set[Path]:
+        steps = set(way.steps(path))
+        for step in steps:
+            names = frozenset({step.name})
+            self._add(Target(step.parent, names=names, contents=False, pace="seldom"))
+        return steps
 
-
-def _add(
-    targets: set[Target],
-    real: Path,
-    *,
-    recursive: bool = False,
-    names: frozenset[str] | None,
-    contents: bool = True,
-    pace: Pace = "now",
-) -> None:
-    file = inode(real)
-    if file is not None:
-        targets.add(Target(real, file, recursive, names, contents, pace))
+    def _add(self, target: Target) -> None:
+        file = inode(target.real)
+        if file is not None:
+            self.targets.add(replace(target, inode=file))
 
 
 def _merged(targets: set[Target]) -> set[Target]:

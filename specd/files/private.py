@@ -37,9 +37,7 @@ def write(path: Path, content: bytes, *, durable: bool = True, mode: int = 0o600
     try:
         try:
             os.fchmod(descriptor, mode)
-            view = memoryview(content)
-            while view:
-                view = view[os.write(descriptor, view) :]
+            write_all(descriptor, content)
             if durable:
                 os.fsync(descriptor)
         finally:
@@ -49,6 +47,13 @@ def write(path: Path, content: bytes, *, durable: bool = True, mode: int = 0o600
         with contextlib.suppress(OSError):
             beside.unlink()
         raise
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """Append ``content`` to an open file, however many calls that takes."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def read(path: Path) -> bytes:

@@ -47,7 +47,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from specd.files import attributes, holders, jsonedit, turns
+from specd.files import attributes, holders, jsonedit, private, turns
 from specd.files.exchange import ExchangeUnsupported, exchange, move_to_free_name
 
 ATTEMPTS = 8
@@ -361,9 +361,7 @@ def _part(real: Path, content: bytes, like: _Read | None) -> Iterator[tuple[Path
                 os.fchmod(descriptor, 0o644)
             else:
                 attributes.copy(like.descriptor, like.facts, descriptor)
-            view = memoryview(content)
-            while view:
-                view = view[os.write(descriptor, view) :]
+            private.write_all(descriptor, content)
             yield part, file
     finally:
         part.unlink(missing_ok=True)

@@ -416,7 +416,7 @@ class Journal:
         if os.fstat(descriptor).st_size > self._read_to:
             lines = b"\n" + lines  # ends the line a crash or a full disk left torn
         try:
-            _write(descriptor, lines)
+            private.write_all(descriptor, lines)
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self._file)) from error
         self._owed.clear()
@@ -497,7 +497,7 @@ class Journal:
             with contextlib.suppress(OSError):
                 fcntl.flock(made, fcntl.LOCK_EX)
             for line in self._lines_worth_keeping(descriptor, at):
-                _write(made, line)
+                private.write_all(made, line)
             os.fsync(made)
             if self._unread_lines:
                 # By a link, so that at no point there is no journal.
@@ -595,12 +595,6 @@ def _lines(descriptor: int, start: int) -> Iterator[tuple[int, bytes, int]]:
             yield start, b"", len(rest)
             start += len(rest)
             rest, overlong = b"", True
-
-
-def _write(descriptor: int, lines: bytes) -> None:
-    view = memoryview(lines)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 def _sync(descriptor: int) -> None:

@@ -19,11 +19,11 @@ class ServiceError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """The result of a command; ``said``: standard output and error together, stripped."""
+    """The result of a command; ``output``: standard output and error together, stripped."""
 
     words: tuple[str, ...]
     code: int
-    said: str
+    output: str
 
     def or_fail(self, remedy: str) -> Ran:
         """Return the result if the command succeeded.
@@ -33,8 +33,8 @@ class Ran:
         """
         if self.code == 0:
             return self
-        said = f": {self.said}" if self.said else ""
-        raise ServiceError(f"`{' '.join(self.words)}` ended with {self.code}{said} — {remedy}")
+        output = f": {self.output}" if self.output else ""
+        raise ServiceError(f"`{' '.join(self.words)}` ended with {self.code}{output} — {remedy}")
 
 
 def call(words: Sequence[str]) -> Ran:

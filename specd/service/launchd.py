@@ -105,17 +105,17 @@ def restart() -> None:
 
 def pid() -> int | None:
     """The daemon's process id; None if launchd does not run it."""
-    found = re.search(r"^\s*pid = (\d+)$", _launchctl("print", _target()).said, re.MULTILINE)
+    found = re.search(r"^\s*pid = (\d+)$", _launchctl("print", _target()).output, re.MULTILINE)
     return int(found[1]) if found else None
 
 
 def detail() -> str:
     """The agent's state in one line."""
-    told = _launchctl("print", _target())
-    if told.code != 0:
+    ran = _launchctl("print", _target())
+    if ran.code != 0:
         return f"not loaded in {_domain()}"
-    state = re.search(r"^\s*state = (.+)$", told.said, re.MULTILINE)
-    code = re.search(r"^\s*last exit code = (.+)$", told.said, re.MULTILINE)
+    state = re.search(r"^\s*state = (.+)$", ran.output, re.MULTILINE)
+    code = re.search(r"^\s*last exit code = (.+)$", ran.output, re.MULTILINE)
     words = [f"{_target()} is {state[1] if state else 'loaded'}"]
     if code and code[1] not in ("0", "(never exited)"):
         words.append(f"it last ended with {code[1]}")
@@ -146,20 +146,20 @@ def _load() -> None:
     _launchctl("enable", _target()).or_fail("see `specd doctor`")
     end = time.monotonic() + GONE_S
     while True:
-        told = _launchctl("bootstrap", _domain(), str(file()))
-        if told.code not in BUSY or time.monotonic() > end:
-            told.or_fail(f"check {file()} with `plutil -lint`, or log out and in again")
+        ran = _launchctl("bootstrap", _domain(), str(file()))
+        if ran.code not in BUSY or time.monotonic() > end:
+            ran.or_fail(f"check {file()} with `plutil -lint`, or log out and in again")
             return
         time.sleep(0.2)
 
 
 def _unload() -> None:
-    told = _launchctl("bootout", _target())
+    ran = _launchctl("bootout", _target())
     end = time.monotonic() + GONE_S
     while _loaded():  # bootout returns before the agent has ended
         if time.monotonic() > end:
-            said = told.said or "launchctl said nothing"
-            raise ServiceError(f"{_target()} did not end within {GONE_S:g} s: {said}")
+            output = ran.output or "launchctl said nothing"
+            raise ServiceError(f"{_target()} did not end within {GONE_S:g} s: {output}")
         time.sleep(0.1)
 
 

@@ -141,9 +141,9 @@ def pid() -> int | None:
 
 def detail() -> str:
     """The unit's state in one line."""
-    told = _systemctl("is-active", UNIT)
+    ran = _systemctl("is-active", UNIT)
     enabled = _systemctl("is-enabled", UNIT)
-    return f"{UNIT} is {told.said or 'unknown'}, {enabled.said or 'not enabled'}"
+    return f"{UNIT} is {ran.output or 'unknown'}, {enabled.output or 'not enabled'}"
 
 
 _NO_BUS = (
@@ -162,7 +162,7 @@ def _order(verb: str) -> None:
 
 
 def _property(name: str) -> str:
-    return _show(name).said
+    return _show(name).output
 
 
 def _show(name: str) -> Ran:
