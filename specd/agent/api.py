@@ -29,6 +29,7 @@ from specd.agent import peer
 from specd.agent.address import short
 from specd.agent.events import Event
 from specd.agent.inbox import fulfil
+from specd.agent.publication import Snapshot
 from specd.agent.routes import ORDERS, QUESTIONS, STATUS, BadRequest, Request, Route, history
 from specd.files import private
 
@@ -95,7 +96,7 @@ class Api:
         self._connections: set[asyncio.Task[None]] = set()
         self._most = min(CONNECTIONS, _descriptors() // 2)
         self._looked_at = -LOOKED_S
-        self._answers: dict[tuple[object, ...], tuple[float, object, Answer]] = {}
+        self._answers: dict[tuple[object, ...], tuple[float, Snapshot | None, Answer | None]] = {}
         self._thread = threading.Thread(target=self._run, name="specd-api", daemon=True)
         self._thread.start()
         self._ready.wait(5)
@@ -214,14 +215,16 @@ class Api:
         return done
 
     def _shared(self, request: Request, route: Route) -> Answer:
-        """The answer; clients that ask the same at the same time share one, for it may be large."""
+        """The answer; clients that ask the same at the same time share a large one."""
         key, now = (request.path, *request.query.items()), time.monotonic()
         self._answers = {k: a for k, a in self._answers.items() if now - a[0] < LOOKED_S}
-        known, snapshot = self._answers.get(key), self._daemon.snapshot
-        if known is None or known[1] is not snapshot:
-            known = (now, snapshot, _json(route(self._daemon, request)))
-            self._answers[key] = known
-        return known[2]
+        at, snapshot, answer = self._answers.get(key, (now, None, None))
+        if answer is None or snapshot is not self._daemon.snapshot:
+            at, snapshot = now, self._daemon.snapshot
+            answer = _json(route(self._daemon, request))
+        if len(answer.content) > PIECE_BYTES:
+            self._answers[key] = at, snapshot, answer
+        return answer
 
 
 class _Conversation:
