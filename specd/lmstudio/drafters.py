@@ -17,7 +17,7 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from specd.lmstudio import gguf
-from specd.lmstudio.model import Drafter, Model
+from specd.lmstudio.model import OWN_HEADS, Drafter, Model
 
 _KINDS: Final[tuple[tuple[str, Drafter], ...]] = (
     ("dflash", "dflash"),
@@ -81,6 +81,12 @@ def for_main(main: Model, installed: Collection[Model]) -> tuple[Model, ...]:
     """The drafters that were made for ``main`` and that its engine can run, by identifier."""
     found = (each for each in installed if runs(each) and fits(main, each))
     return tuple(sorted(found, key=lambda each: each.identifier))
+
+
+def candidates(main: Model, installed: Collection[Model]) -> tuple[str, ...]:
+    """The names of what may draft for ``main`` beside draft models: its heads, its drafters."""
+    heads = (OWN_HEADS,) if main.mtp_heads and main.format == "gguf" else ()
+    return (*heads, *(each.key for each in for_main(main, installed)))
 
 
 def runs(drafter: Model) -> bool:

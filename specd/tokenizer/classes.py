@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
+from specd.lmstudio import drafters
 from specd.lmstudio.model import Model
 from specd.tokenizer import eligible
 from specd.tokenizer.engines import mlx
@@ -43,6 +44,7 @@ class Suggestion:
     """Drafts of a main that are worth a benchmark, best first, or why there is none.
 
     ``usable`` counts all installed drafts that fit; ``wanted`` describes a draft to install.
+    ``candidates`` are its own heads and the drafters made for it.
     """
 
     main: Model
@@ -50,6 +52,7 @@ class Suggestion:
     usable: int
     why_none: str = ""
     wanted: str = ""
+    candidates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,9 @@ def overview(
     told = {model.identifier: known.get(model.identifier) for model in models}
     unknown = [(model, why) for model in models if (why := _why_unknown(model, told))]
     left_out = {model.identifier for model, _ in unknown}
+    special = [model for model in models if model.kind == "drafter"]
+    made_for = {each for model in models for each in drafters.for_main(model, special)}
+    unknown = [(model, why) for model, why in unknown if model not in made_for]
     readable = [model for model in models if model.identifier not in left_out]
     classes = _classes(readable, told)
     class_of = {model.identifier: each.digest for each in classes for model in each.models}
@@ -98,7 +104,9 @@ def overview(
     )
     drafts = _drafts(found)
     suggestions = tuple(
-        _suggest(model, each, drafts, found)
+        replace(
+            _suggest(model, each, drafts, found), candidates=drafters.candidates(model, special)
+        )
         for each in classes
         for model in each.models
         if model.kind in ("llm", "vlm")

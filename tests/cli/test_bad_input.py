@@ -52,7 +52,7 @@ def specd(
         (["install", "--platform", "macos"], "--platform goes with --print"),
         (["explain", "a", "b", "c"], "one condition, one model, or a main and a draft"),
         (["explain", "Fastr"], "did you mean the condition Faster?"),
-        (["logs", "-n", "many"], "must be a number of lines"),
+        (["logs", "-n", "many"], "must be a number, not 'many'"),
         ([], ""),
     ],
 )

@@ -309,6 +309,17 @@ def test_a_draft_that_the_user_picks_over_specds_is_adopted_and_an_apps_rewrite_
     until(lambda: load(path)[LLAMA + "draftModel"] == drafts[0], "a named draft is restored")
 
 
+def test_pairs_lists_a_sidecar_under_its_main(lm: Sandbox) -> None:
+    qwen(lm)
+    found = json.loads(lm.specd("pairs", "--json").stdout)
+    (main,) = found["mains"]
+    assert main["candidates"] == ["qwen3.8-27b-dflash2"]
+    assert found["unknown"] == []
+    text = lm.specd("pairs").stdout
+    assert "qwen3.8-27b-dflash2: a drafter for this main" in text
+    assert "specd bench qwen3.8-27b qwen3.8-27b-dflash2" in text
+
+
 def test_several_switches_in_the_users_file_stay_and_are_named(lm: Sandbox) -> None:
     qwen(lm)
     model(lm, "qwen/Qwen3.8-0.6B-GGUF/Qwen3.8-0.6B-Q8_0.gguf", "qwen35", 30)

@@ -14,7 +14,7 @@ from specd.cli.models.check import beside
 from specd.cli.paint import complain, paint, safe, short, wants_colour, width, wrap
 from specd.cli.parser import Parser
 from specd.lmstudio import drafters, model_defaults, names
-from specd.lmstudio.model import OWN_HEADS, Model
+from specd.lmstudio.model import Model
 from specd.reconcile.apply import show
 from specd.reconcile.conditions import CONDITIONS, Definition
 from specd.reconcile.desired import DesiredPair
@@ -161,8 +161,7 @@ def _as_main(seen: world.Seen, model: Model) -> None:
             break
     else:
         _say("as main", "specd.toml has no [[pair]] for it")
-    heads = (OWN_HEADS,) if model.mtp_heads and model.format == "gguf" else ()
-    for name in (*heads, *(each.key for each in drafters.for_main(model, seen.world.models))):
+    for name in drafters.candidates(model, seen.world.models):
         _say("candidate", f"{name}: a drafter for this main; `specd bench` measures it")
     drafts = suggest.rank(model, seen.world.models, seen.stores.verdicts)
     for draft in drafts[:MANY]:

@@ -120,6 +120,7 @@ def as_json(found: Overview) -> dict[str, Any]:
                 "suggested": [
                     {"draft": draft.identifier, "verdict": kind} for draft, kind in each.drafts
                 ],
+                "candidates": list(each.candidates),
                 "why_none": each.why_none,
                 "wanted": each.wanted,
             }
@@ -186,19 +187,21 @@ def _suggested(
 ) -> list[str]:
     lines: list[str] = []
     for each in suggestions[:limit]:
-        name = paint(safe(each.main.key), "bold", colour=colour)
+        about = f"{each.usable} installed may draft; worth a benchmark:"
         if not each.drafts:
-            wanted = f": install {each.wanted}" if each.wanted else ""
-            lines.append(f"{name}\n    {wrap(each.why_none + wanted, columns - 4, '    ')}")
-            continue
-        best = each.drafts[0][0].key
-        count = f"{each.usable} installed may draft; worth a benchmark:"
-        lines.append(f"{name}\n    {wrap(count, columns, ' ' * 4)}")
+            about = each.why_none + (f": install {each.wanted}" if each.wanted else "")
+        lines.append(paint(safe(each.main.key), "bold", colour=colour))
+        lines.append(f"    {wrap(about, columns, ' ' * 4)}")
         for draft, kind in each.drafts:
             sign, ink = _SIGNS[kind]
             size = f"{draft.size_bytes / 1e9:.1f} GB"
             about = wrap(f"{draft.key}: {kind}, {size}", columns, " " * 4)
             lines.append(f"  {paint(sign, ink, colour=colour)} {about}")
-        command = shlex.join(["specd", "bench", each.main.key, best])
-        lines.append(f"    {safe(command)}")
+        lines += [
+            f"  · {wrap(f'{name}: a drafter for this main', columns, ' ' * 4)}"
+            for name in each.candidates
+        ]
+        best = [draft.key for draft, _ in each.drafts[:1]] or each.candidates[:1]
+        if best:
+            lines.append(f"    {safe(shlex.join(['specd', 'bench', each.main.key, *best]))}")
     return lines
