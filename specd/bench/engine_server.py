@@ -26,7 +26,7 @@ from specd.bench.result import BenchRequest, BenchResult, EngineName
 from specd.bench.silence import Circumstances
 from specd.bench.tried import Repeated
 from specd.bench.use import Probe
-from specd.lmstudio.server import Answer, DraftRefused, Server, ServerError
+from specd.lmstudio.server import Completion, DraftRefused, Server, ServerError
 
 LENGTHS: Final = (2, 4, 1, 3, 6, 8)
 """Draft lengths tried, in this order, if requests can set the length."""
@@ -100,7 +100,7 @@ class ServerEngine:
     fixed: int | None = None
     drafting: bool | None = None
     seconds: float = 0.0
-    probe: list[Answer] = field(default_factory=list)
+    probe: list[Completion] = field(default_factory=list)
     waited: int = 0
     repeated: Repeated = field(default_factory=Repeated)
 
@@ -122,7 +122,7 @@ class ServerEngine:
         *,
         stream: bool = False,
         temperature: float = 0.0,
-    ) -> Answer:
+    ) -> Completion:
         """One answer; ``draft_tokens`` 0 is without the draft."""
         answer = self.server.chat(
             self.asked.main.served,
@@ -306,7 +306,7 @@ def _acquainted(engine: ServerEngine) -> ServerEngine:
     return engine
 
 
-def _waited(heard: Answer) -> bool:
+def _waited(heard: Completion) -> bool:
     """Whether an answer took far longer than its own figures: it waited for another request."""
     if heard.tokens_per_second is None or heard.time_to_first_token is None:
         return False
@@ -320,7 +320,7 @@ def _finding(engine: ServerEngine, said: str) -> str:
     return f"{names}: the draft was asked for and did not run: {said}. Likely: {likely}"
 
 
-def _drafted(answer: Answer) -> bool:
+def _drafted(answer: Completion) -> bool:
     return answer.draft is not None and bool(answer.draft.total or answer.draft.accepted)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from specd.lmstudio.conversations import Run
+from specd.lmstudio.conversations import TokenRun
 
 WEEK_S: Final = 7 * 86400
 
@@ -124,7 +124,7 @@ class Figures:
     rounds: str | None
 
 
-def rounds_of(runs: Sequence[Run]) -> tuple[int, ...]:
+def rounds_of(runs: Sequence[TokenRun]) -> tuple[int, ...]:
     """How many rounds accepted 0, 1, 2 … draft tokens; () if no draft token was accepted.
 
     A round is a possibly empty run of the draft's tokens, then one token of the main.

@@ -75,7 +75,7 @@ class Loaded:
 
 
 @dataclass(slots=True)
-class Answer:
+class Generation:
     """An answer in the making: iterate for pieces of text, then read ``statistics``.
 
     ``stop`` may be set by another thread; the generation then ends at the next token.
@@ -137,9 +137,9 @@ class Engine:
         """Unload a model; returns whether it was loaded."""
         return self._loaded.pop(key, None) is not None
 
-    def answer(self, main: Loaded, draft: Loaded | None, question: Question) -> Answer:
+    def answer(self, main: Loaded, draft: Loaded | None, question: Question) -> Generation:
         """Start generating; returns at once."""
-        answer = Answer()
+        answer = Generation()
         self._thread.submit(_generate, main, draft, question, answer)
         return answer
 
@@ -200,7 +200,7 @@ class _Rounds:
         self._open = from_draft
 
 
-def _generate(main: Loaded, draft: Loaded | None, question: Question, answer: Answer) -> None:
+def _generate(main: Loaded, draft: Loaded | None, question: Question, answer: Generation) -> None:
     try:
         _generate_pieces(main, draft, question, answer)
     except Exception as failure:  # noqa: BLE001 - it is handed to the thread that asked
@@ -209,7 +209,7 @@ def _generate(main: Loaded, draft: Loaded | None, question: Question, answer: An
 
 
 def _generate_pieces(
-    main: Loaded, draft: Loaded | None, question: Question, answer: Answer
+    main: Loaded, draft: Loaded | None, question: Question, answer: Generation
 ) -> None:
     prompt = main.tokenizer.apply_chat_template(question.messages, add_generation_prompt=True)
     room = main.context_length - len(prompt)

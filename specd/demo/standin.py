@@ -44,7 +44,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from specd.demo.generation import Answer, Engine, Loaded, Question, Statistics
+from specd.demo.generation import Engine, Generation, Loaded, Question, Statistics
 from specd.demo.installed import Installed, installed, named, read_object
 from specd.demo.serving import VERSIONS
 
@@ -410,7 +410,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def _begun(self, request: dict[str, Any], question: dict[str, Any]) -> tuple[Loaded, Answer]:
+    def _begun(
+        self, request: dict[str, Any], question: dict[str, Any]
+    ) -> tuple[Loaded, Generation]:
         """The main model and its answer in the making.
 
         Raises:
@@ -476,7 +478,7 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _completion(
-        self, kind: str, main: Loaded, answer: Answer, choice: dict[str, Any]
+        self, kind: str, main: Loaded, answer: Generation, choice: dict[str, Any]
     ) -> dict[str, Any]:
         """The OpenAI body with usage, and what LM Studio of the version adds at the path."""
         figures = answer.statistics
@@ -513,7 +515,7 @@ class _Handler(BaseHTTPRequestHandler):
             }
         return body
 
-    def _stream(self, main: Loaded, answer: Answer) -> None:
+    def _stream(self, main: Loaded, answer: Generation) -> None:
         """Server-sent events; a client that goes away stops the generation."""
         self._begin_stream()
         head = _head("chat.completion.chunk", main)

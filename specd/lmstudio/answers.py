@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from specd.lmstudio.values import count, flag, members, number, text
 
@@ -35,19 +35,14 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """One model as the server lists it; None and "" where it does not say.
+    """One model as the server lists it: ``key`` is what requests name it by.
 
-    ``key`` is what requests name it by. ``loaded_instances`` has an entry, of unknown
+    ``format`` is "" where the server does not say. ``loaded_instances`` has an entry, of unknown
     configuration, also where an older server says just "loaded".
     """
 
     key: str
-    type: Literal["llm", "vlm", "embedding"] = "llm"
-    publisher: str = ""
-    architecture: str = ""
     format: str = ""
-    quantization: str = ""
-    size_bytes: int | None = None
     loaded_instances: tuple[Instance, ...] = ()
 
     @property
@@ -69,12 +64,10 @@ class DraftStats:
     model: str
     total: int | None
     accepted: int
-    rejected: int
-    ignored: int
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Completion:
     """One completion. Times are seconds; ``seconds`` is the whole call, as seen from here.
 
     ``time_to_first_token`` is measured when streaming, else the server's. ``tokens_per_second`` is
@@ -87,7 +80,6 @@ class Answer:
     seconds: float
     time_to_first_token: float | None = None
     tokens_per_second: float | None = None
-    stop_reason: str = ""
     draft: DraftStats | None = None
 
 
@@ -103,21 +95,21 @@ def text_in(body: dict[str, Any], member: str = "message") -> str:
     return "".join(map(_string, (thought, message.get("content"), *parts)))
 
 
-def read_answer(body: dict[str, Any], spoken: str, seconds: float, first: float | None) -> Answer:
+def read_answer(
+    body: dict[str, Any], spoken: str, seconds: float, first: float | None
+) -> Completion:
     """The answer in ``body``: a whole one, or a stream's last members; ``spoken`` is its text."""
     usage = members(body.get("usage"))
     stats = members(body.get("stats"))
     if first is None:
         first = number(stats.get("time_to_first_token", stats.get("time_to_first_token_seconds")))
-    return Answer(
+    return Completion(
         text=spoken,
         tokens=count(usage.get("completion_tokens", stats.get("total_output_tokens"))) or 0,
         prompt_tokens=count(usage.get("prompt_tokens", stats.get("input_tokens"))) or 0,
         seconds=seconds,
         time_to_first_token=first,
         tokens_per_second=number(stats.get("tokens_per_second")),
-        stop_reason=text(stats.get("stop_reason"))
-        or text(_first(body.get("choices")).get("finish_reason")),
         draft=_draft_stats({**usage, **stats}),
     )
 
@@ -128,12 +120,12 @@ def _draft_stats(stats: dict[str, Any]) -> DraftStats | None:
         count(stats.get(f"{name}_draft_tokens_count"))
         for name in ("total", "accepted", "rejected", "ignored")
     ]
-    if not model and all(each is None for each in counts):
+    if not model and counts == [None] * 4:
         return None
     total, accepted, rejected, ignored = counts
     if total is None and rejected is not None:
         total = (accepted or 0) + rejected + (ignored or 0)
-    return DraftStats(model, total, accepted or 0, rejected or 0, ignored or 0)
+    return DraftStats(model, total, accepted or 0)
 
 
 @dataclass(slots=True)
@@ -169,25 +161,12 @@ def add_event(stream: Stream, event: dict[str, Any]) -> None:
 
 
 def _v1_model(body: dict[str, Any]) -> ServedModel:
-    instances = body.get("loaded_instances")
-    capabilities = members(body.get("capabilities"))
-    kind: Literal["llm", "vlm", "embedding"] = "llm"
-    if text(body.get("type")).startswith("embedding"):
-        kind = "embedding"
-    elif capabilities.get("vision") is True or body.get("type") == "vlm":
-        kind = "vlm"
-    return ServedModel(
-        key=text(body.get("key")),
-        type=kind,
-        publisher=text(body.get("publisher")),
-        architecture=text(body.get("architecture")),
-        format=text(body.get("format")),
-        quantization=text(members(body.get("quantization")).get("name")),
-        size_bytes=count(body.get("size_bytes")),
-        loaded_instances=tuple(_instance(each) for each in instances if isinstance(each, dict))
-        if isinstance(instances, list)
-        else (),
+    listed = body.get("loaded_instances")
+    instances = (
+        [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
     )
+    key, format_ = text(body.get("key")), text(body.get("format"))
+    return ServedModel(key, format_, tuple(map(_instance, instances)))
 
 
 def _instance(body: dict[str, Any]) -> Instance:
@@ -205,19 +184,9 @@ def _instance(body: dict[str, Any]) -> Instance:
 
 def _v0_model(body: dict[str, Any]) -> ServedModel:
     key = text(body.get("id"))
-    types: dict[str, Literal["llm", "vlm", "embedding"]] = {"vlm": "vlm", "embeddings": "embedding"}
+    instance = Instance(key, count(body.get("loaded_context_length")))
     loaded = body.get("state") == "loaded"
-    return ServedModel(
-        key=key,
-        type=types.get(text(body.get("type")), "llm"),
-        publisher=text(body.get("publisher")),
-        architecture=text(body.get("arch")),
-        format=text(body.get("compatibility_type")),
-        quantization=text(body.get("quantization")),
-        loaded_instances=(Instance(key, count(body.get("loaded_context_length"))),)
-        if loaded
-        else (),
-    )
+    return ServedModel(key, text(body.get("compatibility_type")), (instance,) if loaded else ())
 
 
 LISTINGS: Final = (

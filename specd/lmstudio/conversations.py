@@ -36,7 +36,7 @@ _EARLIEST_MS: Final = 1_600_000_000_000  # an identifier that begins with less h
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TokenRun:
     """Consecutive tokens of an answer by one author."""
 
     from_draft: bool
@@ -49,13 +49,11 @@ class AnswerStats:
 
     ``id`` stays the same for the same answer, in whatever file it turns up again. ``at`` is when it
     was made, in seconds since 1970. ``asked_draft`` is the draft configured for the answer,
-    ``draft`` the one that ran. Either may be ``OWN_HEADS``: draft tokens
-    were counted and no draft model was named or configured. ``runs`` is
-    the pattern of acceptance, without structural text.
+    ``draft`` the one that ran. Either may be ``OWN_HEADS``: draft tokens were counted and no draft
+    model was named or configured. ``runs`` is the pattern of acceptance, without structural text.
     """
 
     id: str
-    file: Path
     at: float | None
     model: str
     asked_draft: str | None = None
@@ -66,18 +64,15 @@ class AnswerStats:
     seconds: float | None = None
     time_to_first_token: float | None = None
     tokens_per_second: float | None = None
-    stop_reason: str = ""
     drafted: int | None = None
     accepted: int | None = None
-    ignored: int | None = None
-    runs: tuple[Run, ...] = ()
+    runs: tuple[TokenRun, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class NewAnswers:
     """The answers of one file that were not counted before; ``problem`` when it was not read."""
 
-    file: Path
     answers: tuple[AnswerStats, ...] = ()
     problem: str | None = None
 
@@ -91,27 +86,6 @@ class Cursor:
 
     files: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # inode, size, modified
     counted: set[str] = field(default_factory=set)
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return {
-            "files": {name: list(stamp) for name, stamp in self.files.items()},
-            "counted": sorted(self.counted),
-        }
-
-    @classmethod
-    def from_json(cls, value: object) -> Cursor:
-        """The cursor ``to_json`` made; an empty one from anything else."""
-        try:
-            kept = msgspec.convert(value, _KeptCursor)
-        except msgspec.ValidationError:
-            return cls()
-        return cls(kept.files, kept.counted)
-
-
-class _KeptCursor(msgspec.Struct):
-    files: dict[str, tuple[int, int, int]]
-    counted: set[str]
 
 
 def directory(home: Path) -> Path:
@@ -139,7 +113,7 @@ def read(conversations: Path, since: Cursor) -> Iterator[NewAnswers]:
         settled = time.time_ns() - facts.st_mtime_ns > _RACY_NS
         answers, problem = _read_file(path, name, facts.st_size)
         fresh = tuple(each for each in answers if each.id not in since.counted)
-        yield NewAnswers(path, fresh, problem)
+        yield NewAnswers(fresh, problem)
         since.counted.update(each.id for each in fresh)
         if settled:
             since.files[name] = stamp
@@ -232,23 +206,15 @@ class _Fields(msgspec.Struct):
     fields: list[msgspec.Raw] = []
 
 
-class _FieldKey(msgspec.Struct):
+class _Field(msgspec.Struct):
     key: str
-
-
-class _FieldValue(msgspec.Struct):
-    value: Any = None
+    value: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _ASKED: Final = frozenset(
     {
-        keys.DRAFT_MODEL,
-        keys.DRAFT_TOKENS_EXACT,
-        keys.LLAMA_DRAFT_MODEL,
-        keys.LLAMA_DRAFT_MAX_TOKENS,
-        keys.LLAMA_DRAFT_SIMPLE,
-        keys.LLAMA_DRAFT_MTP,
-        *keys.LLAMA_DRAFT_SIDECARS,
+        *(keys.DRAFT_MODEL, keys.DRAFT_TOKENS_EXACT),
+        *(keys.LLAMA_DRAFT_MODEL, keys.LLAMA_DRAFT_MAX_TOKENS, *keys.LLAMA_DRAFT_SWITCHES),
     }
 )
 
@@ -269,23 +235,21 @@ def _read_file(path: Path, name: str, size: int) -> tuple[list[AnswerStats], str
     except (ValueError, RecursionError):
         return [], f"{path} is not a conversation that can be read; perhaps it is being written"
     last = _decoded(chat.last_used_model, _Named) or _Named()
-    return list(_answers(path, name, chat.messages, last)), None
+    return list(_answers(name, chat.messages, last)), None
 
 
-def _answers(
-    path: Path, name: str, messages: list[msgspec.Raw], last_used: _Named
-) -> Iterator[AnswerStats]:
+def _answers(name: str, messages: list[msgspec.Raw], last_used: _Named) -> Iterator[AnswerStats]:
     """The answers of every version of every message: a regenerated one really ran."""
     for m, message in enumerate(messages):
         decoded = _decoded(message, _Message)
         for v, version in enumerate(decoded.versions if decoded else ()):
             for s, step in enumerate(version.steps):
-                answer = _answer(path, f"{name}/{m}/{v}/{s}", step, last_used)
+                answer = _answer(f"{name}/{m}/{v}/{s}", step, last_used)
                 if answer is not None:
                     yield answer
 
 
-def _answer(path: Path, place: str, raw: msgspec.Raw, last_used: _Named) -> AnswerStats | None:
+def _answer(place: str, raw: msgspec.Raw, last_used: _Named) -> AnswerStats | None:
     """The statistics of one step; None when it is no answer, or not a finished one.
 
     ``last_used`` is the chat's model, which is meant where the step names none.
@@ -306,7 +270,6 @@ def _answer(path: Path, place: str, raw: msgspec.Raw, last_used: _Named) -> Answ
     unnamed = (asked_draft or OWN_HEADS) if drafted or accepted else None
     return AnswerStats(
         id=_digest(str(named)),
-        file=path,
         at=made_at,
         model=info.model(last_used),
         asked_draft=asked_draft,
@@ -318,10 +281,8 @@ def _answer(path: Path, place: str, raw: msgspec.Raw, last_used: _Named) -> Answ
         seconds=number(stats.get("totalTimeSec")),
         time_to_first_token=number(stats.get("timeToFirstTokenSec")),
         tokens_per_second=number(stats.get("tokensPerSecond")),
-        stop_reason=text(stats.get("stopReason")),
         drafted=drafted,
         accepted=accepted,
-        ignored=count(stats.get("ignoredDraftTokensCount")),
         runs=_runs(step.content),
     )
 
@@ -347,20 +308,19 @@ def _asked(config: msgspec.Raw) -> dict[str, Any]:
     decoded = _decoded(config, _Fields)
     asked: dict[str, Any] = {}
     for field_ in decoded.fields if decoded else ():
-        named = _decoded(field_, _FieldKey)
+        named = _decoded(field_, _Field)
         if named is not None and named.key in _ASKED:
-            value = _decoded(field_, _FieldValue)
-            asked[named.key] = value.value if value else None
+            asked[named.key] = _decoded(named.value, Any)
     return asked
 
 
-def _runs(content: msgspec.Raw) -> tuple[Run, ...]:
+def _runs(content: msgspec.Raw) -> tuple[TokenRun, ...]:
     pieces = _decoded(content, list[_Piece]) or []
-    runs: list[Run] = []
+    runs: list[TokenRun] = []
     for piece in pieces[:_MAX_RUNS]:
         tokens = count(piece.tokens_count)
         if tokens and piece.is_structural is not True and isinstance(piece.from_draft_model, bool):
-            runs.append(Run(piece.from_draft_model, tokens))
+            runs.append(TokenRun(piece.from_draft_model, tokens))
     return tuple(runs)
 
 

@@ -28,7 +28,7 @@ from typing import Any, Final, TypeAlias
 from specd.lmstudio import keys
 from specd.lmstudio.answers import (
     LISTINGS,
-    Answer,
+    Completion,
     DraftStats,
     Instance,
     ServedModel,
@@ -54,8 +54,8 @@ from specd.lmstudio.home import bionic, lm_studio
 from specd.lmstudio.values import count, members, text
 
 __all__ = [
-    "Answer",
     "BadAnswer",
+    "Completion",
     "DraftRefused",
     "DraftStats",
     "Instance",
@@ -199,7 +199,7 @@ class Server:
         ttl: int | None = None,
         stream: bool = False,
         timeout: float = 600.0,
-    ) -> Answer:
+    ) -> Completion:
         """Request a completion; with ``stream`` the time to the first token is measured here.
 
         ``timeout`` bounds the whole call. ``ttl`` (seconds) unloads a model loaded for this request
@@ -228,7 +228,7 @@ class Server:
                 raise DraftRefused(str(error), error.status, at_load_only=at_load_only) from error
             raise
 
-    def _ask(self, body: dict[str, Any], deadline: float) -> Answer:
+    def _ask(self, body: dict[str, Any], deadline: float) -> Completion:
         """Use the path whose answers have most figures, else the one that every server has."""
         try:
             return self._answer("/api/v0/chat/completions", body, deadline)
@@ -243,7 +243,7 @@ class Server:
                 raise BadAnswer(message, 404) from error
             raise
 
-    def _answer(self, path: str, body: dict[str, Any], deadline: float) -> Answer:
+    def _answer(self, path: str, body: dict[str, Any], deadline: float) -> Completion:
         """The answer, whole or streamed as the server sends it; an error may come either way."""
         started = time.perf_counter()
         stream = Stream()

@@ -168,7 +168,7 @@ def test_what_is_measured_by_itself_is_the_users_own_mix_at_their_own_temperatur
     monkeypatch.setattr(daemon.jobs, "worker", lambda _, request, **__: asked.append(request))
     chats = [
         AnswerStats(
-            f"{number:024x}", Path("chat"), 1e9, MAIN,
+            f"{number:024x}", 1e9, MAIN,
             tokens=100, prompt_tokens=(200, 9_000)[number % 2], tokens_per_second=20.0,
         )
         for number in range(60)

@@ -235,7 +235,7 @@ class SimulatedServer(server.Server):
         ttl: int | None = None,
         stream: bool = False,
         timeout: float = 600.0,
-    ) -> server.Answer:
+    ) -> server.Completion:
         assert model
         assert timeout > 0 == temperature
         self.ttls.add(ttl)
@@ -251,11 +251,11 @@ class SimulatedServer(server.Server):
         self.pair.now += late
         timed = self.pair.answer(Prompt(kind, "", max_tokens, stream=stream), length)
         counts = replay(self.pair.agrees[kind][:max_tokens], length, max_tokens)
-        return server.Answer(
+        return server.Completion(
             str(timed.said),
             timed.tokens,
             PROMPT_TOKENS,
             timed.seconds + late,
             tokens_per_second=timed.tokens / timed.seconds,
-            draft=DraftStats("draft", counts.drafted, counts.accepted, 0, 0) if length else None,
+            draft=DraftStats("draft", counts.drafted, counts.accepted) if length else None,
         )

@@ -27,7 +27,6 @@ START = 1764000000.0
 def stats(number: int, **more: Any) -> AnswerStats:
     made: dict[str, Any] = {
         "id": f"{number:024x}",
-        "file": Path("a"),
         "at": START + number,
         "model": MAIN,
         "tokens": 100,

@@ -5,18 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specd.bench.use import accepted_per_round, rounds_of
-from specd.lmstudio.conversations import Run
+from specd.lmstudio.conversations import TokenRun
 
 
 @given(st.lists(st.integers(0, 5), min_size=1), st.integers(1, 5))
 def test_rounds_are_told_from_who_wrote_which_tokens(taken: list[int], cut: int) -> None:
-    runs: list[Run] = []
+    runs: list[TokenRun] = []
     for accepted in taken:
         for from_draft, tokens in ((True, accepted), (False, 1)):
             if tokens and runs and runs[-1].from_draft == from_draft:
-                runs[-1] = Run(from_draft, runs[-1].tokens + tokens)
+                runs[-1] = TokenRun(from_draft, runs[-1].tokens + tokens)
             elif tokens:
-                runs.append(Run(from_draft, tokens))
+                runs.append(TokenRun(from_draft, tokens))
     rounds = rounds_of(runs)
     if not any(taken):
         assert rounds == ()
@@ -28,4 +28,4 @@ def test_rounds_are_told_from_who_wrote_which_tokens(taken: list[int], cut: int)
 
 
 def test_a_run_longer_than_any_round_is_no_pattern() -> None:
-    assert rounds_of([Run(True, 200), Run(False, 1)]) == ()
+    assert rounds_of([TokenRun(True, 200), TokenRun(False, 1)]) == ()

@@ -60,7 +60,7 @@ def test_the_users_own_contexts_weigh_the_suites(tmp_path: Path) -> None:
     def answers(count: int, prompt_tokens: int, first: int) -> list[AnswerStats]:
         return [
             AnswerStats(
-                f"{first + number:024x}", Path("chat"), 1e9, "main",
+                f"{first + number:024x}", 1e9, "main",
                 tokens=100, prompt_tokens=prompt_tokens, tokens_per_second=20.0,
             )
             for number in range(count)
