@@ -26,7 +26,9 @@ from specd.bench.result import BenchRequest, BenchResult, EngineName
 from specd.bench.silence import Circumstances
 from specd.bench.tried import Repeated
 from specd.bench.use import Probe
-from specd.lmstudio.server import Completion, DraftRefused, Server, ServerError
+from specd.lmstudio.answers import Completion
+from specd.lmstudio.connection import DraftRefused, ServerError
+from specd.lmstudio.server import Server
 
 LENGTHS: Final = (2, 4, 1, 3, 6, 8)
 """Draft lengths tried, in this order, if requests can set the length."""
@@ -226,7 +228,7 @@ def benchmark(
     Raises:
         DraftSilent: the draft did not run.
         CannotMeasure: the server cannot run with and without the draft on request.
-        specd.lmstudio.server.ServerError: the server does not answer, or answers wrongly.
+        specd.lmstudio.connection.ServerError: the server does not answer, or answers wrongly.
     """
     begun = clock()
     engine = _acquainted(ServerEngine(server, asked, clock, tells=True))
@@ -355,6 +357,6 @@ def on_demand(server: Server) -> frozenset[str]:
     gives a model's format.
 
     Raises:
-        specd.lmstudio.server.ServerError: as ``Server.models``.
+        specd.lmstudio.connection.ServerError: as ``Server.models``.
     """
     return frozenset(each.key for each in server.models() if each.format and not each.loaded)

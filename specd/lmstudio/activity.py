@@ -7,12 +7,11 @@ where a GPU does most of the work.
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from specd.lmstudio import app, keys, server_log
+from specd.lmstudio import app, conversations, keys, server_log
 from specd.lmstudio.home import bionic, lm_studio
 
 if TYPE_CHECKING:
@@ -23,8 +22,6 @@ AT_WORK: Final = 0.25
 
 OWN_S: Final = 5.0
 """A line may be written to the server log this much after the request."""
-
-_MAX_FOLDERS: Final = 1_000
 
 
 def last_used(home: Path, asked_at: float | None = None) -> float | None:
@@ -39,8 +36,8 @@ def last_used(home: Path, asked_at: float | None = None) -> float | None:
         for at in map(_modified, logs)
         if at is not None and (asked_at is None or abs(at - asked_at) >= OWN_S)
     ]
-    chatted = [_newest_below(root / keys.CONVERSATIONS) for root in roots]
-    return max((*logged, *(at for at in chatted if at is not None)), default=None)
+    chats = (facts for root in roots for _, facts in conversations.files(root / keys.CONVERSATIONS))
+    return max((*logged, *(facts.st_mtime for facts in chats)), default=None)
 
 
 def generating(home: Path, over_s: float) -> bool | None:
@@ -75,26 +72,6 @@ def _processor_seconds(family: list[psutil.Process]) -> dict[int, float]:
             continue
         found[process.pid] = times.user + times.system
     return found
-
-
-def _newest_below(folder: Path) -> float | None:
-    newest: float | None = None
-    waiting = [folder]
-    for _ in range(_MAX_FOLDERS):
-        if not waiting:
-            break
-        try:
-            entries = list(os.scandir(waiting.pop()))
-        except OSError:
-            continue
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                waiting.append(Path(entry.path))
-            elif entry.name.endswith(keys.CONVERSATION_SUFFIX):
-                modified = _modified(Path(entry.path))
-                if modified is not None:
-                    newest = max(modified, newest or 0.0)
-    return newest
 
 
 def _modified(path: Path) -> float | None:

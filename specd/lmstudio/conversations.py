@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -29,7 +30,6 @@ from specd.lmstudio.values import count, number, text
 
 _MAX_FILE_BYTES: Final = 512 * 1024 * 1024
 _MAX_FILES: Final = 200_000
-_MAX_DEPTH: Final = 12
 _MAX_RUNS: Final = 100_000
 _RACY_NS: Final = 2_000_000_000
 _EARLIEST_MS: Final = 1_600_000_000_000  # an identifier that begins with less holds no time
@@ -100,13 +100,9 @@ def read(conversations: Path, since: Cursor) -> Iterator[NewAnswers]:
     stopped in the middle. Memory is bounded by the largest file.
     """
     there: set[str] = set()
-    for path in _files(conversations):
+    for path, facts in files(conversations):
         name = _digest(str(path.relative_to(conversations)))
         there.add(name)
-        try:
-            facts = path.stat()
-        except OSError:
-            continue
         stamp = _stamp(facts)
         if since.files.get(name) == stamp:
             continue
@@ -123,39 +119,32 @@ def read(conversations: Path, since: Cursor) -> Iterator[NewAnswers]:
 
 def changed(conversations: Path, since: Cursor) -> int:
     """How many files ``read`` will open, without opening any."""
-    found = 0
-    for path in _files(conversations):
-        with contextlib.suppress(OSError):
-            name = _digest(str(path.relative_to(conversations)))
-            found += since.files.get(name) != _stamp(path.stat())
-    return found
+    return sum(
+        since.files.get(_digest(str(path.relative_to(conversations)))) != _stamp(facts)
+        for path, facts in files(conversations)
+    )
 
 
 def _stamp(facts: os.stat_result) -> tuple[int, int, int]:
     return facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
-def _files(directory: Path) -> Iterator[Path]:
-    """Every conversation file, oldest folders first; symlinks are not followed."""
-    waiting = [(directory, 0)]
+def files(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Every conversation file with its facts; symlinks are not followed."""
     found = 0
-    while waiting:
-        folder, depth = waiting.pop()
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError:
-            continue
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                if depth < _MAX_DEPTH:
-                    waiting.append((Path(entry.path), depth + 1))
-            elif entry.name.endswith(keys.CONVERSATION_SUFFIX) and entry.is_file(
-                follow_symlinks=False
-            ):
-                found += 1
-                if found > _MAX_FILES:
-                    return
-                yield Path(entry.path)
+    for folder, folders, names in os.walk(directory):
+        folders.sort()
+        for name in sorted(names):
+            if not name.endswith(keys.CONVERSATION_SUFFIX):
+                continue
+            path = Path(folder, name)
+            with contextlib.suppress(OSError):
+                facts = path.lstat()
+                if stat.S_ISREG(facts.st_mode):
+                    yield path, facts
+                    found += 1
+            if found >= _MAX_FILES:
+                return
 
 
 # -- what is decoded; every other member is stepped over ------------------------------------------

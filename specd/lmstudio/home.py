@@ -112,6 +112,12 @@ def _is_there(app: App) -> bool:
         return False
 
 
+def server_files(home: Path) -> tuple[Path, ...]:
+    """The files with the server's port, each app's two in order: as it listens, as configured."""
+    names = (keys.SERVER_INFO, keys.SERVER_CONFIG)
+    return tuple(app.internal / name for app in (lm_studio(home), bionic(home)) for name in names)
+
+
 def app_of(path: Path) -> str:
     """The name of the app whose file ``path`` is."""
     own = bionic(Path("/")).internal.parts[1:]
@@ -242,3 +248,21 @@ def _watch_internal(internal: Path) -> tuple[WatchedDir, ...]:
         WatchedDir(internal, names=_READ_INTERNAL),
         WatchedDir(internal / keys.MODEL_DEFAULTS, recursive=True),
     )
+
+
+def footprint(home: Home | NoHome) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """What specd writes to, with everything below, and what of that it never touches.
+
+    For service managers that can forbid the rest. A file is replaced by a temporary one beside it,
+    so its directory has to be writable; a symlink is written where it points. Where there is no
+    home yet, it may come to be in every place that was looked at.
+    """
+    homes = tuple(
+        path
+        for path in ((home.path,) if isinstance(home, Home) else home.looked)
+        if not path.name.endswith("-pointer")
+    )
+    linked = [Path(os.path.realpath(each / keys.SETTINGS)).parent for each in homes]
+    writes = homes + tuple(each for each in linked if isinstance(home, Home) and each not in homes)
+    never = (keys.MODELS, keys.CONVERSATIONS, keys.SERVER_LOGS, keys.HUB_MODELS[0])
+    return writes, tuple(each / name for each in homes for name in never)

@@ -21,7 +21,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from itertools import combinations
 from typing import Final, TypeAlias
 
 from specd.lmstudio.model import OWN_HEADS, Model
@@ -29,7 +28,7 @@ from specd.lmstudio.model import OWN_HEADS, Model
 _LISTED: Final = 3
 _KEPT_INDEXES: Final = 4
 _REMEMBERED: Final = 10_000  # names looked up
-_SUGGESTED: Final = 64  # names of one set of models; each takes about a millisecond
+_SUGGESTED: Final = 32  # names of one set of models; each takes up to 15 ms
 _LOOKED_AT: Final = 12  # names whose spelling is compared for one suggestion
 _COMMON: Final = 64  # a word in more names than this says little
 
@@ -245,15 +244,6 @@ class _Index:
                         places[word].append((model, spelled, words, at))
         return places
 
-    @cached_property
-    def _alike(self) -> dict[str, set[str]]:
-        """The words of all names by themselves with up to two letters left out."""
-        alike: dict[str, set[str]] = defaultdict(set)
-        for word in self._places:
-            for shorter in _shortened(word):
-                alike[shorter].add(word)
-        return alike
-
     def nearest(self, name: str) -> tuple[str, ...]:
         """The identifiers spelled most like ``name``, the nearest first."""
         if name not in self._nearest:
@@ -266,8 +256,7 @@ class _Index:
         scores: dict[str, float] = defaultdict(float)
         models: dict[str, Model] = {}
         for word in dict.fromkeys(_words(base)):
-            alike = {each for shorter in _shortened(word) for each in self._alike.get(shorter, ())}
-            for each in alike:
+            for each in difflib.get_close_matches(word, self._places, _LISTED):
                 places = self._places[each]
                 for model, *_ in places[:_COMMON]:
                     models[model.identifier] = model
@@ -338,14 +327,6 @@ def _agreeing(wanted: _Spelling, named: Iterable[_Named]) -> list[Model]:
 
 def _words(base: str) -> Iterator[str]:
     return (word for word in re.split(r"[-_./@ ]+", base) if word)
-
-
-def _shortened(word: str) -> Iterator[str]:
-    """``word``, and all that is left of it without one or, of a longer word, two letters."""
-    yield word
-    for left_out in (1, 2) if 5 <= len(word) <= 16 else (1,) if 3 <= len(word) <= 32 else ():
-        for places in combinations(range(len(word)), left_out):
-            yield "".join(letter for at, letter in enumerate(word) if at not in places)
 
 
 @lru_cache(maxsize=8192)

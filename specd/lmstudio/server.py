@@ -25,12 +25,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from specd.lmstudio import keys
 from specd.lmstudio.answers import (
     LISTINGS,
     Completion,
-    DraftStats,
-    Instance,
     ServedModel,
     Stream,
     add_event,
@@ -43,30 +40,13 @@ from specd.lmstudio.connection import (
     Connection,
     DraftRefused,
     Head,
-    NotReachable,
     Refused,
-    ServerError,
     decoded,
     error_in,
     wants_a_token,
 )
-from specd.lmstudio.home import bionic, lm_studio
+from specd.lmstudio.home import server_files
 from specd.lmstudio.values import count, members, text
-
-__all__ = [
-    "BadAnswer",
-    "Completion",
-    "DraftRefused",
-    "DraftStats",
-    "Instance",
-    "NotReachable",
-    "Refused",
-    "ServedModel",
-    "Server",
-    "ServerError",
-    "config_paths",
-    "server_url",
-]
 
 DEFAULT_PORT: Final = 1234
 
@@ -84,12 +64,6 @@ Message: TypeAlias = Mapping[str, str]
 """``{"role": …, "content": …}``."""
 
 
-def config_paths(home: Path) -> tuple[Path, ...]:
-    """The files with the server's port and interface; the first that has a value counts."""
-    names = (keys.SERVER_INFO, keys.SERVER_CONFIG)
-    return tuple(app.internal / name for app in (lm_studio(home), bionic(home)) for name in names)
-
-
 def server_url(home: Path, configured: str = "auto", env: Mapping[str, str] = os.environ) -> str:
     """The server's base URL, without a slash at the end.
 
@@ -103,7 +77,7 @@ def server_url(home: Path, configured: str = "auto", env: Mapping[str, str] = os
     """
     if configured != "auto":
         return _base(configured)
-    info, *others = config_paths(home)
+    info, *others = server_files(home)
     found = [_read_config(path) for path in (Path(env.get(_INFO_VARIABLE) or info), *others)]
     ports = [count(each.get("port"), 65536) for each in found]
     first = next((at for at, port in enumerate(ports) if port), 0)

@@ -151,8 +151,6 @@ def directories(home: Home | NoHome, world: World, config_path: Path) -> tuple[W
 
 def meaning(home: Home, world: World, path: Path) -> Meaning:
     """Which part of LM Studio's files ``path`` belongs to."""
-    from specd.lmstudio import server  # noqa: PLC0415 - 20 ms that a start need not wait for
-
     if any(path.is_relative_to(each) for each in model_defaults.folders(home.path)):
         return "defaults"
     own, second = homes.lm_studio(home.path), homes.bionic(home.path)
@@ -161,7 +159,7 @@ def meaning(home: Home, world: World, path: Path) -> Meaning:
         return "apps"
     if path == draft_cache.path(home.path):
         return "cache"
-    if path in server.config_paths(home.path):
+    if path in homes.server_files(home.path):
         return "server"
     named = (*catalogue.index_paths(home.path), catalogue.hub_path(home.path))
     if any(map(path.is_relative_to, named)):
@@ -173,7 +171,7 @@ def meaning(home: Home, world: World, path: Path) -> Meaning:
 
 def ask_server(home: Home, wanted: config.LmStudio) -> ServerSeen:
     """Ask LM Studio's server what it has loaded; bounded to a few seconds."""
-    from specd.lmstudio import server  # noqa: PLC0415 - see ``meaning``
+    from specd.lmstudio import server  # noqa: PLC0415 - 20 ms that a start need not wait for
 
     try:
         url = server.server_url(home.path, wanted.server)
@@ -184,7 +182,7 @@ def ask_server(home: Home, wanted: config.LmStudio) -> ServerSeen:
 
 def ask_url(url: str, wanted: config.LmStudio) -> ServerSeen:
     """As ``ask_server``, where the server's address is known."""
-    from specd.lmstudio import server  # noqa: PLC0415 - see ``meaning``
+    from specd.lmstudio import connection, server  # noqa: PLC0415 - as above
 
     asking = server.Server(
         url,
@@ -195,9 +193,9 @@ def ask_url(url: str, wanted: config.LmStudio) -> ServerSeen:
     seen = ServerSeen(url, None, configured=wanted.server != "auto")
     try:
         return replace(seen, models=asking.models(SERVER_TIMEOUT_S))
-    except server.Refused as error:
+    except connection.Refused as error:
         return replace(seen, problem=str(error), refused=True)
-    except server.ServerError as error:
+    except connection.ServerError as error:
         return replace(seen, problem=str(error))
 
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specd import places
-from specd.lmstudio import footprint
-from specd.lmstudio.home import Home, NoHome
+from specd.lmstudio.home import Home, NoHome, footprint
 
 KEPT = ("SPECD_CONFIG", "SPECD_STATE_DIR", "SPECD_MANAGED_CONFIG", "LMSTUDIO_HOME")
 """Variables that decide where specd looks; the service gets the installer's values."""
@@ -36,14 +35,14 @@ def this_one(home: Home | NoHome) -> Program:
     The interpreter's path is not resolved: Python finds a virtual environment by the link in it.
     """
     state = places.state_dir()
-    touched = footprint.of(home)
+    writes, leaves = footprint(home)
     environment = {name: os.environ[name] for name in KEPT if os.environ.get(name)}
     return Program(
         python=Path(sys.executable),
         environment={name: _absolute(value) for name, value in environment.items()},
         logs=places.log_path(state).parent,
-        writes=(state, *touched.writes),
-        leaves=touched.leaves,
+        writes=(state, *writes),
+        leaves=leaves,
     )
 
 

@@ -19,7 +19,8 @@ from specd.bench.engine_server import (
 from specd.bench.observed import ObservedStore
 from specd.bench.result import Progress
 from specd.bench.silence import Circumstances
-from specd.lmstudio.server import Server, ServerError
+from specd.lmstudio.connection import ServerError
+from specd.lmstudio.server import Server
 from specd.worker.session import Session, run
 
 

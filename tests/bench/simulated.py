@@ -18,7 +18,8 @@ from specd.bench.prompts import Prompt
 from specd.bench.replay import replay
 from specd.bench.result import EngineName
 from specd.lmstudio import server
-from specd.lmstudio.server import DraftStats, Message
+from specd.lmstudio.answers import Completion, DraftStats
+from specd.lmstudio.server import Message
 
 PROMPT_TOKENS = 30
 LONG = 512
@@ -235,7 +236,7 @@ class SimulatedServer(server.Server):
         ttl: int | None = None,
         stream: bool = False,
         timeout: float = 600.0,
-    ) -> server.Completion:
+    ) -> Completion:
         assert model
         assert timeout > 0 == temperature
         self.ttls.add(ttl)
@@ -251,7 +252,7 @@ class SimulatedServer(server.Server):
         self.pair.now += late
         timed = self.pair.answer(Prompt(kind, "", max_tokens, stream=stream), length)
         counts = replay(self.pair.agrees[kind][:max_tokens], length, max_tokens)
-        return server.Completion(
+        return Completion(
             str(timed.said),
             timed.tokens,
             PROMPT_TOKENS,

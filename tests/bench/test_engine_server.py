@@ -31,7 +31,8 @@ from specd.bench.silence import Circumstances
 from specd.config import Benchmark
 from specd.demo.models import SMALL, ensure
 from specd.demo.serving import standin
-from specd.lmstudio.server import DraftRefused, NotReachable, Server, ServerError
+from specd.lmstudio.connection import DraftRefused, NotReachable, ServerError
+from specd.lmstudio.server import Server
 from specd.worker.client import environment
 from tests.bench.simulated import Setting, SimulatedEngine, SimulatedServer
 from tests.daemon import until

@@ -19,7 +19,8 @@ import pytest
 from specd.demo.models import SMALL
 from specd.demo.serving import standin
 from specd.lmstudio import answers
-from specd.lmstudio.server import DraftRefused, Server, server_url
+from specd.lmstudio.connection import DraftRefused
+from specd.lmstudio.server import Server, server_url
 from tests.lmstudio import shapes
 
 pytestmark = pytest.mark.mlx

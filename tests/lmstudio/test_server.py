@@ -16,16 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specd.lmstudio import answers
-from specd.lmstudio.server import (
-    BadAnswer,
-    DraftRefused,
-    DraftStats,
-    Instance,
-    NotReachable,
-    Refused,
-    Server,
-    server_url,
-)
+from specd.lmstudio.answers import DraftStats, Instance
+from specd.lmstudio.connection import BadAnswer, DraftRefused, NotReachable, Refused
+from specd.lmstudio.server import Server, server_url
 from tests.lmstudio import shapes
 
 TOKEN = "lm-SECRET-token"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from specd.config import Pair, SpecdConfig
+from specd.lmstudio.answers import Instance, ServedModel
 from specd.lmstudio.model import Model
-from specd.lmstudio.server import Instance, ServedModel
 from specd.reconcile.engine import BenchmarkPlan, Candidate, EngineChoice, plan
 from specd.reconcile.facts import ServerSeen
 from specd.reconcile.stores import Stores
