@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from specd.bench.result import BenchRequest
 from specd.demo.models import DEMO, SMALL, ensure
 from tests.bench import tiny
 from tests.conftest import Figures
+from tests.tokenizer import mlx_models
 
 pytestmark = pytest.mark.mlx
 
@@ -53,15 +53,8 @@ def test_so_it_is_with_smollm2s_weights(figures: Figures) -> None:
 
 def test_a_draft_with_a_full_rotating_cache_is_predicted_as_it_drafts(tmp_path: Path) -> None:
     """Refused tokens stay in such a cache, so it guesses otherwise than its pass over the text."""
-    folder = ensure(SMALL.good)
-    for each in folder.iterdir():
-        (tmp_path / each.name).symlink_to(each.resolve())
-    config = json.loads((folder / "config.json").read_bytes())
-    kinds = ["sliding_attention", "sliding_attention", "full_attention"]
-    (tmp_path / "config.json").unlink()
-    text = json.dumps({**config, "sliding_window": 32, "layer_types": kinds})
-    (tmp_path / "config.json").write_text(text)
-    engine = MlxEngine(open_main(ensure(SMALL.main)), open_draft(tmp_path))
+    draft = mlx_models.with_windows(ensure(SMALL.good), tmp_path / "draft", 32)
+    engine = MlxEngine(open_main(ensure(SMALL.main)), open_draft(draft))
     prompt = replace(BASIC[1], max_tokens=48)
     alone = engine.answer(prompt, 0)
     studied = engine.study(prompt, alone)

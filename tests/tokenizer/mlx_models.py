@@ -119,3 +119,16 @@ def make(folder: Path, kind: str, *, seed: int = 0, **config: Any) -> Path:
     mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
     (folder / "config.json").write_text(json.dumps(told))
     return folder
+
+
+def with_windows(folder: Path, to: Path, window: int) -> Path:
+    """A Llama model's weights, with windows of this many tokens in all layers but the last."""
+    to.mkdir()
+    for each in folder.iterdir():
+        if each.name != "config.json":
+            (to / each.name).symlink_to(each.resolve())
+    config = json.loads((folder / "config.json").read_bytes())
+    kinds = ["sliding_attention"] * (config["num_hidden_layers"] - 1) + ["full_attention"]
+    config |= {"sliding_window": window, "layer_types": kinds}
+    (to / "config.json").write_text(json.dumps(config))
+    return to

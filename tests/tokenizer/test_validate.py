@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.seed_home import write_weights
-from specd.demo.models import SMALL, ensure
+from specd.demo.models import SMALL, Recipe, ensure
 from specd.lmstudio.chat_settings import ChatSettings
 from specd.tokenizer import probes
 from specd.tokenizer.validate import validate
@@ -142,6 +142,22 @@ def test_what_the_engine_does_to_the_text_is_found_by_running_it(
     proof = validate(main, draft)
     assert (proof.kind, proof.whole) == ("unsupported", True)
     assert proof.text == ("unknown" if "fails" in says else "may differ")
+    assert proof.refusal.startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("draft", "text", "says"),
+    [
+        (SMALL.good, "unknown", "mlx-lm fails at a second turn beyond 256 tokens: Speculative"),
+        (SMALL.poor, "may differ", "an answer across 256 tokens is another one with the draft"),
+    ],
+)
+def test_a_sliding_window_refuses_a_main_with_real_weights(
+    tmp_path: Path, draft: Recipe, text: str, says: str
+) -> None:
+    main = mlx_models.with_windows(ensure(SMALL.main), tmp_path / "main", 256)
+    proof = validate(main, ensure(draft))
+    assert (proof.kind, proof.text) == ("unsupported", text)
     assert proof.refusal.startswith(says)
 
 
