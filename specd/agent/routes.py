@@ -24,8 +24,7 @@ from specd.lmstudio import names
 from specd.reconcile.plan import unified_diff
 from specd.reconcile.restore import CannotRestore
 from specd.reconcile.trials import restore
-from specd.tokenizer.report import to_json
-from specd.tokenizer.verdict import with_cache
+from specd.tokenizer.verdict import to_json, with_cache
 
 if TYPE_CHECKING:
     from specd.agent.daemon import Daemon

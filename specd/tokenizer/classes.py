@@ -158,17 +158,12 @@ def _disproven(main: Model, draft: Model, found: Overview) -> bool:
 
 def _why_unknown(model: Model, told: Mapping[str, Known | None]) -> str | None:
     why = eligible.unusable(model)
-    if why is not None or model.kind in ("embedding", "mmproj", "adapter", "drafter"):
-        return why or f"it is {_what(model)}, which neither drafts nor is drafted for"
+    if why is not None or model.kind in eligible.NEVER:
+        return why or f"it {eligible.NEVER[model.kind]}"
     known = told[model.identifier]
     if known is None:
         return "its files changed while they were being read"
     return known.problem if known.digest is None else None
-
-
-def _what(model: Model) -> str:
-    others = {"embedding": "an embedding model", "mmproj": "a projector", "drafter": "a drafter"}
-    return others.get(model.kind, "an adapter")
 
 
 def _classes(models: Iterable[Model], told: Mapping[str, Known | None]) -> tuple[Class, ...]:
@@ -200,49 +195,36 @@ def _letters(number: int) -> str:
     return name
 
 
-@dataclass(frozen=True, slots=True)
-class _Sorted:
-    """A class's possible drafts in one format, the smallest first, with their sizes."""
-
-    sizes: tuple[int, ...]
-    models: tuple[Model, ...]
+_Drafts: TypeAlias = Mapping[tuple[str, str], Sequence[Model]]
+"""Possible drafts by class and format, the smallest first."""
 
 
-def _drafts(seen: Overview) -> dict[tuple[str, str], _Sorted]:
-    """By class and format."""
+def _drafts(seen: Overview) -> _Drafts:
     found: dict[tuple[str, str], list[Model]] = defaultdict(list)
     for each in seen.classes:
         for model in each.models:
             if model.drafts and model.size_bytes > 0 and not _never_drafts(model, seen):
                 found[each.digest, model.format].append(model)
-    return {
-        key: _Sorted(tuple(m.size_bytes for m in members), tuple(members))
-        for key, members in (
-            (key, sorted(members, key=lambda m: (m.size_bytes, m.identifier)))
-            for key, members in found.items()
-        )
-    }
+    for members in found.values():
+        members.sort(key=lambda model: (model.size_bytes, model.identifier))
+    return found
 
 
-def _suggest(
-    main: Model,
-    mine: Class,
-    drafts: Mapping[tuple[str, str], _Sorted],
-    seen: Overview,
-) -> Suggestion:
+def _suggest(main: Model, mine: Class, drafts: _Drafts, seen: Overview) -> Suggestion:
     why = _refuses_main(main, seen)
     if why is not None:
         return Suggestion(main, (), 0, why)
     usable = 0
     found: list[tuple[Model, VerdictKind]] = []
+    largest = main.size_bytes * LARGEST_SHARE
     for each in seen.classes:
         kind = _kind(seen.kinds, mine.digest, each.digest, main)
-        there = drafts.get((each.digest, main.format))
-        if kind not in FITTING or there is None:
+        there = drafts.get((each.digest, main.format), ())
+        if kind not in FITTING:
             continue
-        fitting = there.models[: bisect_right(there.sizes, main.size_bytes * LARGEST_SHARE)]
+        fitting = there[: bisect_right(there, largest, key=lambda model: model.size_bytes)]
         if seen.disproven:
-            fitting = tuple(each for each in fitting if not _disproven(main, each, seen))
+            fitting = [model for model in fitting if not _disproven(main, model, seen)]
         usable += len(fitting)
         found += [(model, kind) for model in fitting[:SUGGESTED]]
     found.sort(key=lambda pair: _promise(main, *pair))

@@ -6,6 +6,7 @@ The engines' own rules are in ``engines``.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from specd.lmstudio.model import Model
@@ -21,32 +22,27 @@ _WORTH_DRAFTING: Final = ((5.0, 0.0), (10.0, 1.0), (24.0, 3.0), (float("inf"), 7
 """LM Studio's docs: 3B → nothing, 7B → up to 1B, 14B → up to 3B, 32B → up to 7B (billions)."""
 
 
+NEVER: Final[Mapping[str, str]] = {
+    "embedding": "makes embeddings and writes no text",
+    "mmproj": "is a projector (mmproj) for another model and writes no text",
+    "drafter": "is a drafter: it drafts for the one main that it was made for",
+    "adapter": "is an adapter without its base model",
+}
+"""Kinds of models that neither draft nor are drafted for."""
+
+
 def hopeless(main: Model, draft: Model) -> str | None:
     """Why no engine speculates with this pair, whatever its files contain; None if one may."""
     if main.identifier == draft.identifier and main.path == draft.path:
         return "a model cannot draft for itself"
     for role, model in (("main", main), ("draft", draft)):
-        why = _never(model, role)
-        if why is not None:
-            return why
+        if model.kind in NEVER:
+            return f"the {role} {NEVER[model.kind]}"
     if main.format != draft.format:
         return (
             f"the main is {_format(main)} and the draft is {_format(draft)}: they run in different "
             "engines"
         )
-    return None
-
-
-def _never(model: Model, role: str) -> str | None:
-    match model.kind:
-        case "embedding":
-            return f"the {role} makes embeddings and writes no text"
-        case "mmproj":
-            return f"the {role} is a projector (mmproj) for another model and writes no text"
-        case "drafter":
-            return f"the {role} is a drafter: it drafts for the one main that it was made for"
-        case "adapter":
-            return f"the {role} is an adapter without its base model"
     return None
 
 

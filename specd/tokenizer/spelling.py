@@ -11,12 +11,9 @@ the decoders of the ``tokenizers`` library.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
-
-Spelling: TypeAlias = "Callable[[Sequence[str]], list[bytes]]"
-"""Converts many texts to bytes at once: vocabularies are large, and single calls are slow."""
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +25,24 @@ class Family:
     byte_tokens: bool = False
 
     def spell(self, texts: Sequence[str]) -> list[bytes]:
-        """The bytes of each of ``texts``."""
-        return self._spelling()(texts)
-
-    def _spelling(self) -> Spelling:
+        """The bytes of each of ``texts``; many at once, since vocabularies are large."""
+        mark = self.mark
         match self.name:
             case "byte-level":
-                return byte_level
-            case "wordpiece":
-                return wordpiece(self.mark)
+                # Printable ASCII characters stand for themselves.
+                return [each.encode() if each.isascii() else _from_alphabet(each) for each in texts]
+            case "wordpiece":  # all tokens without the mark begin a word
+                return [
+                    _literal(each.removeprefix(mark) if each.startswith(mark) else f" {each}")
+                    for each in texts
+                ]
             case "sentencepiece":
-                return sentencepiece(self.mark, byte_tokens=self.byte_tokens)
+                alone = _BYTE_TOKENS if self.byte_tokens else {}
+                return [alone.get(each) or _literal(each.replace(mark, " ")) for each in texts]
             case "word-end":
-                return word_end(self.mark)
+                return [_literal(each.replace(mark, " ")) for each in texts]
             case _:
-                return literal
+                return [_literal(each) for each in texts]
 
 
 BYTE_LEVEL: Final = Family("byte-level")
@@ -67,12 +67,6 @@ _BYTE_TOKENS: Final = {
 }
 
 
-def byte_level(texts: Sequence[str]) -> list[bytes]:
-    """GPT-2's printable stand-ins for bytes."""
-    # Printable ASCII characters stand for themselves.
-    return [text.encode() if text.isascii() else _from_alphabet(text) for text in texts]
-
-
 def _from_alphabet(text: str) -> bytes:
     try:
         return text.translate(_ALPHABET).encode("latin-1")
@@ -80,48 +74,12 @@ def _from_alphabet(text: str) -> bytes:
         return _literal(text)
 
 
-def sentencepiece(space: str = "▁", *, byte_tokens: bool = True) -> Spelling:
-    """``space`` for a space; with ``byte_tokens``, ``<0x0A>`` for that byte."""
-    alone = _BYTE_TOKENS if byte_tokens else {}
-
-    def spell(texts: Sequence[str]) -> list[bytes]:
-        return [alone.get(text) or _literal(text.replace(space, " ")) for text in texts]
-
-    return spell
-
-
-def wordpiece(prefix: str = "##") -> Spelling:
-    """``prefix`` marks a token inside a word; all other tokens begin a word."""
-
-    def spell(texts: Sequence[str]) -> list[bytes]:
-        return [
-            _literal(text.removeprefix(prefix) if text.startswith(prefix) else f" {text}")
-            for text in texts
-        ]
-
-    return spell
-
-
-def word_end(suffix: str) -> Spelling:
-    """``suffix`` for the end of a word."""
-
-    def spell(texts: Sequence[str]) -> list[bytes]:
-        return [_literal(text.replace(suffix, " ")) for text in texts]
-
-    return spell
-
-
-def literal(texts: Sequence[str]) -> list[bytes]:
-    """Every token stands for its own text."""
-    return [_literal(text) for text in texts]
-
-
 def _literal(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
 def to_alphabet(token: bytes) -> str:
-    """The printable stand-ins of ``token``'s bytes: ``byte_level`` backwards."""
+    """The printable stand-ins of ``token``'s bytes: byte-level spelling backwards."""
     return "".join(_STAND_INS[byte] for byte in token)
 
 

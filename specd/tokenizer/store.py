@@ -19,6 +19,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from msgspec import MsgspecError, convert
+
 from specd.files.attributes import inode
 from specd.lmstudio.model import Model
 from specd.tokenizer import eligible
@@ -31,7 +33,6 @@ from specd.tokenizer.verdict import (
     Segmentation,
     Verdict,
     VerdictKind,
-    from_record,
 )
 
 VERSION = 5
@@ -49,9 +50,9 @@ class Known:
     """The stored facts of one model.
 
     ``digest``: its fingerprint's, None if the files cannot be used; ``problem`` then says why.
-    ``content``: a digest of its files, with weights by size and time stamp. ``family``, ``tokens``
-    (their number) and ``vocab_size`` are the fingerprint's. ``config``: a digest of config.json, ""
-    without one.
+    ``content``: a digest of its files, with weights by size and time stamp. ``family`` and
+    ``tokens`` (their number) are the fingerprint's. ``config``: a digest of config.json, "" without
+    one.
     """
 
     digest: str | None
@@ -59,7 +60,6 @@ class Known:
     content: str
     family: str = ""
     tokens: int = 0
-    vocab_size: int = 0
     config: str = ""
 
 
@@ -176,12 +176,8 @@ class VerdictStore:
         """The verdict on two fingerprints, by their digests; None if it was not computed yet."""
         found = self._verdicts.get((main, draft))
         if found is None:
-            found = self._one(
-                "SELECT record FROM verdicts WHERE main = ? AND draft = ?",
-                lambda row: from_record(json.loads(row[0])),
-                main,
-                draft,
-            )
+            query = "SELECT record FROM verdicts WHERE main = ? AND draft = ?"
+            found = self._record(Verdict, query, main, draft)
             if found is not None:
                 self._verdicts[main, draft] = found
         return found
@@ -207,7 +203,7 @@ class VerdictStore:
             return None
         if model.config not in self._built:
             query = "SELECT record FROM built WHERE config = ? AND versions = ?"
-            found = self._one(query, _built, model.config, _versions())
+            found = self._record(Built, query, model.config, _versions())
             if found is None:
                 return None
             self._built[model.config] = found
@@ -221,7 +217,7 @@ class VerdictStore:
     def proof(self, main: Known, draft: Known) -> Proof | None:
         """The proof of models with this content by the installed MLX; None if there is none."""
         query = "SELECT record FROM proofs WHERE main = ? AND draft = ? AND versions = ?"
-        return self._one(query, _proof, main.content, draft.content, _versions())
+        return self._record(Proof, query, main.content, draft.content, _versions())
 
     def proven(self, main: Model, draft: Model) -> Proof | None:
         """The proof of a pair whose files have not changed since; None if there is none."""
@@ -230,9 +226,11 @@ class VerdictStore:
 
     def disproven(self) -> frozenset[tuple[str, str]]:
         """The contents of mains and drafts whose proof failed."""
-        query = "SELECT record, main, draft FROM proofs WHERE versions = ?"
-        rows = self._rows(query, lambda row: (_proof(row).kind, row[1], row[2]), _versions())
-        return frozenset((main, draft) for kind, main, draft in rows if kind is not None)
+        query = "SELECT main, draft, record FROM proofs WHERE versions = ?"
+        rows = self._rows(query, lambda row: row, _versions())
+        return frozenset(
+            (main, draft) for main, draft, record in rows if json.loads(record)["kind"] is not None
+        )
 
     def keep_proof(self, main: Known, draft: Known, proof: Proof) -> None:
         """Store a proof."""
@@ -246,6 +244,9 @@ class VerdictStore:
         if self._open is not None:
             self._open.close()
             self._open = None
+
+    def _record(self, kind: type[_Told], query: str, *values: str) -> _Told | None:
+        return self._one(query, lambda row: convert(json.loads(row[0]), kind), *values)
 
     def _one(self, query: str, understand: Callable[[Any], _Told], *values: str) -> _Told | None:
         """The parsed row; None if it is missing or damaged."""
@@ -271,7 +272,7 @@ class VerdictStore:
         """
         try:
             yield
-        except (sqlite3.Error, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (sqlite3.Error, MsgspecError, ValueError, TypeError) as error:
             mine = isinstance(error, sqlite3.ProgrammingError | UnicodeEncodeError)
             if mine or getattr(error, "sqlite_errorcode", 0) & 0xFF in _NOT_THE_FILE:
                 raise
@@ -431,16 +432,4 @@ def _prepare(database: sqlite3.Connection) -> None:
 
 
 def _seen(row: Any) -> tuple[str, Known]:
-    looks, record = row
-    return looks, Known(**json.loads(record))
-
-
-def _built(row: Any) -> Built:
-    told = json.loads(row[0])
-    return Built(**{**told, "kinds": tuple(told["kinds"])})
-
-
-def _proof(row: Any) -> Proof:
-    told = json.loads(row[0])
-    split = told["segmentation"]
-    return Proof(**{**told, "segmentation": split and Segmentation(**split)})
+    return row[0], convert(json.loads(row[1]), Known)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias
+
+from msgspec import convert
 
 from specd.lmstudio.draft_cache import CacheOpinion
 from specd.lmstudio.model import Model
@@ -120,21 +122,22 @@ def with_cache(
     return verdict if listed is None else replace(verdict, cache_lists=draft.identifier in listed)
 
 
-def from_record(record: dict[str, Any]) -> Verdict:
-    """A verdict from its own fields, as ``dataclasses.asdict`` gives them.
+def to_json(verdict: Verdict) -> dict[str, Any]:
+    """The stable JSON of ``specd check --json``, with ``kind`` as "verdict"."""
+    fields = asdict(verdict)
+    return {
+        "main": fields.pop("main"),
+        "draft": fields.pop("draft"),
+        "verdict": fields.pop("kind"),
+        "engine": None if verdict.engine is None else asdict(verdict.engine),
+        **fields,
+    }
+
+
+def from_json(record: dict[str, Any]) -> Verdict:
+    """The verdict of ``to_json``.
 
     Raises:
-        KeyError, TypeError: it is not a verdict.
+        KeyError, msgspec.ValidationError: it is not a verdict.
     """
-    segmentation = record["segmentation"]
-    return Verdict(
-        **{
-            **record,
-            "reasons": tuple(record["reasons"]),
-            "differences": tuple(Difference(**each) for each in record["differences"]),
-            "missing_in_draft": tuple(Missing(**each) for each in record["missing_in_draft"]),
-            "advice": tuple(record["advice"]),
-            "engines": tuple(EngineOpinion(**each) for each in record["engines"]),
-            "segmentation": None if segmentation is None else Segmentation(**segmentation),
-        }
-    )
+    return convert({**record, "kind": record["verdict"]}, Verdict)

@@ -18,64 +18,47 @@ PR_SET_PDEATHSIG = 1
 NICENESS = 10
 
 
-def _verdicts() -> Task:
-    from specd.worker.tasks_tokenizer import verdicts
-
-    return verdicts
-
-
-def _classes() -> Task:
-    from specd.worker.tasks_tokenizer import classes
-
-    return classes
+TASKS = (
+    "verdicts", "classes", "validate", "bench", "bench-server", "bench-gguf", "observe",
+    "self-test",
+)  # fmt: skip
 
 
-def _validate() -> Task:
-    from specd.worker.tasks_tokenizer import validate
+def _task(name: str) -> Task:
+    """The task, imported alone: MLX takes seconds."""
+    match name:
+        case "verdicts":
+            from specd.worker.tasks_tokenizer import verdicts
 
-    return validate
+            return verdicts
+        case "classes":
+            from specd.worker.tasks_tokenizer import classes
 
+            return classes
+        case "validate":
+            from specd.worker.tasks_tokenizer import validate
 
-def _bench() -> Task:
-    from specd.worker.tasks_bench import bench
+            return validate
+        case "bench":
+            from specd.worker.tasks_bench import bench
 
-    return bench
+            return bench
+        case "bench-server":
+            from specd.worker.tasks_server import bench_server
 
+            return bench_server
+        case "bench-gguf":
+            from specd.worker.tasks_gguf import bench_gguf
 
-def _bench_server() -> Task:
-    from specd.worker.tasks_server import bench_server
+            return bench_gguf
+        case "observe":
+            from specd.worker.tasks_observe import observe
 
-    return bench_server
+            return observe
+        case _:
+            from specd.worker.tasks_selftest import self_test
 
-
-def _bench_gguf() -> Task:
-    from specd.worker.tasks_gguf import bench_gguf
-
-    return bench_gguf
-
-
-def _observe() -> Task:
-    from specd.worker.tasks_observe import observe
-
-    return observe
-
-
-def _self_test() -> Task:
-    from specd.worker.tasks_selftest import self_test
-
-    return self_test
-
-
-TASKS: dict[str, Callable[[], Task]] = {
-    "verdicts": _verdicts,
-    "classes": _classes,
-    "validate": _validate,
-    "bench": _bench,
-    "bench-server": _bench_server,
-    "bench-gguf": _bench_gguf,
-    "observe": _observe,
-    "self-test": _self_test,
-}
+            return self_test
 
 
 def main() -> int:
@@ -98,7 +81,7 @@ def main() -> int:
     request = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_watch_parent, name="specd-parent", daemon=True).start()
     try:
-        result = TASKS[sys.argv[1]]()(request, lambda step: say({"progress": step}))
+        result = _task(sys.argv[1])(request, lambda step: say({"progress": step}))
     except MemoryError:
         say({"error": "out of memory"})
         return 1

@@ -14,9 +14,8 @@ from specd.tokenizer import fingerprint, prove_gguf, store
 from specd.tokenizer.compare import compare
 from specd.tokenizer.engines.mlx import Built
 from specd.tokenizer.fingerprint import Fingerprint, Unreadable
-from specd.tokenizer.report import to_json
 from specd.tokenizer.store import Known, Proof, VerdictStore
-from specd.tokenizer.verdict import FITTING, Verdict
+from specd.tokenizer.verdict import FITTING, Verdict, to_json
 
 HELD = 64
 """Most fingerprints in memory at once; each takes about ten megabytes."""
@@ -166,9 +165,7 @@ class _Reader:
             digest = read.digest()
             self._hold(digest, read)
             config = _config(path)
-            known = Known(
-                digest, "", content, read.family.name, read.count, read.vocab_size, config
-            )
+            known = Known(digest, "", content, read.family.name, read.count, config)
         self._store.keep_model(path, looks, known)
         return known
 

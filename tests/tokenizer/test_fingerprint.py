@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from specd.tokenizer import fingerprint
 from specd.tokenizer.fingerprint import Fingerprint
-from specd.tokenizer.spelling import to_alphabet
+from specd.tokenizer.spelling import BYTE_LEVEL, to_alphabet
 from tests import real_tokenizers
 from tests.tokenizer import folders
 
@@ -196,10 +196,8 @@ def test_gguf_metadata_hold_a_vocabulary_too(tmp_path: Path) -> None:
 
 
 def test_the_byte_alphabet_is_its_own_inverse() -> None:
-    from specd.tokenizer.spelling import byte_level
-
     every = bytes(range(256))
-    assert byte_level([to_alphabet(every)]) == [every]
+    assert BYTE_LEVEL.spell([to_alphabet(every)]) == [every]
 
 
 # -- what stands beside ---------------------------------------------------------------------------

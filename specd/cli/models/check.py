@@ -17,8 +17,7 @@ from specd import places
 from specd.cli import ask
 from specd.cli.paint import Ink, dumps, paint, wants_colour, width, wrap
 from specd.cli.parser import Parser
-from specd.tokenizer.report import from_json, to_json
-from specd.tokenizer.verdict import EngineOpinion, Verdict, with_cache
+from specd.tokenizer.verdict import EngineOpinion, Verdict, from_json, to_json, with_cache
 
 if TYPE_CHECKING:
     from specd.lmstudio.draft_cache import CacheOpinion

@@ -6,6 +6,7 @@ With a refused draft, servers of summer 2026 exit; later ones load both models a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from specd.tokenizer.verdict import EngineOpinion
@@ -25,11 +26,10 @@ def on_tokens(main: Fingerprint, draft: Fingerprint) -> EngineOpinion:
     """llama.cpp's opinion of two vocabularies; the first rule that applies decides."""
     if main.llama is None or draft.llama is None:
         return EngineOpinion(NAME, accepts=None, text="unknown", why="it runs GGUF files alone")
-    for rule in RULES:
-        why = rule(main, draft, main.llama, draft.llama)
-        if why is not None:
-            why = f"llama.cpp does not draft with it, or does not load the main with it: {why}"
-            return EngineOpinion(NAME, accepts=False, text="unknown", why=why)
+    why = next(_objections(main, draft, main.llama, draft.llama), None)
+    if why is not None:
+        why = f"llama.cpp does not draft with it, or does not load the main with it: {why}"
+        return EngineOpinion(NAME, accepts=False, text="unknown", why=why)
     why = (
         f"at most {MAX_DIFFERENCE} tokens more or fewer, and the same text from id {FIRST_ID} on; "
         "it looks at nothing else"
@@ -37,39 +37,27 @@ def on_tokens(main: Fingerprint, draft: Fingerprint) -> EngineOpinion:
     return EngineOpinion(NAME, accepts=True, text="same", why=why)
 
 
-def _kinds(_: Fingerprint, __: Fingerprint, one: LlamaVocab, other: LlamaVocab) -> str | None:
-    return None if one.kind == other.kind else f"the vocabularies are {one.kind} and {other.kind}"
-
-
-def _begins(_: Fingerprint, __: Fingerprint, one: LlamaVocab, other: LlamaVocab) -> str | None:
+def _objections(
+    main: Fingerprint, draft: Fingerprint, one: LlamaVocab, other: LlamaVocab
+) -> Iterator[str]:
+    """In the order of ``common_speculative_are_compatible``."""
+    if one.kind != other.kind:
+        yield f"the vocabularies are {one.kind} and {other.kind}"
     if one.add_bos != other.add_bos:
-        return "only one of the two puts a BOS token before a text"
+        yield "only one of the two puts a BOS token before a text"
     if one.add_bos and one.bos != other.bos:
-        return f"the BOS tokens are {one.bos} and {other.bos}"
-    return None
-
-
-def _ends(_: Fingerprint, __: Fingerprint, one: LlamaVocab, other: LlamaVocab) -> str | None:
+        yield f"the BOS tokens are {one.bos} and {other.bos}"
     if one.add_eos != other.add_eos:
-        return "only one of the two puts an EOS token after a text"
+        yield "only one of the two puts an EOS token after a text"
     if one.add_eos and one.eos != other.eos:
-        return f"the EOS tokens are {one.eos} and {other.eos}"
-    return None
-
-
-def _sizes(_: Fingerprint, __: Fingerprint, one: LlamaVocab, other: LlamaVocab) -> str | None:
+        yield f"the EOS tokens are {one.eos} and {other.eos}"
     apart = abs(one.size - other.size)
-    return f"one has {apart:,} tokens more than the other" if apart > MAX_DIFFERENCE else None
-
-
-def _texts(main: Fingerprint, draft: Fingerprint, one: LlamaVocab, other: LlamaVocab) -> str | None:
+    if apart > MAX_DIFFERENCE:
+        yield f"one has {apart:,} tokens more than the other"
     both = min(one.size, other.size)
     first = _first_difference(_padded(main, both), _padded(draft, both))
-    return None if first is None else f"the text of id {first} differs"
-
-
-RULES: Final = (_kinds, _begins, _ends, _sizes, _texts)
-"""In the order of ``common_speculative_are_compatible``."""
+    if first is not None:
+        yield f"the text of id {first} differs"
 
 
 def _first_difference(main: tuple[str | None, ...], draft: tuple[str | None, ...]) -> int | None:
