@@ -32,7 +32,6 @@ class Applied:
 
     edit: FileEdit
     journal_id: int | None = None
-    attempts: int = 0
     problem: str | None = None
     conflict: bool = False
     permanent: bool = False
@@ -70,7 +69,7 @@ def _apply_one(edit: FileEdit, journal: Journal, by: str) -> Applied:
     if write.number is None or not written:
         return Applied(edit)
     journal.settle(write.number, written=True)
-    return Applied(write.edit, write.number, written, deeds=write.deeds)
+    return Applied(write.edit, write.number, deeds=write.deeds)
 
 
 class Write:
@@ -87,8 +86,8 @@ class Write:
         self._by = by
         self._folders = 0
 
-    def do(self) -> int:
-        """Write or remove the file; returns how many attempts it took, 0 if nothing was done.
+    def do(self) -> bool:
+        """Write or remove the file; returns whether anything was done.
 
         Raises:
             swap.SwapError: it cannot be written.
@@ -106,19 +105,19 @@ class Write:
             within=edit.within,
             wait_s=self._journal.lock_s,
         )
-        return 0 if done is None else done.attempts
+        return done is not None
 
-    def _take_away(self, content: bytes) -> int:
+    def _take_away(self, content: bytes) -> bool:
         """Remove a file that specd created, with its empty directories."""
         path, root = self.edit.path, self._journal.owned(self.edit.path)[ownership.ROOT]
         self._intend(path, content, b"")
         if not swap.remove(path, content, within=root.within, wait_s=self._journal.lock_s):
             self._abandon()
-            return 0
+            return False
         with contextlib.suppress(OSError):
             for directory in list(path.parents)[: root.folders]:
                 directory.rmdir()
-        return 1
+        return True
 
     def _after(self, content: bytes | None) -> bytes | None:
         # Most often the file still is what was planned on; planning again would cost as much as

@@ -180,6 +180,7 @@ def test_what_is_wrong_is_said_with_what_to_do(facts, kind, reason, said):
         ({"proofs": ()}, "SpeculationObserved"),
         ({"opinion": None}, "CacheAgrees"),
         ({"app": None}, "AppUpToDate"),
+        ({"app": AppSeen(running=False), "server": ServerSeen("u", None)}, "AppUpToDate"),
         ({"pairs": (replace(PAIR, state="waiting", verdict=None),)}, "TokenizersCompatible"),
     ],
 )

@@ -98,6 +98,8 @@ def _app_up_to_date(facts: Facts, _: SpecdConfig) -> Finding:
                 "start only",
                 f"restart {app}",
             )
+    if not facts.app.running and facts.server is not None and facts.server.problem is None:
+        return unknown("StartUnknown", "LM Studio's server answers; its process is not seen here")
     if not facts.app.running:
         return true("NotRunning", "LM Studio is not running; it reads the files when it starts")
     if facts.app.started is None:
