@@ -27,7 +27,7 @@ class Applied:
     ``journal_id`` is None when nothing was written. ``deeds`` has one entry for each of the edit's
     changes. ``problem`` is the error, None when there was none. ``conflict``: another program kept
     writing the file. ``permanent``: a retry cannot help until the user changes something (a
-    read-only file).
+    read-only file). ``times``: how often in a row it has failed.
     """
 
     edit: FileEdit
@@ -35,6 +35,7 @@ class Applied:
     problem: str | None = None
     conflict: bool = False
     permanent: bool = False
+    times: int = 1
     deeds: tuple[Deed, ...] = ()
 
 

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from specd import config
@@ -82,7 +82,6 @@ class Reconciler:
         self._desired: DesiredState | None = None
         self._targets: dict[Path, Target] = {}
         self._again: dict[Path, float] = {}
-        self._failures: dict[Path, int] = {}
         self.blocked: dict[Path, Blocked] = {}
         self.failed: dict[Path, Applied] = {}
         self.held: dict[Path, tuple[Change, ...]] = {}
@@ -112,14 +111,7 @@ class Reconciler:
             self.patience.clear()
         self._desired = desired
         self._targets = _targets(desired, self.journal) if desired else {}
-        for known in (
-            self.blocked,
-            self.failed,
-            self.held,
-            self.patience,
-            self._again,
-            self._failures,
-        ):
+        for known in (self.blocked, self.failed, self.held, self.patience, self._again):
             for path in set(known) - self.paths:
                 known.pop(path)
 
@@ -146,7 +138,7 @@ class Reconciler:
         self._remember(paths, made, now)
         if not write:
             self._again.update((edit.path, math.inf) for edit in made.edits)
-        due = [edit for edit in made.edits if write and self._due(edit, now, force=force)]
+        due = [edit for edit in made.edits if write and self._is_due(edit, now)]
         applied = apply(due, self.journal, by=self._by)
         if made.freed and write:
             self.journal.hand_over(freed=made.freed)
@@ -186,25 +178,22 @@ class Reconciler:
         for path in paths:
             if path not in drifted and path not in self.blocked:
                 self.failed.pop(path, None)
-                self._failures.pop(path, None)
                 if path in self.patience:
                     self.patience[path] = contention.lasted(self.patience[path], now)
         for path, keys in drifted.items():
             patience = self.patience.get(path, Patience())
             self.patience[path] = contention.drifted(patience, now, keys)
 
-    def _due(self, edit: FileEdit, now: float, *, force: bool) -> bool:
+    def _is_due(self, edit: FileEdit, now: float) -> bool:
         wait = contention.wait(self.patience[edit.path], now)
-        if wait > 0 and not force:
+        if wait > 0:
             self._again[edit.path] = now + wait
-            return False
-        return True
+        return wait <= 0
 
     def _learn(self, applied: Applied, now: float) -> None:
         path = applied.edit.path
         if applied.problem is None:
             self.failed.pop(path, None)
-            self._failures.pop(path, None)
             if applied.journal_id is not None:
                 self.patience[path] = contention.wrote(self.patience[path], now)
         elif applied.conflict:
@@ -213,9 +202,10 @@ class Reconciler:
                 contention.QUIET_S, contention.wait(self.patience[path], now)
             )
         else:
-            self.failed[path] = applied
-            count = self._failures[path] = self._failures.get(path, -1) + 1
-            wait = min(RETRY_AT_MOST_S, RETRY_S * 2.0 ** min(count, 10))
+            known = self.failed.get(path)
+            times = 1 if known is None else known.times + 1
+            self.failed[path] = replace(applied, times=times)
+            wait = min(RETRY_AT_MOST_S, RETRY_S * 2.0 ** min(times - 1, 10))
             self._again[path] = now + (RETRY_AT_MOST_S if applied.permanent else wait)
 
     def _next(self, now: float) -> float | None:
