@@ -38,6 +38,7 @@ from specd import places
 from specd.files import jsonedit, private, turns
 from specd.files.pointer import Absent, Json, Pointer
 from specd.reconcile import entry as entries_
+from specd.reconcile import ownership
 from specd.reconcile.entry import (
     Change,
     Content,
@@ -303,16 +304,19 @@ class Journal:
         """The values that the user took back."""
         return self._ownership.held
 
-    def values_written(self, path: Path) -> dict[str, list[Json | Absent]]:
-        """All that specd wrote, as far as not pruned, of each value in a file that is specd's."""
+    def before_standing(self, path: Path, document: Json | Absent) -> dict[str, Json | Absent]:
+        """What stood in a file before, of all the values there that specd has ever written."""
         owned = self.owned(path)
-        found: dict[str, list[Json | Absent]] = {key: [] for key in owned}
+        standing = ownership.before_standing(owned, document)
+        changed = {key for key, o in owned.items() if not o.is_shell} - standing.keys()
         with self._lock:
-            for entry in self._entries.values() if owned else ():
+            for entry in reversed(self._entries.values()) if changed else ():
                 for change in entry.changes if entry.path == path else ():
-                    if change.key in owned and entry.id >= owned[change.key].since:
-                        found[change.key].append(change.new)
-        return found
+                    first = owned.get(change.key)
+                    if change.key in changed and first is not None and entry.id >= first.since:
+                        once = {change.key: replace(first, value=change.new)}
+                        standing |= ownership.before_standing(once, document)
+        return standing
 
     @property
     def unread_lines(self) -> int:

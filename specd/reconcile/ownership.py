@@ -17,11 +17,10 @@ All of it is read from the journal's lines (pure); ``Journal`` keeps it and writ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from specd.files import jsonedit
@@ -156,23 +155,14 @@ def shells_of(changes: Iterable[Change], document: Json | Absent = ABSENT) -> tu
 
 
 def before_standing(
-    owned: Mapping[str, Owned],
-    document: Json | Absent,
-    earlier: Mapping[str, Sequence[Json | Absent]] = MappingProxyType({}),
+    owned: Mapping[str, Owned], document: Json | Absent
 ) -> dict[str, Json | Absent]:
-    """What stood there before, of the values of specd's that still stand in ``document``.
-
-    One of ``earlier``, which specd wrote once, counts as specd's too: an app has put it back.
-    """
-    if document is ABSENT:
-        return {}
+    """What stood there before, of the values of specd's that still stand in ``document``."""
     return {
         key: each.before
         for key, each in owned.items()
-        if any(
-            jsonedit.same(jsonedit.value_at(document, each.at), value)
-            for value in (each.value, *earlier.get(key, ()))
-        )
+        if document is not ABSENT
+        and jsonedit.same(jsonedit.value_at(document, each.at), each.value)
     }
 
 

@@ -35,7 +35,6 @@ from specd.reconcile.engine import Candidate
 from specd.reconcile.journal import Journal
 from specd.reconcile.logged import LoggedStore
 from specd.reconcile.observe import read_file
-from specd.reconcile.ownership import before_standing
 from specd.reconcile.proving import PairUse
 from specd.reconcile.trials import Trials
 from specd.tokenizer import suggest
@@ -129,8 +128,7 @@ class Stores:
         for app in apps:
             path = model_defaults.file_in(app, main)
             document = read_file(path).document
-            written = self.journal.values_written(path)
-            before = before_standing(self.journal.owned(path), document, written)
+            before = self.journal.before_standing(path, document)
             found.append(replace(model_defaults.read_users(document, before), app=app.name))
         first = next((each for each in found if each.drafts), (*found, DraftDefaults())[0])
         also = "".join(
