@@ -6,6 +6,7 @@ Commands that need no daemon build one of these, look, and are gone.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from specd.config import ConfigError, SpecdConfig
 from specd.lmstudio import home as homes
 from specd.lmstudio import names
 from specd.lmstudio.home import App, Home, NoHome
+from specd.lmstudio.model import Model
 from specd.reconcile import survey
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.reconciler import DesiredState, Reconciler
@@ -110,17 +112,17 @@ def decide(seen: Seen) -> tuple[DesiredPair, ...]:
     undecided = [(pair.main, draft) for pair in pairs if pair.main for draft in pair.undecided]
     if not undecided:
         return pairs
-    print(f"comparing tokenizers of {plural(len(undecided), 'pair')} …", file=sys.stderr)
+    compare(seen, undecided)
+    return seen.stores.resolve(seen.config, seen.world.models, seen.apps)
+
+
+def compare(seen: Seen, pairs: Sequence[tuple[Model, Model]]) -> None:
+    """Compare the tokenizers of mains and drafts in a worker, and keep the verdicts."""
+    print(f"comparing tokenizers of {plural(len(pairs), 'pair')} …", file=sys.stderr)
     try:
-        run_task(
-            "verdicts",
-            seen.stores.verdict_request(undecided),
-            limits=COMPARING,
-        )
+        run_task("verdicts", seen.stores.verdict_request(pairs), limits=COMPARING)
     except WorkerError as error:
         complain(f"the tokenizers could not be compared: {error}")
-        return pairs
-    return seen.stores.resolve(seen.config, seen.world.models, seen.apps)
 
 
 def reconciler(

@@ -168,6 +168,11 @@ def test_a_draft_that_the_user_has_set_is_kept(user: User) -> None:
     held = {"key": DRAFT, "value": "mlx-community/Josiefied-Qwen2.5-0.5B-abliterated"}
     mine.write_text(json.dumps({"operation": {"fields": [held]}, "load": {"fields": []}}))
     before = drafts(user)
+    _, said = on_a_terminal(user, "n\n")
+    offered = said.partition("drafts that are proven right\n")[2]
+    assert offered.startswith("  1  josiefied-qwen2.5-0.5b-abliterated for")
+    assert "  2  josiefied-qwen3-1.7b" in offered
+    assert "1-4 takes that draft" in offered
     done = user.specd("install", "--yes")
     assert done.returncode == 0, done.stderr
     assert "kept: set in LM Studio" in " ".join(done.stdout.split())

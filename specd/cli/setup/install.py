@@ -172,6 +172,7 @@ def _look() -> _Found:
     ] or [("pairs", _none(seen))]
     if loaded.exists and not chosen:
         return _Found(path, wanted, new=False, facts=(*facts, *proposed, kept), seen=seen)
+    _compare_others(seen, chosen)
     offers = tuple(offer for n, pair in enumerate(chosen) for offer in _offers(seen, n, pair))
     seen = replace(seen, config=wanted)
     return _Found(path, wanted, new=True, facts=(*facts, *proposed), seen=seen, offers=offers)
@@ -206,6 +207,20 @@ def _none(seen: world.Seen) -> str:
     return f"{why}; for {first.main.key}, download in LM Studio: {first.wanted}"
 
 
+def _compare_others(seen: world.Seen, chosen: Sequence[DesiredPair]) -> None:
+    """Compare also the drafts beside one that the user has set, so that they can be offered."""
+    verdicts = seen.stores.verdicts
+    undecided = [
+        (pair.main, draft)
+        for pair in chosen
+        if pair.main is not None
+        for draft in suggest.rank(pair.main, seen.world.models, verdicts)[:OFFERED]
+        if verdicts.lookup(pair.main, draft) is None
+    ]
+    if undecided:
+        world.compare(seen, undecided)
+
+
 def _offers(seen: world.Seen, number: int, pair: DesiredPair) -> Iterator[_Offer]:
     """The drafts that are proven for the pair's main, each with its size and why."""
     main = pair.main
@@ -213,6 +228,7 @@ def _offers(seen: world.Seen, number: int, pair: DesiredPair) -> Iterator[_Offer
         return
     verdicts = seen.stores.verdicts
     ranked = suggest.rank(main, seen.world.models, verdicts)
+    ranked = tuple(sorted(ranked, key=lambda draft: draft != pair.draft))
     proven = [draft for draft in ranked if (found := verdicts.lookup(main, draft)) and found.usable]
     smallest = min(proven, key=lambda draft: draft.size_bytes, default=None)
     for draft in proven[:OFFERED]:
