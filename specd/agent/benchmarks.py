@@ -8,7 +8,7 @@ wants the machine, before it begins and while it runs; one that was asked for do
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,11 +18,11 @@ import msgspec
 
 from specd import places
 from specd.agent.sight import Given, Sight
-from specd.bench import memory, preconditions, staleness
+from specd.bench import preconditions
 from specd.bench.history import Run
 from specd.bench.preconditions import Readings
 from specd.config import mix
-from specd.llamacpp.engine import packaged
+from specd.llamacpp import engine as llama_cpp
 from specd.lmstudio import backends
 from specd.reconcile import engine, measuring, survey
 from specd.reconcile.engine import BenchmarkPlan, Candidate
@@ -275,9 +275,7 @@ class Benchmarks:
             and (run := self._given.stores.history.latest_run(pair.main.key, pair.draft.key))
             is not None
         ]
-        self._given.jobs.scout(
-            "stale", lambda: _stale(measured, sight.engine_version), self._learn_stale
-        )
+        self._given.jobs.scout("stale", lambda: _stale(measured, sight), self._learn_stale)
 
     def _learn_stale(self, found: dict[str, tuple[str, ...]]) -> None:
         fresh = {name: why for name, why in found.items() if self._told_stale.get(name) != why}
@@ -298,13 +296,14 @@ def _weigh(sight: Sight, pairs: tuple[Candidate, ...]) -> _Weighed:
         asked_at = time.time()
         server = survey.ask_server(sight.home, sight.config.lmstudio)
     plan = _plan(sight, pairs, server, "auto")
-    needed = [memory.needed(main, draft) for main, draft in plan.mlx]
-    # The main is in the server's memory as a rule; with the draft it is the server's to find room.
-    needed += [memory.needed(pair.draft) for pair in plan.server]
-    needed += [
-        memory.needed(pair.main, pair.main, *filter(None, [pair.draft])) for pair in plan.gguf
+    together = [
+        *plan.mlx,
+        # The main is in the server's memory as a rule; with the draft the server finds room.
+        *((pair.draft,) for pair in plan.server),
+        *((pair.main, pair.main, *filter(None, [pair.draft])) for pair in plan.gguf),
     ]
-    return _Weighed(plan, server, _readings(sight, max(needed, default=0), asked_at))
+    needed = max((preconditions.needed(*models) for models in together), default=0)
+    return _Weighed(plan, server, _readings(sight, needed, asked_at))
 
 
 def _readings(sight: Sight, needed: int, asked_at: float | None) -> Readings:
@@ -320,8 +319,8 @@ def _plan(
     asked: engine.EngineChoice,
 ) -> BenchmarkPlan:
     wanted = sight.config.benchmark.engine if asked == "auto" else asked
-    llama_cpp = bool(_llama_servers(sight)) or packaged()
-    return engine.plan(wanted, pairs, sight.models, server, sight.memory_bytes, llama_cpp=llama_cpp)
+    local = bool(_llama_servers(sight)) or llama_cpp.packaged()
+    return engine.plan(wanted, pairs, sight.models, server, sight.memory_bytes, llama_cpp=local)
 
 
 def _llama_servers(sight: Sight) -> tuple[Path, ...]:
@@ -329,15 +328,20 @@ def _llama_servers(sight: Sight) -> tuple[Path, ...]:
 
 
 def _stale(
-    measured: Iterable[tuple[str, Path, Path, Run]], engine_version: str | None
+    measured: Sequence[tuple[str, Path, Path, Run]], sight: Sight
 ) -> dict[str, tuple[str, ...]]:
     # Reads packages' metadata, which a daemon's start need not wait for.
     from specd.bench import circumstances  # noqa: PLC0415
 
+    local = any(run.result.engine == "llama.cpp" for *_, run in measured)
+    llama = llama_cpp.find(_llama_servers(sight)) if local else None
     found: dict[str, tuple[str, ...]] = {}
     for name, main, draft, run in measured:
-        now = circumstances.dependencies(main, draft, engine_version=engine_version)
-        why = staleness.stale(run.result.engine, run.context, now)
+        version = sight.engine_version
+        if run.result.engine == "llama.cpp":
+            version = None if llama is None else llama.name
+        now = circumstances.dependencies(main, draft, engine_version=version)
+        why = circumstances.stale(run.result.engine, run.context, now)
         if why:
             found[name] = why
     return found

@@ -12,6 +12,7 @@ from specd.bench.result import (
     DEFAULT_LENGTH,
     AtTemperature,
     BenchRequest,
+    BenchResult,
     Best,
     Confirmation,
     LengthResult,
@@ -72,27 +73,41 @@ def decide(
     )
 
 
-def in_use(chosen: Best, sampled: AtTemperature | None) -> Best:
-    """The choice; no speculation if the draft is significantly slower at the temperature in use."""
-    slower = sampled is not None and _below_one(sampled.interval)
-    return replace(chosen, draft_tokens=0) if slower else chosen
+def with_runs(
+    result: BenchResult,
+    runs: Runs,
+    chosen: Best,
+    other_text: int,
+) -> BenchResult:
+    """The result with its real runs of the lengths of ``to_run``, and the choice."""
+    _, tried, *usual = runs.answers
+    unequal = len(runs.unequal())
+    return replace(
+        result,
+        best=chosen,
+        text_equal=not unequal,
+        confirmation=Confirmation(
+            passes=runs.passes,
+            ended=runs.ended,
+            over_default=runs.speedup(DEFAULT_LENGTH, tried) if usual else None,
+            over_default_interval=runs.interval(DEFAULT_LENGTH, tried) if usual else None,
+            outliers=runs.outliers(),
+            energy=runs.energy(tried),
+        ),
+        near_ties=unequal - other_text,
+        other_text=other_text,
+    )
+
+
+def sampled(result: BenchResult, found: AtTemperature | None) -> BenchResult:
+    """The result at a temperature too; no speculation if the draft is surely slower there."""
+    slower = found is not None and _below_one(found.interval)
+    chosen = replace(result.best, draft_tokens=0) if slower else result.best
+    return replace(result, best=chosen, at_temperature=found)
 
 
 def _below_one(interval: tuple[float, float] | None) -> bool:
     return interval is not None and interval[1] < 1
-
-
-def confirmation(runs: Runs) -> Confirmation:
-    """The summary of real runs of the lengths of ``to_run``."""
-    _, tried, *usual = runs.answers
-    return Confirmation(
-        passes=runs.passes,
-        ended=runs.ended,
-        over_default=runs.speedup(DEFAULT_LENGTH, tried) if usual else None,
-        over_default_interval=runs.interval(DEFAULT_LENGTH, tried) if usual else None,
-        outliers=runs.outliers(),
-        energy=runs.energy(tried),
-    )
 
 
 def at_temperature(

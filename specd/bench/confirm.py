@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
-from specd.bench import energy, statistics
+from specd.bench import sensors, statistics
 from specd.bench.engine import Engine, Timed
 from specd.bench.predict import token_shares
 from specd.bench.prompts import QUICK_TOKENS, Prompt
@@ -274,9 +274,9 @@ def confirm(
 
 
 def _answer(engine: Engine, prompt: Prompt, length: int) -> Timed:
-    before = energy.joules()
+    before = sensors.joules()
     answer = engine.answer(prompt, length)
-    after = energy.joules()
+    after = sensors.joules()
     if before is None or after is None or after < before:  # the counter wraps around
         return answer
     return replace(answer, joules=after - before)

@@ -6,9 +6,11 @@ load, power, heat, and the command that repeats the measurement.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +27,28 @@ NIGHTS: Final = 365
 """The choice of a draft reads this many of each draft's newest results."""
 
 _COLUMNS: Final = "id, result, context"
+
+
+class Busy(Exception):
+    """Another benchmark is running."""
+
+
+@contextmanager
+def alone(history: Path) -> Iterator[None]:
+    """Hold the lock beside a history file: two benchmarks at once would slow each other down.
+
+    The kernel releases it when the measuring process ends.
+
+    Raises:
+        Busy: another process holds it.
+    """
+    history.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with history.with_name(f"{history.name}.measuring").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Busy("another benchmark is running") from error
+        yield
 
 
 @dataclass(frozen=True, slots=True)

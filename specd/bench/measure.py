@@ -19,10 +19,10 @@ from specd.bench.engine import Replayable, Timed
 from specd.bench.predict import StudiedAnswer
 from specd.bench.result import (
     DEFAULT_LENGTH,
-    AtTemperature,
     BenchRequest,
     BenchResult,
     Best,
+    EngineName,
     LengthResult,
 )
 
@@ -83,20 +83,6 @@ class _Foretold:
         return best.fastest(self.used).predicted_speedup
 
 
-@dataclass(frozen=True, slots=True)
-class _Confirmed:
-    """Real runs, if there were any, and the ``seconds`` spent on them.
-
-    ``near_ties`` and ``other_text`` as in ``BenchResult``.
-    """
-
-    runs: Runs | None = None
-    near_ties: int = 0
-    other_text: int = 0
-    at_temperature: AtTemperature | None = None
-    seconds: float = 0.0
-
-
 def benchmark(request: BenchRequest, drafts: Sequence[Candidate]) -> Iterator[BenchResult]:
     """Measure every draft; yields each result when it is ready, the highest prediction first."""
     request.progress({"step": "loading", "done": 0.0})
@@ -121,21 +107,23 @@ def benchmark(request: BenchRequest, drafts: Sequence[Candidate]) -> Iterator[Be
         foretold.append(_foretell(engine, draft, answered, alone, drawn))
     measured = 0.0
     for number, each in enumerate(sorted(foretold, key=_promise)):
-        confirmed = _Confirmed()
+        found = _unconfirmed(answered, each, alone, engine.name)
+        found = replace(
+            found,
+            model_seconds=shared + each.seconds,
+            notes=(*found.notes, *cut_down(request.prompts, prompts)),
+        )
         if number == 0 or each.promise > max(1.0, measured):
             if len(drafts) > 1:
                 engine = each.draft.open()
                 engine.warm_up()
             left = request.seconds - (engine.clock() - begun)
-            confirmed = _run(engine, each, replace(answered, seconds=left), alone, drawn)
-        found = _result(answered, each, confirmed, alone)
+            found = _confirm(engine, each, replace(answered, seconds=left), alone, drawn, found)
+        if found.confirmation is None:
+            why = "not confirmed by real runs: another draft is faster, or the time was up"
+            found = replace(found, notes=(why, *found.notes))
         measured = max(measured, found.best.measured_speedup or 0.0)
-        yield replace(
-            found,
-            engine=engine.name,
-            model_seconds=shared + each.seconds + confirmed.seconds,
-            notes=(*found.notes, *cut_down(request.prompts, prompts)),
-        )
+        yield found
 
 
 def _draw(engine: Replayable, request: BenchRequest, alone: Sequence[Timed]) -> tuple[Timed, ...]:
@@ -162,7 +150,9 @@ def _foretell(
     used = [engine.study(prompt, answer) for prompt, answer in sampled] or answers
     once = sum(each.seconds for each in alone)
     until = engine.clock() + once * PRICING_AT_MOST
-    if draft.known is not None and _still_right(answers, alone, draft.known, request.weights):
+    speed = _measured(request, alone)
+    known = draft.known and predict.lengths(answers, draft.known, request.weights)[0].predicted_tps
+    if draft.known is not None and known and abs(known / speed - 1) <= STILL_RIGHT:
         measured = draft.known
         until = engine.clock()
     else:
@@ -180,23 +170,12 @@ def _foretell(
         measured,
         predict.lengths(answers, measured, request.weights),
         lengths,
-        predict.by_class(answers, measured),
+        {
+            kind: predict.over(found, _measured(request, alone, kind))
+            for kind, found in predict.by_class(answers, measured).items()
+        },
         engine.clock() - begun,
     )
-
-
-def _still_right(
-    answers: Sequence[StudiedAnswer],
-    alone: Sequence[Timed],
-    known: Costs,
-    weights: Mapping[str, float],
-) -> bool:
-    """Whether earlier costs predict the main's measured speed within ``STILL_RIGHT``."""
-    predicted = predict.lengths(answers, known, weights)[0].predicted_tps
-    measured = predict.tokens_per_second(
-        [(a.kind, t.tokens, t.seconds) for a, t in zip(answers, alone, strict=True)], weights
-    )
-    return abs(predicted / measured - 1) <= STILL_RIGHT
 
 
 def _worth_measuring(
@@ -232,13 +211,15 @@ def _promise(foretold: _Foretold) -> tuple[float, int]:
     return -round(foretold.promise / step) * step, foretold.draft.bytes
 
 
-def _run(
+def _confirm(
     engine: Replayable,
     foretold: _Foretold,
     request: BenchRequest,
     alone: Sequence[Timed],
     drawn: Sequence[Timed],
-) -> _Confirmed:
+    found: BenchResult,
+) -> BenchResult:
+    """``found`` with real runs, also at the temperature, as far as the time allows."""
     begun = engine.clock()
     share = GREEDY_SHARE if drawn else 1.0
     to_run = best.to_run(foretold.used)
@@ -253,74 +234,77 @@ def _run(
         say=lambda done: request.progress({"step": "confirming", "done": 0.5 + 0.5 * share * done}),
     )
     unequal = () if runs is None else runs.unequal()
-    ties = [
+    ties = sum(
         engine.same_but_for_rounding(request.prompts[at], alone[at], answer)
         for at, answer in unequal
-    ]
-    confirmed = _Confirmed(runs, sum(ties), len(ties) - sum(ties))
+    )
+    sampled = None
     if drawn:
-        left = replace(request, seconds=request.seconds - (engine.clock() - begun))
-        confirmed = replace(confirmed, at_temperature=_sample(engine, foretold, left, drawn))
+        tried = best.fastest(foretold.used)
+        sampled = best.at_temperature(
+            engine,
+            replace(request, seconds=request.seconds - (engine.clock() - begun)),
+            tried.draft_tokens,
+            alone=drawn,
+            promised=tried.predicted_speedup,
+            acceptance=tried.acceptance,
+            say=lambda done: request.progress(
+                {"step": "sampling", "done": 0.5 + 0.5 * (share + (1 - share) * done)}
+            ),
+        )
     request.progress({"step": "confirming", "done": 1.0})
-    return replace(confirmed, seconds=engine.clock() - begun)
+    if runs is not None:
+        chosen = best.decide(foretold.lengths, runs, foretold.used)
+        found = best.with_runs(found, runs, chosen, len(unequal) - ties)
+        found = replace(found, by_class=_by_class(foretold.by_class, chosen, runs))
+    if unequal:
+        note = (
+            f"answers with the draft that differ from the one without: {len(unequal)}; "
+            f"{ties} part where rounding decides between two tokens, {len(unequal) - ties} do not"
+        )
+        found = replace(found, notes=(note, *found.notes))
+    seconds = found.model_seconds + engine.clock() - begun
+    return replace(best.sampled(found, sampled), model_seconds=seconds)
 
 
-def _sample(
-    engine: Replayable, foretold: _Foretold, request: BenchRequest, drawn: Sequence[Timed]
-) -> AtTemperature:
-    """Measure the chosen length at the temperature, as far as the time allows."""
-    tried = best.fastest(foretold.used)
-    return best.at_temperature(
-        engine,
-        request,
-        tried.draft_tokens,
-        alone=drawn,
-        promised=tried.predicted_speedup,
-        acceptance=tried.acceptance,
-        say=lambda done: request.progress(
-            {"step": "sampling", "done": 0.5 + 0.5 * (GREEDY_SHARE + (1 - GREEDY_SHARE) * done)}
-        ),
-    )
-
-
-def _result(
-    request: BenchRequest, foretold: _Foretold, confirmed: _Confirmed, alone: Sequence[Timed]
+def _unconfirmed(
+    request: BenchRequest, foretold: _Foretold, alone: Sequence[Timed], engine: EngineName
 ) -> BenchResult:
-    """The result without engine and time, which the caller adds."""
-    runs = confirmed.runs
-    chosen = best.in_use(
-        best.decide(foretold.lengths, runs, foretold.used), confirmed.at_temperature
+    """The predictions as a result; the caller adds the time."""
+    chosen = best.decide(foretold.lengths, None, foretold.used)
+    baseline = _measured(request, alone)
+    predicted = foretold.lengths[0].predicted_tps
+    disturbed = (
+        f"the steps alone predict {predicted:.1f} tokens/s without a draft, and "
+        f"{baseline:.1f} were measured: something else was using the machine"
     )
-    taken = [(p.kind, a.tokens, a.seconds) for p, a in zip(request.prompts, alone, strict=True)]
-    baseline = predict.tokens_per_second(taken, request.weights)
-    by_class = {
-        kind: predict.over(found, predict.tokens_per_second([t for t in taken if t[0] == kind], {}))
-        for kind, found in foretold.by_class.items()
-    }
     return BenchResult(
         main=request.main,
         draft=foretold.draft.name,
-        engine="mlx",
+        engine=engine,
         suite=request.suite,
         started_at=request.started_at,
         baseline_tps=baseline,
         lengths=predict.over(foretold.lengths, baseline),
         best=chosen,
-        text_equal=runs is None or not runs.unequal(),
+        text_equal=True,
         model_seconds=0.0,
-        by_class=_by_class(by_class, runs, chosen),
-        notes=tuple(_notes(foretold, confirmed, baseline)),
-        confirmation=None if runs is None else best.confirmation(runs),
+        by_class=_by_class(foretold.by_class, chosen),
+        notes=(disturbed,) if abs(predicted / baseline - 1) > FAR_OFF else (),
         costs=costs.to_json(foretold.costs),
-        at_temperature=confirmed.at_temperature,
-        near_ties=confirmed.near_ties,
-        other_text=confirmed.other_text,
         draft_bytes=foretold.draft.bytes,
     )
 
 
+def _measured(request: BenchRequest, alone: Sequence[Timed], kind: str = "") -> float:
+    """The main's own speed, over all answers or those of one class."""
+    answers = zip(request.prompts, alone, strict=True)
+    taken = [(p.kind, a.tokens, a.seconds) for p, a in answers if kind in ("", p.kind)]
+    return predict.tokens_per_second(taken, request.weights)
+
+
 def _by_class(
-    predicted: Mapping[str, Sequence[LengthResult]], runs: Runs | None, chosen: Best
+    predicted: Mapping[str, Sequence[LengthResult]], chosen: Best, runs: Runs | None = None
 ) -> dict[str, dict[str, float]]:
     """Figures of each class at the tried length, and the best length for that class alone."""
     length = chosen.tried or DEFAULT_LENGTH
@@ -335,20 +319,3 @@ def _by_class(
         }
         for kind, found in predicted.items()
     }
-
-
-def _notes(foretold: _Foretold, confirmed: _Confirmed, baseline: float) -> Iterator[str]:
-    if confirmed.runs is None:
-        yield "not confirmed by real runs: another draft is faster, or the time was up"
-    elif unequal := confirmed.runs.unequal():
-        yield (
-            f"answers with the draft that differ from the one without: {len(unequal)}; "
-            f"{confirmed.near_ties} part where rounding decides between two tokens, "
-            f"{confirmed.other_text} do not"
-        )
-    predicted = foretold.lengths[0].predicted_tps
-    if abs(predicted / baseline - 1) > FAR_OFF:
-        yield (
-            f"the steps alone predict {predicted:.1f} tokens/s without a draft, and "
-            f"{baseline:.1f} were measured: something else was using the machine"
-        )

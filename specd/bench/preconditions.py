@@ -1,20 +1,24 @@
 """Whether a benchmark may run now, or would disturb the user.
 
-``read`` looks at the machine; ``postponed`` decides before a scheduled benchmark begins, and
-``in_the_way`` while it runs (without the load, which the benchmark causes itself).
+``needed`` computes from a model's files the memory that it takes: weights, the key-value cache of
+the longest context, and a constant. ``read`` looks at the machine; ``postponed`` decides before a
+scheduled benchmark begins, and ``in_the_way`` while it runs (without the load, which the benchmark
+causes itself).
 """
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from specd.bench import idle, thermal
+from specd.bench import sensors
 from specd.config import Benchmark
 from specd.lmstudio import activity
+from specd.lmstudio.model import Model
 
 BUSY_LOAD: Final = 0.75
 """Load average per core above which the machine is busy."""
@@ -27,6 +31,19 @@ USED_S: Final = 120.0
 
 WATCHED_S: Final = 1.0
 """How long LM Studio's processes are watched for work."""
+
+
+CONTEXT: Final = 4096
+"""Tokens: the longest context that a benchmark measures at."""
+
+BESIDES: Final = 512 << 20
+"""Bytes for an empty worker, activations and stored answers."""
+
+CACHE_SHARE: Final = 0.15
+"""Size of the cache as a share of the weights, if config.json does not determine it."""
+
+_CONFIG_MAX_BYTES: Final = 1 << 20
+_VALUE_BYTES: Final = 2  # of a key or value, 16-bit
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +78,10 @@ def read(home: Path | None, needed_bytes: int, *, asked_at: float | None = None)
         on_battery=None if battery is None else not battery.power_plugged,
         free_bytes=psutil.virtual_memory().available,
         needed_bytes=needed_bytes,
-        idle_s=idle.seconds(),
+        idle_s=sensors.idle_s(),
         unused_s=None if used is None else max(0.0, time.time() - used),
         generating=activity.generating(home, WATCHED_S) if home is not None else None,
-        thermal=thermal.read(),
+        thermal=sensors.heat(),
     )
 
 
@@ -106,3 +123,42 @@ def in_the_way(readings: Readings, wanted: Benchmark) -> str | None:
     if readings.generating:
         return "LM Studio is generating (only_when_idle)"
     return None
+
+
+def needed(*models: Model) -> int:
+    """Bytes for all ``models`` in memory together, in one process."""
+    return BESIDES + sum(model.size_bytes + cache_bytes(model) for model in models)
+
+
+def cache_bytes(model: Model) -> int:
+    """Bytes of a model's keys and values at ``CONTEXT`` tokens.
+
+    2 (key and value) × layers × key-value heads × head size × bytes × tokens.
+    """
+    told = _config(model)
+    text = told.get("text_config")
+    told = text if isinstance(text, dict) else told
+    layers = _whole(told.get("num_hidden_layers"))
+    heads = _whole(told.get("num_attention_heads"))
+    kv_heads = _whole(told.get("num_key_value_heads")) or heads
+    size = _whole(told.get("head_dim"))
+    if not size and heads:
+        size = _whole(told.get("hidden_size")) // heads
+    found = 2 * layers * kv_heads * size * _VALUE_BYTES * CONTEXT
+    return found or int(model.size_bytes * CACHE_SHARE)
+
+
+def _config(model: Model) -> dict[str, Any]:
+    if model.format != "mlx":
+        return {}
+    try:
+        with (model.path / "config.json").open("rb") as file:
+            told = json.loads(file.read(_CONFIG_MAX_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _whole(value: object) -> int:
+    usable = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 24
+    return int(value) if usable and isinstance(value, int) else 0

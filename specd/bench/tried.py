@@ -67,10 +67,7 @@ def measure(
             promised=chosen.measured_speedup or 1.0,
             say=_part(request.progress, 0.5 + GREEDY_SHARE / 2, (1 - GREEDY_SHARE) / 2),
         )
-        chosen = best.in_use(chosen, sampled)
     tried = chosen.tried or lengths[1].draft_tokens
-    unequal = 0 if runs is None else len(runs.unequal())
-    other_text = 0 if runs is None else runs.other_text()
     result = BenchResult(
         main=request.main,
         draft=draft,
@@ -80,16 +77,14 @@ def measure(
         baseline_tps=_tps(prompts, alone, request.weights),
         lengths=lengths,
         best=chosen,
-        text_equal=not unequal,
+        text_equal=True,
         model_seconds=engine.clock() - begun,
         by_class={} if runs is None else best.by_class(runs, tried),
         notes=cut_down(request.prompts, prompts),
-        at_temperature=sampled,
-        confirmation=None if runs is None else best.confirmation(runs),
-        near_ties=unequal - other_text,
-        other_text=other_text,
     )
-    return result, runs
+    if runs is not None:
+        result = best.with_runs(result, runs, chosen, runs.other_text())
+    return best.sampled(result, sampled), runs
 
 
 def _sweep(

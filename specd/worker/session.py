@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from specd.bench import circumstances, prompts
-from specd.bench.alone import Busy, alone
-from specd.bench.history import History
+from specd.bench.history import Busy, History, alone
 from specd.bench.result import BenchRequest, BenchResult, Progress
 
 

@@ -8,14 +8,19 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from specd import places
+from specd.agent import benchmarks
 from specd.bench import confirm
+from specd.bench.circumstances import dependencies
 from specd.bench.engine_gguf import DraftSilent, GgufEngine
+from specd.bench.history import Run
 from specd.bench.prompts import BASIC, Prompt
-from specd.bench.result import BenchRequest
+from specd.bench.result import BenchRequest, BenchResult, Best
 from specd.bench.tried import Repeated, measure
 from specd.demo.weights import find_gguf
 from specd.llamacpp.engine import Engine, find
@@ -119,3 +124,18 @@ def test_the_daemon_measures_a_gguf_main_without_lm_studio_running(sandbox: Sand
     runs = json.loads(sandbox.specd("history", "--json").stdout)
     assert runs, sandbox.said()
     assert {each["engine"] for each in runs} == {"llama.cpp"}
+
+
+def test_a_result_of_llama_cpp_depends_on_llama_cpp_and_not_on_lm_studio(llama: Engine) -> None:
+    model = find_gguf()
+    sight: Any = SimpleNamespace(home=None, engine_version="0.4.24")
+    best = Best(4, 1.2, None, None, 4)
+    result = BenchResult("main", "draft", "llama.cpp", "basic", "now", 9.0, (), best, True, 1.0)
+
+    def stale(version: str) -> dict[str, tuple[str, ...]]:
+        run = Run(1, result, dependencies(model, model, engine_version=version))
+        return benchmarks._stale([("pair", model, model, run)], sight)
+
+    assert stale(llama.name) == {}
+    words = f"llama.cpp was xllamacpp 1, now {llama.name}"
+    assert stale("xllamacpp 1") == {"pair": (words,)}

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from specd.bench import identity
-from specd.bench.circumstances import dependencies, here
-from specd.bench.staleness import REASONS, stale
+from specd.bench.circumstances import REASONS, dependencies, here, stale
 from tests.conftest import Figures
 from tests.lmstudio.homes import gguf_model, mlx_model
 
@@ -80,6 +79,7 @@ def test_nothing_changed_is_not_stale(tmp_path: Path) -> None:
         ("server", "draft_files", "aa", "the draft's files changed"),
         ("mlx", "mlx-lm", "0.20", "mlx-lm was 0.20, now 1"),
         ("server", "engine", "0.3.9", "LM Studio was 0.3.9, now 1"),
+        ("llama.cpp", "engine", "llama.cpp-a-1", "llama.cpp was llama.cpp-a-1, now 1"),
         ("mlx", "os", "Darwin 15.0", "the system was Darwin 15.0, now 1"),
         ("server", "mlx-lm", "0.20", None),
         ("mlx", "engine", "0.3.9", None),

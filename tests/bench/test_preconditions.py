@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from specd.bench import idle, memory, preconditions, thermal
+from specd.bench import preconditions, sensors
 from specd.bench.preconditions import Readings, in_the_way, postponed
 from specd.config import Benchmark
 from specd.lmstudio.models import index
@@ -116,8 +116,8 @@ def test_memory_is_worked_out_from_weights_and_config_before_anything_is_loaded(
         hidden_size=4096,
     )
     (model,) = index(tmp_path).models
-    assert memory.cache(model) == 2 * 36 * 8 * 128 * 2 * 4096 == 603_979_776
-    assert memory.needed(model) == memory.BESIDES + model.size_bytes + 603_979_776
+    assert preconditions.cache_bytes(model) == 2 * 36 * 8 * 128 * 2 * 4096 == 603_979_776
+    assert preconditions.needed(model) == preconditions.BESIDES + model.size_bytes + 603_979_776
 
 
 def test_where_the_config_does_not_tell_the_cache_is_a_share_of_the_weights(
@@ -126,7 +126,7 @@ def test_where_the_config_does_not_tell_the_cache_is_a_share_of_the_weights(
     gguf_model(tmp_path, "a/b/c.gguf")
     mlx_model(tmp_path, "a/Plain", weights=1000, num_hidden_layers="many", head_dim=True)
     for model in index(tmp_path).models:
-        assert memory.cache(model) == int(model.size_bytes * memory.CACHE_SHARE)
+        assert preconditions.cache_bytes(model) == int(model.size_bytes * preconditions.CACHE_SHARE)
 
 
 # -- what the platforms print ------------------------------------------------------------------
@@ -134,17 +134,17 @@ def test_where_the_config_does_not_tell_the_cache_is_a_share_of_the_weights(
 
 def test_macos_tells_nanoseconds_since_the_last_input() -> None:
     said = '    | |   "HIDIdleTime" = 4213512833\n    | "HIDIdleTime" = 9999999999999\n'
-    assert idle.from_ioreg(said) == pytest.approx(4.213512833)
-    assert idle.from_ioreg("nothing of the kind") is None
+    assert sensors.from_ioreg(said) == pytest.approx(4.213512833)
+    assert sensors.from_ioreg("nothing of the kind") is None
 
 
 def test_logind_tells_since_when_and_its_not_idle_tells_nothing() -> None:
     now = 1_764_000_100.0
     said = "IdleHint=yes\nIdleSinceHint=1764000000000000\n"
-    assert idle.from_logind(said, now) == pytest.approx(100.0)
-    assert idle.from_logind(said.replace("yes", "no"), now) is None
-    assert idle.from_logind("IdleHint=yes\nIdleSinceHint=0\n", now) is None
-    assert idle.from_logind("", now) is None
+    assert sensors.from_logind(said, now) == pytest.approx(100.0)
+    assert sensors.from_logind(said.replace("yes", "no"), now) is None
+    assert sensors.from_logind("IdleHint=yes\nIdleSinceHint=0\n", now) is None
+    assert sensors.from_logind("", now) is None
 
 
 @pytest.mark.parametrize(
@@ -161,11 +161,11 @@ def test_logind_tells_since_when_and_its_not_idle_tells_nothing() -> None:
     ],
 )
 def test_macos_tells_of_its_heat(said: str, meaning: str | None) -> None:
-    assert thermal.from_pmset(said) == meaning
+    assert sensors.from_pmset(said) == meaning
 
 
 def test_heat_and_idleness_of_this_machine_can_be_asked() -> None:
-    assert thermal.read() is None or isinstance(thermal.read(), str)
-    found = idle.seconds()
+    assert sensors.heat() is None or isinstance(sensors.heat(), str)
+    found = sensors.idle_s()
     assert found is None or found >= 0
     assert json.dumps([found])

@@ -13,8 +13,7 @@ import psutil
 import pytest
 
 from specd import places
-from specd.bench.alone import alone
-from specd.bench.history import History
+from specd.bench.history import History, alone
 from specd.demo.models import SMALL, ensure
 from specd.demo.serving import VERSIONS, standin
 from tests.cli.test_history import result

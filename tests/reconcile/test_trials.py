@@ -9,7 +9,7 @@ import pytest
 
 from specd import places
 from specd.bench import trial
-from specd.bench.alone import alone
+from specd.bench.history import alone
 from specd.reconcile.trials import Trials
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from specd.bench.circumstances import REASONS
 from specd.bench.history import Run
-from specd.bench.staleness import REASONS
 from specd.cli import world
 from specd.cli.models import history
 from specd.cli.paint import complain, dumps, safe

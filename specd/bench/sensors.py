@@ -1,0 +1,110 @@
+"""What the machine's sensors say: the user's last input, heat, and the energy used.
+
+Input: macOS counts nanoseconds since the last input of any kind (``HIDIdleTime``). On Linux the
+session manager knows how long all of the user's sessions have been idle, if the desktop reports it;
+and a terminal's access time changes when somebody types into it.
+
+Heat: macOS's ``pmset -g therm`` prints ``CPU_Speed_Limit`` in per cent, and a thermal warning level
+once one was reached. On Linux each sensor has a temperature and the limits that the hardware set.
+
+Energy: RAPL on Linux counts whole processor packages, so it includes other programs' work. Most
+systems let only the administrator read it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+PATIENCE_S: Final = 3.0
+POWERCAP: Final = Path("/sys/class/powercap")
+
+_HID: Final = re.compile(r'"HIDIdleTime"\s*=\s*(\d+)')
+_SINCE: Final = re.compile(r"^IdleSinceHint=(\d+)$", re.MULTILINE)
+_LIMIT: Final = re.compile(r"CPU_Speed_Limit\s*=\s*(\d+)")
+_WARNING: Final = re.compile(r"thermal warning level.*?(\d+)\s*$", re.IGNORECASE | re.MULTILINE)
+
+
+def idle_s() -> float | None:
+    """Seconds since the last input; None if unknown."""
+    if sys.platform == "darwin":
+        return from_ioreg(_output("ioreg", "-c", "IOHIDSystem", "-d", "4"))
+    user = str(os.getuid())
+    said = _output("loginctl", "show-user", user, "-p", "IdleHint", "-p", "IdleSinceHint")
+    found = (from_logind(said, time.time()), *_terminals())
+    return min((each for each in found if each is not None), default=None)
+
+
+def from_ioreg(said: str) -> float | None:
+    """Idle seconds from the output of ``ioreg``; the least of several devices."""
+    return min((int(each) / 1e9 for each in _HID.findall(said)), default=None)
+
+
+def from_logind(said: str, now: float) -> float | None:
+    """Idle seconds from the output of ``loginctl show-user``; ``now`` is seconds since 1970.
+
+    None for "not idle": desktops that do not report idleness show the same.
+    """
+    since = _SINCE.search(said)
+    if "IdleHint=yes" not in said or since is None or since[1] == "0":
+        return None
+    return max(0.0, now - int(since[1]) / 1e6)
+
+
+def _terminals() -> Iterator[float]:
+    for user in psutil.users():
+        if user.terminal:
+            with contextlib.suppress(OSError):
+                touched = Path("/dev", user.terminal).stat().st_atime
+                yield max(0.0, time.time() - touched)
+
+
+def heat() -> str | None:
+    """What is too hot, as a sentence, or "nominal"; None if the system has no such reading."""
+    if sys.platform == "darwin":
+        return from_pmset(_output("pmset", "-g", "therm"))
+    sensors: dict[str, list[Any]] = getattr(psutil, "sensors_temperatures", dict)()
+    limited = [each for group in sensors.values() for each in group if each.high]
+    hot = [each for each in limited if each.current >= each.high]
+    if hot:
+        return f"{hot[0].label or 'a sensor'} is at {hot[0].current:.0f} °C of {hot[0].high:.0f}"
+    return "nominal" if limited else None
+
+
+def from_pmset(said: str) -> str | None:
+    """As ``heat``, from the output of ``pmset -g therm``."""
+    limit, warning = _LIMIT.search(said), _WARNING.search(said)
+    if limit is not None and int(limit[1]) < 100:
+        return f"the processor is held at {limit[1]} % of its speed"
+    if warning is not None and int(warning[1]) > 0:
+        return f"thermal warning level {warning[1]}"
+    known = limit is not None or warning is not None or "No thermal warning" in said
+    return "nominal" if known else None
+
+
+def joules(root: Path = POWERCAP) -> float | None:
+    """Joules used since an arbitrary start; None if there are no readable counters."""
+    packages = [each for each in root.glob("intel-rapl:*") if each.name.count(":") == 1]
+    try:
+        microjoules = [int((each / "energy_uj").read_text()) for each in packages]
+    except (OSError, ValueError):
+        return None
+    return sum(microjoules) / 1e6 if microjoules else None
+
+
+def _output(*command: str) -> str:
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
