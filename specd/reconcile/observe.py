@@ -6,6 +6,7 @@ last. A full look (start, resync, reload) reads them all, and parses those that 
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 from collections.abc import Collection
@@ -31,6 +32,11 @@ class FileSeen:
     document: Json | Absent
     problem: str | None = None
     unsettled: bool = False
+
+    @property
+    def marked(self) -> bool:
+        """Whether it begins with a byte-order mark."""
+        return self.content is not None and self.content.startswith(codecs.BOM_UTF8)
 
 
 def look(

@@ -7,7 +7,6 @@ yesterday's bytes over today's.
 
 from __future__ import annotations
 
-import codecs
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -108,7 +107,7 @@ def _compare(
     )
     if isinstance(desired_values, Problem):
         return blocked(desired_values)
-    if desired_values and target.unmarked and (file.content or b"").startswith(codecs.BOM_UTF8):
+    if desired_values and target.unmarked and file.marked:
         return blocked(
             f"{file.path} begins with a byte-order mark, and LM Studio ignores such a file; save "
             "it as UTF-8 without one"

@@ -24,6 +24,7 @@ from specd.bench.result import BenchResult
 from specd.bench.use import Observed
 from specd.config import SpecdConfig
 from specd.files import private, swap
+from specd.files.pointer import ABSENT
 from specd.lmstudio import chat_settings, drafters, model_defaults
 from specd.lmstudio.home import App
 from specd.lmstudio.model import OWN_HEADS, Model
@@ -127,7 +128,8 @@ class Stores:
         found: list[DraftDefaults] = []
         for app in apps:
             path = model_defaults.file_in(app, main)
-            document = read_file(path).document
+            seen = read_file(path)
+            document = ABSENT if seen.marked else seen.document  # LM Studio ignores such a file
             before = self.journal.before_standing(path, document)
             found.append(replace(model_defaults.read_users(document, before), app=app.name))
         first = next((each for each in found if each.drafts), (*found, DraftDefaults())[0])

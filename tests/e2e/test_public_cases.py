@@ -268,6 +268,23 @@ def test_a_file_with_a_byte_order_mark_is_named_as_ignored(lm: Sandbox) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_draft_in_such_a_file_is_not_adopted(lm: Sandbox) -> None:
+    model(lm, QWEN, "qwen35", 400)
+    draft = "qwen/Qwen3.8-0.6B-GGUF/Qwen3.8-0.6B-Q8_0.gguf"
+    model(lm, draft, "qwen35", 30)
+    values = {f"{LLAMA}draftSimple": True, f"{LLAMA}draftModel": draft}
+    path = defaults(lm, QWEN)
+    homes.write(path, {"load": {"fields": [{"key": k, "value": v} for k, v in values.items()]}})
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    pair(lm, "qwen3.8-27b")
+    done = lm.specd("apply")
+    assert done.returncode == 1
+    assert "byte-order mark" in done.stderr
+    lm.start()
+    named = lm.condition("PairsConfigured")
+    assert (named["status"], str(path) in named["message"]) == ("false", True)
+
+
 def test_what_the_user_sets_while_specd_runs_is_adopted(lm: Sandbox) -> None:
     qwen(lm)
     pair(lm, "qwen3.8-27b")
