@@ -144,7 +144,7 @@ class Recovered:
     outcome: Literal["removed", "put back", "superseded", "kept", "finished"]
 
     @property
-    def told(self) -> str:
+    def result(self) -> str:
         """The outcome as a clause."""
         return {
             "removed": "its temporary file is removed",

@@ -212,7 +212,7 @@ class Stores:
             except swap.SwapError as error:
                 lines.append(f"what an interrupted write left cannot be cleared up: {error}")
             else:
-                lines += [f"a write of {e.path} was interrupted; {e.told}" for e in found]
+                lines += [f"a write of {e.path} was interrupted; {e.result}" for e in found]
         return lines
 
     # -- conditions -----------------------------------------------------------------------------

@@ -54,7 +54,7 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Judgement:
     """The result of one judgement; the fields are ``Condition``'s."""
 
     status: Status
@@ -64,24 +64,24 @@ class Finding:
     severity: Severity = "state"
 
 
-def true(reason: str, message: str) -> Finding:
+def true(reason: str, message: str) -> Judgement:
     """The condition holds, or does not apply."""
-    return Finding("true", reason, message)
+    return Judgement("true", reason, message)
 
 
-def false(reason: str, message: str, remedy: str) -> Finding:
+def false(reason: str, message: str, remedy: str) -> Judgement:
     """The user lacks something that they asked for; ``remedy`` is what to do about it."""
-    return Finding("false", reason, message, remedy)
+    return Judgement("false", reason, message, remedy)
 
 
-def unknown(reason: str, message: str, remedy: str = "") -> Finding:
+def unknown(reason: str, message: str, remedy: str = "") -> Judgement:
     """There was nothing to look at yet."""
-    return Finding("unknown", reason, message, remedy)
+    return Judgement("unknown", reason, message, remedy)
 
 
-def advice(status: Status, reason: str, message: str, remedy: str) -> Finding:
+def advice(status: Status, reason: str, message: str, remedy: str) -> Judgement:
     """Worth knowing; specd stays healthy."""
-    return Finding(status, reason, message, remedy, "advice")
+    return Judgement(status, reason, message, remedy, "advice")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,5 +96,5 @@ class Definition:
     true_when: str
     looks_at: str
     what_specd_does: str
-    judge: Callable[[Facts, SpecdConfig], Finding]
+    judge: Callable[[Facts, SpecdConfig], Judgement]
     complaint: Complaint = ""

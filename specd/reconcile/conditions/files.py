@@ -9,7 +9,7 @@ from specd.config import SpecdConfig
 from specd.lmstudio import presets
 from specd.lmstudio.home import Home
 from specd.lmstudio.presets import Preset
-from specd.reconcile.conditions.condition import Definition, Finding, advice, false, true, unknown
+from specd.reconcile.conditions.condition import Definition, Judgement, advice, false, true, unknown
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.facts import Facts
 
@@ -22,7 +22,7 @@ def each(pairs: Iterable[DesiredPair]) -> str:
     return "; ".join(f"{pair.name}: {pair.why}" for pair in pairs)
 
 
-def _hold(facts: Facts, mine: Callable[[Path], bool], name: str, mend: str) -> Finding:
+def _hold(facts: Facts, mine: Callable[[Path], bool], name: str, mend: str) -> Judgement:
     for blocked in facts.blocked:
         if mine(blocked.path):
             return false("Unreadable", f"{blocked.why}; specd does not write to it", mend)
@@ -42,7 +42,7 @@ def _hold(facts: Facts, mine: Callable[[Path], bool], name: str, mend: str) -> F
     return true("Applied", f"every wanted value stands in {name}")
 
 
-def _differs(facts: Facts, path: Path) -> Finding:
+def _differs(facts: Facts, path: Path) -> Judgement:
     if facts.paused:
         return false("Paused", f"{path} differs, and specd is paused", "`specd resume`")
     patience = facts.patience.get(path)
@@ -55,7 +55,7 @@ def _differs(facts: Facts, path: Path) -> Finding:
     return false("Drifted", f"specd is about to restore {path}", remedy)
 
 
-def _settings_applied(facts: Facts, _: SpecdConfig) -> Finding:
+def _settings_applied(facts: Facts, _: SpecdConfig) -> Judgement:
     if not isinstance(facts.home, Home):
         return unknown("NoHome", "there is no LM Studio home to look into")
     if not facts.apps:
@@ -80,7 +80,7 @@ SETTINGS_APPLIED = Definition(
 )
 
 
-def _pairs_configured(facts: Facts, wanted: SpecdConfig) -> Finding:
+def _pairs_configured(facts: Facts, wanted: SpecdConfig) -> Judgement:
     if not isinstance(facts.home, Home):
         return unknown("NoHome", "there is no LM Studio home to look into")
     if not wanted.pair:
@@ -114,7 +114,7 @@ def _names(facts: Facts) -> str:
     return " and ".join(app.name for app in facts.apps) or "LM Studio"
 
 
-def _as_resolved(facts: Facts, held: Finding) -> Finding:
+def _as_resolved(facts: Facts, held: Judgement) -> Judgement:
     waiting = [pair for pair in facts.pairs if pair.state == "waiting"]
     if waiting:
         return unknown("Comparing", each(waiting))
@@ -165,7 +165,7 @@ PAIRS_CONFIGURED = Definition(
 )
 
 
-def _uncontended(facts: Facts, _: SpecdConfig) -> Finding:
+def _uncontended(facts: Facts, _: SpecdConfig) -> Judgement:
     fights = [
         f"{', '.join(known.keys) or 'a value'} in {path} was set back {known.undone} times in a row"
         + (f"; specd writes it every {known.delay_s:.0f} s" if known.backing_off else "")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from specd.config import SpecdConfig
 from specd.lmstudio.draft_cache import CacheOpinion
-from specd.reconcile.conditions.condition import Definition, Finding, advice, false, true, unknown
+from specd.reconcile.conditions.condition import Definition, Judgement, advice, false, true, unknown
 from specd.reconcile.facts import Facts
 
 
-def _server_reachable(facts: Facts, wanted: SpecdConfig) -> Finding:
+def _server_reachable(facts: Facts, wanted: SpecdConfig) -> Judgement:
     seen = facts.server
     if seen is None:
         return unknown("NotAsked", "the server has not been asked yet")
@@ -31,7 +31,7 @@ SERVER_REACHABLE = Definition(
 )
 
 
-def _cache_agrees(facts: Facts, _: SpecdConfig) -> Finding:
+def _cache_agrees(facts: Facts, _: SpecdConfig) -> Judgement:
     opinion = facts.opinion
     if opinion is None:
         return unknown("NoCache", "LM Studio keeps no compatibility cache here")
@@ -79,7 +79,7 @@ CACHE_AGREES = Definition(
 )
 
 
-def _app_up_to_date(facts: Facts, _: SpecdConfig) -> Finding:
+def _app_up_to_date(facts: Facts, _: SpecdConfig) -> Judgement:
     waiting = [each for each in facts.not_in_force if not each.parallel]
     if waiting:
         remedy = "; ".join(f"`{each.command}`" for each in waiting)

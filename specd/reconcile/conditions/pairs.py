@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from specd.bench.outcome import Kind, outcome
 from specd.config import SpecdConfig
-from specd.reconcile.conditions.condition import Definition, Finding, advice, false, true, unknown
+from specd.reconcile.conditions.condition import Definition, Judgement, advice, false, true, unknown
 from specd.reconcile.conditions.files import each
 from specd.reconcile.facts import Facts
 
 
-def _tokenizers_compatible(facts: Facts, _: SpecdConfig) -> Finding:
+def _tokenizers_compatible(facts: Facts, _: SpecdConfig) -> Judgement:
     judged = [(pair, pair.verdict) for pair in facts.pairs if pair.verdict is not None]
     bad = [pair for pair, verdict in judged if not verdict.usable]
     if bad:
@@ -36,7 +36,7 @@ TOKENIZERS_COMPATIBLE = Definition(
 )
 
 
-def _engine_will_speculate(facts: Facts, _: SpecdConfig) -> Finding:
+def _engine_will_speculate(facts: Facts, _: SpecdConfig) -> Judgement:
     unsupported = [
         pair for pair in facts.pairs if pair.verdict and pair.verdict.kind == "unsupported"
     ]
@@ -66,7 +66,7 @@ ENGINE_WILL_SPECULATE = Definition(
 )
 
 
-def _speculation_observed(facts: Facts, _: SpecdConfig) -> Finding:
+def _speculation_observed(facts: Facts, _: SpecdConfig) -> Judgement:
     findings = [proof.finding for proof in facts.proofs if proof.finding is not None]
     if findings:
         remedy = "restart LM Studio, load the model and ask again"
@@ -94,7 +94,7 @@ SPECULATION_OBSERVED = Definition(
 )
 
 
-def _faster(facts: Facts, wanted: SpecdConfig) -> Finding:
+def _faster(facts: Facts, wanted: SpecdConfig) -> Judgement:
     found = {
         pair.name: outcome(facts.benchmarks[pair.name])
         for pair in facts.pairs

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from specd.config import SpecdConfig
 from specd.lmstudio.home import NoHome
-from specd.reconcile.conditions.condition import Definition, Finding, false, true, unknown
+from specd.reconcile.conditions.condition import Definition, Judgement, false, true, unknown
 from specd.reconcile.facts import Facts
 
 
-def _config_valid(facts: Facts, _: SpecdConfig) -> Finding:
+def _config_valid(facts: Facts, _: SpecdConfig) -> Judgement:
     if facts.config_problem is not None:
         return false(
             "Invalid",
@@ -30,7 +30,7 @@ CONFIG_VALID = Definition(
 )
 
 
-def _home_found(facts: Facts, _: SpecdConfig) -> Finding:
+def _home_found(facts: Facts, _: SpecdConfig) -> Judgement:
     if not isinstance(facts.home, NoHome):
         return true("Found", f"{facts.home.path} ({facts.home.how})")
     if not facts.home.looked:
@@ -52,7 +52,7 @@ HOME_FOUND = Definition(
 )
 
 
-def _specd_works(facts: Facts, _: SpecdConfig) -> Finding:
+def _specd_works(facts: Facts, _: SpecdConfig) -> Judgement:
     if not facts.faults:
         return true("NoFault", "all of specd's own work succeeds")
     return false(
