@@ -1,6 +1,6 @@
-"""How the daemon's Unix socket is reached when its path is longer than the kernel takes.
+"""The daemon's Unix socket: its address, and whose process is at the other end.
 
-A socket address holds 104 bytes on macOS and 108 on Linux. On Linux a longer path is spelled
+An address holds 104 bytes on macOS and 108 on Linux. On Linux a longer path is spelled
 through an open descriptor of its directory; elsewhere the socket lies in a private directory under
 /tmp, named after the path it stands for.
 """
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import stat
+import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,3 +47,27 @@ def _stand_in(path: Path) -> Path:
     if facts.st_uid != os.getuid() or not stat.S_ISDIR(facts.st_mode) or facts.st_mode & 0o077:
         raise PermissionError(f"{directory} is not a private directory of yours; remove it")
     return directory / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:24]}.sock"
+
+
+def peer(connection: socket.socket) -> int:
+    """The user id of the peer process at the time it connected.
+
+    Raises:
+        OSError: the platform does not say.
+    """
+    if sys.platform == "linux":
+        packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        _pid, user, _group = struct.unpack("3i", packed)
+        return int(user)
+    return _getpeereid(connection)
+
+
+def _getpeereid(connection: socket.socket) -> int:
+    import ctypes  # noqa: PLC0415 - not on Linux
+
+    # macOS and the BSDs: getpeereid(3).
+    library = ctypes.CDLL(None, use_errno=True)
+    user, group = ctypes.c_uint32(), ctypes.c_uint32()
+    if library.getpeereid(connection.fileno(), ctypes.byref(user), ctypes.byref(group)) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return int(user.value)

@@ -25,8 +25,7 @@ from urllib.parse import parse_qsl, urlsplit
 import h11
 
 from specd import __version__, places
-from specd.agent import peer
-from specd.agent.address import short
+from specd.agent.address import peer, short
 from specd.agent.events import Event
 from specd.agent.inbox import fulfil
 from specd.agent.publication import Snapshot
@@ -418,7 +417,7 @@ async def _refuse(writer: asyncio.StreamWriter, status: int, why: str) -> None:
 
 def _same_user(writer: asyncio.StreamWriter) -> bool:
     try:
-        return peer.uid(writer.get_extra_info("socket")) == os.getuid()
+        return peer(writer.get_extra_info("socket")) == os.getuid()
     except OSError:
         return False
 

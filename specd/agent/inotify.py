@@ -9,6 +9,9 @@ Trees at a calm pace (the models) have a reader of their own. It asks for no mod
 creation, closing, renaming and deletion, and pauses after each read: however a download writes, it
 costs a wake-up every two seconds.
 
+Mounting over a directory, or taking the mount away, changes what a path leads to without one file
+event. The kernel marks ``/proc/self/mountinfo`` as changed; waiting for that costs nothing.
+
 This is the only module that knows watchdog's inotify classes. It uses their public methods, and of
 the private names one: ``_inotify_fd``, to close it where the constructor fails half-way.
 """
@@ -19,6 +22,7 @@ import contextlib
 import errno
 import logging
 import os
+import select
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -56,19 +60,25 @@ _SHAPE = (
 
 
 class Inotify:
-    """One reader for urgent directories, and one for calm trees, started with the first."""
+    """One reader for urgent directories, one for calm trees, started with the first, and mounts."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._now = _Reader(listener)
         self._calm: _Reader | None = None
+        self._end, self._ending = os.pipe()
+        self._mounts = threading.Thread(target=self._wait, name="specd-mounts", daemon=True)
 
     def start(self) -> None:
         """Start reading."""
         self._now.start()
+        self._mounts.start()
 
     def close(self) -> None:
         """Stop reading."""
+        os.close(self._ending)
+        self._mounts.join(5)
+        os.close(self._end)
         for reader in (self._now, self._calm):
             if reader is not None:
                 reader.closing = True
@@ -90,6 +100,14 @@ class Inotify:
     def held_back(self) -> contextlib.AbstractContextManager[None]:
         """Report nothing urgent while the body runs, and what happened meanwhile after it."""
         return self._now.held_back()
+
+    def _wait(self) -> None:
+        with contextlib.suppress(OSError), Path("/proc/self/mountinfo").open("rb") as table:
+            waiting = select.poll()
+            waiting.register(table, select.POLLPRI)
+            waiting.register(self._end, select.POLLHUP)
+            while not any(ready == self._end for ready, _ in waiting.poll()):
+                self._listener.mounted()
 
     def _reader(self, target: Target) -> _Reader:
         if target.pace != "calm":

@@ -5,64 +5,55 @@ Paths and messages are left out, so that the same text may be written where othe
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
+
+Samples: TypeAlias = list[tuple[dict[str, str], float]]
 
 _VALUES = {"true": 1, "false": 0, "unknown": -1}
 
 
 def render(status: dict[str, Any]) -> str:
     """The metrics of one ``GET /v1/status`` answer."""
-    lines = [
-        *_family("specd_info", "The running version", [({"version": status["version"]}, 1)]),
-        *_family(
-            "specd_healthy",
+    pairs, newest = status["pairs"], status["last_write"]
+    families: dict[str, tuple[str, Samples]] = {
+        "specd_info": ("The running version", [({"version": status["version"]}, 1)]),
+        "specd_healthy": (
             "1 when the user has everything that they asked for",
             [({}, int(status["state"] == "healthy"))],
         ),
-        *_family("specd_uptime_seconds", "Since the daemon started", [({}, status["uptime_s"])]),
-        *_family("specd_paused", "1 while writing is paused", [({}, int(status["paused"]))]),
-        *_family(
-            "specd_condition",
+        "specd_uptime_seconds": ("Since the daemon started", [({}, status["uptime_s"])]),
+        "specd_paused": ("1 while writing is paused", [({}, int(status["paused"]))]),
+        "specd_condition": (
             "1 true, 0 false, -1 unknown",
             [({"type": each["type"]}, _VALUES[each["status"]]) for each in status["conditions"]],
         ),
-        *_family(
-            "specd_pair_draft_tokens",
-            "Draft length in force",
-            [
-                (_pair(each), each["draft_tokens"])
-                for each in status["pairs"]
-                if each["draft_tokens"] is not None
-            ],
-        ),
-        *_family(
-            "specd_pair_speedup_ratio",
+        "specd_pair_draft_tokens": ("Draft length in force", _of_pairs(pairs, "draft_tokens")),
+        "specd_pair_speedup_ratio": (
             "Measured speed-up of the last benchmark",
-            [
-                (_pair(each), each["speedup"])
-                for each in status["pairs"]
-                if each["speedup"] is not None
-            ],
+            _of_pairs(pairs, "speedup"),
         ),
-        *_family(
-            "specd_restores",
+        "specd_restores": (
             "Writes that put back what another program had changed: since midnight, in 7 days",
             [({"period": each}, status["restores"][each]) for each in ("today", "week")],
         ),
-        *_family(
-            "specd_last_write_id",
+        "specd_last_write_id": (
             "Journal number of the last write",
-            [({}, status["last_write"]["id"] if status["last_write"] else 0)],
+            [({}, newest["id"] if newest else 0)],
         ),
-    ]
+    }
+    lines = (line for name, family in families.items() for line in _lines(name, *family))
     return "\n".join(lines) + "\n"
 
 
-def _pair(pair: dict[str, Any]) -> dict[str, str]:
-    return {"main": pair["main"], "draft": pair["draft"] or ""}
+def _of_pairs(pairs: list[dict[str, Any]], key: str) -> Samples:
+    return [
+        ({"main": each["main"], "draft": each["draft"] or ""}, each[key])
+        for each in pairs
+        if each[key] is not None
+    ]
 
 
-def _family(name: str, about: str, samples: list[tuple[dict[str, str], float]]) -> list[str]:
+def _lines(name: str, about: str, samples: Samples) -> list[str]:
     lines = [f"# HELP {name} {about}", f"# TYPE {name} gauge"]
     for labels, value in samples:
         inner = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())

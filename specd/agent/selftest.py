@@ -22,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from specd import __version__, places
-from specd.agent import peer
+from specd.agent.address import peer
 from specd.agent.watch import Watch
 from specd.files import exchange, holders, swap
 from specd.lmstudio.home import Home, NoHome, WatchedDir
@@ -246,7 +246,7 @@ def _socket() -> str:
             asking.connect(str(address))
             answering, _ = listening.accept()
             with answering:
-                user = peer.uid(answering)
+                user = peer(answering)
         finally:
             address.unlink(missing_ok=True)
     if user != os.geteuid():

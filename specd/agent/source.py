@@ -67,6 +67,9 @@ class Listener(Protocol):
     def ended(self, target: Target) -> None:
         """The target is not watched any more: its directory is gone, or a limit was reached."""
 
+    def mounted(self) -> None:
+        """Something was mounted or unmounted, which file events do not report."""
+
 
 class Source(Protocol):
     """Watches targets until it is closed."""

@@ -27,7 +27,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from specd.agent import way
-from specd.agent.mounts import Mounts
 from specd.agent.source import LIMITS, Listener, Source, Target
 from specd.files.attributes import inode
 from specd.lmstudio.home import WatchedDir
@@ -78,17 +77,14 @@ class Watch:
         self._files: frozenset[Path] = frozenset()
         self.polling: str | None = None
         self._lost = _Lost(lost)
-        self._mounts = Mounts(self._look_beneath)
 
     def start(self) -> None:
         """Start the watching threads."""
         for name in _LOGGERS:
             logging.getLogger(name).addHandler(self._lost)
-        self._mounts.start()
 
     def close(self) -> None:
         """Stop every thread."""
-        self._mounts.close()
         for name in _LOGGERS:
             logging.getLogger(name).removeHandler(self._lost)
         if self._source is not None:
@@ -170,13 +166,6 @@ class Watch:
             with contextlib.suppress(OSError):
                 self._source.drop(target)
 
-    def _look_beneath(self) -> None:
-        # Something was mounted somewhere: does a watched path lead to another directory now?
-        if any(inode(target.real) != target.inode for target in tuple(self._watched)):
-            self._reshaped()
-        else:
-            self._remounted()
-
     # -- what the source reports, on its thread
 
     def changed(self, real: Path, *, settled: bool, moved: bool) -> None:
@@ -198,6 +187,14 @@ class Watch:
         """See ``Listener``."""
         self._ended.add(target)
         self._reshaped()
+
+    def mounted(self) -> None:
+        """See ``Listener``."""
+        # Does a watched path lead to another directory now?
+        if any(inode(target.real) != target.inode for target in tuple(self._watched)):
+            self._reshaped()
+        else:
+            self._remounted()
 
     def _leads_elsewhere(self, real: Path, known: Path) -> bool:
         """Whether something is found in another place now, after ``real`` came or went."""

@@ -81,7 +81,7 @@ BROKEN: dict[str, Break] = {
     ),
     "open files": lambda patch: patch.setattr(holders, "has_writer", lambda *_: False),
     "file events": deaf,
-    "socket": lambda patch: patch.setattr("specd.agent.peer.uid", lambda _: os.geteuid() + 1),
+    "socket": lambda patch: patch.setattr("specd.agent.selftest.peer", lambda _: os.geteuid() + 1),
 }
 
 
