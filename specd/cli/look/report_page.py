@@ -1,7 +1,7 @@
-"""The report as one HTML page (pure): figures in, sections out, one template for all of them.
+"""The report as one HTML page (pure): figures in, the document out.
 
-The words stand here, the page in ``templates/``, the drawing in ``plots.py``. The page holds no
-script and makes no request; its content security policy says so to the browser.
+The pictures are made here and drawn in ``plots.py``; the page and its tables are a template. The
+page holds no script and makes no request; its content security policy says so to the browser.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from specd.bench.outcome import outcome, ratio, speedups
@@ -23,7 +24,6 @@ from specd.tokenizer.verdict import VerdictKind
 
 NEWEST_WRITES = 200
 DAYS, WEEKS = 14, 26
-NOTHING_MEASURED = "Nothing has been measured yet: `specd bench` does it."
 HOUR, DAY = 3600.0, 86400.0
 WHOLE = (1, 2, 5, 10, 20)
 
@@ -79,25 +79,6 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """One cell of a table; ``share`` (0 to 1) is drawn beside it, ``iso`` is its time."""
-
-    text: str
-    css: str = ""
-    share: float | None = None
-    iso: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """``caption`` names it for screen readers."""
-
-    caption: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Bar:
     """A bar of ``share`` (0 to 1) of the full width."""
 
@@ -107,79 +88,77 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
-    """A part of the page; each of its tables is hidden behind a summary, where it has one."""
+class Picture:
+    """Bars, or an SVG with the names of its series; the template puts a table of figures below."""
 
     heading: str
     about: str = ""
+    by: str = ""
     bars: tuple[Bar, ...] = ()
     drawn: str = ""
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    tables: tuple[tuple[str, Table], ...] = ()
 
 
 def page(report: Report) -> str:
     """The whole document."""
-    status = report.status
+    latest = [results[-1] for results in _by_pair(report.benchmarks).values()]
+    measured = [each for each in report.benchmarks if each.best.measured_speedup is not None]
+    weeks = [each for each in _weeks(report.uses) if each.points]
     return TEMPLATES.get_template("report.html.j2").render(
-        sentence=screen.verdict(status) if status else "specd is not running.",
-        state=status["state"] if status else "stopped",
-        detail=status["home"] or "no LM Studio home" if status else "what specd knew last follows",
-        made_on=day(report.made_at),
-        made_at=_moment(report.made_at).text,
-        version=report.version,
-        sections=[section for section in _sections(report) if section is not None],
+        report=report,
+        status=report.status,
+        verdict=screen.verdict(report.status) if report.status else "specd is not running.",
+        all_is_well=report.status is not None and not screen.faults(report.status),
+        latest=latest,
+        kinds=_kinds(latest),
+        acceptance=partial(_acceptance, latest),
+        lengths=_lengths([each for each in latest if each.lengths]),
+        measured=measured,
+        speedups=_speedups(measured) if measured else None,
+        restores=_restores(report),
+        real_use=_real_use(report.uses, weeks),
+        used=[_used(each) for each in report.uses],
+        weeks=weeks,
+        drafts=list(dict.fromkeys(draft for row in report.matrix.values() for draft in row)),
+        newest=report.writes[: -NEWEST_WRITES - 1 : -1],
+        name=_name,
+        accepted=_accepted,
+        ratio=ratio,
+        day=day,
+        since=_since,
     )
-
-
-def _sections(report: Report) -> Iterator[Section | None]:
-    yield from _kinds(report.benchmarks)
-    yield _lengths(report.benchmarks)
-    yield _speedups(report.benchmarks)
-    yield from _restores(report)
-    yield _real_use(report.uses)
-    if report.status is not None:
-        yield _pairs(report.status)
-        yield _conditions(report.status)
-    yield _matrix(report.matrix)
-    yield _writes(report.writes)
-
-
-def _table(caption: str, head: str, rows: Iterable[Sequence[str | Cell]]) -> Table:
-    """``head``: the columns' names, separated by commas."""
-    cells = (tuple(c if isinstance(c, Cell) else Cell(c) for c in row) for row in rows)
-    return Table(caption, tuple(head.split(", ")), tuple(cells))
 
 
 # -- pictures -------------------------------------------------------------------------------------
 
 
-def _kinds(benchmarks: Sequence[BenchResult]) -> Iterator[Section]:
+def _kinds(latest: Sequence[BenchResult]) -> list[Picture]:
     """By kind of prompt and by context: one number would hide that a story drafts badly."""
-    latest = [results[-1] for results in _by_pair(benchmarks).values()]
-    if not latest:
-        yield Section("Speed-up by kind of prompt", NOTHING_MEASURED)
-    for by, contexts in (("kind of prompt", False), ("context length", True)):
-        speeds = [
-            (f"{kind}, {each.draft}" if len(latest) > 1 else kind, speed, f"{speed:.2f}×")
-            for each in latest
-            for kind, speed in speedups(each, contexts=contexts)
-        ]
-        rows = [
-            (_name(each), kind, Cell(f"{figures['acceptance']:.0%}", share=figures["acceptance"]))
-            for each in latest
-            for kind, figures in each.by_class.items()
-            if (kind in CONTEXTS) is contexts and "acceptance" in figures
-        ]
-        if speeds or rows:
-            made = _table(f"Acceptance by {by}", "pair, prompts, draft tokens accepted", rows)
-            yield Section(
-                f"Speed-up by {by}",
-                "The latest benchmark of each pair.",
-                bars=_bars(speeds),
-                tables=(("Draft tokens accepted" if speeds else "", made),) if rows else (),
-            )
+    return [
+        Picture(
+            f"Speed-up by {by}",
+            "The latest benchmark of each pair.",
+            by,
+            bars=_bars(
+                (f"{kind}, {each.draft}" if len(latest) > 1 else kind, speed, f"{speed:.2f}×")
+                for each in latest
+                for kind, speed in speedups(each, contexts=contexts)
+            ),
+        )
+        for by, contexts in (("kind of prompt", False), ("context length", True))
+        if any((kind in CONTEXTS) is contexts for each in latest for kind in each.by_class)
+    ]
+
+
+def _acceptance(latest: Sequence[BenchResult], by: str) -> list[tuple[str, str, float]]:
+    """Pair, kind of prompt (or context), and the share of draft tokens accepted."""
+    return [
+        (_name(each), kind, figures["acceptance"])
+        for each in latest
+        for kind, figures in each.by_class.items()
+        if (kind in CONTEXTS) is (by == "context length") and "acceptance" in figures
+    ]
 
 
 def _bars(rows: Iterable[tuple[str, float, str]]) -> tuple[Bar, ...]:
@@ -189,45 +168,19 @@ def _bars(rows: Iterable[tuple[str, float, str]]) -> tuple[Bar, ...]:
     return tuple(Bar(name, words, figure / most) for name, figure, words in listed)
 
 
-def _lengths(benchmarks: Sequence[BenchResult]) -> Section | None:
-    heading = "Tokens per second against draft length"
-    latest = [results[-1] for results in _by_pair(benchmarks).values() if results[-1].lengths]
+def _lengths(latest: Sequence[BenchResult]) -> Picture | None:
     if not latest:
         return None
+    heading = "Tokens per second against draft length"
     series = [made for each in latest for made in (_foretold(each), _real(each)) if made]
     about = (
         "The latest benchmark of each pair: measured without a draft (0), predicted from exact "
         "replay for each draft length, the best marked, and what real runs measured."
     )
-    rows = [
-        (
-            _name(each),
-            str(length.draft_tokens),
-            _accepted(length),
-            f"{length.predicted_tps:.1f}",
-            f"{length.predicted_speedup:.2f}×",
-        )
-        for each in latest
-        for length in each.lengths
-    ]
-    return Section(
-        heading,
-        about,
-        drawn=plot(
-            heading,
-            about,
-            series,
-            Axis("draft tokens", lambda value: f"{value:.0f}", zero=True, steps=WHOLE),
-            Axis("tokens/s", lambda value: f"{value:g}", zero=True),
-        ),
-        names=tuple(each.name for each in series),
-        tables=(
-            (
-                "All lengths",
-                _table("Lengths", "pair, draft tokens, accepted, tokens/s, speed-up", rows),
-            ),
-        ),
-    )
+    across = Axis("draft tokens", lambda value: f"{value:.0f}", zero=True, steps=WHOLE)
+    up = Axis("tokens/s", lambda value: f"{value:g}", zero=True)
+    drawn = plot(heading, about, series, across, up)
+    return Picture(heading, about, drawn=drawn, names=tuple(each.name for each in series))
 
 
 def _foretold(result: BenchResult) -> Series:
@@ -260,50 +213,30 @@ def _real(result: BenchResult) -> Series | None:
     return Series(f"{_name(result)}, measured", (point,), joined=False)
 
 
-def _speedups(benchmarks: Sequence[BenchResult]) -> Section | None:
+def _speedups(measured: Sequence[BenchResult]) -> Picture:
     heading = "Speed-up over time"
-    measured = [each for each in benchmarks if each.best.measured_speedup is not None]
-    if not measured:
-        return None
     series = [
         Series(name, tuple(_speedup_point(each) for each in results))
         for name, results in _by_pair(measured).items()
     ]
     about = f"{plural(len(measured), 'benchmark')} of {plural(len(series), 'pair')}."
-    rows = [
-        (
-            _since(each.started_at),
-            _name(each),
-            str(each.best.draft_tokens),
-            _measured(each),
-            f"{each.baseline_tps:.1f}",
-            each.engine,
-            "yes" if each.text_equal else "no",
-        )
-        for each in reversed(measured)
-    ]
-    head = "when, pair, draft tokens, speed-up, tokens/s without, engine, same text"
     level = (1.0, "as fast as without a draft")
     up = Axis("speed-up", lambda value: f"{value:.2f}×")
-    return Section(
-        heading,
-        about,
-        drawn=plot(heading, about, series, DATES, up, level=level),
-        names=tuple(each.name for each in series),
-        tables=(("All benchmarks", _table("Benchmarks", head, rows)),),
-    )
+    drawn = plot(heading, about, series, DATES, up, level=level)
+    return Picture(heading, about, drawn=drawn, names=tuple(each.name for each in series))
 
 
 def _speedup_point(result: BenchResult) -> Point:
     when = datetime.fromisoformat(result.started_at)
-    says = f"{_name(result)}, {day(when)}: {_measured(result)}"
-    return Point(when.timestamp(), result.best.measured_speedup or 0.0, says, result.best.interval)
+    speed = result.best.measured_speedup or 0.0
+    says = f"{_name(result)}, {day(when)}: {ratio(speed, result.best.interval)}"
+    return Point(when.timestamp(), speed, says, result.best.interval)
 
 
-def _restores(report: Report) -> Iterator[Section]:
+def _restores(report: Report) -> Iterator[Picture]:
     heading = "Values that specd put back"
     if not report.restored:
-        yield Section(heading, "No other program has changed what specd wrote.")
+        yield Picture(heading, "No other program has changed what specd wrote.")
         return
     today = report.made_at.date()
     ages = [(today - each.date()).days for each in report.restored]
@@ -311,7 +244,7 @@ def _restores(report: Report) -> Iterator[Section]:
         counted = Counter(age // span for age in ages)
         steps_back = [(n, today - timedelta(days=n * span)) for n in range(steps) if counted[n]]
         about = "Weeks end on the day that is named." if span > 1 else ""
-        yield Section(
+        yield Picture(
             f"{heading}, {name}",
             about or f"{plural(len(ages), 'write')} in all.",
             bars=_bars(
@@ -323,35 +256,26 @@ def _restores(report: Report) -> Iterator[Section]:
             return
 
 
-def _real_use(uses: Sequence[RealUse]) -> Section:
+def _real_use(uses: Sequence[RealUse], series: Sequence[Series]) -> Picture:
     heading = "Your own chats, beside the benchmark"
     if not uses:
-        return Section(
+        return Picture(
             heading,
             "No answers have been read from your chats: LM Studio keeps figures with those made in "
             "the app, and `specd observe` reads them.",
         )
-    series = [each for each in _weeks(uses) if each.points]
-    about = "Tokens per second; each point is a week of answers."
+    about = "Tokens per second; each point is a week of answers." if series else ""
     axis = Axis("tokens/s", lambda value: f"{value:g}", zero=True)
-    cautions = (
-        (each.name, caution)
-        for each in uses
-        if (caution := in_use(each.with_draft, each.without).caution) is not None
-    )
-    used = _table(
-        "Real use",
-        "main, draft, without, with the draft, in use, accepted, benchmark",
-        (_used(each) for each in uses),
-    )
-    weeks = ((each.name, point.says) for each in series for point in each.points)
-    return Section(
+    return Picture(
         heading,
-        about if series else "",
+        about,
         drawn=plot("Tokens per second in your chats", about, series, DATES, axis) if series else "",
         names=tuple(each.name for each in series),
-        notes=tuple(f"Caution, {name}: {caution}." for name, caution in cautions),
-        tables=(("", used), ("All weeks", _table("Weeks", "models, week", weeks))),
+        notes=tuple(
+            f"Caution, {each.name}: {caution}."
+            for each in uses
+            if (caution := in_use(each.with_draft, each.without).caution) is not None
+        ),
     )
 
 
@@ -405,93 +329,6 @@ def _one_series(name: str, uses: Iterable[Use]) -> Series:
     return Series(name, tuple(points))
 
 
-# -- tables ---------------------------------------------------------------------------------------
-
-
-def _pairs(status: dict[str, Any]) -> Section:
-    if not status["pairs"]:
-        return Section("Pairs", "No pair is configured: `specd install` proposes one.")
-    rows = [
-        (
-            each["main"],
-            each["draft"] or "none",
-            each["verdict"] or "not compared yet",
-            "LM Studio's own" if each["draft_tokens"] is None else str(each["draft_tokens"]),
-            each.get("gain") or "not measured",
-            each.get("why") or "",
-        )
-        for each in status["pairs"]
-    ]
-    head = "main, draft, verdict, draft tokens, gain, why"
-    return Section("Pairs", tables=(("", _table("Pairs", head, rows)),))
-
-
-def _conditions(status: dict[str, Any]) -> Section:
-    rows = [
-        (
-            each["type"],
-            Cell(
-                "advice" if each["severity"] == "advice" else each["status"],
-                "unknown" if each["severity"] == "advice" else each["status"],
-            ),
-            " → ".join(filter(None, (each["message"], each["remedy"]))),
-            _since(each["since"]),
-        )
-        for each in status["conditions"]
-    ]
-    made = _table("Conditions", "condition, status, why, since", rows)
-    folded = "" if screen.faults(status) else "All is well"
-    return Section("Conditions", tables=((folded, made),))
-
-
-def _matrix(matrix: dict[str, dict[str, VerdictKind | None]]) -> Section:
-    heading = "Which drafts fit which main"
-    if not matrix:
-        return Section(heading, "No models are known.")
-    drafts = list(dict.fromkeys(draft for row in matrix.values() for draft in row))
-    rows = tuple(
-        (Cell(main), *(_verdict(row[draft]) if draft in row else Cell("-") for draft in drafts))
-        for main, row in matrix.items()
-    )
-    made = Table("Verdicts", ("main \\ draft", *drafts), rows)
-    return Section(heading, tables=(("", made),))
-
-
-def _verdict(kind: VerdictKind | None) -> Cell:
-    if kind is None:
-        return Cell("not compared")
-    css = {"identical": "true", "compatible": "true", "incompatible": "false"}.get(kind, "unknown")
-    return Cell(kind, css)
-
-
-def _writes(writes: Sequence[Write]) -> Section:
-    heading = "What specd wrote"
-    if not writes:
-        return Section(heading, "Nothing yet.")
-    rows = [
-        (
-            str(each.number),
-            _moment(each.time),
-            each.path,
-            "; ".join(each.changes),
-            "" if each.took_ms is None else f"{each.took_ms:.1f} ms",
-            each.state,
-        )
-        for each in reversed(writes[-NEWEST_WRITES:])
-    ]
-    left = len(writes) - NEWEST_WRITES
-    return Section(
-        heading,
-        notes=(f"{left} older writes are in `specd restore --list`.",) if left > 0 else (),
-        tables=(
-            (
-                f"All writes ({len(rows)})",
-                _table("Writes", "no., when, file, what, took, state", rows),
-            ),
-        ),
-    )
-
-
 # -- words ----------------------------------------------------------------------------------------
 
 
@@ -506,10 +343,6 @@ def _name(result: BenchResult) -> str:
     return f"{result.main} ← {result.draft}"
 
 
-def _measured(result: BenchResult) -> str:
-    return ratio(result.best.measured_speedup or 0.0, result.best.interval)
-
-
 def _accepted(length: LengthResult) -> str:
     if length.acceptance is None:
         return "acceptance not known"
@@ -521,16 +354,12 @@ def day(moment: datetime) -> str:
     return f"{moment.day} {moment:%b %Y}"
 
 
-def _moment(moment: datetime) -> Cell:
-    return Cell(f"{day(moment)} {moment:%H:%M:%S}", iso=moment.isoformat())
-
-
-def _since(text: str) -> Cell:
-    """A moment from RFC 3339; what is no time is shown as it stands."""
+def _since(text: str) -> datetime | str:
+    """The moment that RFC 3339 names; what is no time as it stands."""
     try:
-        return _moment(datetime.fromisoformat(text).astimezone())
+        return datetime.fromisoformat(text).astimezone()
     except ValueError:
-        return Cell(text)
+        return text
 
 
 def _day_of(seconds: float) -> str:
