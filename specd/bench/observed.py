@@ -10,7 +10,7 @@ import json
 import sqlite3
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Final
@@ -81,7 +81,7 @@ class ObservedStore:
     def finish(self, now: float, kept: int = KEPT) -> Observed:
         """Delete surplus answers, then compute and store the sums; ``now``: seconds since 1970."""
         self._make_room(kept)
-        sums = Observed(now, self._uses(), self._asked())
+        sums = Observed(now, self.uses(), self._asked())
         answers = self._database()
         with answers:
             self._keep("observed", msgspec.json.encode(sums).decode())
@@ -105,7 +105,8 @@ class ObservedStore:
                 (UNTIMED,),
             )
 
-    def _uses(self) -> tuple[Use, ...]:
+    def uses(self, name: Callable[[str], str] = str) -> tuple[Use, ...]:
+        """The sums of all stored answers; ``name`` gives a main's name for each name in chats."""
         groups: dict[tuple[str, str | None, int | None], list[Figures]] = defaultdict(list)
         # An older specd stored answers with draft tokens of an unnamed draft as without a draft.
         for main, draft, draft_tokens, *figures in self._database().execute(
@@ -115,7 +116,7 @@ class ObservedStore:
             " ORDER BY at",
             (OWN_HEADS,),
         ):
-            groups[main, draft, draft_tokens].append(Figures(*figures))
+            groups[name(main), draft, draft_tokens].append(Figures(*figures))
         made = [use_of(*key, group) for key, group in groups.items()]
         return tuple(sorted(made, key=lambda use: (use.main, use.draft or "", -use.answers)))
 

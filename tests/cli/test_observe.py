@@ -52,7 +52,7 @@ def test_a_model_that_chats_call_by_several_names_is_compared_with_itself(used: 
         step["genInfo"]["identifier"] = ("qwen3-8b", "qwen3-8b:2")[number % 2]
     keep(used.home / "conversations", "b", chat(*other))
     told = json.loads(used.specd("observe", "--json").stdout)
-    assert {use["main"] for use in told["uses"]} == {MAIN}
+    assert [(use["main"], use["answers"]) for use in told["uses"]] == [(MAIN, 10), (MAIN, 12)]
     (pair,) = told["pairs"]
     assert (pair["speedup"], pair["caution"]) == (pytest.approx(2.0), None)
 

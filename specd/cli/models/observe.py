@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from specd.bench.expected import ExpectedSpeed, expected
+from specd.bench.observed import ObservedStore
 from specd.bench.use import Observed, Use, accepted_per_round, by_pair, in_use
 from specd.cli import world
 from specd.cli.look import status
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     except WorkerError as error:
         complain(f"not all was read: {error}")
         code = 1
-    sums = _one_name_each(seen.stores.observed.sums(), seen.world.models)
+    sums = _one_name_each(seen.stores.observed, seen.world.models)
     promised = {
         (main, draft): expected(drafted, measured)
         for main, draft, drafted, _ in by_pair(sums.uses)
@@ -71,8 +72,9 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def _one_name_each(sums: Observed, installed: Sequence[Model]) -> Observed:
-    """``sums`` with one name for each main: chats call the same model by its key, file, number."""
+def _one_name_each(store: ObservedStore, installed: Sequence[Model]) -> Observed:
+    """The sums with one name for each main: chats call the same model by its key, file, number."""
+    sums = store.sums()
     first: dict[str, str] = {}
 
     def name(main: str) -> str:
@@ -81,9 +83,8 @@ def _one_name_each(sums: Observed, installed: Sequence[Model]) -> Observed:
         except names.NameProblem:
             return main
 
-    uses = tuple(replace(use, main=name(use.main)) for use in sums.uses)
     asked = tuple(replace(each, main=name(each.main)) for each in sums.asked)
-    return replace(sums, uses=uses, asked=asked)
+    return replace(sums, uses=store.uses(name), asked=asked)
 
 
 def _read(request: dict[str, Any], *, show: bool) -> dict[str, Any]:
