@@ -42,6 +42,7 @@ from specd.lmstudio.surface import (
     DesiredValue,
     Problem,
     Target,
+    misfit,
     mismatch,
 )
 from specd.lmstudio.values import count, members, text
@@ -224,31 +225,18 @@ def _scaffold(file: Path) -> Iterator[DesiredValue]:
         )
 
 
-def _misfit(file: Path, current: Content, places: Sequence[tuple[Pointer, str]]) -> Problem | None:
-    if current is ABSENT:
-        return None
-    if not isinstance(current, dict):
-        return mismatch(file, "", current, "an object")
+def _misfit(file: Path, current: Content, mine: Sequence[tuple[Pointer, str]]) -> Problem | None:
     for section in (keys.OPERATION_FIELDS, keys.LOAD_FIELDS):
-        mine = {key for at, key in places if at == section}
-        problem = _misfit_in(file, current, section, mine) if mine else None
+        its = {key for at, key in mine if at == section}
+        if not its:
+            continue
+        problem = misfit(file, current, section, "a list")
+        problem = problem or _misfit_entry(
+            file, _fields_of(current, section), ".".join(section), its
+        )
         if problem is not None:
             return problem
     return None
-
-
-def _misfit_in(
-    file: Path, document: dict[str, Json], section: tuple[str, ...], mine: set[str]
-) -> Problem | None:
-    value: Content = document
-    for depth, (step, kind) in enumerate(zip(section, (dict, list), strict=True), start=1):
-        value = value.get(step, ABSENT) if isinstance(value, dict) else ABSENT
-        if value is ABSENT:
-            return None
-        if not isinstance(value, kind):
-            expected = "a list" if kind is list else "an object"
-            return mismatch(file, ".".join(section[:depth]), value, expected)
-    return _misfit_entry(file, value, ".".join(section), mine) if isinstance(value, list) else None
 
 
 def _misfit_entry(file: Path, fields: list[Json], name: str, mine: set[str]) -> Problem | None:
@@ -402,13 +390,16 @@ def kv_quantization(document: Content) -> dict[str, int]:
 
 
 def _entries(document: Content, section: tuple[str, ...]) -> dict[str, Json]:
-    value: Content = document
-    for step in section:
-        value = value.get(step, ABSENT) if isinstance(value, dict) else ABSENT
-    if not isinstance(value, list):
-        return {}
     entries: dict[str, Json] = {}
-    for entry in value:
+    for entry in _fields_of(document, section):
         if isinstance(entry, dict) and isinstance(key := entry.get("key"), str):
             entries.setdefault(key, entry.get("value"))
     return entries
+
+
+def _fields_of(document: Content, section: tuple[str, ...]) -> list[Json]:
+    """The list at ``section``; empty where none stands there."""
+    value: Content = document
+    for step in section:
+        value = value.get(step, ABSENT) if isinstance(value, dict) else ABSENT
+    return value if isinstance(value, list) else []

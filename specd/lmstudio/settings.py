@@ -25,7 +25,7 @@ from typing import Final, TypeAlias
 from specd import config
 from specd.files.pointer import ABSENT, Edit, Json
 from specd.lmstudio import keys
-from specd.lmstudio.surface import Before, Content, Desired, DesiredValue, Problem, Target, mismatch
+from specd.lmstudio.surface import Before, Content, Desired, DesiredValue, Problem, Target, misfit
 
 NAME: Final = "settings"
 _LEVELS: Final = (keys.DEVELOPER_MODE, keys.UI_LEVEL)
@@ -67,19 +67,20 @@ def desired_values(
             f"{file} does not exist; LM Studio writes it when it is first started, and specd "
             "fills in its values then",
         )
-    if not isinstance(current, dict):
-        return mismatch(file, "", current, "an object")
+    problem = misfit(file, current, keys.VISUALIZE, "a single value")
+    if problem is not None or not isinstance(current, dict):
+        return problem or ()
     switch = tuple(speculation.settings_key.split(".")) if speculation.settings_key else ()
     wanted = [*_wanted(speculation, switch), *_level(speculation, current, switch)]
     for at, _, _ in wanted:
-        problem = _misfit(file, current, at)
+        problem = misfit(file, current, at, "a single value")
         if problem is not None:
             return problem
     # A level that is high enough, or is to be kept, stays as it is, also where specd set it.
     levels = [(at, current[at[0]], "specd.toml: ui_level") for at in _LEVELS if at[0] in current]
     wanted += [each for each in levels if each[0] not in [at for at, _, _ in wanted]]
     return tuple(
-        DesiredValue(NAME, file, _dotted(at), Edit(at, value), why) for at, value, why in wanted
+        DesiredValue(NAME, file, ".".join(at), Edit(at, value), why) for at, value, why in wanted
     )
 
 
@@ -103,21 +104,3 @@ def _level(
     found = current.get(keys.UI_LEVEL[0])
     if isinstance(found, bool) or not isinstance(found, int | float) or found < level:
         yield keys.UI_LEVEL, level, why
-
-
-def _misfit(file: Path, current: dict[str, Json], at: tuple[str, ...]) -> Problem | None:
-    """What stands in the way of setting the scalar ``at``."""
-    value: Content = current
-    for depth, step in enumerate(at):
-        if value is ABSENT:
-            return None
-        if not isinstance(value, dict):
-            return mismatch(file, _dotted(at[:depth]), value, "an object")
-        value = value.get(step, ABSENT)
-    if isinstance(value, dict | list):
-        return mismatch(file, _dotted(at), value, "a single value")
-    return None
-
-
-def _dotted(at: tuple[str, ...]) -> str:
-    return ".".join(at)

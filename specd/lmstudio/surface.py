@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from specd import config
 from specd.files.pointer import ABSENT, Absent, Edit, Json
@@ -122,6 +122,26 @@ def kind_of(value: Content) -> str:
     if isinstance(value, str):
         return "a string"
     return "a list" if isinstance(value, list) else "an object"
+
+
+def misfit(
+    path: Path,
+    document: Content,
+    at: tuple[str, ...],
+    expected: Literal["a list", "a single value"],
+) -> Problem | None:
+    """What in a file's ``document`` stands in the way of ``expected`` at ``at``."""
+    value = document
+    for depth, step in enumerate(at):
+        if value is ABSENT:
+            return None
+        if not isinstance(value, dict):
+            return mismatch(path, ".".join(at[:depth]), value, "an object")
+        value = value.get(step, ABSENT)
+    listed = isinstance(value, list)
+    if value is ABSENT or (listed if expected == "a list" else not isinstance(value, dict | list)):
+        return None
+    return mismatch(path, ".".join(at), value, expected)
 
 
 def mismatch(path: Path, key: str, found: Content, expected: str) -> Problem:
