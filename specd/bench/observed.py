@@ -227,7 +227,7 @@ def _row(answer: AnswerStats) -> tuple[object, ...] | None:
         bytes.fromhex(answer.id),
         answer.at,
         answer.model,
-        answer.asked_draft,
+        answer.configured_draft,
         answer.draft,
         answer.draft_tokens,
         answer.tokens,

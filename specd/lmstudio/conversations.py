@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import msgspec
 
-from specd.lmstudio import keys
+from specd.lmstudio import keys, model_defaults
 from specd.lmstudio.model import OWN_HEADS
 from specd.lmstudio.values import count, number, text
 
@@ -48,7 +48,7 @@ class AnswerStats:
     """LM Studio's figures of one answer; None where it has none. Times are seconds.
 
     ``id`` stays the same for the same answer, in whatever file it turns up again. ``at`` is when it
-    was made, in seconds since 1970. ``asked_draft`` is the draft configured for the answer,
+    was made, in seconds since 1970. ``configured_draft`` is the draft configured for the answer,
     ``draft`` the one that ran. Either may be ``OWN_HEADS``: draft tokens were counted and no draft
     model was named or configured. ``runs`` is the pattern of acceptance, without structural text.
     """
@@ -56,7 +56,7 @@ class AnswerStats:
     id: str
     at: float | None
     model: str
-    asked_draft: str | None = None
+    configured_draft: str | None = None
     draft: str | None = None
     draft_tokens: int | None = None
     tokens: int | None = None
@@ -191,21 +191,13 @@ class _GenInfo(_Named, rename="camel"):
     stats: dict[str, Any] = {}
 
 
-class _Fields(msgspec.Struct):
+class _FieldList(msgspec.Struct):
     fields: list[msgspec.Raw] = []
 
 
 class _Field(msgspec.Struct):
     key: str
     value: msgspec.Raw = msgspec.Raw(b"null")
-
-
-_ASKED: Final = frozenset(
-    {
-        *(keys.DRAFT_MODEL, keys.DRAFT_TOKENS_EXACT),
-        *(keys.LLAMA_DRAFT_MODEL, keys.LLAMA_DRAFT_MAX_TOKENS, *keys.LLAMA_DRAFT_SWITCHES),
-    }
-)
 
 
 class _Piece(msgspec.Struct, rename="camel"):
@@ -252,19 +244,20 @@ def _answer(place: str, raw: msgspec.Raw, last_used: _Named) -> AnswerStats | No
     stats = info.stats
     made_at = _made_at(step.step_identifier)
     named = step.step_identifier if made_at is not None else place
-    asked = _asked(info.prediction_config) | _asked(info.load_model_config)
+    fields = _fields(info.prediction_config) | _fields(info.load_model_config)
+    drafting = model_defaults.from_fields(fields, fields)
+    heads = drafting.mtp and (drafting.of_request or drafting.draft_model is None)
+    configured = OWN_HEADS if heads else drafting.draft_model
     drafted = count(stats.get("totalDraftTokensCount"))
-    asked_draft = _asked_draft(asked)
     accepted = count(stats.get("acceptedDraftTokensCount"))
-    unnamed = (asked_draft or OWN_HEADS) if drafted or accepted else None
+    unnamed = (configured or OWN_HEADS) if drafted or accepted else None
     return AnswerStats(
         id=_digest(str(named)),
         at=made_at,
         model=info.model(last_used),
-        asked_draft=asked_draft,
+        configured_draft=configured,
         draft=text(stats.get("usedDraftModelKey")) or unnamed,
-        draft_tokens=count(asked.get(keys.LLAMA_DRAFT_MAX_TOKENS))
-        or count(asked.get(keys.DRAFT_TOKENS_EXACT)),
+        draft_tokens=drafting.draft_tokens or None,
         tokens=count(stats.get("predictedTokensCount")),
         prompt_tokens=count(stats.get("promptTokensCount")),
         seconds=number(stats.get("totalTimeSec")),
@@ -276,31 +269,19 @@ def _answer(place: str, raw: msgspec.Raw, last_used: _Named) -> AnswerStats | No
     )
 
 
-def _asked_draft(asked: dict[str, Any]) -> str | None:
-    """The draft that the answer's settings name, or ``OWN_HEADS``; None for none."""
-    separate = any(
-        asked.get(key) is True for key in (keys.LLAMA_DRAFT_SIMPLE, *keys.LLAMA_DRAFT_SIDECARS)
-    )
-    if separate and (draft := text(asked.get(keys.LLAMA_DRAFT_MODEL))):
-        return draft
-    if asked.get(keys.LLAMA_DRAFT_MTP) is True:
-        return OWN_HEADS
-    return text(asked.get(keys.DRAFT_MODEL)) or None
-
-
 def _digest(name: str) -> str:
     return blake2b(name.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()
 
 
-def _asked(config: msgspec.Raw) -> dict[str, Any]:
+def _fields(config: msgspec.Raw) -> dict[str, Any]:
     """The fields on speculative decoding; others, such as the system prompt, are not decoded."""
-    decoded = _decoded(config, _Fields)
-    asked: dict[str, Any] = {}
+    decoded = _decoded(config, _FieldList)
+    found: dict[str, Any] = {}
     for field_ in decoded.fields if decoded else ():
         named = _decoded(field_, _Field)
-        if named is not None and named.key in _ASKED:
-            asked[named.key] = _decoded(named.value, Any)
-    return asked
+        if named is not None and named.key in keys.SPECULATION:
+            found[named.key] = _decoded(named.value, Any)
+    return found
 
 
 def _runs(content: msgspec.Raw) -> tuple[TokenRun, ...]:

@@ -78,39 +78,29 @@ def _relations(
         draft = names.get(node.casefold())
         if main is not None and draft is not None:
             yield main, draft
+    elif isinstance(node, list) and _is_pair(node, names):
+        # LM Studio writes maps in other files of its own as lists of such pairs (superjson).
+        yield from _members({str(node[0]): node[1]}, names, main)
     elif isinstance(node, list):
-        yield from _list(node, names, main)
-    elif isinstance(node, dict):
-        yield from _object(node, names, main)
-
-
-def _list(
-    node: list[Json], names: Mapping[str, str], main: str | None
-) -> Iterator[tuple[str, str | None]]:
-    """A list of drafts, or a pair of a name and its value.
-
-    LM Studio writes maps in other files of its own as lists of such pairs (superjson).
-    """
-    named = names.get(node[0].casefold()) if node and isinstance(node[0], str) else None
-    if named is None or len(node) != 2 or isinstance(node[1], str):
         for item in node:
             yield from _relations(item, names, main)
-    elif main is None:
-        yield named, None
-        yield from _relations(node[1], names, named)
-    elif not _refuses(node[1]):
-        yield main, named
+    elif isinstance(node, dict):
+        named = _named_main(node, names) if main is None else None
+        if named is not None:
+            yield named, None
+        if main is None or not _refuses(node):
+            yield from _members(node, names, main or named)
 
 
-def _object(
+def _is_pair(node: list[Json], names: Mapping[str, str]) -> bool:
+    """Whether a list holds a model's name and what belongs to it, which is no second name."""
+    first = node[0] if len(node) == 2 and not isinstance(node[1], str) else None
+    return isinstance(first, str) and first.casefold() in names
+
+
+def _members(
     node: dict[str, Json], names: Mapping[str, str], main: str | None
 ) -> Iterator[tuple[str, str | None]]:
-    if main is None:
-        main = _named_main(node, names)
-        if main is not None:
-            yield main, None
-    elif _refuses(node):
-        return
     for key, value in node.items():
         named = names.get(key.casefold())
         if named is None:

@@ -74,6 +74,10 @@ LLAMA_DRAFT_SWITCHES: Final = (  # of which LM Studio allows one to be on
     LLAMA_DRAFT_MTP,
     *LLAMA_DRAFT_SIDECARS,
 )
+SPECULATION: Final = frozenset(
+    {DRAFT_MODEL, DRAFT_TOKENS_EXACT, MAX_TOKENS_TO_DRAFT, LLAMA_DRAFT_MODEL}
+    | {LLAMA_DRAFT_MAX_TOKENS, *LLAMA_DRAFT_SWITCHES}
+)
 
 PARALLEL_SESSIONS: Final = "llm.load.numParallelSessions"
 MLX_CACHE_QUANTIZATION: Final = "llm.load.mlx.kvCacheQuantization"  # {"enabled", "bits", …}

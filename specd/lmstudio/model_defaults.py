@@ -315,10 +315,13 @@ def read_users(document: Content, before: Before) -> DraftDefaults:
             if key in entries:
                 entries[key] = None if isinstance(value, Absent) else value
     preset = document.get(keys.PRESET[0]) if isinstance(document, dict) else None
-    return _read(operation, load, text(preset))
+    return from_fields(operation, load, text(preset))
 
 
-def _read(operation: dict[str, Json], load: dict[str, Json], preset: str) -> DraftDefaults:
+def from_fields(
+    operation: dict[str, Json], load: dict[str, Json], preset: str = ""
+) -> DraftDefaults:
+    """The drafting that the fields of the two sections set, by their keys."""
     simple = load.get(keys.LLAMA_DRAFT_SIMPLE) is True
     sidecar = next((kind for kind, key in _SIDECARS.items() if load.get(key) is True), None)
     newer = text(load.get(keys.LLAMA_DRAFT_MODEL)) or None if simple or sidecar else None

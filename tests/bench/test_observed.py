@@ -37,7 +37,7 @@ def stats(number: int, **more: Any) -> AnswerStats:
 
 def drafted(number: int, **more: Any) -> AnswerStats:
     made: dict[str, Any] = {
-        "asked_draft": DRAFT,
+        "configured_draft": DRAFT,
         "draft": "qwen3-0.6b",
         "draft_tokens": 3,
         "tokens_per_second": 30.0,

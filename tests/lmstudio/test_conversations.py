@@ -35,7 +35,7 @@ def test_an_answers_figures_are_read(tmp_path: Path) -> None:
         id=found.id,
         at=1764000001.0,
         model="mlx-community/Qwen3-8B-4bit",
-        asked_draft="mlx-community/Qwen3-0.6B-4bit",
+        configured_draft="mlx-community/Qwen3-0.6B-4bit",
         draft="qwen3-0.6b",
         draft_tokens=3,
         tokens=102,
@@ -128,13 +128,13 @@ def test_an_answer_without_a_draft_has_none(tmp_path: Path) -> None:
     step["genInfo"]["predictionConfig"] = {"fields": []}
     keep(tmp_path, "a", chat(step))
     (found,) = read(tmp_path, Cursor())
-    assert (found.asked_draft, found.draft, found.drafted) == (None, None, None)
+    assert (found.configured_draft, found.draft, found.drafted) == (None, None, None)
 
 
 def test_a_draft_that_was_asked_for_and_never_ran_can_be_told(tmp_path: Path) -> None:
     keep(tmp_path, "a", chat(answer(draft=False)))
     (found,) = read(tmp_path, Cursor())
-    assert found.asked_draft is not None
+    assert found.configured_draft is not None
     assert found.draft is None
 
 
