@@ -222,10 +222,10 @@ class Benchmarks:
         return look
 
     def _learn(self, result: dict[str, Any]) -> None:
-        if result.get("busy"):
+        if busy := result.get("busy"):
             self._waiting.clear()
             self._end()
-            self._postpone("another benchmark is running")
+            self._postpone(busy)
             return
         for each in result["results"]:
             best = each["best"]

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from specd.bench.outcome import outcome
+from specd.bench.outcome import changed, outcome
 from specd.bench.result import BenchResult
 from specd.config import Benchmark
 
@@ -98,8 +98,7 @@ def _without_gain(best: BenchResult, wanted: Benchmark) -> Choice:
 def _shortfall(result: BenchResult, wanted: Benchmark) -> str:
     """Why a draft does not pay, as a clause that follows its name."""
     if result.other_text:
-        answers = f"{result.other_text} answer{'s'[: result.other_text != 1]}"
-        return f"changes what the main says: {answers} differ beyond rounding"
+        return changed(result)
     measured = f"was measured {_speedup(result):.2f}×"
     if result.best.interval is not None and result.best.interval[0] <= 1:
         low, high = result.best.interval

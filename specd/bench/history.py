@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +32,7 @@ _COLUMNS: Final = "id, result, context"
 
 
 class Busy(Exception):
-    """Another benchmark is running."""
+    """Another benchmark is running; the message names its process and since when it runs."""
 
 
 @contextmanager
@@ -43,11 +45,15 @@ def alone(history: Path) -> Iterator[None]:
         Busy: another process holds it.
     """
     history.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with history.with_name(f"{history.name}.measuring").open("a") as file:
+    with history.with_name(f"{history.name}.measuring").open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise Busy("another benchmark is running") from error
+            file.seek(0)
+            raise Busy(f"another benchmark is running ({file.read(100)})") from error
+        file.truncate(0)
+        file.write(f"process {os.getpid()}, since {datetime.now().astimezone():%H:%M}")
+        file.flush()
         yield
 
 

@@ -43,7 +43,7 @@ def outcome(result: BenchResult) -> Outcome:
     if best.interval is None:
         measured += ", measured once, which gives no interval"
     if result.other_text:
-        return Outcome("none", f"{_changed(result)}; {measured}")
+        return Outcome("none", f"the draft {changed(result)}; {measured}")
     sampled = result.at_temperature
     if sampled is not None and sampled.interval is not None and sampled.interval[1] < 1:
         heat = f"{sampled.measured_speedup:.2f}× at temperature {sampled.temperature:g}"
@@ -63,9 +63,10 @@ def ratio(value: float, interval: tuple[float, float] | None) -> str:
     return f"{value:.2f}×{span}"
 
 
-def _changed(result: BenchResult) -> str:
+def changed(result: BenchResult) -> str:
+    """The other text as a clause that follows the draft's name."""
     answers = f"{result.other_text} answer{'s'[: result.other_text != 1]}"
-    return f"the draft changes what the main says: {answers} differ beyond rounding"
+    return f"changes what the main says: {answers} differ beyond rounding"
 
 
 NOTHING = 1.02
@@ -83,7 +84,7 @@ def sentence(result: BenchResult) -> str:
     low, high = best.interval
     times = f"{pair} {best.measured_speedup:.2f} ± {(high - low) / 2:.2f} times as fast as alone"
     if result.other_text:
-        times += f", but {_changed(result)}"
+        times += f", but the draft {changed(result)}"
     elif kind == "noise":
         times += ", which may be no gain at all"
     elif kind == "none" and low <= 1:

@@ -77,15 +77,15 @@ def run(
 ) -> dict[str, Any]:
     """``{"results", "findings", "failures"}`` of a benchmark; the request is ``measuring``'s.
 
-    With ``"busy": true`` another benchmark runs and nothing was measured.
+    ``"busy"`` is a sentence if another benchmark runs; then nothing was measured.
     """
     path = Path(request["history"])
     try:
         with alone(path), closing(History(path)) as history:
             session = Session(request, progress, history)
             measure(session)
-    except Busy:
-        return {"results": [], "findings": [], "failures": [], "busy": True}
+    except Busy as busy:
+        return {"results": [], "findings": [], "failures": [], "busy": str(busy)}
     return {
         "results": session.results,
         "findings": session.findings,

@@ -7,18 +7,18 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from specd.bench.engine_server import (
     FREED_S,
     CannotMeasure,
     DraftSilent,
-    Named,
     ServedPair,
     benchmark,
     on_demand,
 )
 from specd.bench.observed import ObservedStore
 from specd.bench.result import Progress
-from specd.bench.silence import Circumstances
 from specd.lmstudio.connection import ServerError
 from specd.lmstudio.server import Server
 from specd.worker.session import Session, run
@@ -63,11 +63,5 @@ def _on_demand(server: Server) -> frozenset[str]:
 
 
 def _served(pair: dict[str, Any], borrowed: frozenset[str]) -> ServedPair:
-    known = pair["known"]
-    return ServedPair(
-        main=Named(pair["main"]["name"], pair["main"]["served"]),
-        draft=Named(pair["draft"]["name"], pair["draft"]["served"]),
-        known=Circumstances(**{**known, "formats": known["formats"] and tuple(known["formats"])}),
-        draft_tokens=pair["draft_tokens"],
-        ttl=FREED_S if pair["main"]["served"] in borrowed else None,
-    )
+    ttl = FREED_S if pair["main"]["served"] in borrowed else None
+    return msgspec.convert({**pair, "ttl": ttl}, ServedPair)

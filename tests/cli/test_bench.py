@@ -112,7 +112,7 @@ def test_two_benchmarks_never_run_at_once(paired: Sandbox) -> None:
     with alone(places.history_path(paired.state)):
         ran = paired.specd("bench", *folders, "--engine", "mlx", "--minutes", "0.2")
     assert ran.returncode == 1
-    assert "another benchmark is running" in ran.stderr
+    assert f"another benchmark is running (process {os.getpid()}, since " in ran.stderr
 
 
 def worker_of(process: subprocess.Popen[bytes]) -> psutil.Process | None:

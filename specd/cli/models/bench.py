@@ -249,8 +249,7 @@ def _measure(
         for result in found
         for each in (*result.get("findings", ()), *result.get("failures", ()))
     ]
-    if any(result.get("busy") for result in found):
-        troubles.append("another benchmark is running; `specd status` shows when it ends")
+    troubles += [result["busy"] for result in found if result.get("busy")][:1]
     return results, troubles
 
 
