@@ -324,9 +324,9 @@ def _edited(text: str, change: Edit) -> str:
 
 
 def _only_names(text: str, container: int, item: _Item, match: Match) -> bool:
-    """Whether without ``item`` the element would hold only the member that ``match`` compares."""
+    """Whether without ``item`` the element would hold only what ``match`` compares, and may go."""
     rest = [other.key for other in _items(text, container) if other.start != item.start]
-    return rest == [match.name]
+    return rest == [match.name] and not match.stays
 
 
 def _take_out(text: str, container: int, item: _Item) -> str:
@@ -513,7 +513,8 @@ def _intended_list(document: Json, match: Match, rest: Pointer, value: Json | Ab
     place = next(index for index, each in enumerate(document) if each is element)
     if rest:
         made: Json | Absent = _intended(element, rest, value)
-        if value is ABSENT and len(rest) == 1 and made == {match.name: match.value}:
+        alone = made == {match.name: match.value} and not match.stays
+        if value is ABSENT and len(rest) == 1 and alone:
             made = ABSENT
     else:
         made = value

@@ -28,10 +28,14 @@ ABSENT = Absent.ABSENT
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The element of an array of objects whose member ``name`` is the string ``value``."""
+    """The element of an array of objects whose member ``name`` is the string ``value``.
+
+    ``stays``: when its last other member is removed, the element stays.
+    """
 
     name: str
     value: str
+    stays: bool = False
 
 
 Step: TypeAlias = str | Match

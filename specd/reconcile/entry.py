@@ -208,7 +208,7 @@ def _spelled(value: Any, at: Callable[[Path], Path]) -> Any:
     if isinstance(value, Path):
         return str(at(value))
     if isinstance(value, Match):
-        return [value.name, value.value]
+        return [value.name, value.value, *([True] if value.stays else [])]
     if isinstance(value, frozenset):
         return sorted((str(at(path)), key) for path, key in value)
     return {

@@ -10,12 +10,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from specd.files import jsonedit
-from specd.files.pointer import ABSENT, Edit, Pointer
+from specd.files.pointer import ABSENT, Edit, Json, Match, Pointer
 from specd.lmstudio.surface import DesiredValue, Problem, Target
 from specd.reconcile import ownership
 from specd.reconcile.entry import EMPTY, Change, Owned, ValueKey
@@ -166,8 +166,18 @@ def changes_between(file: FileSeen, desired_values: Iterable[DesiredValue]) -> t
         at, new = each.edit.at, each.edit.value
         old = ABSENT if file.document is ABSENT else jsonedit.value_at(file.document, at)
         if not jsonedit.same(old, new):
+            if old is ABSENT and file.document is not ABSENT:
+                at = _with_element(file.document, at)
             changes.append(Change(key=each.key, at=at, old=old, new=new, why=each.why))
     return tuple(changes)
+
+
+def _with_element(document: Json, at: Pointer) -> Pointer:
+    """``at``, so that an element that is there without a value stays when the value goes again."""
+    element = at[-2] if len(at) > 1 else None
+    if not isinstance(element, Match) or jsonedit.value_at(document, at[:-1]) is ABSENT:
+        return at
+    return (*at[:-2], replace(element, stays=True), at[-1])
 
 
 def render(file: FileSeen, changes: Iterable[Change]) -> bytes:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from specd.files.pointer import Absent, Json, Pointer
-from specd.reconcile.entry import Entry
+from specd.files.pointer import Absent, Json
+from specd.reconcile.entry import Entry, ValueKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +35,19 @@ class Restores:
 
 def put_back(entries: Iterable[Entry]) -> tuple[PutBack, ...]:
     """The writes, oldest first, that set a value which specd had set there before."""
-    last: dict[tuple[Path, Pointer], Json | Absent] = {}
+    last: dict[ValueKey, Json | Absent] = {}
     found: list[PutBack] = []
     for entry in entries:
         if entry.state not in ("written", "restored"):
             continue
-        again = [c for c in entry.changes if last.get((entry.path, c.at), c) == c.new]
+        again = [c for c in entry.changes if last.get((entry.path, c.key), c) == c.new]
         if again and entry.state == "written":
             change = again[0]
             time = datetime.fromisoformat(entry.time).astimezone()
             about = (entry.id, time, entry.path, entry.surface)
             found.append(PutBack(*about, change.key, change.new, change.shown_old))
         for change in entry.changes:
-            last[entry.path, change.at] = change.new
+            last[entry.path, change.key] = change.new
     return tuple(found)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from specd.config import Speculation
 from specd.files import jsonedit, swap
-from specd.files.pointer import ABSENT, Edit
+from specd.files.pointer import ABSENT, Edit, Match
 from specd.lmstudio.surface import DesiredValue, Target
 from specd.reconcile.apply import apply
 from specd.reconcile.journal import Change, Journal
@@ -83,6 +84,22 @@ def test_a_value_that_was_not_there_goes_away_again(tmp_path, journal):
     assert json.loads(path.read_bytes()) == {"a": 1, "switch": True}
     undo(journal, number)
     assert path.read_bytes() == b'{"a": 1}'
+
+
+@pytest.mark.parametrize(
+    "before", [b'{"fields": [{"key": "draft"}]}', b'{"fields": [ { "key":"draft" }, {"key": "x"}]}']
+)
+def test_an_element_that_was_there_without_a_value_stays_without_it(settings, journal, before):
+    settings.write_bytes(before)
+    at = ("fields", Match("key", "draft"), "value")
+    desired = DesiredValue("test", settings, "draft", Edit(at, "mine"), "wanted")
+    target = Target("test", settings, lambda *_: (desired,), "no longer wanted")
+    apply(plan([target], {settings: read_file(settings)}).edits, journal, by="test")
+    assert b"mine" in settings.read_bytes()
+    settings.write_bytes(settings.read_bytes() + b"\n")  # so that the old bytes do not count
+    with contextlib.closing(Journal(settings.parent / "state" / "journal")) as again:
+        undo(again)
+    assert settings.read_bytes() == before + b"\n"
 
 
 def test_without_the_copy_the_values_go_back_one_by_one(settings, journal, tmp_path):
