@@ -62,7 +62,7 @@ HEARTBEAT_S = 30.0
 
 
 DESCRIPTORS = 4_096
-"""Open files that are asked of the system: launchd gives 256, of which clients get half at most."""
+"""Open files that specd wants to be allowed; launchd gives 256. Clients get half at most."""
 
 LOOKED_S = 0.2
 """Within this time the last look at the app's process is used again, and the last answer."""
@@ -320,7 +320,7 @@ class _Conversation:
                 headers=[("Content-Type", "text/event-stream"), ("Cache-Control", "no-store")],
             )
             self._write(head)
-            # What is said while the recent events are gathered is among them and in the queue.
+            # An event that comes while the recent ones are gathered is among them and in the queue.
             written = 0
             for event in list(events.recent):
                 self._write_event(event)
@@ -445,7 +445,9 @@ def _listen(path: Path) -> socket.socket:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.chmod(0o700)
     if path.is_dir() and not path.is_symlink():
-        private.set_aside(path)  # Docker, told to mount a file that is not there, makes a folder
+        private.set_aside(
+            path
+        )  # Docker makes a folder where it should mount a file that is not there
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with short(path) as address:
         with contextlib.suppress(FileNotFoundError):

@@ -67,7 +67,7 @@ def _watchers(path: Path) -> str | None:
     named = [_name(process) for process in holders.others() if _watches(process, wanted)]
     if not named:
         return None
-    return f"{' or '.join(named[:MOST_NAMED])}, which is told of every change to the folder"
+    return f"{' or '.join(named[:MOST_NAMED])}, which watches the folder"
 
 
 def _watches(process: Path, wanted: set[str]) -> bool:

@@ -86,7 +86,7 @@ class Events:
             event = Event(self._number, _now(), level, message, fields)
             self.recent.append(event)
             if self._file is not None:
-                self._file.handle(_record(event))
+                self._file.handle(logging.makeLogRecord({"msg": format_line(event)}))
             listeners = tuple(self._listeners)
         for listener in listeners:
             listener(event)
@@ -142,12 +142,6 @@ def _printable(text: str) -> str:
 
 def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="milliseconds")
-
-
-def _record(event: Event) -> logging.LogRecord:
-    return logging.LogRecord(
-        "specd", LEVELS[event.level], "", 0, format_line(event), args=None, exc_info=None
-    )
 
 
 class _LogFile(logging.handlers.RotatingFileHandler):

@@ -3,7 +3,7 @@
 A write to an urgent file is reported directly from the thread that reads inotify. The thread then
 waits until specd has written: a write makes half a dozen events of its own, and each would take the
 interpreter from it. The kernel keeps the events meanwhile, and says so if it had to drop any.
-Specd's temporary files are never reported, nor are names that nobody asked for.
+Specd's temporary files are never reported, nor are names outside a target's ``names``.
 
 Trees at a calm pace (the models) have a reader of their own. It asks for no modification, only for
 creation, closing, renaming and deletion, and pauses after each read: however a download writes, it
@@ -262,7 +262,7 @@ class _Reader(InotifyFD):
                 raise
             for directory in self._watched.get(event.wd, ()):
                 self.listener.ended(directory.target)
-        except Exception as error:  # noqa: BLE001 - said where specd.agent.watch takes it for lost events
+        except Exception as error:  # noqa: BLE001 - specd.agent.watch takes the warning for lost events
             logging.getLogger("watchdog").warning("%s in watchdog", type(error).__name__)
 
     def _urgent(self, event: InotifyEvent) -> Iterator[Path]:
@@ -280,7 +280,7 @@ class _Reader(InotifyFD):
         path = os.path.join(directory.path, event.name)  # noqa: PTH118 - bytes
         content_only = event.is_modify or event.is_close_write
         if content_only and not target.contents:
-            return  # another target of the same directory asked for it
+            return  # wanted by another target of the same directory
         found = [path]
         if target.recursive and event.is_directory:
             if event.is_moved_from:

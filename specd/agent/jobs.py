@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from specd.agent.faults import Faults
@@ -61,8 +62,9 @@ class Jobs:
         ``look`` must not touch anything that the loop changes. ``Faults`` has each failure anyway;
         ``failed`` is for what else is to be done.
         """
-        if self._claim(name):
-            self._thread(name, lambda: self._run(name, look, then, failed)).start()
+        thread = self._claimed(name, look, then, failed)
+        if thread is not None:
+            thread.start()
 
     def worker(
         self,
@@ -75,8 +77,6 @@ class Jobs:
         on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
     ) -> None:
         """Run a worker task, after those before it; then ``then(result)`` or ``failed(why)``."""
-        if not self._claim(task):
-            return
         cancelled = threading.Event()
 
         def look() -> dict[str, Any]:
@@ -88,10 +88,11 @@ class Jobs:
                 on_progress=lambda step: self._inbox.do(lambda: on_progress(step)),
             )
 
-        thread = self._thread(task, lambda: self._run(task, look, then, failed, cancelled))
-        self._workers.append(_Worker(task, thread, cancelled))
-        if len(self._workers) == 1:
-            thread.start()
+        thread = self._claimed(task, look, then, failed, cancelled)
+        if thread is not None:
+            self._workers.append(_Worker(task, thread, cancelled))
+            if len(self._workers) == 1:
+                thread.start()
 
     def cancel(self, task: str) -> None:
         """Kill that worker and its processes; ``failed`` is called once they have ended."""
@@ -106,14 +107,13 @@ class Jobs:
             each.cancelled.set()
             each.thread.join(ENDING_S)
 
-    def _claim(self, name: str) -> bool:
+    def _claimed(self, name: str, *work: Any) -> threading.Thread | None:
+        """The thread of a job, to be started; None if one of that name has not ended."""
         if self._closed or name in self._names:
-            return False
+            return None
         self._names.add(name)
-        return True
-
-    def _thread(self, name: str, run: Callable[[], None]) -> threading.Thread:
-        return threading.Thread(target=run, name=f"specd {name}", daemon=True)
+        run = (name, *work)
+        return threading.Thread(target=self._run, args=run, name=f"specd {name}", daemon=True)
 
     def _run(
         self,
@@ -123,19 +123,21 @@ class Jobs:
         failed: Callable[[str], None],
         cancelled: threading.Event | None = None,
     ) -> None:
+        finish: Callable[[], None]
         try:
             result = look()
-        except WorkerError as error:
-            why = str(error)
-            if cancelled is None or not cancelled.is_set():
-                self._faults.keep(name, why)
-            self._inbox.do(lambda: self._end(name, lambda: failed(why)))
         except Exception as error:  # noqa: BLE001 - a background look must not end silently
-            why = self._faults.met(name, error)
-            self._inbox.do(lambda: self._end(name, lambda: failed(why)))
+            if not isinstance(error, WorkerError):
+                why = self._faults.met(name, error)
+            else:
+                why = str(error)
+                if cancelled is None or not cancelled.is_set():
+                    self._faults.keep(name, why)
+            finish = partial(failed, why)
         else:
             self._faults.over(name)
-            self._inbox.do(lambda: self._end(name, lambda: then(result)))
+            finish = partial(then, result)
+        self._inbox.do(lambda: self._end(name, finish))
 
     def _end(self, name: str, finish: Callable[[], None]) -> None:
         self._names.discard(name)

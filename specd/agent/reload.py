@@ -80,6 +80,6 @@ def load_again(home: Path, wanted: NotInForce, asked_at: float | None) -> str | 
         except (OSError, subprocess.TimeoutExpired) as error:
             return f"{lms} cannot be run: {error}"
         if done.returncode != 0:
-            said = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no word"]
-            return f"`lms {' '.join(words)}` failed: {said[0]}"
+            output = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no word"]
+            return f"`lms {' '.join(words)}` failed: {output[0]}"
     return None

@@ -78,7 +78,7 @@ def run(home: Home | NoHome) -> Iterator[Result]:
                 says, passed = check(), True
             except (Failed, OSError, swap.SwapError, ServiceError, WorkerError) as error:
                 says = str(error)
-            except Exception as error:  # noqa: BLE001 - the report is for whoever mends it
+            except Exception as error:  # noqa: BLE001 - a developer reads the report
                 says = f"a fault in specd: {type(error).__name__}: {error}"
             yield Result(name, passed, says, time.perf_counter() - began)
 

@@ -29,7 +29,7 @@ class Surroundings:
         self._given = given
         self._changed = changed
         self._processes = app.Look()
-        self._asked: list[Future[None]] = []
+        self._waiting: list[Future[None]] = []
         self.found: Home | NoHome = NoHome("not looked for yet", ())
         self.world = survey.World()
         self.server: ServerSeen | None = None
@@ -85,10 +85,10 @@ class Surroundings:
                 "server", lambda: survey.ask_server(home, wanted), self._learn_server
             )
 
-    def look_for_app(self, asked: Future[None] | None = None) -> None:
-        """Look whether LM Studio runs, which takes a millisecond; ``asked`` ends with the look."""
-        if asked is not None:
-            self._asked.append(asked)
+    def look_for_app(self, done: Future[None] | None = None) -> None:
+        """Look whether LM Studio runs, which takes a millisecond; ``done`` ends with the look."""
+        if done is not None:
+            self._waiting.append(done)
         if (home := self.home) is None:
             self._answer("")
             return
@@ -113,6 +113,6 @@ class Surroundings:
         self._answer("")
 
     def _answer(self, _why: str) -> None:
-        for asked in self._asked:
-            asked.set_result(None)
-        self._asked.clear()
+        for done in self._waiting:
+            done.set_result(None)
+        self._waiting.clear()

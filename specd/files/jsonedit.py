@@ -135,9 +135,9 @@ def after(document: Json, edits: Sequence[Edit]) -> Json:
     return document
 
 
-def fresh(edits: Sequence[Edit], indent: int = 2) -> bytes:
+def fresh(edits: Sequence[Edit]) -> bytes:
     """A new document with only these values, indented, with a final newline."""
-    rendered = _Style("\n", " " * indent, "", ": ", ",").render(after({}, edits))
+    rendered = _Style("\n", "  ", "", ": ", ",").render(after({}, edits))
     return f"{rendered}\n".encode()
 
 
