@@ -17,6 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from specd import places
+from specd.agent.events import Level
 from specd.agent.sight import Given, Sight
 from specd.bench import preconditions
 from specd.bench.history import Run
@@ -77,7 +78,6 @@ class Benchmarks:
         self._scheduled = False
         self._looked_at = 0.0
         self._gave_way: str | None = None
-        self._told_stale: dict[str, tuple[str, ...]] = {}
 
     # -- beginning ----------------------------------------------------------------------------
 
@@ -96,10 +96,7 @@ class Benchmarks:
         )
 
     def _cannot_begin(self, why: str) -> None:
-        self._given.say("warning", f"the benchmark could not begin: {why}")
-        self.note = f"could not begin: {why}"
-        self._again(AGAIN)
-        self._given.learnt()
+        self._wait("warning", f"could not begin: {why}")
 
     def _begin_or_wait(self, weighed: _Weighed) -> None:
         if self._running is not None:
@@ -112,8 +109,11 @@ class Benchmarks:
         self._begin(weighed.plan, weighed.server, Order(), scheduled=True)
 
     def _postpone(self, why: str) -> None:
-        self.note = f"postponed: {why}"
-        self._given.say("info", f"benchmark postponed: {why}")
+        self._wait("info", f"postponed: {why}")
+
+    def _wait(self, level: Level, note: str) -> None:
+        self.note = note
+        self._given.say(level, f"benchmark {note}")
         self._again(AGAIN)
         self._given.learnt()
 
@@ -200,26 +200,20 @@ class Benchmarks:
         self.note = f"running now: {said['step']}, {said['done']:.0%}"
         if self._scheduled and time.monotonic() - self._looked_at > LOOK_S:
             self._looked_at = time.monotonic()
-            sight, on_server = self._given.look(), self._running.name == "bench-server"
-            self._given.jobs.scout(
-                "way", lambda: _readings(sight, 0, None), self._give_way(on_server)
-            )
+            sight = self._given.look()
+            self._given.jobs.scout("way", lambda: _readings(sight, 0, None), self._give_way)
 
-    def _give_way(self, on_server: bool) -> Callable[[Readings], None]:  # noqa: FBT001 - its only one
-        def look(readings: Readings) -> None:
-            if self._running is None:
-                return
-            seen = readings
-            if on_server:
-                # Such a benchmark is itself a use of LM Studio.
-                seen = replace(readings, unused_s=None, generating=None)
-            why = preconditions.in_the_way(seen, self._given.look().config.benchmark)
-            if why is not None:
-                self._gave_way = why
-                self._waiting.clear()
-                self._given.jobs.cancel(self._running.name)
-
-        return look
+    def _give_way(self, readings: Readings) -> None:
+        if self._running is None:
+            return
+        if self._running.name == "bench-server":
+            # Such a benchmark is itself a use of LM Studio.
+            readings = replace(readings, unused_s=None, generating=None)
+        why = preconditions.in_the_way(readings, self._given.look().config.benchmark)
+        if why is not None:
+            self._gave_way = why
+            self._waiting.clear()
+            self._given.jobs.cancel(self._running.name)
 
     def _learn(self, result: dict[str, Any]) -> None:
         if busy := result.get("busy"):
@@ -278,8 +272,7 @@ class Benchmarks:
         self._given.jobs.scout("stale", lambda: _stale(measured, sight), self._learn_stale)
 
     def _learn_stale(self, found: dict[str, tuple[str, ...]]) -> None:
-        fresh = {name: why for name, why in found.items() if self._told_stale.get(name) != why}
-        self._told_stale = found
+        fresh = {name: why for name, why in found.items() if self.stale.get(name) != why}
         if found != self.stale:
             self.stale = found
             self._given.learnt()
