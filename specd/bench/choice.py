@@ -58,7 +58,7 @@ def decide(results: Sequence[BenchResult], wanted: Benchmark) -> Choice | None:
     """The best draft for one main, from all results, oldest first; None without any."""
     standing = _Standing({}, {}, None, 0)
     for result in results:
-        if _confirmed(result):
+        if confirmed(result):
             standing = _after(standing, result, wanted.min_speedup)
     if not standing.latest:
         return _unconfirmed(results)
@@ -75,7 +75,7 @@ def decide(results: Sequence[BenchResult], wanted: Benchmark) -> Choice | None:
     return _without_gain(best, wanted)
 
 
-def _confirmed(result: BenchResult) -> bool:
+def confirmed(result: BenchResult) -> bool:
     """Whether real runs gave a usable finding: a speed-up with an interval, or other text."""
     return not result.broken and (result.best.interval is not None or result.other_text > 0)
 

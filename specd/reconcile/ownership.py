@@ -211,15 +211,17 @@ def give_back(
     last = not others and all(each.is_shell or each in values for each in owned.values())
     freed = {each.key for each in values}
     shells = sorted((each for each in owned.values() if each.is_shell), key=lambda e: -len(e.at))
+    left, taken = after, list[Change]()
     for shell in shells:
-        if not last and not any(each.at[: len(shell.at)] == shell.at for each in mine if shell.at):
-            continue
-        value = jsonedit.value_at(after, shell.at)
-        if value in EMPTY and shell.at:
-            changes.append(Change(shell.key, shell.at, value, ABSENT, why))
-            after = jsonedit.after(after, [Edit(shell.at, ABSENT)])
-            freed.add(shell.key)
-        elif last:
-            freed.add(shell.key)
-    gone = last and ROOT in owned and after == {}
+        value = jsonedit.value_at(left, shell.at)
+        mine_in_it = any(each.at[: len(shell.at)] == shell.at for each in mine if shell.at)
+        if (last or mine_in_it) and value in EMPTY and shell.at:
+            taken.append(Change(shell.key, shell.at, value, ABSENT, why))
+            left = jsonedit.after(left, [Edit(shell.at, ABSENT)])
+    gone = last and ROOT in owned and left == {}
+    if gone or ROOT not in owned:
+        changes, after = [*changes, *taken], left
+        freed.update(change.key for change in taken)
+    # Else others have put something into a file of specd's: it keeps the shape of LM Studio's.
+    freed.update(shell.key for shell in shells if last)
     return GivenBack(tuple(changes), ABSENT if gone else after, frozenset(freed))

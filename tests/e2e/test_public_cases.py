@@ -145,6 +145,22 @@ def test_it_comes_back_after_another_draft_was_named_and_taken_away_again(lm: Sa
     assert path.read_bytes() == before
 
 
+def test_a_file_that_lm_studio_has_put_something_into_keeps_its_shape(lm: Sandbox) -> None:
+    model(lm, QWEN, "qwen35", 400)
+    model(lm, "qwen/Qwen3.8-0.6B-GGUF/Qwen3.8-0.6B-Q8_0.gguf", "qwen35", 30)
+    pair(lm, "qwen3.8-27b")
+    assert lm.specd("apply").returncode == 0
+    path = defaults(lm, QWEN)
+    document = json.loads(path.read_text())
+    theirs = {"key": "llm.load.contextLength", "value": 8192}
+    document["load"]["fields"].append(theirs)
+    homes.write(path, document)
+    lm.config.write_text("")
+    assert lm.specd("apply").returncode == 0
+    shape = {"preset": "", "operation": {"fields": []}, "load": {"fields": [theirs]}}
+    assert json.loads(path.read_text()) == shape
+
+
 def test_the_switch_becomes_true_where_it_stands_and_no_key_is_added(lm: Sandbox) -> None:
     before = lm.read()
     lm.config.write_text("")

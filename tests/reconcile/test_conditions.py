@@ -346,6 +346,19 @@ def test_conditions_kept_by_a_version_without_remedies_are_read(tmp_path):
         assert stores.last_conditions() == judge(WELL, WANTED, (), NOW)
 
 
+def test_a_run_without_an_interval_takes_nothing_out_and_asks_for_one_more():
+    slow = measured(0.8)
+    once = replace(slow, best=replace(slow.best, draft_tokens=0, interval=None))
+    disabled = SpecdConfig(pair=WANTED.pair, benchmark=Benchmark(on_slower="disable"))
+    (found,) = [
+        each
+        for each in judge(replace(WELL, benchmarks={PAIR.name: once}), disabled, (), NOW)
+        if each.type == "Faster"
+    ]
+    assert (found.reason, found.severity) == ("NotConfirmed", "advice")
+    assert "one more run" in found.remedy
+
+
 def test_without_a_pair_the_advice_is_a_pair_and_no_benchmark() -> None:
     found = judged(SpecdConfig())
     assert found["PairsConfigured"].remedy == "`specd install` proposes one"

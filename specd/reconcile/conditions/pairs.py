@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from specd.bench import choice
 from specd.bench.outcome import Kind, outcome
 from specd.config import SpecdConfig
 from specd.reconcile.conditions.condition import Definition, Judgement, advice, false, true, unknown
@@ -109,6 +110,9 @@ def _faster(facts: Facts, wanted: SpecdConfig) -> Judgement:
         return "; ".join(f"{name}: {it.words}" for name, it in found.items() if it.kind == kind)
 
     if slow := words("none"):
+        results = [facts.benchmarks[name] for name, it in found.items() if it.kind == "none"]
+        if not any(map(choice.confirmed, results)):
+            return advice("unknown", "NotConfirmed", slow, choice.ONE_MORE_RUN)
         if wanted.benchmark.on_slower == "disable":
             # As specd.toml wants it.
             remedy = "nothing: specd takes the draft out; `specd pairs` shows others"
