@@ -107,9 +107,7 @@ class StandIn:
         Raises:
             RefusedError: there is none of that name, or it may not or cannot be loaded.
         """
-        model = named(name, installed(self.home)) if isinstance(name, str) else None
-        if model is None:
-            raise RefusedError(404, f"Model {name!r} not found. Installed models: GET /v1/models")
+        model = self._installed(name)
         on_demand = read_object(self.home / ".internal" / "http-server-config.json")
         if (
             model.key not in self.engine.loaded()
@@ -117,6 +115,12 @@ class StandIn:
         ):
             raise RefusedError(400, f"Model {model.key} is not loaded, and is not to be on demand")
         return self.load(model, ttl=ttl, on_demand=True)
+
+    def _installed(self, name: object) -> Installed:
+        model = named(name, installed(self.home)) if isinstance(name, str) else None
+        if model is None:
+            raise RefusedError(404, f"Model {name!r} not found. Installed models: GET /v1/models")
+        return model
 
     def load(
         self,
@@ -217,10 +221,7 @@ class StandIn:
 
     def load_v1(self, request: dict[str, Any]) -> dict[str, Any]:
         """``POST /api/v1/models/load``."""
-        name = request.get("model")
-        model = named(name, installed(self.home)) if isinstance(name, str) else None
-        if model is None:
-            raise RefusedError(404, f"Model {name!r} not found")
+        model = self._installed(request.get("model"))
         began = time.perf_counter()
         entry = self.load(
             model,
@@ -343,39 +344,29 @@ class _Handler(BaseHTTPRequestHandler):
         print(f"{self.log_date_time_string()} {format % args}", file=sys.stderr, flush=True)
 
     def do_GET(self) -> None:
-        routes: dict[str, Callable[[], dict[str, Any]]] = {
-            "/api/v0/models": self.standin.models_v0,
-            "/api/v1/models": self.standin.models_v1,
-            "/v1/models": self.standin.models_openai,
-        }
-        self._respond(lambda: self._call(routes))
+        self._respond()
 
     def do_POST(self) -> None:
-        if self.path in ("/api/v0/chat/completions", "/v1/chat/completions"):
-            self._respond(self._chat)
-            return
-        if self.path == "/api/v1/chat" and self.standin.newer:
-            self._respond(self._chat_v1)
-            return
-        routes: dict[str, Callable[[], dict[str, Any]]] = {
-            "/api/v1/models/load": lambda: self.standin.load_v1(self._body()),
-            "/api/v1/models/unload": lambda: self.standin.unload_v1(self._body()),
+        self._respond()
+
+    def _respond(self) -> None:
+        """Answer; a route that returns None has sent its answer itself."""
+        routes: dict[str, Callable[[], dict[str, Any] | None]] = {
+            "GET /api/v0/models": self.standin.models_v0,
+            "GET /api/v1/models": self.standin.models_v1,
+            "GET /v1/models": self.standin.models_openai,
+            "POST /api/v0/chat/completions": self._chat,
+            "POST /v1/chat/completions": self._chat,
+            "POST /api/v1/chat": self._chat_v1,
+            "POST /api/v1/models/load": lambda: self.standin.load_v1(self._body()),
+            "POST /api/v1/models/unload": lambda: self.standin.unload_v1(self._body()),
         }
-        self._respond(lambda: self._call(routes))
-
-    def _call(self, routes: dict[str, Callable[[], dict[str, Any]]]) -> dict[str, Any]:
-        route = routes.get(self.path)
-        if route is None or (
-            self.path.startswith("/api/v1/") and not self.standin.newer
-        ):  # LM Studio answers so, with status 200
-            return {"error": f"Unexpected endpoint or method. ({self.command} {self.path})"}
-        return route()
-
-    def _respond(self, make: Callable[[], dict[str, Any] | None]) -> None:
-        """Send what ``make`` returns; None: it has sent everything itself."""
+        call = f"{self.command} {self.path}"
+        unknown = {"error": f"Unexpected endpoint or method. ({call})"}  # with status 200
+        newer = self.standin.newer or not self.path.startswith("/api/v1/")
         try:
             self._check_token()
-            body = make()
+            body = routes.get(call, lambda: unknown)() if newer else unknown
         except RefusedError as refused:
             self._send(refused.status, refused.body())
         except (ValueError, TypeError) as problem:

@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from specd.lmstudio import drafters, gguf
-from specd.lmstudio.model import Drafter, Model, ModelKind
+from specd.lmstudio.model import Model, ModelKind
 from specd.lmstudio.values import count, members, text
 
 CONFIG_MAX_BYTES: Final = 8 * 1024 * 1024
@@ -305,16 +305,17 @@ def _quantization(config: dict[str, Any], text: dict[str, Any]) -> str | None:
 
 def _gguf_models(folder: Folder) -> Iterator[Model]:
     files = [name for name in folder.ending(".gguf") if _leads(name)]
-    headers = {name: _read_gguf(folder, name) for name in files}
-    projector = any(_is_projector(name, headers[name]) for name in files)
-    stems = [
-        name
-        for name in files
-        if not _is_projector(name, headers[name]) and not _drafter(folder, name, headers[name])
-    ]
-    for name in files:
-        alone = len(stems) == 1 if name in stems else len(files) == 1
-        yield _gguf_model(folder, name, headers[name], alone=alone, projector=projector)
+    read = {name: _read_gguf(folder, name) for name in files}
+    kinds: dict[str, ModelKind] = {
+        name: _gguf_kind(folder, name, header) for name, (header, _) in read.items()
+    }
+    models = [name for name, kind in kinds.items() if kind not in ("mmproj", "drafter")]
+    for name, (header, problem) in read.items():
+        alone = len(models) == 1 if name in models else len(files) == 1
+        kind = kinds[name]
+        if kind == "llm" and "mmproj" in kinds.values():
+            kind = "vlm"
+        yield _gguf_model(folder, name, header, problem, kind, alone=alone)
 
 
 def _leads(name: str) -> bool:
@@ -323,52 +324,56 @@ def _leads(name: str) -> bool:
     return shard is None or int(shard[1]) == 1
 
 
-def _read_gguf(folder: Folder, name: str) -> gguf.Header | str:
+def _read_gguf(folder: Folder, name: str) -> tuple[gguf.Header, str | None]:
+    """The file's header, an empty one where it cannot be read, and why."""
     if folder.sizes[name] == 0:
-        return f"{name} is empty; download it again"
+        return gguf.Header({}, {}), f"{name} is empty; download it again"
     try:
-        return gguf.read_header(folder.path / name)
+        return gguf.read_header(folder.path / name), None
     except gguf.NotGguf as error:
-        return f"{name} cannot be used: {error}; download it again"
+        return gguf.Header({}, {}), f"{name} cannot be used: {error}; download it again"
     except OSError as error:
-        return f"{name} cannot be read: {error.strerror or error}"
+        return gguf.Header({}, {}), f"{name} cannot be read: {error.strerror or error}"
 
 
-def _is_projector(name: str, header: gguf.Header | str) -> bool:
-    if "mmproj" in name.lower():
-        return True
-    return isinstance(header, gguf.Header) and (
-        header.architecture == "clip" or header.text("general.type") == "mmproj"
-    )
+def _gguf_kind(folder: Folder, name: str, header: gguf.Header) -> ModelKind:
+    kind = header.text("general.type")
+    if "mmproj" in name.lower() or header.architecture == "clip" or kind == "mmproj":
+        return "mmproj"
+    if drafters.of_gguf(header, _below_repo(folder, name)):
+        return "drafter"
+    if kind == "adapter":
+        return "adapter"
+    pools = header.whole(f"{header.architecture}.pooling_type")
+    return "embedding" if pools or _embeds(header.architecture) else "llm"
 
 
-def _drafter(folder: Folder, name: str, header: gguf.Header | str) -> Drafter | None:
-    if isinstance(header, str):
-        return None
-    return drafters.of_gguf(header, "/".join((*folder.parts[2:], name)))
+def _below_repo(folder: Folder, name: str) -> str:
+    return "/".join((*folder.parts[2:], name))
 
 
 def _gguf_model(
-    folder: Folder, name: str, header: gguf.Header | str, *, alone: bool, projector: bool
+    folder: Folder,
+    name: str,
+    header: gguf.Header,
+    problem: str | None,
+    kind: ModelKind,
+    *,
+    alone: bool,
 ) -> Model:
-    known = header if isinstance(header, gguf.Header) else gguf.Header({}, {})
     shards, absent = _shards(folder, name)
     stem = _SHARD.sub("", name) if _SHARD.search(name) else name[: -len(".gguf")]
     in_name = _GGUF_QUANTIZATION.search(stem)
-    quantization = in_name[1].upper() if in_name else _file_type(known)
-    problem = header if isinstance(header, str) else None
+    quantization = in_name[1].upper() if in_name else _file_type(header)
     if absent:
         problem = f"{absent[0]} is missing ({len(absent)} of its files are not there)"
-    drafter = _drafter(folder, name, header)
-    kind: ModelKind = "drafter" if drafter else _gguf_kind(known, projector=projector)
-    if problem:
-        kind, drafter = "incomplete", None
-    if _is_projector(name, header):
-        kind, problem = "mmproj", None
-    in_repo = len(folder.parts) > 1
-    repo = "/".join(folder.parts[1:]) if in_repo else stem
+    if problem and kind != "mmproj":
+        kind = "incomplete"
+    drafter = drafters.of_gguf(header, _below_repo(folder, name)) if kind == "drafter" else None
+    repo = "/".join(folder.parts[1:]) or stem
     key = re.sub(r"[-_]gguf$", "", repo.partition("/")[0].lower())
     alone = alone and len(folder.parts) <= 2
+    named = header.architecture
     return Model(
         key=key if alone and kind != "mmproj" else _distinct_key(key, stem, quantization, kind),
         identifier="/".join((*folder.parts, name)),
@@ -377,15 +382,15 @@ def _gguf_model(
         path=folder.path / name,
         format="gguf",
         kind=kind,
-        architecture=known.architecture,
-        vocab_size=known.vocab_size,
+        architecture=named,
+        vocab_size=header.vocab_size,
         quantization=quantization,
         size_bytes=sum(folder.sizes[each] for each in shards),
-        problem=problem,
-        mtp_heads=0 if drafter else known.whole(f"{known.architecture}.{gguf.MTP_LAYERS}") or 0,
+        problem=problem if kind == "incomplete" else None,
+        mtp_heads=0 if drafter else header.whole(f"{named}.{gguf.MTP_LAYERS}") or 0,
         drafter=drafter,
-        width=(drafter and known.whole(f"{known.architecture}.{gguf.WIDTH_OUT}"))
-        or known.whole(f"{known.architecture}.{gguf.WIDTH}"),
+        width=(drafter and header.whole(f"{named}.{gguf.WIDTH_OUT}"))
+        or header.whole(f"{named}.{gguf.WIDTH}"),
     )
 
 
@@ -409,17 +414,9 @@ def _shards(folder: Folder, name: str) -> tuple[list[str], list[str]]:
     return there, [each for each in names if each not in folder.sizes]
 
 
-def _gguf_kind(header: gguf.Header, *, projector: bool) -> ModelKind:
-    if header.text("general.type") == "adapter":
-        return "adapter"
-    pools = header.whole(f"{header.architecture}.pooling_type")
-    if pools or _embeds(header.architecture):
-        return "embedding"
-    return "vlm" if projector else "llm"
-
-
 def _file_type(header: gguf.Header) -> str | None:
-    return _FILE_TYPES.get(header.whole("general.file_type") or -1)
+    kind = header.whole("general.file_type")
+    return None if kind is None else _FILE_TYPES.get(kind)
 
 
 def _name(value: object) -> str:

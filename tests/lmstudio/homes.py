@@ -99,6 +99,7 @@ def gguf_model(
     *,
     architecture: str = "llama",
     tokens: int = 32,
+    file_type: int | None = None,
     **numbers: int,
 ) -> Path:
     """A GGUF file, as the maintained writer makes it; ``numbers`` go under the architecture."""
@@ -106,6 +107,8 @@ def gguf_model(
     file.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(str(file), architecture)
     writer.add_context_length(4096)
+    if file_type is not None:
+        writer.add_file_type(file_type)
     for name, value in numbers.items():
         writer.add_uint32(f"{architecture}.{name}", value)
     writer.add_tokenizer_model("gpt2")

@@ -351,6 +351,22 @@ def test_a_name_with_control_characters_is_left_out_and_shown_escaped(models: Pa
     assert all(problem.isprintable() for problem in found.problems)
 
 
+@pytest.mark.parametrize(
+    ("file", "file_type", "quantization"),
+    [
+        ("a.gguf", 0, "F32"),
+        ("a.gguf", 15, "Q4_K_M"),
+        ("a.gguf", 99, None),
+        ("a-Q8_0.gguf", 0, "Q8_0"),
+    ],
+)
+def test_a_gguf_files_quantization_is_in_its_name_or_its_header(
+    models: Path, file: str, file_type: int, quantization: str | None
+) -> None:
+    homes.gguf_model(models, f"someone/a-GGUF/{file}", file_type=file_type)
+    assert only(models).quantization == quantization
+
+
 def test_downloads_folder_says_where_models_are(tmp_path: Path) -> None:
     assert index_of.models_dir(tmp_path, {"downloadsFolder": "/elsewhere"}) == Path("/elsewhere")
     for nothing in (
