@@ -13,7 +13,6 @@ import socket
 import time
 import urllib.parse
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import h11
@@ -54,21 +53,14 @@ class DraftRefused(BadAnswer):
     """The server would have answered, but not with this draft.
 
     The MLX engine refuses whole requests when the main is loaded for several at once (LM Studio's
-    default) or sees images; others fail when the draft cannot be loaded. ``at_load_only``: since
-    0.4.23 llama.cpp's draft is part of the main's load configuration, and of no request.
+    default) or sees images; others fail when the draft cannot be loaded. Since 0.4.23 llama.cpp's
+    draft is part of the main's load configuration, and of no request.
     """
 
-    def __init__(self, message: str, status: int | None, *, at_load_only: bool) -> None:
-        super().__init__(message, status)
-        self.at_load_only = at_load_only
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The beginning of an answer; ``kind`` is the media type of what follows."""
-
-    status: int
-    kind: str
+    @property
+    def at_load_only(self) -> bool:
+        """Whether the draft has to be configured before the main is loaded."""
+        return "configured at load time" in str(self).lower()
 
 
 class Connection:
@@ -96,8 +88,8 @@ class Connection:
 
     def send(
         self, method: str, path: str, body: dict[str, Any] | None, headers: dict[str, str]
-    ) -> Head:
-        """Send a request, its body as JSON; returns the answer's head.
+    ) -> tuple[int, str]:
+        """Send a request, its body as JSON; returns the answer's status and media type.
 
         Raises:
             NotReachable: no answer, or not in time.
@@ -177,13 +169,13 @@ class Connection:
             self._http.receive_data(received)
         return event
 
-    def _head(self) -> Head:
+    def _head(self) -> tuple[int, str]:
         for _ in range(_MAX_INTERIM + 1):
             event = self._event()
             if isinstance(event, h11.Response):
                 kinds = [value for name, value in event.headers if name == b"content-type"]
                 kind = kinds[0].decode("latin-1").partition(";")[0] if kinds else ""
-                return Head(event.status_code, kind.strip().lower())
+                return event.status_code, kind.strip().lower()
         raise BadAnswer(f"{self._url} sent more than {_MAX_INTERIM} interim answers")
 
     def read_all(self, at_most: int = _MAX_ANSWER_BYTES) -> bytes:

@@ -39,7 +39,6 @@ from specd.lmstudio.connection import (
     BadAnswer,
     Connection,
     DraftRefused,
-    Head,
     Refused,
     decoded,
     error_in,
@@ -58,7 +57,6 @@ _JUST_S: Final = 60.0  # for how long a server counts as the one that has just a
 _UNKNOWN_PATH: Final = (404, 405, 501)
 # The server gives its reasons in words alone.
 _DRAFT_TROUBLE: Final = re.compile(r"draft[ _-]?model|speculative ?decoding", re.IGNORECASE)
-_AT_LOAD: Final = re.compile(r"configured at load time", re.IGNORECASE)
 
 Message: TypeAlias = Mapping[str, str]
 """``{"role": …, "content": …}``."""
@@ -136,7 +134,7 @@ class Server:
         self._token_env = token_env
         host = urllib.parse.urlsplit(self.base_url).hostname or ""
         self._may_have_token = configured or _is_loopback(host)
-        self._asked_at = -_JUST_S  # when it asked for a token last, by ``time.monotonic``
+        self._wanted_token_at = -_JUST_S  # when it asked for a token last, by ``time.monotonic``
 
     def __repr__(self) -> str:
         return f"Server({self.base_url!r})"
@@ -150,7 +148,7 @@ class Server:
         deadline = time.monotonic() + timeout
         for path, list_name, read in LISTINGS:
             try:
-                with self._asked("GET", path, None, deadline) as (connection, _):
+                with self._exchange("GET", path, None, deadline) as (connection, _):
                     body = decoded(connection.read_all(_LIST_MAX_BYTES), self.base_url)
             except BadAnswer as error:
                 if error.status in _UNKNOWN_PATH:
@@ -192,14 +190,13 @@ class Server:
         }
         if stream:
             body["stream_options"] = {"include_usage": True}
-        asked = {"draft_model": draft_model, "num_draft_tokens": num_draft_tokens, "ttl": ttl}
-        body |= {name: value for name, value in asked.items() if value is not None}
+        optional = {"draft_model": draft_model, "num_draft_tokens": num_draft_tokens, "ttl": ttl}
+        body |= {name: value for name, value in optional.items() if value is not None}
         try:
             return self._ask(body, time.monotonic() + timeout)
         except BadAnswer as error:
             if draft_model is not None and _DRAFT_TROUBLE.search(str(error)):
-                at_load_only = bool(_AT_LOAD.search(str(error)))
-                raise DraftRefused(str(error), error.status, at_load_only=at_load_only) from error
+                raise DraftRefused(str(error), error.status) from error
             raise
 
     def _ask(self, body: dict[str, Any], deadline: float) -> Completion:
@@ -221,8 +218,8 @@ class Server:
         """The answer, whole or streamed as the server sends it; an error may come either way."""
         started = time.perf_counter()
         stream = Stream()
-        with self._asked("POST", path, body, deadline) as (connection, head):
-            if head.kind != "text/event-stream":
+        with self._exchange("POST", path, body, deadline) as (connection, kind):
+            if kind != "text/event-stream":
                 whole = decoded(connection.read_all(), self.base_url)
                 return read_answer(whole, text_in(whole), time.perf_counter() - started, None)
             for event in connection.events():
@@ -236,26 +233,25 @@ class Server:
         return answer if answer.tokens else replace(answer, tokens=stream.pieces)
 
     @contextmanager
-    def _asked(
+    def _exchange(
         self, method: str, path: str, body: dict[str, Any] | None, deadline: float
-    ) -> Iterator[tuple[Connection, Head]]:
-        """The connection whose answer's body comes next, and the answer's head."""
-        just_asked = time.monotonic() - self._asked_at < _JUST_S
-        token = self._token if just_asked else None
+    ) -> Iterator[tuple[Connection, str]]:
+        """The connection whose answer's body comes next, and the body's media type."""
+        recently = time.monotonic() - self._wanted_token_at < _JUST_S
+        token = self._token if recently else None
         with Connection(self.base_url, deadline) as connection:
-            head = connection.send(method, path, body, _headers(token))
-            if head.status not in (401, 403):
-                if head.status >= 400:
+            status, kind = connection.send(method, path, body, _headers(token))
+            if status not in (401, 403):
+                if status >= 400:
                     words = error_in(connection.read_all())
-                    message = f"{self.base_url}{path} answered {head.status}{words}"
-                    raise BadAnswer(message, head.status)
-                yield connection, head
+                    raise BadAnswer(f"{self.base_url}{path} answered {status}{words}", status)
+                yield connection, kind
                 return
             asks = wants_a_token(connection.read_all())
         if token is not None or not (self._token and asks and self._may_have_token):
             raise Refused(self._refusal(sent=token is not None, asks=asks))
-        self._asked_at = time.monotonic()
-        with self._asked(method, path, body, deadline) as answered:
+        self._wanted_token_at = time.monotonic()
+        with self._exchange(method, path, body, deadline) as answered:
             yield answered
 
     def _refusal(self, *, sent: bool, asks: bool) -> str:

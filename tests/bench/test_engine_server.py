@@ -421,7 +421,7 @@ def test_a_draft_that_is_taken_at_load_only_is_no_finding(monkeypatch: pytest.Mo
 
     def chat(*args: Any, draft_model: str | None = None, **more: Any) -> Any:
         if draft_model:
-            raise DraftRefused("must be configured at load time", 400, at_load_only=True)
+            raise DraftRefused("must be configured at load time", 400)
         return alone(*args, **more)
 
     monkeypatch.setattr(server, "chat", chat)
