@@ -28,7 +28,8 @@ from specd.lmstudio.model import OWN_HEADS, Model
 _LISTED: Final = 3
 _KEPT_INDEXES: Final = 4
 _REMEMBERED: Final = 10_000  # names looked up
-_SUGGESTED: Final = 32  # names of one set of models; each takes up to 15 ms
+_SUGGESTED: Final = 32  # names of one set of models; each takes some milliseconds
+_ALIKE: Final = 0.7  # likeness from which on a word counts as misspelled
 _LOOKED_AT: Final = 12  # names whose spelling is compared for one suggestion
 _COMMON: Final = 64  # a word in more names than this says little
 
@@ -244,6 +245,12 @@ class _Index:
                         places[word].append((model, spelled, words, at))
         return places
 
+    def _misspelled(self, word: str) -> list[str]:
+        """The words of all names that are spelled most like ``word``."""
+        long_enough = len(word) > 2
+        near = (each for each in self._places if abs(len(each) - len(word)) <= 2)
+        return difflib.get_close_matches(word, near, _LISTED, _ALIKE) if long_enough else []
+
     def nearest(self, name: str) -> tuple[str, ...]:
         """The identifiers spelled most like ``name``, the nearest first."""
         if name not in self._nearest:
@@ -256,7 +263,8 @@ class _Index:
         scores: dict[str, float] = defaultdict(float)
         models: dict[str, Model] = {}
         for word in dict.fromkeys(_words(base)):
-            for each in difflib.get_close_matches(word, self._places, _LISTED):
+            known = word in self._places
+            for each in (word,) if known else self._misspelled(word):
                 places = self._places[each]
                 for model, *_ in places[:_COMMON]:
                     models[model.identifier] = model
@@ -305,13 +313,14 @@ def _full(model: Model) -> tuple[str, ...]:
 
 
 def _short(model: Model) -> tuple[str, ...]:
-    names = {model.key, model.repo, model.path.name, model.path.stem if _is_file(model) else ""}
+    names = {
+        model.key,
+        model.repo,
+        model.path.name,
+        model.path.stem if model.format == "gguf" else "",
+    }
     names |= {alias.rpartition("/")[2] for alias in model.aliases}
     return tuple(sorted({name.casefold() for name in names if name}))
-
-
-def _is_file(model: Model) -> bool:
-    return model.format == "gguf"
 
 
 def _agreeing(wanted: _Spelling, named: Iterable[_Named]) -> list[Model]:
