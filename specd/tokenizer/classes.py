@@ -59,16 +59,15 @@ class Suggestion:
 class Overview:
     """Every class, the verdicts between them, every main's drafts, and the unreadable models.
 
-    ``class_of`` maps a model's identifier to its class's digest, ``content`` to that of its files,
-    ``built`` to the record of what mlx-lm builds for it, if known. ``disproven``: the contents of
-    mains and drafts whose proof failed.
+    ``content`` maps a model's identifier to the digest of its files, ``built`` to the record of
+    what mlx-lm builds for it, if known. ``disproven``: the contents of mains and drafts whose proof
+    failed.
     """
 
     classes: tuple[Class, ...]
     kinds: Compared
     suggestions: tuple[Suggestion, ...]
     unknown: tuple[tuple[Model, str], ...]
-    class_of: Mapping[str, str]
     content: Mapping[str, str]
     built: Mapping[str, Built]
     disproven: frozenset[tuple[str, str]]
@@ -97,11 +96,8 @@ def overview(
     unknown = [(model, why) for model, why in unknown if model not in made_for]
     readable = [model for model in models if model.identifier not in left_out]
     classes = _classes(readable, told)
-    class_of = {model.identifier: each.digest for each in classes for model in each.models}
     content = {name: each.content for name, each in known.items()}
-    found = Overview(
-        classes, kinds, (), tuple(unknown), class_of, content, built, disproven, mlx_types
-    )
+    found = Overview(classes, kinds, (), tuple(unknown), content, built, disproven, mlx_types)
     drafts = _drafts(found)
     suggestions = tuple(
         replace(
@@ -113,22 +109,6 @@ def overview(
     )
     ordered = sorted(suggestions, key=lambda s: (not s.drafts, -s.main.size_bytes, s.main.key))
     return replace(found, suggestions=tuple(ordered))
-
-
-def kind_of(main: Model, draft: Model, found: Overview) -> VerdictKind:
-    """The verdict on one pair."""
-    if any(eligible.unusable(model) for model in (main, draft)):
-        return "unknown"
-    if eligible.hopeless(main, draft) is not None:
-        return "unsupported"
-    where = found.class_of
-    if main.identifier not in where or draft.identifier not in where:
-        return "unknown"
-    kind = _kind(found.kinds, where[main.identifier], where[draft.identifier], main)
-    refused = (
-        _refuses_main(main, found) or _never_drafts(draft, found) or _disproven(main, draft, found)
-    )
-    return "unsupported" if refused and kind in FITTING else kind
 
 
 def _kind(kinds: Compared, main: str, draft: str, of: Model) -> VerdictKind:

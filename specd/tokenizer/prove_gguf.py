@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
-from typing import Final, TypeAlias
-
-import psutil
+from typing import Final
 
 from specd.llamacpp.engine import Engine
 from specd.llamacpp.server import DidNotStart, Load, NoAnswer, Server
 from specd.lmstudio.chat_settings import ChatSettings
 from specd.tokenizer import probes
-from specd.tokenizer.store import Proof
-from specd.tokenizer.verdict import EngineText
+from specd.tokenizer.proof import DRAFT_TOKENS, TOKENS, Proof, Refused, Tick, lack_of_memory
 
-TOKENS: Final = 32
-DRAFT_TOKENS: Final = 3
-OVERHEAD: Final = 1.25
 TIE: Final = 0.15
 """Logits within which rounding decides: four steps of half precision at a logit of 40."""
-
-Tick: TypeAlias = Callable[[str], None]
-
-
-class _Refused(Exception):
-    """llama.cpp does not load or does not draft with the pair, or answers with other text."""
-
-
-class _Altered(_Refused):
-    """It answers with other text."""
 
 
 def validate(
@@ -44,16 +28,13 @@ def validate(
 
     ``settings``: those of the main's new chats.
     """
-    needed = int(OVERHEAD * sum(path.stat().st_size for path in (main, draft)))
-    free = psutil.virtual_memory().available
-    if needed > free:
-        lack = f"{needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free"
-        return Proof(f"{engine.name}: the pair needs {lack}, so nothing was run", whole=False)
+    lack = lack_of_memory(sum(path.stat().st_size for path in (main, draft)))
+    if lack is not None:
+        return Proof(f"{engine.name}: {lack}, so nothing was run", whole=False)
     try:
         return Proof(f"{engine.name}: {_answers(main, draft, engine, tick, settings)}")
-    except _Refused as why:
-        text: EngineText = "may differ" if isinstance(why, _Altered) else "unknown"
-        return Proof(f"{engine.name}: {why}", "unsupported", str(why), text=text)
+    except Refused as found:
+        return found.proof(f"{engine.name}: ")
 
 
 def _answers(main: Path, draft: Path, engine: Engine, tick: Tick, settings: ChatSettings) -> str:
@@ -67,16 +48,16 @@ def _answers(main: Path, draft: Path, engine: Engine, tick: Tick, settings: Chat
             alone.append(server.generate(prompts[-1], TOKENS).tokens)
             drawn_alone = _drawn(server, first, settings)
     except (DidNotStart, NoAnswer) as why:
-        raise _Refused(f"llama.cpp cannot run the main: {why}") from why
+        raise Refused(f"llama.cpp cannot run the main: {why}") from why
     tick("answering with the draft")
     try:
         with Server(engine, Load(main, "draft-simple", draft, DRAFT_TOKENS)) as server:
             paired = [server.generate(ids, TOKENS) for ids in prompts]
             drawn = _drawn(server, first, settings)
     except (DidNotStart, NoAnswer) as why:
-        raise _Refused(f"llama.cpp cannot run the pair: {why}") from why
+        raise Refused(f"llama.cpp cannot run the pair: {why}") from why
     if not any(answer.drafted for answer in paired):
-        raise _Refused("llama.cpp loads the main and does not draft with this draft")
+        raise Refused("llama.cpp loads the main and does not draft with this draft")
     parted = [
         (ids, expected[:at])
         for ids, expected, answer in zip(prompts, alone, paired, strict=True)
@@ -84,9 +65,10 @@ def _answers(main: Path, draft: Path, engine: Engine, tick: Tick, settings: Chat
     ]
     gaps = _gaps(main, engine, parted, tick)
     if any(gap > rounding for gap, rounding in gaps):
-        raise _Altered(
+        raise Refused(
             "an answer with the draft is another one, and the main's two best tokens are "
-            f"{', '.join(f'{gap:.3g}' for gap, _ in gaps)} apart, more than rounding makes"
+            f"{', '.join(f'{gap:.3g}' for gap, _ in gaps)} apart, more than rounding makes",
+            text="may differ",
         )
     drafted, accepted = (
         sum(getattr(each, name) for each in paired) for name in ("drafted", "accepted")

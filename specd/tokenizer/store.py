@@ -14,7 +14,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -26,11 +26,10 @@ from specd.lmstudio.model import Model
 from specd.tokenizer import eligible
 from specd.tokenizer.engines import llama_cpp, mlx
 from specd.tokenizer.engines.mlx import Built
+from specd.tokenizer.proof import Proof
 from specd.tokenizer.verdict import (
     FITTING,
     EngineOpinion,
-    EngineText,
-    Segmentation,
     Verdict,
     VerdictKind,
 )
@@ -61,26 +60,6 @@ class Known:
     family: str = ""
     tokens: int = 0
     config: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """The result of running the engine with a pair; ``words`` is a sentence for a person.
-
-    ``kind``: the verdict that it forces, None if the proof succeeded; ``refusal`` says why.
-    "incompatible": MLX contradicts the files. "unsupported": a model does not load, the engine
-    fails, or the draft changes the answer; ``text`` is then "may differ". ``whole``: no part of the
-    proof was skipped for lack of memory. ``segmentation``: how differently the two split text.
-    ``context``: the settings and the installed engines that it was made with, as JSON.
-    """
-
-    words: str
-    kind: VerdictKind | None = None
-    refusal: str = ""
-    whole: bool = True
-    segmentation: Segmentation | None = None
-    text: EngineText = "unknown"
-    context: dict[str, Any] = field(default_factory=dict)
 
 
 class Kinds(NamedTuple):

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import mlx.core as mx
-import psutil
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.sample_utils import apply_min_p, apply_top_k, apply_top_p
 from mlx_lm.tokenizer_utils import load as load_tokenizer
@@ -26,19 +25,14 @@ from specd.lmstudio.chat_settings import ChatSettings
 from specd.tokenizer import fingerprint, probes
 from specd.tokenizer.fingerprint import Fingerprint, Unreadable
 from specd.tokenizer.kv_cache import smallest_window
+from specd.tokenizer.proof import DRAFT_TOKENS, TOKENS, Proof, Refused, Tick, lack_of_memory
 from specd.tokenizer.sequential import Said, Session
 from specd.tokenizer.spelling import shown
-from specd.tokenizer.store import Proof
 from specd.tokenizer.verdict import Segmentation
 
-TOKENS = 32
-DRAFT_TOKENS = 3
 STEP = 256
 """Tokens: mlx-lm's plain caches grow in steps of this size."""
-OVERHEAD = 1.25
-"""Memory that answering takes, as a multiple of the weights."""
 
-Tick: TypeAlias = Callable[[str], None]
 Sampler: TypeAlias = Callable[[Any], Any]
 
 
@@ -50,18 +44,6 @@ class _Side:
     folder: Path
     print: Fingerprint
     tokenizer: Any
-
-
-class _Contradiction(Exception):
-    """MLX and the files disagree; the message says where."""
-
-
-class _Refused(Exception):
-    """With this draft mlx-lm does not load, fails, or answers with other text."""
-
-
-class _Altered(_Refused):
-    """It answers with other text."""
 
 
 def validate(
@@ -81,7 +63,9 @@ def validate(
         one, other = _load("main", main, tick), _load("draft", draft, tick)
         for side in (one, other):
             tick(f"comparing the {side.role}'s ids with its files")
-            _agree(side)
+            why = _contradiction(side)
+            if why is not None:
+                raise Refused(why, "incompatible")
         segmentation = _split_alike(one, other)
         said.append(
             f"its tokenizers agree with the files on all {one.print.count:,} and "
@@ -89,18 +73,8 @@ def validate(
         )
         words, whole = _answers(one, other, tick, settings)
         said.append(words)
-    except _Contradiction as found:
-        return Proof(
-            "; ".join([*said, str(found)]), "incompatible", str(found), segmentation=segmentation
-        )
-    except _Refused as found:
-        return Proof(
-            "; ".join([*said, str(found)]),
-            "unsupported",
-            str(found),
-            segmentation=segmentation,
-            text="may differ" if isinstance(found, _Altered) else "unknown",
-        )
+    except Refused as found:
+        return found.proof("; ".join([*said, ""]), segmentation)
     return Proof("; ".join(said), whole=whole, segmentation=segmentation)
 
 
@@ -120,25 +94,26 @@ def _load(role: str, folder: Path, tick: Tick) -> _Side:
 # -- tokenizers -----------------------------------------------------------------------------------
 
 
-def _agree(side: _Side) -> None:
+def _contradiction(side: _Side) -> str | None:
+    """Where mlx-lm's tokenizer and the files disagree; None if they agree."""
     texts = ((text, number) for number, text in enumerate(side.print.texts) if text is not None)
     known = set(dict(texts).values())  # for a text with two ids, the last
     theirs = set(side.tokenizer.get_vocab().values())
     if known != theirs:
         number = min(known ^ theirs)
         whose = "its files" if number in known else "mlx-lm"
-        raise _Contradiction(f"only {whose} gives the {side.role} a token with the id {number}")
+        return f"only {whose} gives the {side.role} a token with the id {number}"
     decode = _decoder(side)
     for number in sorted(known):
         token = side.print.tokens[number] or b""
         # Each id twice, since decoders treat the first token of a text specially.
         if not _same(token * 2, decode([number, number])):
-            raise _Contradiction(
+            return (
                 f"id {number} of the {side.role} spells {shown(token)!r} by its files and "
                 f"{decode([number, number])!r} twice by mlx-lm"
             )
     if side.print.eos != set(side.tokenizer.eos_token_ids):
-        raise _Contradiction(
+        return (
             f"the {side.role} ends with {sorted(side.print.eos)} by its files and with "
             f"{sorted(side.tokenizer.eos_token_ids)} by mlx-lm"
         )
@@ -146,10 +121,11 @@ def _agree(side: _Side) -> None:
         ids = side.tokenizer.encode(text, add_special_tokens=False)
         spelled = b"".join(side.print.tokens[number] or b"" for number in ids)
         if not _same(spelled, decode(ids)):
-            raise _Contradiction(
+            return (
                 f"{text[:40]!r} becomes {shown(spelled)[:80]!r} in the {side.role} by its files "
                 f"and {decode(ids)[:80]!r} by mlx-lm"
             )
+    return None
 
 
 def _texts(side: _Side) -> tuple[str, ...]:
@@ -197,13 +173,11 @@ def _answers(one: _Side, other: _Side, tick: Tick, settings: ChatSettings) -> tu
     """The comparison of answers as a sentence, and whether it was complete.
 
     Raises:
-        _Refused: mlx-lm cannot load one of the two, fails, or answers with other text.
+        Refused: mlx-lm cannot load one of the two, fails, or answers with other text.
     """
-    needed = int(OVERHEAD * sum(_weights(side.folder) for side in (one, other)))
-    free = psutil.virtual_memory().available
-    if needed > free:
-        lack = f"{needed / 2**30:.1f} GiB of memory and {free / 2**30:.1f} GiB are free"
-        return f"without weights: the pair needs {lack}, so no text was generated", False
+    lack = lack_of_memory(sum(_weights(side.folder) for side in (one, other)))
+    if lack is not None:
+        return f"without weights: {lack}, so no text was generated", False
     tick("loading both models")
     main, draft = _built(one), _built(other)
     windows = [smallest_window(make_prompt_cache(model)) or 0 for model in (main, draft)]
@@ -271,13 +245,13 @@ class _Comparison:
         """The main's own answer, after a comparison with the one that the draft helps with.
 
         Raises:
-            _Refused: mlx-lm fails, or the draft makes it another answer.
+            Refused: mlx-lm fails, or the draft makes it another answer.
         """
         self._tick(f"comparing {what} with and without the draft")
         try:
             alone, paired = (each.answer(ids, TOKENS, sampler) for each in chat)
         except (ValueError, IndexError, RuntimeError) as error:
-            raise _Refused(f"mlx-lm fails at {what}: {_line(error)}") from error
+            raise Refused(f"mlx-lm fails at {what}: {_line(error)}") from error
         self._answers += 1
         self._drafted += paired.drafted
         pairs = zip(alone.tokens, paired.tokens, strict=True)
@@ -310,7 +284,7 @@ class _Comparison:
         """Note a parting, where the draft changes the main's logits no more than rounding does.
 
         Raises:
-            _Altered: it changes them more.
+            Refused: it changes them more.
         """
         two = alone.tokens[at], paired.tokens[at]
         tokens = mx.array(two)
@@ -324,10 +298,11 @@ class _Comparison:
         change = float(mx.abs(mine - theirs).max())
         if not change <= rounding:
             texts = [shown(self._print.tokens[token] or b"") for token in two]
-            raise _Altered(
+            raise Refused(
                 f"{what} is another one with the draft: {texts[0]!r} without it, {texts[1]!r} with "
                 f"it, and the draft changes the main's logits by {change:.3g}, more than rounding "
-                "does"
+                "does",
+                text="may differ",
             )
         self._gaps.append(abs(float(mine[0] - mine[1])))
 
@@ -336,7 +311,7 @@ def _built(side: _Side) -> Any:
     try:
         return load_model(side.folder)[0]
     except Exception as error:
-        raise _Refused(f"mlx-lm cannot load the {side.role}: {_line(error)}") from error
+        raise Refused(f"mlx-lm cannot load the {side.role}: {_line(error)}") from error
 
 
 def _line(error: Exception) -> str:

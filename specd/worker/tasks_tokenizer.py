@@ -14,7 +14,8 @@ from specd.tokenizer import fingerprint, prove_gguf, store
 from specd.tokenizer.compare import compare
 from specd.tokenizer.engines.mlx import Built
 from specd.tokenizer.fingerprint import Fingerprint, Unreadable
-from specd.tokenizer.store import Known, Proof, VerdictStore
+from specd.tokenizer.proof import Proof
+from specd.tokenizer.store import Known, VerdictStore
 from specd.tokenizer.verdict import FITTING, Verdict, to_json
 
 HELD = 64
@@ -47,7 +48,8 @@ def verdicts(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 def classes(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """``{"cache": dir, "models": [path, …]}``: read all models, compare all their tokenizers.
 
-    Returns ``{"classes": n}``, the number of different tokenizers.
+    mlx-lm builds the model of every config.json. Returns ``{"classes": n}``, the number of
+    different tokenizers.
     """
     reader = _Reader(VerdictStore(Path(request["cache"])))
     where: dict[str, Path] = {}
@@ -60,6 +62,8 @@ def classes(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     for main in where.values():
         for draft in where.values():
             reader.judge(main, draft)
+    for path in paths:
+        reader.ask_mlx_lm(path)
     return {"classes": len(where)}
 
 

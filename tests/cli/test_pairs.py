@@ -9,7 +9,8 @@ import pytest
 
 from bench.seed_home import DRAFT, MAIN, seed_home
 from specd import places
-from specd.tokenizer.store import Proof, VerdictStore
+from specd.tokenizer.proof import Proof
+from specd.tokenizer.store import VerdictStore
 from tests.daemon import Sandbox
 from tests.tokenizer import folders
 
@@ -65,7 +66,14 @@ def test_where_no_draft_is_installed_it_says_what_would_fit(seeded: Sandbox) -> 
     assert lonely["wanted"].startswith("an MLX model of the llama family of up to 3B")
     assert "such as" not in lonely["wanted"]
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "model_type": "qwen3_moe"}))
+    qwen = {
+        "head_dim": 16,
+        "tie_word_embeddings": True,
+        "max_position_embeddings": 512,
+        "rope_theta": 1e4,
+    }
+    text = json.dumps({**config, **qwen, "model_type": "qwen3"})
+    (folder / "config.json").write_text(text)
     found = json.loads(seeded.specd("pairs", "--json").stdout)
     lonely = next(each for each in found["mains"] if each["main"] == "someone/Lonely-14B-4bit")
     assert lonely["wanted"].endswith(", such as mlx-community/Qwen3-0.6B-4bit")

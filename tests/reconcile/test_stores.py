@@ -6,7 +6,8 @@ from pathlib import Path
 
 from specd.lmstudio import model_defaults
 from specd.reconcile.stores import Stores
-from specd.tokenizer.store import Known, Proof, identity
+from specd.tokenizer.proof import Proof
+from specd.tokenizer.store import Known, identity
 from tests.tokenizer import folders
 from tests.tokenizer.models import model
 

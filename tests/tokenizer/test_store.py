@@ -13,7 +13,8 @@ import pytest
 
 from specd.tokenizer import store
 from specd.tokenizer.engines.mlx import Built
-from specd.tokenizer.store import Known, Proof, VerdictStore
+from specd.tokenizer.proof import Proof
+from specd.tokenizer.store import Known, VerdictStore
 from specd.tokenizer.verdict import EngineOpinion, EngineText
 from specd.worker.tasks_tokenizer import classes, verdicts
 from tests.conftest import Figures

@@ -15,7 +15,6 @@ from specd.cli.parser import Parser
 from specd.lmstudio import draft_cache
 from specd.lmstudio.model import Model
 from specd.reconcile.aside import move_aside
-from specd.tokenizer.classes import Overview, kind_of
 from specd.tokenizer.suggest import LARGEST_SHARE
 
 AGREES, DISAGREES, BAD_INPUT = 0, 1, 2
@@ -105,14 +104,12 @@ def _look(seen: world.Seen) -> _Look:
         return _Look(path, f"LM Studio keeps no compatibility cache at {path}", 0, ())
     if opinion.problem is not None:
         return _Look(path, opinion.problem, 0, ())
-    found = pairs.look(seen.stores.verdicts, seen.world.models, seen)
-    wrong = tuple(_disagreements(seen, found, opinion))
+    pairs.look(seen.stores.verdicts, seen.world.models, seen)
+    wrong = tuple(_disagreements(seen, opinion))
     return _Look(path, None, len(opinion.pairs), wrong)
 
 
-def _disagreements(
-    seen: world.Seen, found: Overview, opinion: draft_cache.CacheOpinion
-) -> Iterator[Disagreement]:
+def _disagreements(seen: world.Seen, opinion: draft_cache.CacheOpinion) -> Iterator[Disagreement]:
     models = {model.identifier: model for model in seen.world.models}
     for identifier, listed in opinion.pairs.items():
         main = models[identifier]
@@ -126,10 +123,10 @@ def _disagreements(
         for draft in seen.world.models:
             if draft.identifier in listed or not _offered(main, draft):
                 continue
-            known = seen.stores.verdicts.lookup(main, draft)
-            kind = kind_of(main, draft, found) if known is None else known.kind
-            if kind in ("identical", "compatible"):
+            verdict = seen.stores.verdicts.lookup(main, draft)
+            if verdict is not None and verdict.usable:
                 reason = "every token it can emit means the same in the main"
+                kind = verdict.kind
                 yield Disagreement(
                     identifier, draft.identifier, listed=False, verdict=kind, reason=reason
                 )

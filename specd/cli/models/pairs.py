@@ -60,16 +60,21 @@ def look(store: VerdictStore, models: tuple[Model, ...], seen: world.Seen) -> Ov
         WorkerError: it could not be read.
     """
     known, kinds = _kept(store, models)
+    built = _built(store, known)
     digests = {each.digest for each in known.values() if each.digest is not None}
     wanting = [model for model in _readable(models) if model.identifier not in known]
-    if wanting or any((one, other) not in kinds for one in digests for other in digests):
+    if (
+        wanting
+        or any(each.config and name not in built for name, each in known.items())
+        or any((one, other) not in kinds for one in digests for other in digests)
+    ):
         if wanting:
             print(f"reading the tokenizers of {plural(len(wanting), 'model')} …", file=sys.stderr)
         paths = [str(model.path) for model in _readable(models)]
         request = {**seen.stores.verdict_request([]), "models": paths}
         run_task("classes", request, limits=COMPARING)
         known, kinds = _kept(store, models)
-    built = _built(store, known)
+        built = _built(store, known)
     return overview(models, known, kinds, built, store.mlx_types, store.disproven())
 
 
