@@ -1,4 +1,4 @@
-"""The verdicts on all pairs of installed models, at a cost linear in the models (pure).
+"""The verdicts on all pairs of installed models, at a cost linear in the models.
 
 Models with equal fingerprints form one class. Verdicts on tokens are made between classes; each
 pair then adds its models' formats, kinds and sizes. So a thousand models with twenty tokenizers
@@ -18,8 +18,8 @@ from specd.lmstudio.model import Model
 from specd.tokenizer import eligible
 from specd.tokenizer.engines import mlx
 from specd.tokenizer.engines.mlx import Built
-from specd.tokenizer.store import Kinds, Known
-from specd.tokenizer.suggest import LARGEST_SHARE
+from specd.tokenizer.store import Kinds, Known, VerdictStore
+from specd.tokenizer.suggest import LARGEST_SHARE, promise
 from specd.tokenizer.verdict import FITTING, VerdictKind
 
 SUGGESTED: Final = 3
@@ -57,58 +57,102 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Every class, the verdicts between them, every main's drafts, and the unreadable models.
-
-    ``content`` maps a model's identifier to the digest of its files, ``built`` to the record of
-    what mlx-lm builds for it, if known. ``disproven``: the contents of mains and drafts whose proof
-    failed.
-    """
+    """Every class, the verdicts between them, every main's drafts, and the unreadable models."""
 
     classes: tuple[Class, ...]
     kinds: Compared
     suggestions: tuple[Suggestion, ...]
     unknown: tuple[tuple[Model, str], ...]
-    content: Mapping[str, str]
-    built: Mapping[str, Built]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is stored about the installed models.
+
+    ``known`` holds the facts from a model's files by its identifier, ``built`` what mlx-lm builds
+    for it by its ``Known.config``, ``disproven`` the contents of mains and drafts whose proof
+    failed. ``mlx_types`` are the types that LM Studio's mlx-lm loads.
+    """
+
+    models: tuple[Model, ...]
+    known: Mapping[str, Known]
+    kinds: Compared
+    built: Mapping[str, Built | None]
     disproven: frozenset[tuple[str, str]]
     mlx_types: frozenset[str] | None
 
+    @classmethod
+    def read(cls, models: tuple[Model, ...], store: VerdictStore) -> Facts:
+        """The facts in the store."""
+        store.all_known()
+        rows = ((each.identifier, store.known(each.path)) for each in readable(models))
+        known = {name: found for name, found in rows if found is not None}
+        configs = {each.config: each for each in known.values() if each.config}
+        built = {config: store.built(each) for config, each in configs.items()}
+        return cls(models, known, store.kinds(), built, store.disproven(), store.mlx_types)
 
-def overview(
-    models: Sequence[Model],
-    known: Mapping[str, Known],
-    kinds: Compared,
-    built: Mapping[str, Built],
-    mlx_types: frozenset[str] | None = None,
-    disproven: frozenset[tuple[str, str]] = frozenset(),
-) -> Overview:
-    """The overview of all models.
+    @property
+    def complete(self) -> bool:
+        """Whether every verdict can be given."""
+        digests = {each.digest for each in self.known.values() if each.digest is not None}
+        return (
+            not self.unread
+            and None not in self.built.values()
+            and all((one, other) in self.kinds for one in digests for other in digests)
+        )
 
-    ``known`` maps a model's identifier to the facts read from its files, ``built`` to the record of
-    what mlx-lm builds for it, if known; ``mlx_types`` are the types that LM Studio's mlx-lm loads;
-    ``disproven`` are the contents of mains and drafts whose proof failed.
-    """
-    told = {model.identifier: known.get(model.identifier) for model in models}
-    unknown = [(model, why) for model in models if (why := _why_unknown(model, told))]
+    @property
+    def unread(self) -> list[Model]:
+        """The models whose files are still to be read."""
+        return [each for each in readable(self.models) if each.identifier not in self.known]
+
+    def refuses_main(self, main: Model) -> str | None:
+        """Why mlx-engine drafts for no such main; None if it does, or llama.cpp runs it."""
+        if main.format != "mlx":
+            return None
+        return mlx.refuses_main(main, self._built(main), self.mlx_types)
+
+    def never_drafts(self, draft: Model) -> bool:
+        """Whether mlx-lm cannot load a draft."""
+        return (
+            draft.format == "mlx"
+            and mlx.never_drafts(draft, self._built(draft), self.mlx_types) is not None
+        )
+
+    def failed(self, main: Model, draft: Model) -> bool:
+        """Whether a pair's proof failed."""
+        both = self.known[main.identifier].content, self.known[draft.identifier].content
+        return both in self.disproven
+
+    def _built(self, model: Model) -> Built | None:
+        return self.built.get(self.known[model.identifier].config)
+
+
+def readable(models: Iterable[Model]) -> list[Model]:
+    """The models whose tokenizers can be read."""
+    return [each for each in models if each.kind in ("llm", "vlm") and each.format != "other"]
+
+
+def overview(facts: Facts) -> Overview:
+    """The overview of all models."""
+    models = facts.models
+    unknown = [(model, why) for model in models if (why := _why_unknown(model, facts))]
     left_out = {model.identifier for model, _ in unknown}
     special = [model for model in models if model.kind == "drafter"]
     made_for = {each for model in models for each in drafters.for_main(model, special)}
     unknown = [(model, why) for model, why in unknown if model not in made_for]
-    readable = [model for model in models if model.identifier not in left_out]
-    classes = _classes(readable, told)
-    content = {name: each.content for name, each in known.items()}
-    found = Overview(classes, kinds, (), tuple(unknown), content, built, disproven, mlx_types)
-    drafts = _drafts(found)
-    suggestions = tuple(
+    classes = _classes([model for model in models if model.identifier not in left_out], facts)
+    drafts = _drafts(classes, facts)
+    suggestions = [
         replace(
-            _suggest(model, each, drafts, found), candidates=drafters.candidates(model, special)
+            _suggest(model, each, classes, drafts, facts),
+            candidates=drafters.candidates(model, special),
         )
         for each in classes
         for model in each.models
-        if model.kind in ("llm", "vlm")
-    )
-    ordered = sorted(suggestions, key=lambda s: (not s.drafts, -s.main.size_bytes, s.main.key))
-    return replace(found, suggestions=tuple(ordered))
+    ]
+    suggestions.sort(key=lambda s: (not s.drafts, -s.main.size_bytes, s.main.key))
+    return Overview(classes, facts.kinds, tuple(suggestions), tuple(unknown))
 
 
 def _kind(kinds: Compared, main: str, draft: str, of: Model) -> VerdictKind:
@@ -119,50 +163,29 @@ def _kind(kinds: Compared, main: str, draft: str, of: Model) -> VerdictKind:
     return known.mlx if of.format == "mlx" else known.gguf
 
 
-def _refuses_main(main: Model, found: Overview) -> str | None:
-    if main.format != "mlx":
-        return None
-    return mlx.refuses_main(main, found.built.get(main.identifier), found.mlx_types)
-
-
-def _never_drafts(draft: Model, found: Overview) -> bool:
-    if draft.format != "mlx":
-        return False
-    return mlx.never_drafts(draft, found.built.get(draft.identifier), found.mlx_types) is not None
-
-
-def _disproven(main: Model, draft: Model, found: Overview) -> bool:
-    both = found.content.get(main.identifier, ""), found.content.get(draft.identifier, "")
-    return both in found.disproven
-
-
-def _why_unknown(model: Model, told: Mapping[str, Known | None]) -> str | None:
+def _why_unknown(model: Model, facts: Facts) -> str | None:
     why = eligible.unusable(model)
     if why is not None or model.kind in eligible.NEVER:
         return why or f"it {eligible.NEVER[model.kind]}"
-    known = told[model.identifier]
+    known = facts.known.get(model.identifier)
     if known is None:
         return "its files changed while they were being read"
     return known.problem if known.digest is None else None
 
 
-def _classes(models: Iterable[Model], told: Mapping[str, Known | None]) -> tuple[Class, ...]:
+def _classes(models: Iterable[Model], facts: Facts) -> tuple[Class, ...]:
     found: dict[str, list[Model]] = defaultdict(list)
     for model in models:
-        known = told[model.identifier]
-        if known is not None and known.digest is not None:
-            found[known.digest].append(model)
-    made: list[Class] = []
-    for digest, members in found.items():
+        found[facts.known[model.identifier].digest or ""].append(model)
+    for members in found.values():
         members.sort(key=lambda model: (-model.size_bytes, model.identifier))
-        known = told[members[0].identifier]
-        family, tokens = (known.family, known.tokens) if known else ("", 0)
-        made.append(Class(digest, "", family, tokens, tuple(members)))
-    made.sort(key=lambda each: (-len(each.models), each.models[0].identifier))
-    return tuple(
-        Class(each.digest, _letters(number), each.family, each.tokens, each.models)
-        for number, each in enumerate(made)
-    )
+    ordered = sorted(found.items(), key=lambda item: (-len(item[1]), item[1][0].identifier))
+    made: list[Class] = []
+    for number, (digest, members) in enumerate(ordered):
+        known = facts.known[members[0].identifier]
+        name = _letters(number)
+        made.append(Class(digest, name, known.family, known.tokens, tuple(members)))
+    return tuple(made)
 
 
 def _letters(number: int) -> str:
@@ -179,47 +202,43 @@ _Drafts: TypeAlias = Mapping[tuple[str, str], Sequence[Model]]
 """Possible drafts by class and format, the smallest first."""
 
 
-def _drafts(seen: Overview) -> _Drafts:
+def _drafts(classes: Iterable[Class], facts: Facts) -> _Drafts:
     found: dict[tuple[str, str], list[Model]] = defaultdict(list)
-    for each in seen.classes:
+    for each in classes:
         for model in each.models:
-            if model.drafts and model.size_bytes > 0 and not _never_drafts(model, seen):
+            if model.drafts and model.size_bytes > 0 and not facts.never_drafts(model):
                 found[each.digest, model.format].append(model)
     for members in found.values():
         members.sort(key=lambda model: (model.size_bytes, model.identifier))
     return found
 
 
-def _suggest(main: Model, mine: Class, drafts: _Drafts, seen: Overview) -> Suggestion:
-    why = _refuses_main(main, seen)
+def _suggest(
+    main: Model, mine: Class, classes: Iterable[Class], drafts: _Drafts, facts: Facts
+) -> Suggestion:
+    why = facts.refuses_main(main)
     if why is not None:
         return Suggestion(main, (), 0, why)
     usable = 0
     found: list[tuple[Model, VerdictKind]] = []
     largest = main.size_bytes * LARGEST_SHARE
-    for each in seen.classes:
-        kind = _kind(seen.kinds, mine.digest, each.digest, main)
+    for each in classes:
+        kind = _kind(facts.kinds, mine.digest, each.digest, main)
         there = drafts.get((each.digest, main.format), ())
         if kind not in FITTING:
             continue
         fitting = there[: bisect_right(there, largest, key=lambda model: model.size_bytes)]
-        if seen.disproven:
-            fitting = [model for model in fitting if not _disproven(main, model, seen)]
+        if facts.disproven:
+            fitting = [model for model in fitting if not facts.failed(main, model)]
         usable += len(fitting)
         found += [(model, kind) for model in fitting[:SUGGESTED]]
-    found.sort(key=lambda pair: _promise(main, *pair))
+    found.sort(key=lambda pair: promise(main, pair[0]))
     if found:
         return Suggestion(main, tuple(found[:SUGGESTED]), usable)
     if eligible.worth_drafting(main) == 0:
         why = "no installed model fits, and at this size LM Studio's docs see no gain in a draft"
         return Suggestion(main, (), 0, why)
     return Suggestion(main, (), 0, "no installed model fits", _wanted(main, mine))
-
-
-def _promise(main: Model, draft: Model, kind: VerdictKind) -> tuple[bool, bool, int, str]:
-    """Sort key of drafts, best first: same family, then no missing tokens, then the smallest."""
-    kin = draft.architecture == main.architecture
-    return not kin, kind != "identical", draft.size_bytes, draft.identifier
 
 
 def _wanted(main: Model, mine: Class) -> str:

@@ -13,7 +13,7 @@ LARGEST_SHARE = 0.5
 
 
 def rank(main: Model, installed: Sequence[Model], store: VerdictStore) -> tuple[Model, ...]:
-    """Drafts worth trying for ``main``, best first: proven ones, then the smaller.
+    """Drafts worth trying for ``main``, best first: those that fit, then by ``promise``.
 
     Without the main itself, other formats, models that are not plain language models, and models
     that are too large to be faster.
@@ -27,13 +27,16 @@ def rank(main: Model, installed: Sequence[Model], store: VerdictStore) -> tuple[
         and 0 < model.size_bytes <= main.size_bytes * LARGEST_SHARE
     ]
 
-    def promise(model: Model) -> tuple[bool, bool, int, str]:
+    def refused(model: Model) -> bool:
         found = store.lookup(main, model)
-        refused = found is not None and not found.worth_trying
-        kin = model.architecture == main.architecture
-        return refused, not kin, model.size_bytes, model.identifier
+        return found is not None and not found.worth_trying
 
-    return tuple(sorted(candidates, key=promise))
+    return tuple(sorted(candidates, key=lambda model: (refused(model), promise(main, model))))
+
+
+def promise(main: Model, draft: Model) -> tuple[bool, int, str]:
+    """Sort key of drafts, best first: the main's own family, then the smallest."""
+    return draft.architecture != main.architecture, draft.size_bytes, draft.identifier
 
 
 def instead_of(main: Model, installed: Sequence[Model]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from specd.tokenizer.reading import Unreadable
@@ -87,17 +88,9 @@ def by_id(ids: Mapping[str, int]) -> list[str | None]:
     check_size(min(numbers, default=0) + 1)
     check_size(max(numbers, default=0) + 1)
     if len(set(numbers)) != len(numbers):
-        raise Impossible(f"the tokenizer gives the id {_twice(numbers)} to two tokens")
+        twice = next(number for number, times in Counter(numbers).items() if times > 1)
+        raise Impossible(f"the tokenizer gives the id {twice} to two tokens")
     texts: list[str | None] = [None] * (max(numbers, default=-1) + 1)
     for text, number in ids.items():
         texts[number] = text
     return texts
-
-
-def _twice(numbers: Iterable[int]) -> int:
-    seen: set[int] = set()
-    for number in numbers:
-        if number in seen:
-            return number
-        seen.add(number)
-    raise ValueError("no number stands there twice")

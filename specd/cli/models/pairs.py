@@ -12,9 +12,8 @@ from specd.cli.paint import Ink, dumps, paint, plural, safe, wants_colour, width
 from specd.cli.parser import Parser
 from specd.lmstudio.model import Model
 from specd.reconcile.stores import COMPARING
-from specd.tokenizer.classes import Class, Overview, Suggestion, overview
-from specd.tokenizer.engines.mlx import Built
-from specd.tokenizer.store import Kinds, Known, VerdictStore
+from specd.tokenizer.classes import Class, Facts, Overview, Suggestion, overview, readable
+from specd.tokenizer.store import VerdictStore
 from specd.tokenizer.verdict import VerdictKind
 from specd.worker.client import run_task
 
@@ -59,43 +58,16 @@ def look(store: VerdictStore, models: tuple[Model, ...], seen: world.Seen) -> Ov
     Raises:
         WorkerError: it could not be read.
     """
-    known, kinds = _kept(store, models)
-    built = _built(store, known)
-    digests = {each.digest for each in known.values() if each.digest is not None}
-    wanting = [model for model in _readable(models) if model.identifier not in known]
-    if (
-        wanting
-        or any(each.config and name not in built for name, each in known.items())
-        or any((one, other) not in kinds for one in digests for other in digests)
-    ):
-        if wanting:
-            print(f"reading the tokenizers of {plural(len(wanting), 'model')} …", file=sys.stderr)
-        paths = [str(model.path) for model in _readable(models)]
+    facts = Facts.read(models, store)
+    if not facts.complete:
+        if facts.unread:
+            count = plural(len(facts.unread), "model")
+            print(f"reading the tokenizers of {count} …", file=sys.stderr)
+        paths = [str(model.path) for model in readable(models)]
         request = {**seen.stores.verdict_request([]), "models": paths}
         run_task("classes", request, limits=COMPARING)
-        known, kinds = _kept(store, models)
-        built = _built(store, known)
-    return overview(models, known, kinds, built, store.mlx_types, store.disproven())
-
-
-def _kept(
-    store: VerdictStore, models: tuple[Model, ...]
-) -> tuple[dict[str, Known], dict[tuple[str, str], Kinds]]:
-    store.all_known()
-    row = ((model.identifier, store.known(model.path)) for model in _readable(models))
-    return {name: known for name, known in row if known is not None}, store.kinds()
-
-
-def _readable(models: tuple[Model, ...]) -> list[Model]:
-    return [model for model in models if model.kind in ("llm", "vlm") and model.format != "other"]
-
-
-def _built(store: VerdictStore, known: dict[str, Known]) -> dict[str, Built]:
-    configs = {each.config: each for each in known.values() if each.config}
-    built = {config: store.built(each) for config, each in configs.items()}
-    return {
-        name: found for name, each in known.items() if (found := built.get(each.config)) is not None
-    }
+        facts = Facts.read(models, store)
+    return overview(facts)
 
 
 # -- for programs ---------------------------------------------------------------------------------
