@@ -178,9 +178,7 @@ def _notes(ids: _Ids, main: Fingerprint, draft: Fingerprint, *, refused: bool) -
         )
     for name, one in (("main", main), ("draft", draft)):
         if one.rows_from != "weights" and one.rows != len(one.texts):
-            notes.append(
-                f"the {name}'s weights do not tell their rows; config.json says {one.rows}"
-            )
+            notes.append(f"the {name}'s weights hold no embedding; config.json says {one.rows}")
         if one.rows < len(one.texts):
             notes.append(
                 f"the {name}'s tokenizer has ids up to {len(one.texts) - 1}, and its weights have "

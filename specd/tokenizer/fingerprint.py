@@ -181,17 +181,17 @@ def _rows(folder: Path, config: Mapping[str, Any], tokens: int) -> tuple[weights
 
 def _logit_width(config: Mapping[str, Any]) -> int | None:
     """The logit width in config.json; None if it is missing."""
-    told = whole(config.get("vocab_size"))
+    width = whole(config.get("vocab_size"))
     for nested in ("text_config", "llm_config", "language_config"):
         inner = config.get(nested)
-        if told is None and isinstance(inner, dict):
-            told = whole(inner.get("vocab_size"))
-    return told or None
+        if width is None and isinstance(inner, dict):
+            width = whole(inner.get("vocab_size"))
+    return width or None
 
 
 def _read_gguf(path: Path) -> Fingerprint:
-    vocabulary, told = _named(gguf_tokens.read, path)
-    head = told.header
+    vocabulary, stored = _named(gguf_tokens.read, path)
+    head = stored.header
     ends = (head.whole(f"tokenizer.ggml.{role}_token_id") for role in ("eos", "eot", "eom"))
     size = len(vocabulary.texts)
     return Fingerprint(
@@ -205,5 +205,5 @@ def _read_gguf(path: Path) -> Fingerprint:
         bos=whole(head.whole("tokenizer.ggml.bos_token_id")),
         rows_from="tokens",
         splits=vocabulary.splits,
-        llama=gguf_tokens.llama_vocab(told),
+        llama=gguf_tokens.llama_vocab(stored),
     )

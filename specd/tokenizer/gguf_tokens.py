@@ -58,19 +58,20 @@ class LlamaVocab:
     eos: int | None
 
 
-def llama_vocab(told: gguf.Tokenizer) -> LlamaVocab:
+def llama_vocab(stored: gguf.Tokenizer) -> LlamaVocab:
     """llama.cpp's view of a file's tokenizer, with its defaults (``src/llama-vocab.cpp``)."""
-    kind = _KINDS.get(told.model, told.model)
+    kind = _KINDS.get(stored.model, stored.model)
     bos, eos = _ENDS.get(kind, (None, None))
-    named = [told.header.whole(f"tokenizer.ggml.{role}_token_id") for role in ("bos", "eos")]
-    begins = kind in ("SPM", "WPM") or (kind == "BPE" and told.pre in _BEGINNING)
+    named = [stored.header.whole(f"tokenizer.ggml.{role}_token_id") for role in ("bos", "eos")]
+    begins = kind in ("SPM", "WPM") or (kind == "BPE" and stored.pre in _BEGINNING)
+    defaults = {"add_bos_token": begins, "add_eos_token": kind == "UGM"}
+    given = {name: stored.header.values.get(f"tokenizer.ggml.{name}") for name in defaults}
     adds = [
-        default if (said := told.header.values.get(f"tokenizer.ggml.{key}")) is None else bool(said)
-        for key, default in (("add_bos_token", begins), ("add_eos_token", kind == "UGM"))
+        default if given[name] is None else bool(given[name]) for name, default in defaults.items()
     ]
     return LlamaVocab(
         kind,
-        len(told.tokens),
+        len(stored.tokens),
         adds[0],
         bos if named[0] is None else named[0],
         adds[1],
@@ -85,22 +86,22 @@ def read(path: Path) -> tuple[Vocabulary, gguf.Tokenizer]:
         Unreadable: it cannot be read, or names no tokens.
     """
     try:
-        told = gguf.read_tokenizer(path)
+        stored = gguf.read_tokenizer(path)
     except gguf.NotGguf as error:
         raise Unreadable(f"{path.name} cannot be used: {error}; {REMEDY}") from error
     except OSError as error:
         raise Unreadable(f"{path.name} cannot be read: {error.strerror or error}") from error
-    if not told.tokens:
+    if not stored.tokens:
         raise Unreadable(f"{path.name} holds no tokenizer (tokenizer.ggml.tokens); {REMEDY}")
-    check_size(len(told.tokens))
-    family = _FAMILIES.get(told.model, spelling.LITERAL)
-    texts: list[str | None] = [*told.tokens]
-    for number, kind in enumerate(told.types[: len(texts)]):
-        if kind == _UNUSED and _PADDING.fullmatch(told.tokens[number]):
+    check_size(len(stored.tokens))
+    family = _FAMILIES.get(stored.model, spelling.LITERAL)
+    texts: list[str | None] = [*stored.tokens]
+    for number, kind in enumerate(stored.types[: len(texts)]):
+        if kind == _UNUSED and _PADDING.fullmatch(stored.tokens[number]):
             texts[number] = None
-    special = {n for n, kind in enumerate(told.types) if kind in (_CONTROL, _UNKNOWN)}
-    ids = {text: number for number, text in enumerate(told.tokens)}
-    rules = [told.header.values.get(f"tokenizer.ggml.{name}") for name in _SPLITTING]
-    split = "\n".join((told.model, told.pre, repr(rules), repr(told.scores), *told.merges))
+    special = {n for n, kind in enumerate(stored.types) if kind in (_CONTROL, _UNKNOWN)}
+    ids = {text: number for number, text in enumerate(stored.tokens)}
+    rules = [stored.header.values.get(f"tokenizer.ggml.{name}") for name in _SPLITTING]
+    split = "\n".join((stored.model, stored.pre, repr(rules), repr(stored.scores), *stored.merges))
     splits = hashlib.sha256(split.encode("utf-8", "surrogatepass")).hexdigest()
-    return Vocabulary(family, texts, ids, special=special, splits=splits), told
+    return Vocabulary(family, texts, ids, special=special, splits=splits), stored

@@ -75,7 +75,7 @@ def _answers(main: Path, draft: Path, engine: Engine, tick: Tick, settings: Chat
     )
     apart = [len(before) + 1 for _, before in parted]
     compared = TOKENS * (len(paired) - len(parted)) + sum(apart)
-    said = (
+    words = (
         f"{len(paired) - len(gaps)} of {len(paired)} answers with the draft equal those without "
         f"it, token for token (a short prompt, one of {len(prompts[1])} tokens, a second turn on "
         f"the kept cache; temperature 0): {compared} tokens compared, {accepted} of "
@@ -83,11 +83,11 @@ def _answers(main: Path, draft: Path, engine: Engine, tick: Tick, settings: Chat
     )
     if gaps:
         ties = ", ".join(f"{gap:.3g}" for gap, _ in gaps)
-        said += f"; {len(gaps)} parted where rounding decides ({ties} apart)"
+        words += f"; {len(gaps)} parted where rounding decides ({ties} apart)"
     if drawn:
         same = sum(one == other for one, other in zip(drawn_alone, drawn, strict=True))
-        said += f"; at temperature {settings.sampling}, with equal seeds, {same} of {len(drawn)}"
-    return said
+        words += f"; at temperature {settings.sampling}, with equal seeds, {same} of {len(drawn)}"
+    return words
 
 
 def _drawn(

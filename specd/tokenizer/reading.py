@@ -117,12 +117,12 @@ def damaged(
     except UnicodeDecodeError as broken:
         at, why = broken.start, "it is not UTF-8"
     else:
-        told = _AT.search(why)
-        if told is not None:
-            at = int(told[2]) + (0 if part is None else max(0, raw.find(part)))
-            if told[1] == "char":
+        found = _AT.search(why)
+        if found is not None:
+            at = int(found[2]) + (0 if part is None else max(0, raw.find(part)))
+            if found[1] == "char":
                 at = len(text[:at].encode())
-            why = why[: told.start()].removesuffix(": ").rstrip()
+            why = why[: found.start()].removesuffix(": ").rstrip()
         elif "truncated" in why:
             at, why = len(raw), "it is cut off"
     line = raw[:at].count(b"\n") + 1

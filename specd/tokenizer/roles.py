@@ -61,14 +61,14 @@ def _decoder(config: Mapping[str, Any]) -> list[tuple[int, str, bool]]:
     """``added_tokens_decoder``: (id, text, special), by id."""
     listed = config.get("added_tokens_decoder")
     found: list[tuple[int, str, bool]] = []
-    for key, told in listed.items() if isinstance(listed, dict) else ():
-        text = _text(told)
+    for key, entry in listed.items() if isinstance(listed, dict) else ():
+        text = _text(entry)
         if text is None or not (isinstance(key, str) and key.isdecimal() and len(key) < 10):
             raise Unreadable(
                 f"tokenizer_config.json has an added_tokens_decoder that gives {str(key)[:40]!r} "
                 f"no token; {REMEDY}"
             )
-        found.append((int(key), text, isinstance(told, dict) and told.get("special") is True))
+        found.append((int(key), text, isinstance(entry, dict) and entry.get("special") is True))
     return sorted(found)
 
 
@@ -105,8 +105,8 @@ def eos(
     generation: Mapping[str, Any],
 ) -> frozenset[int]:
     """The ids that end an answer."""
-    told = generation.get("eos_token_id") or config.get("eos_token_id")
-    ids = told if isinstance(told, list) else [told]
+    given = generation.get("eos_token_id") or config.get("eos_token_id")
+    ids = given if isinstance(given, list) else [given]
     found = {number for each in ids if (number := whole(each)) is not None}
     text = _text(tokenizer_config.get("eos_token"))
     own = None if text is None else vocabulary.id_of(text)
@@ -129,8 +129,8 @@ def template(
 def _templates(folder: Path, config: Mapping[str, Any]) -> Iterator[str]:
     with contextlib.suppress(Absent):
         yield content(folder / "chat_template.jinja", TEMPLATE_BYTES).decode("utf-8", "replace")
-    told = config.get("chat_template")
-    for each in told if isinstance(told, list) else [told]:
+    given = config.get("chat_template")
+    for each in given if isinstance(given, list) else [given]:
         text = each.get("template") if isinstance(each, dict) else each
         if isinstance(text, str):
             yield text

@@ -82,8 +82,8 @@ class Session:
         else:
             options["num_draft_tokens"] = self._draft_tokens
             steps = speculative_generate_step(last, self._main, self._draft, **options)
-        said = [(int(token), logprobs, bool(guessed)) for token, logprobs, guessed in steps]
-        written, logprobs, guessed = zip(*said, strict=True)
+        steps_run = [(int(token), logprobs, bool(guessed)) for token, logprobs, guessed in steps]
+        written, logprobs, guessed = zip(*steps_run, strict=True)
         self._tokens = [*prompt, *written]
         return Said(written, sum(guessed), logprobs)
 

@@ -39,7 +39,7 @@ VERSION = 5
 
 _Told = TypeVar("_Told")
 
-_TELLING = (".json", ".model", ".tiktoken", ".txt", ".safetensors", ".gguf", ".jinja")
+_RELEVANT = (".json", ".model", ".tiktoken", ".txt", ".safetensors", ".gguf", ".jinja")
 _WEIGHTS = (".safetensors", ".gguf")
 _HASHED_BYTES = 128 << 20
 
@@ -114,8 +114,8 @@ class VerdictStore:
         if found is None:
             return None
         built, drafting = self.built(one), self.built(other)
-        asked = built is not None and drafting is not None
-        if main.format == "mlx" and found.kind in FITTING and not asked:
+        both_built = built is not None and drafting is not None
+        if main.format == "mlx" and found.kind in FITTING and not both_built:
             return None
         made = _with_engine(mlx.Pair(main, draft, built, drafting, self.mlx_types), found)
         return _with_proof(made, self.proof(one, other))
@@ -174,7 +174,7 @@ class VerdictStore:
         )
         self._put("verdicts", (main, draft, verdict.kind, *kinds, json.dumps(asdict(verdict))))
 
-    # -- what MLX says --------------------------------------------------------------------------
+    # -- from MLX -------------------------------------------------------------------------------
 
     def built(self, model: Known) -> Built | None:
         """The model that the installed mlx-lm builds for a folder; None if not computed yet."""
@@ -354,7 +354,7 @@ def files(path: Path) -> Iterator[tuple[str, os.stat_result]]:
     """A model's relevant files, by name: one GGUF file, or those in a folder."""
     try:
         with os.scandir(path) as entries:
-            names = sorted(each.name for each in entries if each.name.endswith(_TELLING))
+            names = sorted(each.name for each in entries if each.name.endswith(_RELEVANT))
     except NotADirectoryError:
         yield path.name, os.stat(path)  # noqa: PTH116 - thousands of these
         return

@@ -58,7 +58,7 @@ def validate(
         Unreadable: a model's files cannot be used, so there is nothing to prove.
     """
     segmentation: Segmentation | None = None
-    said = [f"mlx-lm {version('mlx-lm')}"]
+    words = [f"mlx-lm {version('mlx-lm')}"]
     try:
         one, other = _load("main", main, tick), _load("draft", draft, tick)
         for side in (one, other):
@@ -67,15 +67,15 @@ def validate(
             if why is not None:
                 raise Refused(why, "incompatible")
         segmentation = _split_alike(one, other)
-        said.append(
+        words.append(
             f"its tokenizers agree with the files on all {one.print.count:,} and "
             f"{other.print.count:,} ids and on {len(probes.TEXTS)} probe texts"
         )
-        words, whole = _answers(one, other, tick, settings)
-        said.append(words)
+        compared, whole = _answers(one, other, tick, settings)
+        words.append(compared)
     except Refused as found:
-        return found.proof("; ".join([*said, ""]), segmentation)
-    return Proof("; ".join(said), whole=whole, segmentation=segmentation)
+        return found.proof("; ".join([*words, ""]), segmentation)
+    return Proof("; ".join(words), whole=whole, segmentation=segmentation)
 
 
 def _load(role: str, folder: Path, tick: Tick) -> _Side:
@@ -263,16 +263,16 @@ class _Comparison:
 
     def words(self, covered: str) -> str:
         """The comparison as a sentence."""
-        said = (
+        words = (
             f"{self._answers - len(self._gaps)} of {self._answers} answers with the draft equal "
             f"those without it, token for token, run as mlx-engine runs them ({covered}): "
             f"{self._tokens} tokens compared, {self._drafted} came from the draft"
         )
         if not self._gaps:
-            return said
+            return words
         gaps = ", ".join(f"{gap:.3g}" for gap in self._gaps)
         return (
-            f"{said}; answers that parted where rounding decides: {len(self._gaps)} (the two "
+            f"{words}; answers that parted where rounding decides: {len(self._gaps)} (the two "
             f"tokens' logits were {gaps} apart)"
         )
 

@@ -101,7 +101,7 @@ def opinion(on_tokens: EngineOpinion, pair: Pair) -> EngineOpinion:
     if not on_tokens.accepts:
         return on_tokens
     if pair.built is None or not pair.built.loads:
-        problem = pair.built.problem if pair.built is not None else "it was not asked yet"
+        problem = pair.built.problem if pair.built is not None else "mlx-lm has not built it yet"
         why = f"{on_tokens.why}; which KV cache the main has is not known: {problem}"
         return EngineOpinion(NAME, accepts=on_tokens.accepts, text="unknown", why=why)
     unlike = sorted(set(pair.built.kinds) - _FULL)
