@@ -201,9 +201,14 @@ def test_a_part_of_a_name_leads_to_the_pair(
     assert seed.specd("config", "set", "pair.qwen3-8b.draft_tokens", "5").returncode == 0
     assert seed.specd("config", "unset", "pair.qwen3-8b.draft_tokens").returncode == 0
     assert seed.config.read_text() == f'[[pair]]\nmain = "{MAIN}"\n'
+    assert seed.specd("config", "get", "pair").stdout == f"{MAIN}\n"
+    whole = seed.specd("config", "get", "pair.qwen3-8b").stdout
+    assert whole == f'main = "{MAIN}"\ndraft = "auto"\ndraft_tokens = "auto"\n'
     several = seed.specd("config", "set", "pair.qwen3-8b.draft", "josiefied").stderr
     assert "'josiefied' may mean" in several
-    assert seed.specd("config", "unset", "pair.qwen3-8b").returncode == 0
+    assert "pair.qwen3-8b" not in seed.specd("config", "get", "pair.other").stdout
+    gone = seed.specd("config", "unset", "pair.qwen3-8b")
+    assert gone.stdout.endswith(f"pair.{MAIN} is taken out\n")
     assert seed.config.read_text() == ""
 
 

@@ -169,15 +169,23 @@ def _get(path: Path, key: str) -> int:
     loaded = config.read(path).config.model_dump()
     key = _in_full(path, key)
     section, _, name = key.partition(".")
-    held = loaded.get(section, {})
-    if section == "pair":
-        main, _, name = name.rpartition(".")
-        held = next((pair for pair in held if pair["main"].lower() == main.lower()), {})
-    if not isinstance(held, dict) or name not in held:
+    held = loaded.get(section)
+    if section == "pair" and name:
+        main, name = _main_in(key)
+        held = next((pair for pair in loaded["pair"] if pair["main"].lower() == main.lower()), None)
+    if isinstance(held, dict) and name:
+        held = held.get(name)
+    if held is None:
         complain(f"there is no {key}; `specd config show` lists them")
         return BAD_INPUT
-    value = held[name]
-    print(safe(value) if isinstance(value, str) else edit.toml(value))
+    if isinstance(held, str):
+        print(safe(held))
+    elif isinstance(held, dict):
+        print("\n".join(f"{name} = {edit.toml(value)}" for name, value in held.items()))
+    elif isinstance(held, tuple | list):
+        print("\n".join(safe(pair["main"]) for pair in held))
+    else:
+        print(edit.toml(held))
     return DONE
 
 
@@ -215,7 +223,9 @@ def _unset(path: Path, key: str) -> int:
     key = _in_full(path, key)
     code = _change(path, lambda there: edit.unset_value(there, key))
     if code == DONE:
-        print(safe(f"{path}: {key} is not set any more; its default counts"))
+        main, name = _main_in(key)
+        gone = "is not set any more; its default counts"
+        print(safe(f"{path}: {key} {'is taken out' if main and not name else gone}"))
     return code
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from specd.cli import world
@@ -180,5 +181,15 @@ def _suggested(
         ]
         best = [draft.key for draft, _ in each.drafts[:1]] or each.candidates[:1]
         if best:
-            lines.append(f"    {safe(shlex.join(['specd', 'bench', each.main.key, *best]))}")
+            lines.append(f"    {_command(['specd', 'bench', each.main.key, *best], columns)}")
     return lines
+
+
+def _command(words: Sequence[str], columns: int) -> str:
+    """A command to copy; where it is too long for the terminal, a word a line."""
+    whole = safe(shlex.join(words))
+    if len(whole) + 4 <= columns or not sys.stdout.isatty():
+        return whole
+    return " \\\n      ".join(
+        [" ".join(words[:2]), *(safe(shlex.quote(word)) for word in words[2:])]
+    )

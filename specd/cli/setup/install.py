@@ -38,6 +38,8 @@ DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 SETTLES_S = 10.0
 """How long to wait for the daemon's first writes, so that they can be shown."""
 
+NOTHING_DONE = "nothing was written to LM Studio's files, and nothing was installed"
+
 OFFERED = 9
 """Drafts that are offered for one main."""
 
@@ -108,7 +110,7 @@ def _install(platform: Platform, *, sure: bool) -> int:
         found = _checked(platform)
         chosen = _agreed(found, platform, sure=sure)
     except KeyboardInterrupt:
-        print("\nstopped: nothing was written to LM Studio's files, and nothing was installed")
+        print(f"\n{wrap(f'stopped: {NOTHING_DONE}', width(), '')}")
         return INTERRUPTED
     except (ServiceError, _CannotInstall) as problem:
         raise _CannotInstall(f"{problem}; nothing was written") from problem
@@ -117,7 +119,8 @@ def _install(platform: Platform, *, sure: bool) -> int:
     try:
         return _write_and_start(chosen, platform)
     except KeyboardInterrupt:
-        print("\nstopped half-way: `specd install` finishes it, `specd uninstall` takes it away")
+        half = "stopped half-way: `specd install` finishes it, `specd uninstall` takes it away"
+        print(f"\n{wrap(half, width(), '')}")
         return INTERRUPTED
 
 
@@ -269,7 +272,7 @@ def _agreed(found: _Found, platform: Platform, *, sure: bool) -> _Found | None:
         if answer in ("y", "yes"):
             return found
         if not answer.isdigit() or not 0 < int(answer) <= len(found.offers):
-            print("nothing was written to LM Studio's files, and nothing was installed")
+            print(wrap(NOTHING_DONE, width(), ""))
             return None
         found = _with(found, found.offers[int(answer) - 1])
 
@@ -307,7 +310,8 @@ def _show(found: _Found, platform: Platform) -> None:
         _will_write(found.config_path, "what you want, every key explained")
     _will_write(places.state_dir(), "log, journal with undo, measurements")
     if planned.edits:
-        print("\nand change in LM Studio's files (`specd restore --all` undoes it)\n")
+        changes = "and change in LM Studio's files (`specd restore --all` undoes it)"
+        print(f"\n{wrap(changes, width(), '')}\n")
     diff.print_plan(planned, pairs, as_json=False)
     if planned.blocked:
         print("specd: open and save LM Studio's settings: it writes such a file anew; specd waits")
@@ -337,7 +341,7 @@ def _sentences(found: _Found, pairs: tuple[DesiredPair, ...], planned: Plan) -> 
 
 
 def _will_write(path: Path, what: str) -> None:
-    print(f"  {short(str(path))}  ({what})")
+    print(f"  {wrap(f'{short(str(path))} ({what})', width(), ' ' * 4)}")
 
 
 # -- after it -------------------------------------------------------------------------------------
@@ -388,9 +392,13 @@ def _say_how_it_stands(known: int) -> None:
     steps = ["load the model in LM Studio again", "`specd bench` measures what the draft gains"]
     drafts = any(pair["draft"] for pair in status["pairs"])
     print(paint("\nNext", "bold", colour=wants_colour()))
-    for step in (*(steps if drafts else ()), "`specd status` shows how things stand"):
-        print(f"  {step}")
-    print("  `specd uninstall --restore-settings` undoes all of it")
+    steps = steps if drafts else []
+    steps += [
+        "`specd status` shows how things stand",
+        "`specd uninstall --restore-settings` undoes all of it",
+    ]
+    for step in steps:
+        print(f"  {wrap(step, width(), ' ' * 4)}")
 
 
 def _at_work(status: dict[str, Any]) -> bool:
