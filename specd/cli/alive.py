@@ -12,7 +12,7 @@ from typing import Any
 from specd import places
 from specd.agent import lock
 from specd.cli import ask
-from specd.cli.paint import complain
+from specd.cli.paint import complain, width, wrap
 from specd.service.command import ServiceError
 from specd.service.platforms import Platform, here
 
@@ -33,7 +33,8 @@ def report_start() -> int:
         complain(f"see {log} and `specd doctor`")
         return 1
     status = ask.ask("GET", "/v1/status")
-    print(f"specd {status['version']} runs (process {status['pid']}); `specd status` shows more")
+    runs = f"specd {status['version']} runs (process {status['pid']}); `specd status` shows more"
+    print(wrap(runs, width(), "  "))
     return 0
 
 
