@@ -12,7 +12,7 @@ from typing import Any
 from specd import places
 from specd.agent import lock
 from specd.cli import ask
-from specd.cli.paint import complain, width, wrap
+from specd.cli.paint import complain, say
 from specd.service.command import ServiceError
 from specd.service.platforms import Platform, here
 
@@ -33,8 +33,7 @@ def report_start() -> int:
         complain(f"see {log} and `specd doctor`")
         return 1
     status = ask.ask("GET", "/v1/status")
-    runs = f"specd {status['version']} runs (process {status['pid']}); `specd status` shows more"
-    print(wrap(runs, width(), "  "))
+    say(f"specd {status['version']} runs (process {status['pid']}); `specd status` shows more")
     return 0
 
 

@@ -118,9 +118,14 @@ def wrap(text: str, columns: int, indent: str) -> str:
     return f"\n{indent}".join(lines)
 
 
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print ``text`` to ``stream`` (standard output); on a terminal it is wrapped by words."""
+    stream = stream or sys.stdout
+    shown = wrap(text, width(stream), "  ") if stream.isatty() else safe(text)
+    print(shown, file=stream)
+
+
 def complain(problem: object) -> None:
-    """Print a problem, line by line, to standard error; on a terminal it is wrapped by words."""
+    """Print a problem, line by line, to standard error."""
     for line in str(problem).splitlines():
-        text = f"specd: {line}"
-        terminal = sys.stderr.isatty()
-        print(wrap(text, width(sys.stderr), "  ") if terminal else safe(text), file=sys.stderr)
+        say(f"specd: {line}", sys.stderr)

@@ -16,7 +16,7 @@ from specd import config, places
 from specd.cli import alive, ask, world
 from specd.cli.change import diff
 from specd.cli.models import pairs as all_pairs
-from specd.cli.paint import complain, paint, short, wants_colour, width, wrap
+from specd.cli.paint import complain, paint, say, short, wants_colour, width, wrap
 from specd.cli.parser import Parser
 from specd.config import ConfigError, Pair, SpecdConfig, edit
 from specd.files.pointer import ABSENT
@@ -352,9 +352,9 @@ def _write_and_start(found: _Found, platform: Platform) -> int:
     known = Journal(places.journal_dir(places.state_dir())).newest()
     if found.new:
         _write(found.config_path, found.wanted.pair)
-        print(wrap(f"wrote {found.config_path}", width(), "  "))
+        say(f"wrote {found.config_path}")
     for line in platform.install(_program(found.wanted)):
-        print(wrap(line, width(), "  "))
+        say(line)
     if alive.report_start() != DONE:
         return FAILED
     _say_how_it_stands(known)
