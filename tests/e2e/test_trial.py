@@ -105,6 +105,7 @@ def test_a_trial_gives_every_load_its_arm_by_chance_and_undoes_itself(
         sandbox.specd("resume")
         time.sleep(3)  # two looks at everything
         assert not drafts(sandbox)
+        assert "specd apply" in sandbox.specd("trial", "start", "--yes").stderr
         assert sandbox.specd("apply").returncode == 0
         until(lambda: drafts(sandbox), "what was asked for again is written")
         assert sandbox.specd("trial", "start", "--yes").returncode == 0

@@ -16,6 +16,7 @@ from specd.cli import alive, ask, world
 from specd.cli.models import check
 from specd.cli.paint import complain, dumps, safe, width, wrap
 from specd.cli.parser import Parser
+from specd.lmstudio import model_defaults
 from specd.reconcile import survey, trials
 from specd.reconcile.trials import Trials
 
@@ -90,6 +91,12 @@ def _start(args: argparse.Namespace, seen: world.Seen) -> int:
     if len(pairs) > 1:
         names = ", ".join(pair.main.key for pair in pairs if pair.main is not None)
         raise world.Unusable(f"name one of these mains: {names}")
+    files = {model_defaults.file_in(app, pairs[0].main) for app in seen.apps}
+    if any(p in files and model_defaults.drafts(key) for p, key in seen.stores.journal.held()):
+        raise world.Unusable(
+            f"you took the draft of {pairs[0].main.key} back, so specd leaves it alone; "
+            "`specd apply` sets it again, then begin the trial"
+        )
     pair = pairs[0].main.key, pairs[0].drafts_with
     print(wrap(CONSENT.format(main=pair[0], draft=pair[1], days=args.days), width(), ""))
     if not args.yes and not _agreed():
