@@ -74,7 +74,7 @@ class Use:
 class DraftRequests:
     """The latest answers whose request named a draft; it drafted in ``ran`` of them.
 
-    Names as in ``Use``.
+    Names as in ``Use``. ``bare``: how many answers after them have no draft counts at all.
     """
 
     main: str
@@ -84,6 +84,7 @@ class DraftRequests:
     drafted: int
     accepted: int
     last: float | None
+    bare: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -78,10 +78,12 @@ class News:
     """The draft counts logged since the last look, oldest first.
 
     None of them is older than ``since``, in seconds since 1970; not every line has a time.
+    ``bare``: by main, the answers behind its last draft counts that have none.
     """
 
     drafts: tuple[LoggedDraft, ...]
     since: float
+    bare: Mapping[str, int] = field(default_factory=dict)
 
 
 def newest(home: Path) -> Path | None:
@@ -116,7 +118,7 @@ def read_on(home: Path, place: Place | None) -> tuple[tuple[News, ...], Place | 
         known = place if place and place.log == str(log) else None
         found, reached = _read(log, known, whole=log != latest)
         place = reached or place
-        if found.drafts:
+        if found.drafts or found.bare:
             news.append(found)
     return tuple(news), place
 
@@ -143,7 +145,7 @@ def _read(log: Path, place: Place | None, *, whole: bool) -> tuple[News, Place |
         if whole:
             reader.close()
         reached = Place(str(log), facts.st_ino, reader.done, facts.st_mtime)
-        return News(tuple(reader.found), since), reached
+        return News(tuple(reader.found), since, reader.bare), reached
     except OSError:
         return nothing, None
     finally:
@@ -178,11 +180,14 @@ class _Reader:
 
     def __init__(self, done: int) -> None:
         self.found: list[LoggedDraft] = []
+        self.bare: dict[str, int] = {}
         self.done = done
         self._behind = done  # the offset behind the line read last
         self._running = ""  # the instance whose request was logged last
         self._main: str | None = None  # of the open answer; None: none is open
         self._in_section = False
+        self._of_chat = False  # /api/v1/chat never has counts
+        self._has_figures = False  # and any other has them where a draft ran
         self._counts: dict[str, int] = {}
         self._draft = ""
         self._of_instance = False  # whether the last entry is about one, and may quote a text
@@ -213,7 +218,10 @@ class _Reader:
             # Of MLX's drafts only the accepted tokens are counted: at least these were drafted.
             total = self._counts.get("total", accepted)
             self._add(LoggedDraft(self._draft, total, accepted, self._main), llama=False)
+        elif self._main and self._has_figures:
+            self.bare[self._main] = self.bare.get(self._main, 0) + 1
         self._main, self._in_section, self._counts, self._draft = None, False, {}, ""
+        self._of_chat = self._has_figures = False
 
     def _read_words(self, words: bytes, instance: str) -> None:
         if _ANSWER.match(words):
@@ -234,8 +242,10 @@ class _Reader:
                 self._draft = _name(draft[1])
         elif _SECTION.match(line):
             self._in_section = True
-        elif not self._main and (member := _MEMBER.match(line)):
-            self._main = _name(member[2])
+            self._has_figures = not self._of_chat
+        elif member := _MEMBER.match(line):
+            self._of_chat = member[1] == b"model_instance_id"
+            self._main = self._main or _name(member[2])
 
     def _read_llama(self, words: bytes, instance: str) -> None:
         if counted := _LLAMA.match(words):
@@ -244,6 +254,7 @@ class _Reader:
 
     def _add(self, new: LoggedDraft, *, llama: bool) -> None:
         """Keep ``new``; llama.cpp's line beside the answer that it is about counts once."""
+        self.bare.pop(new.main, None)
         last = self.found[-1] if self.found else None
         beside = last and llama != self._from_llama
         if last and beside and (last.total, last.accepted) == (new.total, new.accepted):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -35,6 +35,7 @@ class _Answer:
 class _Kept:
     place: Place | None = None
     answers: tuple[_Answer, ...] = ()
+    bare: dict[str, int] = field(default_factory=dict)
 
 
 class LoggedStore:
@@ -75,14 +76,19 @@ class LoggedStore:
             for each in log.drafts
             if each.main or each.draft
         ]
-        if place == self._kept.place and not new:
+        answers = (*self._kept.answers, *new)[-KEPT:]
+        bare = dict.fromkeys((each.main for each in answers), 0) | self._kept.bare
+        for log in news:
+            bare |= dict.fromkeys((each.main for each in log.drafts), 0)
+            bare |= {main: bare[main] + n for main, n in log.bare.items() if main in bare}
+        if (place, answers, bare) == (self._kept.place, self._kept.answers, self._kept.bare):
             return 0
-        self._kept = _Kept(place, (*self._kept.answers, *new)[-KEPT:])
+        self._kept = _Kept(place, answers, bare)
         # Not durable: what a power cut loses is read again from the log.
         if self._understood:
             with contextlib.suppress(OSError):
                 private.write(self._path, msgspec.json.encode(self._kept), durable=False)
-        return len(new)
+        return len(new) + sum(sum(log.bare.values()) for log in news)
 
     def asked(self) -> tuple[DraftRequests, ...]:
         """The latest answers of each main and draft, named as LM Studio does; either may be ""."""
@@ -98,6 +104,7 @@ class LoggedStore:
                 sum(each.drafted for each in recent),
                 sum(each.accepted for each in recent),
                 recent[-1].since,
+                self._kept.bare.get(main, 0),
             )
             for (main, draft), answers in of.items()
             if (recent := answers[-RECENT:])

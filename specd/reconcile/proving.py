@@ -113,7 +113,7 @@ def _proof(
         return None
     answers, whose = max(
         (use.chats, "your last {} answers"),
-        (use.logged, "the last {} answers in LM Studio's server log"),
+        (use.logged, "the last {} answers with draft counts in LM Studio's server log"),
         key=lambda source: -1.0 if source[0] is None else _last(source[0]),
     )
     if probe is not None and (answers is None or probe.at >= _last(answers)):
@@ -134,9 +134,10 @@ def _proof(
             f"{pair.name}: none of {of} has draft tokens although the draft was asked for. "
             f"Likely: {likely}"
         )
-    return Proof(
-        main.key, key, answers.drafted, answers.accepted, f"{answers.ran} of {of}", finding
-    )
+    where = f"{answers.ran} of {of}"
+    if answers.bare >= ENOUGH:
+        where += f"; none of the {answers.bare} answers after them has any"
+    return Proof(main.key, key, answers.drafted, answers.accepted, where, finding)
 
 
 def _last(answers: DraftRequests) -> float:

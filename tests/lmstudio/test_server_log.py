@@ -217,3 +217,23 @@ def test_an_answer_is_found_wherever_the_chunks_are_cut(padding: int) -> None:
 def test_a_pipe_in_place_of_a_log_keeps_nobody_waiting(tmp_path: Path) -> None:
     os.mkfifo(today(tmp_path))
     assert server_log.read_on(tmp_path, None) == ((), None)
+
+
+def test_answers_without_counts_behind_those_with_them_are_counted_by_main(tmp_path: Path) -> None:
+    home = tmp_path
+    path = home / "server-logs" / "2026-09" / "2026-09-10.1.log"
+    path.parent.mkdir(parents=True)
+    counted = value("0.4/api-v0-chat-completions.json")
+    bare = json.loads(json.dumps(counted))
+    for figures in (bare["usage"], bare["stats"]):
+        for key in [key for key in figures if "draft" in key]:
+            del figures[key]
+    chat = {"model_instance_id": "qwen3-8b", "stats": {"tokens_per_second": 20.0}}
+    lines = [
+        f"[2026-09-10 00:35:{second:02}][INFO][qwen3-8b] Generated prediction: "
+        + json.dumps(body, indent=2)
+        for second, body in enumerate((bare, counted, bare, chat, bare, bare))
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    (news,), _ = server_log.read_on(home, None)
+    assert (len(news.drafts), news.bare) == (1, {"qwen3-8b": 3})

@@ -49,6 +49,17 @@ def test_an_answer_is_kept_where_it_names_its_main_or_its_draft(tmp_path: Path) 
     assert [(each.main, each.draft, each.ran) for each in store.asked()] == [("large", "", 1)]
 
 
+def test_the_answers_without_counts_behind_the_last_ones_are_known(tmp_path: Path) -> None:
+    store = LoggedStore(tmp_path / "server-log.json")
+    assert store.add([News((), 1.0, {"large": 7, "other": 7})], PLACE) == 14
+    store.add([News(told(5).drafts, 1.0, {"large": 30, "other": 9})], PLACE)
+    store.add([News((), 2.0, {"large": 10})], PLACE)
+    store = LoggedStore(tmp_path / "server-log.json")
+    assert [(each.main, each.answers, each.bare) for each in store.asked()] == [("large", 5, 40)]
+    store.add([told(1)], PLACE)
+    assert [each.bare for each in store.asked()] == [0]
+
+
 def test_a_broken_file_is_as_none_and_is_kept_aside(tmp_path: Path) -> None:
     path = tmp_path / "server-log.json"
     contents = (b"", b"{", b"[]", b'{"answers": [1]}', b'{"place": {"log": 1}}')

@@ -46,8 +46,19 @@ def test_nobody_saw_anything() -> None:
 def test_the_servers_log_is_a_witness() -> None:
     found = proof(log=asked(5.0))
     assert found == Proof(
-        MAIN.key, SMALL.key, 40, 32, "4 of the last 5 answers in LM Studio's server log"
+        MAIN.key,
+        SMALL.key,
+        40,
+        32,
+        "4 of the last 5 answers with draft counts in LM Studio's server log",
     )
+
+
+def test_answers_without_counts_after_those_with_them_are_told_of() -> None:
+    for bare, said in ((2, False), (40, True)):
+        found = proof(log=replace(asked(5.0), bare=bare))
+        assert found is not None
+        assert ("none of the 40 answers after them has any" in found.where) is said
 
 
 def test_the_latest_witness_is_believed() -> None:
@@ -72,7 +83,10 @@ def test_a_few_silent_answers_in_the_log_prove_nothing_and_more_do() -> None:
     found = proof(log=asked(1.0, ran=0, answers=3))
     assert found is not None
     assert found.finding is not None
-    assert "none of the last 3 answers in LM Studio's server log has draft tokens" in found.finding
+    assert (
+        "none of the last 3 answers with draft counts in LM Studio's server log has draft tokens"
+        in found.finding
+    )
 
 
 def test_where_the_log_names_no_main_the_draft_tells_which_pair_if_it_serves_one() -> None:
