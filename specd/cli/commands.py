@@ -132,13 +132,13 @@ def _restore() -> Module:
 def _pause() -> Module:
     from specd.cli.change import pause
 
-    return pause
+    return pause.PAUSE
 
 
 def _resume() -> Module:
-    from specd.cli.change import resume
+    from specd.cli.change import pause
 
-    return resume
+    return pause.RESUME
 
 
 def _pairs() -> Module:

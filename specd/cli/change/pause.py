@@ -1,27 +1,42 @@
-"""``specd pause``: the daemon watches and reports, but writes nothing, until ``specd resume``."""
+"""``specd pause`` and ``specd resume``: let the running daemon write nothing for a while."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 
 from specd.cli import ask
 from specd.cli.parser import Parser
 
-parser = Parser(
-    prog="specd pause",
-    description="Let the running daemon write nothing until `specd resume`.",
-    examples=("specd pause",),
-    exit_codes={0: "done", 3: "specd is not running"},
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One of the two commands: what it orders, and what it prints then."""
+
+    name: str
+    about: str
+    done: str
+
+    @property
+    def parser(self) -> Parser:
+        """The command takes no arguments."""
+        return Parser(
+            prog=f"specd {self.name}",
+            description=self.about,
+            examples=(f"specd {self.name}",),
+            exit_codes={0: "done", 3: "specd is not running"},
+        )
+
+    def run(self, _: argparse.Namespace) -> int:
+        """Order it."""
+        ask.ask("POST", f"/v1/{self.name}", timeout=60)
+        print(self.done)
+        return 0
+
+
+PAUSE = Order(
+    "pause",
+    "Let the running daemon write nothing until `specd resume`.",
+    "paused; `specd resume` goes on",
 )
-
-
-def run(_: argparse.Namespace) -> int:
-    """Order it."""
-    return order("/v1/pause", "paused; `specd resume` goes on")
-
-
-def order(path: str, done: str) -> int:
-    """Send one order without arguments, and print ``done``."""
-    ask.ask("POST", path, timeout=60)
-    print(done)
-    return 0
+RESUME = Order("resume", "Let a paused daemon write again, starting with a look.", "resumed")

@@ -41,7 +41,7 @@ from specd.reconcile.stores import Stores
 from specd.tokenizer.engines.mlx import PARALLEL_ONE_COSTS
 from specd.worker.client import Limits, WorkerError, run_task
 
-MEASURED, NOT_MEASURED, BAD_INPUT = 0, 1, 2
+MEASURED, NOT_MEASURED = 0, 1
 
 GRACE_S = 30.0
 """How long a worker that plans with its time may overrun it before it is killed."""

@@ -17,7 +17,7 @@ from specd.lmstudio.model import Model
 from specd.reconcile.aside import move_aside
 from specd.tokenizer.suggest import LARGEST_SHARE
 
-AGREES, DISAGREES, BAD_INPUT = 0, 1, 2
+AGREES, DISAGREES = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,23 +113,20 @@ def _disagreements(seen: world.Seen, opinion: draft_cache.CacheOpinion) -> Itera
     models = {model.identifier: model for model in seen.world.models}
     for identifier, listed in opinion.pairs.items():
         main = models[identifier]
-        for name in listed:
-            verdict = seen.stores.verdicts.lookup(main, models[name])
-            if verdict is not None and verdict.kind in ("incompatible", "unsupported"):
-                reason = verdict.reasons[0]
-                yield Disagreement(
-                    identifier, name, listed=True, verdict=verdict.kind, reason=reason
-                )
         for draft in seen.world.models:
-            if draft.identifier in listed or not _offered(main, draft):
+            is_listed = draft.identifier in listed
+            if not is_listed and not _offered(main, draft):
                 continue
             verdict = seen.stores.verdicts.lookup(main, draft)
-            if verdict is not None and verdict.usable:
+            if verdict is None:
+                continue
+            if is_listed and verdict.kind in ("incompatible", "unsupported"):
+                reason = verdict.reasons[0]
+            elif not is_listed and verdict.usable:
                 reason = "every token it can emit means the same in the main"
-                kind = verdict.kind
-                yield Disagreement(
-                    identifier, draft.identifier, listed=False, verdict=kind, reason=reason
-                )
+            else:
+                continue
+            yield Disagreement(identifier, draft.identifier, is_listed, verdict.kind, reason)
 
 
 def _offered(main: Model, draft: Model) -> bool:
@@ -152,14 +149,6 @@ def _refresh(seen: world.Seen, look: _Look, *, force: bool, as_json: bool) -> in
         f"moved to {moved.to}; LM Studio makes it anew, at the latest when it is started again "
         f"(`specd restore {moved.journal_id}` puts it back)"
     )
-    if as_json:
-        answer = {
-            "moved": True,
-            "to": str(moved.to),
-            "journal": moved.journal_id,
-            "message": message,
-        }
-        print(dumps(answer))
-    else:
-        print(wrap(message, width(), "  "))
+    answer = {"moved": True, "to": str(moved.to), "journal": moved.journal_id, "message": message}
+    print(dumps(answer) if as_json else wrap(message, width(), "  "))
     return AGREES

@@ -18,7 +18,6 @@ from specd.tokenizer.store import VerdictStore
 from specd.tokenizer.verdict import VerdictKind
 from specd.worker.client import run_task
 
-BAD_INPUT = 2
 LISTED = 12
 COLUMNS_EACH = 4
 
