@@ -500,7 +500,7 @@ class Daemon:
         around = self.around
         if isinstance(around.found, NoHome) and not around.found.looked:
             return  # nothing has been seen yet, and what was known at the last stop still is
-        rec = self.writer.files
+        rec, writes = self.writer.files, self.stores.journal.entries()
         written = self.stores.journal.last_written(rec.paths)
         facts = Facts(
             config_problem=self._config_problem,
@@ -540,9 +540,13 @@ class Daemon:
                 if use.in_use.answers or use.in_use.baseline_answers
             },
             paused=self.writer.paused,
-            faults=(*self._faults.known(), *self.events.problems()),
+            faults=(
+                *self._faults.known(),
+                *self.events.problems(),
+                *filter(None, [self.stores.journal.problem]),
+            ),
         )
-        self._publication.publish(facts, self.stores.journal.entries(), self._config)
+        self._publication.publish(facts, writes, self._config)
 
     def _not_in_force(self, written: Mapping[Path, datetime]) -> tuple[NotInForce, ...]:
         around, home = self.around, self.around.home

@@ -145,16 +145,16 @@ def _apply(daemon: Daemon, _: Request) -> dict[str, Any]:
     """
     journal = daemon.stores.journal
     newest = journal.newest()
-    journal.hand_over(released=True)
+    failed = journal.hand_over(released=True)
     daemon.reload()
     daemon.survey_all()
     done = daemon.write(None, force=True)
     written = [each.id for each in journal.entries() if each.id > newest]
     daemon.events.say("info", "applied on request", files=len(written))
-    return {
-        "written": written,
-        "problems": [each.problem for each in done.applied if each.problem is not None],
-    }
+    problems = [each.problem for each in done.applied if each.problem is not None]
+    if failed is not None:
+        problems.append(f"what you restored stays as it is: {failed.filename}: {failed.strerror}")
+    return {"written": written, "problems": problems}
 
 
 def _bench(daemon: Daemon, request: Request) -> dict[str, Any]:

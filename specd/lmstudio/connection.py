@@ -35,7 +35,11 @@ class NotReachable(ServerError):
 
 
 class Refused(ServerError):
-    """The server wants a token, or another one."""
+    """The server wants a token, or another one; ``remedy`` says what to do."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(f"{message}; {remedy}")
+        self.why, self.remedy = message, remedy
 
 
 class BadAnswer(ServerError):

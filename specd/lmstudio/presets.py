@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from specd.files import jsonedit
+from specd.files import jsonedit, private
 from specd.lmstudio import keys, model_defaults, values
 from specd.lmstudio.model import Model
 
@@ -62,7 +62,7 @@ def document(file: Path) -> dict[str, Any] | None:
     try:
         if file.stat().st_size > jsonedit.MAX_BYTES:
             return None
-        held = jsonedit.parse(file.read_bytes())
+        held = jsonedit.parse(private.read(file))
     except (OSError, jsonedit.NotUnderstood):
         return None
     return held if isinstance(held, dict) else None

@@ -249,23 +249,24 @@ class Server:
                 return
             asks = wants_a_token(connection.read_all())
         if token is not None or not (self._token and asks and self._may_have_token):
-            raise Refused(self._refusal(sent=token is not None, asks=asks))
+            raise self._refusal(sent=token is not None, asks=asks)
         self._wanted_token_at = time.monotonic()
         with self._exchange(method, path, body, deadline) as answered:
             yield answered
 
-    def _refusal(self, *, sent: bool, asks: bool) -> str:
-        wants = f"{self.base_url} wants an API token"
+    def _refusal(self, *, sent: bool, asks: bool) -> Refused:
+        wants, variable = f"{self.base_url} wants an API token", f"${self._token_env}"
         if sent:
-            return f"{wants}; put the right one into ${self._token_env}"
+            return Refused(wants, f"put the right one into {variable} where specd runs")
         if not self._token:
             where = "LM Studio: Developer, Server Settings"
-            return f"{wants}; put one into ${self._token_env} ({where})"
+            return Refused(wants, f"put one into {variable} where specd runs ({where})")
         if not asks:
-            return f"{wants} and does not answer as LM Studio does, so it gets none"
-        return (
-            f"{wants}, which goes only to this machine or to a server that specd.toml names; set "
-            f'server = "{self.base_url}" under [lmstudio]'
+            why = f"{wants} and does not answer as LM Studio does, so it gets none"
+            return Refused(why, "free the port, or name LM Studio's own server under [lmstudio]")
+        return Refused(
+            f"{wants}, which goes only to this machine or to a server that specd.toml names",
+            f'set server = "{self.base_url}" under [lmstudio]',
         )
 
 

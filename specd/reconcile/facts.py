@@ -27,13 +27,14 @@ from specd.reconcile.plan import Blocked
 class ServerSeen:
     """The last look at the server. ``problem`` is None when it answered.
 
+    ``remedy``: what to do where it refused for want of a token, else "".
     ``configured``: the user wrote its address into specd.toml.
     """
 
     url: str
     problem: str | None
     models: tuple[ServedModel, ...] = ()
-    refused: bool = False
+    remedy: str = ""
     configured: bool = False
 
     def served(self, model: Model, installed: Sequence[Model]) -> ServedModel | None:

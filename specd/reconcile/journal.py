@@ -55,6 +55,8 @@ from specd.reconcile.ownership import Ownership
 
 __all__ = ["Change", "Entry", "Journal", "NewerJournal", "State"]
 
+FILE = "entries.jsonl"
+
 PRUNE_ENTRIES = 2_000
 KEPT_ENTRIES = 1_000
 PRUNE_BYTES = 16 << 20
@@ -76,7 +78,7 @@ class Journal:
     _descriptor: int | None = None
 
     def __init__(self, directory: Path) -> None:
-        self._file = directory / "entries.jsonl"
+        self._file = directory / FILE
         self._lock = threading.RLock()
         self._read_to = 0
         self._last = 0
@@ -89,6 +91,8 @@ class Journal:
         self._ownership = Ownership()
         self.lock_s = LOCK_S
         """How long to wait for another specd; who has others waiting and tries again waits less."""
+        self.problem: str | None = None
+        """Why the journal could not be read when it was last looked at, None if it could."""
         self.mended: str | None = None
         """A message if something was broken when the journal was opened, else None."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -427,8 +431,12 @@ class Journal:
 
     def _refresh(self) -> None:
         """Read what was appended since, by this process or another, if that can be read now."""
-        with contextlib.suppress(OSError):
+        try:
             self._read_on(self._opened())
+        except OSError as error:
+            self.problem = f"journal: {self._file}: {error.strerror or error}"
+        else:
+            self.problem = None
 
     def _read_on(self, descriptor: int) -> None:
         if os.fstat(descriptor).st_size < self._read_to:

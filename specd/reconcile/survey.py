@@ -194,7 +194,7 @@ def ask_url(url: str, wanted: config.LmStudio) -> ServerSeen:
     try:
         return replace(seen, models=asking.models(SERVER_TIMEOUT_S))
     except connection.Refused as error:
-        return replace(seen, problem=str(error), refused=True)
+        return replace(seen, problem=error.why, remedy=error.remedy)
     except connection.ServerError as error:
         return replace(seen, problem=str(error))
 

@@ -90,6 +90,38 @@ def test_what_is_no_file_in_the_journals_place_is_named_and_not_read(
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.parametrize("placed", [a_pipe, a_folder])
+def test_a_journal_that_is_replaced_under_it_is_named(sandbox: Sandbox, placed) -> None:
+    sandbox.running()
+    assert sandbox.specd("restore", "--all").returncode == 0
+    path = sandbox.state / "journal" / "entries.jsonl"
+    kept = path.rename(sandbox.root / "kept")
+    placed(path)
+    answer = ask.ask("POST", "/v1/apply", state=sandbox.state)
+    assert str(path) in str(answer["problems"])
+    said = sandbox.condition("SpecdWorks")
+    assert said["status"] == "false"
+    assert str(path) in said["message"]
+    doctor = sandbox.specd("doctor")
+    assert doctor.returncode == 1
+    assert str(path) in "".join(doctor.stdout.split())
+    path.rename(sandbox.root / "gone")
+    kept.rename(path)
+    sandbox.forgive()
+    assert sandbox.condition("SpecdWorks")["status"] == "true"
+    assert sandbox.applied()
+
+
+@pytest.mark.parametrize("placed", [a_pipe, lambda path: path.symlink_to("/dev/zero")])
+def test_a_preset_that_is_no_file_is_passed_over(sandbox: Sandbox, placed) -> None:
+    presets = sandbox.home / "config-presets"
+    presets.mkdir(parents=True)
+    placed(presets / "a.preset.json")
+    sandbox.running()
+    assert sandbox.specd("diff", timeout=20).returncode == 0
+    assert sandbox.stop() == 0
+
+
 def pair(sandbox: Sandbox) -> None:
     for recipe in (SMALL.main, SMALL.good):
         link = sandbox.home / "models" / recipe.identifier

@@ -327,8 +327,10 @@ def test_the_token_goes_to_the_server_that_has_just_asked_for_it(lms: Lms) -> No
 )
 def test_nobody_else_gets_the_token(lms: Lms, said: object) -> None:
     lms.says("/api/v1/models", said, 401)
-    with pytest.raises(Refused, match="does not answer as LM Studio does"):
+    with pytest.raises(Refused, match="does not answer as LM Studio does") as refused:
         Server(lms.url, TOKEN).models()
+    assert "free the port" in refused.value.remedy
+    assert "token" not in refused.value.remedy
     lms.says("/api/v1/models", V1)
     Server(lms.url, TOKEN).models()
     assert [sent for _, sent, _ in lms.seen] == [None, None]

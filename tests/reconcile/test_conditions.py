@@ -121,7 +121,7 @@ def test_a_specd_toml_that_is_not_there_is_not_called_valid():
             "proven",
         ),
         (
-            {"server": ServerSeen("http://localhost:1234", "refused: set LM_API_TOKEN", (), True)},
+            {"server": ServerSeen("http://localhost:1234", "refused", (), "set LM_API_TOKEN")},
             "ServerReachable",
             "Refused",
             "LM_API_TOKEN",

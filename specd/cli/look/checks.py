@@ -26,11 +26,13 @@ from specd.cli import alive, ask
 from specd.cli.look import logbook
 from specd.cli.paint import plural
 from specd.config import ConfigError, SpecdConfig
+from specd.files import private
 from specd.lmstudio import app, server_log, settings
 from specd.lmstudio import home as homes
 from specd.lmstudio.home import Home, NoHome
 from specd.reconcile import survey
 from specd.reconcile.conditions import CONDITIONS, Complaint
+from specd.reconcile.journal import FILE as JOURNAL
 from specd.reconcile.observe import read_file
 from specd.service import program
 from specd.service.command import ServiceError
@@ -154,6 +156,9 @@ def _state_directory(patient: Patient) -> Result:
         return _fail(f"{state} cannot be written", f"chmod u+rwx {state}")
     if facts.st_mode & 0o077:
         return _fail(f"{state} is open to other users", f"chmod 700 {state}")
+    journal = places.journal_dir(state) / JOURNAL
+    if not private.usable(journal):
+        return _fail(f"{journal} is no file that specd can read and write", "move it elsewhere")
     return _ok(f"{state} is private")
 
 
@@ -320,9 +325,8 @@ def _server(patient: Patient) -> Result:
     if isinstance(patient.home, NoHome):
         return _note("not asked: there is no home")
     seen = survey.ask_server(patient.home, patient.config.lmstudio)
-    if seen.refused:
-        remedy = f"put the token into ${patient.config.lmstudio.token_env} where specd runs"
-        return _fail(seen.problem or "refuses", remedy)
+    if seen.remedy:
+        return _fail(seen.problem or "refuses", seen.remedy)
     if seen.problem is not None:
         return _note(f"{seen.problem}; `lms server start` starts it")
     loaded = [model.key for model in seen.models if model.loaded]

@@ -8,15 +8,14 @@ from specd.reconcile.conditions.condition import Definition, Judgement, advice, 
 from specd.reconcile.facts import Facts
 
 
-def _server_reachable(facts: Facts, wanted: SpecdConfig) -> Judgement:
+def _server_reachable(facts: Facts, _: SpecdConfig) -> Judgement:
     seen = facts.server
     if seen is None:
         return unknown("NotAsked", "the server has not been asked yet")
     if seen.problem is None:
         return true("Answers", f"{seen.url} answers")
-    if seen.refused:
-        remedy = f"put the token into ${wanted.lmstudio.token_env} where specd runs"
-        return advice("false", "Refused", seen.problem, remedy)
+    if seen.remedy:
+        return advice("false", "Refused", seen.problem, seen.remedy)
     if facts.app is not None and facts.app.running:
         return advice("false", "NoAnswer", seen.problem, "`lms server start` starts it")
     return unknown("NotRunning", "LM Studio is not running")
