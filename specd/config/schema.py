@@ -46,10 +46,20 @@ def _variable(value: str) -> str:
     return value
 
 
-def _dotted(value: str) -> str:
+def _switch(value: str) -> str:
     if value and not all(value.split(".")):
         raise ValueError('must be names joined by single dots, or "" to leave the key out')
+    if value in _KEPT_ALREADY:
+        raise ValueError(f"must not be {value}: {_KEPT_ALREADY[value]} under [speculation] sets it")
     return value
+
+
+_KEPT_ALREADY = {
+    "chat.visualizeSpeculativeDecoding": "visualize",
+    "developerMode": "ui_level",
+    "userInterfaceComplexityLevel": "ui_level",
+}
+"""Keys of settings.json that another key of specd.toml sets."""
 
 
 def _schedule(value: str) -> str:
@@ -90,7 +100,7 @@ class Speculation(_Section):
         default="keep",
         description='"keep", or the lowest interface level wanted',
     )
-    settings_key: Annotated[str, AfterValidator(_dotted)] = Field(
+    settings_key: Annotated[str, AfterValidator(_switch)] = Field(
         default="configPresetInclusiveness.speculativeDecoding",
         description='true while enabled; "" leaves it',
     )

@@ -70,8 +70,7 @@ def desired_values(
     problem = misfit(file, current, keys.VISUALIZE, "a single value")
     if problem is not None or not isinstance(current, dict):
         return problem or ()
-    switch = tuple(speculation.settings_key.split(".")) if speculation.settings_key else ()
-    wanted = [*_wanted(speculation, switch), *_level(speculation, current, switch)]
+    wanted = [*_wanted(speculation), *_level(speculation, current)]
     for at, _, _ in wanted:
         problem = misfit(file, current, at, "a single value")
         if problem is not None:
@@ -84,17 +83,16 @@ def desired_values(
     )
 
 
-def _wanted(speculation: config.Speculation, switch: tuple[str, ...]) -> Iterator[_Value]:
-    if switch and switch != keys.VISUALIZE and speculation.enabled:
+def _wanted(speculation: config.Speculation) -> Iterator[_Value]:
+    if speculation.settings_key and speculation.enabled:
+        switch = tuple(speculation.settings_key.split("."))
         yield switch, True, "specd.toml: settings_key, while speculation is enabled"
     yield keys.VISUALIZE, speculation.visualize, "specd.toml: visualize"
 
 
-def _level(
-    speculation: config.Speculation, current: dict[str, Json], switch: tuple[str, ...]
-) -> Iterator[_Value]:
+def _level(speculation: config.Speculation, current: dict[str, Json]) -> Iterator[_Value]:
     level = speculation.ui_level
-    if level == "keep" or switch in _LEVELS:
+    if level == "keep":
         return
     why = "specd.toml: ui_level, the lowest wanted"
     if keys.DEVELOPER_MODE[0] in current:

@@ -110,6 +110,10 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_file(file: Path) -> N
         ('[lmstudio]\nserver = "localhost"', '2: lmstudio.server: must be "auto" or a URL'),
         ('[lmstudio]\nserver = "http://[::1"', '2: lmstudio.server: must be "auto" or a URL'),
         ('[speculation]\nsettings_key = "a..b"', "2: speculation.settings_key: must be names"),
+        (
+            '[speculation]\nsettings_key = "developerMode"',
+            "2: speculation.settings_key: must not be developerMode: ui_level under [speculation]",
+        ),
         ('[benchmark]\nschedule = "daily"', "2: benchmark.schedule: must have five fields"),
         ('[benchmark]\nschedule = "0 24 * * *"', "2: benchmark.schedule: its hour must be 0-23"),
         ("[agent\n", "1: is not TOML: expected ']'"),

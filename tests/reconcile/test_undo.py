@@ -154,6 +154,7 @@ class Undo(RuleBasedStateMachine):
         self.home = self.root / "home"
         self.own: dict[Value, tuple[Any, Any]] = {}  # what stood there before, what specd wrote
         self.held: set[Value] = set()
+        self.deleted: set[str] = set()
         self.clean: dict[str, Document | None] = {}
         self.speculation = config.Speculation()
         self.pairs: dict[str, tuple[Any, int | None] | None] = {}
@@ -249,6 +250,7 @@ class Undo(RuleBasedStateMachine):
     def delete_a_file(self, name: str) -> None:
         self.save(name, None)
         self.clean[name] = None
+        self.deleted.add(name)
 
     @precondition(lambda self: not self.is_away)
     @rule(name=st.sampled_from([*VALUES]), indent=st.sampled_from([None, 1, 4]))
@@ -416,7 +418,7 @@ class Undo(RuleBasedStateMachine):
             self.is_theirs(value, first if mine else was)
         for name, document in after.items():
             # A file that specd made and others put something into keeps LM Studio's shape.
-            like = shapeless if name == "made" else plain
+            like = shapeless if name in {"made", *self.deleted} - {"settings"} else plain
             assert like(document) == like(self.clean[name]), (name, self.journal.entries()[-3:])
         assert restore(self.journal, None).restored == (), "twice is once"
         assert self.everything() == after
