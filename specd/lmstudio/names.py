@@ -211,6 +211,9 @@ class _Index:
             yield _agreeing(wanted, (p[:2] for p in places if p[3] + len(words) == len(p[2])))
             yield _agreeing(wanted, (p[:2] for p in places))
             yield _agreeing(wanted, self._beginning(wanted.base))
+            written = list(self._written(folded))
+            yield [model for at, model in written if not at]
+            yield [model for _, model in written]
 
     def _holding(self, words: tuple[str, ...]) -> Iterator[_Place]:
         """Every place where a name has these words in a row."""
@@ -228,6 +231,19 @@ class _Index:
                 break
             if not (base[-1:].isdigit() and whole[len(base) :][:1].isdigit()):
                 yield from self._short_bases[whole]
+
+    def _written(self, name: str) -> Iterator[tuple[int, Model]]:
+        """Where ``name`` stands in which model's name, also cut off in its quantization."""
+        after = r"(?!\d)" if name[-1:].isdigit() else ""
+        for found in re.finditer(re.escape(name) + after, self._lines):
+            start = self._lines.rfind("\n", 0, found.start()) + 1
+            if not self._lines[found.start() - 1].isalnum():
+                for model in self._short[self._lines[start : self._lines.index("\n", start)]]:
+                    yield found.start() - start, model
+
+    @cached_property
+    def _lines(self) -> str:
+        return "\n" + "\n".join(self._short) + "\n"
 
     @cached_property
     def _sorted(self) -> list[str]:
@@ -325,12 +341,12 @@ def _short(model: Model) -> tuple[str, ...]:
 
 def _agreeing(wanted: _Spelling, named: Iterable[_Named]) -> list[Model]:
     """The models among ``named`` of the quantization and format that is written, if any is."""
-    return [
-        model
-        for model, mine in named
-        if (wanted.base and wanted.format in (None, model.format))
-        and wanted.quantization
-        in (None, mine.quantization, _plain(model.quantization or "") or mine.quantization)
+    fitting = [each for each in named if wanted.base and wanted.format in (None, each[0].format)]
+    if wanted.quantization is None:
+        return [model for model, _ in fitting]
+    written = [model for model, mine in fitting if mine.quantization == wanted.quantization]
+    return written or [
+        model for model, _ in fitting if _plain(model.quantization or "") == wanted.quantization
     ]
 
 

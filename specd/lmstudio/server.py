@@ -62,25 +62,30 @@ Message: TypeAlias = Mapping[str, str]
 """``{"role": …, "content": …}``."""
 
 
-def server_url(home: Path, configured: str = "auto", env: Mapping[str, str] = os.environ) -> str:
-    """The server's base URL, without a slash at the end.
+def server_urls(
+    home: Path, configured: str = "auto", env: Mapping[str, str] = os.environ
+) -> tuple[str, ...]:
+    """The base URLs where the server may be, the likeliest first, without a slash at the end.
 
     ``configured`` is "auto" or a URL; one that ends in ``/v1`` or ``/api/v0``, as other programs
     want it, is understood. "auto" takes the port from where LM Studio writes what it listens on
-    (``$LMS_API_SERVER_INFO_PATH`` names another file, as for ``lms``), else from what was
-    configured in the app.
+    (``$LMS_API_SERVER_INFO_PATH`` names another file, as for ``lms``), which may be left over from
+    an earlier run, and then what was configured in the app.
 
     Raises:
         ValueError: ``configured`` is no http or https URL.
     """
     if configured != "auto":
-        return _base(configured)
+        return (_base(configured),)
     info, *others = server_files(home)
     found = [_read_config(path) for path in (Path(env.get(_INFO_VARIABLE) or info), *others)]
     ports = [count(each.get("port"), 65536) for each in found]
-    first = next((at for at, port in enumerate(ports) if port), 0)
-    port = ports[first] or DEFAULT_PORT
-    host = text(found[first | 1].get("networkInterface"))  # of the same app
+    urls = [_url(found[at | 1], port) for at, port in enumerate(ports) if port]  # | 1: its config
+    return tuple(dict.fromkeys(urls)) or (_url(found[1], DEFAULT_PORT),)
+
+
+def _url(app: dict[str, Any], port: int) -> str:
+    host = text(app.get("networkInterface"))
     if host in _ANYWHERE or not _is_address(host):
         host = "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

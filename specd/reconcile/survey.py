@@ -174,10 +174,15 @@ def ask_server(home: Home, wanted: config.LmStudio) -> ServerSeen:
     from specd.lmstudio import server  # noqa: PLC0415 - 20 ms that a start need not wait for
 
     try:
-        url = server.server_url(home.path, wanted.server)
+        first, *others = server.server_urls(home.path, wanted.server)
     except ValueError as error:
         return ServerSeen(wanted.server, f"server under [lmstudio] in specd.toml: {error}")
-    return ask_url(url, wanted)
+    seen = ask_url(first, wanted)
+    for url in others if seen.problem and not seen.refused else ():
+        other = ask_url(url, wanted)
+        if not other.problem:
+            return other
+    return seen
 
 
 def ask_url(url: str, wanted: config.LmStudio) -> ServerSeen:

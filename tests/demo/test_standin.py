@@ -20,7 +20,7 @@ from specd.demo.models import SMALL
 from specd.demo.serving import standin
 from specd.lmstudio import answers
 from specd.lmstudio.connection import DraftRefused
-from specd.lmstudio.server import Server, server_url
+from specd.lmstudio.server import Server, server_urls
 from tests.lmstudio import shapes
 
 pytestmark = pytest.mark.mlx
@@ -63,7 +63,7 @@ def test_its_port_stands_where_lm_studio_writes_it(served: tuple[Path, str]) -> 
 
 def test_the_newer_writes_where_it_listens(newer: tuple[Path, str]) -> None:
     home, url = newer
-    assert server_url(home, env={}) == url
+    assert server_urls(home, env={})[0] == url
     listening = json.loads((home / ".internal" / "http-server.json").read_text())
     assert listening == {"port": urlsplit(url).port}
 

@@ -113,6 +113,32 @@ def test_a_name_that_fits_several_lists_them_all(name: str, candidates: set[str]
         assert identifier in str(caught.value)
 
 
+DEVSTRAL = tuple(
+    replace(
+        model(f"mistralai/Devstral-2-GGUF/Devstral-2-{each}.gguf", each),
+        key=f"devstral-2@{each.lower()}",
+    )
+    for each in ("Q4_K_M", "Q8_0")
+)
+EIGHT = tuple(model(f"qwen/Qwen3.8-8B-{each}bit", "4bit") for each in (4, 8))
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("devstral-2-q8", DEVSTRAL[1]),
+        ("devstral-2@q8", DEVSTRAL[1]),
+        ("Devstral-2-Q4_K", DEVSTRAL[0]),
+        ("2-q4", DEVSTRAL[0]),
+        ("qwen3.8-8b-8", EIGHT[1]),
+        ("8b-4bit", EIGHT[0]),
+        ("8b-4", EIGHT[0]),
+    ],
+)
+def test_a_part_may_end_within_the_quantization(name: str, found: Model) -> None:
+    assert names.resolve(name, (*DEVSTRAL, *EIGHT)) == found
+
+
 @pytest.mark.parametrize("name", ["qwen3-4b-8bit", "qwen3-4b@q4_k_m", "qwen3-4b-gguf"])
 def test_a_quantization_or_format_that_is_written_must_be_the_models_own(name: str) -> None:
     with pytest.raises(names.NoSuchModel) as caught:

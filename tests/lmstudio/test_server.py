@@ -15,10 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from specd.config import LmStudio
 from specd.lmstudio import answers
 from specd.lmstudio.answers import DraftStats, Instance
 from specd.lmstudio.connection import BadAnswer, DraftRefused, NotReachable, Refused
-from specd.lmstudio.server import Server, server_url
+from specd.lmstudio.home import Home
+from specd.lmstudio.server import Server, server_urls
+from specd.reconcile import survey
 from tests.lmstudio import shapes
 
 TOKEN = "lm-SECRET-token"
@@ -193,19 +196,36 @@ def closed_port() -> int:
 def test_the_url_comes_from_lm_studios_own_config(tmp_path: Path, config: Any, url: str) -> None:
     (tmp_path / ".internal").mkdir()
     (tmp_path / ".internal" / "http-server-config.json").write_text(json.dumps(config))
-    assert server_url(tmp_path, "auto") == url
+    assert server_urls(tmp_path, "auto")[0] == url
 
 
 def test_the_port_the_server_listens_on_goes_before_the_configured_one(tmp_path: Path) -> None:
     internal = shapes.home(tmp_path) / ".internal"
     (internal / "http-server.json").write_text('{"port": 4321}')
-    assert server_url(tmp_path, env={}) == "http://127.0.0.1:4321"
+    assert server_urls(tmp_path, env={})[0] == "http://127.0.0.1:4321"
     other = tmp_path / "info.json"
     other.write_text('{"port": 5432}')
     env = {"LMS_API_SERVER_INFO_PATH": str(other)}
-    assert server_url(tmp_path, env=env) == "http://127.0.0.1:5432"
+    assert server_urls(tmp_path, env=env)[0] == "http://127.0.0.1:5432"
     (internal / "http-server.json").write_text("{")
-    assert server_url(tmp_path, env={}) == "http://127.0.0.1:1234"
+    assert server_urls(tmp_path, env={})[0] == "http://127.0.0.1:1234"
+
+
+def test_the_configured_port_is_tried_where_nobody_listens_on_the_last_one(
+    lms: Lms, tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        dead = free.getsockname()[1]
+    internal = shapes.home(tmp_path) / ".internal"
+    (internal / "http-server.json").write_text(json.dumps({"port": dead}))
+    (internal / "http-server-config.json").write_text(json.dumps({"port": lms.port}))
+    lms.says("/api/v1/models", V1)
+    seen = survey.ask_server(Home(tmp_path, "test"), LmStudio())
+    assert (seen.url, seen.problem, len(seen.models)) == (lms.url, None, 3)
+    (internal / "http-server-config.json").unlink()
+    seen = survey.ask_server(Home(tmp_path, "test"), LmStudio())
+    assert (seen.url, bool(seen.problem)) == (f"http://127.0.0.1:{dead}", True)
 
 
 def test_bionics_server_is_asked_where_it_is_alone(tmp_path: Path) -> None:
@@ -213,18 +233,18 @@ def test_bionics_server_is_asked_where_it_is_alone(tmp_path: Path) -> None:
     internal.mkdir(parents=True)
     config = {"port": 4321, "networkInterface": "192.168.1.5"}
     (internal / "http-server-config.json").write_text(json.dumps(config))
-    assert server_url(tmp_path, env={}) == "http://192.168.1.5:4321"
+    assert server_urls(tmp_path, env={})[0] == "http://192.168.1.5:4321"
     (internal / "http-server.json").write_text('{"port": 4322}')
-    assert server_url(tmp_path, env={}) == "http://192.168.1.5:4322"
+    assert server_urls(tmp_path, env={})[0] == "http://192.168.1.5:4322"
     shapes.home(tmp_path)
-    assert server_url(tmp_path, env={}) == "http://127.0.0.1:1234"
+    assert server_urls(tmp_path, env={})[0] == "http://127.0.0.1:1234"
 
 
 def test_without_a_config_the_default_port_is_taken(tmp_path: Path) -> None:
-    assert server_url(tmp_path) == "http://127.0.0.1:1234"
+    assert server_urls(tmp_path)[0] == "http://127.0.0.1:1234"
     (tmp_path / ".internal").mkdir()
     (tmp_path / ".internal" / "http-server-config.json").write_text("{")
-    assert server_url(tmp_path) == "http://127.0.0.1:1234"
+    assert server_urls(tmp_path)[0] == "http://127.0.0.1:1234"
 
 
 @pytest.mark.parametrize(
@@ -239,13 +259,13 @@ def test_without_a_config_the_default_port_is_taken(tmp_path: Path) -> None:
 def test_a_url_as_other_programs_want_it_is_understood(
     tmp_path: Path, configured: str, url: str
 ) -> None:
-    assert server_url(tmp_path, configured) == url
+    assert server_urls(tmp_path, configured)[0] == url
 
 
 @pytest.mark.parametrize("configured", ["localhost:1234", "ftp://x", "http://", ""])
 def test_what_is_no_url_is_refused(tmp_path: Path, configured: str) -> None:
     with pytest.raises(ValueError, match="no http or https URL"):
-        server_url(tmp_path, configured)
+        server_urls(tmp_path, configured)
 
 
 # -- models -----------------------------------------------------------------------------------------

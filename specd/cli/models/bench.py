@@ -198,7 +198,7 @@ def _server(wanted: _Wanted) -> ServerSeen:
         return survey.ask_server(wanted.home, lmstudio)
     if lmstudio.server == "auto":
         return ServerSeen("auto", "there is no LM Studio home that names its port")
-    return survey.ask_url(server.server_url(Path(), lmstudio.server), lmstudio)
+    return survey.ask_url(server.server_urls(Path(), lmstudio.server)[0], lmstudio)
 
 
 def _measure_and_print(
