@@ -234,12 +234,14 @@ class _Index:
 
     def _written(self, name: str) -> Iterator[tuple[int, Model]]:
         """Where ``name`` stands in which model's name, also cut off in its quantization."""
-        after = r"(?!\d)" if name[-1:].isdigit() else ""
-        for found in re.finditer(re.escape(name) + after, self._lines):
-            start = self._lines.rfind("\n", 0, found.start()) + 1
-            if not self._lines[found.start() - 1].isalnum():
-                for model in self._short[self._lines[start : self._lines.index("\n", start)]]:
-                    yield found.start() - start, model
+        lines, at = self._lines, self._lines.find(name)
+        while at > 0:
+            cut = name[-1].isdigit() and lines[at + len(name)].isdigit()
+            if not (cut or lines[at - 1].isalnum()):
+                start = lines.rfind("\n", 0, at) + 1
+                for model in self._short[lines[start : lines.index("\n", start)]]:
+                    yield at - start, model
+            at = lines.find(name, at + 1)
 
     @cached_property
     def _lines(self) -> str:

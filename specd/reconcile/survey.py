@@ -178,7 +178,7 @@ def ask_server(home: Home, wanted: config.LmStudio) -> ServerSeen:
     except ValueError as error:
         return ServerSeen(wanted.server, f"server under [lmstudio] in specd.toml: {error}")
     seen = ask_url(first, wanted)
-    for url in others if seen.problem and not seen.refused else ():
+    for url in others if seen.problem and not seen.remedy else ():
         other = ask_url(url, wanted)
         if not other.problem:
             return other
