@@ -456,6 +456,7 @@ class Daemon:
                 self.around.world.models,
                 self.around.server,
                 self.stores.observed,
+                stuck={*self.writer.files.blocked, *self.writer.files.failed},
             )
         except OSError as error:
             self._say("warning", f"the trial cannot be kept: {error.strerror or error}")

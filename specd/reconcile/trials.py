@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -152,8 +152,11 @@ def look(
     installed: Sequence[Model],
     server: ServerSeen | None,
     observed: ObservedStore,
+    stuck: Collection[Path] = (),
 ) -> bool:
     """Go on with a running trial; whether its main is to have no draft now.
+
+    ``stuck``: files that cannot be written. If the main's is one, no load has what was drawn.
 
     Raises:
         OSError: it cannot be kept.
@@ -163,6 +166,9 @@ def look(
         return False
     now = time.time()
     seen = loaded(running, installed, server)
+    main = next((each for each in installed if each.key == running.main), None)
+    if main is not None and any(str(path).endswith(f"/{main.defaults}.json") for path in stuck):
+        return running.with_draft is False
     found = estimate(running, installed, observed)
 
     def go_on(before: Trial | None) -> Trial | None:

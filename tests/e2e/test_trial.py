@@ -109,6 +109,21 @@ def test_a_trial_gives_every_load_its_arm_by_chance_and_undoes_itself(
         assert sandbox.specd("apply").returncode == 0
         until(lambda: drafts(sandbox), "what was asked for again is written")
         assert sandbox.specd("trial", "start", "--yes").returncode == 0
+        until(
+            lambda: drafts(sandbox) is told(sandbox)["trial"]["arms"][-1]["with_draft"], "its arm"
+        )
+        defaults = sandbox.defaults(MAIN)
+        defaults.parent.mkdir(parents=True, exist_ok=True)
+        whole = defaults.read_bytes() if defaults.exists() else b"{}"
+        defaults.write_text("{broken")
+        until(lambda: "it stands still:" in sandbox.specd("trial").stdout, "that it cannot go on")
+        before = told(sandbox)["trial"]["arms"]
+        instance = post(url, "load", model=MAIN)["instance_id"]
+        time.sleep(3)  # two looks at everything
+        post(url, "unload", instance_id=instance)
+        time.sleep(3)
+        assert told(sandbox)["trial"]["arms"] == before
+        defaults.write_bytes(whole)
     until(lambda: "does not list" in sandbox.specd("trial").stdout, "that loads cannot be seen")
     sandbox.specd("pause")
     assert "specd is paused" in sandbox.specd("trial").stdout

@@ -163,16 +163,23 @@ _WHY = {
 }
 
 
+_STUCK = ("Unreadable", "ReadOnly", "WriteFailed")
+"""Reasons of ``PairsConfigured`` for which no load has what the trial drew."""
+
+
 def _obstacle(running: Trial, seen: world.Seen) -> str | None:
     """What keeps a running trial from going on, with the remedy."""
     if running.ended is not None:
         return None
     try:
-        paused = ask.ask("GET", "/v1/status", state=seen.stores.state)["paused"]
+        status = ask.ask("GET", "/v1/status", state=seen.stores.state)
     except ask.CannotAsk:
         return "it stands still: specd does not run; `specd start` starts it"
-    if paused:
+    if status["paused"]:
         return "it stands still: specd is paused; `specd resume` lets it go on"
+    for each in status["conditions"]:
+        if each["type"] == "PairsConfigured" and each["reason"] in _STUCK:
+            return f"it stands still: {each['message']}"
     server = survey.ask_server(seen.home, seen.config.lmstudio) if seen.home else None
     if trials.loaded(running, seen.world.models, server) is None:
         return (
