@@ -140,25 +140,22 @@ def _wanted(args: argparse.Namespace) -> _Wanted:
     words = [args.main, *args.drafts] if args.main else []
     if len(words) > 1 and all(map(check.is_path, words)):
         main, *drafts = (check.find(word, ()) for word in words)
-        read, found = _configuration()
-        stores = world.open_stores()
-        return _Wanted(read, found, stores, (main, *drafts), _candidates(stores, main, drafts))
+        read, stores = world.configuration(), world.open_stores()
+        found = homes.find_home(read.lmstudio.home)
+        home = found if isinstance(found, Home) else None
+        return _Wanted(read, home, stores, (main, *drafts), _candidates(stores, main, drafts))
     seen = world.see()
     the_main = check.find(args.main, seen.world.models) if args.main else None
     named = [
         None if each == OWN_HEADS else check.find(each, seen.world.models) for each in args.drafts
     ]
+    pairs: Sequence[Candidate]
     if the_main is not None and named:
         pairs = _candidates(seen.stores, the_main, named)
-        return _Wanted(seen.config, seen.home, seen.stores, seen.world.models, pairs)
-    resolved = tuple(p for p in world.decide(seen) if the_main in (None, p.main))
-    return _Wanted(
-        seen.config,
-        seen.home,
-        seen.stores,
-        seen.world.models,
-        seen.stores.worth_measuring(resolved, seen.world.models),
-    )
+    else:
+        resolved = tuple(p for p in world.decide(seen) if the_main in (None, p.main))
+        pairs = seen.stores.worth_measuring(resolved, seen.world.models)
+    return _Wanted(seen.config, seen.home, seen.stores, seen.world.models, pairs)
 
 
 def _llama_servers(wanted: _Wanted) -> tuple[Path, ...]:
@@ -184,12 +181,6 @@ def _candidates(stores: Stores, main: Model, drafts: Sequence[Model | None]) -> 
             )
         found.append(Candidate(main, draft, verdict))
     return found
-
-
-def _configuration() -> tuple[SpecdConfig, Home | None]:
-    read = world.configuration()
-    found = homes.find_home(read.lmstudio.home)
-    return read, found if isinstance(found, Home) else None
 
 
 def _server(wanted: _Wanted) -> ServerSeen:
