@@ -132,13 +132,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """A temporary file that a crash left beside ``path``, and how ``recover`` resolved it.
-
-    ``removed``: it was specd's own. ``put back``: it held another program's update, which is in
-    ``path`` again. ``superseded``: it held another program's update, and ``path`` has a newer one.
-    ``kept``: it was ``path`` itself during removal, and is in place again. ``finished``: it held
-    content that was partly written into ``path``, and ``path`` is complete now.
-    """
+    """A temporary file that a crash left beside ``path``, and how ``recover`` resolved it."""
 
     path: Path
     outcome: Literal["removed", "put back", "superseded", "kept", "finished"]
