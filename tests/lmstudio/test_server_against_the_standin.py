@@ -25,7 +25,7 @@ def test_they_understand_each_other(tmp_path: Path, version: str) -> None:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(ensure(recipe))
     with standin(tmp_path, tmp_path / "standin.log", version=version) as url:
-        server = Server(server_urls(tmp_path))
+        server = Server(server_urls(tmp_path)[0])
         installed = index(tmp_path / "models").models
         keys = [model.key for model in server.models()]
         served = {model.identifier: names.served_as(model, keys, installed) for model in installed}
