@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias
 
-from msgspec import convert
-
 from specd.lmstudio.draft_cache import CacheOpinion
 from specd.lmstudio.model import Model
 
@@ -137,7 +135,20 @@ def to_json(verdict: Verdict) -> dict[str, Any]:
 def from_json(record: dict[str, Any]) -> Verdict:
     """The verdict of ``to_json``.
 
+    Field by field, because `specd check` calls it, and importing a library would cost it 10 ms.
+
     Raises:
-        KeyError, msgspec.ValidationError: it is not a verdict.
+        KeyError, TypeError: it is not a verdict.
     """
-    return convert({**record, "kind": record["verdict"]}, Verdict)
+    record = {**record, "kind": record["verdict"]}
+    del record["verdict"], record["engine"]
+    segmentation = record["segmentation"]
+    record |= {
+        "reasons": tuple(record["reasons"]),
+        "differences": tuple(Difference(**each) for each in record["differences"]),
+        "missing_in_draft": tuple(Missing(**each) for each in record["missing_in_draft"]),
+        "advice": tuple(record["advice"]),
+        "engines": tuple(EngineOpinion(**each) for each in record["engines"]),
+        "segmentation": None if segmentation is None else Segmentation(**segmentation),
+    }
+    return Verdict(**record)
