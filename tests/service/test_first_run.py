@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,8 +68,13 @@ def on_a_terminal(user: User, answer: str, *words: str) -> tuple[int, str]:
         start_new_session=True,
     )
     os.close(theirs)
-    said = b""
-    while select.select([ours], [], [], 180)[0]:
+    said, end = b"", time.monotonic() + 180
+    while time.monotonic() < end:
+        if not select.select([ours], [], [], 2)[0]:
+            # Ctrl-C between the question and the read of its answer interrupts no read.
+            if said.endswith(b"Go on? [y/N] "):
+                os.write(ours, answer.encode())
+            continue
         try:
             chunk = os.read(ours, 1 << 16)
         except OSError:
@@ -127,6 +133,8 @@ def test_yes_does_what_was_shown_and_says_what_was_written(user: User) -> None:
         whole = "".join(str(user.home / path).split())
         assert f"wrote{whole}" in said or f"in{whole}(undo:" in said
     assert len(written) == 4  # the unit, specd.toml, settings.json, the main's defaults
+    assert "loadthemodelinLMStudioagain" in said
+    assert "ifLMStudioisrunning,restartit" in said
     made = tomllib.loads((user.home / ".config" / "specd" / "specd.toml").read_text())
     assert [pair["main"] for pair in made["pair"]] == [MAIN.rpartition("/")[2].lower()]
     assert user.service_pid() is not None
@@ -137,6 +145,7 @@ def test_yes_does_what_was_shown_and_says_what_was_written(user: User) -> None:
     assert done.returncode == 0
     assert "stays as it is" in done.stdout
     assert "wrote" not in done.stdout
+    assert "load the model" not in done.stdout
     assert user.service_pid() != first
 
     done = user.specd("uninstall", "--restore-settings", "--purge")
@@ -173,6 +182,10 @@ def test_a_draft_that_the_user_has_set_is_kept(user: User) -> None:
     assert offered.startswith("  1  josiefied-qwen2.5-0.5b-abliterated for")
     assert "  2  josiefied-qwen3-1.7b" in offered
     assert "1-4 takes that draft" in offered
+    _, said = on_a_terminal(user, "2\nn\n")
+    said = " ".join(said.split())
+    assert "-abliterated: specd replaces it with mlx-community/Josiefied-Qwen3-1.7B" in said
+    assert "not proven right" not in said
     done = user.specd("install", "--yes")
     assert done.returncode == 0, done.stderr
     assert "kept: set in LM Studio" in " ".join(done.stdout.split())

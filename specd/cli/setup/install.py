@@ -22,7 +22,8 @@ from specd.config import ConfigError, Pair, SpecdConfig, edit
 from specd.files.pointer import ABSENT
 from specd.files.swap import SwapError, update
 from specd.lmstudio import home as homes
-from specd.lmstudio import model_defaults, names
+from specd.lmstudio import model_defaults, names, settings
+from specd.lmstudio.model import Model
 from specd.reconcile import survey
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.journal import Journal
@@ -313,7 +314,7 @@ def _show(found: _Found, platform: Platform) -> None:
         changes = "and change in LM Studio's files (`specd restore --all` undoes it)"
         print(f"\n{wrap(changes, width(), '')}\n")
     diff.print_plan(planned, pairs, as_json=False)
-    if planned.blocked:
+    if any(each.surface == settings.NAME for each in planned.blocked):
         print("specd: open and save LM Studio's settings: it writes such a file anew; specd waits")
 
 
@@ -326,9 +327,9 @@ def _sentences(found: _Found, pairs: tuple[DesiredPair, ...], planned: Plan) -> 
     models = found.seen.world.models if found.seen is not None else ()
     for change in (each for file in planned.edits for each in file.changes):
         if model_defaults.drafts(change.key) and isinstance(old := change.shown_old, str):
-            why = "is not proven right" if names.lookup(old, models) else "is not installed"
+            why = _why_replaced(names.lookup(old, models), found)
             new = "takes it out" if change.new is ABSENT else f"replaces it with {change.new}"
-            yield f"LM Studio names the draft {old}, which {why}: specd {new}."
+            yield f"LM Studio names the draft {old}{why}: specd {new}."
     if any(pair.speculates and pair.main and pair.main.format == "mlx" for pair in pairs):
         yield "An MLX model with a draft answers one request at a time."
     if found.wanted.benchmark.schedule:
@@ -338,6 +339,15 @@ def _sentences(found: _Found, pairs: tuple[DesiredPair, ...], planned: Plan) -> 
             f"A benchmark runs {when}, when the computer is idle; "
             "`specd config set benchmark.schedule ''` turns it off."
         )
+
+
+def _why_replaced(draft: Model | None, found: _Found) -> str:
+    """Why specd replaces ``draft``, which the user set; nothing where the user chose another."""
+    if draft is None or found.seen is None:
+        return ", which is not installed"
+    if proposal.name(draft, found.seen.world.models) in {offer.draft for offer in found.offers}:
+        return ""
+    return ", which is not proven right"
 
 
 def _will_write(path: Path, what: str) -> None:
@@ -379,20 +389,25 @@ def _say_how_it_stands(known: int) -> None:
     end = time.monotonic() + SETTLES_S
     while _at_work(status := ask.ask("GET", "/v1/status")) and time.monotonic() < end:
         time.sleep(0.1)
-    for entry in reversed(ask.ask("GET", "/v1/journal")):
-        if entry["id"] > known:
-            keys = ", ".join(change["key"] for change in entry["changes"])
-            text = f"wrote {keys} in {entry['path']} (undo: specd restore {entry['id']})"
-            print(wrap(text, width(), "  "))
+    written = [entry for entry in ask.ask("GET", "/v1/journal") if entry["id"] > known]
+    for entry in reversed(written):
+        keys = ", ".join(change["key"] for change in entry["changes"])
+        text = f"wrote {keys} in {entry['path']} (undo: specd restore {entry['id']})"
+        print(wrap(text, width(), "  "))
     for condition in status["conditions"]:
         if condition["status"] == "false" and condition["severity"] == "state":
             text = short(f"{condition['type']}: {condition['message']}")
             print(wrap(text, width(), "  "))
             print(f"  → {wrap(short(condition['remedy']), width(), ' ' * 4)}")
-    steps = ["load the model in LM Studio again", "`specd bench` measures what the draft gains"]
-    drafts = any(pair["draft"] for pair in status["pairs"])
+    steps = []
+    surfaces = {entry["surface"] for entry in written}
+    if settings.NAME in surfaces:
+        steps.append("if LM Studio is running, restart it: it reads settings.json at its start")
+    if model_defaults.NAME in surfaces:
+        steps.append("load the model in LM Studio again")
+    if any(pair["draft"] for pair in status["pairs"]):
+        steps.append("`specd bench` measures what the draft gains")
     print(paint("\nNext", "bold", colour=wants_colour()))
-    steps = steps if drafts else []
     steps += [
         "`specd status` shows how things stand",
         "`specd uninstall --restore-settings` undoes all of it",
