@@ -62,6 +62,11 @@ class Change:
         """``new`` as it may be shown, where it is what stood there before specd."""
         return _shown(self.new, self.old)
 
+    @property
+    def takes_shell_away(self) -> bool:
+        """Whether it takes away an object or list that was left without a value in it."""
+        return self.new is ABSENT and self.old in EMPTY
+
 
 def _shown(value: Json | Absent, other: Json | Absent) -> Json | Absent:
     foreign = isinstance(value, str | list | dict) and isinstance(other, int | float)

@@ -34,19 +34,23 @@ class Restores:
 
 
 def put_back(entries: Iterable[Entry]) -> tuple[PutBack, ...]:
-    """The writes, oldest first, that set a value which specd had set there before."""
+    """The writes, oldest first, that set a value which specd had set there before.
+
+    One that was undone later counts too: it took place.
+    """
     last: dict[ValueKey, Json | Absent] = {}
     found: list[PutBack] = []
     for entry in entries:
         if entry.state not in ("written", "restored"):
             continue
-        again = [c for c in entry.changes if last.get((entry.path, c.key), c) == c.new]
-        if again and entry.state == "written":
+        changes = [each for each in entry.changes if not each.takes_shell_away]
+        again = [c for c in changes if last.get((entry.path, c.key), c) == c.new]
+        if again:
             change = again[0]
             time = datetime.fromisoformat(entry.time).astimezone()
             about = (entry.id, time, entry.path, entry.surface)
             found.append(PutBack(*about, change.key, change.new, change.shown_old))
-        for change in entry.changes:
+        for change in changes:
             last[entry.path, change.key] = change.new
     return tuple(found)
 

@@ -34,6 +34,18 @@ def test_another_value_another_file_and_a_write_that_never_was_are_no_restores()
     assert put_back([write(1, True, state="abandoned"), write(2, True)]) == ()
 
 
+def test_what_was_put_back_stays_counted_although_it_was_undone_later():
+    undone = [write(number, True, state="restored") for number in (1, 2)]
+    assert [each.id for each in put_back([*undone, write(3, False, state="restored")])] == [2]
+
+
+def test_an_undone_write_is_no_restore_itself_nor_is_a_shell_that_goes_with_it():
+    shell = Change("load", ("load",), {}, ABSENT, "restored")
+    gone = {"changes": (*write(0, ABSENT).changes, shell), "state": "restored"}
+    entries = [write(1, True), write(2, ABSENT, **gone), write(3, True), write(4, ABSENT, **gone)]
+    assert put_back(entries) == ()
+
+
 def test_an_absent_value_can_be_put_back_too():
     assert len(put_back([write(1, ABSENT), write(2, ABSENT)])) == 1
 
