@@ -101,15 +101,22 @@ def _shown(entry: Entry, args: argparse.Namespace) -> str:
         return json.dumps(found, ensure_ascii=False)
     ink = INKS.get(entry.level)
     if entry.time is not None and sys.stdout.isatty() and not args.utc:
-        return short_form(entry.time, str(entry.as_json()["message"]), ink, colour=wants_colour())
+        return short_form(entry.time, entry.as_json(), ink, colour=wants_colour())
     text = safe(entry.text)
     if entry.time is not None and args.utc:
         text = f"{_utc(entry.time)} {text.partition(' ')[2]}"
     return paint(text, ink, colour=wants_colour()) if ink else text
 
 
-def short_form(moment: datetime, message: str, ink: Ink | None, *, colour: bool) -> str:
-    """What a person reads: local time, with its day where that is not today, and the message."""
+def short_form(moment: datetime, event: dict[str, object], ink: Ink | None, *, colour: bool) -> str:
+    """What a person reads: local time, with its day where that is not today, and the message.
+
+    A write is shown with its file and with the number that undoes it.
+    """
+    message = str(event["message"])
+    if "file" in event and "journal" in event:
+        file = str(event["file"]).rpartition("/")[2]
+        message += f" in {file} (undo {event['journal']})"
     local = moment.astimezone()
     today = local.date() == datetime.now().astimezone().date()
     when = f"{local:%H:%M:%S}" if today else f"{local:%d %b %H:%M}"

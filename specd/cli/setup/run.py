@@ -91,7 +91,7 @@ def _tell(events: Events) -> None:
             while True:
                 event = coming.get()
                 at, ink = datetime.fromisoformat(event.time), INKS.get(event.level)
-                text = short_form(at, event.message, ink, colour=colour)
+                text = short_form(at, event.as_json(), ink, colour=colour)
                 print(text, file=sys.stderr, flush=True)
 
     print(WELCOME, file=sys.stderr)
