@@ -178,10 +178,9 @@ def _resolve_one(
         return pair.so("withdrawn", "SwitchedOff", why)
     if configured.draft == OWN_HEADS:
         own = [each for each in of.sidecars if each.drafter == "mtp"]
-        its = of.drafter(pair, own[0]) if not of.heads and len(own) == 1 else of.own_heads(pair)
-        return of.kept(its)
+        return of.drafter(pair, own[0]) if not of.heads and len(own) == 1 else of.own_heads(pair)
     if configured.draft != "auto":
-        return of.kept(of.named(pair))
+        return of.named(pair)
     if users.several and main.format == "gguf":
         why = (
             f"several ways of drafting are switched on for {main.key} in LM Studio, which allows "
@@ -294,17 +293,6 @@ class _Main:
             )
             return pair.so("unmeasured", "NotMeasured", why)
         return pair.so("refused", "NoDraft", self._no_draft(verdicts))
-
-    def kept(self, pair: DesiredPair) -> DesiredPair:
-        """The pair; adopted where a draft without a gain is the one that the user set."""
-        if pair.reason != "NoGain" or pair.users.several:
-            return pair
-        adopted = self._adopted(replace(pair, draft=None))
-        if adopted is None or adopted.state != "adopted":
-            return pair
-        if adopted.drafts_with != (pair.drafts_with or OWN_HEADS):
-            return pair
-        return replace(adopted, why=f"{adopted.why}; {pair.why.removeprefix('taken out: ')}")
 
     def _no_draft(self, verdicts: Sequence[tuple[Model, Verdict | None]]) -> str:
         main = self.main.key

@@ -261,20 +261,6 @@ def test_it_stays_until_another_is_named_or_confirmed_to_be_faster():
         assert pair.state == state, choice
 
 
-def test_a_named_draft_without_a_gain_stays_where_the_user_set_it():
-    slow = Choice(None, None, "taken out: measured 1.00×, not surely faster than none", SMALL.key)
-    (pair,) = resolved(wanted(NAMED), users=DraftDefaults(SMALL.identifier), choice=slow)
-    assert (pair.state, pair.draft, pair.reason) == ("adopted", SMALL, "SetInLMStudio")
-    assert pair.why == "kept: set in LM Studio; measured 1.00×, not surely faster than none"
-    for others in (NOTHING, DraftDefaults(OTHER.identifier)):
-        (pair,) = resolved(wanted(NAMED), users=others, choice=slow)
-        assert (pair.state, pair.draft) == ("withdrawn", SMALL)
-    heads = config.Pair(main="qwen3-8b", draft="mtp")
-    for users, state in ((DraftDefaults(mtp=True), "adopted"), (NOTHING, "withdrawn")):
-        (pair,) = resolved(wanted(heads), models=(HEADED, SMALL), users=users, choice=slow)
-        assert (pair.state, pair.mtp) == (state, state == "adopted")
-
-
 def test_heads_that_slow_down_are_withdrawn_like_any_draft():
     (pair,) = resolved(
         wanted(config.Pair(main="qwen3-8b", draft="mtp")),
