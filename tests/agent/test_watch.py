@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import resource
@@ -648,6 +649,7 @@ def test_what_is_built_upon_in_watchdog_is_as_it_was():
 def test_an_attempt_without_descriptors_left_takes_none():
     from specd.agent.inotify import Inotify
 
+    gc.collect()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     before = {each.name for each in Path("/proc/self/fd").iterdir()}
     with ExitStack() as held:
@@ -662,4 +664,4 @@ def test_an_attempt_without_descriptors_left_takes_none():
             held.callback(os.close, each)
         with pytest.raises(OSError, match="Too many open files"):
             Inotify(cast("Listener", None))
-    assert {each.name for each in Path("/proc/self/fd").iterdir()} == before
+    assert {each.name for each in Path("/proc/self/fd").iterdir()} <= before
