@@ -21,7 +21,8 @@ import pytest
 from specd.cli import ask
 from specd.demo.place import Place
 
-DEADLINE_S = 20.0
+DEADLINE_S = 90.0
+"""Long on purpose: what a condition is waited for on a busy machine says nothing of specd."""
 
 SETTINGS = {
     "language": "en",
@@ -51,6 +52,17 @@ def until(
         if time.monotonic() > end:
             pytest.fail(f"not within {seconds} s: {what}")
         time.sleep(pause_s)
+
+
+def quickest(measure: Callable[[], float], bound: float, tries: int = 5) -> float:
+    """The first measurement below ``bound``, else the smallest of ``tries``, in seconds.
+
+    What else the machine does makes any one of them long, and none of them short.
+    """
+    took: list[float] = []
+    while len(took) < tries and (not took or took[-1] >= bound):
+        took.append(measure())
+    return min(took)
 
 
 @dataclass
@@ -110,13 +122,13 @@ class Sandbox(Place):
     def stop(self, number: int = signal.SIGTERM) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(DEADLINE_S)
 
     def kill(self) -> None:
         """End whatever is left of the daemon and its children."""
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(10)
+            self.process.wait(DEADLINE_S)
 
     def answers(self) -> bool:
         assert self.process is not None
@@ -129,7 +141,7 @@ class Sandbox(Place):
         return True
 
     def status(self) -> dict[str, Any]:
-        answer: dict[str, Any] = ask.ask("GET", "/v1/status", state=self.state)
+        answer: dict[str, Any] = ask.ask("GET", "/v1/status", state=self.state, timeout=DEADLINE_S)
         return answer
 
     def condition(self, kind: str) -> dict[str, Any]:
@@ -167,7 +179,7 @@ class Sandbox(Place):
 
     def forgive(self) -> None:
         """Have the daemon forget how often its writes were undone, as `specd apply` does."""
-        ask.ask("POST", "/v1/apply", state=self.state)
+        ask.ask("POST", "/v1/apply", state=self.state, timeout=DEADLINE_S)
 
     def running(self) -> Sandbox:
         """Start on the usual settings and wait until they are applied."""

@@ -210,11 +210,11 @@ class Stream:
                 self._end.set()
             history, before = [], now
             if events:
-                Stream.delivered.append((time.monotonic(), len(events)))
                 paths, inodes, flags = zip(*events, strict=True)
                 ids = list(range(number, number + len(events)))
                 number += len(events)
                 callback(list(paths), list(inodes), list(flags), ids)
+                Stream.delivered.append((time.monotonic(), len(events)))
 
     def stop(self) -> None:
         self._end.set()

@@ -29,7 +29,7 @@ from specd.reconcile.stores import Stores
 from specd.worker.client import Limits, run_task
 from tests.chats import answer, chat, keep
 from tests.cli.test_history import result
-from tests.daemon import until
+from tests.daemon import DEADLINE_S, until
 from tests.standins import one_at_a_time
 
 pytestmark = pytest.mark.mlx
@@ -68,7 +68,7 @@ class Daemon:
         config = self.sight.config.model_copy(update={"benchmark": wanted})
         self.sight = replace(self.sight, config=config)
 
-    def until(self, true: Callable[[], Any], what: str, seconds: float = 60) -> None:
+    def until(self, true: Callable[[], Any], what: str, seconds: float = DEADLINE_S) -> None:
         def turn() -> bool:
             for task in self.inbox.take(0.01).tasks:
                 task()

@@ -106,7 +106,7 @@ def test_the_daemon_measures_a_gguf_main_without_lm_studio_running(sandbox: Sand
         '[benchmark]\nschedule = ""\nmax_minutes = 3\n'
     )
     sandbox.running()
-    until(lambda: sandbox.condition("TokenizersCompatible")["status"] == "true", "the verdict", 60)
+    until(lambda: sandbox.condition("TokenizersCompatible")["status"] == "true", "the verdict")
     socket = str(places.socket_path(sandbox.state))
     order = json.dumps({"suite": "brief", "quick": True})
     told = subprocess.run(

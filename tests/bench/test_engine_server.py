@@ -191,7 +191,7 @@ def plain_server(tmp_path: Path) -> Iterator[Server]:
         )
     server = Server(f"http://127.0.0.1:{port}")
     try:
-        until(lambda: process.poll() is None and answers(server), "it answers", 60)
+        until(lambda: process.poll() is None and answers(server), "it answers")
         yield server
     finally:
         process.kill()

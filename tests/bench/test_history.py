@@ -231,7 +231,7 @@ def test_a_writer_killed_at_any_moment_leaves_whole_rows(
         told = [int(writer.stdout.readline()) for _ in range(3)]
         writer.send_signal(number)
         told += [int(line) for line in writer.stdout if line.endswith(b"\n")]
-        writer.wait(10)
+        writer.wait(60)
         writer.stdout.close()
         with closing(History(path)) as kept:
             assert kept.recover() is None

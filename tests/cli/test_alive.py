@@ -13,7 +13,7 @@ def test_what_was_measured_in_a_terminal_is_configured_at_once(
 ) -> None:
     """``specd bench`` ends with this, so that its result need not wait for the next resync."""
     seed.start()
-    until(lambda: seed.condition("PairsConfigured")["status"] == "true", "the pair stands", 60)
+    until(lambda: seed.condition("PairsConfigured")["status"] == "true", "the pair stands")
     assert seed.status()["pairs"][0]["draft_tokens"] is None
     measured(seed, 3, 1.31, (1.22, 1.4))
     monkeypatch.setenv("SPECD_STATE_DIR", str(seed.state))

@@ -133,7 +133,7 @@ def restored(seed: Sandbox) -> Sandbox:
     """A running daemon that leaves alone what the user took back."""
     seed.start()
     until(lambda: switch(seed.read()) is True, "the settings stand")
-    until(lambda: seed.condition("PairsConfigured")["status"] == "true", "the pair stands", 60)
+    until(lambda: seed.condition("PairsConfigured")["status"] == "true", "the pair stands")
     assert seed.specd("restore", "--all").returncode == 0
     assert "configPresetInclusiveness.speculativeDecoding" in seed.status()["held"]
     return seed

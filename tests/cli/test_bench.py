@@ -151,16 +151,16 @@ def test_ctrl_c_at_any_point_leaves_a_consistent_history_and_no_process(
         start_new_session=True,
     )
     try:
-        worker = until(lambda: worker_of(process), "a worker", 30)
-        until(lambda: moment(worker), moment.__name__, 60)
+        worker = until(lambda: worker_of(process), "a worker")
+        until(lambda: moment(worker), moment.__name__)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=90)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
     assert b"Traceback" not in errors
-    until(lambda: not worker.is_running(), "the worker is gone", 5)
+    until(lambda: not worker.is_running(), "the worker is gone")
     with closing(History(path)) as history:
         assert history.recover() is None
         assert history.recent(10) == (result(1, 1.2),)

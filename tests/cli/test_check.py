@@ -27,8 +27,8 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         f'[[pair]]\nmain = "{MAIN}"\ndraft = "{DRAFT}"\n[benchmark]\nonly_when_idle = false\n'
     )
     made.start()
-    until(lambda: made.status()["pairs"][0]["verdict"] is not None, "the pair is compared", 60)
-    until(lambda: "its tokenizers agree" in made.said(), "the pair is proven", 60)
+    until(lambda: made.status()["pairs"][0]["verdict"] is not None, "the pair is compared")
+    until(lambda: "its tokenizers agree" in made.said(), "the pair is proven")
     yield made
     made.kill()
 

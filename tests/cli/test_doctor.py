@@ -40,7 +40,7 @@ def quick(sandbox: Sandbox) -> Sandbox:
 
 def test_a_healthy_daemon_on_a_seeds_home_is_found_so(seed: Sandbox) -> None:
     seed.start()
-    until(lambda: seed.condition("PairsConfigured")["status"] == "true", "the pair", 60)
+    until(lambda: seed.condition("PairsConfigured")["status"] == "true", "the pair")
     found = examine(seed)
     assert [each for each in found.values() if each["grade"] == "fail"] == []
     for name in (
@@ -182,7 +182,7 @@ def test_an_option_that_is_missing_is_put_down_to_what_hides_it(seed: Sandbox) -
     (main,) = listed
     cache.write_text(json.dumps({main: [each for each in listed[main] if "0.5B" not in each]}))
     seed.start()
-    until(lambda: seed.condition("CacheAgrees")["status"] == "false", "the cache is judged", 60)
+    until(lambda: seed.condition("CacheAgrees")["status"] == "false", "the cache is judged")
     finding = examine(seed)["option missing?"]
     assert finding["grade"] == "note"  # LM Studio's cache is no setting that the user asked for
     assert "CacheAgrees" in finding["says"]
@@ -202,7 +202,6 @@ def test_a_draft_that_means_something_else_is_called_incompatible(seed: Sandbox)
     until(
         lambda: seed.condition("TokenizersCompatible")["status"] == "false",
         "the pair is judged",
-        60,
     )
     finding = examine(seed)["draft called incompatible?"]
     assert finding["grade"] == "fail"
@@ -214,7 +213,7 @@ def test_a_draft_that_means_something_else_is_called_incompatible(seed: Sandbox)
 def test_no_gain_is_put_down_to_the_benchmark(seed: Sandbox) -> None:
     measured(seed, 0, 0.83, (0.8, 0.87))
     seed.start()
-    until(lambda: seed.condition("Faster")["status"] == "false", "the benchmark is judged", 60)
+    until(lambda: seed.condition("Faster")["status"] == "false", "the benchmark is judged")
     finding = examine(seed)["no faster?"]
     assert (finding["grade"], finding["remedy"]) == (
         "fail",
@@ -227,7 +226,7 @@ def test_no_gain_is_put_down_to_the_benchmark(seed: Sandbox) -> None:
 
 def test_settings_that_do_not_stick_are_put_down_to_who_undoes_them(seed: Sandbox) -> None:
     seed.start()
-    until(lambda: seed.condition("PairsConfigured")["status"] == "true", "the pair", 60)
+    until(lambda: seed.condition("PairsConfigured")["status"] == "true", "the pair")
     off = json.dumps(seed.read() | {"configPresetInclusiveness": {}})
 
     def undone() -> bool:
@@ -235,7 +234,7 @@ def test_settings_that_do_not_stick_are_put_down_to_who_undoes_them(seed: Sandbo
             seed.settings.write_text(off)
         return bool(seed.condition("Uncontended")["status"] == "false")
 
-    until(undone, "the fight is noticed", 60)
+    until(undone, "the fight is noticed")
     finding = examine(seed)["settings do not stick?"]
     assert finding["grade"] == "fail"
     assert "Uncontended" in finding["says"] or "SettingsApplied" in finding["says"]

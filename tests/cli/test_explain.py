@@ -19,7 +19,7 @@ def told(sandbox: Sandbox, *words: str, code: int = 0) -> str:
 
 def test_a_condition_is_explained_by_what_was_seen_and_what_comes_next(seed: Sandbox) -> None:
     seed.start()
-    until(lambda: seed.condition("PairsConfigured")["status"] == "true", "the pair", 60)
+    until(lambda: seed.condition("PairsConfigured")["status"] == "true", "the pair")
     text = told(seed, "pairsconfigured")
     assert text.startswith("PairsConfigured is true (Applied) why the pair stands")
     for word in ("since", "ago", "true when Every pair", "looked at", "what next"):
@@ -85,7 +85,7 @@ def test_without_a_word_it_lists_what_it_can_explain(sandbox: Sandbox) -> None:
 
 def test_a_setting_that_differs_is_shown_as_found_and_as_wanted(seed: Sandbox) -> None:
     seed.start()
-    until(lambda: seed.condition("PairsConfigured")["status"] == "true", "the pair", 60)
+    until(lambda: seed.condition("PairsConfigured")["status"] == "true", "the pair")
     assert seed.specd("pause").returncode == 0
     seed.settings.write_text(seed.settings.read_text().replace("true", "false"))
     assert "is false, wanted true, in" in told(seed, "SettingsApplied")

@@ -166,10 +166,10 @@ def test_a_large_log_is_read_from_its_end(log: Path) -> None:
         file.truncate(1 << 30)  # a hole of a gigabyte: reading through it would take seconds
         file.seek(0, 2)
         file.write(f"\n{line(1)}\n{line(2)}\n".encode())
-    started = time.perf_counter()
+    started = time.process_time()  # whatever else the machine does
     found = logbook.last(log, 2, "debug", None, logbook.mark(log))
     assert [entry.text for entry in found] == [line(1), line(2)]
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def test_following_loses_nothing_over_many_rotations(log: Path) -> None:

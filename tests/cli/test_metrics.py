@@ -22,7 +22,7 @@ def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
 def test_prometheus_reads_every_condition_and_pair(seed: Sandbox) -> None:
     measured(seed, 3, 1.31, (1.22, 1.4))
     seed.start()
-    until(lambda: seed.condition("PairsConfigured")["status"] == "true", "the pair", 60)
+    until(lambda: seed.condition("PairsConfigured")["status"] == "true", "the pair")
     done = seed.specd("metrics")
     assert done.returncode == 0
     found = samples(done.stdout)

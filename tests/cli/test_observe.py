@@ -174,7 +174,6 @@ def test_a_draft_that_is_asked_for_and_never_runs_is_a_finding_with_its_likely_c
     observed = until(
         lambda: "refuses" in (c := used.condition("SpeculationObserved"))["message"] and c,
         "the finding",
-        60,
     )
     assert observed["status"] == "false"
     assert observed["reason"] == "NoDraftTokens"

@@ -45,7 +45,7 @@ def test_a_terminal_shows_what_is_done_as_it_is_done(sandbox: Sandbox) -> None:
         "\r\n          ", " "
     )
     assert sandbox.stop() == 0
-    reader.join(10)
+    reader.join(60)
     os.close(ours)
 
 

@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from specd.cli.look import status
 from specd.reconcile.conditions import CONDITIONS
-from tests.daemon import Sandbox, until
+from tests.daemon import DEADLINE_S, Sandbox, until
 
 ESCAPE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -279,8 +279,10 @@ def test_colour_is_for_terminals_and_no_color_is_heard(
     assert "\x1b" not in on_a_terminal(sandbox)[0]
 
 
-def on_a_terminal(sandbox: Sandbox, *words: str, seconds: float = 0) -> tuple[str, int]:
-    """What ``specd status`` shows on a terminal, ended with Ctrl-C after ``seconds``."""
+def on_a_terminal(
+    sandbox: Sandbox, *words: str, enough: Callable[[bytes], bool] = lambda _: False
+) -> tuple[str, int]:
+    """What ``specd status`` shows on a terminal; Ctrl-C ends it when it has shown ``enough``."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "specd", "status", *words],
@@ -291,12 +293,11 @@ def on_a_terminal(sandbox: Sandbox, *words: str, seconds: float = 0) -> tuple[st
         start_new_session=True,
     )
     os.close(theirs)
-    shown = b""
-    end = time.monotonic() + seconds
+    shown, interrupted = b"", False
     while True:
-        if seconds and time.monotonic() > end:
+        if enough(shown) and not interrupted:
             process.send_signal(signal.SIGINT)
-            seconds = 0  # once: a second one would come while it ends
+            interrupted = True  # once: a second one would come while it ends
         try:
             chunk = os.read(ours, 1 << 16)
         except OSError:  # the other end is closed
@@ -305,12 +306,14 @@ def on_a_terminal(sandbox: Sandbox, *words: str, seconds: float = 0) -> tuple[st
             break
         shown += chunk
     os.close(ours)
-    return shown.decode().replace("\r\n", "\n"), process.wait(20)
+    return shown.decode().replace("\r\n", "\n"), process.wait(DEADLINE_S)
 
 
 def test_watch_draws_over_itself_until_it_is_interrupted(sandbox: Sandbox) -> None:
     sandbox.running()
-    shown, code = on_a_terminal(sandbox, "--watch", seconds=2.5)
+    shown, code = on_a_terminal(
+        sandbox, "--watch", enough=lambda so_far: so_far.count(b"\x1b[H") >= 3
+    )
     assert shown.count("\x1b[H") >= 2
     assert shown.startswith(status.ENTER)
     assert shown.endswith(status.LEAVE)

@@ -162,7 +162,7 @@ def test_one_file_that_cannot_be_written_does_not_stop_the_others(seed: Sandbox)
 def test_what_a_restore_took_back_before_it_failed_is_not_written_again(seed: Sandbox) -> None:
     settings = seed.read()
     seed.start()
-    until(lambda: seed.condition("PairsConfigured")["status"] == "true", "the pair stands", 60)
+    until(lambda: seed.condition("PairsConfigured")["status"] == "true", "the pair stands")
     unwritable(seed.home / DEFAULTS / "mlx-community")
     assert seed.specd("restore", "--all").returncode == 2
     assert seed.read() == settings
@@ -318,7 +318,7 @@ def entry(number: int, path: Path, changes: list[dict[str, Any]]) -> dict[str, A
 
 def test_status_says_that_a_draft_was_taken_back(seed: Sandbox) -> None:
     seed.start()
-    until(lambda: seed.condition("PairsConfigured")["reason"] == "Applied", "the pair stands", 60)
+    until(lambda: seed.condition("PairsConfigured")["reason"] == "Applied", "the pair stands")
     assert "is set to draft" in seed.specd("status").stdout
     number = next(each["id"] for each in listed(seed) if DEFAULTS in each["path"])
     assert seed.specd("restore", str(number)).returncode == 0

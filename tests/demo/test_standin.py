@@ -6,7 +6,6 @@ import http.client
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from specd.demo.serving import standin
 from specd.lmstudio import answers
 from specd.lmstudio.connection import DraftRefused
 from specd.lmstudio.server import Server, server_urls
+from tests.daemon import until
 from tests.lmstudio import shapes
 
 pytestmark = pytest.mark.mlx
@@ -238,10 +238,9 @@ def test_the_newer_forgets_parallel_one_when_a_model_comes_back_with_a_request(
     question = QUESTION["messages"]
     ask(url, "POST", "/api/v1/models/unload", {"instance_id": MAIN})
     with defaults(home, (SESSIONS, 1)):
-        Server(url).chat(MAIN, question, max_tokens=2, ttl=1)
+        Server(url).chat(MAIN, question, max_tokens=2, ttl=4)
         assert parallel(url) == [1]
-        time.sleep(1.5)
-        assert parallel(url) == []
+        until(lambda: parallel(url) == [], "it is unloaded for idleness")
         Server(url).chat(MAIN, question, max_tokens=2)
         assert parallel(url) == [4]
         ask(url, "POST", "/api/v1/models/unload", {"instance_id": MAIN})
@@ -360,7 +359,4 @@ def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     command = [sys.executable, "-c", script, str(tmp_path)]
     died = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert died.returncode == 9
-    deadline = time.monotonic() + 10
-    while psutil.pid_exists(int(died.stdout)):
-        assert time.monotonic() < deadline, "the stand-in outlived whoever started it"
-        time.sleep(0.05)
+    until(lambda: not psutil.pid_exists(int(died.stdout)), "the stand-in ends too")

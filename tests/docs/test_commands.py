@@ -61,7 +61,6 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
             and '"state": "wanted"' in told
         ),
         "the pair is configured",
-        60,
     )
     yield made
     made.end()

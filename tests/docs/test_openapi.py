@@ -45,9 +45,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     seed_home(made.home)
     made.config.write_text(PAIR)
     made.start()
-    until(
-        lambda: made.condition("PairsConfigured")["status"] == "true", "the pair is configured", 60
-    )
+    until(lambda: made.condition("PairsConfigured")["status"] == "true", "the pair is configured")
     yield made
     made.kill()
 

@@ -119,9 +119,7 @@ def test_a_models_own_defaults_that_are_not_understood_are_not_touched(
         f'[[pair]]\nmain = "{homes.SEED_MAIN}"\ndraft = "{homes.SEED_DRAFT}"\n'
     )
     sandbox.start()
-    until(
-        lambda: defaults.name in sandbox.condition("PairsConfigured")["message"], "it is named", 60
-    )
+    until(lambda: defaults.name in sandbox.condition("PairsConfigured")["message"], "it is named")
     assert sandbox.condition("PairsConfigured")["status"] == "false"
     assert defaults.read_bytes() == content
     until(sandbox.applied, "settings.json does not wait for it")

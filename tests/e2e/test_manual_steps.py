@@ -31,7 +31,7 @@ draft = "josiefied-qwen2.5-0.5b-abliterated"
 draft_tokens = 3
 
 [agent]
-resync_seconds = 1
+resync_seconds = {resync_seconds}
 """
 
 PREFIX = "llm.prediction.speculativeDecoding"
@@ -44,10 +44,10 @@ def seed(sandbox: Sandbox) -> Sandbox:
     return sandbox
 
 
-def start(seed: Sandbox, level: str = "") -> Sandbox:
-    seed.config.write_text(CONFIG.format(level=level))
+def start(seed: Sandbox, level: str = "", resync_seconds: int = 1) -> Sandbox:
+    seed.config.write_text(CONFIG.format(level=level, resync_seconds=resync_seconds))
     seed.start()
-    until(lambda: seed.condition("PairsConfigured")["status"] == "true", "the pair stands", 60)
+    until(lambda: seed.condition("PairsConfigured")["status"] == "true", "the pair stands")
     until(lambda: seed.condition("SettingsApplied")["status"] == "true", "the settings stand")
     return seed
 
@@ -134,14 +134,12 @@ def test_it_is_told_when_the_app_must_be_restarted_and_when_it_has_been(
 ) -> None:
     lm_studio()
     start(seed)
-    until(lambda: seed.condition("AppUpToDate")["status"] == "false", "the old app is seen", 60)
+    until(lambda: seed.condition("AppUpToDate")["status"] == "false", "the old app is seen")
     assert seed.condition("AppUpToDate")["reason"] == "RestartNeeded"
     assert "→ restart LM Studio" in seed.specd("status").stdout
     lm_studio()
     # Between the old one and the new one, none may have been seen to run.
-    until(
-        lambda: seed.condition("AppUpToDate")["reason"] == "StartedAfter", "the new app is seen", 60
-    )
+    until(lambda: seed.condition("AppUpToDate")["reason"] == "StartedAfter", "the new app is seen")
     assert seed.condition("AppUpToDate")["status"] == "true"
 
 
@@ -165,20 +163,20 @@ def test_an_app_that_starts_and_saves_under_the_running_daemon_is_seen_at_once(
     shutil.copy(shutil.which("node") or "", program)
     location = seed.home / ".internal" / "app-install-location.json"
     location.write_text(json.dumps({"path": str(program), "argv": [], "cwd": str(seed.root)}))
-    start(seed)
+    start(seed, resync_seconds=3_600)
     until(lambda: seed.condition("AppUpToDate")["reason"] == "NotRunning", "that it does not run")
     # No resync comes to help: it is seen because somebody looks.
     with subprocess.Popen([program, "-e", APP, seed.settings], stdin=subprocess.PIPE) as app:
         try:
-            until(lambda: seed.condition("AppUpToDate")["reason"] == "StartedAfter", "it runs", 3)
+            until(lambda: seed.condition("AppUpToDate")["reason"] == "StartedAfter", "it runs")
             assert app.stdin is not None
             app.stdin.write(b"save\n")
             app.stdin.flush()
-            until(lambda: seed.condition("AppUpToDate")["reason"] == "RestartNeeded", "it saved", 3)
+            until(lambda: seed.condition("AppUpToDate")["reason"] == "RestartNeeded", "it saved")
             assert seed.applied()
         finally:
             app.kill()
-    until(lambda: seed.condition("AppUpToDate")["reason"] == "NotRunning", "that it has ended", 3)
+    until(lambda: seed.condition("AppUpToDate")["reason"] == "NotRunning", "that it has ended")
 
 
 def test_then_the_answers_prove_that_drafts_are_at_work(seed: Sandbox) -> None:

@@ -71,7 +71,7 @@ def test_a_main_with_four_parallel_requests_is_loaded_again(
             assert not calls.exists()
             return
         for steps in (2, 4):
-            until(lambda steps=steps: _lines(calls) == steps, "it is loaded", 30)
+            until(lambda steps=steps: _lines(calls) == steps, "it is loaded")
             assert [(each.parallel, each.draft_mtp) for each in running(url)] == [(1, True)]
             until(lambda: "4 parallel" not in str(sandbox.status()), "and specd has seen it")
             unload(url, "big")

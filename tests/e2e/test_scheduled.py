@@ -25,12 +25,16 @@ def install(sandbox: Sandbox, more: str) -> None:
     )
 
 
-def at_four_thirty(sandbox: Sandbox, clock: Path) -> None:
-    """Let the sandbox's clock jump past the next 04:30 and the schedule's jitter."""
-    now = datetime.now().astimezone()
-    due = now.replace(hour=4, minute=35, second=0)
-    due += timedelta(days=due < now)
-    clock.write_text(str((due - now).total_seconds()))
+def in_twelve_hours() -> str:
+    """A nightly schedule that is not due while a test runs, whenever that is."""
+    due = datetime.now().astimezone() + timedelta(hours=12)
+    return f"{due.minute} {due.hour} * * *"
+
+
+def when_it_is_due(sandbox: Sandbox, clock: Path) -> None:
+    """Let the sandbox's clock jump past the next benchmark."""
+    due = datetime.fromisoformat(sandbox.status()["next_benchmark"])
+    clock.write_text(str((due - datetime.now().astimezone()).total_seconds() + 5))
 
 
 @pytest.mark.mlx
@@ -40,17 +44,19 @@ def test_in_the_night_a_main_that_is_loaded_is_measured_or_status_says_why_not(
 ) -> None:
     clock = tmp_path / "ahead"
     customize(sandbox, SHIFTED, CLOCK_AHEAD=str(clock))
-    install(sandbox, "[agent]\nresync_seconds = 1\n")
+    install(
+        sandbox,
+        f'[benchmark]\nschedule = "{in_twelve_hours()}"\n[agent]\nresync_seconds = 1\n',
+    )
     with standin(sandbox.home, tmp_path / "standin.log", version=version) as url:
         load(url, SMALL.main.identifier)
         sandbox.running()
         until(
             lambda: sandbox.condition("TokenizersCompatible")["status"] == "true",
             "the pair is compared",
-            60,
         )
         assert sandbox.status()["benchmark"] is None
-        at_four_thirty(sandbox, clock)
+        when_it_is_due(sandbox, clock)
         note = until(lambda: sandbox.status()["benchmark"], "the night's benchmark")
     assert note.startswith(("running now", "postponed: ")), note
     assert sandbox.condition("SpecdWorks")["status"] == "true"
@@ -87,7 +93,8 @@ def test_in_the_night_a_main_that_is_loaded_has_a_run_in_the_history(
     # Whether this machine is idle, and for how long a suite may run, is not what is asked here.
     install(
         sandbox,
-        "[benchmark]\nonly_when_idle = false\nonly_on_ac = false\nmax_minutes = 2\n"
+        f'[benchmark]\nschedule = "{in_twelve_hours()}"\n'
+        "only_when_idle = false\nonly_on_ac = false\nmax_minutes = 2\n"
         "[agent]\nresync_seconds = 1\n",
     )
     with standin(sandbox.home, tmp_path / "standin.log") as url:
@@ -96,9 +103,8 @@ def test_in_the_night_a_main_that_is_loaded_has_a_run_in_the_history(
         until(
             lambda: sandbox.condition("TokenizersCompatible")["status"] == "true",
             "the pair is compared",
-            60,
         )
-        at_four_thirty(sandbox, clock)
+        when_it_is_due(sandbox, clock)
         until(
             lambda: ask.ask("GET", "/v1/history", state=sandbox.state),
             "a run stands in the history",
@@ -118,13 +124,14 @@ def test_in_the_night_a_gguf_main_is_measured_with_lm_studio_closed(
     main, draft = gguf_models.install(sandbox.home)
     sandbox.config.write_text(
         f'[[pair]]\nmain = "{main}"\ndraft = "{draft}"\n'
-        "[benchmark]\nonly_when_idle = false\nonly_on_ac = false\nmax_minutes = 2\n"
+        f'[benchmark]\nschedule = "{in_twelve_hours()}"\n'
+        "only_when_idle = false\nonly_on_ac = false\nmax_minutes = 2\n"
         "[agent]\nresync_seconds = 1\n"
     )
     sandbox.running()
-    until(lambda: sandbox.condition("TokenizersCompatible")["status"] == "true", "the verdict", 60)
-    at_four_thirty(sandbox, clock)
-    note = until(lambda: sandbox.status()["benchmark"], "the night's benchmark", 60)
+    until(lambda: sandbox.condition("TokenizersCompatible")["status"] == "true", "the verdict")
+    when_it_is_due(sandbox, clock)
+    note = until(lambda: sandbox.status()["benchmark"], "the night's benchmark")
     assert note.startswith("running now"), sandbox.said()
     if not whole:
         return

@@ -64,7 +64,7 @@ def test_a_trial_gives_every_load_its_arm_by_chance_and_undoes_itself(
     )
     with standin(sandbox.home, tmp_path / "standin.log", version="0.4.24") as url:
         sandbox.running()
-        until(lambda: drafts(sandbox), "the pair is configured", 60)
+        until(lambda: drafts(sandbox), "the pair is configured")
         assert sandbox.specd("trial").returncode == 1
         assert "--yes begins" in sandbox.specd("trial", "start").stderr
         assert sandbox.specd("trial", "start", "--yes").returncode == 0

@@ -29,6 +29,8 @@ def test_every_write_is_a_line_with_file_key_old_new_and_what_undoes_it(sandbox:
     drift(sandbox, 1)
     until(lambda: len(ask.ask("GET", "/v1/journal", state=sandbox.state)) == 2, "both are noted")
     entries = json.loads(sandbox.specd("restore", "--list", "--json").stdout)
+    # What is noted before the write is said after it.
+    until(lambda: f"restored {entries[-1]['changes'][-1]['key']}" in sandbox.said(), "it is said")
     lines = logged(sandbox)
     for entry, did in zip(entries, ("set", "restored"), strict=True):
         for change in entry["changes"]:
@@ -54,11 +56,12 @@ def test_listeners_hear_what_the_log_says(sandbox: Sandbox) -> None:
     drift(sandbox, 1)
     sandbox.specd("pause")
     until(lambda: any("paused" in each["message"] for each in heard), "the last event is heard")
-    said = logged(sandbox)[: len(heard)]
-    assert [each["message"] for each in heard] == [each["message"] for each in said]
-    assert [each["time"] for each in heard] == [each["time"] for each in said]
+    so_far = heard.copy()
+    said = logged(sandbox)[: len(so_far)]
+    assert [each["message"] for each in so_far] == [each["message"] for each in said]
+    assert [each["time"] for each in so_far] == [each["time"] for each in said]
     sandbox.stop()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
 
 

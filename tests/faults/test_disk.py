@@ -180,7 +180,7 @@ def failing(sandbox: Sandbox, calls: str, error: str) -> Iterator[None]:
             yield
         finally:
             tracing.send_signal(signal.SIGINT)
-            tracing.wait(10)
+            tracing.wait(60)
 
 
 FAULTS = [

@@ -179,7 +179,7 @@ def test_on_a_real_file_system_without_exchange_every_drift_is_restored(
     for count in range(15):
         inside.sandbox.forgive()
         inside.drift(counter=count)
-        until(inside.holds_wanted, f"drift {count} is restored", 20)
+        until(inside.holds_wanted, f"drift {count} is restored")
         assert inside.read()["counter"] == count
     until(lambda: inside.names() == ["lost+found", "settings.json"], "nothing is left")
     figures(drifts=15)

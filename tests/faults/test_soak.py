@@ -58,4 +58,4 @@ def happen(sandbox: Sandbox, events: int) -> None:
             os.write(descriptor, content)
             os.close(descriptor)
     sandbox.forgive()
-    until(sandbox.applied, "at rest", 60)
+    until(sandbox.applied, "at rest")

@@ -47,7 +47,7 @@ def test_a_history_of_a_newer_specd_is_refused_in_words_and_kept(
     newer.execute("CREATE TABLE novel (x)")
     newer.execute(f"PRAGMA user_version = {database.VERSION + 1}")
     newer.close()
-    done = sandbox.specd(*words, timeout=20)
+    done = sandbox.specd(*words)
     assert done.returncode == 2
     assert "newer specd" in done.stderr
     assert "Traceback" not in done.stderr

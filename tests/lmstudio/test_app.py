@@ -6,7 +6,6 @@ import plistlib
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,10 +26,7 @@ def sleeper(tmp_path: Path) -> Iterator[object]:
         shutil.copy(shutil.which("sleep") or "/bin/sleep", path)
         process = subprocess.Popen([path, "60"])
         started.append(process)
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            if Path(f"/proc/{process.pid}/exe").readlink() == path:
-                break
+        until(lambda: Path(f"/proc/{process.pid}/exe").readlink() == path, "it runs")
         return process
 
     yield start

@@ -513,6 +513,6 @@ def test_a_hundred_thousand_stray_files_cost_nothing_the_second_time(
 
 
 def _timed(work: object) -> tuple[float, index_of.ModelIndex]:
-    started = time.perf_counter()
+    started = time.process_time()
     made = work()  # type: ignore[operator]
-    return time.perf_counter() - started, made
+    return time.process_time() - started, made

@@ -191,9 +191,9 @@ def test_many_names_are_looked_up_among_many_models_in_milliseconds(figures: Fig
     keys = [each.key for each in library]
     times = []
     for work in (look_up, look_up, lambda: names.served_as(library[-1], keys, library)):
-        started = time.perf_counter()
+        started = time.process_time()
         work()
-        times.append((time.perf_counter() - started) * 1000)
+        times.append((time.process_time() - started) * 1000)
     figures(first_ms=times[0], again_ms=times[1], served_as_ms=times[2])
     assert times[0] < 1000
     assert times[1] < 100

@@ -22,7 +22,7 @@ from specd.cli.main import main
 from specd.cli.setup import install, service, uninstall
 from specd.service import launchd, systemd
 from specd.service.platforms import PLATFORMS, Platform
-from tests.daemon import switch
+from tests.daemon import DEADLINE_S, switch
 
 State = Callable[[], dict[str, Any]]
 
@@ -57,7 +57,7 @@ def platform(
             os.kill(pid, signal.SIGKILL)
 
 
-def until(true: Callable[[], Any], seconds: float = 20) -> None:
+def until(true: Callable[[], Any], seconds: float = DEADLINE_S) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end

@@ -34,7 +34,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ask:
     """Run a program as the worker: real processes and pipes, a task that is written here."""
     started = client.subprocess.Popen
 
-    def ask(program: str, seconds: float = 20, memory: int | None = None, **more: Any) -> Any:
+    def ask(program: str, seconds: float = 120, memory: int | None = None, **more: Any) -> Any:
         path = tmp_path / "worker.py"
         path.write_text(HEAD + program)
 
@@ -70,7 +70,7 @@ FAILURES = {
     "deep": ("print('[' * 100000)", "printed what is no message"),
     "a result that is none": ('say({"result": 7})', "no result"),
     "an exception": ("raise ValueError('nonsense')", "ValueError: nonsense"),
-    "closed output": ("os.close(1); os.close(2); time.sleep(60)", "without a result"),
+    "closed output": ("os.close(1); os.close(2); time.sleep(600)", "without a result"),
 }
 
 
@@ -84,24 +84,24 @@ def test_a_worker_that_fails_says_why_in_words(ask: Ask, name: str):
 def test_a_worker_that_hangs_is_stopped_in_time(ask: Ask):
     began = time.monotonic()
     with pytest.raises(WorkerError, match=r"time limit of 0\.5 s"):
-        ask("time.sleep(60)", seconds=0.5)
-    assert time.monotonic() - began < 5
+        ask("time.sleep(600)", seconds=0.5)
+    assert time.monotonic() - began < 60
 
 
 def test_a_worker_that_will_not_end_is_ended(ask: Ask):
     before = children()
     with pytest.raises(WorkerError, match="time limit"):
-        ask("signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)", seconds=0.5)
-    assert children() <= before
+        ask("signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)", seconds=0.5)
+    until(lambda: children() <= before, "it is gone")
 
 
 def test_a_worker_that_grows_is_stopped_before_the_machine_is(ask: Ask):
     with pytest.raises(WorkerError, match="over its limit"):
-        ask("held = b'x' * (300 << 20); time.sleep(60)", memory=150 << 20)
+        ask("held = b'x' * (300 << 20); time.sleep(600)", memory=150 << 20)
 
 
 def test_a_worker_whose_children_grow_is_stopped_too(ask: Ask):
-    program = "subprocess.run([sys.executable, '-c', 'b = b\"x\" * (300 << 20); import time; time.sleep(60)'])"
+    program = "subprocess.run([sys.executable, '-c', 'b = b\"x\" * (300 << 20); import time; time.sleep(600)'])"
     with pytest.raises(WorkerError, match="over its limit"):
         ask(program, memory=150 << 20)
 
@@ -111,17 +111,17 @@ def test_a_cancelled_worker_is_gone_at_once(ask: Ask):
     threading.Timer(0.3, cancelled.set).start()
     began = time.monotonic()
     with pytest.raises(WorkerError, match="cancelled"):
-        ask("time.sleep(60)", cancelled=cancelled)
-    assert time.monotonic() - began < 5
+        ask("time.sleep(600)", cancelled=cancelled)
+    assert time.monotonic() - began < 60
 
 
 def test_orphans_do_not_outlive_their_worker(ask: Ask, tmp_path: Path):
     mark = tmp_path / "orphan"
     program = f"""
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 open({str(mark)!r}, "w").write(str(child.pid))
 say({{"result": {{}}}})
-time.sleep(60)
+time.sleep(600)
 """
     assert ask(program) == {}
     orphan = int(mark.read_text())
@@ -191,8 +191,8 @@ def test_nothing_is_left_of_many_workers(ask: Ask, figures: Figures):
         except WorkerError as error:
             assert number % 2 == 0, error  # noqa: PT017 - both ends are wanted here
     until(lambda: threading.active_count() <= before[1], "their threads have ended")
-    assert descriptors() <= before[0]
-    assert children() <= before[2]
+    until(lambda: descriptors() <= before[0], "their descriptors are closed")
+    until(lambda: children() <= before[2], "they are gone")
     figures(workers=20)
 
 

@@ -66,7 +66,7 @@ def test_a_main_loaded_only_to_be_measured_is_dropped_again_and_the_users_own_st
         told = tasks_server.bench_server(request, lambda _: None)
         assert (told["findings"], told["failures"]) == ([], [])
         assert told["results"][0]["confirmation"]["passes"] == 2
-        until(lambda: in_memory(server) == set(), "both are dropped", 10)
+        until(lambda: in_memory(server) == set(), "both are dropped")
         load(url, pair["main"]["served"])
         mine = tasks_server._served(pair, tasks_server._on_demand(server))
         assert mine.ttl is None
