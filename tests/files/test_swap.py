@@ -270,7 +270,10 @@ def test_written_after_the_exchange_it_is_not_lost(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="read leases")
 @pytest.mark.usefixtures("platform")
-def test_a_writer_that_has_the_file_open_may_still_write(path: Path):
+def test_a_writer_that_has_the_file_open_may_still_write(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(swap, "WRITER_S", 60.0)  # a busy machine may wake the writer late
     opened = path.open("r+b", buffering=0)
     timer = threading.Timer(0.02, lambda: (opened.write(b"their"), opened.close()))
 
@@ -345,18 +348,23 @@ def test_somebody_who_never_stops_writing_is_told_apart_from_success(path: Path)
     assert alone(path)
 
 
-def test_a_file_in_the_middle_of_being_written_is_given_time(path: Path):
+def test_a_file_in_the_middle_of_being_written_is_given_time(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(swap, "SETTLE_S", 60.0)  # a busy machine may try less often
     path.write_bytes(b"half")
-    timer = threading.Timer(0.05, lambda: path.write_bytes(b"whole"))
-    timer.start()
+    seen = 0
 
     def transform(content: bytes | None) -> bytes | None:
+        nonlocal seen
         if content == b"half":
+            seen += 1
+            if seen == 3:
+                path.write_bytes(b"whole")
             raise NotUnderstood("cut off")
         return shout(content)
 
     swap.update(path, transform, before_write=nothing)
-    timer.join()
     assert path.read_bytes() == b"WHOLE"
 
 
@@ -460,8 +468,13 @@ from specd.files import swap
 def append(content):
     return (content or b"") + sys.argv[2].encode()
 
-for _ in range(int(sys.argv[3])):
-    swap.update(Path(sys.argv[1]), append, before_write=lambda *_: None)
+done = 0
+while done < int(sys.argv[3]):
+    try:
+        swap.update(Path(sys.argv[1]), append, before_write=lambda *_: None)
+    except swap.Taken:  # on a busy machine the turns of the others are long
+        continue
+    done += 1
 """
 
 
@@ -470,7 +483,7 @@ def test_several_processes_take_turns(path: Path):
         subprocess.Popen([sys.executable, "-c", APPENDER, str(path), letter, "40"])
         for letter in "abcd"
     ]
-    assert [each.wait(60) for each in running] == [0] * 4
+    assert [each.wait(200) for each in running] == [0] * 4
     content = path.read_bytes()
     assert sorted(content) == sorted(b"quiet" + b"abcd" * 40)
     assert alone(path)
