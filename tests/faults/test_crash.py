@@ -483,6 +483,6 @@ def traced(sandbox: Sandbox, *options: str) -> subprocess.CompletedProcess[str]:
         env=sandbox.environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )

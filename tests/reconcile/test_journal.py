@@ -400,7 +400,7 @@ def _many(directory: Path, name: str, count: int) -> None:
 
 
 def test_processes_share_it_and_no_number_is_given_twice(tmp_path: Path):
-    spawn = multiprocessing.get_context("fork")
+    spawn = multiprocessing.get_context("spawn")
     writers = [spawn.Process(target=_many, args=(tmp_path, f"w{n}", 40)) for n in range(4)]
     for each in writers:
         each.start()

@@ -36,7 +36,7 @@ from specd.worker.client import WorkerError
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
-SETTLES_S = 10.0
+SETTLES_S = 60.0
 """How long to wait for the daemon's first writes, so that they can be shown."""
 
 NOTHING_DONE = "nothing was written to LM Studio's files, and nothing was installed"
