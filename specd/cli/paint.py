@@ -64,7 +64,7 @@ def _broken(word: str, room: int) -> list[str]:
     if len(word) <= room:
         return [word]
     parts = [""]
-    for piece in re.findall(r"[^/._@-]*[/._@-]?", word):
+    for piece in re.findall(r"(?:[^/._@-]|\.(?=\d))*[/._@-]?", word):
         if len(parts[-1]) + len(piece) > room:
             parts.append("")
         parts[-1] += piece
@@ -107,14 +107,14 @@ def wrap(text: str, columns: int, indent: str) -> str:
     """
     room = max(20, columns - len(indent))
     lines: list[str] = [""]
-    words = safe(text).split()
+    words = safe(text).strip().split(" ")
     if sys.stdout.isatty():
         words = [part for word in words for part in _broken(word, room)]
     for word in words:
         if lines[-1] and len(lines[-1]) + 1 + len(word) > room:
             lines.append(word)
         else:
-            lines[-1] = f"{lines[-1]} {word}".strip()
+            lines[-1] = f"{lines[-1]} {word}" if lines[-1] else word
     return f"\n{indent}".join(lines)
 
 

@@ -161,16 +161,19 @@ class Reconciler:
         return plan(targets, seen, self.journal.owned, held)
 
     def _remember(self, paths: Iterable[Path], made: Plan, now: float) -> None:
+        held: dict[Path, tuple[Change, ...]] = {}
+        for path, change in made.held:
+            held[path] = (*held.get(path, ()), change)
         for path in paths:
             self.blocked.pop(path, None)
-            self.held.pop(path, None)
             self._again.pop(path, None)
+            if _keys(held.get(path)) != _keys(self.held.pop(path, None)):
+                self.patience.pop(path, None)  # the user took a value back: that ends a fight
+        self.held |= held
         for blocked in made.blocked:
             self.blocked[blocked.path] = blocked
             if blocked.unsettled:
                 self._again[blocked.path] = now + UNSETTLED_S
-        for path, change in made.held:
-            self.held[path] = (*self.held.get(path, ()), change)
         drifted = {
             edit.path: tuple(f"{each.key} ({each.why})" for each in edit.changes)
             for edit in made.edits
@@ -219,6 +222,10 @@ class Reconciler:
             until = contention.suspected_until(known)
             if until is not None and path not in self._again:
                 yield path, until
+
+
+def _keys(changes: Iterable[Change] | None) -> set[str]:
+    return {change.key for change in changes or ()}
 
 
 def _targets(state: DesiredState, journal: Journal) -> dict[Path, Target]:

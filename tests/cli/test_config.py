@@ -168,6 +168,29 @@ def test_a_value_in_force_is_printed_alone(file: Path, capsys: pytest.CaptureFix
     assert specd_config("get", "agent.nothing") == 2
 
 
+def test_a_key_that_one_section_has_needs_no_section(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert specd_config("set", "on_slower", "disable") == 0
+    assert file.read_text().count('\non_slower = "disable"') == 1
+    capsys.readouterr()
+    assert specd_config("get", "on_slower") == 0
+    assert capsys.readouterr().out == "disable\n"
+    assert specd_config("unset", "on_slower") == 0
+    assert specd_config("get", "main") == 2
+
+
+def test_a_part_of_a_pairs_name_is_enough_to_take_it_out(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_text('[[pair]]\nmain = "josiefied-8b"\n\n[[pair]]\nmain = "josie-4b"\n')
+    before = file.read_bytes()
+    assert specd_config("unset", "pair.josie") == 2
+    assert file.read_bytes() == before
+    assert specd_config("get", "pair.fied") == 0
+    assert specd_config("unset", "pair.josiefied") == 0
+    assert file.read_text() == '[[pair]]\nmain = "josie-4b"\n'
+
+
 def test_a_key_is_taken_out_and_the_rest_stays(file: Path) -> None:
     file.parent.mkdir()
     file.write_text('[agent]\nnotify = true  # yes\nlog_level = "debug"\n\n[[pair]]\nmain = "a"\n')

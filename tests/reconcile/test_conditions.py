@@ -168,6 +168,14 @@ def test_what_is_wrong_is_said_with_what_to_do(facts, kind, reason, said):
     assert said in f"{found.message} {found.remedy}"
 
 
+@pytest.mark.parametrize(("undone", "faults"), [(9, {"Uncontended"}), (1, {"SettingsApplied"})])
+def test_a_fight_is_one_fault(undone, faults):
+    patience = {SETTINGS: Patience(undone=undone, delay_s=8)}
+    found = judged(patience=patience, pending=(SETTINGS,))
+    assert {kind for kind, each in found.items() if each.degraded} == faults
+    assert found["SettingsApplied"].status == "false"
+
+
 @pytest.mark.parametrize(
     ("facts", "kind"),
     [

@@ -13,9 +13,11 @@ from specd import config
 from specd.lmstudio import keys, model_defaults
 from specd.lmstudio import settings as surface
 from specd.reconcile.apply import Applied
+from specd.reconcile.contention import Patience
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.journal import Journal
 from specd.reconcile.reconciler import RETRY_S, DesiredState, Reconciler
+from specd.reconcile.restore import restore
 
 from .pairs import MAIN, SMALL
 
@@ -141,6 +143,21 @@ def test_what_the_user_took_back_stays_so_until_it_is_released(reconciler: Recon
     reconciler.run(None)
     document = json.loads((home / "settings.json").read_bytes())
     assert document["chat"]["visualizeSpeculativeDecoding"] is True
+
+
+def test_what_the_user_takes_back_ends_a_fight_over_the_file(
+    reconciler: Reconciler, home: Path, clock: Clock
+):
+    settings = home / "settings.json"
+    while not reconciler.patience.get(settings, Patience()).contended:
+        settings.write_text(DRIFTED)
+        reconciler.run({settings})
+        clock.now += 0.01
+    undone = restore(reconciler.journal, None)
+    assert undone.restored
+    reconciler.run({settings})
+    assert not reconciler.patience.get(settings, Patience()).contended
+    assert reconciler.pending == ()
 
 
 def test_a_draft_that_slows_down_is_taken_out_with_its_reason_in_the_journal(

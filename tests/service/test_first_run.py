@@ -183,11 +183,12 @@ def test_a_draft_that_the_user_has_set_is_kept(user: User) -> None:
     mine.write_text(json.dumps({"operation": {"fields": [held]}, "load": {"fields": []}}))
     before = drafts(user)
     _, said = on_a_terminal(user, "n\n")
-    offered = said.partition("drafts that are proven right\n")[2]
-    assert offered.startswith("  1  josiefied-qwen2.5-0.5b-abliterated for")
+    offered = said.partition("drafts that are proven right (→ is chosen)\n")[2]
+    assert offered.startswith("→ 1  josiefied-qwen2.5-0.5b-abliterated for")
     assert "  2  josiefied-qwen3-1.7b" in offered
     assert "1-4 takes that draft" in offered
     _, said = on_a_terminal(user, "2\nn\n")
+    assert "\n  1  " in said.partition("\n→ 2  ")[0].rpartition("is chosen")[2]
     said = " ".join(said.split())
     assert "-abliterated: specd replaces it with mlx-community/Josiefied-Qwen3-1.7B" in said
     assert "not proven right" not in said

@@ -6,7 +6,7 @@ import argparse
 
 from specd.cli import alive, ask, world
 from specd.cli.change import diff
-from specd.cli.paint import complain, safe, short
+from specd.cli.paint import complain, say, short
 from specd.cli.parser import NO_ANSWER, Parser
 from specd.reconcile.apply import describe
 from specd.reconcile.reconciler import Reconciler
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     for entry in filter(None, map(seen.stores.journal.get, written)):
         for change in entry.changes:
             undo = f"(undo: specd restore {entry.id})"
-            print(f"{short(str(entry.path))}: {safe(describe(change))} {undo}")
+            say(f"{short(str(entry.path))}: {describe(change)} {undo}")
     if not written and not problems:
         print("nothing to change")
     stuck = [pair for pair in pairs if pair.state in ("missing", "refused", "waiting")]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from specd import config, places
-from specd.cli.paint import Ink, complain, dumps, paint, safe, wants_colour
+from specd.cli.paint import Ink, complain, dumps, paint, safe, say, wants_colour
 from specd.cli.parser import Parser
 from specd.config import allowed, edit
 from specd.files.swap import SwapError, update
@@ -95,7 +95,7 @@ def _init(path: Path, *, only_print: bool) -> int:
         lambda there: text.encode() if there is None else None,
         before_write=_nothing_to_keep,
     )
-    print(f"wrote {path}")
+    say(f"wrote {path}")
     return DONE
 
 
@@ -159,9 +159,9 @@ def _validate(path: Path, *, as_json: bool) -> int:
     if as_json:
         print(dumps({"valid": True, "problems": []}))
     elif loaded.exists:
-        print(f"{path} is valid")
+        say(f"{path} is valid")
     else:
-        print(f"there is no {path}: every default counts; `specd config init` writes one")
+        say(f"there is no {path}: every default counts; `specd config init` writes one")
     return DONE
 
 
@@ -203,7 +203,7 @@ def _edit(path: Path) -> int:
 
 def _set(path: Path, key: str, value: str) -> int:
     text = config.reading.content(path)
-    key = _in_full(path, key)
+    key = _in_full(path, key, by_part=False)
     notes, typo = _checked_names(path, key, value)
     if typo:
         complain(typo)
@@ -211,7 +211,7 @@ def _set(path: Path, key: str, value: str) -> int:
     code = _change(path, lambda there: edit.set_value(there, key, value))
     if code == DONE:
         unchanged = text is not None and text == config.reading.content(path)
-        print(safe(f"{path}: {key} = {value}{' (as it was)' if unchanged else ''}"))
+        say(f"{path}: {key} = {value}{' (as it was)' if unchanged else ''}")
         if key in config.read(path).overruled:
             complain(f"{key} has no effect: the machine's policy locks it")
         for note in notes:
@@ -225,7 +225,7 @@ def _unset(path: Path, key: str) -> int:
     if code == DONE:
         main, name = _main_in(key)
         gone = "is not set any more; its default counts"
-        print(safe(f"{path}: {key} {'is taken out' if main and not name else gone}"))
+        say(f"{path}: {key} {'is taken out' if main and not name else gone}")
     return code
 
 
@@ -246,18 +246,25 @@ def _change(path: Path, made: Callable[[str], str]) -> int:
     return DONE
 
 
-def _in_full(path: Path, key: str) -> str:
-    """The key, with the pair's main spelled as in specd.toml where that names the same model."""
+def _in_full(path: Path, key: str, *, by_part: bool = True) -> str:
+    """The key with its section where only one has it, and a pair's main spelled as in specd.toml.
+
+    ``by_part``: what means no installed model may be a part of a pair's main.
+    """
     main, name = _main_in(key)
     if not main:
-        return key
+        sections = [each for each in allowed.sections() if key in allowed.names(each)]
+        return f"{sections[0]}.{key}" if len(sections) == 1 and sections != ["pair"] else key
     mains = [pair.main for pair in config.read(path).config.pair]
+    if main.lower() in map(str.lower, mains):
+        return key
     installed = _installed(path)
     meant = names.lookup(main, installed)
-    if main.lower() in map(str.lower, mains) or meant is None:
-        return key
-    same = (each for each in mains if names.lookup(each, installed) == meant)
-    return ".".join(filter(None, ("pair", next(same, main), name)))
+    if meant is not None:
+        same = [each for each in mains if names.lookup(each, installed) == meant]
+    else:
+        same = [each for each in mains if by_part and main.lower() in each.lower()]
+    return ".".join(filter(None, ("pair", same[0] if len(same) == 1 else main, name)))
 
 
 def _main_in(key: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from specd.cli import world
-from specd.cli.paint import Ink, complain, dumps, paint, safe, short, wants_colour
+from specd.cli.paint import Ink, complain, dumps, paint, safe, short, wants_colour, width, wrap
 from specd.cli.parser import Parser
 from specd.reconcile.apply import show
 from specd.reconcile.desired import DesiredPair
@@ -41,8 +41,7 @@ def print_plan(made: Plan, pairs: tuple[DesiredPair, ...], *, as_json: bool) -> 
     for edit in made.edits:
         for line in unified_diff(edit).splitlines():
             ink = _INKS.get(line[:1])
-            named = sys.stdout.isatty() and line.startswith(("--- ", "+++ "))
-            text = short(line) if named else safe(line.replace("\t", "    "))
+            text = _fitted(line) if sys.stdout.isatty() else safe(line.replace("\t", "    "))
             print(paint(text, ink, colour=wants_colour()) if ink else text)
     for blocked in made.blocked:
         complain(f"{safe(blocked.why)}")
@@ -52,6 +51,15 @@ def print_plan(made: Plan, pairs: tuple[DesiredPair, ...], *, as_json: bool) -> 
     for pair in pairs:
         if pair.state in ("missing", "refused", "waiting"):
             complain(f"{pair.name}: {pair.why}")
+
+
+def _fitted(line: str) -> str:
+    """``line`` for a terminal: wrapped below its first word."""
+    lead = len(line) - len(line[1:].lstrip())
+    if line.startswith(("--- ", "+++ ")):
+        lead = 4
+    start = line[:lead].expandtabs(4)
+    return start + wrap(short(line[lead:].expandtabs(4)), width(), " " * len(start))
 
 
 def _as_json(made: Plan) -> dict[str, object]:

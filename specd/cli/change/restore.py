@@ -6,7 +6,7 @@ import argparse
 
 from specd import places
 from specd.cli import alive, ask
-from specd.cli.paint import complain, dumps, safe, short, width, wrap
+from specd.cli.paint import complain, dumps, say, short, width, wrap
 from specd.cli.parser import NO_ANSWER, Parser
 from specd.reconcile.apply import describe, show
 from specd.reconcile.journal import Entry, Journal
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         print(dumps(answer))
     else:
         for undone in answer["restored"]:
-            print(safe(undone["message"]))
+            say(undone["message"])
         if not answer["restored"] and not answer["problems"]:
             print("nothing to undo")
     for each in answer["problems"]:

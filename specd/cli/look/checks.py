@@ -404,7 +404,7 @@ def _complaint(name: str, patient: Patient) -> Result:
     faults = [each for each in wrong if each["severity"] == "state"]
     listed = faults or wrong or [each for each in found if each["status"] == "unknown"]
     if not listed:
-        return _ok(f"no: {', '.join(kinds)} are true")
+        return _ok(f"no: {', '.join(kinds)} {'is' if len(kinds) == 1 else 'are'} true")
     says = "; ".join(f"{each['type']}: {each['message']}" for each in listed)
     remedies = dict.fromkeys(each["remedy"] for each in listed if each["remedy"])
     return "fail" if faults else "note", says, "; ".join(remedies)

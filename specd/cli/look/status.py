@@ -283,7 +283,11 @@ def _attention(status: dict[str, Any], columns: int, detail: int, *, colour: boo
         lines.append(f"{cross} {wrap(short(_sentence(each)), columns, '  ')}")
         step = wrap(f"→ {short(each['remedy'])}", columns, " " * 4)
         lines.append(f"  {paint(step, 'bold', colour=colour)}")
-    advice = [c for c in status["conditions"] if c["severity"] == "advice"]
+    advice = [
+        each
+        for each in status["conditions"]
+        if each["severity"] == "advice" and each["reason"] != "Contended"  # Uncontended says it
+    ]
     for each in advice if detail >= 2 else []:
         text = wrap(f"{short(_sentence(each))}: {short(each['remedy'])}", columns, "  ")
         lines.append(paint(f"· {text}", "grey", colour=colour))

@@ -289,11 +289,13 @@ def _with(found: _Found, offer: _Offer) -> _Found:
 
 def _show_offers(found: _Found) -> None:
     if found.offers:
-        print("\ndrafts that are proven right")
+        print("\ndrafts that are proven right (→ is chosen)")
+    best: dict[int, str] = {}
     for number, offer in enumerate(found.offers, 1):
-        main = found.wanted.pair[offer.pair].main
-        text = f"{offer.draft} for {main}: {offer.why}"
-        print(f"  {number}  {wrap(short(text), width(), ' ' * 5)}")
+        pair, auto = found.wanted.pair[offer.pair], best.setdefault(offer.pair, offer.draft)
+        mark = "→" if offer.draft == (auto if pair.draft == "auto" else pair.draft) else " "
+        text = f"{offer.draft} for {pair.main}: {offer.why}"
+        print(f"{mark} {number}  {wrap(short(text), width(), ' ' * 5)}")
 
 
 def _show(found: _Found, platform: Platform) -> None:
@@ -325,11 +327,13 @@ def _sentences(found: _Found, pairs: tuple[DesiredPair, ...], planned: Plan) -> 
         "changes it."
     )
     models = found.seen.world.models if found.seen is not None else ()
-    for change in (each for file in planned.edits for each in file.changes):
+    apps = found.seen.apps if found.seen is not None else ()
+    for edited, change in ((file, each) for file in planned.edits for each in file.changes):
         if model_defaults.drafts(change.key) and isinstance(old := change.shown_old, str):
+            app = next(each.name for each in apps if edited.path.is_relative_to(each.internal))
             why = _why_replaced(names.lookup(old, models), found)
             new = "takes it out" if change.new is ABSENT else f"replaces it with {change.new}"
-            yield f"LM Studio names the draft {old}{why}: specd {new}."
+            yield f"{app} names the draft {old}{why}: specd {new}."
     if any(pair.speculates and pair.main and pair.main.format == "mlx" for pair in pairs):
         yield "An MLX model with a draft answers one request at a time."
     if found.wanted.benchmark.schedule:

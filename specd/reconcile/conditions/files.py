@@ -47,9 +47,10 @@ def _differs(facts: Facts, path: Path) -> Judgement:
         return false("Paused", f"{path} differs, and specd is paused", "`specd resume`")
     patience = facts.patience.get(path)
     if patience is not None and patience.backing_off:
+        why = f"another program keeps changing {path}"
         remedy = "stop the program that changes it; `specd explain Uncontended`"
-        keys = ", ".join(patience.keys) or "a value"
-        why = f"another program keeps changing {keys} in {path}"
+        if patience.contended:  # Uncontended is the fault, and names the values and the program
+            return advice("false", "Contended", why, remedy)
         return false("BackingOff", f"{why}; specd tries every {patience.delay_s:.0f} s", remedy)
     remedy = "nothing: specd writes it at once; `specd diff` shows what"
     return false("Drifted", f"specd is about to restore {path}", remedy)
