@@ -1,21 +1,21 @@
-"""The daemon's proofs: when which tokenizers are compared, and which pairs MLX proves.
+"""The daemon's proofs: when which tokenizers are compared, and which pairs an engine proves.
 
 Workers do both. Their results come back to the daemon's loop, on which everything here runs.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from specd.agent.events import Level
 from specd.agent.sight import Given
 from specd.bench import preconditions
 from specd.lmstudio.model import Model
-from specd.reconcile.desired import DesiredPair
 from specd.reconcile.stores import COMPARING, proof_limits
 
 PROVE_AGAIN_S = 24 * 3600.0
@@ -80,34 +80,37 @@ class Proofs:
     # -- by running the engine ----------------------------------------------------------------
 
     def prove(self) -> None:
-        """Have MLX prove a desired pair that is not proven yet, while the machine is idle."""
+        """Have the engine prove a pair that needs it, while the machine is idle."""
         sight = self._given.look()
-        home = None if sight.home is None else sight.home.path
-        unproven = self._given.stores.unproven(sight.pairs, home)
-        tried_since = time.monotonic() - PROVE_AGAIN_S
-        fresh = [p for p in unproven if self._tried.get(p.name, -math.inf) <= tried_since]
-        if not fresh or sight.paused or self._given.jobs.running("validate"):
+        if sight.paused or self._given.jobs.running("validate"):
             return
-        # Too little memory is no reason to wait: without weights there is something to prove too.
-        self._given.jobs.scout(
-            "prove",
-            lambda: preconditions.read(home, needed_bytes=0),
-            lambda readings: self._prove(fresh[0], readings, home),
-        )
+        home = None if sight.home is None else sight.home.path
+        tried_since = time.monotonic() - PROVE_AGAIN_S
+        for main, draft in self._given.stores.unproven(sight.pairs, sight.models, home):
+            request = self._given.stores.proof_request(main, draft, home)
+            if self._tried.get(json.dumps(request), -math.inf) <= tried_since:
+                # Without weights there is something to prove too, so no memory is waited for.
+                self._given.jobs.scout(
+                    "prove",
+                    lambda: preconditions.read(home, needed_bytes=0),
+                    partial(self._prove, main, draft, request),
+                )
+                return
 
     def _prove(
-        self, pair: DesiredPair, readings: preconditions.Readings, home: Path | None
+        self, main: Model, draft: Model, request: dict[str, Any], readings: preconditions.Readings
     ) -> None:
+        name = f"{main.key} ← {draft.key}"
         why = preconditions.postponed(readings, self._given.look().config.benchmark)
-        if why is not None or pair.main is None or pair.draft is None:
-            self._given.say("debug", f"{pair.name} is not proven yet: {why}")
+        if why is not None:
+            self._given.say("debug", f"{name} is not proven yet: {why}")
             return
-        self._tried[pair.name] = time.monotonic()
-        self._given.say("info", f"proving {pair.name} by running its engine")
+        self._tried[json.dumps(request)] = time.monotonic()
+        self._given.say("info", f"proving {name} by running its engine")
         self._given.jobs.worker(
             "validate",
-            self._given.stores.proof_request(pair.main, pair.draft, home),
-            limits=proof_limits(pair.main, pair.draft),
+            request,
+            limits=proof_limits(main, draft),
             then=self._learn_proofs,
             failed=self._proof_failed,
         )

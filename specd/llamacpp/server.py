@@ -23,6 +23,10 @@ START_S: Final = 300.0
 ANSWER_S: Final = 600.0
 SHOWN: Final = 4
 
+GAP_AT_MOST: Final = 4.0
+GAP_STEP: Final = 0.02
+"""A gap between logits that has to be searched for is found up to this size, this exactly."""
+
 Speculation: TypeAlias = Literal[
     "none", "draft-simple", "draft-mtp", "draft-eagle3", "draft-dflash", "draft-dspark",
     "ngram-simple",
@@ -181,23 +185,31 @@ class Server:
             timings.get("draft_n_accepted", 0),
         )
 
-    def gap(self, prompt: Sequence[int], *, keep: bool = True) -> float | None:
-        """The difference of logits between the most likely next token and the second.
+    def gap(self, prompt: Sequence[int], two: tuple[int, int], *, keep: bool = True) -> float:
+        """The difference of logits between the two most likely next tokens.
 
+        llama.cpp reports no probabilities where a token is a part of a character: there, how much
+        has to be added to one of the ``two`` until it wins, ``GAP_AT_MOST`` if that does not do.
         With ``keep`` the prompt's start may come from the last request's cache.
-
-        None if llama.cpp does not report it, as for a part of a character.
 
         Raises:
             NoAnswer: the server refuses the prompt, or has ended.
         """
         asked = {"prompt": list(prompt), "n_predict": 1, "temperature": 0.0, "n_probs": 2}
-        asked["cache_prompt"] = keep
-        for each in self._ask("/completion", asked).get("completion_probabilities", ()):
+        asked |= {"cache_prompt": keep, "return_tokens": True}
+        answer = self._ask("/completion", asked)
+        for each in answer.get("completion_probabilities", ()):
             best = [float(one["logprob"]) for one in each.get("top_logprobs", ())]
             if len(best) == 2:
                 return best[0] - best[1]
-        return None
+        (first,) = answer["tokens"][:1] or (None,)
+        other = two[first == two[0]]
+        enough, little = GAP_AT_MOST, 0.0
+        while enough - little > GAP_STEP:
+            bias = (enough + little) / 2
+            found = self._ask("/completion", {**asked, "logit_bias": [[other, bias]]})
+            enough, little = (bias, little) if found["tokens"][:1] == [other] else (enough, bias)
+        return enough
 
     def _wait(self) -> bool:
         deadline = time.monotonic() + START_S

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -268,19 +268,41 @@ class Stores:
         proof = self.verdicts.proven(main, draft)
         return proof is not None and proof.whole and proof.context == self._context(main, home)
 
-    def unproven(self, pairs: Sequence[DesiredPair], home: Path | None) -> list[DesiredPair]:
-        """The pairs in use for which the engine still has something to prove.
+    def unproven(
+        self, pairs: Sequence[DesiredPair], installed: Sequence[Model], home: Path | None
+    ) -> list[tuple[Model, Model]]:
+        """The mains and drafts for which the engine still has something to prove.
 
-        GGUF pairs are proven unasked where LM Studio has installed llama.cpp's server.
+        Pairs in use, and drafts that a proof with other settings or engines refused. GGUF pairs
+        are proven unasked where LM Studio has installed llama.cpp's server.
         """
-        found: list[DesiredPair] = []
+        found: list[tuple[Model, Model]] = []
+        disproven = self.verdicts.disproven()
         for pair in pairs:
-            if not pair.speculates or pair.main is None or pair.draft is None:
+            main = pair.main
+            if main is None or pair.reason == "SwitchedOff":
                 continue
-            can = pair.main.format == "mlx" or self.verdicts.llama_servers
-            if can and not self.proven(pair.main, pair.draft, home):
-                found.append(pair)
+            if main.format == "gguf" and not self.verdicts.llama_servers:
+                continue
+            in_use = (pair.draft,) if pair.draft is not None and pair.speculates else ()
+            refused = self._refused(pair, installed) if disproven else ()
+            found += [
+                (main, draft)
+                for draft in dict.fromkeys((*in_use, *refused))
+                if draft.drafter is None and not self.proven(main, draft, home)
+            ]
         return found
+
+    def _refused(self, pair: DesiredPair, installed: Sequence[Model]) -> Iterator[Model]:
+        """The drafts that specd.toml allows for a pair and a proof refused."""
+        if pair.main is None:
+            return
+        auto = pair.configured.draft == "auto"
+        drafts = suggest.rank(pair.main, installed, self.verdicts) if auto else (pair.draft,)
+        for draft in drafts:
+            proof = draft and self.verdicts.proven(pair.main, draft)
+            if draft is not None and proof is not None and proof.kind is not None:
+                yield draft
 
     # -- benchmarks -----------------------------------------------------------------------------
 

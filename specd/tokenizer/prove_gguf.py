@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -59,7 +58,7 @@ def _answers(main: Path, draft: Path, engine: Engine, tick: Tick, settings: Chat
     if not any(answer.drafted for answer in paired):
         raise Refused("llama.cpp loads the main and does not draft with this draft")
     parted = [
-        (ids, expected[:at])
+        (ids, expected[:at], (expected[at], answer.tokens[at]))
         for ids, expected, answer in zip(prompts, alone, paired, strict=True)
         if (at := _parting(expected, answer.tokens)) is not None
     ]
@@ -73,7 +72,7 @@ def _answers(main: Path, draft: Path, engine: Engine, tick: Tick, settings: Chat
     drafted, accepted = (
         sum(getattr(each, name) for each in paired) for name in ("drafted", "accepted")
     )
-    apart = [len(before) + 1 for _, before in parted]
+    apart = [len(before) + 1 for _, before, _ in parted]
     compared = TOKENS * (len(paired) - len(parted)) + sum(apart)
     words = (
         f"{len(paired) - len(gaps)} of {len(paired)} answers with the draft equal those without "
@@ -115,14 +114,14 @@ def _parting(alone: Sequence[int], paired: Sequence[int]) -> int | None:
     """Where two answers part, None where they are equal."""
     if tuple(alone) == tuple(paired):
         return None
-    pairs = zip(alone, paired, strict=False)
-    return next((n for n, (one, other) in enumerate(pairs) if one != other), len(alone) - 1)
+    pairs = list(zip(alone, paired, strict=False))
+    return next((n for n, (one, other) in enumerate(pairs) if one != other), len(pairs) - 1)
 
 
 def _gaps(
     main: Path,
     engine: Engine,
-    parted: Sequence[tuple[Sequence[int], Sequence[int]]],
+    parted: Sequence[tuple[Sequence[int], Sequence[int], tuple[int, int]]],
     tick: Tick,
 ) -> list[tuple[float, float]]:
     """How far apart the main's two best tokens are after each prompt and answer, and its rounding.
@@ -134,15 +133,12 @@ def _gaps(
     tick("looking at where the answers parted")
     found: list[tuple[float, float]] = []
     with Server(engine, Load(main)) as server:
-        for prompt, before in parted:
+        for prompt, before, two in parted:
             ids = [*prompt, *before]
-            at_once = server.gap(ids, keep=False)
+            at_once = server.gap(ids, two, keep=False)
             if before:
                 server.generate(prompt, len(before), keep=False)
-            one_by_one = server.gap(ids)
-            if at_once is None or one_by_one is None:
-                found.append((inf, TIE))
-                continue
+            one_by_one = server.gap(ids, two)
             rounding = max(TIE, 2 * abs(at_once - one_by_one))
             found.append((min(at_once, one_by_one), rounding))
     return found

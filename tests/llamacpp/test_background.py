@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +17,12 @@ pytest.importorskip("xllamacpp", reason="specd[gguf] is not installed")
 pytestmark = pytest.mark.mlx
 
 
-def lay_out(sandbox: Sandbox, drafting: str = "") -> None:
-    """A main and its draft, and a llama-server that adds these options where it gets a draft."""
-    for name, layers in (("main", 2), ("draft", 1)):
+def lay_out(sandbox: Sandbox, drafting: str = "", *, layers: int = 2) -> Path:
+    """A main and its draft, and the llama-server, which adds these options where it drafts."""
+    for name, deep in (("main", layers), ("draft", 1)):
         folder = sandbox.home / "models" / "tests" / f"tiny-{name}"
         folder.mkdir(parents=True)
-        gguf_models.write(folder / f"tiny-{name}.gguf", layers=layers)
+        gguf_models.write(folder / f"tiny-{name}.gguf", layers=deep)
     program = sandbox.home / "extensions/backends/llama.cpp-linux-x86_64-2.20.0/llama-server"
     program.parent.mkdir(parents=True)
     program.write_text(
@@ -34,6 +35,7 @@ def lay_out(sandbox: Sandbox, drafting: str = "") -> None:
         '[[pair]]\nmain = "tiny-main"\ndraft = "tiny-draft"\n'
         '[benchmark]\nschedule = ""\nonly_when_idle = false\nonly_on_ac = false\n'
     )
+    return program
 
 
 def verdict(sandbox: Sandbox) -> dict[str, Any]:
@@ -72,3 +74,28 @@ def test_a_gguf_pair_that_answers_with_other_text_is_taken_out(sandbox: Sandbox)
     )
     assert "another one" in condition["message"]
     until(lambda: not written(sandbox), "the draft is taken out")
+
+
+@pytest.mark.parametrize("draft", [pytest.param("tiny-draft", marks=pytest.mark.nightly), "auto"])
+def test_a_refused_gguf_pair_is_proven_anew_when_the_settings_change(
+    sandbox: Sandbox, draft: str
+) -> None:
+    other = gguf_models.write(sandbox.root / "other.gguf", layers=2, seed=9)
+    # As "auto" counts only drafts of up to half the main's size.
+    program = lay_out(sandbox, f"--model {other}", layers=6)
+    text = sandbox.config.read_text().replace('draft = "tiny-draft"', f'draft = "{draft}"')
+    sandbox.config.write_text(f"{text}[agent]\nresync_seconds = 1\n")
+    sandbox.start()
+    until(lambda: written(sandbox), "the draft is written")
+    defaults = sandbox.home / ".internal/user-concrete-model-default-config"
+    (file,) = defaults.rglob("*.json")
+    until(lambda: "is another one" in sandbox.said(), "the proof", 90, pause_s=0.2)
+    until(lambda: not written(sandbox), "the draft is taken out")
+    program.write_text(program.read_text().replace(f"--model {other}", ""))
+    assert verdict(sandbox)["verdict"] == "unsupported"
+    field = {"key": "llm.prediction.temperature", "value": 0.3}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"operation": {"fields": [field]}, "load": {"fields": []}}))
+    until(lambda: "token for token" in sandbox.said(), "the second proof", 90, pause_s=0.2)
+    assert verdict(sandbox)["verdict"] == "identical"
+    until(lambda: written(sandbox), "the draft is written again")

@@ -52,11 +52,19 @@ def test_rounding_is_measured_where_answers_part(tmp_path: Path, engine: Engine)
     prompt = [50, 60, 70, 80]
     with Server(engine, Load(main)) as server:
         said = server.generate(prompt, 24).tokens
-        ahead = [server.gap([*prompt, *said[:at]]) or 0.0 for at in range(24)]
+        two = said[0], said[1]
+        ahead = [server.gap([*prompt, *said[:at]], two) for at in range(24)]
     at = ahead.index(max(ahead))
-    ((gap, rounding),) = _gaps(main, engine, [(prompt, said[:at])], lambda _: None)
+    ((gap, rounding),) = _gaps(main, engine, [(prompt, said[:at], two)], lambda _: None)
     assert gap == pytest.approx(ahead[at], abs=TIE)
     assert TIE <= rounding < gap
+
+
+def test_rounding_decides_between_parts_of_characters_too(tmp_path: Path, engine: Engine) -> None:
+    """llama.cpp reports no probabilities of them, and this pair parts at one of them."""
+    main = gguf_models.write(tmp_path / "main.gguf", layers=12)
+    proof = validate(main, gguf_models.write(tmp_path / "draft.gguf"), engine)
+    assert proof.kind is None, proof.refusal
 
 
 def test_a_draft_that_llama_cpp_refuses_is_unsupported(tmp_path: Path, engine: Engine) -> None:
