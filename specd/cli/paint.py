@@ -102,14 +102,15 @@ def plural(count: int, thing: str) -> str:
 def wrap(text: str, columns: int, indent: str) -> str:
     """Words of ``text`` filled to ``columns``, later lines indented.
 
-    A word longer than a line is broken at a separator, on a terminal only: elsewhere a path stays
-    whole, for programs that look for it.
+    On a terminal paths are shortened, and a word longer than a line is broken at a separator;
+    elsewhere a path stays whole, for programs that look for it.
     """
     room = max(20, columns - len(indent))
     lines: list[str] = [""]
-    words = safe(text).strip().split(" ")
     if sys.stdout.isatty():
-        words = [part for word in words for part in _broken(word, room)]
+        words = [part for word in short(text).strip().split(" ") for part in _broken(word, room)]
+    else:
+        words = safe(text).strip().split(" ")
     for word in words:
         if lines[-1] and len(lines[-1]) + 1 + len(word) > room:
             lines.append(word)

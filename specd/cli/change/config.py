@@ -7,11 +7,12 @@ import difflib
 import os
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from specd import config, places
-from specd.cli.paint import Ink, complain, dumps, paint, safe, say, wants_colour
+from specd.cli.paint import Ink, complain, dumps, paint, safe, say, short, wants_colour, width
 from specd.cli.parser import Parser
 from specd.config import allowed, edit
 from specd.files.swap import SwapError, update
@@ -114,7 +115,8 @@ def _show(path: Path, *, as_json: bool) -> int:
         return DONE
     there = "" if loaded.exists else " (not there: every default counts)"
     over = [f"  # over {loaded.managed}"] if loaded.managed else []
-    for line in (f"  # {path}{there}", *over, *_rows(loaded)):
+    where = short(str(path)) if sys.stdout.isatty() else path
+    for line in (f"  # {where}{there}", *over, *_rows(loaded)):
         print(_tinted(line, colour=wants_colour()).strip())
     for key in loaded.overruled:
         complain(f"{key} in {path} is overruled: {loaded.managed} locks it")
@@ -132,7 +134,7 @@ def _rows(loaded: config.Loaded) -> list[str]:
         rows += ["", f"[{section}]"]
         for key, value in held.items():
             row = f"{key} = {edit.toml(value)}"
-            rows.append(f"{row:<40}  # {loaded.origins[f'{section}.{key}']}")
+            rows.append(f"{row:<{min(40, width() - 12)}}  # {loaded.origins[f'{section}.{key}']}")
     return rows
 
 

@@ -356,8 +356,8 @@ def _tail(status: dict[str, Any], columns: int, *, colour: bool) -> list[str]:
         held = ", ".join(key.rpartition(".")[2] for key in status["held"])
         text = f"left alone since you restored it: {held} (`specd apply` sets it again)"
         lines.append(wrap(text, columns, "  "))
-    when = status.get("benchmark") or _when(status["next_benchmark"])
-    about = f"next benchmark: {when}"
+    now = status.get("benchmark")
+    about = f"benchmark: {now}" if now else f"next benchmark: {_when(status['next_benchmark'])}"
     me = f"specd {status['version']}, up {_span(status['uptime_s'])}"
     lines.append(wrap(f"{me} · {about} · more: `specd status --all`", columns, "  "))
     return [paint(line, "grey", colour=colour) for line in lines]

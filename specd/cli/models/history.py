@@ -97,7 +97,7 @@ def _cell(value: object) -> object:
 def render(runs: tuple[Run, ...], columns: int, *, colour: bool) -> str:
     """The runs as a table, then a plot of every pair that was measured several times."""
     if not runs:
-        return "nothing has been measured yet; `specd bench` does it now"
+        return wrap("nothing has been measured yet; `specd bench` does it now", columns, "  ")
     heading = _row(f"{'no.':>5}  {'when':<16}  {'speed-up':<19}", "pair", columns)
     lines = [paint(heading, "bold", colour=colour)]
     for each in runs:

@@ -140,7 +140,8 @@ def to_json(sums: Observed, promised: Promised) -> dict[str, Any]:
 def render(sums: Observed, promised: Promised, columns: int, *, colour: bool) -> str:
     """Everything for people."""
     if not sums.uses:
-        return "no answers yet: LM Studio keeps its figures with chats made in the app"
+        none = "no answers yet: LM Studio keeps its figures with chats made in the app"
+        return wrap(none, columns, "  ")
     lines: list[str] = []
     for main in dict.fromkeys(use.main for use in sums.uses):
         lines += [paint(safe(main), "bold", colour=colour)]

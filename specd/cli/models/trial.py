@@ -14,7 +14,7 @@ from specd.bench.outcome import ratio
 from specd.bench.trial import Estimate, Trial
 from specd.cli import alive, ask, world
 from specd.cli.models import check
-from specd.cli.paint import complain, dumps, safe, width, wrap
+from specd.cli.paint import complain, dumps, safe, say, width, wrap
 from specd.cli.parser import Parser
 from specd.lmstudio import model_defaults
 from specd.reconcile import survey, trials
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         alive.request_look()
     running = kept.read()
     if running is None:
-        print("there was no trial yet; `specd trial start` begins one", file=sys.stderr)
+        say("there was no trial yet; `specd trial start` begins one", sys.stderr)
         return 1
     found = trials.estimate(running, seen.world.models, seen.stores.observed)
     if args.json:
@@ -104,7 +104,7 @@ def _start(args: argparse.Namespace, seen: world.Seen) -> int:
     fresh = trial.begin(*pair, now=time.time(), days=args.days, seed=secrets.randbits(62))
     Trials(seen.stores.state).change(lambda _: fresh)
     alive.request_look()
-    print("the trial has begun; `specd trial` shows how far it is, `specd trial stop` ends it")
+    say("the trial has begun; `specd trial` shows how far it is, `specd trial stop` ends it")
     if (obstacle := _obstacle(fresh, seen)) is not None:
         print(wrap(obstacle, width(), ""))
     return 0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from specd.cli import alive
-from specd.cli.paint import complain
+from specd.cli.paint import complain, say
 from specd.cli.parser import Parser
 from specd.service.platforms import Platform, here
 
@@ -42,7 +42,7 @@ class Verb:
         self.act(platform)
         if self.runs_after:
             return alive.report_start()
-        print("stopped; `specd start` starts it" if ran else "specd was not running")
+        say("stopped; `specd start` starts it" if ran else "specd was not running")
         return 0
 
 

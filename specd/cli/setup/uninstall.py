@@ -8,7 +8,7 @@ from pathlib import Path
 
 from specd import places
 from specd.cli import alive
-from specd.cli.paint import complain
+from specd.cli.paint import complain, say
 from specd.cli.parser import Parser
 from specd.reconcile.journal import Journal
 from specd.reconcile.trials import Trials, restore
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         complain(f"specd runs as process {other}; {alive.how_to_stop(other)}")
         return 1
     for line in platform.uninstall():
-        print(line)
+        say(line)
     state = places.state_dir()
     try:
         if not args.restore_settings:
@@ -54,9 +54,9 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         complain(f"{error.filename or state} cannot be restored or removed: {error.strerror}")
         return 1
-    print(f"kept {places.config_file()}{'' if args.purge else f' and {state}'}")
+    say(f"kept {places.config_file()}{'' if args.purge else f' and {state}'}")
     if not args.restore_settings and not args.purge:
-        print("LM Studio's settings stay as they are; `specd restore --all` puts them back")
+        say("LM Studio's settings stay as they are; `specd restore --all` puts them back")
     return 0
 
 
@@ -70,11 +70,11 @@ def _restore(state: Path) -> bool:
         outcome = restore(Trials(state), journal, None)
         restored, problems = outcome.restored, outcome.problems
     for each in restored:
-        print(each)
+        say(str(each))
     for problem in problems:
         complain(problem)
     if not restored and not problems:
-        print("there was nothing to restore")
+        say("there was nothing to restore")
     return not problems
 
 
@@ -89,6 +89,6 @@ def _purge(state: Path) -> None:
     if kept and not others:
         state.rmdir()
     if not kept:
-        print(f"there is nothing of specd's in {state}")
+        say(f"there is nothing of specd's in {state}")
     else:
-        print(f"removed {'what specd kept in ' if others else ''}{state}")
+        say(f"removed {'what specd kept in ' if others else ''}{state}")
