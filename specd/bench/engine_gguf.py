@@ -2,14 +2,14 @@
 
 For a GGUF main LM Studio loads the draft together with the main; a request cannot name it. This
 engine does the same: one server for each draft length and one without a draft, all with one slot,
-the same context and no prompt cache. Runs in the worker only.
+the same context, the user's types of KV cache, and no prompt cache. Runs in the worker only.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -42,6 +42,7 @@ class GgufEngine:
     main: Path
     speculation: Speculation
     draft: Path | None
+    kv_types: tuple[str, str] = ("f16", "f16")
     fixed: int | None = None
     _servers: dict[int, Server] = field(default_factory=dict)
     _repeated: Repeated = field(default_factory=Repeated)
@@ -104,8 +105,13 @@ class GgufEngine:
             drafting = [each for each in self._servers if each]
             if draft_tokens and len(drafting) >= RUNNING - 1:
                 self._servers.pop(drafting[0]).close()
-            load = Load(self.main, context=CONTEXT)
+            load = Load(self.main, context=CONTEXT, kv_types=self.kv_types)
             if draft_tokens:
-                load = Load(self.main, self.speculation, self.draft, draft_tokens, CONTEXT)
+                load = replace(
+                    load,
+                    speculation=self.speculation,
+                    draft=self.draft,
+                    draft_tokens=draft_tokens,
+                )
             self._servers[draft_tokens] = Server(self.engine, load)
         return self._servers[draft_tokens]

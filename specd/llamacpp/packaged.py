@@ -21,6 +21,8 @@ def main() -> None:
     parser.add_argument("--ctx-size", type=int, required=True)
     parser.add_argument("--parallel", type=int, default=1)
     parser.add_argument("--spec-type", default="none")
+    parser.add_argument("--cache-type-k", default="f16")
+    parser.add_argument("--cache-type-v", default="f16")
     parser.add_argument("--model-draft")
     parser.add_argument("--spec-draft-n-max", type=int)
     asked = parser.parse_args()
@@ -30,6 +32,8 @@ def main() -> None:
     params.n_ctx = asked.ctx_size
     params.n_parallel = asked.parallel
     params.api_keys = [os.environ["LLAMA_API_KEY"]]
+    params.cache_type_k = _ggml_type(asked.cache_type_k)
+    params.cache_type_v = _ggml_type(asked.cache_type_v)
     params.warmup = False
     kind = f"COMMON_SPECULATIVE_TYPE_{asked.spec_type.upper().replace('-', '_')}"
     params.speculative.types = [getattr(xllamacpp.common_speculative_type, kind)]
@@ -41,6 +45,10 @@ def main() -> None:
     print(server.listening_address, flush=True)
     sys.stdin.read()
     os._exit(0)  # llama.cpp's threads need not be waited for
+
+
+def _ggml_type(name: str) -> int:
+    return int(getattr(xllamacpp.ggml_type, f"GGML_TYPE_{name.upper()}"))
 
 
 if __name__ == "__main__":

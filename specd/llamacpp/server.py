@@ -47,7 +47,8 @@ class Load:
     """The models and settings of a server.
 
     ``draft``: file of a draft model or of a sidecar with heads. ``draft_tokens``: most tokens in
-    one draft, None for llama.cpp's default. ``context``: context length in tokens.
+    one draft, None for llama.cpp's default. ``context``: context length in tokens. ``kv_types``:
+    llama.cpp's names of the types of keys and values in the main's KV cache.
     """
 
     main: Path
@@ -55,6 +56,7 @@ class Load:
     draft: Path | None = None
     draft_tokens: int | None = None
     context: int = 4096
+    kv_types: tuple[str, str] = ("f16", "f16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +270,8 @@ _TELLING: Final = {"error", "e", "failed", "must", "incompatible", "compatible",
 def _options(load: Load, port: int) -> Iterator[str]:
     yield from ("--model", str(load.main), "--port", str(port), "--ctx-size", str(load.context))
     yield from ("--parallel", "1", "--spec-type", load.speculation)
+    for name, kind in zip(("k", "v"), load.kv_types, strict=True):
+        yield from (f"--cache-type-{name}", kind)
     if load.draft is not None:
         yield from ("--model-draft", str(load.draft))
     if load.draft_tokens is not None:

@@ -18,6 +18,7 @@ class ChatSettings:
 
     ``top_k`` 0, ``top_p`` 1 and ``min_p`` 0 keep every token. ``kv_bits``: bits of a number in
     MLX's quantized KV cache, None for full precision; ``kv_group``: numbers that share a scale.
+    ``k_type`` and ``v_type``: llama.cpp's names of the types of numbers in its KV cache.
     """
 
     temperature: float = 0.8
@@ -26,6 +27,13 @@ class ChatSettings:
     min_p: float = 0.05
     kv_bits: int | None = None
     kv_group: int = 64
+    k_type: str = "f16"
+    v_type: str = "f16"
+
+    @property
+    def kv_types(self) -> tuple[str, str]:
+        """Of keys and values in llama.cpp."""
+        return self.k_type, self.v_type
 
     @property
     def sampling(self) -> str:

@@ -81,3 +81,7 @@ SPECULATION: Final = frozenset(
 
 PARALLEL_SESSIONS: Final = "llm.load.numParallelSessions"
 MLX_CACHE_QUANTIZATION: Final = "llm.load.mlx.kvCacheQuantization"  # {"enabled", "bits", …}
+LLAMA_CACHE_TYPES: Final = {  # by their names in ``ChatSettings``; each {"checked", "value"}
+    "k_type": "llm.load.llama.kCacheQuantizationType",
+    "v_type": "llm.load.llama.vCacheQuantizationType",
+}

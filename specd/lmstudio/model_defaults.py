@@ -379,17 +379,23 @@ def _sampled(value: object, off: float, most: float) -> float | None:
 
 _KV_BITS: Final = (2, 3, 4, 6, 8)
 _KV_GROUPS: Final = (32, 64, 128)
+_KV_TYPES: Final = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
 """The values that LM Studio offers."""
 
 
-def kv_quantization(document: Content) -> dict[str, int]:
-    """The quantization of MLX's KV cache, by its names in ``ChatSettings``; {} without one."""
+def kv_quantization(document: Content) -> dict[str, Any]:
+    """What the KV cache holds, by its names in ``ChatSettings``; without LM Studio's defaults."""
     load = _entries(document, keys.LOAD_FIELDS)
+    found: dict[str, Any] = {}
+    for name, key in keys.LLAMA_CACHE_TYPES.items():
+        held = members(load.get(key))
+        if held.get("checked") is True and held.get("value") in _KV_TYPES:
+            found[name] = held["value"]
     cache = members(load.get(keys.MLX_CACHE_QUANTIZATION))
     bits, group = cache.get("bits", 8), cache.get("groupSize", 64)
     if not _quantized_cache(load) or bits not in _KV_BITS or group not in _KV_GROUPS:
-        return {}
-    return {"kv_bits": bits, "kv_group": group}
+        return found
+    return {**found, "kv_bits": bits, "kv_group": group}
 
 
 def _entries(document: Content, section: tuple[str, ...]) -> dict[str, Json]:

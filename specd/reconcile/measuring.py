@@ -147,6 +147,7 @@ def _local_pair(pair: LocalPair, wanted: Benchmark) -> dict[str, Any]:
         "speculation": pair.speculation,
         "draft": None if pair.draft is None else str(pair.draft.path),
         "temperature": wanted.at(pair.main),
+        "kv_types": chat_settings.read(wanted.home, pair.main).kv_types,
     }
 
 

@@ -39,7 +39,7 @@ def validate(
 def _answers(main: Path, draft: Path, engine: Engine, tick: Tick, settings: ChatSettings) -> str:
     tick("answering without the draft")
     try:
-        with Server(engine, Load(main)) as server:
+        with Server(engine, Load(main, kv_types=settings.kv_types)) as server:
             first = [list(server.tokenize(text)) for text in (probes.PROMPTS[0], _LONG)]
             follow = list(server.tokenize(probes.PROMPTS[1]))
             alone = [server.generate(ids, TOKENS).tokens for ids in first]
@@ -50,7 +50,8 @@ def _answers(main: Path, draft: Path, engine: Engine, tick: Tick, settings: Chat
         raise Refused(f"llama.cpp cannot run the main: {why}") from why
     tick("answering with the draft")
     try:
-        with Server(engine, Load(main, "draft-simple", draft, DRAFT_TOKENS)) as server:
+        drafting = Load(main, "draft-simple", draft, DRAFT_TOKENS, kv_types=settings.kv_types)
+        with Server(engine, drafting) as server:
             paired = [server.generate(ids, TOKENS) for ids in prompts]
             drawn = _drawn(server, first, settings)
     except (DidNotStart, NoAnswer) as why:
@@ -62,7 +63,7 @@ def _answers(main: Path, draft: Path, engine: Engine, tick: Tick, settings: Chat
         for ids, expected, answer in zip(prompts, alone, paired, strict=True)
         if (at := _parting(expected, answer.tokens)) is not None
     ]
-    gaps = _gaps(main, engine, parted, tick)
+    gaps = _gaps(Load(main, kv_types=settings.kv_types), engine, parted, tick)
     if any(gap > rounding for gap, rounding in gaps):
         raise Refused(
             "an answer with the draft is another one, and the main's two best tokens are "
@@ -80,6 +81,8 @@ def _answers(main: Path, draft: Path, engine: Engine, tick: Tick, settings: Chat
         f"the kept cache; temperature 0): {compared} tokens compared, {accepted} of "
         f"{drafted} guesses accepted"
     )
+    if settings.kv_types != ChatSettings().kv_types:
+        words += f"; a KV cache of {' and '.join(settings.kv_types)}"
     if gaps:
         ties = ", ".join(f"{gap:.3g}" for gap, _ in gaps)
         words += f"; {len(gaps)} parted where rounding decides ({ties} apart)"
@@ -119,7 +122,7 @@ def _parting(alone: Sequence[int], paired: Sequence[int]) -> int | None:
 
 
 def _gaps(
-    main: Path,
+    alone: Load,
     engine: Engine,
     parted: Sequence[tuple[Sequence[int], Sequence[int], tuple[int, int]]],
     tick: Tick,
@@ -132,7 +135,7 @@ def _gaps(
         return []
     tick("looking at where the answers parted")
     found: list[tuple[float, float]] = []
-    with Server(engine, Load(main)) as server:
+    with Server(engine, alone) as server:
         for prompt, before, two in parted:
             ids = [*prompt, *before]
             at_once = server.gap(ids, two, keep=False)

@@ -32,7 +32,10 @@ def _measure(session: Session) -> None:
         name = f"{asked.main} ← {pair['name']}"
         context = session.context(main, draft or main, engine.name)
         try:
-            with closing(GgufEngine(engine, main, pair["speculation"], draft)) as pair_engine:
+            kv_types = tuple(pair["kv_types"])
+            with closing(
+                GgufEngine(engine, main, pair["speculation"], draft, kv_types)
+            ) as pair_engine:
                 result, _ = tried.measure(pair_engine, asked, pair["name"], LENGTHS)
         except DraftSilent as silent:
             session.findings.append(f"{name}: {silent}")

@@ -22,6 +22,7 @@ def write(
     *,
     seed: int = 1,
     layers: int = 1,
+    heads: int = 2,
     quiet: bool = True,
     scores: Sequence[float] = (),
     architecture: str = "llama",
@@ -30,7 +31,7 @@ def write(
     **facts: Any,
 ) -> Path:
     """A model with these tokens; ``facts`` are set under ``tokenizer.ggml.``, None leaves one out."""
-    width, heads = 32, 2
+    width = 32
     made = gguf.GGUFWriter(path, architecture)
     made.add_context_length(2048)
     made.add_embedding_length(width)

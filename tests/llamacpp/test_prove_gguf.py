@@ -46,6 +46,21 @@ def test_the_users_sampling_reaches_llama_cpp(tmp_path: Path, engine: Engine) ->
         assert server.generate(prompt, 24, temperature=5.0, seed=1).tokens != best
 
 
+def test_the_users_types_of_kv_cache_reach_llama_cpp(tmp_path: Path, engine: Engine) -> None:
+    main = gguf_models.write(tmp_path / "main.gguf", layers=2, heads=1)
+    draft = gguf_models.write(tmp_path / "draft.gguf", seed=2)
+    plain = validate(main, draft, engine)
+    coarse = validate(main, draft, engine, settings=ChatSettings(k_type="q4_0"))
+    assert (plain.kind, coarse.kind) == (None, None)
+    assert "a KV cache of q4_0 and f16" in coarse.words
+    prompt = list(range(40, 200))
+    answers = {}
+    for kinds in (("f16", "f16"), ("q4_0", "f16")):
+        with Server(engine, Load(main, kv_types=kinds)) as server:
+            answers[kinds] = server.generate(prompt, 32).tokens
+    assert len(set(answers.values())) == 2
+
+
 def test_rounding_is_measured_where_answers_part(tmp_path: Path, engine: Engine) -> None:
     """A main whose best token is far ahead is not excused by rounding."""
     main = gguf_models.write(tmp_path / "main.gguf", layers=2)
@@ -55,7 +70,7 @@ def test_rounding_is_measured_where_answers_part(tmp_path: Path, engine: Engine)
         two = said[0], said[1]
         ahead = [server.gap([*prompt, *said[:at]], two) for at in range(24)]
     at = ahead.index(max(ahead))
-    ((gap, rounding),) = _gaps(main, engine, [(prompt, said[:at], two)], lambda _: None)
+    ((gap, rounding),) = _gaps(Load(main), engine, [(prompt, said[:at], two)], lambda _: None)
     assert gap == pytest.approx(ahead[at], abs=TIE)
     assert TIE <= rounding < gap
 

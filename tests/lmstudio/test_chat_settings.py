@@ -52,6 +52,23 @@ def test_they_are_read_from_a_models_defaults(
     assert chat_settings.read(tmp_path, MAIN) == found
 
 
+def test_the_types_of_llama_cpps_cache_are_read(tmp_path: Path) -> None:
+    key = "llm.load.llama.{}CacheQuantizationType"
+    load = {
+        key.format("k"): {"checked": True, "value": "q8_0"},
+        key.format("v"): {"checked": False, "value": "q4_0"},
+    }
+    defaults(tmp_path, {}, load)
+    assert chat_settings.read(tmp_path, MAIN).kv_types == ("q8_0", "f16")
+
+
+@pytest.mark.parametrize("value", ["q9_9", 8, None, [], {"checked": True, "value": []}])
+def test_types_that_llama_cpp_does_not_have_are_passed_over(tmp_path: Path, value: Any) -> None:
+    load = {"llm.load.llama.kCacheQuantizationType": {"checked": True, "value": value}}
+    defaults(tmp_path, {}, load)
+    assert chat_settings.read(tmp_path, MAIN) == ChatSettings()
+
+
 def test_the_preset_of_new_chats_wins(tmp_path: Path) -> None:
     operation = {SAMPLING + "temperature": 0.3, SAMPLING + "topKSampling": 7}
     defaults(tmp_path, operation, {}, "@local:Mine")
