@@ -21,13 +21,13 @@ AT_WORK: Final = 0.25
 """Share of one core; an idle LM Studio takes a few hundredths."""
 
 OWN_S: Final = 5.0
-"""A line may be written to the server log this much after the request."""
+"""A log line written within this time of specd's own request counts as specd's."""
 
 
 def last_used(home: Path, asked_at: float | None = None) -> float | None:
     """When LM Studio was last used, in seconds since 1970; None if it never was.
 
-    ``asked_at`` is the time of specd's own last request, whose lines in the log do not count.
+    ``asked_at`` is the time of specd's own last request; its log lines do not count.
     """
     roots = [app.internal.parent for app in (lm_studio(home), bionic(home))]
     logs = [log for root in roots if (log := server_log.newest(root)) is not None]
@@ -41,7 +41,7 @@ def last_used(home: Path, asked_at: float | None = None) -> float | None:
 
 
 def generating(home: Path, over_s: float) -> bool | None:
-    """Whether its processes were busy during ``over_s`` seconds; None if it does not run."""
+    """Watch LM Studio's processes for ``over_s`` seconds: are they busy? None if none runs."""
     import psutil  # noqa: PLC0415 - as in app
 
     family: list[psutil.Process] = []

@@ -1,9 +1,9 @@
-"""Whether LM Studio is running, since when, and which version, as far as can be known.
+"""Whether LM Studio is running, since when, and which version.
 
 The app and its headless sibling ``llmster`` note where they are installed in ``.internal``
 (``app-install-location.json``, ``llmster-install-location.json``: ``{path, argv, cwd}``). A process
-is LM Studio's when its executable is that one, or is called as LM Studio's are on each platform.
-Helpers (renderers, GPU processes, engine workers) start later and are passed over for the oldest.
+is LM Studio's when its executable is that one, or has the name that LM Studio has on the platform.
+Helpers (renderers, GPU processes, engine workers) start later, so the oldest process counts.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _VERSION: Final = re.compile(r"(\d+\.\d+\.\d+(?:[-+.]\d+)?)")
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """One running LM Studio. ``started`` is its oldest process's, None where it is not known."""
+    """One running LM Studio. ``started``: when its oldest process began; None if unknown."""
 
     kind: Kind
     pid: int
@@ -56,7 +56,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What runs, the numbers of all processes, and of those that were ``new`` at this look."""
+    """What runs; the ids of all processes, and of those that were ``new`` at this look."""
 
     found: tuple[Running, ...] = ()
     pids: frozenset[int] = frozenset()
@@ -64,10 +64,10 @@ class Look:
 
 
 def look(home: Path, last: Look) -> Look:
-    """As ``running``, where only processes that are new since ``last`` are looked at.
+    """As ``running``, but only processes that are new since ``last`` are examined.
 
-    Each new one is looked at twice: the first look may fall between its start and its name. One
-    that got the number of an ended process is missed, so look from ``Look()`` at times.
+    Each new one is examined twice: at the first look it may not have its name yet. A process that
+    got the id of an ended one is missed, so start again from ``Look()`` now and then.
     """
     import psutil  # noqa: PLC0415 - 25 ms that a daemon's start need not wait for
 
@@ -81,16 +81,16 @@ def look(home: Path, last: Look) -> Look:
 
 
 def running(home: Path | None = None, among: Iterable[int] | None = None) -> tuple[Running, ...]:
-    """Every LM Studio of this machine that runs, app first; the oldest process of each kind.
+    """Every LM Studio that runs on this machine, app first; the oldest process of each kind.
 
-    ``home`` lets processes be recognised by where they are installed too. ``among`` are the numbers
-    of the processes to look at, None for all.
+    With ``home``, processes are also recognised by the executables that it names. ``among`` limits
+    the search to these process ids.
     """
     import psutil  # noqa: PLC0415 - as above
 
     installed = dict(_installed(home)) if home is not None else {}
     oldest: dict[Kind, tuple[float, psutil.Process]] = {}
-    # psutil.process_iter() remembers names by number, and numbers are given out again.
+    # psutil.process_iter() caches names by id, and the system reuses ids.
     for pid in psutil.pids() if among is None else among:
         try:
             process = psutil.Process(pid)
@@ -111,7 +111,7 @@ def running(home: Path | None = None, among: Iterable[int] | None = None) -> tup
 def _recognise(process: psutil.Process, installed: dict[str, Kind]) -> tuple[Kind, float] | None:
     name = process.name()
     kind = _NAMES.get(name.casefold())
-    # Asking a thousand processes for their executables is what costs, so only likely ones are.
+    # Reading the executable of every process is slow, so only likely ones are read.
     if kind is None and name in _names_of(installed):
         kind = installed.get(process.exe())
     return None if kind is None else (kind, process.create_time() + _boot_fraction())
@@ -120,7 +120,7 @@ def _recognise(process: psutil.Process, installed: dict[str, Kind]) -> tuple[Kin
 def _boot_fraction() -> float:
     """Seconds to add to psutil's start times: Linux reports its boot time in whole seconds.
 
-    Without it, an app that is restarted within a second of a write seems to be older than it.
+    Without it, an app restarted within a second after a write seems older than the write.
     """
     import psutil  # noqa: PLC0415 - as above
 

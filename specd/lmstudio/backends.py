@@ -33,7 +33,7 @@ def llama_servers(home: Path) -> tuple[Path, ...]:
 
 
 def llama_drafts_by_request(home: Path) -> bool:
-    """Whether llama.cpp here is too old to load a draft with its main, and takes it by request."""
+    """Whether the home's llama.cpp is too old to load a draft: each request names it."""
     versions = [
         _version(folder.name.rpartition("-")[2])
         for folder in (home / _BACKENDS).glob("llama.cpp-*")

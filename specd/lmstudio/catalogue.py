@@ -2,10 +2,9 @@
 
 A catalogue ("hub", "virtual") model such as ``qwen/qwen3.8-27b`` stands for files that lie under
 ``models/`` by another name, and its default configuration is read by its own name, not by theirs.
-Which files it means is written twice: in LM Studio's index of models, a cache that may be missing,
-old or damaged, and in ``hub/models/<owner>/<name>/``, by ``manifest.json`` and ``model.yaml``. The
-index goes first, because it also has each variant's name and marks drafters; only files that are
-installed count.
+Two places say which files it means: LM Studio's index of models, a cache that may be missing, old
+or damaged, and ``manifest.json`` or ``model.yaml`` in ``hub/models/<owner>/<name>/``. The index is
+read first, because it also has each variant's name and marks drafters. Only installed files count.
 """
 
 from __future__ import annotations
@@ -107,7 +106,7 @@ def _in_index(
         if identifier is None or not _is_name(catalogue):
             continue
         variants[catalogue].add(identifier)
-        if own == catalogue:  # what the name means without a variant, of several
+        if own == catalogue:  # the variant that the name alone means
             selected[catalogue] = identifier
         for alias in (own, text(entry.get("defaultIdentifier"))):
             if alias.startswith(f"{catalogue}@"):

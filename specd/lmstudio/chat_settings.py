@@ -1,6 +1,6 @@
-"""The settings that new chats with a model begin with: how it samples, how it keeps its KV cache.
+"""The settings of new chats with a model: sampling and the KV cache.
 
-They stand in the model's defaults; a preset that these name wins.
+They stand in the model's defaults. If these name a preset, its values win.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """One HTTP exchange with one deadline, one bounded answer, and errors with a remedy.
 
-A time limit for each read would let a server that sends a byte now and then hold a caller for ever:
-in a head without an end, in the size of a chunk, in trailers, in one interim answer after another.
-Here every wait is cut to what is left of one deadline for the whole exchange.
+With a time limit for each read, a server that sends a byte now and then could hold its caller for
+ever. Here one deadline bounds the whole exchange: head, chunks, trailers and interim answers.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class NotReachable(ServerError):
 
 
 class Refused(ServerError):
-    """The server wants a token, or another one; ``remedy`` says what to do."""
+    """The server requires a token, or another token; ``remedy`` says what to do."""
 
     def __init__(self, message: str, remedy: str) -> None:
         super().__init__(f"{message}; {remedy}")
@@ -43,9 +42,9 @@ class Refused(ServerError):
 
 
 class BadAnswer(ServerError):
-    """The server answered with an error, or with something that is not an answer.
+    """The server answered with an error, or with something unusable.
 
-    ``status`` is the HTTP status, None when it was not even HTTP.
+    ``status`` is the HTTP status, None when the answer was not HTTP.
     """
 
     def __init__(self, message: str, status: int | None = None) -> None:
@@ -263,7 +262,7 @@ def wants_a_token(content: bytes) -> bool:
 
 
 def error_in(content: bytes) -> str:
-    """A colon and the server's own words, when it has any; shortened, on one line."""
+    """A colon and the server's error message, shortened, on one line; "" without one."""
     try:
         body = json.loads(content)
     except (ValueError, RecursionError):

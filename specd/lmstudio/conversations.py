@@ -1,13 +1,12 @@
 """The figures LM Studio keeps with the user's own conversations: speed, drafts, acceptance.
 
-``conversations/**/*.conversation.json`` hold every chat; each answer is a step of a version of a
-message, with ``genInfo.stats`` beside the text, and each piece of the text has a flag whether the
-draft wrote it. The decoder builds only the members it needs and skips all others, so the text is
-never decoded or kept.
+``conversations/**/*.conversation.json`` hold every chat. Each answer is a step of a version of a
+message, with ``genInfo.stats`` beside the text, and a flag on each piece of the text says whether
+the draft wrote it. The decoder skips all members but these, so the text is never decoded or kept.
 
-A file is rewritten as its chat grows. It is read again when its identity, size or time stamp moved;
-what was counted before is known by its step's identifier, which begins with the time it was made
-and goes along when a chat is copied. A file caught half-written is left for the next time.
+LM Studio rewrites a file as its chat grows. It is read again when its inode, size or time stamp
+changed. A step's identifier shows which answers were counted before: it begins with the time of the
+answer and stays the same in a copy of the chat. A half-written file is left for the next time.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ _MAX_FILE_BYTES: Final = 512 * 1024 * 1024
 _MAX_FILES: Final = 200_000
 _MAX_RUNS: Final = 100_000
 _RACY_NS: Final = 2_000_000_000
-_EARLIEST_MS: Final = 1_600_000_000_000  # an identifier that begins with less holds no time
+_EARLIEST_MS: Final = 1_600_000_000_000  # an identifier with a smaller number holds no time
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRun:
-    """Consecutive tokens of an answer by one author."""
+    """Consecutive tokens of an answer, all by the draft or all by the main."""
 
     from_draft: bool
     tokens: int
@@ -47,10 +46,10 @@ class TokenRun:
 class AnswerStats:
     """LM Studio's figures of one answer; None where it has none. Times are seconds.
 
-    ``id`` stays the same for the same answer, in whatever file it turns up again. ``at`` is when it
-    was made, in seconds since 1970. ``configured_draft`` is the draft configured for the answer,
-    ``draft`` the one that ran. Either may be ``OWN_HEADS``: draft tokens were counted and no draft
-    model was named or configured. ``runs`` is the pattern of acceptance, without structural text.
+    ``id`` stays the same when the answer is copied into another file. ``at`` is its time, in
+    seconds since 1970. ``configured_draft`` is the draft configured for the answer, ``draft`` the
+    one that ran. Either may be ``OWN_HEADS``: draft tokens were counted and no draft model was
+    named or configured. ``runs`` is the pattern of acceptance, without structural text.
     """
 
     id: str
@@ -71,7 +70,7 @@ class AnswerStats:
 
 @dataclass(frozen=True, slots=True)
 class NewAnswers:
-    """The answers of one file that were not counted before; ``problem`` when it was not read."""
+    """The answers of one file that were not counted before; ``problem``: why it was not read."""
 
     answers: tuple[AnswerStats, ...] = ()
     problem: str | None = None
@@ -81,7 +80,7 @@ class NewAnswers:
 class Cursor:
     """How far reading has come: each file as it was read, and which answers were counted.
 
-    Files go by a digest of their names, for the folders they lie in are named by the user.
+    A digest stands for each file's path, because folder names are the user's words.
     """
 
     files: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # inode, size, modified
@@ -94,10 +93,10 @@ def directory(home: Path) -> Path:
 
 
 def read(conversations: Path, since: Cursor) -> Iterator[NewAnswers]:
-    """A batch for every file that changed ``since``, which moves on as batches are taken.
+    """A batch for every file that changed since the cursor, which moves on with each batch.
 
-    A batch counts as taken when the next one is asked for, so nothing is lost when the reader is
-    stopped in the middle. Memory is bounded by the largest file.
+    It moves past a batch when the caller takes the next one, so nothing is lost when the caller
+    stops in between. Memory is bounded by the largest file.
     """
     there: set[str] = set()
     for path, facts in files(conversations):
@@ -147,7 +146,7 @@ def files(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
                 return
 
 
-# -- what is decoded; every other member is stepped over ------------------------------------------
+# -- the members that are decoded; all others are skipped -----------------------------------------
 
 
 class _Conversation(msgspec.Struct, rename="camel"):
@@ -156,7 +155,7 @@ class _Conversation(msgspec.Struct, rename="camel"):
 
 
 class _Named(msgspec.Struct, rename="camel"):
-    """How a model is named. A user may have loaded it under an ``identifier`` of their own."""
+    """How a model is named. ``identifier`` may be one that the user chose at load."""
 
     identifier: Any = None
     indexed_model_identifier: Any = None
@@ -231,9 +230,9 @@ def _answers(name: str, messages: list[msgspec.Raw], last_used: _Named) -> Itera
 
 
 def _answer(place: str, raw: msgspec.Raw, last_used: _Named) -> AnswerStats | None:
-    """The statistics of one step; None when it is no answer, or not a finished one.
+    """The statistics of one step; None when it is not a finished answer.
 
-    ``last_used`` is the chat's model, which is meant where the step names none.
+    ``last_used`` is the chat's model, which counts where the step names none.
     """
     step = _decoded(raw, _Step)
     if step is None or step.type != "contentBlock":

@@ -1,9 +1,9 @@
 """LM Studio's own list of which drafts fit which main.
 
 ``.internal/draft-model-compatibility-cache.json`` lists drafts by main model. No description or
-published example of it exists, so no shape is assumed: wherever the name of an installed model
-stands as an object's key or as the value of a member, and names of others stand below or beside it,
-that is read as main and drafts. The file is never written; it can only be moved aside.
+published example of it exists, so no shape is assumed: an installed model's name as an object's key
+or as a member's value is read as a main, and other models' names below or beside it as its drafts.
+specd never writes the file; it only moves it aside.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _relations(
 
 
 def _is_pair(node: list[Json], names: Mapping[str, str]) -> bool:
-    """Whether a list holds a model's name and what belongs to it, which is no second name."""
+    """Whether a list holds a model's name and, as its only other item, something but a string."""
     first = node[0] if len(node) == 2 and not isinstance(node[1], str) else None
     return isinstance(first, str) and first.casefold() in names
 

@@ -6,7 +6,7 @@ draft models. Configured as one, they keep the main from loading. They are recog
 architecture, and where that is the main's own, by their structure: heads without the layers of a
 model, or layers without an embedding.
 
-A drafter is paired with its main by structure too: the width of what it works on, the architecture
+A drafter is paired with its main by structure too: the width of the main's states, the architecture
 it was made for, the number of tokens.
 """
 
@@ -71,7 +71,7 @@ def _named(architecture: str) -> Drafter | None:
 
 
 def called(identifier: str) -> Drafter:
-    """The kind of drafter by its file's name; "other" where the name has none."""
+    """The kind of drafter that the file's name shows; "other" where it shows none."""
     name = identifier.lower()
     mtp: Drafter = "mtp" if re.search(r"(^|[/_-])mtp([-_./]|$)", name) else "other"
     return next((kind for word, kind in _KINDS if word in name), mtp)
@@ -84,7 +84,7 @@ def for_main(main: Model, installed: Collection[Model]) -> tuple[Model, ...]:
 
 
 def candidates(main: Model, installed: Collection[Model]) -> tuple[str, ...]:
-    """The names of what may draft for ``main`` beside draft models: its heads, its drafters."""
+    """The names of its own heads and its drafters: what may draft beside draft models."""
     heads = (OWN_HEADS,) if main.mtp_heads and main.format == "gguf" else ()
     return (*heads, *(each.key for each in for_main(main, installed)))
 

@@ -1,8 +1,8 @@
-"""What the models in one folder are, by file names, sizes and small headers.
+"""The models in one folder, by file names, sizes and small headers.
 
 Reads config.json, the JSON header of each safetensors file and the head of each GGUF file, all of
-bounded size; never weights, never a tokenizer's content. Nothing in a model folder is trusted: what
-cannot be read makes a model "incomplete", with the reason in words.
+bounded size; never weights, never a tokenizer's content. Nothing in a model folder is trusted: a
+model with an unreadable file is "incomplete", with the reason in words.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ HEADER_MAX_BYTES: Final = 64 * 1024 * 1024
 PARTIAL_SUFFIXES: Final = (".part", ".incomplete", ".downloading", ".crdownload", ".download")
 _FOREIGN_SUFFIXES: Final = (".bin", ".pt", ".pth", ".onnx", ".ckpt", ".npz", ".h5", ".tflite")
 _TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
-_TELLING: Final = frozenset(
+_MODEL_FILES: Final = frozenset(
     {"config.json", "adapter_config.json", "modules.json", "config_sentence_transformers.json"}
     | {"tekken.json"}
     | set(_TOKENIZERS)
 )
-_TELLING_SUFFIXES: Final = (
+_MODEL_SUFFIXES: Final = (
     ".safetensors",
     ".safetensors.index.json",
     ".gguf",
@@ -43,7 +43,7 @@ _TELLING_SUFFIXES: Final = (
 )
 
 _EMBEDDING_TYPES: Final = frozenset({"t5encoder", "gemma-embedding", "mpnet", "gte", "new"})
-_GENERIC: Final = re.compile(r"(mtp|mtp[-_]model|model)$", re.IGNORECASE)  # tells of no main
+_GENERIC: Final = re.compile(r"(mtp|mtp[-_]model|model)$", re.IGNORECASE)  # names no main
 _SHARD: Final = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
 _GGUF_QUANTIZATION: Final = re.compile(
     r"[-_.@]((?:UD-)?I?Q\d(?:_[0-9A-Z]+)*|BF16|F16|F32|FP16|MXFP\d(?:_MOE)?|TQ\d_\d)$",
@@ -70,15 +70,15 @@ _FILE_TYPES: Final = {  # llama.cpp's enum llama_ftype
 }
 
 
-def tells(name: str) -> bool:
-    """Whether a file of this name matters for a model."""
+def is_model_file(name: str) -> bool:
+    """Whether a file of this name says something about a model."""
     lowered = name.lower()
-    return lowered in _TELLING or lowered.endswith(_TELLING_SUFFIXES)
+    return lowered in _MODEL_FILES or lowered.endswith(_MODEL_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """One folder. ``parts`` is its path below the models directory; ``sizes`` its telling files."""
+    """One folder: ``parts``, its path below the models directory; ``sizes`` of its model files."""
 
     path: Path
     parts: tuple[str, ...]
@@ -86,15 +86,15 @@ class Folder:
     subfolders: tuple[str, ...] = ()
 
     def ending(self, *suffixes: str) -> list[str]:
-        """The telling files whose names end so, sorted."""
+        """The model files with one of these suffixes, sorted."""
         return sorted(name for name in self.sizes if name.lower().endswith(suffixes))
 
 
 def models_in(folder: Folder) -> tuple[Model, ...]:
     """Every model in ``folder``: at most one of MLX's, and each GGUF file or set of shards.
 
-    Only ``publisher/repo`` is a model's place, so only there do a lone config.json or the parts of
-    a download make one; elsewhere it takes weights.
+    In a ``publisher/repo`` folder, a config.json or the parts of a download count as a model;
+    elsewhere only weights do.
     """
     ggufs = tuple(_gguf_models(folder))
     weights = folder.ending(".safetensors")
@@ -102,8 +102,8 @@ def models_in(folder: Folder) -> tuple[Model, ...]:
         return (*ggufs, _folder_model(folder, weights))
     if ggufs or len(folder.parts) != 2:
         return ggufs
-    telling = folder.ending(*PARTIAL_SUFFIXES, *_FOREIGN_SUFFIXES)
-    if telling or "config.json" in folder.sizes or "adapter_config.json" in folder.sizes:
+    parts = folder.ending(*PARTIAL_SUFFIXES, *_FOREIGN_SUFFIXES)
+    if parts or "config.json" in folder.sizes or "adapter_config.json" in folder.sizes:
         return (_folder_model(folder, weights),)
     return ()
 
@@ -153,7 +153,7 @@ def _folder_model(folder: Folder, weights: list[str]) -> Model:
 
 
 def _heads(config: dict[str, Any], tensors: set[str]) -> int:
-    """How many prediction heads the weights hold; conversions drop some that config.json names."""
+    """How many prediction heads the weights hold; conversions may drop those config.json names."""
     named = (config.get(name) for name in ("mtp_num_hidden_layers", "num_nextn_predict_layers"))
     announced = max((_size(each) or 0 for each in named), default=0)
     beyond = f".layers.{_size(config.get('num_hidden_layers'))}."
@@ -166,7 +166,7 @@ def _base_weights(weights: Iterable[str]) -> bool:
 
 
 def _read_config(folder: Folder) -> dict[str, Any] | str:
-    """config.json's object, or what is wrong with it."""
+    """The object in config.json, or a sentence about what is wrong with the file."""
     size = folder.sizes.get("config.json")
     if size is None:
         return "config.json is missing: the download was not finished, or this is no model"
@@ -196,9 +196,9 @@ def _unfinished(folder: Folder) -> str | None:
 
 
 def _unusable(folder: Folder, weights: list[str], tensors: set[str]) -> str | None:
-    """The first missing or broken file, in words; None if there is none.
+    """A sentence about the first missing or broken file; None if there is none.
 
-    ``tensors`` takes the names of the weights that were read.
+    Adds the names of the weights that it reads to ``tensors``.
     """
     if not weights:
         return "it has no weights (*.safetensors)"
@@ -228,8 +228,8 @@ class _Index(msgspec.Struct):
 def _absent_shards(folder: Folder, weights: list[str]) -> list[str]:
     """Shards that the index names and the folder lacks.
 
-    An index that names none of the weights there was left over from another conversion: loaders go
-    by the files, so it is ignored.
+    An index that names none of the folder's weights is ignored, as loaders do: it is left over from
+    another conversion.
     """
     for index in folder.ending(".safetensors.index.json"):
         if not 0 < folder.sizes[index] <= HEADER_MAX_BYTES:
@@ -249,7 +249,7 @@ class _Tensor(msgspec.Struct):
 
 
 def _broken_safetensors(path: Path, size: int, names: set[str]) -> str | None:
-    """Whether a safetensors file is as long as its header says: length (u64), JSON header, data."""
+    """Why a safetensors file (length as u64, JSON header, data) cannot be used; None if it can."""
     if size < 8:
         return "is empty; download the model again" if size == 0 else "is cut off"
     try:
@@ -404,7 +404,7 @@ def _distinct_key(key: str, stem: str, quantization: str | None, kind: ModelKind
 
 
 def _shards(folder: Folder, name: str) -> tuple[list[str], list[str]]:
-    """The files of a model whose first is ``name``, and those of them that are not there."""
+    """The files of the model that begins with ``name``, and those of them that are missing."""
     shard = _SHARD.search(name)
     if shard is None:
         return [name], []
@@ -424,7 +424,7 @@ def _name(value: object) -> str:
 
 
 def _size(value: object) -> int | None:
-    """A number of tokens, states or bits."""
+    """``value`` if it is a plausible number of tokens, states or bits, else None."""
     return count(value, 1 << 31) or None
 
 

@@ -4,9 +4,9 @@ Layout (ggml's ``docs/gguf.md``), little-endian: ``GGUF``, version (u32), tensor
 metadata count (u64), then that many of: key (string), value type (u32), value. A string is its
 length (u64) and UTF-8 bytes; an array is its element type (u32), its length (u64), its elements.
 
-The maintained reader maps every tensor and needs numpy; a daemon needs some forty numbers and
-strings. They stand before the tokenizer's arrays, so reading stops at the first of those: a few
-kilobytes, whatever the size of the model. ``read_tokenizer`` goes on and reads those arrays too.
+The ``gguf`` package maps every tensor and needs numpy. specd needs some forty numbers and strings,
+which stand before the tokenizer's arrays, so ``read_header`` stops at the first of those: a few
+kilobytes, whatever the size of the model. ``read_tokenizer`` reads those arrays too.
 """
 
 from __future__ import annotations

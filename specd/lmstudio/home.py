@@ -102,7 +102,7 @@ def apps(home: Path, which: str = "all") -> tuple[App, ...]:
 
 
 def _is_there(app: App) -> bool:
-    """Whether an app has run here: it keeps files beside those that specd writes."""
+    """Whether an app has run here: it has files that specd does not write."""
     if app.settings.exists():
         return True
     try:
@@ -133,8 +133,7 @@ def find_home(
 ) -> Home | NoHome:
     """Find LM Studio's home: ``$LMSTUDIO_HOME``, then ``configured``, then where LM Studio looks.
 
-    ``configured`` is "auto" or a path. Something named explicitly is not second-guessed: when it is
-    not there, nothing else is tried.
+    ``configured`` is "auto" or a path. Where a path is named and does not exist, no other is tried.
     """
     named = env.get("LMSTUDIO_HOME")
     if named:
@@ -251,11 +250,11 @@ def _watch_internal(internal: Path) -> tuple[WatchedDir, ...]:
 
 
 def footprint(home: Home | NoHome) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """What specd writes to, with everything below, and what of that it never touches.
+    """The directories that specd writes in, and those inside them that it never touches.
 
-    For service managers that can forbid the rest. A file is replaced by a temporary one beside it,
-    so its directory has to be writable; a symlink is written where it points. Where there is no
-    home yet, it may come to be in every place that was looked at.
+    For service managers that can forbid the rest. A temporary file beside a file replaces it, so
+    its directory has to be writable; a symlink's target counts. Where there is no home yet, LM
+    Studio may make it in each place that was tried.
     """
     homes = tuple(
         path

@@ -69,7 +69,7 @@ LLAMA_DRAFT_SIDECARS: Final = (
     LLAMA_DRAFT_DFLASH_SIDECAR,
     LLAMA_DRAFT_DSPARK_SIDECAR,
 )
-LLAMA_DRAFT_SWITCHES: Final = (  # of which LM Studio allows one to be on
+LLAMA_DRAFT_SWITCHES: Final = (  # LM Studio allows one of these to be on
     LLAMA_DRAFT_SIMPLE,
     LLAMA_DRAFT_MTP,
     *LLAMA_DRAFT_SIDECARS,

@@ -1,4 +1,4 @@
-"""One installed model, as specd speaks of it in every layer."""
+"""One installed model: the type that every layer uses."""
 
 from __future__ import annotations
 
@@ -25,14 +25,12 @@ class Model:
     Studio writes where it names a model in a config (``publisher/repo`` for MLX,
     ``publisher/repo/file.gguf`` for GGUF); ``key`` is the app's short key, usually the lower-cased
     repo name. ``size_bytes`` counts the weights. ``vocab_size`` is config.json's (or GGUF's) logit
-    width. ``mtp_heads`` counts the multi-token prediction layers that the weights hold beside the
-    model's own: a GGUF file can draft for itself with them. ``problem`` says why the model cannot
-    be used, in words, when ``kind`` is "incomplete". ``drafter`` is None except for the kind
-    "drafter" (``drafters``); ``width`` is the length of its states, of a drafter that of its
-    main's.
-    ``catalogue`` is the ``owner/name`` of the model of LM Studio's catalogue that these files
-    belong to, "" where they belong to none; ``aliases`` are all names that they have through it,
-    such as ``owner/name@q4_k_m``.
+    width. ``mtp_heads`` counts the multi-token prediction layers in the weights: a GGUF file can
+    draft for itself with them. ``problem`` says why a model of the kind "incomplete" cannot be
+    used. ``drafter`` is set only for the kind "drafter" (``drafters``). ``width`` is the length of
+    the model's states; for a drafter, of its main's. ``catalogue`` is the ``owner/name`` that these
+    files have in LM Studio's catalogue, or ""; ``aliases`` are all their names there, such as
+    ``owner/name@q4_k_m``.
     """
 
     key: str
@@ -60,5 +58,5 @@ class Model:
 
     @property
     def defaults(self) -> str:
-        """Whose default configuration LM Studio reads for the model: ``<defaults>.json``."""
+        """The name of the model's default configuration: LM Studio reads ``<defaults>.json``."""
         return self.catalogue or self.identifier

@@ -1,26 +1,26 @@
-"""The surface of per-model defaults: which draft every new chat with a main model starts with.
+"""The surface of per-model defaults: the draft of every new chat with a main model.
 
 LM Studio keeps one file per model under ``.internal/user-concrete-model-default-config/``:
 
     {"preset": "", "operation": {"fields": [{"key": …, "value": …}]}, "load": {"fields": []}}
 
-``operation`` holds what applies to a prediction, ``load`` what applies when a model is loaded. Each
-list is ordered and has at most one entry per key; what is not specd's stays where it is.
+``operation`` holds the settings of a prediction, ``load`` those of loading the model. Each list is
+ordered and has at most one entry per key; entries that are not specd's stay where they are.
 
 - **MLX**: ``draftModel`` and ``numDraftTokensExact`` under ``operation``, and one parallel session
-  under ``load``. LM Studio's default is four, for which the engine uses its batching path; that one
-  not only does not speculate, it refuses every request that names a draft (mlx-engine:
-  ``load_model``, ``load_draft_model``). So a draft without it would break the user's chats. With a
-  quantized KV cache the engine takes one request at a time anyway, and nothing is written.
+  under ``load``. LM Studio's default is four. For more than one the engine uses its batching path,
+  which does not speculate and refuses every request that names a draft (mlx-engine:
+  ``load_model``, ``load_draft_model``): a draft alone would break the user's chats. With a
+  quantized KV cache the engine takes one request at a time anyway, so that entry is not written.
 - **GGUF**: one way of drafting under ``load``: ``draftSimple`` or a sidecar's switch with
-  ``draftModel``, or the model's own ``draftMtp``. Exactly one may be on, so a switch that is on for
-  another way is set to ``false``. With prediction heads llama.cpp is loaded for one request: with
-  more it was reported to mix their content. Before LM Studio ran llama.cpp as a server of its own,
-  the draft stood under ``operation`` as for MLX, and specd writes it there where the llama.cpp in
-  the home is that old; the newer engine refuses it there.
+  ``draftModel``, or the model's own ``draftMtp``. LM Studio allows one switch to be on, so another
+  that is on is set to ``false``. With prediction heads llama.cpp is loaded for one request at a
+  time: with more, users report mixed answers. Before LM Studio ran llama.cpp as a server of its
+  own, the draft stood under ``operation`` as for MLX. If the llama.cpp in the home is that old,
+  specd writes it there; a newer one refuses it there.
 
-What nothing desires any more goes back to what stood there before specd; what specd did not write
-stays, an explicit ``false`` too, since it keeps the engine from starting heads by itself.
+A value that is no longer desired goes back to what stood there before specd. A value that specd did
+not write stays, also an explicit ``false``: it keeps the engine from starting heads by itself.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ _SCAFFOLD: Final[tuple[tuple[tuple[str, ...], Json], ...]] = (
     (keys.OPERATION_FIELDS, []),
     (keys.LOAD_FIELDS, []),
 )
-"""What LM Studio writes into such a file even when nothing is set."""
+"""What LM Studio writes into such a file when nothing is set."""
 
 _DRAFTING: Final = (keys.DRAFT_MODEL, keys.LLAMA_DRAFT_MODEL, *keys.LLAMA_DRAFT_SWITCHES)
-"""The keys that say what drafts: the user's where it was adopted."""
+"""The keys that choose the draft. Where the user's draft is adopted, they are the user's."""
 
 _Field: TypeAlias = "tuple[tuple[str, ...], str, Json]"
 """(section, key, value) of an entry that specd keeps."""
@@ -75,12 +75,12 @@ _OF_DRAFT_MODEL: Final = (keys.LLAMA_DRAFT_SIMPLE, *_SIDECARS.values())
 
 
 def folders(home: Path) -> tuple[Path, ...]:
-    """Where the files of defaults are, of each app."""
+    """Each app's folder of model defaults."""
     return tuple(app.internal / keys.MODEL_DEFAULTS for app in (lm_studio(home), bionic(home)))
 
 
 def config_path(home: Path, model: Model) -> Path:
-    """Where LM Studio keeps the defaults of ``model``; Bionic, where it is alone."""
+    """Where LM Studio keeps the defaults of ``model``; where Bionic does, if it is alone."""
     return file_in(apps(home)[0], model)
 
 
@@ -90,7 +90,7 @@ def file_in(app: App, model: Model) -> Path:
 
 
 def drafts(key: str) -> bool:
-    """Whether it is this value that has a model draft."""
+    """Whether the value of ``key`` turns drafting on."""
     return key == keys.DRAFT_MODEL or key in keys.LLAMA_DRAFT_SWITCHES
 
 
@@ -122,9 +122,9 @@ def desired_values(
     *,
     by_request: bool = False,
 ) -> tuple[DesiredValue, ...] | Problem:
-    """What ``file`` should hold, given its content (``ABSENT``: no file) and what was before.
+    """The values for ``file``, given its content and the values before specd's first write.
 
-    ``by_request``: a GGUF main's draft stands where an older LM Studio looks for it.
+    ``by_request``: a GGUF main's draft goes where an older LM Studio reads it.
     """
     older = by_request and desired.main.format == "gguf" and desired.draft is not None
     made_of = _older_llama_fields(desired) if older else _fields(desired, current, before)
@@ -132,7 +132,7 @@ def desired_values(
     fields = [
         each
         for each in made_of
-        # Of what drafts, the user's own stays; a switch of specd's that serves it stays on.
+        # The user's drafting keys stay; so does a switch that specd turned on for them.
         if not (kept and each[1] in _DRAFTING and each[1] not in before)
     ]
     problem = _misfit(file, current, [(section, key) for section, key, _ in fields])
@@ -156,10 +156,10 @@ def desired_values(
 
 
 def _leaves_drafting(desired: DesiredDraft, current: Content, before: Before) -> bool:
-    """Whether what drafts stays as it is where the user's own draft was adopted.
+    """Whether this file's drafting keys stay as they are when the user's draft is adopted.
 
-    It does where the user set it. The other app's file, which sets nothing, gets a draft model too,
-    and no heads: they were not measured.
+    They stay in a file in which the user set one. The other app's file, which sets none, gets the
+    draft model too, but never heads or a sidecar: they were not measured.
     """
     if desired.draft is None or desired.draft.drafter is not None:
         return True
@@ -196,7 +196,7 @@ def _llama_fields(desired: DesiredDraft, current: Content, before: Before) -> It
     yield load, switch, True
     standing = _entries(current, load)
     for other in keys.LLAMA_DRAFT_SWITCHES:
-        # One that specd switched on goes back to what it was; only the user's is set to false.
+        # A switch that specd turned on goes back to its former value; the user's becomes false.
         users = before[other] if other in before else standing.get(other)
         if other != switch and users is True:
             yield load, other, False
@@ -240,7 +240,7 @@ def _misfit(file: Path, current: Content, mine: Sequence[tuple[Pointer, str]]) -
 
 
 def _misfit_entry(file: Path, fields: list[Json], name: str, mine: set[str]) -> Problem | None:
-    """One of specd's keys that stands there twice, or holds a list or an object."""
+    """The problem of a key of specd's that occurs twice, or holds a list or an object."""
     seen: set[str] = set()
     for entry in fields:
         key = entry.get("key") if isinstance(entry, dict) else None
@@ -266,8 +266,8 @@ class DraftDefaults:
     ``mtp`` and ``sidecar`` are drafters that are switched on; ``draft_model`` then names the
     sidecar. ``several``: more than one of llama.cpp's switches is on, and LM Studio allows one.
     ``quantized_cache``: the KV cache is quantized. ``preset`` names the preset of new chats with
-    the model. ``of_request``: the draft stands where an MLX main's does, which for a GGUF main only
-    older LM Studios read. ``app`` keeps the file; ``also`` names other drafts in the other's.
+    the model. ``of_request``: the draft stands under ``operation``, which for a GGUF main only
+    older LM Studios read. ``app`` keeps the file; ``also`` names the drafts in the other app's.
     """
 
     draft_model: str | None = None
@@ -283,27 +283,27 @@ class DraftDefaults:
 
     @property
     def drafts_with(self) -> str:
-        """What drafts, in words."""
+        """The draft, for messages."""
         return self.draft_model or "the main's own heads"
 
     @property
     def drafts(self) -> bool:
-        """Whether it names something that drafts."""
+        """Whether it sets a draft, heads or a sidecar."""
         return self.mtp or self.sidecar is not None or self.draft_model is not None
 
 
 def read(document: Content) -> DraftDefaults:
-    """The drafting that ``document`` sets, whatever else is in it; never raises.
+    """The drafting that ``document`` sets; never raises.
 
-    For GGUF both the newer and the older keys are looked at, the newer first.
+    For GGUF the newer keys are read first, then the older ones.
     """
     return read_users(document, {})
 
 
 def read_users(document: Content, before: Before) -> DraftDefaults:
-    """What the user set about drafting: as ``read``, with what specd wrote given back.
+    """The drafting that the user set: as ``read``, with specd's values set back to ``before``.
 
-    A switch of specd's that is on serves the draft that the user has named since.
+    A switch that specd turned on stays on for a draft that the user has named since.
     """
     operation = _entries(document, keys.OPERATION_FIELDS)
     load = _entries(document, keys.LOAD_FIELDS)
@@ -321,7 +321,7 @@ def read_users(document: Content, before: Before) -> DraftDefaults:
 def from_fields(
     operation: dict[str, Json], load: dict[str, Json], preset: str = ""
 ) -> DraftDefaults:
-    """The drafting that the fields of the two sections set, by their keys."""
+    """The drafting that the fields of the two sections set; both map keys to values."""
     simple = load.get(keys.LLAMA_DRAFT_SIMPLE) is True
     sidecar = next((kind for kind, key in _SIDECARS.items() if load.get(key) is True), None)
     newer = text(load.get(keys.LLAMA_DRAFT_MODEL)) or None if simple or sidecar else None
@@ -346,7 +346,7 @@ def from_fields(
 
 
 def drafting(document: Content) -> dict[str, Json]:
-    """The values in ``document`` of the keys that say what drafts."""
+    """The values in ``document`` of the keys that choose the draft."""
     both = {**_entries(document, keys.OPERATION_FIELDS), **_entries(document, keys.LOAD_FIELDS)}
     return {key: value for key, value in both.items() if key in _DRAFTING}
 
@@ -367,7 +367,7 @@ _SAMPLING: Final = (
     ("top_p", keys.TOP_P, 1.0, 1.0),
     ("min_p", keys.MIN_P, 0.0, 1.0),
 )
-"""Name, key, the value that switches it off, the largest value."""
+"""Name, key, the value that turns it off, the largest value."""
 
 
 def _sampled(value: object, off: float, most: float) -> float | None:
@@ -407,7 +407,7 @@ def _entries(document: Content, section: tuple[str, ...]) -> dict[str, Json]:
 
 
 def _fields_of(document: Content, section: tuple[str, ...]) -> list[Json]:
-    """The list at ``section``; empty where none stands there."""
+    """The list at ``section``, or an empty one."""
     value: Content = document
     for step in section:
         value = value.get(step, ABSENT) if isinstance(value, dict) else ABSENT

@@ -1,12 +1,12 @@
 """The index of installed models: every folder below the models directory, read once.
 
-A folder is read again when its own time stamp, or the size or time stamp of one of its telling
-files, differs from when it was read; otherwise nothing in it is opened. A warm pass over a thousand
-models therefore costs a few thousand ``stat`` calls and no ``open``.
+A folder is read again when its own time stamp changes, or the size or time stamp of a model file in
+it; otherwise nothing in it is opened. A pass over a thousand known models therefore costs a few
+thousand ``stat`` calls and no ``open``.
 
-The directory belongs to the user and anything may be in it: folders with a hundred thousand stray
-files, symlinks in circles, names with control characters. Depth, folders and entries are bounded,
-every directory is entered once, and what is left out is reported.
+The directory belongs to the user and may hold anything: a hundred thousand stray files, symlinks in
+circles, names with control characters. Depth, folders and entries are bounded, each directory is
+entered once, and everything left out is reported.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from specd import __version__
 from specd.files import private
 from specd.files.pointer import Absent, Json
 from specd.lmstudio import keys
-from specd.lmstudio.folder import Folder, models_in, plain_name, tells
+from specd.lmstudio.folder import Folder, is_model_file, models_in, plain_name
 from specd.lmstudio.model import Model
 from specd.lmstudio.values import text
 
 _MAX_DEPTH: Final = 4  # publisher / repo / a folder of shards / one more
 _MAX_FOLDERS: Final = 20_000
 _MAX_ENTRIES: Final = 200_000  # of one folder
-_MAX_TELLING: Final = 2_000  # of one folder
+_MAX_FILES: Final = 2_000  # of one folder
 _MAX_PROBLEMS: Final = 100
 _RACY_NS: Final = 2_000_000_000  # the coarsest time stamps in use, FAT's
 
@@ -40,7 +40,7 @@ _Stamp: TypeAlias = "tuple[str, int, int]"  # name, size, modified (ns)
 
 
 class _Listing(msgspec.Struct, array_like=True):
-    """One folder as it was read. ``racy``: it may have changed since without looking changed."""
+    """One folder as it was read. ``racy``: a later change may have left its time stamps alike."""
 
     inode: int
     modified_ns: int
@@ -58,7 +58,7 @@ class _Stored(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class ModelIndex:
-    """The installed models, sorted by identifier, and what could not be looked at, in words."""
+    """The installed models, sorted by identifier, and sentences about folders left out."""
 
     models: tuple[Model, ...]
     problems: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ class IndexCache:
 
     @classmethod
     def load(cls, path: Path) -> IndexCache:
-        """The cache kept in ``path``; an empty one when there is none or it is unusable."""
+        """The cache kept in ``path``; an empty one when the file is missing or unusable."""
         cache = cls(path)
         try:
             kept = msgspec.json.decode(private.read(path), type=_Stored, dec_hook=_decoded)
@@ -86,7 +86,7 @@ class IndexCache:
         return cache
 
     def save(self) -> None:
-        """Keep the cache where it was loaded from; failing to only makes the next start slower."""
+        """Write the cache where it was loaded from; a failure only slows the next start."""
         if self._path is None or self._stored == self.folders:
             return
         content = msgspec.json.encode(_Stored(__version__, self.folders), enc_hook=os.fspath)
@@ -97,7 +97,7 @@ class IndexCache:
 
 
 def models_dir(home: Path, *settings: Json | Absent) -> Path:
-    """Where models are downloaded to: the first of ``settings`` names it, else the home's own."""
+    """The downloads folder that the first of ``settings`` names, else the home's own."""
     for each in settings:
         named = text(each.get(keys.DOWNLOADS_FOLDER), 4096) if isinstance(each, dict) else ""
         folder = Path(os.path.expanduser(named))  # noqa: PTH111 - Path's raises for "~nobody"
@@ -107,7 +107,7 @@ def models_dir(home: Path, *settings: Json | Absent) -> Path:
 
 
 def index(models_dir: Path, cache: IndexCache | None = None) -> ModelIndex:
-    """Every model below ``models_dir``; never raises for what is on disk."""
+    """Every model below ``models_dir``; nothing on disk makes it raise."""
     known = cache if cache is not None else IndexCache()
     found: list[Model] = []
     problems: list[str] = []
@@ -154,7 +154,7 @@ def _walk(
 
 
 def _holds(path: str, facts: os.stat_result, listing: _Listing) -> bool:
-    """Whether ``listing`` still says what is in the folder."""
+    """Whether ``listing`` is still true of the folder."""
     if listing.racy or facts.st_mtime_ns != listing.modified_ns or facts.st_ino != listing.inode:
         return False
     for name, size, modified_ns in listing.files:
@@ -177,9 +177,9 @@ def _read(path: str, parts: tuple[str, ...], facts: os.stat_result) -> _Listing:
                 problems.append(f"more than {_MAX_ENTRIES:,} entries; the rest is left out")
                 break
             _sort_in(entry, files, subfolders, problems)
-    if len(files) > _MAX_TELLING:
-        problems.append(f"{len(files):,} model files in one folder; {_MAX_TELLING:,} are looked at")
-        del files[_MAX_TELLING:]
+    if len(files) > _MAX_FILES:
+        problems.append(f"{len(files):,} model files in one folder; {_MAX_FILES:,} are looked at")
+        del files[_MAX_FILES:]
     newest = max([facts.st_mtime_ns, *(modified_ns for _, _, modified_ns in files)])
     racy = time.time_ns() - newest < _RACY_NS
     folder = Folder(Path(path), parts, {name: size for name, size, _ in files}, tuple(subfolders))
@@ -200,9 +200,9 @@ def _sort_in(
     name = entry.name
     if name.startswith("."):
         return
-    telling = tells(name)
+    relevant = is_model_file(name)
     try:
-        if not telling:
+        if not relevant:
             if entry.is_dir():
                 _add_folder(name, subfolders, problems)
             return
@@ -223,7 +223,7 @@ def _add_folder(name: str, subfolders: list[str], problems: list[str]) -> None:
 
 
 def _decoded(kind: type, value: object) -> Path:
-    """The path that was kept as a string; a model has nothing else that JSON does not."""
+    """The path that was kept as a string; all other types of a model are JSON's own."""
     if kind is not Path or not isinstance(value, str):
         raise NotImplementedError
     return Path(value)

@@ -5,11 +5,11 @@ case, with or without the quantization the repository carries in its name (``-4b
 ``-MLX-4bit``, ``-GGUF``, ``@q4_k_m``), or just a part of it. The ways are tried from the most
 literal to the loosest; the first that fits any model decides, and must then fit exactly one.
 
-A quantization left out fits any; one written must be the model's own, so ``…-8bit`` never means the
-installed ``…-4bit``.
+A name without a quantization fits any; one with a quantization fits only that, so ``…-8bit`` never
+means the installed ``…-4bit``.
 
 Names are looked up in an index that is made once for a tuple of models, so that a thousand look-ups
-take milliseconds. Spelling is compared only to suggest something for a name that fits nothing.
+take milliseconds. Only a name that fits nothing is compared by spelling, for a suggestion.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from specd.lmstudio.model import OWN_HEADS, Model
 _LISTED: Final = 3
 _KEPT_INDEXES: Final = 4
 _REMEMBERED: Final = 10_000  # names looked up
-_SUGGESTED: Final = 32  # names of one set of models; each takes some milliseconds
-_ALIKE: Final = 0.7  # likeness from which on a word counts as misspelled
+_SUGGESTED: Final = 32  # unknown names per index that get a suggestion: milliseconds each
+_ALIKE: Final = 0.7  # a word at least this like a known one counts as misspelled
 _LOOKED_AT: Final = 12  # names whose spelling is compared for one suggestion
-_COMMON: Final = 64  # a word in more names than this says little
+_COMMON: Final = 64  # a word in more names than this distinguishes little
 
 _FORMATS: Final = {"mlx": "mlx", "gguf": "gguf", "safetensors": "mlx"}
 _QUANTIZATION: Final = re.compile(
@@ -56,7 +56,7 @@ class NameProblem(LookupError):
 
 
 class NoSuchModel(NameProblem):
-    """No installed model fits the name; ``candidates`` are the three spelled most like it."""
+    """No installed model fits the name; ``candidates`` are up to three with a similar spelling."""
 
     def __init__(self, name: str, candidates: tuple[str, ...], installed: int) -> None:
         hint = f"the nearest: {', '.join(candidates)}" if candidates else "`lms ls` lists them all"
@@ -78,7 +78,7 @@ class Ambiguous(NameProblem):
 
 @dataclass(frozen=True, slots=True)
 class _Spelling:
-    """A name taken apart: what it is called, and how it is quantized and stored, where it says."""
+    """A name without quantization and format, and these where the name has them."""
 
     base: str
     quantization: str | None = None
@@ -117,11 +117,11 @@ def key_of(name: str, models: Sequence[Model]) -> str:
 
 
 def served_as(model: Model, keys: Iterable[str], models: Sequence[Model]) -> str | None:
-    """Which of a server's model ``keys`` is ``model``, among the installed ``models``.
+    """Which of a server's model ``keys`` means ``model``, among the installed ``models``.
 
     The app's keys leave quantization and publisher out where that is unambiguous, so a key is
     looked up like any other name. A catalogue model's own name may stand for several variants; it
-    is taken where no key names just this one.
+    counts where no key names just this variant.
     """
     index = _index_of(models)
     family: str | None = None
@@ -137,10 +137,10 @@ def served_as(model: Model, keys: Iterable[str], models: Sequence[Model]) -> str
 
 
 def _one_of(found: Sequence[Model], name: str) -> Model | None:
-    """The model that ``found`` are; None where they are several, or none.
+    """The one model in ``found``; None where they are several, or none.
 
-    Variants of a catalogue model share one file of defaults, so they need no telling apart: it is
-    the smallest, since what may draft for it may draft for the others.
+    Variants of a catalogue model share one file of defaults, so the smallest stands for all of
+    them: what may draft for it may draft for the others.
     """
     called = [_called(each, name) for each in found]
     if len({(each.defaults, each.format) for each in called}) != 1:
@@ -149,7 +149,7 @@ def _one_of(found: Sequence[Model], name: str) -> Model | None:
 
 
 def _called(model: Model, name: str) -> Model:
-    """``model`` as the one of its catalogue models that ``name`` means: each has own defaults."""
+    """``model`` under the catalogue name that ``name`` means: each has its own defaults."""
     wanted = _INSTANCE.sub("", name.strip()).partition("@")[0].casefold()
     for alias in model.aliases:
         catalogue = alias.partition("@")[0]
@@ -224,7 +224,7 @@ class _Index:
                 yield model, spelled, its, first
 
     def _beginning(self, base: str) -> Iterator[_Named]:
-        """Short names that begin so, also in the middle of a word, but not of a number."""
+        """The short names that begin with ``base``, unless it ends inside a number."""
         for at in range(bisect_left(self._sorted, base), len(self._sorted)):
             whole = self._sorted[at]
             if not whole.startswith(base):
@@ -233,7 +233,7 @@ class _Index:
                 yield from self._short_bases[whole]
 
     def _written(self, name: str) -> Iterator[tuple[int, Model]]:
-        """Where ``name`` stands in which model's name, also cut off in its quantization."""
+        """(offset, model) of each short name that has ``name`` at a word, ending in no number."""
         lines, at = self._lines, self._lines.find(name)
         while at > 0:
             cut = name[-1].isdigit() and lines[at + len(name)].isdigit()
@@ -253,7 +253,7 @@ class _Index:
 
     @cached_property
     def _places(self) -> dict[str, list[_Place]]:
-        """Where each word stands in which name."""
+        """Every place of each word in a name."""
         places: dict[str, list[_Place]] = defaultdict(list)
         for bases in (self._full_bases, self._short_bases):
             for base, named in bases.items():
@@ -315,12 +315,12 @@ def _index_of(models: Sequence[Model]) -> _Index:
 
 
 def called(model: Model) -> set[str]:
-    """Everything that the model is called, folded."""
+    """All names of the model, case-folded."""
     return {*_full(model), *_short(model)}
 
 
 def same_model(one: Model, other: Model) -> bool:
-    """Whether two models are builds of one, by their names without quantization and format."""
+    """Whether two models share a name, leaving out quantization and format."""
     bases = [{_spelling(name).base for name in _short(each)} for each in (one, other)]
     return not bases[0].isdisjoint(bases[1])
 
@@ -342,7 +342,7 @@ def _short(model: Model) -> tuple[str, ...]:
 
 
 def _agreeing(wanted: _Spelling, named: Iterable[_Named]) -> list[Model]:
-    """The models among ``named`` of the quantization and format that is written, if any is."""
+    """The models among ``named`` with the quantization and format that ``wanted`` has, if any."""
     fitting = [each for each in named if wanted.base and wanted.format in (None, each[0].format)]
     if wanted.quantization is None:
         return [model for model, _ in fitting]
@@ -386,7 +386,7 @@ def _cut(base: str) -> tuple[str, str]:
 
 
 def _plain(quantization: str) -> str:
-    """One spelling for the same thing: ``8-bit`` and ``8bit``, ``fp16`` and ``f16``."""
+    """One spelling for each quantization: ``8-bit`` becomes ``8bit``, ``fp16`` ``f16``."""
     plain = re.sub(r"[-_ ]", "", quantization.casefold()).replace("bits", "bit")
     return {"fp16": "f16", "fp32": "f32"}.get(plain, plain)
 

@@ -1,10 +1,9 @@
 """LM Studio's presets, and which of them would undo a pair.
 
 ``config-presets/NAME.preset.json`` holds ``{"identifier": "@local:NAME", "name": …, "operation":
-{"fields": […]}, "load": {…}}``, with the keys of a model's defaults. A preset that is chosen for a
-chat wins over the model's defaults, with another draft and with an empty one alike; the key
-``preset`` of a model's defaults names the one that its new chats begin with. They are read here,
-and never written.
+{"fields": […]}, "load": {…}}``, with the keys of a model's defaults. The preset of a chat wins over
+the model's defaults, also where its draft is empty. The key ``preset`` of a model's defaults names
+the preset of new chats. specd never writes presets.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _MOST: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A preset: its values for the keys that say what drafts, and its sampling settings."""
+    """A preset: its values for the keys that choose the draft, and its sampling settings."""
 
     identifier: str
     name: str
@@ -32,7 +31,7 @@ class Preset:
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
     def undoes(self, main: Model, draft: Model | None) -> bool:
-        """Whether, once chosen, it gives ``main`` another draft than ``draft``, or none."""
+        """Whether a chat with this preset gives ``main`` another draft than ``draft``, or none."""
         held = dict(self.drafts)
         if main.format == "mlx":
             named = held.get(keys.DRAFT_MODEL)

@@ -53,9 +53,9 @@ _INFO_VARIABLE: Final = "LMS_API_SERVER_INFO_PATH"
 _CONFIG_MAX_BYTES: Final = 1 << 20
 _LIST_MAX_BYTES: Final = 4 << 20  # thousands of models; as objects a list takes ten times its bytes
 _ANYWHERE: Final = frozenset({"", "0.0.0.0", "::", "localhost", "::1", "127.0.0.1"})  # noqa: S104 - read, not bound
-_JUST_S: Final = 60.0  # for how long a server counts as the one that has just asked for a token
+_JUST_S: Final = 60.0  # for so long after a server required the token, requests carry it
 _UNKNOWN_PATH: Final = (404, 405, 501)
-# The server gives its reasons in words alone.
+# The server gives the reason only as a sentence.
 _DRAFT_TROUBLE: Final = re.compile(r"draft[ _-]?model|speculative ?decoding", re.IGNORECASE)
 
 Message: TypeAlias = Mapping[str, str]
@@ -67,10 +67,10 @@ def server_urls(
 ) -> tuple[str, ...]:
     """The base URLs where the server may be, the likeliest first, without a slash at the end.
 
-    ``configured`` is "auto" or a URL; one that ends in ``/v1`` or ``/api/v0``, as other programs
-    want it, is understood. "auto" takes the port from where LM Studio writes what it listens on
+    ``configured`` is "auto" or a URL, which may end in ``/v1`` or ``/api/v0``, as other programs
+    want it. "auto" takes the port from the file in which LM Studio writes where it listens
     (``$LMS_API_SERVER_INFO_PATH`` names another file, as for ``lms``), which may be left over from
-    an earlier run, and then what was configured in the app.
+    an earlier run, and then from the app's configuration.
 
     Raises:
         ValueError: ``configured`` is no http or https URL.
@@ -119,11 +119,11 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 class Server:
-    """One server. ``token_env`` is only the name to mention when a token is wanted.
+    """One server. ``token_env`` is the variable that messages name.
 
-    A request goes without the token first. Only a server that requires one in LM Studio's own words
-    gets it, and only on the loopback interface or at an address that the user ``configured``: any
-    program may listen on the port.
+    The first request goes without the token. Only a server that requires one in LM Studio's own
+    words gets it, and only on the loopback interface or at an address that the user ``configured``:
+    any program may listen on the port.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class Server:
         self._token_env = token_env
         host = urllib.parse.urlsplit(self.base_url).hostname or ""
         self._may_have_token = configured or _is_loopback(host)
-        self._wanted_token_at = -_JUST_S  # when it asked for a token last, by ``time.monotonic``
+        self._wanted_token_at = -_JUST_S  # when it last required a token, by ``time.monotonic``
 
     def __repr__(self) -> str:
         return f"Server({self.base_url!r})"
@@ -179,11 +179,11 @@ class Server:
     ) -> Completion:
         """Request a completion; with ``stream`` the time to the first token is measured here.
 
-        ``timeout`` bounds the whole call. ``ttl`` (seconds) unloads a model loaded for this request
-        after so long without another.
+        ``timeout`` bounds the whole call. A model loaded for this request is unloaded after ``ttl``
+        seconds without another.
 
         Raises:
-            DraftRefused: it is the draft that stands in the way.
+            DraftRefused: the server refuses the draft.
             ServerError: as ``models``.
         """
         body: dict[str, Any] = {
@@ -205,7 +205,7 @@ class Server:
             raise
 
     def _ask(self, body: dict[str, Any], deadline: float) -> Completion:
-        """Use the path whose answers have most figures, else the one that every server has."""
+        """Try the path whose answers have the most figures, then the one that every server has."""
         try:
             return self._answer("/api/v0/chat/completions", body, deadline)
         except BadAnswer as error:

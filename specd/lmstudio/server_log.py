@@ -2,7 +2,7 @@
 
 ``server-logs/YYYY-MM/YYYY-MM-DD.N.log`` has one line per event, ``[time][level][instance] words``;
 lines of the server itself have another word in the third bracket, or none. An answer is logged as
-JSON over many lines, in the shape of the path that was asked (see ``answers``):
+JSON over many lines, in the shape of the requested path (see ``answers``):
 
     [2026-09-10 00:35:56][INFO][qwen3-8b] Generated prediction: {
       "usage": {
@@ -10,10 +10,10 @@ JSON over many lines, in the shape of the path that was asked (see ``answers``):
 
 llama.cpp adds its own line: ``draft acceptance = 0.80 (  160 accepted /   200 generated)``.
 
-Only numbers and models' names are read, by their place in the JSON. The text of a reply is never
-kept, and log lines quoted in it are not counted: a JSON string holds no line break, so a quoted
-line never begins a line of the log. LM Studio does not document the format, so a log without
-counts proves nothing.
+Only numbers and models' names are read, by their place in the JSON. The text of an answer is never
+kept, and log lines quoted in it do not count: a JSON string holds no line break, so a quoted line
+never begins a line of the log. LM Studio does not document the format, so a log without counts
+proves nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from specd.lmstudio import keys
 from specd.lmstudio.values import text
 
 _TAIL_BYTES: Final = 4 * 1024 * 1024
-_CHUNK_BYTES: Final = 64 * 1024  # the daemon reads it, and is to stay small
+_CHUNK_BYTES: Final = 64 * 1024  # keeps the daemon's memory small
 _LONGEST_LINE: Final = 1024 * 1024
 
 _LOG_NAME: Final = re.compile(r"(\d{4}-\d{2}-\d{2})\.(\d+)\.log$")
@@ -52,7 +52,7 @@ _LLAMA: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class LoggedDraft:
-    """One answer's draft counts (tokens) as logged; a model that is not named is ""."""
+    """One answer's draft counts (tokens) as logged; "" for a model that is not named."""
 
     draft: str
     total: int
@@ -64,7 +64,7 @@ class LoggedDraft:
 class Place:
     """How far a log has been read: ``offset`` bytes of the file with this ``inode``.
 
-    ``modified`` is when it was written last before that, in seconds since 1970.
+    ``modified`` is the file's time stamp at that read, in seconds since 1970.
     """
 
     log: str
@@ -75,10 +75,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """The draft counts logged since the last look, oldest first.
+    """The draft counts logged since the last read, oldest first.
 
-    None of them is older than ``since``, in seconds since 1970; not every line has a time.
-    ``bare``: by main, the answers behind its last draft counts that have none.
+    All are newer than ``since``, in seconds since 1970; not every line has a time. ``bare``: how
+    many answers of each main, since its last draft counts, have no counts.
     """
 
     drafts: tuple[LoggedDraft, ...]
@@ -104,9 +104,9 @@ def read(log: Path) -> tuple[LoggedDraft, ...]:
 def read_on(home: Path, place: Place | None) -> tuple[tuple[News, ...], Place | None]:
     """The counts logged in ``home`` after ``place``, and the new place; never raises.
 
-    A ``place`` in another home is ignored. An answer that is still being written is left for the
-    next time. A log that is no longer the newest is read to its end first. Of each at most the last
-    few megabytes are read.
+    A ``place`` in another home is ignored. An unfinished answer is left for the next read. A log
+    that is no longer the newest is read to its end first, and of each log at most the last few
+    megabytes.
     """
     latest = newest(home)
     if place is not None and not Path(place.log).is_relative_to(home / keys.SERVER_LOGS):
@@ -190,8 +190,8 @@ class _Reader:
         self._has_figures = False  # and any other has them where a draft ran
         self._counts: dict[str, int] = {}
         self._draft = ""
-        self._of_instance = False  # whether the last entry is about one, and may quote a text
-        self._from_llama = False  # whether the last of what was found is llama.cpp's own line
+        self._of_instance = False  # the last entry is about an instance, and may quote a text
+        self._from_llama = False  # the last counts found come from llama.cpp's own line
 
     def read(self, line: bytes, end: int) -> None:
         """Take in the next line, which ends at ``end``."""
@@ -212,10 +212,10 @@ class _Reader:
         self._behind = end
 
     def close(self) -> None:
-        """End the open answer; one cut off by a restart counts as far as it was written."""
+        """End the open answer. One that a restart cut off counts as far as it was written."""
         accepted = self._counts.get("accepted")
         if self._main is not None and accepted is not None:
-            # Of MLX's drafts only the accepted tokens are counted: at least these were drafted.
+            # MLX counts only the accepted tokens: at least so many were drafted.
             total = self._counts.get("total", accepted)
             self._add(LoggedDraft(self._draft, total, accepted, self._main), llama=False)
         elif self._main and self._has_figures:
@@ -253,7 +253,7 @@ class _Reader:
             self._add(LoggedDraft("", total, accepted, instance or self._running), llama=True)
 
     def _add(self, new: LoggedDraft, *, llama: bool) -> None:
-        """Keep ``new``; llama.cpp's line beside the answer that it is about counts once."""
+        """Keep ``new``, unless it is llama.cpp's line about an answer that is already counted."""
         self.bare.pop(new.main, None)
         last = self.found[-1] if self.found else None
         beside = last and llama != self._from_llama
@@ -281,7 +281,7 @@ def _day_and_number(name: str) -> tuple[str, int]:
 
 
 def _day(log: Path) -> float:
-    """When the day in the log's name began; 0 where the name is none of a day."""
+    """When the day in the log's name began; 0 where the name has none."""
     try:
         return datetime.strptime(_day_and_number(log.name)[0], "%Y-%m-%d").astimezone().timestamp()
     except ValueError:

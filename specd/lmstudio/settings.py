@@ -6,14 +6,13 @@ specd keeps at most three values there, and leaves every other byte alone:
   enabled. Once speculation is switched off, or another key is configured, specd's value goes back
   to what stood there before;
 - ``chat.visualizeSpeculativeDecoding``: as configured, also while speculation is off, since it
-  colours the tokens of whatever draft a chat may have of its own;
-- the interface level, only ever raised, only when one was asked for: ``developerMode`` where the
-  file has it, since it replaced the levels, else ``userInterfaceComplexityLevel``.
+  colours the tokens of any draft that the user chose for a chat;
+- the interface level, only with ``ui_level`` in specd.toml, and only raised: ``developerMode``
+  where the file has it, since it replaced the levels, else ``userInterfaceComplexityLevel``.
 
-A scalar of the wrong type where one of them belongs is replaced: the app reads it as broken anyway.
-A list or an object in its place, or anything but an object on the way to it, is not understood, and
-the file is left as it is. A file that is not there is not made: only the app knows what else must
-stand in it.
+A scalar of the wrong type in one of these places is replaced: the app cannot use it anyway. If a
+list or an object stands there, or anything but an object above it, the file is left as it is.
+settings.json is never created: only the app knows what else it must hold.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ def targets(desired: Desired) -> Iterable[Target]:
 
 def _target(file: Path, speculation: config.Speculation, *, own: bool) -> Target:
     def values(current: Content, _: Before) -> tuple[DesiredValue, ...] | Problem:
-        # Whether another app ever writes such a file is not known.
+        # It is not known whether the other app ever writes such a file.
         unwritten = current is ABSENT and not own
         return () if unwritten else desired_values(file, speculation, current)
 
@@ -75,7 +74,7 @@ def desired_values(
         problem = misfit(file, current, at, "a single value")
         if problem is not None:
             return problem
-    # A level that is high enough, or is to be kept, stays as it is, also where specd set it.
+    # A level that need not change stays as it is, also where specd set it.
     levels = [(at, current[at[0]], "specd.toml: ui_level") for at in _LEVELS if at[0] in current]
     wanted += [each for each in levels if each[0] not in [at for at, _, _ in wanted]]
     return tuple(

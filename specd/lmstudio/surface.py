@@ -5,8 +5,8 @@ Each surface is one plain module with the same two names:
 - ``NAME``: what it is called in the journal and the log;
 - ``targets(desired)``: its files, each with a function that returns the values it should hold.
 
-Surfaces are pure: they read no file. They return only desired values. The planner gives back the
-values of specd's that are no longer desired, and never removes a value that specd did not write.
+Surfaces are pure: they read no file and return only desired values. The planner gives back values
+of specd's that are no longer desired, and never removes a value that specd did not write.
 ``surfaces`` lists the surfaces.
 """
 
@@ -46,16 +46,16 @@ class Problem:
 
 
 Before: TypeAlias = Mapping[str, "Json | Absent"]
-"""The former values of those that are specd's now, by their ``DesiredValue.key``."""
+"""What stood there before specd's first write, for each value it owns, by ``DesiredValue.key``."""
 
 
 @dataclass(frozen=True, slots=True)
 class DesiredDraft:
     """What should draft for ``main``: ``draft``, its own heads (``mtp``), or neither.
 
-    ``draft_tokens`` is the draft length, None for LM Studio's default. ``adopted`` says that the
-    user set what drafts, so that specd keeps only what it needs beside it. ``why`` is a clause for
-    the journal, ``parallel_costs`` what an MLX main pays for being loaded for one request.
+    ``draft_tokens`` is the draft length, None for LM Studio's default. ``adopted``: the user chose
+    the draft, so specd writes only what it needs beside it. ``why`` is a clause for the journal.
+    ``parallel_costs`` says what an MLX main loses by serving one request at a time.
     """
 
     main: Model
@@ -69,7 +69,7 @@ class DesiredDraft:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """Everything desired of the files that ``apps`` keep under one home."""
+    """Everything desired in the files that ``apps`` keep under one home."""
 
     home: Path
     speculation: config.Speculation
@@ -85,11 +85,11 @@ ValuesOf: TypeAlias = Callable[[Content, Before], "tuple[DesiredValue, ...] | Pr
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One file of a surface, and the values it should hold, given its content and what was before.
+    """One file of a surface, and a function that returns the values it should hold.
 
-    Whatever else in it is specd's goes back to what stood there before, for the reason ``why``.
-    ``within`` is a directory that no link may lead out of; None where the user's own link counts.
-    ``unmarked`` says that LM Studio ignores the file where it begins with a byte-order mark.
+    specd's other values in it go back to what stood there before; ``why`` is the reason for that.
+    No link may lead out of the directory ``within``; None where the user's own link counts.
+    ``unmarked``: LM Studio ignores the file if it begins with a byte-order mark.
     """
 
     surface: str
@@ -130,7 +130,7 @@ def misfit(
     at: tuple[str, ...],
     expected: Literal["a list", "a single value"],
 ) -> Problem | None:
-    """What in a file's ``document`` stands in the way of ``expected`` at ``at``."""
+    """The problem if a value of the wrong kind stands at ``at`` in ``document``, or above it."""
     value = document
     for depth, step in enumerate(at):
         if value is ABSENT:
@@ -145,7 +145,7 @@ def misfit(
 
 
 def mismatch(path: Path, key: str, found: Content, expected: str) -> Problem:
-    """The problem of a value of the wrong kind where LM Studio's own should be."""
+    """The problem of a value of the wrong kind in LM Studio's place for another."""
     what = f"{key} is {kind_of(found)}" if key else f"it holds {kind_of(found)}"
     return Problem(
         path,

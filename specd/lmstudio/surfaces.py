@@ -1,4 +1,4 @@
-"""Every surface there is. A new one is a module like these and a line here."""
+"""Every surface. A new one is a module like these, and its name here."""
 
 from __future__ import annotations
 
