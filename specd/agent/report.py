@@ -99,6 +99,7 @@ def pair(facts: Facts, wanted: DesiredPair) -> dict[str, Any]:
         "candidates": list(wanted.candidates),
         "why": wanted.why,
         "held": _is_held(facts, wanted),
+        "ignored": _is_ignored(facts, wanted),
         "observed": asdict(proof) if proof else None,
         "in_use": asdict(used) if (used := facts.in_use.get(wanted.name)) else None,
     }
@@ -110,6 +111,14 @@ def _is_held(facts: Facts, wanted: DesiredPair) -> bool:
         return False
     path = model_defaults.config_path(facts.home.path, wanted.main)
     return any(model_defaults.drafts(each.key) for each in facts.held.get(path, ()))
+
+
+def _is_ignored(facts: Facts, wanted: DesiredPair) -> bool:
+    """Whether LM Studio does not use the file that is to name the pair's draft."""
+    if not isinstance(facts.home, Home) or wanted.main is None:
+        return False
+    path = model_defaults.config_path(facts.home.path, wanted.main)
+    return any(each.path == path and each.ignored for each in facts.blocked)
 
 
 def entry(written: Entry) -> dict[str, Any]:

@@ -44,12 +44,16 @@ class FileEdit:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """A file that cannot be edited as it stands, and why, in words."""
+    """A file that cannot be edited as it stands, and why, in words.
+
+    ``ignored``: LM Studio does not use what it holds.
+    """
 
     path: Path
     surface: str
     why: str
     unsettled: bool
+    ignored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +101,8 @@ def _compare(
 ) -> Plan:
     """The plan for one file."""
 
-    def blocked(why: object, *, unsettled: bool = False) -> Plan:
-        return Plan(blocked=(Blocked(file.path, target.surface, str(why), unsettled),))
+    def blocked(why: object, *, unsettled: bool = False, ignored: bool = False) -> Plan:
+        return Plan(blocked=(Blocked(file.path, target.surface, str(why), unsettled, ignored),))
 
     if file.problem is not None:
         return blocked(file.problem, unsettled=file.unsettled)
@@ -110,7 +114,8 @@ def _compare(
     if desired_values and target.unmarked and file.marked:
         return blocked(
             f"{file.path} begins with a byte-order mark, and LM Studio ignores such a file; save "
-            "it as UTF-8 without one"
+            "it as UTF-8 without one",
+            ignored=True,
         )
     differing = changes_between(file, desired_values)
     left = tuple((file.path, each) for each in differing if (file.path, each.key) in held)

@@ -94,6 +94,7 @@ def test_the_first_line_is_the_verdict() -> None:
         ([{**PAIR, "speedup": 0.8}], {}, "LM Studio is set to draft for qwen3-8b with qwen3-0.6b: 0.8× as fast."),
         ([{**PAIR, "state": "withdrawn"}], {}, "LM Studio runs qwen3-8b without a draft: none was faster."),
         ([{**PAIR, "state": "waiting"}], {}, "specd is finding a draft for qwen3-8b."),
+        ([{**PAIR, "ignored": True}], {}, "LM Studio does not draft for qwen3-8b: it ignores the file that is to name the draft."),
         ([{**PAIR, "state": "refused"}], {}, "LM Studio does not draft for qwen3-8b."),
         ([used, {**used, "speedup": 1.5}], {}, "LM Studio drafts for 2 of 2 models: 1.3× to 1.5× as fast."),
         ([], {}, "specd keeps LM Studio's settings; no pair is configured."),

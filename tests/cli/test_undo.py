@@ -346,3 +346,14 @@ def test_a_journal_that_cannot_be_written_is_said_with_its_path(seed: Sandbox) -
     assert "entries.jsonl" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert seed.read() == before
+
+
+def test_status_says_that_lm_studio_ignores_a_file_that_begins_with_a_mark(seed: Sandbox) -> None:
+    seed.start()
+    until(lambda: seed.condition("PairsConfigured")["reason"] == "Applied", "the pair stands", 60)
+    (path,) = (seed.home / DEFAULTS).rglob("*.json")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    until(lambda: seed.condition("PairsConfigured")["reason"] == "Unreadable", "it is seen")
+    said = " ".join(seed.specd("status").stdout.split())
+    assert "LM Studio does not draft for" in said
+    assert "it ignores the file that is to name the draft, but 1 thing needs attention." in said

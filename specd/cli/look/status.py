@@ -184,6 +184,8 @@ def _of_one(pair: dict[str, Any]) -> str:
         return f"LM Studio runs {main} without a draft now, as a trial compares both"
     if pair["state"] == "withdrawn":
         return f"LM Studio runs {main} without a draft: none was faster"
+    if pair.get("ignored"):
+        return f"LM Studio does not draft for {main}: it ignores the file that is to name the draft"
     if not _is_on(pair):
         return (
             f"LM Studio does not draft for {main}{': you took it back' if pair.get('held') else ''}"
@@ -196,7 +198,8 @@ def _of_one(pair: dict[str, Any]) -> str:
 
 def _is_on(pair: dict[str, Any]) -> bool:
     """Whether its draft stands in LM Studio's files."""
-    return pair["state"] in ON and bool(pair["draft"]) and not pair.get("held")
+    kept_out = pair.get("held") or pair.get("ignored")
+    return pair["state"] in ON and bool(pair["draft"]) and not kept_out
 
 
 def _drafts(pairs: list[dict[str, Any]]) -> str:
