@@ -100,6 +100,7 @@ def pair(facts: Facts, wanted: DesiredPair) -> dict[str, Any]:
         "why": wanted.why,
         "held": _is_held(facts, wanted),
         "ignored": _is_ignored(facts, wanted),
+        "set_by_user": wanted.users.drafts_with if wanted.users.drafts else None,
         "observed": asdict(proof) if proof else None,
         "in_use": asdict(used) if (used := facts.in_use.get(wanted.name)) else None,
     }

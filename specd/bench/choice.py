@@ -30,7 +30,8 @@ class Choice:
 
     ``confirmed``: real runs showed the gain; only then may specd write a draft that it chose
     itself. ``draft_tokens`` is None if no length is confirmed; LM Studio's default then stays.
-    ``measured`` names the draft that ``reason`` is about.
+    ``measured`` names the draft that ``reason`` is about; ``changes_text`` says that with it the
+    main gives other answers.
     """
 
     draft: str | None
@@ -38,6 +39,7 @@ class Choice:
     reason: str
     measured: str | None = None
     confirmed: bool = False
+    changes_text: bool = False
 
 
 ONE_MORE_RUN = "one more run confirms it: `specd bench`"
@@ -91,7 +93,7 @@ def _unconfirmed(results: Sequence[BenchResult]) -> Choice | None:
 def _without_gain(best: BenchResult, wanted: Benchmark) -> Choice:
     why = f"the best draft, {best.draft}, {_shortfall(best, wanted)}"
     if wanted.on_slower == "disable" or best.other_text:
-        return Choice(None, None, f"taken out: {why}", best.draft)
+        return Choice(None, None, why, best.draft, changes_text=best.other_text > 0)
     return Choice(best.draft, None, f'kept as on_slower is "warn": {why}', best.draft)
 
 

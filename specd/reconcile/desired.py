@@ -40,6 +40,7 @@ Reason: TypeAlias = Literal[
     "SwitchedOff",
     "InTrial",
     "NoGain",
+    "ChangesText",
     "SameFile",
     "SeveralSwitches",
     "NoHeads",
@@ -178,9 +179,10 @@ def _resolve_one(
         return pair.so("withdrawn", "SwitchedOff", why)
     if configured.draft == OWN_HEADS:
         own = [each for each in of.sidecars if each.drafter == "mtp"]
-        return of.drafter(pair, own[0]) if not of.heads and len(own) == 1 else of.own_heads(pair)
+        alone = not of.heads and len(own) == 1
+        return of.kept(of.drafter(pair, own[0]) if alone else of.own_heads(pair))
     if configured.draft != "auto":
-        return of.named(pair)
+        return of.kept(of.named(pair))
     if users.several and main.format == "gguf":
         why = (
             f"several ways of drafting are switched on for {main.key} in LM Studio, which allows "
@@ -263,7 +265,7 @@ class _Main:
         confirmed = choice.draft if choice is not None and choice.confirmed else None
         adopted = self._adopted(pair)
         if adopted is not None and not self._beats(confirmed, adopted):
-            return adopted
+            return self._as_measured(adopted)
         if choice is not None and choice.draft is None:
             measured, _ = usable.get(choice.measured or "", (None, None))
             return replace(_measured(pair, choice), draft=measured, undecided=undecided)
@@ -294,6 +296,27 @@ class _Main:
             return pair.so("unmeasured", "NotMeasured", why)
         return pair.so("refused", "NoDraft", self._no_draft(verdicts))
 
+    def kept(self, pair: DesiredPair) -> DesiredPair:
+        """The pair; where the user set its draft in LM Studio, that stays also without a gain."""
+        if pair.state != "withdrawn" or not pair.users.drafts:
+            return pair
+        adopted = None if pair.users.several else self._adopted(replace(pair, draft=None))
+        if adopted is None or adopted.drafts_with != (pair.drafts_with or OWN_HEADS):
+            return pair
+        if pair.reason == "NoGain":
+            return self._as_measured(adopted) if adopted.state == "adopted" else pair
+        left = f"it was set in {pair.users.app}, where it still drafts: take it out there"
+        return replace(pair, why=f"{pair.why}; {left}")
+
+    def _as_measured(self, adopted: DesiredPair) -> DesiredPair:
+        """The pair with the user's draft, and what a benchmark found against it."""
+        theirs = adopted.drafts_with
+        found = self.known.choose(self.main, (theirs,)) if theirs is not None else None
+        if found is None or found.draft is not None:
+            return adopted
+        reason: Reason = "ChangesText" if found.changes_text else "SetInLMStudio"
+        return replace(adopted, reason=reason, why=f"{adopted.why}; {found.reason}")
+
     def _no_draft(self, verdicts: Sequence[tuple[Model, Verdict | None]]) -> str:
         main = self.main.key
         if not verdicts:
@@ -323,7 +346,10 @@ class _Main:
         if found is None:
             return _waiting(pair, (named,))
         if self.main.format == "gguf" and users.of_request:
-            # Newer LM Studios look for it elsewhere: it is written there too.
+            # Newer LM Studios look for it elsewhere: it is written there too, where it helps.
+            choice = self.known.choose(self.main, (named.key,))
+            if choice is not None and choice.draft is None:
+                return None
             kept = replace(kept, state="wanted")
         return replace(kept, draft=named, verdict=found) if found.usable else None
 
@@ -352,7 +378,8 @@ def _measured(pair: DesiredPair, choice: Choice | None) -> DesiredPair:
     if choice is None:
         return replace(pair, draft_tokens=_length(pair.configured, None))
     if choice.draft is None:
-        return replace(pair, mtp=False).so("withdrawn", "NoGain", choice.reason)
+        reason: Reason = "ChangesText" if choice.changes_text else "NoGain"
+        return replace(pair, mtp=False).so("withdrawn", reason, f"taken out: {choice.reason}")
     pair = replace(pair, draft_tokens=_length(pair.configured, choice))
     return pair.so("wanted", "Measured", choice.reason)
 

@@ -58,7 +58,10 @@ class AppSeen:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """Whether draft tokens were seen for a pair: in a probe's or in conversations' statistics."""
+    """Whether draft tokens were seen for a pair: in a probe's or in conversations' statistics.
+
+    ``silent``: more answers followed that show none than there are with figures.
+    """
 
     main: str
     draft: str
@@ -66,6 +69,7 @@ class Proof:
     accepted: int
     where: str
     finding: str | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,8 @@ def _proof(
     where = f"{answers.ran} of {of}"
     if answers.bare >= ENOUGH:
         where += f"; none of the {answers.bare} answers after them has any"
-    return Proof(main.key, key, answers.drafted, answers.accepted, where, finding)
+    silent = answers.bare >= ENOUGH and answers.bare > answers.answers
+    return Proof(main.key, key, answers.drafted, answers.accepted, where, finding, silent)
 
 
 def _last(answers: DraftRequests) -> float:

@@ -103,7 +103,7 @@ def test_a_new_draft_must_surely_gain_and_reach_the_wanted_speedup(
 ) -> None:
     found = decided(night(speedup, half=half))
     assert (found.draft, found.measured) == (None, "small")
-    assert found.reason == f"taken out: the best draft, small, {why}"
+    assert found.reason == f"the best draft, small, {why}"
 
 
 def test_and_is_kept_with_the_reason_where_the_user_wants_that() -> None:

@@ -87,12 +87,18 @@ WRITE = {
 def test_the_first_line_is_the_verdict() -> None:
     used = {**PAIR, "observed": {"drafted": 100, "accepted": 60}}
     kept = {"today": 2, "week": 14, "last": None}
+    silent = {**PAIR, "observed": {"drafted": 100, "accepted": 60, "silent": True}}
     for pairs, more, sentence in [
+        ([silent], {}, "LM Studio is set to draft for qwen3-8b with qwen3-0.6b: 1.3× faster."),
         ([used], {"restores": kept}, "LM Studio drafts for qwen3-8b with qwen3-0.6b: 1.3× faster, kept 14 times this week."),
         ([PAIR], {}, "LM Studio is set to draft for qwen3-8b with qwen3-0.6b: 1.3× faster."),
         ([{**used, "speedup": None}], {}, "LM Studio drafts for qwen3-8b with qwen3-0.6b: not measured yet."),
         ([{**PAIR, "speedup": 0.8}], {}, "LM Studio is set to draft for qwen3-8b with qwen3-0.6b: 0.8× as fast."),
         ([{**PAIR, "state": "withdrawn"}], {}, "LM Studio runs qwen3-8b without a draft: none was faster."),
+        ([{**PAIR, "state": "withdrawn", "reason": "SwitchedOff"}], {}, "LM Studio runs qwen3-8b without a draft: speculation is switched off in specd.toml."),
+        ([{**PAIR, "state": "withdrawn", "reason": "ChangesText"}], {}, "LM Studio runs qwen3-8b without a draft: the draft changes its answers."),
+        ([{**PAIR, "state": "withdrawn", "set_by_user": "a/b"}], {}, "LM Studio is set to draft for qwen3-8b with a/b: you set it there."),
+        ([{**PAIR, "state": "adopted", "reason": "ChangesText"}], {}, "LM Studio is set to draft for qwen3-8b with qwen3-0.6b: 1.3× faster, and its answers change."),
         ([{**PAIR, "state": "waiting"}], {}, "specd is finding a draft for qwen3-8b."),
         ([{**PAIR, "ignored": True}], {}, "LM Studio does not draft for qwen3-8b: it ignores the file that is to name the draft."),
         ([{**PAIR, "state": "refused"}], {}, "LM Studio does not draft for qwen3-8b."),

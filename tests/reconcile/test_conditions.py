@@ -140,6 +140,15 @@ def test_a_specd_toml_that_is_not_there_is_not_called_valid():
         ),
         ({"benchmarks": {PAIR.name: measured(0.8)}}, "Faster", "NoGain", "on_slower"),
         (
+            {
+                "benchmarks": {PAIR.name: measured(0.8)},
+                "pairs": (replace(PAIR, state="adopted", reason="ChangesText"),),
+            },
+            "Faster",
+            "ChangesText",
+            "take the draft out in LM Studio",
+        ),
+        (
             {"opinion": CacheOpinion({MAIN.identifier: ()})},
             "CacheAgrees",
             "LeavesOut",

@@ -128,7 +128,7 @@ def test_a_length_in_the_configuration_beats_the_measured_one():
 
 def test_a_draft_measured_slower_is_withdrawn_with_its_figure():
     (pair,) = resolved(wanted(AUTO), choice=Choice(None, 0, "measured 0.80×"))
-    assert (pair.state, pair.draft, pair.why) == ("withdrawn", None, "measured 0.80×")
+    assert (pair.state, pair.draft, pair.why) == ("withdrawn", None, "taken out: measured 0.80×")
 
 
 def test_a_withdrawn_draft_of_several_is_named_so_that_its_figure_can_be_shown():
@@ -255,10 +255,39 @@ def test_it_stays_until_another_is_named_or_confirmed_to_be_faster():
         (Choice(SMALL.key, 5, "measured 1.4×", confirmed=True), "wanted"),
         (Choice(SMALL.key, None, "thought"), "adopted"),
         (Choice(OTHER.key, 5, "measured 1.4×", confirmed=True), "adopted"),
-        (Choice(None, None, "taken out: measured 0.8×"), "adopted"),
+        (Choice(None, None, "measured 0.8×"), "adopted"),
     ):
         (pair,) = resolved(wanted(AUTO), users=users, choice=choice)
         assert pair.state == state, choice
+
+
+def test_a_named_draft_without_a_gain_stays_where_the_user_set_it():
+    slow = Choice(None, None, "measured 1.00×, not surely faster than none", SMALL.key)
+    (pair,) = resolved(wanted(NAMED), users=DraftDefaults(SMALL.identifier), choice=slow)
+    assert (pair.state, pair.draft, pair.reason) == ("adopted", SMALL, "SetInLMStudio")
+    assert pair.why == "kept: set in LM Studio; measured 1.00×, not surely faster than none"
+    for others in (NOTHING, DraftDefaults(OTHER.identifier)):
+        (pair,) = resolved(wanted(NAMED), users=others, choice=slow)
+        assert (pair.state, pair.draft, pair.reason) == ("withdrawn", SMALL, "NoGain")
+    heads = config.Pair(main="qwen3-8b", draft="mtp")
+    for users, state in ((DraftDefaults(mtp=True), "adopted"), (NOTHING, "withdrawn")):
+        (pair,) = resolved(wanted(heads), models=(HEADED, SMALL), users=users, choice=slow)
+        assert (pair.state, pair.mtp) == (state, state == "adopted")
+
+
+def test_a_draft_of_the_users_that_changes_the_text_is_said_to_and_not_written():
+    why = "the best draft, qwen3-0.6b, changes what the main says"
+    wrong = Choice(None, None, why, SMALL.key, changes_text=True)
+    (pair,) = resolved(wanted(AUTO), users=DraftDefaults(SMALL.identifier), choice=wrong)
+    assert (pair.state, pair.draft, pair.reason) == ("adopted", SMALL, "ChangesText")
+    assert pair.why == f"kept: set in LM Studio; {why}"
+    (pair,) = resolved(wanted(NAMED), users=DraftDefaults(SMALL.identifier), choice=wrong)
+    assert (pair.state, pair.reason) == ("withdrawn", "ChangesText")
+    assert pair.why.endswith("set in LM Studio, where it still drafts: take it out there")
+    gguf = replace(MAIN, format="gguf")
+    older = DraftDefaults(SMALL.identifier, of_request=True)
+    (pair,) = resolved(wanted(AUTO), models=(gguf, SMALL), users=older, choice=wrong)
+    assert (pair.state, pair.reason) == ("withdrawn", "ChangesText")
 
 
 def test_heads_that_slow_down_are_withdrawn_like_any_draft():
@@ -267,7 +296,7 @@ def test_heads_that_slow_down_are_withdrawn_like_any_draft():
         models=(HEADED, SMALL),
         choice=Choice(None, 0, "measured 0.90×"),
     )
-    assert (pair.state, pair.mtp, pair.why) == ("withdrawn", False, "measured 0.90×")
+    assert (pair.state, pair.mtp, pair.why) == ("withdrawn", False, "taken out: measured 0.90×")
 
 
 def test_heads_can_be_asked_for_by_name_where_there_are_some():

@@ -59,6 +59,7 @@ def test_answers_without_counts_after_those_with_them_are_told_of() -> None:
         found = proof(log=replace(asked(5.0), bare=bare))
         assert found is not None
         assert ("none of the 40 answers after them has any" in found.where) is said
+        assert found.silent is said
 
 
 def test_the_latest_witness_is_believed() -> None:

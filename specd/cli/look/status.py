@@ -22,6 +22,12 @@ from specd.cli.parser import NO_ANSWER, Parser
 HEALTHY, DEGRADED = 0, 1
 
 ON = ("wanted", "adopted")
+
+WITHOUT = {
+    "SwitchedOff": "speculation is switched off in specd.toml",
+    "ChangesText": "the draft changes its answers",
+}
+"""Why a main runs without a draft, by the pair's reason; else none was faster."""
 """States of a pair in which its draft is to stand in LM Studio's files."""
 
 WRITES = 3
@@ -182,8 +188,11 @@ def _of_one(pair: dict[str, Any]) -> str:
         return f"specd is finding a draft for {main}"
     if pair["state"] == "withdrawn" and pair.get("reason") == "InTrial":
         return f"LM Studio runs {main} without a draft now, as a trial compares both"
+    if pair["state"] not in ON and pair.get("set_by_user"):
+        return f"LM Studio is set to draft for {main} with {pair['set_by_user']}: you set it there"
     if pair["state"] == "withdrawn":
-        return f"LM Studio runs {main} without a draft: none was faster"
+        why = WITHOUT.get(pair.get("reason", ""), "none was faster")
+        return f"LM Studio runs {main} without a draft: {why}"
     if pair.get("ignored"):
         return f"LM Studio does not draft for {main}: it ignores the file that is to name the draft"
     if not _is_on(pair):
@@ -193,6 +202,8 @@ def _of_one(pair: dict[str, Any]) -> str:
     gain = "not measured yet"
     if pair["speedup"]:
         gain = f"{pair['speedup']:.1f}× {'faster' if pair['speedup'] > 1 else 'as fast'}"
+    if pair.get("reason") == "ChangesText":
+        gain += ", and its answers change"
     return f"LM Studio {_drafts([pair])} for {main} with {draft}: {gain}"
 
 
@@ -204,7 +215,8 @@ def _is_on(pair: dict[str, Any]) -> bool:
 
 def _drafts(pairs: list[dict[str, Any]]) -> str:
     """Whether drafting was seen, or is only configured."""
-    seen = all(pair["observed"] and pair["observed"]["drafted"] for pair in pairs)
+    proofs = [pair["observed"] for pair in pairs]
+    seen = all(each and each["drafted"] and not each.get("silent") for each in proofs)
     return "drafts" if seen else "is set to draft"
 
 
@@ -253,7 +265,9 @@ def _pair(pair: dict[str, Any], columns: int, detail: int, *, colour: bool) -> l
     observed = pair.get("observed")
     if detail >= 2 and observed and observed["drafted"]:
         share = observed["accepted"] / observed["drafted"]
-        known.append(f"seen in use: {share:.0%} of {observed['drafted']:,} draft tokens accepted")
+        since = "; most answers since show none" if observed.get("silent") else ""
+        drafted = f"{share:.0%} of {observed['drafted']:,} draft tokens accepted"
+        known.append(f"seen in use: {drafted}{since}")
     if detail >= 2 and pair.get("in_use"):
         known.append(in_use(pair["in_use"]))
     if not detail:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from specd.bench import choice
 from specd.bench.outcome import Kind, outcome
 from specd.config import SpecdConfig
 from specd.reconcile.conditions.condition import Definition, Judgement, advice, false, true, unknown
 from specd.reconcile.conditions.files import each
+from specd.reconcile.desired import DesiredPair
 from specd.reconcile.facts import Facts
 
 
@@ -95,6 +98,25 @@ SPECULATION_OBSERVED = Definition(
 )
 
 
+def _slower(
+    facts: Facts, wanted: SpecdConfig, pairs: Sequence[DesiredPair], slow: str
+) -> Judgement:
+    """The judgement of pairs without a gain."""
+    if not any(choice.confirmed(facts.benchmarks[pair.name]) for pair in pairs):
+        return advice("unknown", "NotConfirmed", slow, choice.ONE_MORE_RUN)
+    adopted = [pair for pair in pairs if pair.state == "adopted"]
+    if any(pair.reason == "ChangesText" for pair in adopted):
+        remedy = "take the draft out in LM Studio, or name another in specd.toml"
+        return false("ChangesText", slow, remedy)
+    users = "take the draft out in LM Studio: you set it there, and specd leaves it"
+    if wanted.benchmark.on_slower == "disable":
+        # As specd.toml wants it.
+        remedy = "nothing: specd takes the draft out; `specd pairs` shows others"
+        return advice("false", "NoGain", slow, users if adopted else remedy)
+    remedy = "`specd config set benchmark.on_slower disable` takes it out"
+    return false("NoGain", slow, users if adopted else remedy)
+
+
 def _faster(facts: Facts, wanted: SpecdConfig) -> Judgement:
     found = {
         pair.name: outcome(facts.benchmarks[pair.name])
@@ -110,15 +132,10 @@ def _faster(facts: Facts, wanted: SpecdConfig) -> Judgement:
         return "; ".join(f"{name}: {it.words}" for name, it in found.items() if it.kind == kind)
 
     if slow := words("none"):
-        results = [facts.benchmarks[name] for name, it in found.items() if it.kind == "none"]
-        if not any(map(choice.confirmed, results)):
-            return advice("unknown", "NotConfirmed", slow, choice.ONE_MORE_RUN)
-        if wanted.benchmark.on_slower == "disable":
-            # As specd.toml wants it.
-            remedy = "nothing: specd takes the draft out; `specd pairs` shows others"
-            return advice("false", "NoGain", slow, remedy)
-        remedy = "`specd config set benchmark.on_slower disable` takes it out"
-        return false("NoGain", slow, remedy)
+        slower = [
+            pair for pair in facts.pairs if pair.name in found and found[pair.name].kind == "none"
+        ]
+        return _slower(facts, wanted, slower, slow)
     again = "`specd bench` measures again"
     if unsure := words("noise"):
         return advice("unknown", "WithinNoise", unsure, again)
