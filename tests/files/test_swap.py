@@ -11,7 +11,6 @@ import socket
 import stat
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -270,19 +269,19 @@ def test_written_after_the_exchange_it_is_not_lost(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="read leases")
 @pytest.mark.usefixtures("platform")
-def test_a_writer_that_has_the_file_open_may_still_write(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(swap, "WRITER_S", 60.0)  # a busy machine may wake the writer late
+@pytest.mark.parametrize("when", ["before specd writes", "afterwards"])
+def test_a_writer_that_has_the_file_open_may_still_write(path: Path, when: str):
     opened = path.open("r+b", buffering=0)
-    timer = threading.Timer(0.02, lambda: (opened.write(b"their"), opened.close()))
 
-    def noting(*_: object) -> None:
-        if not timer.is_alive() and not timer.finished.is_set():
-            timer.start()
+    def write() -> None:
+        if not opened.closed:
+            opened.write(b"their")
+            opened.close()
 
-    swap.update(path, shout, before_write=noting)
-    timer.join()
+    swap.update(
+        path, shout, before_write=lambda *_: write() if when == "before specd writes" else None
+    )
+    write()
     swap.update(path, shout, before_write=nothing)
     assert path.read_bytes() == b"THEIR"
     assert alone(path)
