@@ -68,10 +68,15 @@ def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that load models run one at a time, whatever ``-n`` says (``--dist loadgroup``)."""
+    """Tests that load models run one at a time, whatever ``-n`` says (``--dist loadgroup``).
+
+    On a busy machine they take minutes.
+    """
     for item in items:
         if item.get_closest_marker("mlx"):
             item.add_marker(pytest.mark.xdist_group("mlx"))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(900))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -77,7 +77,7 @@ class Sandbox(Place):
     def environment(self) -> dict[str, str]:
         return super().environment | self.env
 
-    def specd(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def specd(self, *words: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "specd", *words],
             env=self.environment,

@@ -120,8 +120,8 @@ def test_a_benchmark_that_was_asked_for_runs_and_stands_in_the_history(
     daemon: Daemon, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # It plans with little, and is given more, for machines that do other things meanwhile.
-    monkeypatch.setattr(measuring, "SHARE", 0.25)
-    daemon.wants(ANYTIME.model_copy(update={"max_minutes": {"server": 1, "mlx": 4}[where]}))
+    monkeypatch.setattr(measuring, "SHARE", 0.05)
+    daemon.wants(ANYTIME.model_copy(update={"max_minutes": {"server": 5, "mlx": 20}[where]}))
     home = daemon.sight.home
     assert home is not None
     one_at_a_time(home.path, SMALL.main.identifier)
@@ -132,7 +132,7 @@ def test_a_benchmark_that_was_asked_for_runs_and_stands_in_the_history(
         assert daemon.bench.start(Order(**asked, engine=where)) == "started"
         assert (daemon.bench.note or "").startswith("running now")
         assert daemon.bench.start(Order()) == "a benchmark is already running"
-        daemon.until(daemon.heard(f"measured {MAIN} ← {DRAFT}"), "it is measured", 200)
+        daemon.until(daemon.heard(f"measured {MAIN} ← {DRAFT}"), "it is measured", 800)
     assert daemon.bench.note is None
     run = daemon.stores.history.latest_run(MAIN, DRAFT)
     assert run is not None

@@ -38,7 +38,7 @@ class User:
         return self.root / "Ada Größe"
 
     def specd(
-        self, *words: str, timeout: float = 120, **more: str
+        self, *words: str, timeout: float = 600, **more: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of specd's in the home directory, without a terminal."""
         return subprocess.run(
