@@ -140,5 +140,6 @@ def usage() -> str:
 def _nearest(word: str) -> str:
     import difflib
 
-    near = difflib.get_close_matches(word, COMMANDS, n=1, cutoff=0.7)
+    known = (*COMMANDS, "help", "--help", "--version")
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.7)
     return f"; did you mean `specd {near[0]}`?" if near else "; `specd --help` lists them"

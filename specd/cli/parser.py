@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from specd.cli.paint import safe, width
+from specd.cli.paint import say, width
 
 NO_ANSWER = {
     4: "the daemon hangs",
@@ -43,8 +43,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2."""
-        print(f"{self.prog}: {safe(message)}", file=sys.stderr)
-        print(f"`{self.prog} --help` explains its arguments", file=sys.stderr)
+        say(f"{self.prog}: {message}", sys.stderr)
+        say(f"`{self.prog} --help` explains its arguments", sys.stderr)
         raise SystemExit(2)
 
     def _nearest(self, word: str) -> str:

@@ -214,3 +214,23 @@ def test_a_daemon_that_is_just_starting_is_waited_for(restored: Sandbox) -> None
     assert (done.returncode, done.stderr) == (0, "")
     assert "configPresetInclusiveness.speculativeDecoding" in restored.status()["held"]
     assert switch(restored.read()) is False
+
+
+def test_a_narrow_terminal_breaks_nothing_by_itself(seed: Sandbox) -> None:
+    for words in (
+        "diff",
+        "apply",
+        "restore --list",
+        "restore --all",
+        "restore 1",
+        "config set on_slower disable",
+        "config unset on_slower",
+        "config set agent.notfy true",
+        "status",
+        "status --wach",
+        "trial",
+        "history",
+    ):
+        shown = seed.on_a_terminal(*words.split(), columns=40)
+        assert shown, words
+        assert [line for line in shown.splitlines() if len(line) > 40] == [], words

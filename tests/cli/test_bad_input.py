@@ -42,6 +42,7 @@ def specd(
     ("words", "hint"),
     [
         (["statsu"], "did you mean `specd status`?"),
+        (["--verison"], "did you mean `specd --version`?"),
         (["status", "--jsn"], "did you mean --json?"),
         (["logs", "--level", "warn"], "choose from"),
         (["config", "shw"], "choose from"),

@@ -226,6 +226,11 @@ def test_a_place_that_cannot_be_written_is_said_before_the_question(
         install._checked(systemd)
 
 
+def test_uninstall_names_only_what_is_there(user: User) -> None:
+    done = user.specd("uninstall")
+    assert (done.returncode, done.stdout) == (0, "no service of specd's was installed\n")
+
+
 def test_what_apply_alone_kept_is_purged_too(user: User) -> None:
     before = files(user)
     specd_toml = user.home / "specd.toml"

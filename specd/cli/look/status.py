@@ -119,7 +119,7 @@ def _look(args: argparse.Namespace, *, indent: int | None) -> tuple[int, str]:
         answer = ask.ask("GET", "/v1/status")
     except ask.CannotAsk as problem:
         text = dumps({"state": "stopped", "error": str(problem)}, indent)
-        return problem.exit_code, text if args.json else f"specd: {wrap(str(problem), width(), '')}"
+        return problem.exit_code, text if args.json else wrap(f"specd: {problem}", width(), "  ")
     code = HEALTHY if answer["state"] == "healthy" else DEGRADED
     if args.json:
         return code, dumps(answer, indent)

@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
         # It would write the settings again, and keep files in a directory that is gone.
         complain(f"specd runs as process {other}; {alive.how_to_stop(other)}")
         return 1
-    for line in platform.uninstall():
+    done = platform.uninstall()
+    for line in done or ["no service of specd's was installed"]:
         say(line)
     state = places.state_dir()
     try:
@@ -54,8 +55,10 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         complain(f"{error.filename or state} cannot be restored or removed: {error.strerror}")
         return 1
-    say(f"kept {places.config_file()}{'' if args.purge else f' and {state}'}")
-    if not args.restore_settings and not args.purge:
+    kept = [each for each in (places.config_file(), state) if each.exists()]
+    if kept:
+        say(f"kept {' and '.join(map(str, kept))}")
+    if places.journal_dir(state).is_dir() and not args.restore_settings:
         say("LM Studio's settings stay as they are; `specd restore --all` puts them back")
     return 0
 
