@@ -18,6 +18,7 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
@@ -192,7 +193,8 @@ class Api:
                 threading.Thread(target=fulfil, args=task, daemon=True).start()
                 return await _within(QUESTION_S, read)
         if order is not None:
-            return await _within(ORDER_S, daemon.inbox.ask(lambda: order(daemon, request)))
+            work = partial(order, daemon, request)
+            return await _within(ORDER_S, daemon.inbox.ask(lambda: daemon.obey(work)))
         orders = {path: method for method, path in ORDERS}
         if path in (*QUESTIONS, HISTORY, *orders):
             return _json({"error": f"{path} takes {orders.get(path, 'GET')}"}, 405)

@@ -76,7 +76,7 @@ CONVERSATIONS_FIRST = timedelta(minutes=3)
 CONVERSATIONS_EVERY = timedelta(hours=4)
 
 LOCK_S = 0.1
-"""How long the loop waits for another specd that writes; then it tries again later."""
+"""How long the start and an order wait for another specd that writes; a pass is tried again."""
 
 ASKED_S = 2.0
 """The server is queried again for a status if its last answer is older than this."""
@@ -144,6 +144,7 @@ class Daemon:
         try:
             for line in self.stores.recover():
                 self._say("warning", line)
+            self.stores.journal.lock_s = 0.0
             self._watch.start()
             self._guard(self._look_at_everything)
             self._open()
@@ -511,7 +512,7 @@ class Daemon:
             models=around.world.models,
             model_problems=around.world.problems,
             pairs=self._pairs,
-            applied=tuple(rec.failed.values()),
+            applied=tuple(each for each in rec.failed.values() if each.lasts),
             blocked=tuple(rec.blocked.values()),
             held=dict(rec.held),
             pending=rec.pending,
@@ -585,6 +586,14 @@ class Daemon:
             benchmark=self.bench.note,
             watching=self._watch.polling or "events",
         )
+
+    def obey(self, order: Callable[[], Result]) -> Result:
+        """Carry out an order of the user's; it waits for another specd that writes."""
+        self.stores.journal.lock_s = LOCK_S
+        try:
+            return order()
+        finally:
+            self.stores.journal.lock_s = 0.0
 
     def pause(self, *, paused: bool) -> None:
         """Write nothing from now on, or again what differs."""

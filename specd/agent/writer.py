@@ -52,7 +52,7 @@ class Writer:
         """One pass over ``dirty`` files, or all when None; ``force`` ends all waiting."""
         started = time.perf_counter()
         self._given.timers.after(AGAIN, AFTER_FAULT_S)
-        known = {path: failed.problem for path, failed in self.files.failed.items()}
+        said = self._failures()
         with self._held_back():
             done = self.files.run(dirty, force=force, write=force or not self.paused)
         took_ms = (time.perf_counter() - started) * 1000
@@ -61,26 +61,27 @@ class Writer:
         else:
             self._given.timers.after(AGAIN, done.again_in)
         for applied in done.applied:
-            if applied.problem is None or applied.problem != known.get(applied.edit.path):
-                self._tell(applied, took_ms)
+            self._tell(applied, took_ms)
+        for path, problem in self._failures().items() - said.items():
+            self._given.say("error", problem, file=str(path))
         self._seek_contender()
         return done
 
     def _tell(self, applied: Applied, took_ms: float) -> None:
-        file = str(applied.edit.path)
-        if applied.journal_id is not None:
-            for deed, change in zip(applied.deeds, applied.edit.changes, strict=True):
-                self._given.say(
-                    "info",
-                    f"{deed} {describe(change)}",
-                    file=file,
-                    key=change.key,
-                    journal=applied.journal_id,
-                    ms=round(took_ms, 2),
-                    why=change.why,
-                )
-        elif applied.problem is not None and not applied.conflict:
-            self._given.say("error", applied.problem, file=file)
+        for deed, change in zip(applied.deeds, applied.edit.changes, strict=False):
+            self._given.say(
+                "info",
+                f"{deed} {describe(change)}",
+                file=str(applied.edit.path),
+                key=change.key,
+                journal=applied.journal_id,
+                ms=round(took_ms, 2),
+                why=change.why,
+            )
+
+    def _failures(self) -> dict[Path, str]:
+        failed = self.files.failed.items()
+        return {path: each.problem or "" for path, each in failed if each.lasts}
 
     def _seek_contender(self) -> None:
         """While a file is contended, look which program writes it; forget it afterwards."""

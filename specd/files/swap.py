@@ -702,6 +702,8 @@ def _explained(path: Path, error: OSError) -> SwapError:
         return NoSpace(path, f"{path} could not be written ({words}); free some space")
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return Failed(path, f"{path} could not be written ({words}); close something")
+    if isinstance(error, TimeoutError):
+        return Taken(path, f"{path} was not written: {words}")
     if error.errno == errno.EIO:
         return Failed(path, f"{path} could not be written ({words}); check the disk")
     return Failed(path, f"{path} could not be written: {words}")

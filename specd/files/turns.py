@@ -42,8 +42,8 @@ def turn(directory: Path, wait_s: float = WAIT_S) -> Iterator[None]:
     try:
         if descriptor is not None and not _had(descriptor, wait_s):
             raise Taken(
-                f"another specd (process {signed_by(descriptor) or 'unknown'}) has been writing in "
-                f"{directory} for {wait_s:g} s"
+                f"another specd (process {signed_by(descriptor) or 'unknown'}) is writing in "
+                f"{directory}"
             )
         yield
     finally:

@@ -19,6 +19,9 @@ from specd.reconcile.journal import Change, Journal, NewerJournal
 from specd.reconcile.ownership import Deed, deed
 from specd.reconcile.plan import FileEdit
 
+PASSING = 3
+"""So many tries in a row may meet another specd's lock before that is said."""
+
 
 @dataclass(frozen=True, slots=True)
 class Applied:
@@ -27,7 +30,7 @@ class Applied:
     ``journal_id`` is None when nothing was written. ``deeds`` has one entry for each of the edit's
     changes. ``problem`` is the error, None when there was none. ``conflict``: another program kept
     writing the file. ``permanent``: a retry cannot help until the user changes something (a
-    read-only file). ``times``: how often in a row it has failed.
+    read-only file). ``locked``: another specd was writing. ``times``: how often in a row it failed.
     """
 
     edit: FileEdit
@@ -35,8 +38,14 @@ class Applied:
     problem: str | None = None
     conflict: bool = False
     permanent: bool = False
+    locked: bool = False
     times: int = 1
     deeds: tuple[Deed, ...] = ()
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the failure is to be said: another specd has written within a moment."""
+        return not self.locked or self.times > PASSING
 
 
 def apply(edits: Sequence[FileEdit], journal: Journal, *, by: str) -> tuple[Applied, ...]:
@@ -61,6 +70,7 @@ def _apply_one(edit: FileEdit, journal: Journal, by: str) -> Applied:
             problem=str(error),
             conflict=isinstance(error, swap.Unsettled),
             permanent=isinstance(error, swap.ReadOnly | swap.NotKept | swap.Outside),
+            locked=isinstance(error, swap.Taken),
         )
     except NewerJournal as error:
         return Applied(edit, problem=str(error), permanent=True)

@@ -224,8 +224,10 @@ class Journal:
 
     def recover(self) -> tuple[Entry, ...]:
         """Settle intents a crash left open, by what their files hold now; returns those."""
-        with self._appending():
+        with contextlib.suppress(TimeoutError), self._appending():
             self._file.with_suffix(".new").unlink(missing_ok=True)
+        with self._lock:
+            self._refresh()
             open_ = [each.id for each in self._entries.values() if each.state == "intended"]
         for number in open_:
             self.settle_by_looking(number)

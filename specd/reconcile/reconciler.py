@@ -31,8 +31,9 @@ from specd.tokenizer.engines.mlx import PARALLEL_ONE_COSTS
 UNSETTLED_S = 2.0
 """A half-written or unreadable file is read again after this, even without an event."""
 
-RETRY_S = 1.0
-"""A write that failed (a full disk) is tried again after this, then after twice as long, …"""
+RETRY_S = 0.02
+"""A write that failed (another specd writes, a full disk) is tried again after this, then after
+twice as long, …"""
 
 RETRY_AT_MOST_S = 60.0
 """… up to this. A read-only file is tried this often too: a remount may send no event."""
@@ -208,7 +209,7 @@ class Reconciler:
             known = self.failed.get(path)
             times = 1 if known is None else known.times + 1
             self.failed[path] = replace(applied, times=times)
-            wait = min(RETRY_AT_MOST_S, RETRY_S * 2.0 ** min(times - 1, 10))
+            wait = min(RETRY_AT_MOST_S, RETRY_S * 2.0 ** min(times - 1, 20))
             self._again[path] = now + (RETRY_AT_MOST_S if applied.permanent else wait)
 
     def _next(self, now: float) -> float | None:

@@ -185,6 +185,19 @@ def test_locks_that_others_hold_keep_no_question_waiting(sandbox: Sandbox) -> No
     until(sandbox.applied, "a drift is restored")
 
 
+def test_it_starts_and_answers_while_another_process_holds_the_journal(sandbox: Sandbox) -> None:
+    sandbox.running()
+    assert sandbox.stop() == 0
+    with (sandbox.state / "journal" / "entries.jsonl").open("rb") as journal:
+        fcntl.flock(journal, fcntl.LOCK_EX)
+        sandbox.save()
+        sandbox.start()
+        until(
+            lambda: "another specd" in sandbox.condition("SettingsApplied")["message"], "it says so"
+        )
+    until(sandbox.applied, "a drift is restored", 70)
+
+
 @pytest.mark.parametrize("gone", ["the socket", "the directory", "all of it"])
 def test_removed_under_it_they_are_made_again_and_no_second_daemon_starts(
     sandbox: Sandbox, gone: str

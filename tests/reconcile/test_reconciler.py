@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,10 @@ import pytest
 from specd import config
 from specd.lmstudio import keys, model_defaults
 from specd.lmstudio import settings as surface
-from specd.reconcile.apply import Applied
+from specd.reconcile.apply import PASSING, Applied
 from specd.reconcile.contention import Patience
 from specd.reconcile.desired import DesiredPair
-from specd.reconcile.journal import Journal
+from specd.reconcile.journal import FILE, Journal
 from specd.reconcile.reconciler import RETRY_S, DesiredState, Reconciler
 from specd.reconcile.restore import restore
 
@@ -105,12 +106,29 @@ def test_a_write_that_failed_is_tried_again_ever_more_slowly_until_it_succeeds(
             assert "space" in str(done.applied[0].problem)
             waits.append(done.again_in)
             clock.now += 100
-    assert waits == [RETRY_S, 2 * RETRY_S, 4 * RETRY_S]
+    assert waits == pytest.approx([RETRY_S, 2 * RETRY_S, 4 * RETRY_S])
     assert (home / "settings.json").read_text() == DRIFTED
     assert reconciler.failed
     assert reconciler.run(set()).applied[0].problem is None
     assert not reconciler.failed
     assert not list(home.glob(".*"))
+
+
+def test_a_lock_of_another_specd_is_a_failure_only_if_it_is_held_on(
+    reconciler: Reconciler, home: Path, clock: Clock, tmp_path: Path
+):
+    reconciler.journal.lock_s = 0.0
+    settings = home / "settings.json"
+    with (tmp_path / "journal" / FILE).open("rb") as another:
+        fcntl.flock(another, fcntl.LOCK_EX)
+        said = []
+        for _ in range(PASSING + 1):
+            reconciler.run(None)
+            said.append(reconciler.failed[settings].lasts)
+            clock.now += 100
+    assert said == [*[False] * PASSING, True]
+    assert reconciler.run(set()).applied[0].problem is None
+    assert not reconciler.failed
 
 
 def test_a_file_that_is_undone_for_ever_is_left_alone_for_a_while_and_others_are_not_held_up(
