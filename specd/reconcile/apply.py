@@ -1,7 +1,7 @@
-"""Make a plan come true: each file through the journal and the compare-and-swap write.
+"""Write a plan: each file through the journal and the compare-and-swap write.
 
-What to change is worked out again from the bytes that stand in the file at that moment; if the file
-has come to hold everything wanted by itself, nothing is written.
+If a file has changed since it was planned, its edit is planned again from the new bytes. If it then
+holds every desired value, nothing is written.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ PASSING = 3
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What became of one file edit.
+    """The result of one file edit.
 
     ``journal_id`` is None when nothing was written. ``deeds`` has one entry for each of the edit's
-    changes. ``problem`` is the error, None when there was none. ``conflict``: another program kept
-    writing the file. ``permanent``: a retry cannot help until the user changes something (a
-    read-only file). ``locked``: another specd was writing. ``times``: how often in a row it failed.
+    changes. ``problem`` is the error, if any. ``conflict``: another program kept writing the file.
+    ``permanent``: a retry cannot help until the user changes something (a read-only file).
+    ``locked``: another specd was writing. ``times``: how many times in a row it failed.
     """
 
     edit: FileEdit
@@ -63,7 +63,7 @@ def _apply_one(edit: FileEdit, journal: Journal, by: str) -> Applied:
         written = write.do()
     except swap.SwapError as error:
         if write.number is not None and journal.settle_by_looking(write.number) == "written":
-            # What failed came after the exchange: the values stand, and can be taken back.
+            # The error came after the exchange: the values stand, and can be taken back.
             return Applied(write.edit, write.number, deeds=write.deeds)
         return Applied(
             edit,
@@ -86,7 +86,7 @@ def _apply_one(edit: FileEdit, journal: Journal, by: str) -> Applied:
 class Write:
     """One write of one file. When another program writes meanwhile, the edit is planned again.
 
-    ``by`` names the writer in the journal; when it is None, the caller writes the journal.
+    ``by`` names the writer in the journal; None: the caller writes the journal.
     """
 
     def __init__(self, edit: FileEdit, journal: Journal, by: str | None) -> None:
@@ -98,11 +98,11 @@ class Write:
         self._folders = 0
 
     def do(self) -> bool:
-        """Write or remove the file; returns whether anything was done.
+        """Write or remove the file; returns whether it did.
 
         Raises:
-            swap.SwapError: it cannot be written.
-            OSError, NewerJournal: it cannot be noted.
+            swap.SwapError: the file cannot be written.
+            OSError, NewerJournal: the journal cannot be written.
         """
         edit = self.edit
         if edit.after is None:
@@ -131,8 +131,7 @@ class Write:
         return True
 
     def _after(self, content: bytes | None) -> bytes | None:
-        # Most often the file still is what was planned on; planning again would cost as much as
-        # the journal's fsync.
+        # Mostly the file has not changed; planning again would take as long as the journal's fsync.
         if content != self.edit.before:
             again = self.edit.again(content)
             if again is None or again.after is None:
@@ -144,7 +143,7 @@ class Write:
         self._abandon()
         if self._by is None:
             return
-        # By the name the planner knows, so that what is restored is held, links or not.
+        # The planner's name for the file, and not a link's target: held values go by that name.
         edit = self.edit
         owned = self._journal.owned(edit.path)
         self.deeds = tuple(deed(owned.get(change.key), change) for change in edit.changes)
@@ -167,10 +166,10 @@ class Write:
 
 
 def describe(change: Change) -> str:
-    """``key: old → new`` as a person reads it."""
+    """``key: old → new``, for messages."""
     return f"{change.key}: {show(change.shown_old)} → {show(change.shown_new)}"
 
 
 def show(value: object) -> str:
-    """A JSON value, short; what is not there is "(unset)"."""
+    """A value as JSON; "(unset)" where there is none."""
     return "(unset)" if value is ABSENT else json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Move one of LM Studio's files aside, so that the app makes it anew; undone like any write.
+"""Move one of LM Studio's files aside, so that the app creates it again; undone like any write.
 
 Its content goes into the journal first. The file is renamed only if it still holds that content;
 when another program has written it meanwhile, both steps are repeated. If specd is killed at any
@@ -19,7 +19,7 @@ from specd.reconcile.journal import Journal
 
 SUFFIX = ".moved-aside"
 LIMIT_BYTES = jsonedit.MAX_BYTES
-"""What the journal can give back."""
+"""The largest content that the journal keeps."""
 
 
 class CannotMove(Exception):
@@ -28,7 +28,7 @@ class CannotMove(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """Where the file is now, and the number that undoes it."""
+    """Where the file is now, and the journal's number for ``specd restore``."""
 
     journal_id: int
     to: Path
@@ -38,7 +38,7 @@ def move_aside(path: Path, journal: Journal, *, surface: str, why: str, by: str)
     """Rename ``path`` out of the app's sight.
 
     Raises:
-        CannotMove: it is not there, is no file specd would copy, or cannot be renamed.
+        CannotMove: the file is missing, too large, or cannot be renamed.
     """
     real = Path(os.path.realpath(path))
     to = real.with_name(real.name + SUFFIX)
@@ -64,7 +64,7 @@ def move_aside(path: Path, journal: Journal, *, surface: str, why: str, by: str)
 
 
 def forget(path: Path, content: bytes) -> None:
-    """Take away what was moved aside, once its content stands in ``path`` again."""
+    """Remove the file that was moved aside, once its content stands in ``path`` again."""
     with contextlib.suppress(swap.SwapError):
         swap.remove(path.with_name(path.name + SUFFIX), content)
 

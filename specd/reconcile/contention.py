@@ -1,11 +1,12 @@
-"""How patient to be with a program that keeps undoing specd's writes (pure).
+"""How long to wait before writing a file that another program keeps changing (pure).
 
-A value that was overwritten is put back at once. When another program undoes five writes in a row,
-each soon after it was made, specd reports ``Contended``, names the keys, and waits longer before
-each further write: 1 s, 2 s, … 5 min, until a write lasts.
+specd restores an overwritten value immediately. When another program undoes five writes in a row,
+each within a minute, specd reports ``Contended``, names the keys, and waits longer before each
+further write: 1 s, 2 s, … 5 min, until a write lasts.
 
-A storm is something else: a file being written so fast that it changes while specd works on it.
-Then specd waits for a short quiet spell. A storm that does not end is backed off from as well.
+A storm is something else: a program writes the file so fast that it changes while specd works on
+it. Then specd waits until the file is quiet for a moment. If a storm does not end, specd backs off
+as well.
 """
 
 from __future__ import annotations
@@ -17,25 +18,25 @@ UNDONE_WITHIN_S = 60.0
 """A drift this soon after specd's write counts as undoing it."""
 
 CONTENDED_AFTER = 5
-"""So many writes undone in a row count as contention."""
+"""This many writes undone in a row count as contention."""
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 300.0
 
 QUIET_S = 0.010
-"""How long a stormed file must be quiet before specd writes."""
+"""How long a file in a storm must be quiet before specd writes."""
 
 STORM_AT_MOST_S = 1.0
 """A storm delays a write by at most this. After twice as long without a write, specd backs off."""
 
 RESTED_S = 1.0
-"""A file that was busy for this long, and then rests for this long, is waited for no longer: a
-storm has passed. A program that undoes each write rests in between."""
+"""A storm of at least this length is over once the file rests for this long. (A program that undoes
+each write rests in between.)"""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """What is remembered of one file. Times are seconds of a clock that never goes back."""
+    """The history of one file. Times are seconds of a monotonic clock."""
 
     undone: int = 0
     wrote_at: float | None = None
@@ -46,21 +47,21 @@ class Patience:
     touched_at: float = -math.inf
     settled: bool = True
     keys: tuple[str, ...] = ()
-    """The values that were found changed last: their names, and why specd wants them."""
+    """The values in the last drift: their names, and why specd wants them."""
 
     @property
     def contended(self) -> bool:
-        """Whether somebody keeps undoing specd's writes to this file."""
+        """Whether another program keeps undoing specd's writes to this file."""
         return self.undone >= CONTENDED_AFTER
 
     @property
     def backing_off(self) -> bool:
-        """Whether writes are being spaced out."""
+        """Whether specd waits before each write."""
         return self.delay_s > 0
 
 
 def drifted(known: Patience, now: float, keys: tuple[str, ...] = ()) -> Patience:
-    """The file was found to differ from what is wanted. Seeing the same drift again counts once."""
+    """The state after a drift was found; the same drift, seen again, counts once."""
     if not known.settled:
         return known
     undone = known.wrote_at is not None and now - known.wrote_at < _suspicion_s(known)
@@ -78,7 +79,7 @@ def wait(known: Patience, now: float) -> float:
 
 
 def touched(known: Patience, now: float) -> Patience:
-    """The state after an event of the file, whether or not it is to be written."""
+    """The state after any event of the file."""
     busy = now - known.touched_at < RESTED_S
     return replace(known, touched_at=now, busy_since=known.busy_since if busy else now)
 
@@ -90,7 +91,7 @@ def wrote(known: Patience, now: float) -> Patience:
 
 
 def stormed(known: Patience, now: float) -> Patience:
-    """The file changed while specd was working on it, or is being kept from being written."""
+    """The state after the file changed while specd was about to write it."""
     since = known.storm_since if known.storm_since is not None else now
     if known.backing_off or now >= since + 2 * STORM_AT_MOST_S:
         return _backed_off(replace(known, storm_since=None, undone=known.undone + 1), now)
@@ -119,7 +120,7 @@ def suspected_until(known: Patience) -> float | None:
 
 
 def lasted(known: Patience, now: float) -> Patience:
-    """The state while the file holds the desired values: all is forgiven once they have lasted."""
+    """The state while the file holds the desired values; a fresh one once they have lasted."""
     if known.wrote_at is None:
         return known
     if now - known.wrote_at < _suspicion_s(known):

@@ -1,13 +1,13 @@
-"""What the configuration asks for, given the models that are there (pure).
+"""What the configuration asks for, given the installed models (pure).
 
-A pair as the user wrote it becomes a ``DesiredPair``: both models found, a draft chosen, the length
-known, or what stands in the way. Nothing here touches a disk: verdicts, the benchmark's choices and
-what the user set in LM Studio are handed in (``Known``).
+Each [[pair]] of specd.toml becomes a ``DesiredPair``: both models found, a draft chosen, the length
+known, or the reason why not. ``Known`` supplies verdicts, the benchmark's choices and the user's
+settings in LM Studio.
 
-With ``draft = "auto"`` a draft model is taken once its tokens are proven, the most promising one
-until the benchmark has confirmed a better. Prediction heads and sidecars are never switched on
-unmeasured: they are candidates of the benchmark. A draft that the user set in LM Studio and that
-works is adopted: it stays until specd.toml names another or the benchmark confirms a faster one.
+With ``draft = "auto"`` specd takes the most promising draft model with proven tokens, until the
+benchmark confirms a better one. It never switches on prediction heads or sidecars unmeasured: they
+are candidates of the benchmark. A draft that the user set in LM Studio and that works is adopted:
+it stays until specd.toml names another or the benchmark confirms a faster one.
 """
 
 from __future__ import annotations
@@ -57,20 +57,20 @@ NOTHING_SET: Final = DraftDefaults()
 class DesiredPair:
     """One pair of specd.toml, resolved.
 
-    - "wanted": main, draft and verdict are there, and the pair is to be configured;
-    - "adopted": what the user set in LM Studio drafts, and stays;
+    - "wanted": main, draft and verdict are known, and specd configures the pair;
+    - "adopted": the draft that the user set in LM Studio stays;
     - "unmeasured": only heads or sidecars could draft, and none was measured: nothing is written;
-    - "waiting": a verdict is being worked out (``undecided`` names the drafts it is about);
-    - "refused": the verdict, or the lack of any usable draft, forbids it;
-    - "withdrawn": speculation is to be off for this main (switched off, or measured slower, and
-      then ``draft`` is what was measured);
-    - "missing": a named model is not installed or not unambiguous.
+    - "waiting": the verdicts on the drafts ``undecided`` are not known yet;
+    - "refused": the verdict forbids the pair, or there is no usable draft;
+    - "withdrawn": no draft for this main: speculation is switched off, or ``draft`` was measured
+      as slower;
+    - "missing": a named model is not installed, or the name fits several.
 
-    ``mtp`` says that the main drafts with its own prediction heads, and ``draft`` is None.
-    ``draft_tokens`` is None where LM Studio's own default is to stay. ``reason`` is why the pair is
-    in its state, ``why`` the same as a sentence. ``candidates`` are the heads ("mtp") and sidecars
-    that a benchmark may try for the main. ``users`` is what the user set for the main in LM Studio.
-    ``instead`` says what could be drafted for where the engine drafts for no such main, else "".
+    ``mtp``: the main drafts with its own prediction heads, and ``draft`` is None. ``draft_tokens``
+    is None where LM Studio's own default stays. ``reason`` is why the pair is in its state, ``why``
+    the same as a sentence. ``candidates`` are the heads ("mtp") and sidecars that a benchmark may
+    try for the main. ``users`` holds the user's settings for the main in LM Studio. ``instead``
+    proposes other mains where the engine speculates for none of this kind, else "".
     """
 
     configured: config.Pair
@@ -93,7 +93,7 @@ class DesiredPair:
 
     @property
     def name(self) -> str:
-        """``main ← draft`` as a person would say it."""
+        """``main ← draft``, for messages."""
         main = self.main.key if self.main else self.configured.main
         return f"{main} ← {self.drafts_with or self.configured.draft}"
 
@@ -106,8 +106,8 @@ class DesiredPair:
     def one_at_a_time(self) -> bool:
         """Whether the main has to be loaded for one request at a time to speculate well.
 
-        MLX speculates for one only, as it does with a quantized cache whatever it is loaded for;
-        prediction heads were reported to mix the content of several.
+        MLX speculates for one request only; with a quantized cache it takes one at a time anyway.
+        With prediction heads, users report mixed answers for several requests.
         """
         if self.main is not None and self.main.format == "mlx":
             return not self.users.quantized_cache
@@ -115,19 +115,19 @@ class DesiredPair:
 
     @property
     def speculates(self) -> bool:
-        """Whether the main is to speculate, with a draft of specd's or of the user's."""
+        """Whether the main should speculate, with specd's draft or the user's."""
         return self.state in ("wanted", "adopted")
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of the models, to resolve pairs with.
+    """Knowledge about the models, for ``resolve``.
 
     ``verdict`` returns the verdict on (main, draft), None while it is not known. ``rank`` returns
     the drafts worth trying for a main, the most promising first. ``choose`` returns the
     benchmarks' best of a main's drafts, named by their keys; None before the first benchmark.
-    ``users`` returns what the user set in LM Studio for a main, without specd's own values.
-    ``refuses_main`` returns why the engine drafts for no such main, None if it does.
+    ``users`` returns the user's settings in LM Studio for a main, without specd's own values.
+    ``refuses_main`` returns why the engine speculates for no such main, None if it does.
     """
 
     verdict: Callable[[Model, Model], Verdict | None]
@@ -193,7 +193,7 @@ def _resolve_one(
 
 
 class _Main:
-    """How pairs of one main are resolved; ``heads``: it has prediction heads that run."""
+    """Resolves the pair of one main; ``heads``: it has prediction heads that its engine runs."""
 
     def __init__(self, main: Model, models: Sequence[Model], known: Known) -> None:
         self.main = main
@@ -338,7 +338,7 @@ class _Main:
         if users.mtp and self.heads:
             return replace(kept, mtp=True, verdict=self._own_tokens(OWN_HEADS))
         if users.sidecar is not None and named is not None:
-            # LM Studio's own switch: whether the file fits, it says itself when it loads the main.
+            # LM Studio checks whether the sidecar fits when it loads the main.
             return replace(kept, draft=named, verdict=self._own_tokens(named.key))
         if named is None or named.drafter is not None:
             return None
@@ -346,7 +346,8 @@ class _Main:
         if found is None:
             return _waiting(pair, (named,))
         if self.main.format == "gguf" and users.of_request:
-            # Newer LM Studios look for it elsewhere: it is written there too, where it helps.
+            # Newer LM Studios read the draft in another place: specd writes it there too if it
+            # is faster.
             choice = self.known.choose(self.main, (named.key,))
             if choice is not None and choice.draft is None:
                 return None
@@ -354,7 +355,7 @@ class _Main:
         return replace(kept, draft=named, verdict=found) if found.usable else None
 
     def _beats(self, confirmed: str | None, adopted: DesiredPair) -> bool:
-        """Whether a benchmark found a faster draft than the adopted one, which it measured too."""
+        """Whether benchmarks measured the adopted draft and confirmed a faster one."""
         theirs = adopted.drafts_with
         if theirs is None or confirmed in (None, theirs):
             return False
@@ -374,7 +375,7 @@ def _waiting(pair: DesiredPair, undecided: tuple[Model, ...]) -> DesiredPair:
 
 
 def _measured(pair: DesiredPair, choice: Choice | None) -> DesiredPair:
-    """The pair with its benchmarks' result: its draft length, or withdrawn without a gain."""
+    """The pair with its benchmarks' result: the draft length, or withdrawn if there is no gain."""
     if choice is None:
         return replace(pair, draft_tokens=_length(pair.configured, None))
     if choice.draft is None:

@@ -1,7 +1,7 @@
-"""Which engine measures a pair, and what the server calls its two models (pure).
+"""Which engine measures a pair, and the server's names for its two models (pure).
 
-"auto" is the server where it has the main in memory, since loading it a second time might not fit;
-else MLX. GGUF mains run in a llama.cpp server of specd's own, where there is one.
+"auto" means the server if it has the main in memory, since a second copy might not fit; else MLX.
+GGUF mains run in a llama.cpp server that specd starts, where one is installed.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from specd.reconcile.facts import ServerSeen
 from specd.tokenizer.verdict import Verdict
 
 REPETITIONS: Final = "ngram"
-"""What drafting without any model is called in results: the text so far is looked through."""
+"""The name in results of drafting without any model: from repetitions in the text so far."""
 
 EngineChoice: TypeAlias = Literal["auto", "mlx", "server"]
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A pair to be measured and what is known of it; ``draft_tokens`` is the configured length.
+    """A pair to be measured; ``draft_tokens`` is the configured length.
 
-    ``draft`` is None for what a GGUF main can do without a second model.
+    ``draft`` is None for the ways in which a GGUF main drafts without a second model.
     """
 
     main: Model
@@ -53,7 +53,7 @@ class ServedPair:
 
 @dataclass(frozen=True, slots=True)
 class LocalPair:
-    """A GGUF main for a llama.cpp server of specd's own; ``name`` is what drafts, in results.
+    """A GGUF main for specd's own llama.cpp server; ``name`` is the draft's name in results.
 
     ``draft`` is None for the main's own heads, and for repetitions of the text.
     """
@@ -66,7 +66,7 @@ class LocalPair:
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkPlan:
-    """What each engine is to measure, and what cannot be, in words."""
+    """The pairs for each engine, and sentences about pairs that none can measure."""
 
     mlx: tuple[tuple[Model, Model], ...] = ()
     gguf: tuple[LocalPair, ...] = ()
@@ -75,7 +75,7 @@ class BenchmarkPlan:
 
     @property
     def pairs(self) -> int:
-        """How many are to be measured."""
+        """How many pairs there are to measure."""
         return len(self.mlx) + len(self.gguf) + len(self.server)
 
 
@@ -90,8 +90,8 @@ def plan(
 ) -> BenchmarkPlan:
     """Share ``candidates`` among the engines; ``memory`` is the machine's, in bytes.
 
-    ``llama_cpp`` says that there is a llama.cpp to run GGUF files with: LM Studio takes no draft
-    for them with a request.
+    ``llama_cpp``: a llama.cpp is installed for GGUF files, for which LM Studio takes no draft with
+    a request.
     """
     mlx: list[tuple[Model, Model]] = []
     gguf: list[LocalPair] = []
@@ -140,7 +140,7 @@ def plan(
 
 
 def _local(main: Model, draft: Model | None, *, alone: bool) -> Iterator[LocalPair]:
-    """The pair, and with the main's first one what needs no second model."""
+    """The pair; with a main's first pair also its ways of drafting without a second model."""
     if draft is not None:
         yield LocalPair(main, draft.key, f"draft-{draft.drafter or 'simple'}", draft)
     if alone and main.mtp_heads:

@@ -1,8 +1,8 @@
-"""The lines of the journal, one JSON object each: read and written (pure).
+"""Read and write the lines of the journal, one JSON object each (pure).
 
-An intent describes a write; an outcome holds its number and its state; a content line holds,
-compressed, what stood in a file before; a ``Standing`` lists every value that is specd's. A line
-that is none of these (torn, damaged, edited) is read as None.
+An intent describes a write; an outcome holds its number and its state; a content line holds the
+former content of a file, compressed; a ``Standing`` lists every owned value. Any other line (torn,
+damaged, edited) is read as None.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ EMPTY: tuple[Json, ...] = ({}, [], "")
 """A container without a value in it."""
 
 ValueKey: TypeAlias = tuple[Path, str]
-"""A value: the path of its file, and the key by which people know it."""
+"""A value: the path of its file, and its name in messages."""
 
 _STATES = get_args(State)
 _NAMES = {"before_sha": "before", "after_sha": "after"}
@@ -39,12 +39,12 @@ _CONTENT_END = b'"}'
 
 
 class NewerJournal(Exception):
-    """The journal was written by a newer specd; nothing is read from it and nothing written."""
+    """A newer specd wrote the journal; this one reads nothing from it and writes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One value: ``key`` as people name it, where it stands, what it was and became, and why."""
+    """One value: its name in messages, its place, the old and new value, and the reason."""
 
     key: str
     at: Pointer
@@ -54,17 +54,17 @@ class Change:
 
     @property
     def shown_old(self) -> Json | Absent:
-        """``old`` as it may be shown: text where a switch belongs may be a secret of the user's."""
+        """``old`` for messages: text in the place of a number or switch may be a secret."""
         return _shown(self.old, self.new)
 
     @property
     def shown_new(self) -> Json | Absent:
-        """``new`` as it may be shown, where it is what stood there before specd."""
+        """``new`` for messages; it may be what stood there before specd."""
         return _shown(self.new, self.old)
 
     @property
     def takes_shell_away(self) -> bool:
-        """Whether it takes away an object or list that was left without a value in it."""
+        """Whether it removes an object or list that was left without a value in it."""
         return self.new is ABSENT and self.old in EMPTY
 
 
@@ -97,18 +97,18 @@ class Entry:
 
     @property
     def removed(self) -> bool:
-        """Whether there was no file after: it was moved aside."""
+        """Whether the write moved the file aside."""
         return self.after_sha == sha(b"")
 
     @property
     def created(self) -> bool:
-        """Whether there was no file before."""
+        """Whether the write created the file."""
         return self.before_sha is None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a write."""
+    """The result of a write."""
 
     id: int
     state: State
@@ -116,9 +116,9 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """A value that is specd's.
+    """An owned value.
 
-    ``value`` is what specd wrote last, ``before`` what stood there before its first write, which
+    ``value`` is the one that specd wrote last, ``before`` the one before specd's first write, which
     has the number ``since``. ``folders`` is how many directories were created with the file.
     """
 
@@ -133,7 +133,7 @@ class Owned:
 
     @property
     def is_shell(self) -> bool:
-        """Whether it only holds values: an object, list or file that specd created."""
+        """Whether it is an object, list or file that specd created to hold values."""
         return self.before is ABSENT and self.value in EMPTY
 
     @property
@@ -144,7 +144,7 @@ class Owned:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Every value that is specd's, and those that the user took back."""
+    """Every owned value, and those that the user took back."""
 
     owned: tuple[Owned, ...]
     held: frozenset[ValueKey]
@@ -163,13 +163,13 @@ def sha(content: bytes) -> str:
 
 
 def read(line: bytes) -> Entry | Outcome | Content | Standing | None:
-    """A line (without its newline) decoded; None when it is none of the journal's.
+    """A line (without its newline) decoded; None when the journal has no such line.
 
     Raises:
         NewerJournal: a newer specd wrote it.
     """
     if line.startswith(_CONTENT):
-        # By its head alone: a thousand old files need not be unpacked to find one.
+        # The head is enough: to find one content, a thousand others need not be unpacked.
         named = line[len(_CONTENT) :].partition(b'"')[0]
         whole = line.endswith(_CONTENT_END)
         return Content(named.decode("ascii", "replace")) if whole else None
@@ -193,7 +193,7 @@ def pack(content: bytes) -> bytes:
 
 
 def unpack(line: bytes, named: str) -> bytes | None:
-    """The content in a line; None when it is not, byte for byte, the one ``named`` by its hash."""
+    """The content in a line; None when its hash is not ``named``."""
     try:
         packed = base64.b64decode(json.loads(line)["data"])
         content = zlib.decompressobj().decompress(packed, MAX_BYTES + 1)
@@ -203,7 +203,7 @@ def unpack(line: bytes, named: str) -> bytes | None:
 
 
 def line(record: Entry | Outcome | Standing, at: Callable[[Path], Path] = Path) -> bytes:
-    """The line of one of these; ``at`` gives for a path the one that is written."""
+    """The line of ``record``; ``at`` maps each path to the one to write."""
     spelled = partial(_spelled, at=at)
     return json.dumps({"v": VERSION, **spelled(record)}, default=spelled).encode() + b"\n"
 
@@ -265,7 +265,7 @@ def _standing(record: dict[str, Any]) -> Standing:
 
 @lru_cache(maxsize=256)
 def _path(spelled: str) -> Path:
-    """One ``Path`` for all entries of a file: with its cached parts it is larger than an entry."""
+    """One ``Path`` for all entries of a file: it takes more memory than an entry."""
     return Path(spelled)
 
 

@@ -1,4 +1,4 @@
-"""Everything one pass found out, as plain data: what conditions and status are made from."""
+"""The results of one pass, as plain data: conditions and status are made from them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from specd.reconcile.plan import Blocked
 class ServerSeen:
     """The last look at the server. ``problem`` is None when it answered.
 
-    ``remedy``: what to do where it refused for want of a token, else "".
-    ``configured``: the user wrote its address into specd.toml.
+    ``remedy``: what to do where it refused because of the token, else "". ``configured``: its
+    address stands in specd.toml.
     """
 
     url: str
@@ -38,14 +38,14 @@ class ServerSeen:
     configured: bool = False
 
     def served(self, model: Model, installed: Sequence[Model]) -> ServedModel | None:
-        """The model in the server's list; None where it is not in it."""
+        """The server's entry for ``model``; None where it lists none."""
         key = names.served_as(model, [each.key for each in self.models], installed)
         return next((each for each in self.models if each.key == key), None)
 
 
 @dataclass(frozen=True, slots=True)
 class AppSeen:
-    """LM Studio's process; ``started`` and ``version`` are None where they cannot be known.
+    """LM Studio's process; ``started`` and ``version`` are None where they are not known.
 
     ``bionic_started`` is when LM Studio Bionic was started, None where it does not run.
     """
@@ -58,9 +58,9 @@ class AppSeen:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """Whether draft tokens were seen for a pair: in a probe's or in conversations' statistics.
+    """The draft tokens seen for a pair, or, in ``finding``, why there are none.
 
-    ``silent``: more answers followed that show none than there are with figures.
+    ``silent``: the newer answers without figures are more than the answers with figures.
     """
 
     main: str
@@ -74,7 +74,7 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """One pass over the world. Absent knowledge is None or empty, never guessed."""
+    """The facts of one pass. What is not known is None or empty, never guessed."""
 
     config_problem: str | None
     config_path: Path

@@ -1,10 +1,10 @@
 """Whether a loaded main runs with the settings in its files (pure).
 
-LM Studio reads a main's defaults when it loads it, and not always: a load with explicit options
-bypasses them, and after an unload for idleness (TTL) the model comes back with four parallel
-requests. So specd compares the files with the server's list of loaded instances. For an MLX main
-the list shows no draft, since the draft belongs to the request; for llama.cpp it shows the switches
-where LM Studio is new enough, but no sidecar.
+LM Studio reads a main's defaults when it loads the main, but not always: a load with explicit
+options bypasses them, and after an unload for idleness (TTL) the model comes back with four
+parallel requests. So specd compares the files with the server's list of loaded instances. For an
+MLX main the list shows no draft, since the draft belongs to the request; for llama.cpp a new LM
+Studio shows the switches, but no sidecar.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ from specd.reconcile.desired import DesiredPair
 class NotInForce:
     """A loaded instance that differs from its main's file, and the remedy.
 
-    ``steps`` are the words of each call of LM Studio's ``lms``.
-
-    ``parallel`` says that it serves too many requests at once for an MLX main to speculate;
-    ``shown`` that the server shows the difference; else it follows from the time of loading.
+    ``steps`` are the arguments of each call of LM Studio's ``lms``. ``parallel``: it serves too
+    many requests at once for an MLX main to speculate. ``shown``: the server shows the difference;
+    else it follows from the time of loading.
     """
 
     pair: DesiredPair
@@ -53,10 +52,10 @@ def find(
     loaded_at: Mapping[Instance, datetime],
     written_at: Mapping[str, datetime],
 ) -> tuple[NotInForce, ...]:
-    """Every loaded instance of a pair's main that does not run as its file says.
+    """Every loaded instance of a pair's main that does not run with its file's settings.
 
-    ``loaded_at`` holds when each instance was first seen; ``written_at`` when specd last
-    wrote each file of defaults, by its name.
+    ``loaded_at``: when each instance was first seen. ``written_at``: when specd last wrote each
+    file of defaults, by its name.
     """
     keys = [model.key for model in served]
     found: list[NotInForce] = []
@@ -106,16 +105,16 @@ def _differs(pair: DesiredPair, main: Model, instance: Instance) -> Iterator[str
 
 
 def _too_parallel(pair: DesiredPair, instance: Instance) -> bool:
-    """Whether it serves several requests where specd's file says one."""
+    """Whether it serves several requests although specd's file sets one."""
     one = pair.one_at_a_time and instance.parallel is not None
     return one and pair.speculates and (instance.parallel or 1) > 1
 
 
 def _steps(pair: DesiredPair, key: str, instance: Instance) -> tuple[tuple[str, ...], ...]:
-    """Unload the instance, and load the main as its file says.
+    """Unload the instance, and load the main with its file's settings.
 
-    With options ``lms load`` may not read the file, so then everything is an option; a sidecar has
-    none and comes from the file.
+    With options ``lms load`` may not read the file, so every setting becomes an option. A sidecar
+    has no option: then there are none, and the file counts.
     """
     options: list[str] = []
     sidecar = pair.draft is not None and pair.draft.drafter is not None

@@ -1,18 +1,16 @@
 """What specd wrote into LM Studio's files, and what stood there before.
 
-One append-only file of JSON lines, ``entries.jsonl``: an intent, made durable before the first byte
-of a file is touched, then its outcome. The old content stands in a line of its own before the
-intent, named by its SHA-256: one write and one fsync make both durable, and a thousand equal drifts
-keep one copy. A line torn by a crash or a full disk is passed over; an intent without an outcome is
-settled by looking at the file. Everything is readable by its owner alone: what stood in
-settings.json may hold tokens.
+One append-only file of JSON lines, ``entries.jsonl``: an intent, durable before the first byte of a
+file is written, then its outcome. The old content stands in a line of its own before the intent,
+named by its SHA-256: one write and one fsync make both durable, and a thousand equal drifts keep
+one copy. A line torn by a crash or a full disk is skipped. An intent without an outcome is settled
+by the file's content. Only the owner may read the journal: settings.json may hold tokens.
 
-Which values are specd's and what stood there before (``ownership``) is the sum of the writes.
+The owned values, with what stood there before (``ownership``), follow from all writes.
 
-The file stays small: beyond ``PRUNE_ENTRIES`` or ``PRUNE_BYTES`` it is written anew with the newest
-writes, the first write of every value that is specd's, and a line that lists those values, so that
-what stood there before specd can be put back however long ago that was. One in which a line was not
-understood is kept aside.
+The file stays small: beyond ``PRUNE_ENTRIES`` or ``PRUNE_BYTES`` it is written again with the
+newest writes, the first write of every owned value, and a line that lists the owned values, so that
+they can be put back at any time later. A journal with unreadable lines is kept beside it.
 
 Several processes and threads may use one journal. To append, each locks the file and reads what the
 others have appended, so that each number is given once.
@@ -66,7 +64,7 @@ LINE_BYTES = 2 * jsonedit.MAX_BYTES
 """The longest line there can be: the largest content, incompressible, in base64."""
 
 LOCK_S = 5.0
-"""How long another specd may take to write the journal anew."""
+"""How long another specd may hold the lock to rewrite the journal."""
 
 _CHUNK = 1 << 15
 _LARGE_CHUNK = 1 << 20
@@ -90,11 +88,11 @@ class Journal:
         self._owed: list[Outcome | Standing] = []
         self._ownership = Ownership()
         self.lock_s = LOCK_S
-        """How long to wait for another specd; who has others waiting and tries again waits less."""
+        """Seconds to wait for another specd; the daemon's loop, which tries again, waits less."""
         self.problem: str | None = None
-        """Why the journal could not be read when it was last looked at, None if it could."""
+        """Why the last attempt to read the journal failed; None if it succeeded."""
         self.mended: str | None = None
-        """A message if something was broken when the journal was opened, else None."""
+        """A message if something was found broken at opening, else None."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._lock:
             self._read_on(self._opened())
@@ -104,7 +102,7 @@ class Journal:
         """Close the file; it is opened again when needed."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            # What matters was synced; one that is closed already, or a server gone, is no fault.
+            # Everything that matters is on disk; a failure to close (a lost server) is no fault.
             with contextlib.suppress(OSError):
                 os.close(descriptor)
 
@@ -128,7 +126,7 @@ class Journal:
         """Write an intent to disk, before the file itself is written; returns the entry's id.
 
         Raises:
-            OSError: it cannot be noted, so it must not be written.
+            OSError: the journal cannot be written, so the file must not be.
             NewerJournal: a newer specd writes this journal now.
         """
         with self._appending() as descriptor:
@@ -157,15 +155,15 @@ class Journal:
                 with contextlib.suppress(OSError):
                     self._append(descriptor, entries_.line(Outcome(number, "abandoned")))
                 raise
-            if owed:  # they were written before it, and count before it
+            if owed:  # those lines were written first, and count first
                 self._read_on(descriptor)
-            else:  # read back with the outcome: until then somebody waits for the file's values
+            else:  # not read back before the outcome: the file's values should be written soon
                 self._take(intent)
             self._open_intents.add(number)
         return number
 
     def settle(self, number: int, *, written: bool) -> None:
-        """Append the outcome of an intent; if it cannot be written now, with the next line."""
+        """Append the outcome of an intent, now or, if that fails, with the next line."""
         with self._lock:
             self._owed.append(Outcome(number, "written" if written else "abandoned"))
             self._take(self._owed[-1])
@@ -175,7 +173,7 @@ class Journal:
                 self._read_on(descriptor)
 
     def settle_by_looking(self, number: int) -> State:
-        """Settle an intent by what its file holds now; "intended" while that cannot be read."""
+        """Settle an intent by its file's content; "intended" while that cannot be read."""
         intent = self._entries[number]
         holds = _holds(intent)
         if holds is not None:
@@ -189,10 +187,10 @@ class Journal:
         held: Iterable[ValueKey] = (),
         released: bool = False,
     ) -> OSError | None:
-        """Note that values are no longer specd's, are held from now on, or are no longer held.
+        """Record that values are no longer owned (``freed``), are ``held``, or all ``released``.
 
-        Returns the error if it could not be written. Unless values were ``released``, it counts
-        all the same, and is written with the next line.
+        Returns the error if that could not be written. Except for ``released``, it counts anyway,
+        and is written with the next line.
         """
 
         def now() -> Standing:
@@ -215,15 +213,15 @@ class Journal:
             return None
 
     def settle_own(self) -> None:
-        """Settle this process's intents of unknown outcome by what their files hold."""
+        """Settle this process's intents of unknown outcome by their files' content."""
         for number in tuple(self._open_intents):
             if number in self._entries:
                 self.settle_by_looking(number)
-            else:  # its file was taken away
+            else:  # the journal's file was removed
                 self._open_intents.discard(number)
 
     def recover(self) -> tuple[Entry, ...]:
-        """Settle intents a crash left open, by what their files hold now; returns those."""
+        """Settle the intents that a crash left open, by their files' content; returns them."""
         with contextlib.suppress(TimeoutError), self._appending():
             self._file.with_suffix(".new").unlink(missing_ok=True)
         with self._lock:
@@ -234,15 +232,15 @@ class Journal:
         return tuple(self._entries[number] for number in open_)
 
     def follow_home(self, home: Path) -> Path | None:
-        """Note that a home was moved to ``home``; returns where it was, None if none was.
+        """Record that a home was moved to ``home``; returns its old place, None if none was moved.
 
-        It was moved if it is gone, and all of specd's values in it stand in the new one.
+        A home was moved if it is gone, and all owned values in it stand in the new one.
 
         Raises:
-            OSError: it cannot be noted.
+            OSError: the journal cannot be written.
         """
         files = {path: tuple(self.owned(path).values()) for path in self.owned_files()}
-        # The settings may be a link that leads out of the home: nothing is said of where they are.
+        # settings.json may be a link that leads out of the home, so its folder says nothing.
         roots = {known[0].within or path.parent for path, known in files.items()}
         for old in (each for each in roots if roots.isdisjoint(each.parents)):
             if old == home or not is_away(old):
@@ -284,10 +282,10 @@ class Journal:
             return next((each for each in self.entries() if each.id == number), None)
 
     def before(self, number: int) -> bytes | None:
-        """What stood in the file before; None when there was no file.
+        """The file's content before write ``number``; None when there was no file.
 
         Raises:
-            FileNotFoundError: the copy was pruned, or is not what it was.
+            FileNotFoundError: the copy was pruned or is damaged.
         """
         with self._lock:
             descriptor = self._opened()
@@ -299,11 +297,11 @@ class Journal:
         return content
 
     def owned(self, path: Path) -> Mapping[str, Owned]:
-        """The values in a file that are specd's, by key."""
+        """The owned values in a file, by key."""
         return self._ownership.of(path)
 
     def owned_files(self) -> tuple[Path, ...]:
-        """The files in which a value is specd's."""
+        """The files with an owned value."""
         return self._ownership.paths()
 
     def held(self) -> frozenset[ValueKey]:
@@ -311,7 +309,7 @@ class Journal:
         return self._ownership.held
 
     def before_standing(self, path: Path, document: Json | Absent) -> dict[str, Json | Absent]:
-        """What stood in a file before, of all the values there that specd has ever written."""
+        """What stood before specd in each place of a file that still holds a value of specd's."""
         owned = self.owned(path)
         standing = ownership.before_standing(owned, document)
         changed = {key for key, o in owned.items() if not o.is_shell} - standing.keys()
@@ -332,7 +330,7 @@ class Journal:
             return self._unread_lines
 
     def last_written(self, paths: AbstractSet[Path]) -> dict[Path, datetime]:
-        """When specd last wrote each of ``paths``; without those that it never wrote."""
+        """When specd last wrote each of ``paths``; files that it never wrote are left out."""
         found: dict[Path, datetime] = {}
         with self._lock:
             for entry in reversed(self._entries.values()):
@@ -345,9 +343,9 @@ class Journal:
     # -- the file -------------------------------------------------------------------------------
 
     def _adopt(self, holds: Path) -> None:
-        """Take over the list of held values that an earlier specd kept in a file of its own.
+        """Take over the list of held values that an earlier specd kept in a separate file.
 
-        If the file is broken it is moved aside, and every value that was ever restored is held.
+        If that file is broken, it is moved aside and every value that was ever restored is held.
         """
         try:
             listed = private.read_json(holds)
@@ -384,14 +382,14 @@ class Journal:
                     fcntl.flock(descriptor, fcntl.LOCK_UN)
 
     def _locked(self) -> int:
-        """Lock the file at the journal's path; pruning may replace it before the lock is there."""
+        """Lock the file at the journal's path, which pruning may replace meanwhile."""
         deadline = time.monotonic() + self.lock_s
         while True:
             descriptor = self._opened()
             try:
                 had = turns.take(descriptor, deadline - time.monotonic())
             except OSError:
-                return descriptor  # a file system without locks does without
+                return descriptor  # the file system has no locks
             if not had:
                 raise TimeoutError(
                     errno.ETIMEDOUT, "another specd does not let go of it", str(self._file)
@@ -410,7 +408,7 @@ class Journal:
             os.close(descriptor)
             raise OSError(errno.EINVAL, "it is no regular file", str(self._file))
         self._descriptor = descriptor
-        self._forget()  # not before another file is there to be read
+        self._forget()  # only now, when another file can be read
         return self._descriptor
 
     def _named(self, descriptor: int) -> bool:
@@ -432,7 +430,7 @@ class Journal:
         self._owed.clear()
 
     def _refresh(self) -> None:
-        """Read what was appended since, by this process or another, if that can be read now."""
+        """Read the lines that any process appended since; sets ``problem`` if that fails."""
         try:
             self._read_on(self._opened())
         except OSError as error:
@@ -477,7 +475,7 @@ class Journal:
     def _count(self, entry: Entry) -> None:
         before = self._entries.get(entry.id)
         if before is not None and entry.state == "intended" and entry.time == before.time:
-            return  # a line of this process, which counts since it was written
+            return  # a line of this process, which counted when it was written
         self._entries[entry.id] = entry
         if entry.state == "written" or (entry.state == "restored" and before is None):
             self._ownership.wrote(entry)
@@ -494,11 +492,10 @@ class Journal:
     # -- keeping it small -----------------------------------------------------------------------
 
     def _pruned(self, descriptor: int, at: Callable[[Path], Path] = Path) -> int:
-        """Write the file anew without the oldest writes; returns its descriptor, locked.
+        """Rewrite the file without the oldest writes; returns its descriptor, locked.
 
-        ``at`` gives for a path the one that counts from now on.
-
-        On an error (a full disk) the old file stays in use, and a later write tries again.
+        ``at`` maps each path to the one to write. On an error (a full disk) the old file stays in
+        use, and a later write tries again.
         """
         beside = self._file.with_suffix(".new")
         try:
@@ -514,7 +511,7 @@ class Journal:
                 private.write_all(made, line)
             os.fsync(made)
             if self._unread_lines:
-                # By a link, so that at no point there is no journal.
+                # A link, and no rename, so that there is a journal at any time.
                 private.set_aside(self._file, by=os.link)
             beside.replace(self._file)
         except OSError:
@@ -540,7 +537,7 @@ class Journal:
         yield entries_.line(self._ownership.standing(), at)
 
     def _worth_keeping(self) -> list[Entry]:
-        """The newest writes, and the first of every value that is specd's; in order."""
+        """The newest writes, and the first write of every owned value, in order."""
         newest = next(reversed(self._entries.values()), None)
         took_place = [e for e in self._entries.values() if e.state != "abandoned" or e is newest]
         first = self._ownership.first_writes()
@@ -573,7 +570,7 @@ def _stand(owned: Iterable[Owned], path: Path) -> bool:
 
 
 def _holds(intent: Entry) -> bool | None:
-    """Whether a write took place, by what its file holds; None while the file cannot be read."""
+    """Whether a write took place, by its file's content; None while that cannot be read."""
     seen = read_file(intent.path)
     if seen.content is None:
         return None if seen.problem is not None else intent.removed
@@ -592,11 +589,11 @@ def _holds(intent: Entry) -> bool | None:
 def _lines(descriptor: int, start: int) -> Iterator[tuple[int, bytes, int]]:
     """(offset, line without its newline, bytes with it) of every whole line from ``start`` on.
 
-    One longer than ``LINE_BYTES`` comes in parts, each as an empty line, so that memory is bounded.
+    To bound memory, a line longer than ``LINE_BYTES`` is yielded in parts, each as an empty line.
     """
     rest = b""
     overlong = False
-    # Small pieces leave a small hole in the daemon's heap; a long line is not put together of many.
+    # Small reads keep the daemon's heap small; long lines are read in larger ones.
     size = _CHUNK
     while chunk := os.pread(descriptor, size, start + len(rest)):
         *whole, rest = (rest + chunk).split(b"\n")

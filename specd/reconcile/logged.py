@@ -1,6 +1,6 @@
-"""Draft counts from LM Studio's server log, kept in one small file of specd's own.
+"""Draft counts from LM Studio's server log, kept in a small file across restarts.
 
-A log is read once; the counts of earlier days are kept across restarts.
+Each part of a log is read once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from specd.files import private
 from specd.lmstudio.server_log import News, Place
 
 KEPT = 200
-"""Answers; the oldest make room."""
+"""How many answers are kept, the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class LoggedStore:
         return f"{self._path} was broken and lies at {aside} now; the newest log is read again"
 
     def add(self, news: Iterable[News], place: Place | None) -> int:
-        """Keep what was read; returns how many answers of a named main or draft were new."""
+        """Keep the counts; returns how many answers of a named main or draft were new."""
         new = [
             _Answer(each.main, each.draft, each.total, each.accepted, log.since)
             for log in news
@@ -84,14 +84,14 @@ class LoggedStore:
         if (place, answers, bare) == (self._kept.place, self._kept.answers, self._kept.bare):
             return 0
         self._kept = _Kept(place, answers, bare)
-        # Not durable: what a power cut loses is read again from the log.
+        # Not durable: after a power cut the log is read again.
         if self._understood:
             with contextlib.suppress(OSError):
                 private.write(self._path, msgspec.json.encode(self._kept), durable=False)
         return len(new) + sum(sum(log.bare.values()) for log in news)
 
     def asked(self) -> tuple[DraftRequests, ...]:
-        """The latest answers of each main and draft, named as LM Studio does; either may be ""."""
+        """The latest answers of each main and draft, by LM Studio's names; either may be ""."""
         of: dict[tuple[str, str], list[_Answer]] = defaultdict(list)
         for answer in self._kept.answers:
             of[answer.main, answer.draft].append(answer)

@@ -1,7 +1,7 @@
-"""The worker tasks of one benchmark, the same whether the daemon or a person starts it.
+"""The worker tasks of one benchmark, for the daemon and for ``specd bench``.
 
-Every pair of a plan gets an equal part of the time; a worker plans with ``SHARE`` of its part, the
-rest is for loading and ending cleanly.
+Every pair of a plan gets an equal part of the time. A worker plans with ``SHARE`` of its part; the
+rest is for loading models and ending cleanly.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ SHARE = 0.9
 """The part of its minutes that a measurement plans with."""
 
 ENOUGH = 50
-"""The number of answers in the user's chats from which their lengths set the weights."""
+"""From this many answers in the user's chats on, their prompt lengths set the weights."""
 
 BOUNDS = (1_000, 4_000, 16_000)
 """Tokens of a prompt between a short one and the suite's contexts of 2k, 8k and 32k."""
 
 
 def weights(mix: Mapping[str, float], observed: ObservedStore) -> dict[str, float]:
-    """The classes' weights: from the prompt lengths in the user's chats; ``mix`` overrides them.
+    """The weights of the prompt classes, from the prompt lengths in the user's chats and ``mix``.
 
-    Each short class counts alike, all of them together as much as the user's short prompts do.
+    ``mix`` overrides the others. The short classes have equal weights, together those of the user's
+    short prompts.
     """
     answers, tokens = observed.by_context(BOUNDS)
     short, *contexts = tokens
@@ -46,10 +47,10 @@ def weights(mix: Mapping[str, float], observed: ObservedStore) -> dict[str, floa
 class Benchmark:
     """How to measure: which prompts, for how many ``minutes`` in all.
 
-    ``weights`` are the classes' shares of what the user generates. ``temperature`` is for every
-    main, None where the user's own settings in the ``home`` are to say it. ``history`` is the file
-    of results, ``token_env`` the variable that holds the server's token, ``engine_version`` that of
-    LM Studio, ``llama_servers`` are its llama.cpp's.
+    ``weights`` are the classes' shares of the user's tokens. ``temperature`` is for every main;
+    None: the user's own settings in ``home``. ``history`` is the file of results, ``token_env`` the
+    variable with the server's token, ``engine_version`` LM Studio's version, ``llama_servers`` are
+    its llama.cpp servers.
     """
 
     history: Path
@@ -64,7 +65,7 @@ class Benchmark:
     llama_servers: Sequence[Path] = ()
 
     def at(self, main: Model) -> float:
-        """The temperature to measure a main at, beside 0; a quick look is at 0 alone."""
+        """The temperature to measure a main at, beside 0; a quick benchmark uses 0 alone."""
         if self.temperature is not None:
             return self.temperature
         if self.quick:

@@ -1,7 +1,7 @@
-"""Look at the files specd may edit: what is in them now.
+"""Read the files that specd may edit.
 
-A pass that follows an event reads the files that the event named; the others are as they were seen
-last. A full look (start, resync, reload) reads them all, and parses those that hold other bytes.
+A pass after an event reads the files that the event names, and takes the others as last read. A
+full pass (start, resync, reload) reads them all, and parses those with other bytes.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from specd.files.pointer import ABSENT, Absent, Json
 class FileSeen:
     """One file as it was read.
 
-    ``content`` is None when there is no file. ``document`` is ABSENT when there is none or it could
-    not be understood; then ``problem`` says why in words, and ``unsettled`` whether waiting may
-    help (a file caught in the middle of being written, a moment without free descriptors).
+    ``content`` is None when there is no file. ``document`` is ABSENT when there is none or it is
+    not JSON. Then ``problem`` is a sentence that says why, and ``unsettled`` whether waiting may
+    help (a half-written file, a moment without free descriptors).
     """
 
     path: Path
@@ -44,7 +44,7 @@ def look(
 ) -> dict[Path, FileSeen]:
     """The content of each of ``paths``, remembered in ``known``.
 
-    With ``dirty``, a path that is known and not in it is answered without a system call.
+    With ``dirty``, known paths outside it are returned without a system call.
     """
     for path in paths:
         if dirty is None or path in dirty or path not in known:
@@ -53,9 +53,9 @@ def look(
 
 
 def read_file(path: Path, known: FileSeen | None = None) -> FileSeen:
-    """Read and parse one JSON file; never raises for what is on disk.
+    """Read and parse one JSON file; nothing on disk makes it raise.
 
-    ``known`` is returned as it is when the file still holds the same bytes.
+    Returns ``known`` when the file still holds its bytes.
     """
     try:
         content = _read(path)

@@ -1,18 +1,18 @@
-"""Which values in LM Studio's files are specd's, what stood there before, and who holds them now.
+"""Which values in LM Studio's files are owned by specd, and what stood there before.
 
-A value (file, key) becomes specd's with the first write of it. What stood there before that write
-is kept, however often others change the value and specd writes it again. It is forgotten once it
-has been put back, or when specd no longer desires the value and finds it changed by others.
-Everything that undoes reads it here: ``specd restore``, a pair that is withdrawn, a length that is
-left to LM Studio again, another draft, ``specd uninstall``. A value that specd did not write is not
-listed here, so it is never removed.
+specd owns a value (file, key) from its first write on. What stood there before that write is kept,
+however often others change the value and specd writes it again, until it has been put back, or
+until specd no longer desires the value and finds it changed by others. Everything that undoes
+starts from here: ``specd restore``, a withdrawn pair, a length left to LM Studio again, another
+draft, ``specd uninstall``. A value that specd did not write is not listed, so never removed.
 
 Objects, lists and files that specd created to hold its values are *shells*. They go away with the
-last value in them, unless somebody else has put something in.
+last value in them, unless they hold something of others.
 
-A value that the user restored is *held*: specd leaves it alone until the user asks for it again.
+A value that the user restored is *held*: specd does not write it until specd.toml or ``specd
+apply`` asks for it again.
 
-All of it is read from the journal's lines (pure); ``Journal`` keeps it and writes it down.
+Pure: ``Journal`` reads and writes the lines.
 """
 
 from __future__ import annotations
@@ -31,30 +31,30 @@ ROOT = ""
 """The key of a file that specd created, as a shell."""
 
 Deed: TypeAlias = Literal["set", "restored", "put back"]
-"""A value is set, restored to what specd wrote last, or put back to what stood there before."""
+"""A write sets a value, restores specd's last one, or puts back what stood there before specd."""
 
 
 class Ownership:
-    """Who holds which value, as far as the journal was read."""
+    """The owned and held values, as far as the journal was read."""
 
     def __init__(self) -> None:
         self._files: dict[Path, Mapping[str, Owned]] = {}
         self.held: frozenset[ValueKey] = frozenset()
 
     def of(self, path: Path) -> Mapping[str, Owned]:
-        """The values in a file that are specd's, by key; it does not change afterwards."""
+        """The owned values in a file, by key; the mapping does not change afterwards."""
         return self._files.get(path, {})
 
     def paths(self) -> tuple[Path, ...]:
-        """The files in which a value is specd's."""
+        """The files with an owned value."""
         return tuple(self._files)
 
     def first_writes(self) -> frozenset[int]:
-        """The numbers of the first writes of all values: they hold what stood there before."""
+        """The numbers of all owned values' first writes, which hold what stood there before."""
         return frozenset(each.since for known in self._files.values() for each in known.values())
 
     def is_undone(self, entry: Entry) -> bool:
-        """Whether none of the values that this write set is specd's any more."""
+        """Whether specd owns none of the values that this write set any more."""
         known = self.of(entry.path)
         return not any(
             change.key in known and known[change.key].since <= entry.id for change in entry.changes
@@ -67,10 +67,10 @@ class Ownership:
             tuple(each for each in owned if (each.path, each.key) not in freed), self.held
         )
 
-    # -- what the lines of the journal change ----------------------------------------------------
+    # -- lines of the journal ---------------------------------------------------------------------
 
     def stand(self, standing: Standing) -> None:
-        """Replace all that is known."""
+        """Replace everything by ``standing``."""
         files: dict[Path, dict[str, Owned]] = {}
         for each in standing.owned:
             files.setdefault(each.path, {})[each.key] = each
@@ -78,7 +78,7 @@ class Ownership:
         self.held = standing.held
 
     def wrote(self, entry: Entry) -> None:
-        """Add a write that took place."""
+        """Take in a write that took place."""
         known = dict(self.of(entry.path))
         changes = [_plain(change) for change in entry.changes]
         for at in shells_of(changes) if entry.created else entry.made:
@@ -95,7 +95,7 @@ class Ownership:
         self._set(entry.path, known)
 
     def took_back(self, entry: Entry) -> None:
-        """Add that an earlier specd put back what a write had replaced."""
+        """Take in that an earlier specd put back what a write had replaced."""
         known = dict(self.of(entry.path))
         for change in map(_plain, entry.changes):
             owned = known.get(change.key)
@@ -126,7 +126,7 @@ def _keep(known: dict[str, Owned], now: Owned) -> None:
 
 
 def _plain(change: Change) -> Change:
-    """The change of the value itself, where an earlier specd noted that of its whole element."""
+    """The change of the value alone, where an earlier specd recorded its whole element."""
     if not change.at or not isinstance(change.at[-1], Match):
         return change
     old = change.old.get("value", ABSENT) if isinstance(change.old, dict) else change.old
@@ -141,7 +141,7 @@ def key_of(at: Pointer) -> str:
 def shells_of(changes: Iterable[Change], document: Json | Absent = ABSENT) -> tuple[Pointer, ...]:
     """The objects and lists that the changes create in ``document``, the outermost first.
 
-    The root, where there is no document. An element of a list is none: it goes with its value.
+    With no document, also the root. A list's element does not count: it goes with its value.
     """
     found: dict[Pointer, None] = {}
     for change in changes:
@@ -157,7 +157,7 @@ def shells_of(changes: Iterable[Change], document: Json | Absent = ABSENT) -> tu
 def before_standing(
     owned: Mapping[str, Owned], document: Json | Absent
 ) -> dict[str, Json | Absent]:
-    """What stood there before, of the values of specd's that still stand in ``document``."""
+    """What stood before specd in the place of each owned value that ``document`` still holds."""
     return {
         key: each.before
         for key, each in owned.items()
@@ -167,7 +167,7 @@ def before_standing(
 
 
 def deed(owned: Owned | None, change: Change) -> Deed:
-    """What a write does to a value; ``owned`` is its state before, None if it was not specd's."""
+    """What a write does to a value; ``owned``: its ownership before, if any."""
     if owned is not None and jsonedit.same(owned.before, change.new):
         return "put back"
     return "restored" if owned is not None and jsonedit.same(owned.value, change.new) else "set"
@@ -177,9 +177,9 @@ def deed(owned: Owned | None, change: Change) -> Deed:
 class GivenBack:
     """How values of a file are given back.
 
-    ``changes`` put back what stood there before, and take away shells; ``document`` is what the
-    file then holds, ABSENT where it goes away. ``freed`` are the keys of all that is no longer
-    specd's after that, also where somebody else has changed it and nothing is written.
+    ``changes`` put back what stood there before, and remove shells; ``document`` is the file's
+    content afterwards, ABSENT where the file goes away. ``freed`` are the keys of all values that
+    specd no longer owns afterwards, also where others have changed them and nothing is written.
     """
 
     changes: tuple[Change, ...]
@@ -197,10 +197,10 @@ def give_back(
 ) -> GivenBack:
     """Give back the values of one file named by ``keys``.
 
-    ``others`` says that more is wanted of the file, so that it keeps its shape.
+    ``others``: specd keeps other values in the file, so its shells stay.
 
     Raises:
-        jsonedit.NotUnderstood: something else than an object stands where one of them belongs.
+        jsonedit.NotUnderstood: something other than an object stands on the way to a value.
     """
     values = [each for key, each in owned.items() if key in keys and not each.is_shell]
     mine = [
@@ -222,6 +222,6 @@ def give_back(
     if gone or ROOT not in owned:
         changes, after = [*changes, *taken], left
         freed.update(change.key for change in taken)
-    # Else others have put something into a file of specd's: it keeps the shape of LM Studio's.
+    # Else others have put something into a file that specd created: its shells stay.
     freed.update(shell.key for shell in shells if last)
     return GivenBack(tuple(changes), ABSENT if gone else after, frozenset(freed))

@@ -1,8 +1,8 @@
-"""The smallest set of edits between what is and what is wanted (pure).
+"""The smallest set of edits from the observed values to the desired ones (pure).
 
-A plan is a list of file edits, each a list of changes to single values. Content is worked out again
-from the file's bytes at the moment of writing, so a plan that is a moment old can never write
-yesterday's bytes over today's.
+A plan is a list of file edits, each a list of changes to single values. If the file has changed
+when it is written, its edit is made again from the new bytes, so an old plan never overwrites newer
+content.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from specd.reconcile.observe import FileSeen
 class FileEdit:
     """What to change in one file.
 
-    ``before`` is None when the file is to be created, ``after`` when it is to go away. ``made`` are
-    the objects and lists that are created on the way. ``again`` makes the edit anew for another
-    content; None when there is nothing to write then. ``within`` is a directory that no link may
-    lead out of, None where the user's own link counts.
+    ``before`` is None when the file is to be created, ``after`` when it is to be removed. ``made``
+    are the objects and lists that the edit creates. ``again`` makes the edit for another content,
+    None when nothing is to be written there. No link may lead out of the directory ``within``;
+    None where the user's own link counts.
     """
 
     path: Path
@@ -44,9 +44,9 @@ class FileEdit:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """A file that cannot be edited as it stands, and why, in words.
+    """A file that cannot be edited now, and a sentence that says why.
 
-    ``ignored``: LM Studio does not use what it holds.
+    ``ignored``: LM Studio does not use the file.
     """
 
     path: Path
@@ -58,9 +58,9 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to write, what cannot be written, and what is left alone since the user restored it.
+    """The edits, the blocked files, and the differences that stay because the user restored them.
 
-    ``freed`` are values of specd's that it no longer wants, and that somebody else has changed.
+    ``freed`` are owned values that are no longer desired and that others have changed.
     """
 
     edits: tuple[FileEdit, ...] = ()
@@ -73,7 +73,7 @@ class Plan:
 
 
 Owns: TypeAlias = Callable[[Path], Mapping[str, Owned]]
-"""The values in a file that are specd's, by key."""
+"""The owned values in a file, by key."""
 
 
 def plan(
@@ -82,10 +82,9 @@ def plan(
     owned: Owns = lambda _: {},
     held: AbstractSet[ValueKey] = frozenset(),
 ) -> Plan:
-    """Compare what every target is to hold with what was seen there.
+    """Compare every target's desired values with those in its file.
 
-    A value that is specd's and that no target desires is given back. One that is ``held`` is left
-    alone.
+    An owned value that no target desires is given back. One that is ``held`` is left alone.
     """
     made = [_compare(target, seen[target.path], owned(target.path), held) for target in targets]
     return Plan(
@@ -122,7 +121,7 @@ def _compare(
     changes = tuple(each for each in differing if (file.path, each.key) not in held)
     if all(each.new in EMPTY for each in changes):
         changes = ()  # the shape of a file in which no value is desired
-    # What was taken back and still stands, is given back as soon as the file can be written.
+    # A value that the user restored while the file could not be written is given back here.
     kept = {each.key for each in desired_values if (file.path, each.key) not in held}
     back = {k for k, o in owned.items() if k not in kept and not o.is_whole_file}
     try:
@@ -165,7 +164,7 @@ def _edits(changes: Iterable[Change]) -> list[Edit]:
 
 
 def changes_between(file: FileSeen, desired_values: Iterable[DesiredValue]) -> tuple[Change, ...]:
-    """The values that ``file`` does not hold as desired, each with what stands there now."""
+    """The desired values that ``file`` does not hold, each with the value that stands there now."""
     changes: list[Change] = []
     for each in desired_values:
         at, new = each.edit.at, each.edit.value
@@ -178,7 +177,7 @@ def changes_between(file: FileSeen, desired_values: Iterable[DesiredValue]) -> t
 
 
 def _with_element(document: Json, at: Pointer) -> Pointer:
-    """``at``, so that an element that is there without a value stays when the value goes again."""
+    """``at``, marked so that an element without a value stays when the value is removed again."""
     element = at[-2] if len(at) > 1 else None
     if not isinstance(element, Match) or jsonedit.value_at(document, at[:-1]) is ABSENT:
         return at
@@ -186,7 +185,7 @@ def _with_element(document: Json, at: Pointer) -> Pointer:
 
 
 def render(file: FileSeen, changes: Iterable[Change]) -> bytes:
-    """The file's bytes after ``changes``; a file that is not there starts afresh.
+    """The file's bytes after ``changes``; a new file's where there is none.
 
     Raises:
         jsonedit.NotUnderstood: the content is not JSON, or a value stands where a container must.

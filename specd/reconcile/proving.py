@@ -1,7 +1,7 @@
-"""Whether draft tokens were seen at work for a pair, and if not, why (pure).
+"""Whether draft tokens were seen for a pair, and if not, why (pure).
 
-Three sources: the statistics that LM Studio keeps with the user's own answers, those in its
-server's log, and those that a server returned to the last benchmark. The newest counts.
+Three sources: the statistics that LM Studio keeps in conversations, those in its server log, and
+those that a server returned to the last benchmark. The newest counts.
 """
 
 from __future__ import annotations
@@ -18,17 +18,14 @@ from specd.reconcile.facts import Proof, ServerSeen
 from specd.tokenizer.verdict import Verdict
 
 ENOUGH = 3
-"""From this many answers without draft tokens on, a pair counts as not speculating.
-
-One or two may have been too short.
-"""
+"""This many answers without draft tokens mean that a pair does not speculate; one may be short."""
 
 
 @dataclass(frozen=True, slots=True)
 class PairUse:
-    """What is known of one pair's use. A source that has nothing about the pair is None.
+    """One pair's use by source: ``chats`` (conversations), ``probe``, ``logged`` (server log).
 
-    ``chats`` comes from conversations, ``logged`` from the server's log.
+    None: the source has nothing about the pair.
     """
 
     in_use: InUse
@@ -65,8 +62,8 @@ def uses(
         mine = [use for use in seen.uses if meant(use.main) == pair.main]
         drafted = [use for use in mine if use.draft and drafts_for(use.draft)]
         chats = [a for a in seen.asked if meant(a.main) == pair.main and drafts_for(a.draft)]
-        # Newer logs name no draft: the main's configured one is meant. Older ones may name no
-        # main: then the draft does, where it drafts for one alone.
+        # Newer logs name no draft: the configured one counts. Older ones may name no main: then
+        # the draft shows which, if it drafts for one main only.
         in_log = [
             each
             for each in logged
@@ -89,10 +86,7 @@ def proofs(
     server: ServerSeen | None,
     memory: int | None,
 ) -> tuple[Proof, ...]:
-    """The proof, or the finding, of every pair that a source has figures for.
-
-    ``memory`` is the machine's, in bytes.
-    """
+    """A ``Proof`` for every pair with figures from any source; ``memory``: the machine's, bytes."""
     return tuple(
         proof
         for pair in pairs
@@ -153,7 +147,7 @@ def circumstances(
     memory: int | None,
     verdict: Verdict | None,
 ) -> silence.Circumstances:
-    """What is known of a pair here and now; ``memory`` is the machine's, in bytes."""
+    """The facts that may explain why a pair drafts nothing; ``memory``: the machine's, in bytes."""
     served = server.served(main, installed) if server is not None else None
     instances = served.loaded_instances if served is not None else ()
     return silence.Circumstances(

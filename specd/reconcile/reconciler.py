@@ -1,7 +1,7 @@
 """One pass: observe, plan, apply. The same function for the daemon and for ``specd apply``.
 
-Level-triggered: a pass goes by what the files hold now, not by events. Run twice, the second pass
-writes nothing. A pass over some paths looks at those alone; the state of the others stays.
+Level-triggered: a pass depends on the files' content, not on events. Run twice, the second pass
+writes nothing. A pass over some paths reads only those; the state of the others stays.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from specd.reconcile.plan import Blocked, FileEdit, Plan, plan
 from specd.tokenizer.engines.mlx import PARALLEL_ONE_COSTS
 
 UNSETTLED_S = 2.0
-"""A half-written or unreadable file is read again after this, even without an event."""
+"""A half-written or unreadable file is read again after so many seconds without an event."""
 
 RETRY_S = 0.02
 """A write that failed (another specd writes, a full disk) is tried again after this, then after
 twice as long, …"""
 
 RETRY_AT_MOST_S = 60.0
-"""… up to this. A read-only file is tried this often too: a remount may send no event."""
+"""… up to this. A read-only file is tried at this interval too: a remount may send no event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,13 @@ class DesiredState:
 
     @property
     def kept(self) -> tuple[App, ...]:
-        """The apps whose files are kept: LM Studio itself where none is named."""
+        """The apps whose files specd keeps; LM Studio itself where ``apps`` is empty."""
         return self.apps or (lm_studio(self.home),)
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What one pass did. ``again_in`` is when to look again at ``pending`` files, in seconds."""
+    """The result of one pass. ``again_in``: seconds until the ``pending`` files are due."""
 
     applied: tuple[Applied, ...] = ()
     drifted: tuple[FileEdit, ...] = ()
@@ -65,7 +65,7 @@ class Pass:
 
 
 class Reconciler:
-    """Keeps what one pass must remember for the next; holds no thread and no loop."""
+    """Runs passes, and keeps the state between them."""
 
     def __init__(
         self,
@@ -90,17 +90,17 @@ class Reconciler:
 
     @property
     def apps(self) -> tuple[App, ...]:
-        """The apps whose files are kept; none before a home is known."""
+        """The apps whose files specd keeps; none before a home is known."""
         return self._desired.kept if self._desired else ()
 
     @property
     def paths(self) -> frozenset[Path]:
-        """Every file in which a value is desired or specd's."""
+        """Every file with a desired or owned value."""
         return frozenset(self._targets)
 
     @property
     def pending(self) -> tuple[Path, ...]:
-        """Files that differ from the desired state and wait for their turn."""
+        """Files that differ from the desired state and are not due yet."""
         return tuple(self._again)
 
     def set_desired(self, desired: DesiredState | None) -> None:
@@ -121,7 +121,7 @@ class Reconciler:
     ) -> Pass:
         """One pass over ``dirty`` files, or all when None; ``force`` ends all waiting.
 
-        Without ``write`` it only looks: files that differ are ``pending``.
+        Without ``write`` nothing is written: files that differ become ``pending``.
         """
         if self._desired is None:
             return Pass()
@@ -154,7 +154,7 @@ class Reconciler:
         )
 
     def plan(self, seen: Mapping[Path, FileSeen] | None = None) -> Plan:
-        """What would be written to the files as ``seen``, by default as they stand now."""
+        """The plan for the files as ``seen``, by default as they are now."""
         if seen is None:
             seen = look(self._seen, self.paths, None)
         held = self.journal.held() if self._heeds_held else frozenset()
@@ -217,7 +217,7 @@ class Reconciler:
         return max(0.0, min(times) - now) if times else None
 
     def _times(self) -> Iterator[tuple[Path, float]]:
-        """Each file to be looked at again without an event, and when."""
+        """Each file to read again without an event, and when."""
         yield from self._again.items()
         for path, known in self.patience.items():
             until = contention.suspected_until(known)
@@ -247,7 +247,7 @@ def _targets(state: DesiredState, journal: Journal) -> dict[Path, Target]:
 
 
 def _left_over(state: DesiredState, journal: Journal) -> dict[Path, Target]:
-    """The files of mains without a [[pair]] that hold specd's values; none if a main is missing."""
+    """The files with owned values whose main has no [[pair]]; none while any main is missing."""
     mains = [pair.main for pair in state.pairs if pair.main is not None]
     if len(mains) < len(state.pairs):
         return {}

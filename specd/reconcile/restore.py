@@ -1,9 +1,9 @@
 """Undo what specd wrote, and remember to leave it undone.
 
-Each value goes back to what stood there before specd's first write of it, where it is still
-specd's; what others have changed since stays theirs. Objects, lists and files that specd created
-go away with the last of its values. What is taken back is *held*: the planner leaves those values
-alone until the user asks for them again. What cannot be put back now stays specd's, and can be put
+Each owned value goes back to what stood there before specd's first write of it; a value that others
+have changed since stays theirs. Objects, lists and files that specd created go away with the last
+value in them. The restored values are *held*: the planner leaves them alone until specd.toml or
+``specd apply`` asks for them again. A value that cannot be put back now stays owned, and can be put
 back later.
 """
 
@@ -28,16 +28,16 @@ WHY = "restored"
 
 
 class CannotRestore(Exception):
-    """Nothing can be undone by that number; the message says why."""
+    """No write with that number can be undone; the message says why."""
 
 
 class HomeAway(swap.SwapError):
-    """LM Studio's home, or its disk, is not there."""
+    """LM Studio's home, or its disk, is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What went back in one file, and how; ``id`` is the first write that is undone by it."""
+    """The values put back in one file, and how; ``id`` is the first write that this undoes."""
 
     id: int
     path: Path
@@ -60,7 +60,7 @@ class Restored:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What went back, and why the rest did not, with the remedy."""
+    """The values put back, and for the others why not, with the remedy."""
 
     restored: tuple[Restored, ...] = ()
     problems: tuple[str, ...] = ()
@@ -74,14 +74,14 @@ class Outcome:
 
 
 def restore(journal: Journal, number: int | None) -> Outcome:
-    """Undo the values that write ``number`` set, or all of specd's when None.
+    """Put back the values that write ``number`` set, or all owned ones when None.
 
     Raises:
         CannotRestore: there is no write ``number``, or it was undone already.
         swap.SwapError: the file of write ``number`` cannot be written.
     """
     keys = _all(journal) if number is None else _of(journal, number)
-    # Held first: interrupted between the two, specd must not take for drift what the user wanted.
+    # Held first: if specd is interrupted after the write, it must not see the user's wish as drift.
     unsaved = journal.hand_over(held={(path, key) for path in keys for key in keys[path]})
     restored: list[Restored] = []
     problems: list[str] = []
@@ -164,7 +164,7 @@ def _put_back(journal: Journal, path: Path, keys: AbstractSet[str], number: int 
 
 
 def _moved_back(journal: Journal, whole: Owned) -> Restored:
-    """A file that was moved aside comes back, unless there is a new one."""
+    """Put a file that was moved aside back, unless there is a new one."""
     done = swap.update(
         whole.path,
         lambda content: journal.before(whole.since) if content is None else None,
@@ -178,7 +178,7 @@ def _moved_back(journal: Journal, whole: Owned) -> Restored:
 
 
 def _bytes_before(journal: Journal, edit: FileEdit) -> bytes | None:
-    """The file's former bytes, if they hold what the edit leads to and only specd wrote since."""
+    """The file's former bytes, if they mean the same as the edit's and only specd wrote since."""
     stands = sha(edit.before or b"")
     for entry in reversed(journal.entries()):
         if entry.path != edit.path:

@@ -1,4 +1,4 @@
-"""What specd did for the user: values that another program changed and specd put back (pure)."""
+"""How often specd put back values that another program had changed (pure)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PutBack:
 
 @dataclass(frozen=True, slots=True)
 class Restores:
-    """How many writes put something back since midnight and in the last seven days; the latest."""
+    """How many writes put a value back since midnight and in the last seven days; the last one."""
 
     today: int
     week: int
@@ -34,9 +34,9 @@ class Restores:
 
 
 def put_back(entries: Iterable[Entry]) -> tuple[PutBack, ...]:
-    """The writes, oldest first, that set a value which specd had set there before.
+    """The writes, oldest first, that set a value again which specd had set before.
 
-    One that was undone later counts too: it took place.
+    A write that was undone later counts too.
     """
     last: dict[ValueKey, Json | Absent] = {}
     found: list[PutBack] = []

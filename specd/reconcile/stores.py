@@ -1,7 +1,7 @@
-"""What specd keeps on disk, opened once: journal, held values, verdicts, benchmarks.
+"""specd's own files, opened once: journal, verdicts, benchmarks, real use, the trial.
 
-Also where the pairs of specd.toml meet what is known of them: verdicts from the tokenizer store,
-choices from the benchmark history.
+Also resolves the pairs of specd.toml with verdicts from the tokenizer store and choices from the
+benchmark history.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ COMPARING = Limits(900.0, WORKER_MEMORY)
 PROOF_S = 900.0
 PROOF_OVERHEAD = 2
 PROOF_BYTES = 4 << 30
-"""Memory MLX may take to prove a pair: twice its weights, and what it takes without any."""
+"""Memory MLX may take to prove a pair: twice the weights, and this beside them."""
 
 
 def proof_limits(main: Model, draft: Model) -> Limits:
@@ -66,7 +66,7 @@ def proof_limits(main: Model, draft: Model) -> Limits:
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Every store under one state directory; for one thread, the daemon's loop or a command's."""
+    """Every store under one state directory; only one thread may use it."""
 
     state: Path
     journal: Journal
@@ -79,7 +79,7 @@ class Stores:
 
     @classmethod
     def open(cls, state: Path) -> Stores:
-        """Open them all, making what is missing.
+        """Open them all; missing ones are created.
 
         Raises:
             OSError: the state directory cannot be used.
@@ -97,7 +97,7 @@ class Stores:
         )
 
     def close(self) -> None:
-        """Close what holds a file open."""
+        """Close the open files."""
         self.journal.close()
         self.history.close()
         self.observed.close()
@@ -106,7 +106,7 @@ class Stores:
     def resolve(
         self, wanted: SpecdConfig, models: Sequence[Model], apps: Sequence[App]
     ) -> tuple[DesiredPair, ...]:
-        """The pairs of specd.toml, resolved; drafts that the user set are in files of ``apps``."""
+        """The pairs of specd.toml, resolved; the files of ``apps`` hold the user's own drafts."""
 
         def choose(main: Model, drafts: Sequence[str]) -> Choice | None:
             return choice.decide(self.history.nights(main.key, drafts), wanted.benchmark)
@@ -124,7 +124,7 @@ class Stores:
         return trials.applied(desired.resolve(wanted, models, known), self.trials.read())
 
     def set_by_user(self, main: Model, apps: Iterable[App]) -> DraftDefaults:
-        """What the user set for a main in the first of the apps that has it drafted for."""
+        """The user's settings for a main in the first of ``apps`` with a draft for it."""
         found: list[DraftDefaults] = []
         for app in apps:
             path = model_defaults.file_in(app, main)
@@ -141,12 +141,12 @@ class Stores:
         return replace(first, also=also)
 
     def release_if_asked(self, before: SpecdConfig | None, now: SpecdConfig) -> None:
-        """Release all held values if the speculation or pairs of specd.toml have changed.
+        """Release all held values if [speculation] or [[pair]] in specd.toml have changed.
 
-        ``before`` is None where that is not known.
+        ``before`` is None where the former configuration is not known.
 
         Raises:
-            OSError: it cannot be noted.
+            OSError: the journal cannot be written.
         """
         if before is not None and (before.speculation, before.pair) != (now.speculation, now.pair):
             failed = self.journal.hand_over(released=True)
@@ -154,11 +154,11 @@ class Stores:
                 raise failed
 
     def recover(self) -> list[str]:
-        """Clear up after a crash; a line for each thing found.
+        """Clean up after a crash; returns a line for each thing found.
 
         Raises:
             OSError: the state directory cannot be used.
-            NewerHistory: a newer specd has worked here; better no daemon than half a one.
+            NewerHistory: a newer specd wrote the history; a daemon without it would be worse.
         """
         for directory in (self.state, places.tokenizer_cache_dir(self.state)):
             private.sweep(directory)
@@ -178,9 +178,9 @@ class Stores:
         return lines
 
     def set_aside(self) -> list[str]:
-        """Move aside whatever cannot be used as a cache of specd's; returns a line for each.
+        """Move unusable caches aside; returns a line for each.
 
-        A cache can be filled anew, so a broken one must not stop specd.
+        A cache can be filled again, so a broken one must not stop specd.
         """
         lines: list[str] = []
         directory = places.tokenizer_cache_dir(self.state)
@@ -204,7 +204,7 @@ class Stores:
         )
 
     def clear(self, files: Iterable[Path]) -> list[str]:
-        """Resolve what interrupted writes left beside these files; a line for each thing found."""
+        """Clean up interrupted writes of these files; returns a line for each."""
         lines: list[str] = []
         for directory in sorted({Path(os.path.realpath(file)).parent for file in files}):
             try:
@@ -236,7 +236,7 @@ class Stores:
         )
 
     def keep_conditions(self, conditions: Sequence[Condition]) -> None:
-        """Keep them for the next start; losing them costs the ``since`` times alone."""
+        """Keep them for the next start; without them only the ``since`` times are lost."""
         listed = json.dumps([asdict(each) for each in conditions])
         with contextlib.suppress(OSError):
             private.write(self.state / "conditions.json", listed.encode(), durable=False)
@@ -248,7 +248,7 @@ class Stores:
         return {**self.verdict_request([(main, draft)]), "context": self._context(main, home)}
 
     def _context(self, main: Model, home: Path | None) -> dict[str, Any]:
-        """What a proof depends on beside the files: settings of new chats, installed engines."""
+        """A proof depends on these beside the files: settings of new chats, installed engines."""
         servers = self.verdicts.llama_servers if main.format == "gguf" else ()
         return {
             "settings": asdict(chat_settings.read(home, main)),
@@ -319,10 +319,10 @@ class Stores:
     def worth_measuring(
         self, pairs: Sequence[DesiredPair], installed: Sequence[Model]
     ) -> tuple[Candidate, ...]:
-        """What a benchmark of these pairs measures.
+        """The candidates that a benchmark of these pairs measures.
 
-        The named draft, or the best few proven and every sidecar; the main's own heads, which are
-        measured beside any of them, by themselves where there is none.
+        The draft that specd.toml names, or the best few proven drafts and every sidecar. A main's
+        own heads are measured with any of these; without one they are the only candidate.
         """
         found: list[Candidate] = []
         for pair in pairs:
@@ -361,9 +361,9 @@ class Stores:
     def uses(
         self, pairs: Sequence[DesiredPair], installed: Sequence[Model], *, conversations: bool
     ) -> dict[str, PairUse]:
-        """The use of each pair by the last probes, by the pair's name.
+        """The use of each pair, by the pair's name: from the last probes.
 
-        With ``conversations`` also by the user's own answers, there and in the server's log.
+        With ``conversations`` also from the user's answers in conversations and the server log.
         """
         seen = self.observed.sums() if conversations else Observed()
         both = (*self.logged.asked(), *self.bionic_logged.asked())

@@ -1,7 +1,6 @@
-"""Look around: configuration, home, models, LM Studio's opinion, its server and its process.
+"""Read configuration, home, models, LM Studio's compatibility cache, its server and its process.
 
-Effects only; decisions are made elsewhere. Everything here can fail. A failure is returned as part
-of the value and not raised, since the daemon must go on.
+No decisions here. A failure is part of the returned value and not raised: the daemon must go on.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ Meaning: TypeAlias = Literal["defaults", "apps", "models", "cache", "server", "o
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What stands in the home, besides the files specd edits.
+    """The content of the home, besides the files that specd edits.
 
     ``mlx_types`` are the model types that LM Studio's own mlx-lm loads; None: it is not there.
     ``llama_servers`` are the llama.cpp servers that it has installed, the newest first.
@@ -53,8 +52,8 @@ def configuration(
 ) -> tuple[SpecdConfig, str | None]:
     """The configuration in force, and the error in specd.toml, None if there is none.
 
-    A specd.toml that is broken leaves ``last`` in force; at start, the copy that was kept of the
-    last good one; with neither, the defaults.
+    With a broken specd.toml ``last`` stays in force; at start, the kept copy of the last good one;
+    without that, the defaults.
     """
     try:
         read = config.read(path)
@@ -73,7 +72,7 @@ def last_good(state: Path) -> SpecdConfig | None:
 
 
 def is_there(path: Path) -> bool:
-    """Whether specd.toml exists; True if it cannot be looked at, since reading reports that."""
+    """Whether specd.toml exists; True if that cannot be known, since reading it reports why."""
     try:
         return path.exists()
     except OSError:
@@ -97,7 +96,7 @@ def _keep(text: bytes, kept: Path) -> None:
     with contextlib.suppress(OSError):
         if private.read(kept) == text:
             return
-    # Without the copy a broken specd.toml means defaults at the next start, and nothing worse.
+    # Without the copy, the next start with a broken specd.toml has the defaults: no great harm.
     with contextlib.suppress(OSError):
         private.write(kept, text)
 
@@ -125,7 +124,7 @@ def look(home: Home | NoHome, state: Path) -> World:
 
 
 def models_folder(home: Home) -> Path:
-    """Where the models lie: an app's settings may name another folder than the home's own."""
+    """The models folder: an app's settings may name another one than the home's own."""
     found = (read_file(app.settings).document for app in homes.apps(home.path))
     return models.models_dir(home.path, *found)
 
@@ -170,7 +169,7 @@ def meaning(home: Home, world: World, path: Path) -> Meaning:
 
 
 def ask_server(home: Home, wanted: config.LmStudio) -> ServerSeen:
-    """Ask LM Studio's server what it has loaded; bounded to a few seconds."""
+    """Get the list of models from LM Studio's server, within a few seconds."""
     from specd.lmstudio import server  # noqa: PLC0415 - 20 ms that a start need not wait for
 
     try:

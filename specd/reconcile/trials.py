@@ -1,4 +1,4 @@
-"""The trial in real use as it stands on disk, and what it makes of the pairs of specd.toml."""
+"""The trial in real use on disk, and its effect on the pairs of specd.toml."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Trials:
         self._path = state / "trial.json"
 
     def read(self) -> Trial | None:
-        """The last trial, which may have ended: by its days also while nobody looked at it."""
+        """The last trial, running or ended; one whose days are over counts as ended."""
         try:
             listed = private.read_json(self._path)
             kept = None if listed is None else msgspec.convert(listed, Trial)
@@ -43,7 +43,7 @@ class Trials:
             return None
 
     def change(self, by: Callable[[Trial | None], Trial | None]) -> Trial | None:
-        """Keep what ``by`` makes of the trial, while no other process changes it.
+        """Replace the trial by the result of ``by``, while no other process changes it.
 
         Raises:
             OSError: it cannot be written.
@@ -70,7 +70,7 @@ class Trials:
 def restore(kept: Trials, journal: Journal, number: int | None) -> Outcome:
     """Undo as ``restore.restore``, and end a running trial.
 
-    What the trial has taken out of LM Studio's files is left alone as well.
+    The values that the trial has removed from LM Studio's files are held as well.
 
     Raises:
         CannotRestore, SwapError: as ``restore.restore``.
@@ -94,7 +94,7 @@ def restore(kept: Trials, journal: Journal, number: int | None) -> Outcome:
 
 
 def applied(pairs: Sequence[DesiredPair], running: Trial | None) -> tuple[DesiredPair, ...]:
-    """The pairs, the trial's without its draft where that was drawn for the next load."""
+    """The pairs; the trial's pair with or without its draft, as drawn for the next load."""
     if running is None or running.with_draft is None:
         return tuple(pairs)
     how = "with" if running.with_draft else "without"
@@ -126,7 +126,7 @@ def loaded(running: Trial, installed: Sequence[Model], server: ServerSeen | None
 
 
 def estimate(running: Trial, installed: Sequence[Model], observed: ObservedStore) -> Estimate:
-    """What the user's answers since its start say."""
+    """The estimate from the user's answers since the trial's start."""
 
     def is_main(name: str) -> bool:
         model = names.lookup(name, installed)
@@ -137,7 +137,7 @@ def estimate(running: Trial, installed: Sequence[Model], observed: ObservedStore
 
 
 def _is_there(pair: DesiredPair, running: Trial) -> bool:
-    """Whether the trial's pair is still one that specd configures, or will when it is compared."""
+    """Whether specd configures the trial's pair, or will once its tokenizers are compared."""
     return (
         pair.main is not None
         and pair.main.key == running.main
@@ -154,12 +154,12 @@ def look(
     observed: ObservedStore,
     stuck: Collection[Path] = (),
 ) -> bool:
-    """Go on with a running trial; whether its main is to have no draft now.
+    """Continue a running trial; returns whether its main should have no draft now.
 
-    ``stuck``: files that cannot be written. If the main's is one, no load has what was drawn.
+    ``stuck``: files that cannot be written. While the main's is one of them, the trial waits.
 
     Raises:
-        OSError: it cannot be kept.
+        OSError: the trial cannot be written.
     """
     running = trials.read()
     if running is None or running.ended is not None:

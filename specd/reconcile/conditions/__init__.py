@@ -1,10 +1,10 @@
-"""Conditions: how things stand, in a Kubernetes-like shape, from facts alone (pure).
+"""Conditions in the shape of Kubernetes' own, from facts alone (pure).
 
 Everything about one condition stands in one ``Definition``: when it is true, what specd looks at,
 what specd does, the judgement with its remedy and severity. To add one, add its name to
 ``ConditionType`` and its definition to ``CONDITIONS``.
 
-A judgement answers "unknown" for what could not be looked at, and "true" also for what does not
+A judgement is "unknown" where the facts are missing, and "true" also where the condition does not
 apply. "false" always comes with a remedy.
 """
 

@@ -1,4 +1,4 @@
-"""What a condition is: its state, and its definition."""
+"""A condition's state and its definition."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ ConditionType: TypeAlias = Literal[
 class Condition:
     """``reason`` is CamelCase for programs; ``message`` is the fact, ``remedy`` what to do.
 
-    ``since`` is RFC 3339 with zone: when ``status`` last changed, not the time of the last check.
-    ``severity`` "state": the user asked for this. "advice": worth knowing, never a fault.
+    ``since`` is when ``status`` last changed, in RFC 3339 with zone. ``severity`` is "state" for
+    what specd.toml asks for, "advice" for what is worth knowing and never a fault.
     """
 
     type: ConditionType
@@ -49,7 +49,7 @@ class Condition:
 
     @property
     def degraded(self) -> bool:
-        """Whether the user lacks something that they asked for."""
+        """Whether something that specd.toml asks for is not so."""
         return self.status == "false" and self.severity == "state"
 
 
@@ -70,17 +70,17 @@ def true(reason: str, message: str) -> Judgement:
 
 
 def false(reason: str, message: str, remedy: str) -> Judgement:
-    """The user lacks something that they asked for; ``remedy`` is what to do about it."""
+    """Something that specd.toml asks for is not so; ``remedy`` is what to do about it."""
     return Judgement("false", reason, message, remedy)
 
 
 def unknown(reason: str, message: str, remedy: str = "") -> Judgement:
-    """There was nothing to look at yet."""
+    """The facts are not known yet."""
     return Judgement("unknown", reason, message, remedy)
 
 
 def advice(status: Status, reason: str, message: str, remedy: str) -> Judgement:
-    """Worth knowing; specd stays healthy."""
+    """Worth knowing, and no fault."""
     return Judgement(status, reason, message, remedy, "advice")
 
 
@@ -88,8 +88,8 @@ def advice(status: Status, reason: str, message: str, remedy: str) -> Judgement:
 class Definition:
     """One condition: what it means, what specd looks at, what specd does, and the judgement.
 
-    ``complaint``: what a person who meets this condition complains about; "" where another check of
-    the doctor's covers it. ``judge`` is a pure function.
+    ``complaint``: what a user with this condition complains about; "" where another check of the
+    doctor's covers it. ``judge`` is a pure function.
     """
 
     type: ConditionType

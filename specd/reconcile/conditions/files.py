@@ -14,11 +14,11 @@ from specd.reconcile.desired import DesiredPair
 from specd.reconcile.facts import Facts
 
 SHOWN = 3
-"""Things in the models folder that could not be read, in a message about a missing model."""
+"""How many unreadable things in the models folder a message about a missing model names."""
 
 
 def each(pairs: Iterable[DesiredPair]) -> str:
-    """The pairs with why each is as it is, for a message."""
+    """Each pair's name and ``why``, for a message."""
     return "; ".join(f"{pair.name}: {pair.why}" for pair in pairs)
 
 
@@ -147,7 +147,7 @@ def _as_resolved(facts: Facts, held: Judgement) -> Judgement:
 
 
 def _undoing(facts: Facts) -> Iterator[tuple[DesiredPair, Preset]]:
-    """The presets that, once chosen, let something else draft for a pair's main."""
+    """The presets that would give a pair's main another draft in a chat that uses them."""
     for pair in facts.pairs:
         for preset in facts.presets:
             if pair.main and pair.speculates and preset.undoes(pair.main, pair.draft):

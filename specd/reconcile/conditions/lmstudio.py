@@ -56,7 +56,7 @@ def _contradicted(facts: Facts, opinion: CacheOpinion) -> tuple[list[str], list[
         if pair.main is None or pair.draft is None or pair.verdict is None:
             continue
         drafts = opinion.pairs.get(pair.main.identifier)
-        # A verdict of "unknown" contradicts nobody.
+        # A verdict of "unknown" contradicts nothing.
         if drafts is None or pair.verdict.kind == "unknown":
             continue
         listed = pair.draft.identifier in drafts

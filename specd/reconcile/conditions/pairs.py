@@ -1,4 +1,4 @@
-"""Whether a pair is right, runs, and is faster."""
+"""Whether a pair's tokens agree, whether it runs, and whether it is faster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether specd.toml, LM Studio's home and what specd keeps for itself can be used."""
+"""Whether specd.toml, LM Studio's home and specd's own files can be used."""
 
 from __future__ import annotations
 
