@@ -82,7 +82,10 @@ class Answer:
 
 
 class Api:
-    """The listening socket and its thread; ``close`` ends both. ``events`` is the daemon's log."""
+    """The listening socket and its thread; ``close`` ends both. ``events`` is the daemon's log.
+
+    Raises OSError if it cannot be opened.
+    """
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
@@ -93,6 +96,7 @@ class Api:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event | None = None
         self._ready = threading.Event()
+        self._failed: OSError | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._most = min(CONNECTIONS, _descriptors() // 2)
         self._looked_at = -LOOKED_S
@@ -100,6 +104,8 @@ class Api:
         self._thread = threading.Thread(target=self._run, name="specd-api", daemon=True)
         self._thread.start()
         self._ready.wait(5)
+        if self._failed is not None:
+            raise self._failed
 
     def stands(self) -> bool:
         """Whether the socket is where clients look for it."""
@@ -114,7 +120,11 @@ class Api:
             os.unlink(address)  # noqa: PTH108 - the address may be a descriptor's
 
     def _run(self) -> None:
-        asyncio.run(self._serve())
+        try:
+            asyncio.run(self._serve())
+        except OSError as error:
+            self._failed = error
+            self._ready.set()
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()

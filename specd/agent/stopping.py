@@ -30,9 +30,12 @@ class Stopping:
         self._say = say
         self._heard, telling = os.pipe()
         os.set_blocking(telling, False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        for number in numbers:
             signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(telling, warn_on_full_buffer=False)
+        # A program that starts specd with signals blocked passes that on.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
         threading.Thread(target=self._wait, name="specd-signals", daemon=True).start()
 
     def _wait(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 from specd.cli.commands import ALIASES, COMMANDS, GROUPS
@@ -23,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         _open_streams(words)
+        _mend_time_zone()
         code = _main(words)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -92,6 +94,13 @@ def _open_streams(words: list[str]) -> None:
                 complain("standard output is closed, so nothing can be shown")
         elif hasattr(there, "reconfigure"):
             there.reconfigure(errors="backslashreplace")
+
+
+def _mend_time_zone() -> None:
+    """Use UTC where $TZ is a day or more away from it, with which Python cannot calculate."""
+    if abs(time.timezone) >= 86_400:
+        os.environ["TZ"] = "UTC"
+        time.tzset()
 
 
 def _main(words: list[str]) -> int:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import os
 import signal
+import sys
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 
+from specd.agent.api import Api
+from specd.agent.daemon import Daemon
 from tests.daemon import DEADLINE_S, Sandbox, customize, quickest, until
 
 AT_MOST_S = 2.0 + 0.5
@@ -66,3 +74,32 @@ def test_whatever_hangs_it_ends(sandbox: Sandbox, what: str) -> None:
         return time.monotonic() - began
 
     assert quickest(ending, AT_MOST_S, tries=3) < AT_MOST_S
+
+
+def test_started_with_signals_blocked_it_ends_all_the_same(sandbox: Sandbox) -> None:
+    script = (
+        "import os, signal, sys\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))\n"
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    sandbox.start(within=(sys.executable, "-c", script))
+    assert sandbox.stop() == 0
+
+
+def test_without_descriptors_for_its_socket_it_ends_and_says_so(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(serving: Coroutine[Any, Any, None]) -> None:
+        serving.close()
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(asyncio, "run", full)
+    with pytest.raises(OSError, match="Too many open files"):
+        Api(Daemon(sandbox.config, sandbox.state))
+
+
+def test_a_time_zone_that_python_cannot_calculate_with_stops_nothing(sandbox: Sandbox) -> None:
+    sandbox.env = {"TZ": "UTC+99"}
+    sandbox.running()
+    assert "Traceback" not in sandbox.specd("status").stderr
+    assert sandbox.stop() == 0
