@@ -250,8 +250,6 @@ class Daemon:
             self._proofs.prove()
             memory.give_back()
         elif dirty or AGAIN in due:
-            if self._was_set_by_user(dirty):
-                self._learn()
             self.write(dirty)
             self._sort_out(dirty)
         if not due.isdisjoint((BENCHMARK, BENCHMARK_AGAIN)):
@@ -300,21 +298,6 @@ class Daemon:
                 self._publish()
             elif meaning == "server":
                 self._scout()
-
-    def _was_set_by_user(self, dirty: set[Path]) -> bool:
-        """Whether the user chose in LM Studio what drafts, where specd.toml leaves it open.
-
-        That is adopted and no drift.
-        """
-        apps = self.writer.files.apps
-        changed = {*dirty, *self.writer.files.pending}.difference(app.settings for app in apps)
-        return bool(changed) and any(
-            self.stores.set_by_user(pair.main, apps) != pair.users
-            for pair in self._pairs
-            if pair.main is not None
-            and pair.configured.draft == "auto"
-            and any(model_defaults.file_in(app, pair.main) in changed for app in apps)
-        )
 
     # -- looking ------------------------------------------------------------------------------
 
@@ -470,6 +453,10 @@ class Daemon:
     def write(self, dirty: set[Path] | None, *, force: bool = False) -> Pass:
         """One pass (see ``Writer.write``), published where anything changed."""
         done = self.writer.write(dirty, force=force)
+        if done.overtaken:  # what the user chose is adopted, and no drift
+            self._decide()
+            self._follow()
+            done = self.writer.write(None, force=force)
         if done.applied:
             self.around.look_for_app()
         if done.changed or dirty is None:

@@ -110,7 +110,7 @@ def _target(home: Path, path: Path, desired: DesiredDraft, *, by_request: bool) 
         ),
         desired.why,
         within=home,
-        unmarked=True,
+        of_model=True,
     )
 
 

@@ -89,7 +89,8 @@ class Target:
 
     specd's other values in it go back to what stood there before; ``why`` is the reason for that.
     No link may lead out of the directory ``within``; None where the user's own link counts.
-    ``unmarked``: LM Studio ignores the file if it begins with a byte-order mark.
+    ``of_model``: a model's file. LM Studio ignores it if it begins with a byte-order mark, and the
+    user may choose its values in the app: a plan for other content is out of date.
     """
 
     surface: str
@@ -97,7 +98,7 @@ class Target:
     desired_values: ValuesOf
     why: str
     within: Path | None = None
-    unmarked: bool = False
+    of_model: bool = False
 
 
 class Surface(Protocol):

@@ -28,7 +28,7 @@ class Applied:
     """The result of one file edit.
 
     ``journal_id`` is None when nothing was written. ``deeds`` has one entry for each of the edit's
-    changes. ``problem`` is the error, if any. ``conflict``: another program kept writing the file.
+    changes. ``problem`` is the error, if any. ``conflict``: another program wrote the file meanwhile.
     ``permanent``: a retry cannot help until the user changes something (a read-only file).
     ``locked``: another specd was writing. ``times``: how many times in a row it failed.
     """
@@ -78,7 +78,7 @@ def _apply_one(edit: FileEdit, journal: Journal, by: str) -> Applied:
         why = f"{edit.path} could not be written: {error.strerror}: {error.filename}"
         return Applied(edit, problem=why)
     if write.number is None or not written:
-        return Applied(edit)
+        return Applied(edit, conflict=write.overtaken)
     journal.settle(write.number, written=True)
     return Applied(write.edit, write.number, deeds=write.deeds)
 
@@ -87,12 +87,14 @@ class Write:
     """One write of one file. When another program writes meanwhile, the edit is planned again.
 
     ``by`` names the writer in the journal; None: the caller writes the journal.
+    ``overtaken``: the edit cannot be planned again here, and the file is left as it is.
     """
 
     def __init__(self, edit: FileEdit, journal: Journal, by: str | None) -> None:
         self.edit = edit
         self.number: int | None = None
         self.deeds: tuple[Deed, ...] = ()
+        self.overtaken = False
         self._journal = journal
         self._by = by
         self._folders = 0
@@ -133,6 +135,9 @@ class Write:
     def _after(self, content: bytes | None) -> bytes | None:
         # Mostly the file has not changed; planning again would take as long as the journal's fsync.
         if content != self.edit.before:
+            if self.edit.again is None:
+                self.overtaken = True
+                return None
             again = self.edit.again(content)
             if again is None or again.after is None:
                 return None

@@ -28,8 +28,9 @@ class FileEdit:
 
     ``before`` is None when the file is to be created, ``after`` when it is to be removed. ``made``
     are the objects and lists that the edit creates. ``again`` makes the edit for another content,
-    None when nothing is to be written there. No link may lead out of the directory ``within``;
-    None where the user's own link counts.
+    None when nothing is to be written there; it is None itself where another content needs another
+    decision. No link may lead out of the directory ``within``; None where the user's own link
+    counts.
     """
 
     path: Path
@@ -38,7 +39,7 @@ class FileEdit:
     after: bytes | None
     changes: tuple[Change, ...]
     made: tuple[Pointer, ...] = ()
-    again: Callable[[bytes | None], FileEdit | None] = lambda _: None
+    again: Callable[[bytes | None], FileEdit | None] | None = lambda _: None
     within: Path | None = None
 
 
@@ -110,7 +111,7 @@ def _compare(
     )
     if isinstance(desired_values, Problem):
         return blocked(desired_values)
-    if desired_values and target.unmarked and file.marked:
+    if desired_values and target.of_model and file.marked:
         return blocked(
             f"{file.path} begins with a byte-order mark, and LM Studio ignores such a file; save "
             "it as UTF-8 without one",
@@ -140,7 +141,9 @@ def _compare(
             None if gone else render(file, changes),
             changes,
             () if file.content is None else ownership.shells_of(changes, file.document),
-            lambda content: _again(target, file.path, content, owned, held),
+            None
+            if target.of_model
+            else lambda content: _again(target, file.path, content, owned, held),
             target.within,
         )
     except jsonedit.NotUnderstood as error:

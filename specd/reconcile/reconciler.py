@@ -19,7 +19,7 @@ from specd.lmstudio.home import App, lm_studio
 from specd.lmstudio.model import Model
 from specd.lmstudio.surface import Desired, DesiredDraft, Target
 from specd.lmstudio.surfaces import SURFACES
-from specd.reconcile import contention
+from specd.reconcile import contention, users
 from specd.reconcile.apply import Applied, apply
 from specd.reconcile.contention import Patience
 from specd.reconcile.desired import DesiredPair
@@ -56,12 +56,17 @@ class DesiredState:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """The result of one pass. ``again_in``: seconds until the ``pending`` files are due."""
+    """The result of one pass. ``again_in``: seconds until the ``pending`` files are due.
+
+    ``overtaken``: the user chose another draft in LM Studio after the desired state was resolved,
+    so nothing was written.
+    """
 
     applied: tuple[Applied, ...] = ()
     drifted: tuple[FileEdit, ...] = ()
     changed: bool = False
     again_in: float | None = None
+    overtaken: bool = False
 
 
 class Reconciler:
@@ -134,6 +139,9 @@ class Reconciler:
             dirty = dirty | {path for path, at in self._times() if at <= now}
         paths = self.paths if dirty is None else self.paths & dirty
         seen = look(self._seen, paths, dirty)
+        if chosen := self._chosen_since(paths):
+            self._again.update(dict.fromkeys(chosen, now + RETRY_S))
+            return Pass(again_in=RETRY_S, overtaken=True)
         made = self.plan(seen)
         before = (dict(self.blocked), dict(self.held), set(self._again), dict(self.failed))
         self._remember(paths, made, now)
@@ -160,6 +168,19 @@ class Reconciler:
         held = self.journal.held() if self._heeds_held else frozenset()
         targets = [self._targets[path] for path in sorted(seen)]
         return plan(targets, seen, self.journal.owned, held)
+
+    def _chosen_since(self, paths: AbstractSet[Path]) -> frozenset[Path]:
+        """The files among ``paths`` in which the user now sets another draft, where he may."""
+        if self._desired is None:
+            return frozenset()
+        apps = self._desired.kept
+        return frozenset(
+            path
+            for pair in self._desired.pairs
+            if pair.main is not None and pair.configured.draft == "auto"
+            for path in paths & {model_defaults.file_in(app, pair.main) for app in apps}
+            if users.drafting(pair.main, apps, self.journal, self._seen) != pair.users
+        )
 
     def _remember(self, paths: Iterable[Path], made: Plan, now: float) -> None:
         held: dict[Path, tuple[Change, ...]] = {}
@@ -198,14 +219,14 @@ class Reconciler:
         path = applied.edit.path
         if applied.problem is None:
             self.failed.pop(path, None)
-            if applied.journal_id is not None:
-                self.patience[path] = contention.wrote(self.patience[path], now)
+        if applied.journal_id is not None:
+            self.patience[path] = contention.wrote(self.patience[path], now)
         elif applied.conflict:
             self.patience[path] = contention.stormed(self.patience[path], now)
             self._again[path] = now + max(
                 contention.QUIET_S, contention.wait(self.patience[path], now)
             )
-        else:
+        elif applied.problem is not None:
             known = self.failed.get(path)
             times = 1 if known is None else known.times + 1
             self.failed[path] = replace(applied, times=times)

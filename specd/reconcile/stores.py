@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,16 @@ from specd.bench.result import BenchResult
 from specd.bench.use import Observed
 from specd.config import SpecdConfig
 from specd.files import private, swap
-from specd.files.pointer import ABSENT
-from specd.lmstudio import chat_settings, drafters, model_defaults
+from specd.lmstudio import chat_settings, drafters
 from specd.lmstudio.home import App
 from specd.lmstudio.model import OWN_HEADS, Model
 from specd.lmstudio.model_defaults import DraftDefaults
-from specd.reconcile import desired, proving, trials
+from specd.reconcile import desired, proving, trials, users
 from specd.reconcile.conditions import Condition
 from specd.reconcile.desired import DesiredPair, Known
 from specd.reconcile.engine import Candidate
 from specd.reconcile.journal import Journal
 from specd.reconcile.logged import LoggedStore
-from specd.reconcile.observe import read_file
 from specd.reconcile.proving import PairUse
 from specd.reconcile.trials import Trials
 from specd.tokenizer import suggest
@@ -125,20 +123,7 @@ class Stores:
 
     def set_by_user(self, main: Model, apps: Iterable[App]) -> DraftDefaults:
         """The user's settings for a main in the first of ``apps`` with a draft for it."""
-        found: list[DraftDefaults] = []
-        for app in apps:
-            path = model_defaults.file_in(app, main)
-            seen = read_file(path)
-            document = ABSENT if seen.marked else seen.document  # LM Studio ignores such a file
-            before = self.journal.before_standing(path, document)
-            found.append(replace(model_defaults.read_users(document, before), app=app.name))
-        first = next((each for each in found if each.drafts), (*found, DraftDefaults())[0])
-        also = "".join(
-            f"; {each.app} drafts with {each.drafts_with}"
-            for each in found
-            if each.drafts and each.drafts_with != first.drafts_with
-        )
-        return replace(first, also=also)
+        return users.drafting(main, apps, self.journal)
 
     def release_if_asked(self, before: SpecdConfig | None, now: SpecdConfig) -> None:
         """Release all held values if [speculation] or [[pair]] in specd.toml have changed.

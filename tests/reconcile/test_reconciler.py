@@ -6,11 +6,12 @@ import fcntl
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
 from specd import config
+from specd.files import swap
 from specd.lmstudio import keys, model_defaults
 from specd.lmstudio import settings as surface
 from specd.reconcile.apply import PASSING, Applied
@@ -20,7 +21,7 @@ from specd.reconcile.journal import FILE, Journal
 from specd.reconcile.reconciler import RETRY_S, DesiredState, Reconciler
 from specd.reconcile.restore import restore
 
-from .pairs import MAIN, SMALL
+from .pairs import MAIN, OTHER, SMALL
 
 DRIFTED = '{"chat": {"visualizeSpeculativeDecoding": false}, "token": "secret"}'
 
@@ -194,6 +195,39 @@ def test_a_draft_that_slows_down_is_taken_out_with_its_reason_in_the_journal(
     assert applied.journal_id is not None
     assert {why in change.why for change in applied.edit.changes} == {True}
     assert not path.exists()
+
+
+@pytest.mark.parametrize("draft", ["auto", "qwen3-0.6b"])
+@pytest.mark.parametrize("moment", ["before the pass looks", "before it writes"])
+def test_a_draft_picked_in_lm_studio_at_the_last_moment_is_not_put_back(
+    reconciler: Reconciler, home: Path, monkeypatch: pytest.MonkeyPatch, draft: str, moment: str
+):
+    path = model_defaults.config_path(home, MAIN)
+    pair = DesiredPair(config.Pair(main=MAIN.key, draft=draft), "wanted", "", MAIN, SMALL)
+    reconciler.set_desired(DesiredState(home, config.Speculation(), (pair,)))
+    reconciler.run(None)
+    specds = path.read_bytes()
+    picked = specds.replace(SMALL.identifier.encode(), OTHER.identifier.encode())
+    path.write_bytes(picked)
+    if moment == "before the pass looks":
+        done = reconciler.run({path})
+        assert done.overtaken is (draft == "auto")
+        assert path.read_bytes() == (picked if draft == "auto" else specds)
+        return
+    path.write_bytes(specds.replace(b"0.6B", b"0.7B") if draft != "auto" else b"{}")
+    began = swap.update
+
+    def overtaken(*args: Any, **kwargs: Any) -> swap.Written | None:
+        path.write_bytes(picked)
+        return began(*args, **kwargs)
+
+    monkeypatch.setattr(swap, "update", overtaken)
+    (applied,) = reconciler.run({path}).applied
+    assert (applied.journal_id, applied.problem, applied.conflict) == (None, None, True)
+    assert path.read_bytes() == picked
+    assert reconciler.pending == (path,)
+    monkeypatch.undo()
+    assert reconciler.run({path}, force=True).overtaken is (draft == "auto")
 
 
 @pytest.mark.parametrize("before", [None, 4, 1])

@@ -67,7 +67,7 @@ def _directly(seen: world.Seen, reconciler: Reconciler) -> tuple[list[int], list
         complain(line)
     seen.stores.journal.hand_over(released=True)
     done = reconciler.run(None, force=True)
-    return (
-        [each.journal_id for each in done.applied if each.journal_id is not None],
-        [each.problem for each in done.applied if each.problem is not None],
-    )
+    problems = [each.problem for each in done.applied if each.problem is not None]
+    if done.overtaken or any(each.conflict and each.problem is None for each in done.applied):
+        problems.append("LM Studio changed its files meanwhile; run `specd apply` again")
+    return [each.journal_id for each in done.applied if each.journal_id is not None], problems
