@@ -28,7 +28,7 @@ class Applied:
     """The result of one file edit.
 
     ``journal_id`` is None when nothing was written. ``deeds`` has one entry for each of the edit's
-    changes. ``problem`` is the error, if any. ``conflict``: another program wrote the file meanwhile.
+    changes. ``problem`` is the error, if any. ``conflict``: another program wrote to the file.
     ``permanent``: a retry cannot help until the user changes something (a read-only file).
     ``locked``: another specd was writing. ``times``: how many times in a row it failed.
     """
