@@ -188,7 +188,7 @@ class Benchmarks:
         self._given.jobs.worker(
             task.name,
             task.request,
-            limits=Limits(task.seconds),
+            limits=Limits(task.seconds, more_time=measuring.MORE_MINUTES),
             then=self._learn,
             failed=self._failed,
             on_progress=self._step,

@@ -21,6 +21,10 @@ from specd.reconcile.facts import ServerSeen
 SHARE = 0.9
 """The part of its minutes that a measurement plans with."""
 
+MORE_MINUTES = (
+    "`specd bench --minutes N` gives it more, and so does max_minutes of [benchmark] in specd.toml"
+)
+
 ENOUGH = 50
 """From this many answers in the user's chats on, their prompt lengths set the weights."""
 

@@ -36,10 +36,14 @@ class WorkerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``seconds`` of wall time; ``memory_bytes`` of resident memory, None for no limit."""
+    """``seconds`` of wall time; ``memory_bytes`` of resident memory, None for no limit.
+
+    ``more_time`` tells the user how to allow more seconds, as a clause; "" if that is not possible.
+    """
 
     seconds: float
     memory_bytes: int | None = None
+    more_time: str = ""
 
 
 def run_task(
@@ -156,7 +160,8 @@ def _check(
     if cancelled is not None and cancelled.is_set():
         raise WorkerError("cancelled")
     if time.monotonic() > deadline:
-        raise WorkerError(f"stopped after its time limit of {limits.seconds:g} s")
+        more = f"; {limits.more_time}" if limits.more_time else ""
+        raise WorkerError(f"stopped after its time limit of {limits.seconds:g} s{more}")
     if limits.memory_bytes is not None:
         used = resident_bytes(process.pid)
         if used > limits.memory_bytes:

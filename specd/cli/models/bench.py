@@ -36,7 +36,7 @@ from specd.lmstudio.model import OWN_HEADS, Model
 from specd.reconcile import engine, measuring, survey
 from specd.reconcile.engine import Candidate
 from specd.reconcile.facts import ServerSeen
-from specd.reconcile.measuring import Task
+from specd.reconcile.measuring import MORE_MINUTES, Task
 from specd.reconcile.stores import Stores
 from specd.tokenizer.engines.mlx import PARALLEL_ONE_COSTS
 from specd.worker.client import Limits, WorkerError, run_task
@@ -261,7 +261,7 @@ def _run(bar: Progress, task: Task) -> dict[str, Any]:
     def show(step: dict[str, Any]) -> None:
         bar.update(line, description=step["step"], completed=step["done"])
 
-    limits = Limits(task.seconds + GRACE_S)
+    limits = Limits(task.seconds + GRACE_S, more_time=MORE_MINUTES)
     return run_task(task.name, task.request, limits=limits, on_progress=show)
 
 
