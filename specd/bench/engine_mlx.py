@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import mlx.core as mx
 import psutil
 from mlx_lm import load, stream_generate
-from mlx_lm.models.cache import make_prompt_cache, trim_prompt_cache
+from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache, trim_prompt_cache
 from mlx_lm.sample_utils import apply_min_p, apply_top_k, apply_top_p, make_sampler
 
 from specd.bench.costs import Costs, Steps
@@ -26,7 +27,7 @@ from specd.bench.engine import Timed
 from specd.bench.predict import StudiedAnswer
 from specd.bench.prompts import Prompt
 from specd.bench.result import EngineName
-from specd.tokenizer.kv_cache import smallest_window
+from specd.tokenizer.kv_cache import flat, smallest_window
 
 REPEATS = 9
 """Measurements of each step, if there is time."""
@@ -182,8 +183,9 @@ class MlxEngine:
                 accepted = _acceptance(next(mains), logits, prompt.temperature)
                 drawn.extend(float(each) for each in accepted.tolist())
         left: list[float] = []
-        window = smallest_window(make_prompt_cache(self.draft))
-        if window is not None and len(ids) + len(said) > window:
+        cache = make_prompt_cache(self.draft)
+        full = (smallest_window(cache) or inf) < len(ids) + len(said)
+        if full or not can_trim_prompt_cache(cache):
             left = _left_behind(self.draft, ids, said)
             if drawn:
                 share = sum(left) / max(1.0, sum(agrees))
@@ -292,9 +294,9 @@ def _shown(model: Any, ids: Sequence[int], said: Sequence[int]) -> Iterator[Any]
 
 
 def _left_behind(draft: Any, ids: Sequence[int], said: Sequence[int]) -> list[float]:
-    """Which of an answer's tokens a draft predicts whose rotating cache is full: 0 or 1 for each.
+    """Which of an answer's tokens a draft predicts in whose cache refused tokens stay: 0 or 1.
 
-    Refused tokens then stay in the cache. So mlx-lm's rounds are run, with one draft length.
+    So mlx-lm's rounds are run, with one draft length.
     """
     cache = make_prompt_cache(draft)
     for start in range(0, len(ids) - 1, READ_AT_ONCE):
@@ -337,7 +339,8 @@ def _cache_bytes(model: Any) -> float:
     """Bytes of one token in a model's cache, measured with a first step."""
     cache = make_prompt_cache(model)
     mx.eval(model(mx.array([[0]]), cache=cache))
-    parts = [part for each in cache for part in (each.keys, each.values) if part is not None]
+    growing = [each for each in flat(cache) if hasattr(each, "keys")]  # recurrent state does not
+    parts = [part for each in growing for part in (each.keys, each.values) if part is not None]
     return float(sum(part.nbytes / part.shape[2] for part in parts))
 
 

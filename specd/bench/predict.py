@@ -21,7 +21,7 @@ class StudiedAnswer:
     """One generated answer. ``chances`` as in ``replay``: which tokens the draft predicts.
 
     ``max_tokens`` is the limit it was generated with. ``left_behind``: the chances after refused
-    tokens have stayed in the draft's rotating cache; () if it has none.
+    tokens have stayed in the draft's cache; () where they are taken back.
     """
 
     kind: str

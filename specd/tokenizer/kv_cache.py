@@ -32,10 +32,10 @@ def built(folder: Path) -> Built:
         layers = len(model.layers)
     except Exception as error:  # noqa: BLE001 - any architecture's own code, on anybody's config
         return Built(loads=False, problem=str(error)[:200] or type(error).__name__)
-    caches = _flat(made)
+    caches = flat(made)
     return Built(
         loads=True,
-        kinds=tuple(sorted({type(each).__name__ for each in caches})),
+        kinds=tuple(sorted({type(each).__name__ for each in (*made, *caches)})),
         caches=len(made),
         layers=layers,
         trimmable=bool(can_trim_prompt_cache(made)),
@@ -48,9 +48,10 @@ def smallest_window(caches: Sequence[Any]) -> int | None:
     return min((size for each in caches if (size := getattr(each, "max_size", 0))), default=None)
 
 
-def _flat(caches: Sequence[Any]) -> list[Any]:
-    flat: list[Any] = []
+def flat(caches: Sequence[Any]) -> list[Any]:
+    """The caches, with those that a ``CacheList`` holds in its place."""
+    found: list[Any] = []
     for each in caches:
         nested = getattr(each, "caches", None)
-        flat += _flat(nested) if isinstance(nested, list | tuple) else [each]
-    return flat
+        found += flat(nested) if isinstance(nested, list | tuple) else [each]
+    return found

@@ -93,7 +93,10 @@ class Session:
 
     def _keep(self, prompt: Sequence[int]) -> int:
         """Trim the caches to the common start with ``prompt``; returns its tokens."""
-        held = next((each.offset for each in self._cache if hasattr(each, "offset")), 0)
+        held = next((each.offset for each in self._cache if hasattr(each, "offset")), None)
+        if held is None:  # as of CacheList: mlx-engine begins anew
+            self._cache = self._fresh()
+            return 0
         pairs = zip(self._tokens[:held], prompt[:-1], strict=False)
         common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
         if common < held and can_trim_prompt_cache(self._cache):

@@ -10,7 +10,7 @@ import pytest
 from mlx_lm import load
 
 from specd.bench import engine_mlx
-from specd.bench.engine_mlx import LONG, Main, MlxEngine, open_draft, open_main
+from specd.bench.engine_mlx import CHAIN, LONG, Main, MlxEngine, open_draft, open_main
 from specd.bench.measure import STEPS, Candidate, benchmark
 from specd.bench.predict import LONGEST
 from specd.bench.prompts import BASIC, STANDARD
@@ -208,3 +208,22 @@ def test_a_benchmark_of_real_models_holds_together(figures: Figures) -> None:
     assert 0 < (result.at_temperature.acceptance or 0) < 1
     assert result.at_temperature.interval is not None
     assert result.costs["short"]["main"]["1"] > 0
+
+
+@pytest.mark.parametrize("kind", ["mamba", "qwen3_next", "nested"])
+def test_a_draft_of_any_kind_of_cache_is_measured(tmp_path: Path, kind: str) -> None:
+    main = mlx_models.make(tmp_path / "main", "llama")
+    known, more = (kind, {}) if kind in mlx_models.KINDS else ("llama", mlx_models.NESTED)
+    draft = mlx_models.make(tmp_path / "draft", known, seed=1, **more)
+    opened = open_main(main)
+    engine = MlxEngine(opened, open_draft(draft))
+    assert 0 < engine.longest <= 512
+    (long, *_) = [each for each in STANDARD if each.context]
+    request = BenchRequest("main", (PROMPT, long), "basic", {}, 60.0, "", 0.0)
+    (result,) = benchmark(request, [Candidate("draft", 1, lambda: engine)])
+    assert result.other_text == 0
+    assert any("were left out" in note for note in result.notes)
+    whole = replace(PROMPT, max_tokens=150)
+    studied = engine.study(whole, engine.answer(whole, 0))
+    assert bool(studied.left_behind) is (kind != "nested")
+    assert studied.counts(CHAIN).accepted == engine.answer(whole, CHAIN).from_draft

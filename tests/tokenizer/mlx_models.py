@@ -99,6 +99,24 @@ KINDS: Mapping[str, dict[str, Any]] = {
 """What config.json says besides a plain shape."""
 
 
+NESTED: Mapping[str, Any] = {
+    "model_type": "deepseek_v32",
+    "kv_lora_rank": 16,
+    "q_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 16,
+    "v_head_dim": 16,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "n_shared_experts": 1,
+    "moe_intermediate_size": 32,
+    "index_head_dim": 16,
+    "index_n_heads": 2,
+    "index_topk": 16,
+}
+"""Two KV caches in each layer, in a ``CacheList``."""
+
+
 def make(folder: Path, kind: str, *, seed: int = 0, **config: Any) -> Path:
     """A model of this kind with random weights, and the small tokenizer."""
     import mlx.core as mx

@@ -124,6 +124,35 @@ def test_the_verdict_and_mlx_lm_agree(kind: str, folders: Path, drafts: dict[int
     assert (found.accepts, found.text) == expected[kind]
 
 
+def test_a_main_with_nested_caches_answers_a_second_turn_otherwise(folders: Path) -> None:
+    """A Llama in a ``CacheList``, drafted for by itself: every answer ends with accepted tokens."""
+    from mlx_lm.models.cache import CacheList, KVCache
+    from mlx_lm.utils import load_model
+
+    from specd.tokenizer.sequential import Session
+
+    inner = load_model(mlx_models.make(folders / "nested", "llama", seed=3))[0]
+
+    class Nested:
+        layers = inner.layers
+
+        def __call__(self, ids: Any, cache: Any) -> Any:
+            return inner(ids, cache=[each[0] for each in cache])
+
+        def make_cache(self) -> list[Any]:
+            return [CacheList(KVCache()) for _ in self.layers]
+
+    for main, same in ((inner, True), (Nested(), False)):
+        alone, paired = Session(main), Session(main, inner, 3)
+        first = alone.answer(IDS[:8], 12)
+        assert paired.answer(IDS[:8], 12).tokens == first.tokens
+        again = [*IDS[:8], *first.tokens, *IDS[8:16]]
+        assert (alone.answer(again, 12).tokens == paired.answer(again, 12).tokens) is same
+    real = mlx_models.make(folders / "deepseek", "llama", **mlx_models.NESTED)
+    assert opinion("llama", real, folders / "draft-1").text == "may differ"
+    assert opinion("llama", folders / "nested", real).text == "same"
+
+
 def test_a_rotating_or_hybrid_draft_keeps_the_text(folders: Path) -> None:
     main = mlx_models.make(folders / "plain", "llama", seed=1)
     for kind in ("gemma3", "qwen3_next"):

@@ -56,6 +56,11 @@ def test_a_plain_pair_keeps_the_text() -> None:
             {"built": replace(FULL, kinds=("KVCache", "RotatingKVCache"), window=1024)},
             "1,024 tokens",
         ),
+        (
+            "nested caches",
+            {"built": replace(FULL, kinds=("CacheList", "KVCache"))},
+            "reads a token twice",
+        ),
         ("chunks", {"built": replace(FULL, kinds=("ChunkedKVCache", "KVCache"))}, "is edited"),
         (
             "unknown draft",

@@ -29,7 +29,7 @@ MLX_VLM_ALONE: Final = frozenset(
 )
 """Text models that only mlx-vlm loads in LM Studio: with ``parallel = 1`` they do not load."""
 
-_FULL: Final = frozenset({"KVCache", "QuantizedKVCache", "ConcatenateKVCache", "CacheList"})
+_FULL: Final = frozenset({"KVCache", "QuantizedKVCache", "ConcatenateKVCache"})
 """mlx-lm's cache classes that can be trimmed by any number of tokens at any time."""
 
 
@@ -181,6 +181,16 @@ def _chunked(pair: Pair) -> str | None:
     )
 
 
+def _nested(pair: Pair) -> str | None:
+    if pair.built is None or "CacheList" not in pair.built.kinds:
+        return None
+    return (
+        "the main has several KV caches in each layer (CacheList in mlx-lm), whose length "
+        "mlx-engine takes from the draft's: after an answer that ends with accepted draft tokens "
+        "the draft's is shorter, and the next turn of the chat reads a token twice"
+    )
+
+
 def never_drafts(draft: Model, drafting: Built | None, types: frozenset[str] | None) -> str | None:
     """Why a model cannot draft for any main; None if no rule applies."""
     problem = _unloadable(draft, drafting, types)
@@ -209,6 +219,7 @@ _MAIN: Final = (
     Rule("untrimmable cache", "mlx_lm/generate.py", _untrimmable),
     Rule("fewer caches than layers", "cache_wrapper.py, update_cache", _shared, alters=True),
     Rule("window", "mlx-lm #1423; seen", _rotating, alters=True),
+    Rule("nested caches", "cache_wrapper.py, _num_tokens_in_cache; seen", _nested, alters=True),
     Rule("chunks", "mlx_lm/models/cache.py, ChunkedKVCache.trim; seen", _chunked, alters=True),
 )
 
