@@ -1,4 +1,4 @@
 """The daemon: watching, scheduling, the socket API, worker processes, and their wiring.
 
-The only package with threads and loops. Decisions live below, in ``reconcile``.
+The only package with threads and loops. Decisions are made below, in ``reconcile``.
 """

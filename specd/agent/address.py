@@ -1,8 +1,8 @@
 """The daemon's Unix socket: its address, and whose process is at the other end.
 
-An address holds 104 bytes on macOS and 108 on Linux. On Linux a longer path is spelled
-through an open descriptor of its directory; elsewhere the socket lies in a private directory under
-/tmp, named after the path it stands for.
+An address holds 104 bytes on macOS and 108 on Linux. On Linux a longer path goes through an open
+descriptor of its directory; elsewhere the socket lies in a private directory under /tmp, named by a
+hash of the path.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def peer(connection: socket.socket) -> int:
     """The user id of the peer process at the time it connected.
 
     Raises:
-        OSError: the platform does not say.
+        OSError: the platform cannot answer.
     """
     if sys.platform == "linux":
         packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)

@@ -1,9 +1,8 @@
 """The socket API: HTTP/1.1 and JSON on a Unix socket, for the same user alone.
 
-One thread runs an asyncio loop with all connections; h11 frames the protocol, strictly. Questions
-are answered from snapshots, so a busy daemon still answers; orders are handed to the daemon's own
-loop and awaited. Slow, silent, oversized and malformed clients cost one connection each, for a
-bounded time.
+One thread runs an asyncio loop with all connections; h11 parses the protocol strictly. Questions
+are answered from the daemon's last snapshot, so a busy daemon still answers; orders run on the
+daemon's own loop. A slow, silent or malformed client costs one connection, for a bounded time.
 """
 
 from __future__ import annotations
@@ -82,9 +81,10 @@ class Answer:
 
 
 class Api:
-    """The listening socket and its thread; ``close`` ends both. ``events`` is the daemon's log.
+    """The listening socket and its thread, until ``close``. ``events`` is the daemon's log.
 
-    Raises OSError if it cannot be opened.
+    Raises:
+        OSError: the socket cannot be opened.
     """
 
     def __init__(self, daemon: Daemon) -> None:
@@ -137,9 +137,9 @@ class Api:
         await asyncio.gather(accepting, *self._connections, return_exceptions=True)
 
     async def _accept(self) -> None:
-        """Let clients in one by one, never more than there are descriptors for.
+        """Accept clients one by one, never more than there are descriptors for.
 
-        asyncio's own server takes in its whole backlog before it looks at the first of them.
+        asyncio's own server accepts its whole backlog before it serves the first.
         """
         loop = asyncio.get_running_loop()
         while True:
@@ -168,7 +168,7 @@ class Api:
         except (OSError, asyncio.CancelledError):
             pass
         finally:
-            # What a client does not read would keep the descriptor for as long as it lives.
+            # An answer that the client never reads would keep the descriptor open.
             writer.transport.abort()
 
     # -- answers ------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ class Api:
             elif isinstance(error, OSError):
                 why = f"{type(error).__name__}: {error}"
             else:
-                # No words: the text of an error within specd might quote what was being read.
+                # Only the type: an error's text might quote a file that specd was reading.
                 why = f"a fault in specd: {type(error).__name__}"
             return _json({"error": why}, status)
 
@@ -214,7 +214,7 @@ class Api:
     def _look(self) -> Future[None]:
         """Look whether LM Studio runs, unless that was just done; the future ends with the look.
 
-        The server is also queried for what it has loaded; that result is used the next time.
+        The server's list of loaded models is requested too, for the next answer.
         """
         done: Future[None] = Future()
         now = time.monotonic()
@@ -226,7 +226,7 @@ class Api:
         return done
 
     def _shared(self, request: Request, route: Route) -> Answer:
-        """The answer; clients that ask the same at the same time share a large one."""
+        """The answer; clients with the same request at the same time share a large one."""
         key, now = (request.path, *request.query.items()), time.monotonic()
         self._answers = {k: a for k, a in self._answers.items() if now - a[0] < LOOKED_S}
         at, snapshot, answer = self._answers.get(key, (now, None, None))
@@ -301,7 +301,7 @@ class _Conversation:
         self._write(head)
         content = memoryview(b"" if bare else answer.content)
         async with asyncio.timeout(REQUEST_S):
-            # Piece by piece: what a client does not read must not lie about once for each.
+            # Piece by piece: many slow clients must not each keep a whole answer in memory.
             for start in range(0, len(content), PIECE_BYTES):
                 self._write(h11.Data(bytes(content[start : start + PIECE_BYTES])))
                 await self._writer.drain()
@@ -316,7 +316,7 @@ class _Conversation:
         waiting: asyncio.Queue[Event] = asyncio.Queue(maxsize=1_000)
 
         def put(event: Event) -> None:
-            # A client too slow for a thousand events loses some rather than the daemon its memory.
+            # A client that is a thousand events behind loses some: memory is bounded.
             with contextlib.suppress(asyncio.QueueFull):
                 waiting.put_nowait(event)
 
@@ -332,7 +332,7 @@ class _Conversation:
                 headers=[("Content-Type", "text/event-stream"), ("Cache-Control", "no-store")],
             )
             self._write(head)
-            # An event that comes while the recent ones are gathered is among them and in the queue.
+            # An event that arrives meanwhile is both among the recent ones and in the queue.
             written = 0
             for event in list(events.recent):
                 self._write_event(event)
@@ -453,7 +453,7 @@ def _descriptors() -> int:
 
 
 def _listen(path: Path) -> socket.socket:
-    # The lock says that no other daemon is alive here, so a socket that lies about is stale.
+    # The lock proves that no other daemon is alive here, so an existing socket is stale.
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.chmod(0o700)
     if path.is_dir() and not path.is_symlink():

@@ -1,8 +1,8 @@
-"""The daemon's benchmarks: when one may run, with which engine, and what became of it.
+"""The daemon's benchmarks: when one may run, with which engine, and its result.
 
-Nothing here waits: what takes time is looked up by a scout or done by a worker, and comes back to
-the daemon's loop, on which everything else here runs. A scheduled benchmark gives way to whoever
-wants the machine, before it begins and while it runs; one that was asked for does not.
+Everything here runs on the daemon's loop and never waits: slow work is a background job or a
+worker, whose result comes back to the loop. A scheduled benchmark yields to the user and to other
+work, before it begins and while it runs; one that the user started does not.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ LOOK_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class _Weighed:
-    """What decides whether a benchmark may begin, read on a thread."""
+    """The readings that decide whether a benchmark may begin, taken on a thread."""
 
     plan: BenchmarkPlan
     server: ServerSeen | None
@@ -65,7 +65,7 @@ class NoPair(Exception):
 
 
 class Benchmarks:
-    """See the module's docstring. ``note`` is the state for people, None if there is none."""
+    """See the module's docstring. ``note`` is the state as a sentence, None if there is none."""
 
     def __init__(self, given: Given, again: Callable[[timedelta], None]) -> None:
         self._given = given
@@ -82,7 +82,7 @@ class Benchmarks:
     # -- beginning ----------------------------------------------------------------------------
 
     def due(self) -> None:
-        """It is time for a benchmark: begin one if nothing stands against it."""
+        """It is time for a benchmark: begin one unless something is in the way."""
         sight = self._given.look()
         pairs = self._given.stores.worth_measuring(sight.pairs, sight.models)
         if self._running is not None:
@@ -118,7 +118,7 @@ class Benchmarks:
         self._given.learnt()
 
     def start(self, order: Order) -> str:
-        """Measure now (``POST /v1/bench``); what comes of it, in words.
+        """Measure now (``POST /v1/bench``); returns a sentence for the user.
 
         Raises:
             NoPair: there is nothing to measure.
@@ -207,7 +207,7 @@ class Benchmarks:
         if self._running is None:
             return
         if self._running.name == "bench-server":
-            # Such a benchmark is itself a use of LM Studio.
+            # This benchmark itself keeps LM Studio busy.
             readings = replace(readings, unused_s=None, generating=None)
         why = preconditions.in_the_way(readings, self._given.look().config.benchmark)
         if why is not None:
@@ -253,13 +253,13 @@ class Benchmarks:
         self._running = None
         if self._waiting:
             self._next()
-        # Also after a failure: what was measured before it stands in the history.
+        # Also after a failure: the history has the results before it.
         self._given.learnt()
 
     # -- stale results ------------------------------------------------------------------------
 
     def look_for_changes(self) -> None:
-        """Compare what results depend on with what is installed now."""
+        """Find results whose models, engine or system have changed since."""
         sight = self._given.look()
         measured = [
             (pair.name, pair.main.path, pair.draft.path, run)
@@ -291,7 +291,7 @@ def _weigh(sight: Sight, pairs: tuple[Candidate, ...]) -> _Weighed:
     plan = _plan(sight, pairs, server, "auto")
     together = [
         *plan.mlx,
-        # The main is in the server's memory as a rule; with the draft the server finds room.
+        # The server mostly has the main in memory, so only the draft needs room.
         *((pair.draft,) for pair in plan.server),
         *((pair.main, pair.main, *filter(None, [pair.draft])) for pair in plan.gguf),
     ]

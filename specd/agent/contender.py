@@ -1,11 +1,11 @@
-"""Who keeps setting a file back: what can honestly be known of it.
+"""Which process keeps changing a file back, as far as that can be known.
 
-File events do not say who caused them. Two things give a process away. It has the file open for
-writing when somebody looks, which is likely while it writes a hundred times a second. And a program
-that answers every change at once must be watching for changes: on Linux the kernel lists what every
-process of the same user watches, by inode. Neither is proof, and the answer says which it rests on.
+File events do not name their cause. Two signs point to a process. It has the file open for writing
+at the moment of a look, which is likely while it writes a hundred times a second. Or it watches the
+file or its folder, as a program that reacts to every change must: on Linux the kernel lists the
+watches of every process of the same user, by inode. Neither is proof, so the answer names the sign.
 
-Looking costs some milliseconds per hundred processes, so it is done only once a fight is on.
+A look takes some milliseconds per hundred processes, so specd looks only while a file is contended.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pathlib import Path
 from specd.files import holders
 
 LOOK_S = 0.5
-"""How long to look for a process that has the file open, before settling for a watcher."""
+"""How long to look for a process that has the file open, before looking for a watcher."""
 
 PAUSE_S = 0.02
-"""Between two looks: the daemon has better things to do."""
+"""The pause between two looks."""
 
 MOST_NAMED = 3
 """Indexers and file managers watch folders too, so a longer list would not help."""
@@ -42,7 +42,7 @@ def find(path: Path, seconds: float = LOOK_S) -> str | None:
 
 
 def _writer(path: Path) -> str | None:
-    """Who writes the file, or something beside it that is about to take its place."""
+    """The process that writes the file, or a file beside it that may replace it."""
     folders = {path.parent, path.resolve().parent}
     for process in holders.others():
         for number, target in holders.descriptors(process):
@@ -95,7 +95,7 @@ def _printable(name: str) -> str:
 
 
 def _opener(path: Path) -> str | None:
-    """Who has the file open at all: what other platforms tell."""
+    """The process that has the file open: other platforms do not show whether for writing."""
     import psutil  # noqa: PLC0415 - costs memory, and only a fight needs it
 
     for number in holders.writers(path.resolve()):

@@ -1,8 +1,7 @@
-"""The daemon: one loop that looks, decides, writes and reports, woken by whatever happened.
+"""The daemon: one loop that looks, decides, writes and reports.
 
-All that the daemon knows is changed on this loop's thread alone. File events, timers, requests on
-the socket and finished workers come in through the inbox. What others may see of it is published as
-one immutable snapshot after every change.
+Only this loop's thread changes the daemon's state. File events, requests on the socket and results
+of workers reach it through the inbox. After every change it publishes one immutable snapshot.
 """
 
 from __future__ import annotations
@@ -51,22 +50,22 @@ if TYPE_CHECKING:
     from specd.agent.api import Api
 
 ANEW = -1
-"""Instead of an exit code: start again, in this process."""
+"""In place of an exit code: start again in the same process."""
 
 LOOP = "daemon"
-"""Under this name faults of the loop's own work are kept, until all was looked at without one."""
+"""The name for faults of the loop's own work; they are over after a whole look without one."""
 
 UNFINISHED_S = 0.015
-"""A file that was modified and not yet closed is looked at after this all the same."""
+"""A file that was modified and not closed is read after this anyway."""
 
 CONFIG_UNFINISHED_S = 1.0
-"""The same of specd.toml: half of one, or none of it, often reads as one that wants less."""
+"""The same for specd.toml: a half-written one is often valid, and asks for less."""
 
 MODELS_SETTLE_S = 1.0
 """A download touches a models directory many times a second; one look after it pauses is enough."""
 
 POLL_S = 2.0
-"""Where not everything can be watched: how often the files specd edits are looked at."""
+"""Where not everything can be watched, the files that specd edits are read this often."""
 
 POLL_MODELS_S = 30.0
 
@@ -76,12 +75,12 @@ CONVERSATIONS_FIRST = timedelta(minutes=3)
 CONVERSATIONS_EVERY = timedelta(hours=4)
 
 LOCK_S = 0.1
-"""How long the start and an order wait for another specd that writes; a pass is tried again."""
+"""How long the start and an order wait for another specd that writes; a pass never waits."""
 
 ASKED_S = 2.0
 """The server is queried again for a status if its last answer is older than this."""
 
-# What the timers are called by; a file that was modified and not closed is called by its path.
+# The timers' names. The timer of a file that was modified and not closed has its path as a name.
 EVERYTHING, MODELS, POLL = "everything", "models", "poll"
 BENCHMARK, BENCHMARK_AGAIN, CONVERSATIONS = "benchmark", "benchmark again", "conversations"
 
@@ -133,7 +132,7 @@ class Daemon:
     # -- life ---------------------------------------------------------------------------------
 
     def run(self) -> int:
-        """Work until it is stopped; returns the exit code, ``ANEW`` if it must be run anew."""
+        """Work until stopped; returns the exit code, or ``ANEW`` if the daemon must start again."""
         memory.share_one_heap()
         Stopping(self.inbox.stop, self._look_again, self._say)
         self._say(
@@ -184,7 +183,7 @@ class Daemon:
                 self._faults.over(name)
 
     def _open(self) -> None:
-        # Imported after the first pass: what the user waits for is the settings, not the socket.
+        # Imported after the first pass, because the user waits for the settings, not the socket.
         from specd.agent.api import Api  # noqa: PLC0415
 
         self._api = Api(self)
@@ -259,7 +258,7 @@ class Daemon:
             self._real_use.read()
 
     def _look_at_everything(self) -> None:
-        # At once, so that a fault in what follows is not met again and again without a pause.
+        # First, so that a fault below does not repeat without a pause.
         self._timers.after(EVERYTHING, self._config.agent.resync_seconds)
         self._timers.look_at_clock()
         self._reload_what_is_whole()
@@ -279,7 +278,7 @@ class Daemon:
         self.write(None)
 
     def _sort_out(self, dirty: set[Path]) -> None:
-        """Changes to what specd reads rather than writes; after the pass, which is in a hurry."""
+        """React to changes of files that specd only reads; after the pass, which is urgent."""
         if (home := self.around.home) is None:
             return
         for path in dirty:
@@ -324,25 +323,25 @@ class Daemon:
         self._publish()
 
     def _reload_what_is_whole(self) -> None:
-        """Read specd.toml again for no reason of its own; later, if it may still be written."""
+        """Read specd.toml again, or later if it was written a moment ago and may be incomplete."""
         if survey.written_within(self.config_path, CONFIG_UNFINISHED_S):
             self._look_soon(self.config_path)
         else:
             self.reload()
 
     def _to_adopt(self) -> tuple[config.SpecdConfig, str | None]:
-        """The configuration to be in force from now on, and why it is not specd.toml's."""
+        """The configuration in force from now on, and the error if it is not specd.toml's."""
         read, problem = survey.configuration(self.config_path, self.directory, self._config)
         try:
             self.stores.release_if_asked(self._config, read)
         except OSError as error:
-            # Adopted without it, what it asks for would stay held for good.
+            # Adopted without the release, the values it asks for would stay held.
             self._look_soon(self.config_path)
             return self._config, f"specd.toml was changed; specd cannot follow it yet: {error}"
         return read, problem
 
     def survey_all(self) -> None:
-        """Find the home again and everything in it, and watch what there is."""
+        """Find and read the home again, decide again, and watch the right directories."""
         if self.around.look(self._config.lmstudio):
             self._proofs.forget()
         self._guard(self._follow_home, "what is specd's in a home that was moved")
@@ -370,7 +369,7 @@ class Daemon:
         before = self._watch.polling
         files = [*self.writer.files.paths, self.config_path, config.managed_file()]
         if self._watch.follow(directories, files):
-            # All of it was looked at before it was watched.
+            # A change between the last look and the new watch was not reported.
             self._timers.after(EVERYTHING, 0)
         polling = self._watch.polling
         if polling is not None and polling != before:
@@ -381,7 +380,7 @@ class Daemon:
             self._timers.after(POLL, POLL_S)
 
     def _decide(self) -> None:
-        """Work out the desired state from all that is known."""
+        """Work out the desired state."""
         for line in self.stores.set_aside():
             self._say("warning", line)
         self._guard(self._look_up, "what is known of the pairs")
@@ -414,13 +413,13 @@ class Daemon:
             self.around.ask_server(self._config.lmstudio)
 
     def _scout(self) -> None:
-        """Look, in the background, at all that a pass cannot wait for."""
+        """Start the background work that is too slow for a pass."""
         self.around.ask(self._config.lmstudio)
         self._guard(self.bench.look_for_changes, "whether results still tell the truth")
         self._real_use.read_log()
 
     def _learn_around(self) -> None:
-        """The server or the app is not as it was."""
+        """React to a change of the server or the app."""
         self._go_on_with_trial()
         self._publish()
         home, snapshot = self.around.home, self.snapshot
@@ -430,7 +429,7 @@ class Daemon:
             self._load_again.look(home.path, waiting, self.around.asked_at)
 
     def _go_on_with_trial(self) -> None:
-        # While paused nothing can be written that was drawn, and without a home nothing is seen.
+        # While paused the drawn state cannot be written; without a home no load can be seen.
         if self.writer.paused or self.around.home is None:
             return
         try:
@@ -488,7 +487,7 @@ class Daemon:
     def _publish(self) -> None:
         around = self.around
         if isinstance(around.found, NoHome) and not around.found.looked:
-            return  # nothing has been seen yet, and what was known at the last stop still is
+            return  # nothing was looked at yet: the last run's conditions still stand
         rec, writes = self.writer.files, self.stores.journal.entries()
         written = self.stores.journal.last_written(rec.paths)
         facts = Facts(
@@ -565,7 +564,7 @@ class Daemon:
         return self._publication.snapshot
 
     def state(self) -> report.DaemonState:
-        """What the daemon knows of itself."""
+        """The daemon's own part of the status."""
         due = self._timers.when(BENCHMARK)
         return report.DaemonState(
             uptime_s=time.monotonic() - self._born,
@@ -575,7 +574,7 @@ class Daemon:
         )
 
     def obey(self, order: Callable[[], Result]) -> Result:
-        """Carry out an order of the user's; it waits for another specd that writes."""
+        """Carry out a user's order; unlike a pass, it waits for another specd that writes."""
         self.stores.journal.lock_s = LOCK_S
         try:
             return order()
@@ -583,7 +582,7 @@ class Daemon:
             self.stores.journal.lock_s = 0.0
 
     def pause(self, *, paused: bool) -> None:
-        """Write nothing from now on, or again what differs."""
+        """Pause all writes, or resume them."""
         self.writer.paused = paused
         what = "paused on request: nothing is written until `specd resume`"
         self._say("info", what if paused else "resumed on request")

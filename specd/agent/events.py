@@ -63,7 +63,7 @@ Listener: TypeAlias = Callable[[Event], None]
 
 
 class Events:
-    """The one place the daemon speaks through; safe to call from any thread."""
+    """The daemon's log; safe to call from any thread."""
 
     def __init__(self, log_file: Path | None, level: Level) -> None:
         self._lock = threading.Lock()
@@ -74,7 +74,7 @@ class Events:
         self._file = _LogFile(log_file) if log_file is not None else None
 
     def set_level(self, level: Level) -> None:
-        """Say nothing below ``level`` from now on."""
+        """Drop lines below ``level`` from now on."""
         self._level = LEVELS[level]
 
     def say(self, level: Level, message: str, **fields: str | float | bool | None) -> None:
@@ -92,7 +92,7 @@ class Events:
             listener(event)
 
     def listen(self, listener: Listener) -> Callable[[], None]:
-        """Have ``listener`` called for every event; returns what ends it."""
+        """Call ``listener`` for every event; returns a function that ends it."""
         with self._lock:
             self._listeners.append(listener)
 
@@ -104,7 +104,7 @@ class Events:
         return stop
 
     def problems(self) -> tuple[str, ...]:
-        """Why lines are missing from the log file, where they are."""
+        """The reason why the last line is missing from the log file, if it is."""
         return (self._file.problem,) if self._file is not None and self._file.problem else ()
 
     def close(self) -> None:
@@ -145,7 +145,7 @@ def _now() -> str:
 
 
 class _LogFile(logging.handlers.RotatingFileHandler):
-    """The log's file, opened again where it was removed; what cannot be written is no traceback."""
+    """The log's file; opens it again if it was removed, and keeps a write error in ``problem``."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(

@@ -1,6 +1,6 @@
 """Faults in specd's own work: each is a line in the log, and in the status until it is over.
 
-A fault is kept under the name of the work that failed, and is over when that work succeeds.
+A fault has the name of the work that failed, and is over when that work succeeds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from specd.agent.events import Say
 
 
 class Faults:
-    """What failed and has not succeeded since; ``changed`` is called when that is not as before.
+    """Work that failed and has not succeeded since; calls ``changed`` when that changes.
 
     Safe to call from any thread.
     """
@@ -27,8 +27,8 @@ class Faults:
         self._known: dict[str, str] = {}
 
     def met(self, work: str, error: BaseException) -> str:
-        """Log ``error`` and keep it; returns it in words that quote nothing that was read."""
-        # Only the system's own words: another error's text might quote a file's content.
+        """Log and keep ``error``; returns it as text that quotes no file's content."""
+        # Only the system's and SQLite's errors: another one's text might quote a file.
         own = isinstance(error, OSError | sqlite3.Error)
         why = f"{type(error).__name__}{f': {error}' if own else ''}"
         frame = traceback.extract_tb(error.__traceback__)[-1]

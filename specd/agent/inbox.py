@@ -1,7 +1,7 @@
-"""What wakes the daemon's one loop: paths that changed, things to do, the end.
+"""The queue that wakes the daemon's loop: changed paths, tasks, the end.
 
-Everything that happens elsewhere (file events, timers, socket requests, workers that finished)
-arrives here and is handled on the loop's own thread, so nothing below it needs a lock.
+File events, socket requests and results of workers arrive here, and the loop's own thread handles
+them, so the daemon's state needs no lock.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Everything that had arrived; ``stop`` asks for the end."""
+    """Everything that has arrived; ``stop``: the daemon should end."""
 
     paths: frozenset[Path] = frozenset()
     tasks: tuple[Callable[[], None], ...] = ()
@@ -34,13 +34,13 @@ def fulfil(future: Future[Result], task: Callable[[], Result]) -> None:
 
 
 class Inbox:
-    """Many threads put in, one takes out."""
+    """Any thread puts items in; the loop's thread takes them out."""
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Path | Callable[[], None] | None] = queue.SimpleQueue()
 
     def changed(self, path: Path) -> None:
-        """Something happened to ``path``: look at it again."""
+        """``path`` changed: the loop reads it again."""
         self._queue.put(path)
 
     def stop(self) -> None:

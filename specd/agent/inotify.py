@@ -1,19 +1,19 @@
 """Linux's file events, read with watchdog's inotify wrapper on one thread.
 
-A write to an urgent file is reported directly from the thread that reads inotify. The thread then
-waits until specd has written: a write makes half a dozen events of its own, and each would take the
-interpreter from it. The kernel keeps the events meanwhile, and says so if it had to drop any.
-Specd's temporary files are never reported, nor are names outside a target's ``names``.
+A write to an urgent file is reported directly from the thread that reads inotify. That thread then
+waits until specd has written: specd's write makes half a dozen events, and handling each would take
+the interpreter from the write. The kernel keeps the events meanwhile, and reports if it dropped
+any. specd's temporary files are never reported, nor are names outside a target's ``names``.
 
-Trees at a calm pace (the models) have a reader of their own. It asks for no modification, only for
-creation, closing, renaming and deletion, and pauses after each read: however a download writes, it
-costs a wake-up every two seconds.
+Trees at a calm pace (the models) have a separate reader. It does not watch modification, only
+creation, closing, renaming and deletion, and pauses after each read: a download wakes it at most
+every two seconds.
 
-Mounting over a directory, or taking the mount away, changes what a path leads to without one file
-event. The kernel marks ``/proc/self/mountinfo`` as changed; waiting for that costs nothing.
+A mount over a directory, or an unmount, changes where a path leads without a file event. The kernel
+marks ``/proc/self/mountinfo`` as changed; waiting for that costs nothing.
 
-This is the only module that knows watchdog's inotify classes. It uses their public methods, and of
-the private names one: ``_inotify_fd``, to close it where the constructor fails half-way.
+This is the only module that knows watchdog's inotify classes. It uses their public methods and one
+private name: ``_inotify_fd``, to close it where the constructor fails half-way.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from specd.agent.source import LIMITS, Listener, Target
 from specd.files import swap
 
 WRITE_S = 0.1
-"""How long specd may take to write after an urgent report; then reading goes on all the same."""
+"""How long reading waits for specd's write after an urgent report."""
 
 CALM_S = 2.0
 """Pause after each read of the trees at a calm pace."""
@@ -98,7 +98,7 @@ class Inotify:
         self._now.urgent = {os.fsencode(real): known for real, known in urgent.items()}
 
     def held_back(self) -> contextlib.AbstractContextManager[None]:
-        """Report nothing urgent while the body runs, and what happened meanwhile after it."""
+        """Report nothing urgent while the body runs; report it afterwards."""
         return self._now.held_back()
 
     def _wait(self) -> None:
@@ -152,7 +152,7 @@ class _Reader(InotifyFD):
         try:
             super().__init__()
         except OSError:
-            # watchdog leaves it open where no pipe can be had beside it.
+            # watchdog leaves it open when it cannot make the pipe.
             with contextlib.suppress(AttributeError):
                 os.close(self._inotify_fd)
             raise
@@ -188,7 +188,7 @@ class _Reader(InotifyFD):
                 mask |= InotifyConstants.IN_MODIFY
         wd = self.add_callback(directory.path, Mask(mask), directory, directory.id)
         if wd < 0:
-            # The one error that watchdog passes over, and it believes the directory watched.
+            # The one error that watchdog ignores, as if the directory were watched.
             self.remove_callbacks([(wd, directory.id)])
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory.path)
         with self._changing:
@@ -228,18 +228,18 @@ class _Reader(InotifyFD):
 
     @contextlib.contextmanager
     def held_back(self) -> Iterator[None]:
-        """Report nothing while the body runs, and what happened meanwhile after it."""
+        """Report nothing while the body runs; report it afterwards."""
         with self._reporting:
             try:
                 yield
             finally:
-                # Not later: the next wait may have begun, and would be over before its time.
+                # Within the lock: after it, this could end the next wait too early.
                 self._over.set()
 
     def read_events(
         self, *, event_buffer_size: int = DEFAULT_EVENT_BUFFER_SIZE
     ) -> list[InotifyEvent]:
-        """Wait for events; those that are yet to be reported."""
+        """Wait for events; report urgent writes, and return the other events."""
         events = super().read_events(event_buffer_size=event_buffer_size)
         if self._pause_s:
             self.stopped_event.wait(self._pause_s)
@@ -254,7 +254,7 @@ class _Reader(InotifyFD):
             return [each for each in events if not swap.is_temporary(each.name)]
 
     def handle_event(self, event: InotifyEvent) -> None:
-        """Report one event; an error would end the thread, and nothing would be heard any more."""
+        """Report one event; an error must not end the thread, which reads all others."""
         try:
             super().handle_event(event)
         except OSError as error:
@@ -302,7 +302,7 @@ class _Reader(InotifyFD):
         return []
 
     def gone(self, directory: _Directory, wd: WatchDescriptor) -> None:
-        """A watched directory is no more."""
+        """A watched directory was removed."""
         with self._changing:
             self._watched.pop(wd, None)
         if not self.closing and directory.path == os.fsencode(directory.target.real):

@@ -1,10 +1,9 @@
-"""Work that takes longer than a pass may: one worker process at a time, results to the inbox.
+"""Work that is too slow for a pass: one worker process at a time, results to the inbox.
 
-Each piece of work has a thread of its own, which ends with it and only waits: for a worker process,
-for a socket, for the file system. It is given a frozen value and returns one, which is handed to
-the daemon's loop: the loop alone changes what the daemon knows. Every failure is a line in the log
-and a reason in the status (``Faults``). Nothing waits for such a thread when specd ends, but for
-the worker's, a moment, to see its process killed.
+Each job has its own thread, which waits for a worker process, a socket or the file system, and ends
+with the job. A job takes a frozen value and returns one to the daemon's loop, which alone changes
+the daemon's state. Every failure is a line in the log and a reason in the status (``Faults``). When
+specd ends it waits for no such thread, except a moment for the worker's, to see its process killed.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ class _Worker:
 
 
 class Jobs:
-    """Starts work in the background; at most one of each name is under way or waiting.
+    """Starts background jobs; at most one of each name is running or waiting.
 
-    Called on the daemon's loop, as are all the callbacks.
+    The daemon's loop calls it, and runs all callbacks.
     """
 
     def __init__(self, inbox: Inbox, faults: Faults) -> None:
@@ -59,8 +58,8 @@ class Jobs:
     ) -> None:
         """Call ``look`` on a thread, then ``then(result)`` or ``failed(why)`` on the loop.
 
-        ``look`` must not touch anything that the loop changes. ``Faults`` has each failure anyway;
-        ``failed`` is for what else is to be done.
+        ``look`` must not touch anything that the loop changes. Each failure goes to ``Faults`` in
+        any case; ``failed`` does the rest.
         """
         thread = self._claimed(name, look, then, failed)
         if thread is not None:
@@ -101,7 +100,7 @@ class Jobs:
                 each.cancelled.set()
 
     def close(self) -> None:
-        """Kill the worker that is under way; begin nothing any more."""
+        """Kill the running worker; start nothing any more."""
         self._closed = True
         for each in tuple(self._workers)[:1]:
             each.cancelled.set()

@@ -1,4 +1,4 @@
-"""One daemon per state directory: a lock the kernel lets go of however the daemon ends."""
+"""One daemon per state directory: a lock that the kernel releases however the daemon ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from specd.files import private, turns
 from specd.files.attributes import inode
 
 PROBED_S = 0.2
-"""Far longer than ``holder`` has the lock; then it is another daemon that has it."""
+"""Far longer than ``holder`` takes the lock for; then another daemon has it."""
 
 
 class AlreadyRunning(Exception):
@@ -22,7 +22,7 @@ class AlreadyRunning(Exception):
 
 
 def stands(path: Path, descriptor: int) -> bool:
-    """Whether ``descriptor`` still is the lock: the file may have been removed under it."""
+    """Whether ``descriptor`` is still the file at ``path``, which may have been removed."""
     return inode(path) == (os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino)
 
 

@@ -1,4 +1,4 @@
-"""Keep the daemon's memory small: return what the C library holds back for speed.
+"""Keep the daemon's memory small: return memory that the C library keeps for speed.
 
 glibc gives every thread a heap of its own, and watchdog starts two threads per directory: 3 MB of
 half-empty heaps. Memory that start-up allocated and freed stays with the process until

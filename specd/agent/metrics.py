@@ -18,7 +18,7 @@ def render(status: dict[str, Any]) -> str:
     families: dict[str, tuple[str, Samples]] = {
         "specd_info": ("The running version", [({"version": status["version"]}, 1)]),
         "specd_healthy": (
-            "1 when the user has everything that they asked for",
+            "1 when everything is as specd.toml asks",
             [({}, int(status["state"] == "healthy"))],
         ),
         "specd_uptime_seconds": ("Since the daemon started", [({}, status["uptime_s"])]),

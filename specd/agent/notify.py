@@ -1,4 +1,4 @@
-"""Tell the service manager and the user's desktop, where there is one to tell."""
+"""Notify the service manager and the user's desktop, where there is one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 
 
 def service_manager(state: str) -> None:
-    """Send ``state`` ("READY=1", "STOPPING=1") to systemd; nothing where it did not start us.
+    """Send ``state`` ("READY=1", "STOPPING=1") to systemd, if it started this process.
 
     Format: sd_notify(3).
     """
@@ -44,7 +44,7 @@ def desktop_command(title: str, text: str) -> list[str] | None:
 
 
 def plain(text: str) -> str:
-    """``text`` without what a desktop would take for markup or a terminal for a command."""
+    """``text`` without markup and control characters."""
     import html  # noqa: PLC0415 - 4 ms that a daemon's start need not wait for
 
     text = "".join(c if c.isprintable() else " " for c in text)

@@ -1,4 +1,4 @@
-"""The state directory is the user's alone: modes are enforced at every start, not hoped for."""
+"""Only the user may read the state directory: modes are set at every start."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from specd import places
 def enforce(state: Path) -> Iterator[str]:
     """Make specd's files private; yields a line for each that other users could open.
 
-    The directory itself is closed too, unless something else lies in it: then it is not specd's.
+    The directory itself is closed too, unless it holds files of others: then it is not specd's.
 
     Raises:
-        PermissionError: it belongs to somebody else, who could change what specd relies on.
-        OSError: it cannot be made or closed.
+        PermissionError: the directory belongs to another user.
+        OSError: it cannot be created or closed.
     """
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     facts = state.stat()

@@ -31,7 +31,7 @@ class Proofs:
         self._tried: dict[str, float] = {}
 
     def compare_again(self) -> None:
-        """Allow another comparison of pairs without a verdict."""
+        """Allow pairs without a verdict to be compared again."""
         self._compared.clear()
 
     def forget(self) -> None:
@@ -89,7 +89,7 @@ class Proofs:
         for main, draft in self._given.stores.unproven(sight.pairs, sight.models, home):
             request = self._given.stores.proof_request(main, draft, home)
             if self._tried.get(json.dumps(request), -math.inf) <= tried_since:
-                # Without weights there is something to prove too, so no memory is waited for.
+                # Part of the proof needs no weights, so it does not wait for free memory.
                 self._given.jobs.scout(
                     "prove",
                     lambda: preconditions.read(home, needed_bytes=0),

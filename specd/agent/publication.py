@@ -22,7 +22,7 @@ QUIET_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the socket shows: replaced as a whole, never changed. ``writes`` are oldest first."""
+    """The published state: replaced as a whole, never changed. ``writes`` are oldest first."""
 
     facts: Facts
     conditions: tuple[Condition, ...]

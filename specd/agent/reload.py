@@ -1,8 +1,8 @@
-"""Load a main again when it runs otherwise than its file says, once LM Studio is idle.
+"""Load a main again when it does not run with its file's settings, once LM Studio is idle.
 
-Only with ``[agent] reload = "when-idle"``. LM Studio's own ``lms`` does it, since a load through
-the server's API does not read the file. Each difference is tried once: a load that changed nothing
-would change nothing the next time either.
+Only with ``[agent] reload = "when-idle"``. specd runs LM Studio's own ``lms``, since a load through
+the server's API does not read the file. Each difference is tried once: a second load would change
+no more than the first.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ BUSY: Final = "LM Studio is in use"
 
 
 class LoadAgain:
-    """Loads what is not in force, one instance at a time; lives on the daemon's loop."""
+    """Loads instances again, one at a time; runs on the daemon's loop."""
 
     def __init__(self, given: Given) -> None:
         self._given = given
         self._tried: set[str] = set()
 
     def look(self, home: Path, not_in_force: Iterable[NotInForce], asked_at: float | None) -> None:
-        """Begin with the next instance that was not tried since it runs as it does."""
+        """Begin with the next instance whose differences were not tried yet."""
         shown = {str(each): each for each in not_in_force if each.shown}
         self._tried &= shown.keys()
         each = next((shown[name] for name in shown if name not in self._tried), None)
@@ -59,7 +59,7 @@ class LoadAgain:
 def load_again(home: Path, wanted: NotInForce, asked_at: float | None) -> str | None:
     """Run the steps of ``wanted``; None once it is loaded, else why it is not.
 
-    ``asked_at`` is when specd itself last asked the server.
+    ``asked_at`` is the time of specd's own last request to the server.
     """
     used = activity.last_used(home, asked_at)
     if used is not None and time.time() - used < QUIET_S:

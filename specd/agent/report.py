@@ -1,4 +1,4 @@
-"""What the socket answers: facts and conditions as the stable JSON of ``specd status --json``."""
+"""The socket's answers: facts and conditions as the stable JSON of ``specd status --json``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from specd.reconcile.journal import Change, Entry
 from specd.reconcile.restores import Restores
 
 LAST_WRITES = 20
-"""Enough that other writes are among them while a program keeps changing one value."""
+"""So many that, while a program keeps changing one value, other writes are still among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def status(seen: Snapshot, daemon: DaemonState) -> dict[str, Any]:
 
 
 def _restores(done: Restores, program: str | None) -> dict[str, Any]:
-    """``program`` is the one that keeps undoing specd's writes, where it is known."""
+    """``program`` is the program that keeps undoing specd's writes, if known."""
     last = None
     if done.last is not None:
         last = {
@@ -78,9 +78,9 @@ def _restores(done: Restores, program: str | None) -> dict[str, Any]:
 def pair(facts: Facts, wanted: DesiredPair) -> dict[str, Any]:
     """One pair as status shows it; ``speedup`` is the measured one, None where there is none.
 
-    ``gain`` is the last benchmark's result in words, None before any; ``stale`` holds why it no
-    longer holds; ``observed`` is the proof that draft tokens ran, ``in_use`` the figures of the
-    user's own answers.
+    ``gain`` is the last benchmark's result as a sentence, None before the first; ``stale`` holds
+    the reasons why it is outdated; ``observed`` is the proof that draft tokens ran, ``in_use`` the
+    figures of the user's own answers.
     """
     measured = facts.benchmarks.get(wanted.name)
     proof = next((p for p in facts.proofs if f"{p.main} ← {p.draft}" == wanted.name), None)
@@ -115,7 +115,7 @@ def _is_held(facts: Facts, wanted: DesiredPair) -> bool:
 
 
 def _is_ignored(facts: Facts, wanted: DesiredPair) -> bool:
-    """Whether LM Studio does not use the file that is to name the pair's draft."""
+    """Whether LM Studio ignores the file that should name the pair's draft."""
     if not isinstance(facts.home, Home) or wanted.main is None:
         return False
     path = model_defaults.config_path(facts.home.path, wanted.main)

@@ -1,8 +1,8 @@
-"""What the socket serves: each path, and the function that answers it.
+"""The socket's paths, each with the function that answers it.
 
-Questions are answered from what the daemon published last, on the API's own thread. Orders, and
-questions that need a look at files, run on the daemon's loop. What a function returns is sent as
-JSON, text as it is.
+Questions are answered from the daemon's last snapshot, on the API's thread. Orders, and questions
+that need the files, run on the daemon's loop. A returned string is sent as text, anything else as
+JSON.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class BadRequest(Exception):
-    """The request makes no sense; the message goes to the client."""
+    """The request is not valid; the message goes to the client."""
 
 
 STATUS: dict[type[Exception], int] = {
@@ -58,7 +58,7 @@ class Request:
 
     @property
     def limit(self) -> int:
-        """The most that the client wants listed."""
+        """How many items the client wants at most."""
         text = self.query.get("limit", "50")
         if not (
             text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 10_000
@@ -158,7 +158,7 @@ def _apply(daemon: Daemon, _: Request) -> dict[str, Any]:
 
 
 def _bench(daemon: Daemon, request: Request) -> dict[str, Any]:
-    """Start a benchmark of the models that the body names as people do."""
+    """Start a benchmark; the body may use any names of the models."""
     order = msgspec.convert(request.body, Order)
     if order.suite not in SUITES:
         raise BadRequest(f"there is no suite {order.suite!r}; there are {', '.join(SUITES)}")

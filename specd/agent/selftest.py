@@ -1,8 +1,7 @@
-"""``specd doctor --self-test``: try on this machine what specd relies on, in under a minute.
+"""``specd doctor --self-test``: test what specd relies on, on this machine, in under a minute.
 
-Files are written in a folder of its own in LM Studio's home (its volume and its permissions are
-what counts), which is removed again, and nowhere else. Each check does what the daemon does, with
-the daemon's own code.
+It writes only into a new folder in LM Studio's home (to test that volume and its permissions), and
+removes the folder afterwards. Each check uses the daemon's own code.
 """
 
 from __future__ import annotations
@@ -31,15 +30,15 @@ from specd.service.platforms import here
 from specd.worker.client import Limits, WorkerError, run_task
 
 AT_ONCE_S = 1.0
-"""A change of what matters must be reported within this."""
+"""A change of an urgent file must be reported within this."""
 
 CALM_S = 10.0
-"""A new model must be."""
+"""A new model must be reported within this."""
 
 PROOF_S = 50.0
 
 PASS_S = 0.1
-"""The thread that reports waits this long for a pass of the daemon, of which there is none here."""
+"""The reporting thread waits so long for a pass of the daemon; here there is none."""
 
 _QUIET_S = 1.0
 
@@ -50,7 +49,7 @@ class Failed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one check found."""
+    """The result of one check."""
 
     name: str
     passed: bool
@@ -162,7 +161,7 @@ def _holders(folder: Path) -> str:
 
 @contextlib.contextmanager
 def _watching(folder: Path) -> Iterator[dict[Path, float]]:
-    """When each path was reported last, while the daemon's watch follows a small home."""
+    """The time of each path's last report, while the daemon's watch follows a small home."""
     seen: dict[Path, float] = {}
     watch = Watch(
         lambda path, _: seen.__setitem__(path, time.monotonic()),

@@ -1,4 +1,4 @@
-"""The daemon's state as a value, and what its parts are given."""
+"""The daemon's state as a value, and the common arguments of its parts."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from typing import Protocol
 from specd.lmstudio.home import Pace
 
 LIMITS = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-"""Errors of ``Source.add`` that say that no more can be watched."""
+"""Errors of ``Source.add`` that mean that no more can be watched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class Listener(Protocol):
     def changed(self, real: Path, *, settled: bool, moved: bool) -> None:
         """Something happened to ``real``.
 
-        ``settled``: its writer is done with it. ``moved``: the name appeared, disappeared or leads
-        to another file; otherwise only the content changed.
+        ``settled``: its writer has finished. ``moved``: the name appeared, disappeared or leads to
+        another file; otherwise only the content changed.
         """
 
     def changed_below(self, target: Target) -> None:
@@ -94,4 +94,4 @@ class Source(Protocol):
         """From now on these are the urgent files: real path to the name it is followed by."""
 
     def held_back(self) -> AbstractContextManager[None]:
-        """Where the platform allows it, report nothing while the body runs, and all of it after."""
+        """Where the platform allows it, report nothing while the body runs, and all afterwards."""

@@ -1,9 +1,9 @@
 """The end of the daemon: within two seconds of the signal, whatever is slow.
 
-Python runs a signal's handler on the main thread between two of its own steps, which a main thread
-that waits for a file system or a database does not get to. So the signal's number is written to a
-pipe, which the interpreter does at once, and a thread reads it there. All that specd keeps is as
-good after a kill as after an orderly end; what has not ended in time is left behind.
+Python runs a signal's handler on the main thread between two of its steps, so not while that thread
+waits for a file system or a database. But the interpreter writes the signal's number to a pipe
+immediately, and a thread reads it there. specd's files are as good after a kill as after an orderly
+end, so work that has not ended in time is left behind.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ PATIENCE_S = 1.7
 
 
 class Stopping:
-    """Hears SIGTERM, SIGINT and SIGHUP; made on the main thread.
+    """Handles SIGTERM, SIGINT and SIGHUP; create it on the main thread.
 
-    ``stop`` and ``look`` are called on its thread.
+    It calls ``stop`` and ``look`` on its own thread.
     """
 
     def __init__(self, stop: Callable[[], None], look: Callable[[], None], say: Say) -> None:
@@ -48,6 +48,6 @@ class Stopping:
                 self._look()
 
     def _give_up(self) -> None:
-        # Saying so may take as long as whatever it is that is slow.
+        # Writing the log may be slow too.
         threading.Timer(0.1, os._exit, (0,)).start()
         self._say("warning", "specd stopped without waiting for what was under way")

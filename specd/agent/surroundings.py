@@ -1,7 +1,7 @@
 """Everything around specd: LM Studio's home and models, its server, its process.
 
-The home is read on the daemon's loop; server and process are looked at by background work, which
-returns frozen values.
+The daemon's loop reads the home; background jobs look at the server and the process, and return
+frozen values.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from specd.reconcile.facts import AppSeen, ServerSeen
 
 
 class Surroundings:
-    """The last look at each; ``changed`` is called after background work has seen a change."""
+    """The last state of each; calls ``changed`` after a background job has seen a change."""
 
     def __init__(self, given: Given, changed: Callable[[], None]) -> None:
         self._given = given
@@ -99,7 +99,7 @@ class Surroundings:
 
     def _learn_server(self, seen: ServerSeen) -> None:
         self.server, self.asked_at = seen, time.time()
-        # An instance with another configuration was loaded again.
+        # An instance with another configuration counts as a new load.
         now = datetime.now().astimezone()
         loaded = [each for model in seen.models for each in model.loaded_instances]
         self.loaded_at = {each: self.loaded_at.get(each, now) for each in loaded}

@@ -1,11 +1,11 @@
 """The daemon's timers: named deadlines, all kept here.
 
-Most count by the monotonic clock. Those that people plan by (``at``, ``cron``) count by the wall
-clock, which may jump: ``look_at_clock`` works out anew when a cron time is due, so that it stays
-right after the clock is set back or the time zone changes. A time that passed while the machine
-slept, or that the clock jumped over, is due once.
+Most use the monotonic clock. ``at`` and ``cron`` use the wall clock, which may jump:
+``look_at_clock`` computes cron times again, so that they stay right after the clock is set back or
+the time zone changes. A time that passed while the machine slept, or that the clock skipped, is due
+once.
 
-One thread uses it, the daemon's loop; ``when`` may be called from any.
+Only the daemon's loop uses it; any thread may call ``when``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TypeAlias
 from specd.config import cron
 
 JITTER_S = 120.0
-"""A cron time is due up to this much later, so that a fleet does not start as one."""
+"""A cron time is due up to this much later, so that many machines do not start at once."""
 
 Name: TypeAlias = str | Path
 """A timer's name: a word, or the path of the file to look at."""
@@ -61,7 +61,7 @@ class Timers:
         self._dates[name] = time.time() + delay.total_seconds()
 
     def cron(self, name: str, expression: str) -> None:
-        """Make ``name`` due at the times of ``expression``; "" is never. The same one runs on."""
+        """Make ``name`` due at the times of ``expression`` ("": never), if that is a new one."""
         known = self._crons.get(name)
         if known is not None and known.expression == expression:
             return
@@ -69,7 +69,7 @@ class Timers:
         self._plan(name, expression)
 
     def clear(self, *names: Name) -> None:
-        """Have them be due no more."""
+        """Remove their deadlines."""
         for name in names:
             self._ticks.pop(name, None)
             if isinstance(name, str):
@@ -96,7 +96,7 @@ class Timers:
         return max(0.0, min(waits)) if waits else None
 
     def take(self) -> set[Name]:
-        """The names that are due now; they are not any more, but for the next time of a cron."""
+        """The names that are due now, each once; a cron name gets its next time."""
         due = set(self._due())
         for name in due:
             self._ticks.pop(name, None)
@@ -107,10 +107,10 @@ class Timers:
         return due
 
     def look_at_clock(self) -> None:
-        """Work out by the clock and the time zone of this moment when cron times are due."""
+        """Compute cron times again, by the present clock and time zone."""
         time.tzset()
         for name, known in list(self._crons.items()):
-            # One that has passed is due: it is for `take` to take.
+            # A time that has passed stays, for `take`.
             if self._dates[name] > time.time():
                 following = cron.following(known.expression, _now())
                 if following is not None and following < known.nominal:

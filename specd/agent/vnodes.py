@@ -1,18 +1,18 @@
-"""macOS's file events: kqueue for the few that matter, ``stat`` for what belongs to others.
+"""macOS's file events: kqueue for LM Studio's few files, ``stat`` for shared directories.
 
 FSEvents watches whole trees: a stream on the user's home directory or on LM Studio's would wake
 specd at every change that any program makes below it. So:
 
-- **now** (settings.json, per-model files, specd.toml): a descriptor on each directory and on each
-  file that matters, in one kqueue. The kernel reports a directory when a name in it appears,
-  disappears or is replaced, and a file when it is written; nothing below is reported. What changed
-  in a directory is found by comparing a few ``stat`` results with the last ones.
-- **seldom** (the home pointer, every name on the way to a directory): looked at every ``SELDOM_S``.
-- **calm** (the models): an FSEvents stream, through watchdog, that delivers every ``CALM_S`` and
-  passes on creation, renaming and deletion. Bytes being written are not passed on.
+- **now** (settings.json, per-model files, specd.toml): a descriptor on each directory and each
+  relevant file, in one kqueue. The kernel reports a directory when a name in it appears, disappears
+  or is replaced, and a file when it is written, but nothing below. Comparing a few ``stat`` results
+  with the last ones shows which names of a directory changed.
+- **seldom** (the home pointer, every name on the way to a directory): ``stat`` every ``SELDOM_S``.
+- **calm** (the models): an FSEvents stream, through watchdog, that delivers every ``CALM_S``. Only
+  creation, renaming and deletion are reported, not bytes being written.
 
 kqueue does not report when a writer closes its file. A file that was written in place is reported
-as unsettled; one that was put in its place by renaming is settled.
+as unsettled, one that was renamed into place as settled.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from specd.agent.source import LIMITS, Listener, Target
 from specd.files import swap
 
 SELDOM_S = 5.0
-"""How often names that belong to others are looked at."""
+"""How often the names at a seldom pace are compared."""
 
 CALM_S = 2.0
 """How long FSEvents may collect events of the models before it delivers them."""
 
 AFTER_FAULT_S = 1.0
-"""Pause after an error, so that one that does not pass costs next to nothing."""
+"""Pause after an error, so that a lasting one costs little."""
 
 MOST_WATCHED = 1_024
-"""Directories of one tree that get a descriptor; what lies below more is left to the resync."""
+"""Directories of one tree that get a descriptor; the resync covers the others."""
 
 _FOR_EVENTS_ONLY = 0x8000
 """O_EVTONLY of fcntl.h: the descriptor does not keep a volume from being unmounted."""
@@ -111,7 +111,7 @@ class Vnodes:
         os.close(self._waker)
 
     def held_back(self) -> AbstractContextManager[None]:
-        """Nothing is held back: kqueue makes one report of several writes anyway."""
+        """Hold nothing back: kqueue joins several writes into one report anyway."""
         return nullcontext()
 
     def hurry(self, urgent: Mapping[Path, Path]) -> None:
@@ -184,8 +184,7 @@ class Vnodes:
                 os.close(descriptor)
 
     def _opened(self, path: Path, target: Target, descriptor: int, *, directory: bool) -> _Node:
-        # By number and not by descriptor: an event may be read after its descriptor was closed and
-        # given to another file.
+        # By number: when an event is read, its descriptor may already belong to another file.
         self._count += 1
         node = _Node(path, target, descriptor, directory, self._count)
         self._nodes[node.number] = node
@@ -230,7 +229,7 @@ class Vnodes:
             if not notes & _gone():
                 try:
                     changed = self._compare(node) if node.directory else [(node.path, False)]
-                except OSError:  # a limit: let ``add`` meet it too, which says so
+                except OSError:  # a limit: ``add`` will meet and report it
                     ended, changed = node.target, []
             else:
                 changed = []
@@ -243,7 +242,7 @@ class Vnodes:
             self._listener.ended(ended)
 
     def _compare(self, node: _Node) -> list[tuple[Path, bool]]:
-        """(path, whether the name leads to another file now) of what changed in a directory."""
+        """(path, whether the name leads to another file now) of each change in a directory."""
         before, node.seen = node.seen, _look(node.path, self._names(node))
         changed = _differences(node.path, before, node.seen)
         for path, moved in tuple(changed):
@@ -298,7 +297,7 @@ class _Streams:
         self._streams[target] = self._observer.schedule(below, str(target.real), recursive=True)
 
     def drop(self, target: Target) -> None:
-        """Close a stream; one that is not open is passed over."""
+        """Close a stream, if it is open."""
         stream = self._streams.pop(target, None)
         if stream is not None and self._observer is not None:
             with contextlib.suppress(KeyError):
@@ -312,9 +311,9 @@ class _Streams:
 
 
 class _Below(FileSystemEventHandler):
-    """Reports that something came or went in a tree.
+    """Reports that a name appeared or disappeared in a tree.
 
-    Not what: FSEvents spells a path as the volume has it, which need not be as specd knows it.
+    It does not report which: FSEvents' spelling of a path may differ from specd's.
     """
 
     def __init__(self, listener: Listener, target: Target) -> None:
@@ -337,7 +336,7 @@ def _gone() -> int:
 
 
 def _look(directory: Path, names: frozenset[str] | None) -> dict[str, Seen]:
-    """What stands under each name in a directory; with None, under all but specd's own."""
+    """The ``Seen`` of each name in a directory; None: all names but specd's temporary files."""
     if names is None:
         try:
             names = frozenset(os.listdir(directory))  # noqa: PTH208 - names are what is wanted

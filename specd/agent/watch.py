@@ -1,18 +1,18 @@
 """Watch exactly the directories that matter, and follow them when they are moved or replaced.
 
-The set of directories is given anew whenever the world changed shape, and compared with what is
-being watched: by path and by inode, so a directory that was deleted and made again, or replaced by
-a symlink, is watched afresh. Every name on the way to it is watched too, from the root down (see
-``specd.agent.way``): should one of them be moved, made or turned into a symlink, that is a new
-shape. So it is when a file is one symlink more, or less, away.
+``follow`` gets the whole set of directories whenever paths may lead elsewhere, and compares it with
+the present watches by path and inode, so a directory that was deleted and made again, or replaced
+by a symlink, gets a new watch. Every name on the way to a directory is watched too, from the root
+down (see ``specd.agent.way``): if one is moved, created or becomes a symlink, ``reshaped`` is
+called. The same happens when a file becomes a symlink, or stops being one.
 
-Events are reported by the name under which the daemon knows a file, also when the event happened
-behind a symlink. Where the file may still be open in its writer's hands, the report is unsettled.
+A report has the path by which the daemon knows a file, also when the event happened behind a
+symlink. While the writer may still have the file open, the report is unsettled.
 
-How events are heard is the platform's affair (``specd.agent.source``). Watches are limited (on
-Linux by ``fs.inotify.max_user_watches``, one for every directory below the models). ``polling``
-says why not everything is watched; then the daemon looks by itself. The watch of a whole tree is
-kept only if all of it is watched, to leave room for the few that matter.
+The platform's source (``specd.agent.source``) delivers the events. Watches are limited (on Linux by
+``fs.inotify.max_user_watches``, one for every directory below the models). ``polling`` says why not
+everything is watched; then the daemon polls. A tree that cannot be watched as a whole is not
+watched at all, which leaves room for the other directories.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from specd.files.attributes import inode
 from specd.lmstudio.home import WatchedDir
 
 Changed = Callable[[Path, bool], None]
-"""(path as the daemon knows it, whether its writer is done with it)."""
+"""(path as the daemon knows it, whether its writer has finished)."""
 
 
 def source_of_this_platform(listener: Listener) -> Source:
@@ -51,9 +51,9 @@ def source_of_this_platform(listener: Listener) -> Source:
 
 
 class Watch:
-    """What is watched now. ``changed`` is called on a thread of the source.
+    """The present watches. It calls ``changed`` on a thread of the source.
 
-    ``remounted`` is called when the table of mounts changed: what was read-only may not be now.
+    ``remounted`` is called when the table of mounts changed: a read-only file may be writable now.
     ``polling`` says why not everything is watched, else None.
     """
 
@@ -91,14 +91,13 @@ class Watch:
             self._source.close()
 
     def held_back(self) -> AbstractContextManager[None]:
-        """Where it can be helped, report nothing while the body runs; all of it after."""
+        """Where possible, report nothing while the body runs, and all of it afterwards."""
         return self._source.held_back() if self._source is not None else nullcontext()
 
     def follow(self, directories: Iterable[WatchedDir], files: Iterable[Path]) -> bool:
-        """Watch these directories, and what ``files`` really are where they are symlinks.
+        """Watch these directories, and the targets of those ``files`` that are symlinks.
 
-        Returns whether that is not what was watched before: then something may have happened there
-        unheard since it was last looked at.
+        Returns whether the watches changed: then a change since the last look may be unreported.
         """
         before = set(self._watched), self._files
         aims = _Aims()
@@ -117,7 +116,7 @@ class Watch:
         return again or before != (self._watched, self._files)
 
     def _subscribe(self, targets: set[Target], urgent: Mapping[Path, Path]) -> bool:
-        """Watch these and no others; returns whether one that had ended is watched anew."""
+        """Watch these and no others; returns whether one that had ended is watched again."""
         reported = tuple(self._ended)
         self._ended.difference_update(reported)
         ended = self._watched.intersection(reported)
@@ -146,7 +145,7 @@ class Watch:
         return made
 
     def _add(self, source: Source, target: Target) -> None:
-        """Watch one directory; one that went meanwhile, or may not be looked into, is passed over.
+        """Watch one directory, unless it disappeared meanwhile or is unreadable.
 
         Raises:
             OSError: a limit is reached.
@@ -197,12 +196,12 @@ class Watch:
             self._remounted()
 
     def _leads_elsewhere(self, real: Path, known: Path) -> bool:
-        """Whether something is found in another place now, after ``real`` came or went."""
-        # As long as it was a symlink, a file was on the way to itself and so in the shape.
+        """Whether a watched path may lead elsewhere, after ``real`` appeared or disappeared."""
+        # While a file was a symlink, its own name was on the way to it, and so in the shape.
         return real in self._shape or (known in self._files and real.is_symlink())
 
     def _known_as(self, real: Path) -> Path:
-        """The name by which the daemon knows a file: by the closest directory that has another."""
+        """The path by which the daemon knows a file: through the closest aliased directory."""
         for above in (real, *real.parents):
             if above in self._aliases:
                 return self._aliases[above] / real.relative_to(above)
@@ -219,7 +218,7 @@ _LOGGERS = ("watchdog", "fsevents")
 
 
 class _Lost(logging.Handler):
-    """watchdog logs that events were lost; then everything must be looked at again."""
+    """Takes watchdog's log lines about lost events; then everything must be read again."""
 
     def __init__(self, lost: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
@@ -230,7 +229,7 @@ class _Lost(logging.Handler):
 
 
 class _Aims:
-    """Where to watch: the directories, what they are known as, and the names on the way to them."""
+    """Where to watch: directories, their names in the daemon, and the names on the way to them."""
 
     def __init__(self) -> None:
         self.targets: set[Target] = set()
@@ -249,7 +248,7 @@ class _Aims:
     def behind(self, link: Path, real: Path) -> None:
         """Watch the file that a symlink leads to, and every name on the way to it."""
         self.aliases[real] = link
-        # The file itself comes and goes with every save, and is the same one for all that.
+        # The file itself is replaced with every save; that does not change where the link leads.
         self.shape |= self._way(link) - {real}
         self._add(Target(real.parent, names=frozenset({real.name})))
 

@@ -1,7 +1,7 @@
-"""What the system looks up on the way to a path: each name, under the real directory it stands in.
+"""The names that the system looks up on the way to a path, each in its real directory.
 
-Whatever becomes of one of them (moved, deleted, made, turned into a symlink to somewhere else), the
-path leads elsewhere afterwards. So these are what has to be watched to know where it leads.
+If one of them is moved, deleted, created or replaced by a symlink, the path leads elsewhere. So
+these names have to be watched.
 
     /home/u/.config/specd  with  /home/u -> /data/u
     is  /home, /home/u, /data, /data/u, /data/u/.config, /data/u/.config/specd
@@ -21,7 +21,7 @@ LINKS = 40
 def steps(path: Path) -> Iterator[Path]:
     """Every name on the way to ``path``; the last is its real path, or the first that is missing.
 
-    What stands behind something that may not be looked into counts as missing.
+    Names below an unreadable directory count as missing.
     """
     at, ahead = _split(path.absolute())
     links = 0

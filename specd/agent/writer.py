@@ -1,4 +1,4 @@
-"""The daemon's passes: write what differs, say it, and notice who keeps undoing it."""
+"""The daemon's passes: write drifted values, log it, and find the program that undoes it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AGAIN, CONTENDER = "again", "contender"
 
 
 class Writer:
-    """``paused``: it looks and writes nothing. ``held_back`` keeps file events away from a pass.
+    """``paused``: read files, write nothing. ``held_back`` delays file events during a pass.
 
     ``contender`` is the program that keeps undoing specd's writes, None while there is none.
     """
@@ -41,7 +41,7 @@ class Writer:
         self.contender: str | None = None
 
     def set_desired(self, desired: DesiredState | None) -> None:
-        """Set the desired state; clear up what interrupted writes left beside its new files."""
+        """Set the desired state; clean up interrupted writes beside files that are new in it."""
         self.files.set_desired(desired)
         fresh = self.files.paths - self._cleared
         self._cleared |= fresh
@@ -84,7 +84,7 @@ class Writer:
         return {path: each.problem or "" for path, each in failed if each.lasts}
 
     def _seek_contender(self) -> None:
-        """While a file is contended, look which program writes it; forget it afterwards."""
+        """While a file is contended, find the program that writes it; forget it afterwards."""
         fights = [path for path, known in self.files.patience.items() if known.contended]
         if not fights:
             self.contender = None
