@@ -116,9 +116,13 @@ def content(path: Path) -> str | None:
         if not stat.S_ISREG(facts.st_mode):
             kind = "a directory" if stat.S_ISDIR(facts.st_mode) else "no regular file"
             raise _unreadable(path, f"it is {kind}")
-        if facts.st_size > MAX_BYTES:
+        raw = b""
+        while len(raw) <= MAX_BYTES and (more := os.read(descriptor, 1 << 16)):
+            raw += more
+        if len(raw) > MAX_BYTES:
             raise _unreadable(path, f"it holds more than {MAX_BYTES >> 10} KiB")
-        raw = b"".join(iter(lambda: os.read(descriptor, 1 << 16), b""))
+    except OSError as error:  # /proc has files that open and cannot be read
+        raise _unreadable(path, error.strerror or str(error)) from error
     finally:
         os.close(descriptor)
     try:

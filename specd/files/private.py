@@ -15,7 +15,7 @@ from pathlib import Path
 
 from specd.files.exchange import move_to_free_name
 
-MAX_BYTES = 4 << 20
+MAX_BYTES = 64 << 20
 """Bytes: far above any of these files; limits the cost of reading a damaged one."""
 
 
@@ -60,12 +60,18 @@ def read(path: Path) -> bytes:
     """The file's content, read without updating its access time, which would cost a write.
 
     Raises:
-        OSError: it cannot be read, or is not a regular file.
+        OSError: it cannot be read, is larger than ``MAX_BYTES``, or is not a regular file.
     """
     with open(path, "rb", opener=_unnoted) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        facts = os.fstat(file.fileno())
+        if not stat.S_ISREG(facts.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", str(path))
-        return file.read()
+        # Some files of the kernel's have no size and no end, or nothing to read now (None).
+        most = facts.st_size if 0 < facts.st_size <= MAX_BYTES else MAX_BYTES
+        content: bytes | None = file.read(most + 1)
+    if content is None or len(content) > MAX_BYTES:
+        raise OSError(errno.EFBIG, f"it holds more than {MAX_BYTES >> 20} MiB", str(path))
+    return content
 
 
 def usable(path: Path) -> bool:
@@ -89,22 +95,17 @@ def read_json(path: Path) -> object:
     """The document in the file; None if there is no file.
 
     Raises:
-        Broken: it is not JSON, or larger than specd's own files.
+        Broken: it is not JSON, larger than ``MAX_BYTES``, or not a regular file.
         OSError: it cannot be read.
     """
     try:
-        descriptor = _unnoted(str(path), os.O_RDONLY | os.O_CLOEXEC)
+        document: object = json.loads(read(path))
     except FileNotFoundError:
         return None
-    with os.fdopen(descriptor, "rb") as file:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            raise Broken("it is no regular file")
-        if facts.st_size > MAX_BYTES:
-            raise Broken(f"it is {facts.st_size:,} bytes long")
-        raw = file.read(MAX_BYTES)
-    try:
-        document: object = json.loads(raw)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EFBIG, errno.EISDIR):
+            raise Broken(error.strerror) from error
+        raise
     except (ValueError, RecursionError) as error:
         raise Broken("it is no JSON that can be read") from error
     if document is None:

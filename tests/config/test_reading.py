@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,9 @@ def test_what_cannot_be_read_says_why(tmp_path: Path, file: Path) -> None:
     file.write_bytes(b"#" * (1 << 21))
     assert "holds more than 1024 KiB" in said(file)
     assert "Not a directory" in said(file / "below")
+    if sys.platform == "linux":
+        assert "holds more than 1024 KiB" in said(Path("/proc/self/pagemap"))
+        assert "cannot be read" in said(Path("/proc/self/mem"))
     file.write_text("x = " + "[" * 50_000)
     assert "nested too deeply" in said(file)
 

@@ -28,7 +28,6 @@ def test_what_is_written_is_read_and_the_owners_alone(tmp_path: Path):
         (b"[" * 100_000, "no JSON"),
         (b"9" * 10_000, "no JSON"),
         (b"\xff", "no JSON"),
-        (b" " * (private.MAX_BYTES + 1), "4,194,305 bytes"),
     ],
 )
 def test_what_is_not_understood_is_broken_with_the_reason(tmp_path: Path, content: bytes, why: str):
@@ -36,6 +35,17 @@ def test_what_is_not_understood_is_broken_with_the_reason(tmp_path: Path, conten
     path.write_bytes(content)
     with pytest.raises(private.Broken, match=why):
         private.read_json(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_of_a_file_without_end_only_so_much_is_read(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(private, "MAX_BYTES", 1 << 20)
+    path = tmp_path / "small.json"
+    path.symlink_to("/proc/self/pagemap")
+    with pytest.raises(private.Broken, match="more than 1 MiB"):
+        private.read_json(path)
+    with pytest.raises(OSError, match="more than 1 MiB"):
+        private.read(path)
 
 
 def test_a_fifo_in_its_place_holds_nobody_up(tmp_path: Path):
