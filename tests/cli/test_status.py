@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from typing import Any
 
@@ -287,9 +288,15 @@ def test_colour_is_for_terminals_and_no_color_is_heard(
 
 
 def on_a_terminal(
-    sandbox: Sandbox, *words: str, enough: Callable[[bytes], bool] = lambda _: False
+    sandbox: Sandbox,
+    *words: str,
+    enough: Callable[[bytes], bool] = lambda _: False,
+    resized: tuple[int, int] | None = None,
 ) -> tuple[str, int]:
-    """What ``specd status`` shows on a terminal; Ctrl-C ends it when it has shown ``enough``."""
+    """What ``specd status`` shows on a terminal; Ctrl-C ends it when it has shown ``enough``.
+
+    ``resized``: rows and columns from the first screen on.
+    """
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "specd", "status", *words],
@@ -312,6 +319,8 @@ def on_a_terminal(
         if not chunk:
             break
         shown += chunk
+        if resized is not None and screens(shown):
+            termios.tcsetwinsize(ours, resized)
     os.close(ours)
     return shown.decode().replace("\r\n", "\n"), process.wait(DEADLINE_S)
 
@@ -330,6 +339,28 @@ def test_watch_draws_over_itself_until_it_is_interrupted(sandbox: Sandbox) -> No
     assert not re.search(r"[^\nH]\x1b\[K", shown)
     assert code in (0, 1)
     assert "Traceback" not in shown
+
+
+def screens(shown: bytes) -> list[list[str]]:
+    """The rows of each screen that ``--watch`` has drawn whole."""
+    drawn = [each.replace("\x1b[K", "") for each in shown.decode("utf-8", "ignore").split("\x1b[H")]
+    rows = [each.replace("\r\n", "\n").split("\n") for each in drawn]
+    return [each for each in rows if "Ctrl-C ends" in each[-1]]
+
+
+def test_watch_follows_the_size_of_its_terminal(sandbox: Sandbox) -> None:
+    sandbox.env["NO_COLOR"] = "1"
+    sandbox.running()
+    seen: list[list[str]] = []
+
+    def enough(so_far: bytes) -> bool:
+        if [len(each) for each in seen[-2:]] != [9, 9]:
+            seen[:] = screens(so_far)
+        return [len(each) for each in seen[-2:]] == [9, 9]
+
+    on_a_terminal(sandbox, "--watch", enough=enough, resized=(9, 40))
+    assert (len(seen[0]), len(seen[-1])) == (24, 9)
+    assert max(map(len, seen[0])) > 40 >= max(map(len, seen[-1]))
 
 
 def test_json_holds_what_programs_rely_on(sandbox: Sandbox) -> None:

@@ -204,6 +204,21 @@ def test_a_draft_that_the_user_has_set_is_kept(user: User) -> None:
     until(lambda: drafts(user) == before, "the user's draft is put back")
 
 
+def test_another_draft_in_bionic_is_named_before_it_is_replaced(user: User) -> None:
+    for folder, name in (
+        ("", "Josiefied-Qwen2.5-0.5B-abliterated"),
+        ("apps/bionic", "Qwen3-4B-4bit"),
+    ):
+        internal = user.home / ".lmstudio" / folder / ".internal"
+        mine = internal / "user-concrete-model-default-config" / f"{MAIN}.json"
+        mine.parent.mkdir(parents=True, exist_ok=True)
+        held = {"key": DRAFT, "value": f"mlx-community/{name}"}
+        mine.write_text(json.dumps({"operation": {"fields": [held]}, "load": {"fields": []}}))
+    told = " ".join(user.specd("install").stdout.split())
+    assert "Bionic names the draft mlx-community/Qwen3-4B-4bit: specd replaces it with" in told
+    assert "LM Studio names the draft" not in told
+
+
 def test_another_draft_is_taken_by_its_number(user: User) -> None:
     code, said = on_a_terminal(user, "2\ny\n")
     assert code == 0
