@@ -39,6 +39,12 @@ def test_what_was_put_back_stays_counted_although_it_was_undone_later():
     assert [each.id for each in put_back([*undone, write(3, False, state="restored")])] == [2]
 
 
+def test_what_the_user_asks_for_again_after_undoing_it_is_no_restore():
+    undone = [write(number, True, state="restored") for number in (1, 2)]
+    again = [write(number, True) for number in (3, 4)]
+    assert [each.id for each in put_back([*undone, *again])] == [2, 4]
+
+
 def test_an_undone_write_is_no_restore_itself_nor_is_a_shell_that_goes_with_it():
     shell = Change("load", ("load",), {}, ABSENT, "restored")
     gone = {"changes": (*write(0, ABSENT).changes, shell), "state": "restored"}

@@ -162,15 +162,16 @@ def verdict(status: dict[str, Any]) -> str:
     """How things stand, in one sentence."""
     wrong = len(faults(status))
     but = f", but {plural(wrong, 'thing')} {'needs' if wrong == 1 else 'need'} attention"
-    end = f"{but if wrong else _kept(status)}."
+    pairs = status["pairs"]
+    on = [each for each in pairs if _is_on(each)]
+    kept = _kept(status) if on or not pairs else ""
+    end = f"{but if wrong else kept}."
     if status["paused"]:
         return f"specd is paused and writes nothing until `specd resume`{but if wrong else ''}."
     if status["home"] is None:
         return f"specd waits for LM Studio's home{but if wrong else ''}."
-    pairs = status["pairs"]
     if not pairs:
         return f"specd keeps LM Studio's settings; no pair is configured{end}"
-    on = [each for each in pairs if _is_on(each)]
     if len(pairs) == 1:
         return f"{_of_one(pairs[0])}{end}"
     if not on:
