@@ -29,10 +29,10 @@ READING = 0.2
 """One answer to a long context takes at most this share of the time for the main's answers."""
 
 TIES = 0.02
-"""Of a main's tokens, at most so many are so near a tie that rounding decides."""
+"""The largest share of a main's tokens at which rounding may decide between two equal ones."""
 
 SURE = 0.001
-"""Answers that part by rounding are taken for another text this seldom."""
+"""The probability that answers which differ only by rounding count as another text."""
 
 Say = Callable[[float], None]
 """Progress callback: the share done, 0 to 1. It never falls and ends with 1."""
@@ -98,9 +98,9 @@ class Runs:
         return tuple((at, answer) for (at, _), answer in found.items())
 
     def other_text(self) -> int:
-        """How many of those are another text: all, if they part more often than rounding explains.
+        """How many of ``unequal`` are another text: all, if rounding cannot explain their number.
 
-        For engines that do not tell how near a tie the main was where an answer parts.
+        For engines that do not give the main's logits where two answers part.
         """
         parted, together = 0, 0.0
         for length, of_length in self.answers.items():

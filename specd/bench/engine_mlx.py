@@ -314,7 +314,7 @@ def _left_behind(draft: Any, ids: Sequence[int], said: Sequence[int]) -> list[fl
         trim_prompt_cache(cache, max(len(drafted) - right - 1, 0))
         agrees += [1.0] * right
         if right < len(rest):
-            # The main writes this one; after a whole round of right ones the draft was not asked.
+            # The main writes this token; after a fully accepted round the draft predicts none.
             agrees.append(float(right == len(drafted)))
             unread = [*(drafted[-1:] if right == len(drafted) else []), rest[right]]
     return agrees

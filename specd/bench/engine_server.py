@@ -287,8 +287,8 @@ def _acquainted(engine: ServerEngine) -> ServerEngine:
         engine.without = ""
         if _drafted(engine.ask(WARM_TEXT, WARM_TOKENS, 0)):
             raise CannotMeasure(
-                f"{engine.server.base_url} drafts for {asked.main.served} also when no draft is "
-                "asked for, so there is nothing to compare with; measure with --engine mlx"
+                f"{engine.server.base_url} drafts for {asked.main.served} also when a request "
+                "names no draft, so there is nothing to compare with; measure with --engine mlx"
             )
     length = asked.draft_tokens or DEFAULT_LENGTH.get((asked.known.formats or ("mlx",))[0], 2)
     try:
@@ -339,8 +339,8 @@ def _notes(engine: ServerEngine, runs: Runs | None) -> tuple[str, ...]:
             )
     if not engine.tells:
         notes.append(
-            "this server tells no statistics: that the draft ran, and that it did not where none "
-            "was asked for, cannot be seen"
+            "this server reports no statistics, so specd cannot see whether the draft ran, or "
+            "whether one ran without a request"
         )
     if engine.fixed is not None:
         notes.append(

@@ -111,7 +111,7 @@ def students_t(share: float, freedom: float) -> float:
 
 
 def at_least(count: int, expected: float) -> float:
-    """How probable ``count`` or more independent events are where ``expected`` happen (Poisson)."""
+    """The probability of ``count`` or more events if ``expected`` are expected (Poisson)."""
     fewer, term = 0.0, math.exp(-expected)
     for number in range(count):
         fewer += term

@@ -21,7 +21,7 @@ SWEEP_SHARE: Final = 0.5
 """Trying lengths takes at most this share of the time."""
 
 GREEDY_SHARE: Final = 0.6
-"""Of the time for real runs, what greedy ones may take where the temperature is measured too."""
+"""Greedy runs take at most this share of the time if a temperature is measured too."""
 
 
 class Answering(Engine, Protocol):

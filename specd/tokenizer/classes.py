@@ -107,7 +107,7 @@ class Facts:
         return [each for each in readable(self.models) if each.identifier not in self.known]
 
     def refuses_main(self, main: Model) -> str | None:
-        """Why mlx-engine drafts for no such main; None if it does, or llama.cpp runs it."""
+        """Why mlx-engine speculates for no such main; None if it does, or llama.cpp runs it."""
         if main.format != "mlx":
             return None
         return mlx.refuses_main(main, self._built(main), self.mlx_types)

@@ -1,4 +1,4 @@
-"""What running an engine with a pair has shown, and what both engines' proofs have in common."""
+"""The result of running an engine with a pair, and the common parts of both engines' proofs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OVERHEAD: Final = 1.25
 """Memory that answering takes, as a multiple of the weights."""
 
 Tick: TypeAlias = Callable[[str], None]
-"""Gets what is done now, for people."""
+"""Progress callback: a clause for the user."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,8 +97,8 @@ def _drawn(
 ) -> list[tuple[int, ...]]:
     """Answers at the user's temperature; none at temperature 0.
 
-    Equal ones are proof. Different ones refuse nothing: which token a random number means changes
-    at the edge between two tokens, so rounding can make it another one at any gap.
+    Equal answers are proof. Different ones do not refuse the pair: near the edge between two tokens
+    rounding changes which of them a random number selects, whatever the gap of their logits.
     """
     if settings.temperature == 0:
         return []
@@ -127,9 +127,9 @@ def _gaps(
     parted: Sequence[tuple[Sequence[int], Sequence[int], tuple[int, int]]],
     tick: Tick,
 ) -> list[tuple[float, float]]:
-    """How far apart the main's two best tokens are after each prompt and answer, and its rounding.
+    """(gap of the main's two best tokens, its rounding) where each answer parted, in logits.
 
-    Rounding is seen where the main alone reads the same tokens all at once and one by one.
+    Rounding is the difference between reading the same tokens all at once and one by one.
     """
     if not parted:
         return []

@@ -1,4 +1,4 @@
-"""From the text a vocabulary file gives a token to the bytes the token stands for.
+"""The bytes of a token, from its text in a vocabulary file.
 
 Families write the same bytes differently: byte-level BPE maps every byte to a printable character
 (GPT-2's ``bytes_to_unicode``), SentencePiece writes a space as ``▁`` and a single byte as

@@ -121,7 +121,7 @@ class VerdictStore:
         return _with_proof(made, self.proof(one, other))
 
     def refuses_main(self, main: Model) -> str | None:
-        """Why mlx-engine drafts for no such main; None if it does, or another engine runs it."""
+        """Why mlx-engine never speculates for a main; None if it may, or another engine runs it."""
         known = self.known(main.path) if main.format == "mlx" else None
         if known is None:
             return None

@@ -40,7 +40,7 @@ def promise(main: Model, draft: Model) -> tuple[bool, int, str]:
 
 
 def instead_of(main: Model, installed: Sequence[Model]) -> str:
-    """What can be drafted for in place of a main that mlx-engine cannot draft for."""
+    """A sentence with other models for a main that mlx-engine cannot draft for."""
     builds = [
         each.identifier
         for each in installed

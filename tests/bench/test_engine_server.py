@@ -174,7 +174,7 @@ def test_where_only_accepted_tokens_are_counted_the_configured_length_is_measure
 
 @pytest.fixture
 def plain_server(tmp_path: Path) -> Iterator[Server]:
-    """A real ``mlx_lm.server``, which tells no statistics and takes folders as names."""
+    """A real ``mlx_lm.server``, which reports no statistics and takes folders as names."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -210,7 +210,7 @@ def test_a_plain_openai_server_takes_draft_and_length_with_the_request(
         len(result.lengths) - 1
     )
     assert 3 in [each.draft_tokens for each in result.lengths]
-    assert any("tells no statistics" in note for note in result.notes)
+    assert any("reports no statistics" in note for note in result.notes)
     assert result.by_class["short"]["first_token_s"] > 0
     assert (probe.drafted, probe.finding) == (0, None)
 
