@@ -65,14 +65,14 @@ def _models(**_: object) -> list[str]:
 
 
 def _keys(**_: object) -> list[str]:
-    from specd.config.schema import SECTIONS  # noqa: PLC0415 - only where a key may stand
+    from specd.config import allowed  # noqa: PLC0415 - only where a key may stand
 
     mains = [pair.main for pair in _configuration().pair]
     return [
         f"{section}{main}.{key}"
-        for section, table in SECTIONS.items()
+        for section in allowed.sections()
         for main in ([f".{each}" for each in mains] if section == "pair" else [""])
-        for key in table.__struct_fields__
+        for key in allowed.names(section)
     ]
 
 

@@ -3,62 +3,67 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
-from msgspec import Meta
-
-from specd.config.schema import SECTIONS
+from specd.config.schema import SpecdConfig
 
 
 @cache
-def _types(section: str) -> dict[str, Any]:
-    return get_type_hints(SECTIONS[section], include_extras=True)
+def _schema() -> dict[str, Any]:
+    return SpecdConfig.model_json_schema()
+
+
+def sections() -> tuple[str, ...]:
+    """The tables of specd.toml, in order."""
+    return tuple(SpecdConfig.model_fields)
 
 
 def names(section: str) -> tuple[str, ...]:
     """The keys of a section, in order."""
-    return SECTIONS[section].__struct_fields__
+    return tuple(_properties(section))
 
 
 def about(section: str, key: str) -> str:
     """The key's description, which is also its comment in a new specd.toml."""
-    return str(_bounds(_types(section)[key]).description)
+    return str(_properties(section)[key]["description"])
 
 
 def values(section: str, key: str) -> tuple[str, ...]:
     """The allowed words of a key with a fixed choice; () for any other key."""
-    return tuple(_choices(_types(section)[key]))
+    return tuple(_choices(_properties(section)[key]))
 
 
 def words(section: str, key: str) -> str:
     """The allowed values, such as ``"auto" or a whole number from 1 to 64``."""
-    return _words(_types(section)[key], Meta())
+    return _words(_properties(section)[key])
 
 
-def _bounds(kind: Any) -> Meta:
-    return next(each for each in kind.__metadata__ if isinstance(each, Meta))
+def _properties(section: str) -> dict[str, Any]:
+    named = _schema()["properties"][section]
+    reference = named.get("$ref") or named["items"]["$ref"]
+    found: dict[str, Any] = _schema()["$defs"][reference.rpartition("/")[2]]["properties"]
+    return found
 
 
-def _choices(kind: Any) -> list[str]:
-    if get_origin(kind) is Annotated:
-        return _choices(get_args(kind)[0])
-    if get_origin(kind) is Literal:
-        return list(get_args(kind))
-    if kind is bool:
+def _choices(schema: dict[str, Any]) -> list[str]:
+    if schema.get("type") == "boolean":
         return ["true", "false"]
-    return [word for each in get_args(kind) for word in _choices(each)]
+    constant = [schema["const"]] if "const" in schema else []
+    alternatives = [word for each in schema.get("anyOf", ()) for word in _choices(each)]
+    return [*constant, *schema.get("enum", ()), *alternatives]
 
 
-def _words(kind: Any, bounds: Meta) -> str:
-    if get_origin(kind) is Annotated:
-        return _words(get_args(kind)[0], _bounds(kind))
-    if get_origin(kind) is Literal:
-        *most, last = (f'"{word}"' for word in get_args(kind))
-        return f"{', '.join(most)} or {last}" if most else last
-    if members := get_args(kind):
-        return " or ".join(_words(each, bounds) for each in members)
-    if kind is bool:
+def _words(schema: dict[str, Any]) -> str:
+    if "anyOf" in schema:
+        return " or ".join(_words(each) for each in schema["anyOf"])
+    if "const" in schema:
+        return f'"{schema["const"]}"'
+    if "enum" in schema:
+        *most, last = (f'"{word}"' for word in schema["enum"])
+        return f"{', '.join(most)} or {last}"
+    if schema["type"] == "boolean":
         return "true or false"
-    if kind is str:
-        return "text in quotes" + (" that is not empty" if bounds.min_length else "")
-    return f"a {'whole ' if kind is int else ''}number from {bounds.ge:g} to {bounds.le:g}"
+    if schema["type"] == "string":
+        return "text in quotes" + (" that is not empty" if schema.get("minLength") else "")
+    kind = "a whole number" if schema["type"] == "integer" else "a number"
+    return f"{kind} from {schema['minimum']:g} to {schema['maximum']:g}"

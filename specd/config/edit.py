@@ -22,7 +22,7 @@ from specd.config.error import ConfigError, Problem
 from specd.config.lines import Statement, statements
 from specd.config.problems import nearest
 from specd.config.reading import Document
-from specd.config.schema import SECTIONS, Pair, SpecdConfig, keys
+from specd.config.schema import Pair, SpecdConfig, keys
 
 COLUMN = 40
 """Column of the explanations in a new file."""
@@ -48,12 +48,12 @@ def new_text(pairs: Sequence[Pair] = (), values: Document | None = None) -> str:
         "# Every key is optional; a # before one means that its default counts.",
         "# `specd config validate` checks this file, and specd follows every change at once.",
     ]
-    for section in SECTIONS:
+    for section in allowed.sections():
         if section == "pair":
             lines += _pair_lines(pairs)
             continue
         lines += ["", f"[{section}]"]
-        defaults = getattr(SpecdConfig(), section)
+        defaults = SpecdConfig.model_fields[section].default
         for key in allowed.names(section):
             held = values.get(section, {})
             value = held.get(key, getattr(defaults, key))
@@ -76,7 +76,7 @@ def set_value(text: str, key: str, word: str) -> str:
     if key.startswith("pair."):
         return _set_in_pair(text, document, key, word)
     section, _, name = key.partition(".")
-    if section == "pair" or section not in SECTIONS or name not in allowed.names(section):
+    if section == "pair" or section not in allowed.sections() or name not in allowed.names(section):
         known = [*keys(), "pair.MAIN.draft", "pair.MAIN.draft_tokens"]
         known.remove("pair")
         hint = nearest(key, known) or f" (there are {', '.join(known)})"

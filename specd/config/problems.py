@@ -5,16 +5,16 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import msgspec
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from specd.config import allowed
 from specd.config.error import ConfigError, Problem
 from specd.config.lines import KeyPath, line_of
-from specd.config.schema import SECTIONS, keys
+from specd.config.schema import keys
 
 SHOWN = 60
 
@@ -34,17 +34,12 @@ def of_syntax(error: Exception, text: str) -> Problem:
     return Problem(int(match[1]), "", f"is not TOML: {what} (column {match[2]})")
 
 
-def of_values(document: dict[str, Any], text: str) -> tuple[Problem, ...]:
-    """All errors of a document that is no configuration: one per key, in the order of the file."""
+def of_values(error: ValidationError, text: str) -> tuple[Problem, ...]:
+    """All errors of the models' validation: one per key, in the order of the file."""
     found: dict[KeyPath, str] = {}
-    for section, value in document.items():
-        if section not in SECTIONS:
-            found[section,] = _unknown((section,), value)
-        elif section == "pair" and isinstance(value, list):
-            for index, pair in enumerate(value):
-                found |= _in_table((section, index), pair)
-        else:
-            found |= _in_table((section,), value if section != "pair" else None)
+    for each in error.errors(include_url=False):
+        place = _place(each["loc"])
+        found.setdefault(place, _message(place, each))
     problems = (Problem(line_of(text, place), dotted(place), what) for place, what in found.items())
     return tuple(sorted(problems, key=lambda problem: problem.line or 0))
 
@@ -64,7 +59,7 @@ def locked_keys(path: Path, policy: Any, text: str) -> frozenset[str]:
     if not isinstance(locked, list) or not all(isinstance(name, str) for name in locked):
         what = 'must be a list of names, such as ["benchmark", "agent.log_level"]'
         raise ConfigError(path, (Problem(line, "policy.locked", what),))
-    known = [*SECTIONS, *keys()]
+    known = [*allowed.sections(), *keys()]
     wrong = tuple(
         Problem(line, "policy.locked", f"there is no {shown(name)}{nearest(name, known)}")
         for name in locked
@@ -90,44 +85,41 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
     """``; did you mean …?`` if a known word is similar, else ""."""
-    close = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _in_table(place: KeyPath, table: object) -> dict[KeyPath, str]:
+def _place(location: tuple[int | str, ...]) -> KeyPath:
+    # After the key itself pydantic adds the member of a union.
+    return location[: 3 if location[0] == "pair" else 2]
+
+
+def _message(place: KeyPath, error: ErrorDetails) -> str:
     section = str(place[0])
-    if not isinstance(table, dict):
-        return {place: _no_table(section)}
-    found: dict[KeyPath, str] = {}
-    if section == "pair" and "main" not in table:
-        found[*place, "main"] = f"is missing: {allowed.about(section, 'main')}"
-    for name, value in table.items():
-        here = (*place, name)
-        if name not in allowed.names(section):
-            found[here] = _unknown(here, value)
-            continue
-        try:
-            required = {"main": "any"} if section == "pair" else {}
-            msgspec.convert({**required, name: value}, SECTIONS[section])
-        except msgspec.ValidationError as error:
-            refused = error.__cause__  # what the section itself does not accept
-            found[here] = str(refused) if refused else _wrong(section, name, value)
-    return found
+    if error["type"] == "extra_forbidden":
+        return _unknown(place, error["input"])
+    if error["type"] == "missing":
+        return f"is missing: {allowed.about(section, str(place[-1]))}"
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    if not isinstance(place[-1], str) or place[-1] in allowed.sections():
+        return _no_table(section)
+    return _wrong(section, place[-1], error["input"])
 
 
 def _unknown(place: KeyPath, value: object) -> str:
     section, name = str(place[0]), str(place[-1])
     if len(place) == 1:
-        homes = [each for each in SECTIONS if name in allowed.names(each)]
+        homes = [each for each in allowed.sections() if name in allowed.names(each)]
         if homes and not isinstance(value, dict | list):
             return f"belongs under {_header(homes[0])}"
-        known = ", ".join(_header(each) for each in SECTIONS)
-        return f"is not known{nearest(name, SECTIONS)} (there are {known})"
+        known = ", ".join(_header(each) for each in allowed.sections())
+        return f"is not known{nearest(name, allowed.sections())} (there are {known})"
     known = ", ".join(allowed.names(section))
     near = nearest(name, allowed.names(section))
-    homes = [each for each in SECTIONS if name in allowed.names(each)]
+    homes = [each for each in allowed.sections() if name in allowed.names(each)]
     if not near and homes:
         return f"belongs under {_header(homes[0])}, not {_header(section)}"
     return f"is not known{near} ({_header(section)} knows {known})"

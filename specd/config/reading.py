@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import msgspec
+from pydantic import ValidationError
 
 from specd.config.error import ConfigError, Problem
 from specd.config.schema import SpecdConfig, keys
@@ -86,7 +86,7 @@ def read(path: Path) -> Loaded:
     config = validate(path, own, text or "")
     if below is not None:
         # Both documents are valid, so the merged one is valid too.
-        config = msgspec.convert(_merge(below, own, locked), SpecdConfig)
+        config = _build(_merge(below, own, locked))
     return Loaded(
         config=config,
         path=path,
@@ -153,11 +153,18 @@ def validate(path: Path, document: Document, text: str) -> SpecdConfig:
         ConfigError: it lists every wrong key.
     """
     try:
-        return msgspec.convert(document, SpecdConfig)
-    except msgspec.ValidationError:
+        return _build(document)
+    except ValidationError as error:
         from specd.config import problems  # noqa: PLC0415 - nothing is wrong, as a rule
 
-        raise ConfigError(path, problems.of_values(document, text)) from None
+        raise ConfigError(path, problems.of_values(error, text)) from None
+
+
+def _build(document: Document) -> SpecdConfig:
+    pairs = document.get("pair")
+    if isinstance(pairs, list):
+        document = {**document, "pair": tuple(pairs)}  # strict models accept only tuples for tuples
+    return SpecdConfig.model_validate(document)
 
 
 def _policy(path: Path) -> tuple[Document | None, frozenset[str]]:

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from msgspec import structs
-
 from specd.config import Pair, SpecdConfig
 from specd.lmstudio import names
 from specd.lmstudio.model import Model
@@ -53,7 +51,7 @@ def kept(pair: DesiredPair, models: Sequence[Model]) -> DesiredPair:
     if pair.state != "adopted" or pair.drafts_with is None:
         return pair
     draft = pair.drafts_with if pair.draft is None else name(pair.draft, models)
-    return replace(pair, configured=structs.replace(pair.configured, draft=draft))
+    return replace(pair, configured=pair.configured.model_copy(update={"draft": draft}))
 
 
 def name(model: Model, models: Sequence[Model]) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 import psutil
 import pytest
-from msgspec import structs
 
 from specd.agent import benchmarks
 from specd.agent.benchmarks import Benchmarks, NoPair, Order
@@ -66,7 +65,7 @@ class Daemon:
         self.said.append(message)
 
     def wants(self, wanted: Benchmark) -> None:
-        config = structs.replace(self.sight.config, benchmark=wanted)
+        config = self.sight.config.model_copy(update={"benchmark": wanted})
         self.sight = replace(self.sight, config=config)
 
     def until(self, true: Callable[[], Any], what: str, seconds: float = DEADLINE_S) -> None:
@@ -122,7 +121,7 @@ def test_a_benchmark_that_was_asked_for_runs_and_stands_in_the_history(
 ) -> None:
     # It plans with little, and is given more, for machines that do other things meanwhile.
     monkeypatch.setattr(measuring, "SHARE", 0.05)
-    daemon.wants(structs.replace(ANYTIME, max_minutes={"server": 5, "mlx": 20}[where]))
+    daemon.wants(ANYTIME.model_copy(update={"max_minutes": {"server": 5, "mlx": 20}[where]}))
     home = daemon.sight.home
     assert home is not None
     one_at_a_time(home.path, SMALL.main.identifier)
@@ -192,7 +191,7 @@ def test_what_is_measured_by_itself_is_the_users_own_mix_at_their_own_temperatur
 
 
 def test_its_minutes_over_the_worker_is_killed_and_the_reason_stays(daemon: Daemon) -> None:
-    daemon.wants(structs.replace(ANYTIME, max_minutes=0.02))
+    daemon.wants(Benchmark.model_construct(**{**dict(ANYTIME), "max_minutes": 0.02}))
     assert daemon.bench.start(Order()) == "started"
     daemon.until(daemon.heard("not measured: "), "it has failed")
     why = "stopped after its time limit of 1.2 s; `specd bench --minutes N` gives it more"
@@ -231,7 +230,7 @@ def test_other_model_files_make_a_result_stale_and_have_it_measured_again(
 
 
 def test_never_means_never_also_for_stale_results(daemon: Daemon) -> None:
-    daemon.wants(structs.replace(ANYTIME, schedule=""))
+    daemon.wants(ANYTIME.model_copy(update={"schedule": ""}))
     measured = replace(result(1, 1.2), main=MAIN, draft=DRAFT)
     daemon.stores.history.add(measured, {"main_files": "other"})
     daemon.bench.look_for_changes()

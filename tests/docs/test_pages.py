@@ -6,11 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
-from msgspec import structs
 
 from specd.config import allowed
 from specd.config.edit import toml
-from specd.config.schema import SECTIONS
+from specd.config.schema import Pair, SpecdConfig
 from specd.reconcile.conditions import CONDITIONS
 from tests.docs.pages import PAGES, ROOT
 
@@ -41,11 +40,12 @@ def test_every_page_is_reached_from_the_readme() -> None:
 def test_the_table_of_keys_is_what_specd_takes() -> None:
     told = {row[0]: row[1:3] for row in rows(ROOT / "docs" / "configuration.md", "## Keys")}
     expected = {}
-    for section, table in SECTIONS.items():
+    for section in allowed.sections():
         for key in allowed.names(section):
             name = f"`[[pair]] {key}`" if section == "pair" else f"`{section}.{key}`"
-            [field] = (each for each in structs.fields(table) if each.name == key)
-            shown = "" if field.required else f"`{toml(field.default)}`"
+            fields = Pair if section == "pair" else type(SpecdConfig.model_fields[section].default)
+            default = fields.model_fields[key]
+            shown = "" if default.is_required() else f"`{toml(default.default)}`"
             expected[name] = [shown, allowed.words(section, key)]
     assert told == expected
 

@@ -11,13 +11,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from msgspec import to_builtins
-
 from specd import config, places
 from specd.cli.paint import Ink, complain, dumps, paint, safe, say, short, wants_colour, width
 from specd.cli.parser import Parser
 from specd.config import allowed, edit
-from specd.config.schema import SECTIONS
 from specd.files.swap import SwapError, update
 from specd.lmstudio import home as homes
 from specd.lmstudio import names
@@ -110,7 +107,7 @@ def _show(path: Path, *, as_json: bool) -> int:
             "path": str(path),
             "exists": loaded.exists,
             "managed": str(loaded.managed) if loaded.managed else None,
-            "config": to_builtins(loaded.config),
+            "config": loaded.config.model_dump(mode="json"),
             "origins": dict(loaded.origins),
             "overruled": list(loaded.overruled),
         }
@@ -128,7 +125,7 @@ def _show(path: Path, *, as_json: bool) -> int:
 
 def _rows(loaded: config.Loaded) -> list[str]:
     rows: list[str] = []
-    for section, held in to_builtins(loaded.config).items():
+    for section, held in loaded.config.model_dump().items():
         if section == "pair":
             for pair in held:
                 rows += ["", f"[[pair]]  # {loaded.origins['pair']}"]
@@ -171,7 +168,7 @@ def _validate(path: Path, *, as_json: bool) -> int:
 
 
 def _get(path: Path, key: str) -> int:
-    loaded = to_builtins(config.read(path).config)
+    loaded = config.read(path).config.model_dump()
     key = _in_full(path, key)
     section, _, name = key.partition(".")
     held = loaded.get(section)
@@ -258,7 +255,7 @@ def _in_full(path: Path, key: str, *, by_part: bool = True) -> str:
     """
     main, name = _main_in(key)
     if not main:
-        sections = [each for each in SECTIONS if key in allowed.names(each)]
+        sections = [each for each in allowed.sections() if key in allowed.names(each)]
         return f"{sections[0]}.{key}" if len(sections) == 1 and sections != ["pair"] else key
     mains = [pair.main for pair in config.read(path).config.pair]
     if main.lower() in map(str.lower, mains):

@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from msgspec import structs
-
 from specd import config, places
 from specd.cli import alive, ask, world
 from specd.cli.change import diff
@@ -167,7 +165,7 @@ def _look() -> _Found:
     if loaded.config.pair or not loaded.config.speculation.enabled:
         return _Found(path, loaded.config, new=False, facts=(*facts, kept), seen=seen)
     loaded_now, chosen = _proposed(seen)
-    wanted = structs.replace(loaded.config, pair=tuple(pair.configured for pair in chosen))
+    wanted = loaded.config.model_copy(update={"pair": tuple(pair.configured for pair in chosen)})
     proposed = [
         (
             "pair",
@@ -283,8 +281,8 @@ def _agreed(found: _Found, platform: Platform, *, sure: bool) -> _Found | None:
 def _with(found: _Found, offer: _Offer) -> _Found:
     """As ``found``, with the draft that was chosen by its number."""
     pairs = list(found.wanted.pair)
-    pairs[offer.pair] = structs.replace(pairs[offer.pair], draft=offer.draft)
-    wanted = structs.replace(found.wanted, pair=tuple(pairs))
+    pairs[offer.pair] = pairs[offer.pair].model_copy(update={"draft": offer.draft})
+    wanted = found.wanted.model_copy(update={"pair": tuple(pairs)})
     seen = replace(found.seen, config=wanted) if found.seen is not None else None
     return replace(found, wanted=wanted, seen=seen)
 
