@@ -63,7 +63,11 @@ def validate(
         one, other = _load("main", main, tick), _load("draft", draft, tick)
         for side in (one, other):
             tick(f"comparing the {side.role}'s ids with its files")
-            why = _contradiction(side)
+            try:
+                why = _contradiction(side)
+            except (TypeError, ValueError) as error:
+                failed = f"mlx-lm's tokenizer of the {side.role} fails: {_line(error)}"
+                raise Refused(failed) from error
             if why is not None:
                 raise Refused(why, "incompatible")
         segmentation = _split_alike(one, other)
@@ -84,10 +88,10 @@ def _load(role: str, folder: Path, tick: Tick) -> _Side:
     try:
         ends = load_config(folder).get("eos_token_id")
         tokenizer = load_tokenizer(folder, {"trust_remote_code": False}, eos_token_ids=ends)
+    except ImportError as error:  # not the model's fault: LM Studio's own mlx-lm may have it
+        raise Unreadable(f"mlx-lm cannot build the {role}'s tokenizer: {_line(error)}") from error
     except Exception as error:
-        raise Unreadable(
-            f"mlx-lm cannot build the {role}'s tokenizer: {str(error)[:200]}"
-        ) from error
+        raise Refused(f"mlx-lm cannot build the {role}'s tokenizer: {_line(error)}") from error
     return _Side(role, folder, read, tokenizer)
 
 
@@ -130,7 +134,10 @@ def _contradiction(side: _Side) -> str | None:
 
 def _texts(side: _Side) -> tuple[str, ...]:
     control = sorted(side.print.template | side.print.eos)
-    names = "".join(shown(side.print.tokens[number] or b"") for number in control)
+    known = [
+        side.print.tokens[number] or b"" for number in control if number < len(side.print.texts)
+    ]
+    names = "".join(map(shown, known))
     return (*probes.TEXTS, f"{names} between {names}")
 
 

@@ -6,8 +6,10 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlx_lm import load
 
 from bench.seed_home import write_weights
 from specd.demo.models import SMALL, Recipe, ensure
@@ -80,6 +82,33 @@ def test_a_quantized_cache_and_the_users_sampling_are_really_in_force(
     drawn.clear()
     assert "temperature 0)" in validate(main, draft, settings=ChatSettings(0.0)).words
     assert not drawn
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "loads"),
+    [
+        ("tokenizer_config.json", {"tokenizer_class": 5}, False),
+        ("tokenizer_config.json", {"extra_special_tokens": 5}, False),
+        ("config.json", {"rope_scaling": "x"}, False),
+        ("config.json", {"tie_word_embeddings": False}, False),
+        ("generation_config.json", {"eos_token_id": [1, 2, 9999]}, True),
+    ],
+)
+def test_what_mlx_lm_cannot_load_is_refused_and_nothing_else(
+    tmp_path: Path, file: str, change: dict[str, Any], *, loads: bool
+) -> None:
+    main = mlx_models.make(tmp_path / "main", "llama", seed=1)
+    draft = mlx_models.make(tmp_path / "draft", "llama", seed=2)
+    path = draft / file
+    document = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**document, **change}))
+    if not loads:
+        with pytest.raises((AttributeError, TypeError, ValueError)):
+            load(str(draft))
+    else:
+        load(str(draft))
+    for pair in ((main, draft), (draft, main)):
+        assert validate(*pair).kind == (None if loads else "unsupported")
 
 
 def test_a_pair_too_big_for_memory_is_proven_without_weights(tmp_path: Path) -> None:
