@@ -510,7 +510,11 @@ class Daemon:
             server=around.server,
             app=around.app,
             settings_written={
-                app.name: written[app.settings] for app in rec.apps if app.settings in written
+                app.name: written[app.settings]
+                for app in rec.apps
+                if app.settings in written
+                # What the user took back as a whole needs no restart for specd's sake.
+                and (app.settings not in rec.held or self.stores.journal.owned(app.settings))
             },
             not_in_force=self._not_in_force(written),
             benchmarks=self._benchmarks,

@@ -141,6 +141,10 @@ def test_it_is_told_when_the_app_must_be_restarted_and_when_it_has_been(
     # Between the old one and the new one, none may have been seen to run.
     until(lambda: seed.condition("AppUpToDate")["reason"] == "StartedAfter", "the new app is seen")
     assert seed.condition("AppUpToDate")["status"] == "true"
+    seed.save()
+    until(lambda: seed.condition("AppUpToDate")["reason"] == "RestartNeeded", "it saved")
+    assert seed.specd("restore", "--all").returncode == 0
+    until(lambda: seed.condition("AppUpToDate")["status"] == "true", "nothing is wanted any more")
 
 
 APP = """

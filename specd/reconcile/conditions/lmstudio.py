@@ -103,7 +103,7 @@ def _app_up_to_date(facts: Facts, _: SpecdConfig) -> Judgement:
         return true("NotRunning", "LM Studio is not running; it reads the files when it starts")
     if facts.app.started is None:
         return unknown("StartUnknown", "LM Studio runs, but since when cannot be known")
-    return true("StartedAfter", "LM Studio was started after specd's last write of settings.json")
+    return true("StartedAfter", "nothing that specd wrote waits for a start of LM Studio")
 
 
 APP_UP_TO_DATE = Definition(
