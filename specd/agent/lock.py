@@ -33,7 +33,7 @@ def hold(path: Path) -> int:
         AlreadyRunning: another live process has it.
         OSError: the lock file cannot be made.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private.make_directory(path.parent)
     if path.exists() and not path.is_file():
         private.set_aside(path)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -132,6 +132,19 @@ def set_aside(path: Path, *, by: Callable[[Path, Path], None] = move_to_free_nam
             return aside
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory of specd's own; what else stands in its place is set aside.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        set_aside(path)
+        path.mkdir(mode=0o700)
+
+
 def name_twice(one: Path, other: Path) -> None:
     """Link ``other`` to the file ``one``; rename it where hard links are unsupported.
 

@@ -198,6 +198,18 @@ def test_it_starts_and_answers_while_another_process_holds_the_journal(sandbox: 
     until(sandbox.applied, "a drift is restored", 70)
 
 
+@pytest.mark.parametrize("placed", [a_pipe, junk, lambda path: path.symlink_to("nowhere")])
+def test_what_replaces_the_directory_of_its_socket_is_set_aside(sandbox: Sandbox, placed) -> None:
+    sandbox.running()
+    run = sandbox.state / "run"
+    run.rename(sandbox.root / "gone")
+    placed(run)
+    until((run / "specd.sock").exists, "it is made again")
+    until(sandbox.answers, "it answers")
+    assert list(sandbox.state.glob("run.broken-*"))
+    assert sandbox.stop() == 0
+
+
 @pytest.mark.parametrize("gone", ["the socket", "the directory", "all of it"])
 def test_removed_under_it_they_are_made_again_and_no_second_daemon_starts(
     sandbox: Sandbox, gone: str
