@@ -34,7 +34,7 @@ def hold(path: Path) -> int:
         OSError: the lock file cannot be made.
     """
     private.make_directory(path.parent)
-    if path.exists() and not path.is_file():
+    if path.is_symlink() or (path.exists() and not path.is_file()):
         private.set_aside(path)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     if not turns.take(descriptor, PROBED_S):

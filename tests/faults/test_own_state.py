@@ -47,7 +47,11 @@ def junk(path: Path) -> None:
     path.write_bytes(b"\0\xff junk")
 
 
-@pytest.mark.parametrize("placed", [a_pipe, a_folder, junk])
+def a_link(path: Path) -> None:
+    path.symlink_to("nowhere/at/all")
+
+
+@pytest.mark.parametrize("placed", [a_pipe, a_folder, a_link, junk])
 def test_whatever_stands_in_place_of_its_files_it_does_its_work(sandbox: Sandbox, placed) -> None:
     for name in FILES:
         path = sandbox.state / name
@@ -198,7 +202,7 @@ def test_it_starts_and_answers_while_another_process_holds_the_journal(sandbox: 
     until(sandbox.applied, "a drift is restored", 70)
 
 
-@pytest.mark.parametrize("placed", [a_pipe, junk, lambda path: path.symlink_to("nowhere")])
+@pytest.mark.parametrize("placed", [a_pipe, junk, a_link])
 def test_what_replaces_the_directory_of_its_socket_is_set_aside(sandbox: Sandbox, placed) -> None:
     sandbox.running()
     run = sandbox.state / "run"
