@@ -40,8 +40,10 @@ def _answers(main: Path, draft: Path, engine: Engine, tick: Tick, settings: Chat
     tick("answering without the draft")
     try:
         with Server(engine, Load(main, kv_types=settings.kv_types)) as server:
-            first = [list(server.tokenize(text)) for text in (probes.PROMPTS[0], _LONG)]
-            follow = list(server.tokenize(probes.PROMPTS[1]))
+            short, follow = (list(server.tokenize(each)) for each in probes.PROMPTS)
+            long = list(server.tokenize(_LONG))
+            # Both turns and their answers have to fit into the main's context.
+            first = [short, long[: max(1, server.context - len(follow) - 3 * TOKENS)]]
             alone = [server.generate(ids, TOKENS).tokens for ids in first]
             prompts = [*first, [*first[-1], *alone[-1], *follow]]
             alone.append(server.generate(prompts[-1], TOKENS).tokens)

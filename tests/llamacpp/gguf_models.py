@@ -23,6 +23,7 @@ def write(
     seed: int = 1,
     layers: int = 1,
     heads: int = 2,
+    context: int = 2048,
     quiet: bool = True,
     scores: Sequence[float] = (),
     architecture: str = "llama",
@@ -33,7 +34,7 @@ def write(
     """A model with these tokens; ``facts`` are set under ``tokenizer.ggml.``, None leaves one out."""
     width = 32
     made = gguf.GGUFWriter(path, architecture)
-    made.add_context_length(2048)
+    made.add_context_length(context)
     made.add_embedding_length(width)
     made.add_block_count(layers)
     made.add_feed_forward_length(64)

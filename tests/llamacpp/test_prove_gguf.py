@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,15 @@ def test_rounding_decides_between_parts_of_characters_too(tmp_path: Path, engine
     main = gguf_models.write(tmp_path / "main.gguf", layers=12)
     proof = validate(main, gguf_models.write(tmp_path / "draft.gguf"), engine)
     assert proof.kind is None, proof.refusal
+
+
+def test_a_main_or_a_draft_with_a_small_context_is_proven(tmp_path: Path, engine: Engine) -> None:
+    draft = gguf_models.write(tmp_path / "draft.gguf", seed=2, context=256)
+    main = gguf_models.write(tmp_path / "main.gguf", layers=2, context=512)
+    proof = validate(main, draft, engine)
+    assert proof.kind is None, proof.refusal
+    (tokens,) = re.findall(r"one of (\d+) tokens", proof.words)
+    assert 256 < int(tokens) < 512
 
 
 def test_a_draft_that_llama_cpp_refuses_is_unsupported(tmp_path: Path, engine: Engine) -> None:
