@@ -77,11 +77,14 @@ CONVERSATIONS_EVERY = timedelta(hours=4)
 LOCK_S = 0.1
 """How long the start and an order wait for another specd that writes; a pass never waits."""
 
+LOG_S = 10.0
+"""While LM Studio runs: how often its server log's time stamp shows whether it was used."""
+
 ASKED_S = 2.0
 """The server is queried again for a status if its last answer is older than this."""
 
 # The timers' names. The timer of a file that was modified and not closed has its path as a name.
-EVERYTHING, MODELS, POLL = "everything", "models", "poll"
+EVERYTHING, MODELS, POLL, LOG = "everything", "models", "poll", "log"
 BENCHMARK, BENCHMARK_AGAIN, CONVERSATIONS = "benchmark", "benchmark again", "conversations"
 
 
@@ -251,6 +254,9 @@ class Daemon:
         elif dirty or AGAIN in due:
             self.write(dirty)
             self._sort_out(dirty)
+        if LOG in due:
+            self.around.look_at_log(self._config.lmstudio)
+            self._load_again_when_idle()
         if not due.isdisjoint((BENCHMARK, BENCHMARK_AGAIN)):
             self.bench.due()
         if CONVERSATIONS in due:
@@ -422,6 +428,11 @@ class Daemon:
         """React to a change of the server or the app."""
         self._go_on_with_trial()
         self._publish()
+        self._load_again_when_idle()
+
+    def _load_again_when_idle(self) -> None:
+        if self.around.app_runs:
+            self._timers.sooner(LOG, LOG_S)
         home, snapshot = self.around.home, self.snapshot
         wanted = self._config.agent.reload == "when-idle" and not self.writer.paused
         if wanted and home is not None and snapshot is not None:

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from specd import config
 from specd.agent.sight import Given
-from specd.lmstudio import app
+from specd.lmstudio import activity, app
 from specd.lmstudio import home as homes
 from specd.lmstudio.answers import Instance
 from specd.lmstudio.home import App, Home, NoHome
@@ -84,6 +84,24 @@ class Surroundings:
             self._given.jobs.scout(
                 "server", lambda: survey.ask_server(home, wanted), self._learn_server
             )
+
+    def look_at_log(self, wanted: config.LmStudio) -> None:
+        """Query the server if the server log has grown since: a main may have been loaded."""
+        home, asked_at = self.home, self.asked_at
+        if home is None or asked_at is None:
+            return
+
+        def learn(at: float | None) -> None:
+            if at is not None and asked_at < at <= time.time():
+                self.ask_server(wanted)
+
+        self._given.jobs.scout("log", lambda: activity.last_logged(home.path, asked_at), learn)
+
+    @property
+    def app_runs(self) -> bool:
+        """Whether LM Studio or Bionic was running at the last look, or its server answered."""
+        seen = self.app is not None and (self.app.running or self.app.bionic_started is not None)
+        return seen or (self.server is not None and self.server.problem is None)
 
     def look_for_app(self, done: Future[None] | None = None) -> None:
         """Look whether LM Studio runs, which takes a millisecond; ``done`` ends with the look."""

@@ -24,20 +24,26 @@ OWN_S: Final = 5.0
 """A log line written within this time of specd's own request counts as specd's."""
 
 
+def last_logged(home: Path, asked_at: float | None = None) -> float | None:
+    """When LM Studio or Bionic last wrote into its server log, in seconds since 1970.
+
+    ``asked_at`` is the time of specd's own last request; its log lines do not count.
+    """
+    roots = [app.internal.parent for app in (lm_studio(home), bionic(home))]
+    logs = [log for root in roots if (log := server_log.newest(root)) is not None]
+    times = [at for at in map(_modified, logs) if at is not None]
+    return max((at for at in times if not asked_at or abs(at - asked_at) >= OWN_S), default=None)
+
+
 def last_used(home: Path, asked_at: float | None = None) -> float | None:
     """When LM Studio was last used, in seconds since 1970; None if it never was.
 
     ``asked_at`` is the time of specd's own last request; its log lines do not count.
     """
     roots = [app.internal.parent for app in (lm_studio(home), bionic(home))]
-    logs = [log for root in roots if (log := server_log.newest(root)) is not None]
-    logged = [
-        at
-        for at in map(_modified, logs)
-        if at is not None and (asked_at is None or abs(at - asked_at) >= OWN_S)
-    ]
     chats = (facts for root in roots for _, facts in conversations.files(root / keys.CONVERSATIONS))
-    return max((*logged, *(facts.st_mtime for facts in chats)), default=None)
+    logged = last_logged(home, asked_at)
+    return max((*filter(None, [logged]), *(facts.st_mtime for facts in chats)), default=None)
 
 
 def generating(home: Path, over_s: float) -> bool | None:

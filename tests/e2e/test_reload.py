@@ -7,6 +7,7 @@ of LM Studio's open-source one.
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,29 @@ def test_a_main_with_four_parallel_requests_is_loaded_again(
             "unload big",
             "load big --parallel 1 --speculative-draft-mtp --context-length 4096",
         ]
+
+
+@pytest.mark.nightly  # short form: the time that counts, in lmstudio/test_activity.py
+def test_a_load_is_seen_by_the_server_log_long_before_the_next_resync(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    homes.gguf_model(sandbox.home / "models", MAIN, block_count=9, nextn_predict_layers=1)
+    sandbox.config.write_text('[[pair]]\nmain = "big"\ndraft = "mtp"\n')
+    log = sandbox.home / "server-logs" / "2026-11" / "2026-11-28.1.log"
+    log.parent.mkdir(parents=True)
+    with standin(sandbox.home, tmp_path / "standin.log") as url:
+        sandbox.running()
+        # By the log alone: specd looks again whenever it is asked.
+        until(lambda: "ServerReachable is true" in sandbox.said(), "the server was asked")
+        asked = tmp_path / "standin.log"
+        until(lambda: time.time() - asked.stat().st_mtime > 3, "it has no more to ask")
+        load(url, "big", parallel=4)
+
+        def is_seen() -> bool:
+            log.write_text("[2026-11-28 04:10:00][INFO][big] Loading\n")
+            return "4 parallel" in sandbox.said()
+
+        until(is_seen, "the load is seen")
 
 
 def _lines(path: Path) -> int:

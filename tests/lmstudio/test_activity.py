@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,17 @@ def start(tmp_path: Path) -> Iterator[Start]:
     for process in started:
         process.kill()
         process.wait()
+
+
+def test_lines_of_specds_own_request_are_no_use_of_it(tmp_path: Path) -> None:
+    assert activity.last_logged(tmp_path) is None
+    log = tmp_path / "server-logs" / "2026-11" / "2026-11-28.1.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("a line\n")
+    os.utime(log, (1000.0, 1000.0))
+    assert activity.last_logged(tmp_path, asked_at=1002.0) is None
+    for other in (None, 900.0, 1100.0):
+        assert activity.last_logged(tmp_path, asked_at=other) == 1000.0
 
 
 def test_an_lm_studio_that_sleeps_is_not_generating(start: Start, tmp_path: Path) -> None:
