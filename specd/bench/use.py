@@ -75,6 +75,7 @@ class DraftRequests:
     """The latest answers whose request named a draft; it drafted in ``ran`` of them.
 
     Names as in ``Use``. ``bare``: how many answers after them have no draft counts at all.
+    ``app`` logged them.
     """
 
     main: str
@@ -85,6 +86,7 @@ class DraftRequests:
     accepted: int
     last: float | None
     bare: int = 0
+    app: str = "LM Studio"
 
 
 @dataclass(frozen=True, slots=True)

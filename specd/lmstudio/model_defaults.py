@@ -91,26 +91,27 @@ def file_in(app: App, model: Model) -> Path:
 
 def drafts(key: str) -> bool:
     """Whether the value of ``key`` turns drafting on."""
-    return key == keys.DRAFT_MODEL or key in keys.LLAMA_DRAFT_SWITCHES
+    return key in _DRAFTING
 
 
 def targets(desired: Desired) -> Iterator[Target]:
     """The files of every desired main, one for each app."""
     for app in desired.apps:
         for each in desired.drafts:
-            yield _target(desired.home, file_in(app, each.main), each, by_request=app.by_request)
+            yield _target(desired.home, app, each)
 
 
-def _target(home: Path, path: Path, desired: DesiredDraft, *, by_request: bool) -> Target:
+def _target(home: Path, app: App, desired: DesiredDraft) -> Target:
+    path = file_in(app, desired.main)
     return Target(
         NAME,
         path,
         lambda current, before: desired_values(
-            path, desired, current, before, by_request=by_request
+            path, desired, current, before, by_request=app.by_request
         ),
         desired.why,
         within=home,
-        of_model=True,
+        app=app.name,
     )
 
 

@@ -89,8 +89,8 @@ class Target:
 
     specd's other values in it go back to what stood there before; ``why`` is the reason for that.
     No link may lead out of the directory ``within``; None where the user's own link counts.
-    ``of_model``: a model's file. LM Studio ignores it if it begins with a byte-order mark, and the
-    user may choose its values in the app: a plan for other content is out of date.
+    ``app``: the app that reads a model's file. It ignores it if it begins with a byte-order mark,
+    and the user may choose its values there: a plan for other content is out of date.
     """
 
     surface: str
@@ -98,7 +98,7 @@ class Target:
     desired_values: ValuesOf
     why: str
     within: Path | None = None
-    of_model: bool = False
+    app: str = ""
 
 
 class Surface(Protocol):

@@ -41,8 +41,9 @@ class _Kept:
 class LoggedStore:
     """The kept answers and how far the logs have been read. Only one daemon writes it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, app: str = "LM Studio") -> None:
         self._path = path
+        self._app = app
         self._kept = _Kept()
         self._understood = True
         try:
@@ -105,6 +106,7 @@ class LoggedStore:
                 sum(each.accepted for each in recent),
                 recent[-1].since,
                 self._kept.bare.get(main, 0),
+                self._app,
             )
             for (main, draft), answers in of.items()
             if (recent := answers[-RECENT:])

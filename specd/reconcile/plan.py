@@ -111,10 +111,10 @@ def _compare(
     )
     if isinstance(desired_values, Problem):
         return blocked(desired_values)
-    if desired_values and target.of_model and file.marked:
+    if desired_values and target.app and file.marked:
         return blocked(
-            f"{file.path} begins with a byte-order mark, and LM Studio ignores such a file; save "
-            "it as UTF-8 without one",
+            f"{file.path} begins with a byte-order mark, and {target.app} ignores such a file; "
+            "save it as UTF-8 without one",
             ignored=True,
         )
     differing = changes_between(file, desired_values)
@@ -141,9 +141,7 @@ def _compare(
             None if gone else render(file, changes),
             changes,
             () if file.content is None else ownership.shells_of(changes, file.document),
-            None
-            if target.of_model
-            else lambda content: _again(target, file.path, content, owned, held),
+            None if target.app else lambda content: _again(target, file.path, content, owned, held),
             target.within,
         )
     except jsonedit.NotUnderstood as error:

@@ -107,14 +107,14 @@ def _proof(
         return None
     answers, whose = max(
         (use.chats, "your last {} answers"),
-        (use.logged, "the last {} answers with draft counts in LM Studio's server log"),
+        (use.logged, "the last {} answers with draft counts in {}'s server log"),
         key=lambda source: -1.0 if source[0] is None else _last(source[0]),
     )
     if probe is not None and (answers is None or probe.at >= _last(answers)):
         return Proof(main.key, key, probe.drafted, probe.accepted, "the last probe", probe.finding)
     if answers is None or (answers.ran == 0 and answers.answers < ENOUGH):
         return None
-    of = whose.format(answers.answers)
+    of = whose.format(answers.answers, answers.app)
     finding = None
     if answers.ran == 0:
         likely = (

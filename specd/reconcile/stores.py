@@ -90,7 +90,7 @@ class Stores:
             History(places.history_path(state)),
             ObservedStore(places.history_path(state)),
             LoggedStore(state / "server-log.json"),
-            LoggedStore(state / "bionic-log.json"),
+            LoggedStore(state / "bionic-log.json", "Bionic"),
             Trials(state),
         )
 

@@ -49,6 +49,12 @@ def test_an_answer_is_kept_where_it_names_its_main_or_its_draft(tmp_path: Path) 
     assert [(each.main, each.draft, each.ran) for each in store.asked()] == [("large", "", 1)]
 
 
+def test_each_answer_has_the_app_that_logged_it(tmp_path: Path) -> None:
+    store = LoggedStore(tmp_path / "bionic-log.json", "Bionic")
+    store.add([told(1)], PLACE)
+    assert {each.app for each in store.asked()} == {"Bionic"}
+
+
 def test_the_answers_without_counts_behind_the_last_ones_are_known(tmp_path: Path) -> None:
     store = LoggedStore(tmp_path / "server-log.json")
     assert store.add([News((), 1.0, {"large": 7, "other": 7})], PLACE) == 14

@@ -60,6 +60,9 @@ def test_answers_without_counts_after_those_with_them_are_told_of() -> None:
         assert found is not None
         assert ("none of the 40 answers after them has any" in found.where) is said
         assert found.silent is said
+    bionic = proof(log=replace(asked(5.0), app="Bionic"))
+    assert bionic is not None
+    assert bionic.where.endswith("in Bionic's server log")
 
 
 def test_the_latest_witness_is_believed() -> None:

@@ -14,6 +14,7 @@ from specd import config
 from specd.files import swap
 from specd.lmstudio import keys, model_defaults
 from specd.lmstudio import settings as surface
+from specd.lmstudio.home import bionic, lm_studio
 from specd.reconcile.apply import PASSING, Applied
 from specd.reconcile.contention import Patience
 from specd.reconcile.desired import DesiredPair
@@ -228,6 +229,22 @@ def test_a_draft_picked_in_lm_studio_at_the_last_moment_is_not_put_back(
     assert reconciler.pending == (path,)
     monkeypatch.undo()
     assert reconciler.run({path}, force=True).overtaken is (draft == "auto")
+
+
+def test_a_file_with_a_byte_order_mark_is_ignored_by_the_app_that_reads_it(
+    reconciler: Reconciler, home: Path
+):
+    apps = (lm_studio(home), bionic(home))
+    pair = DesiredPair(config.Pair(main=MAIN.key, draft="small"), "wanted", "", MAIN, SMALL)
+    reconciler.set_desired(DesiredState(home, config.Speculation(), (pair,), apps))
+    for app in apps:
+        path = model_defaults.file_in(app, MAIN)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"\xef\xbb\xbf{}")
+    reconciler.run(None)
+    for app in apps:
+        blocked = reconciler.blocked[model_defaults.file_in(app, MAIN)]
+        assert f"and {app.name} ignores such a file" in blocked.why
 
 
 @pytest.mark.parametrize("before", [None, 4, 1])
