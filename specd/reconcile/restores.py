@@ -45,11 +45,9 @@ def put_back(entries: Iterable[Entry]) -> tuple[PutBack, ...]:
         if entry.state not in ("written", "restored"):
             continue
         changes = [each for each in entry.changes if not each.takes_shell_away]
+        states = ("written", entry.state)
         again = [
-            change
-            for change in changes
-            if last.get((entry.path, change.key))
-            in (("written", change.new), (entry.state, change.new))
+            c for c in changes if last.get((entry.path, c.key)) in [(s, c.new) for s in states]
         ]
         if again:
             change = again[0]

@@ -150,7 +150,9 @@ def _model(seen: world.Seen, model: Model) -> None:
         _say("not usable", model.problem)
         return
     _as_main(seen, model)
-    _as_draft(seen, model)
+    mains = [pair.name for pair in _wanted(seen) if pair.draft == model and pair.speculates]
+    if mains:
+        _say("as draft", f"in use by {', '.join(mains)}")
     _say("LM Studio", _standing(seen, model))
 
 
@@ -170,12 +172,6 @@ def _as_main(seen: world.Seen, model: Model) -> None:
         _say("could draft", "no installed model")
     elif len(drafts) > MANY:
         _say("", f"and {len(drafts) - MANY} more; `specd pairs` lists them")
-
-
-def _as_draft(seen: world.Seen, model: Model) -> None:
-    mains = [pair.name for pair in _wanted(seen) if pair.draft == model and pair.speculates]
-    if mains:
-        _say("as draft", f"in use by {', '.join(mains)}")
 
 
 def _standing(seen: world.Seen, model: Model) -> str:

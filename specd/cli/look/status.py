@@ -164,7 +164,8 @@ def verdict(status: dict[str, Any]) -> str:
     but = f", but {plural(wrong, 'thing')} {'needs' if wrong == 1 else 'need'} attention"
     pairs = status["pairs"]
     on = [each for each in pairs if _is_on(each)]
-    kept = _kept(status) if on or not pairs else ""
+    week = status["restores"]["week"]
+    kept = f", kept {plural(week, 'time')} this week" if week and (on or not pairs) else ""
     end = f"{but if wrong else kept}."
     if status["paused"]:
         return f"specd is paused and writes nothing until `specd resume`{but if wrong else ''}."
@@ -219,11 +220,6 @@ def _drafts(pairs: list[dict[str, Any]]) -> str:
     proofs = [pair["observed"] for pair in pairs]
     seen = all(each and each["drafted"] and not each.get("silent") for each in proofs)
     return "drafts" if seen else "is set to draft"
-
-
-def _kept(status: dict[str, Any]) -> str:
-    week = status["restores"]["week"]
-    return f", kept {plural(week, 'time')} this week" if week else ""
 
 
 def faults(status: dict[str, Any]) -> list[dict[str, Any]]:

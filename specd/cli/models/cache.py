@@ -10,10 +10,9 @@ from pathlib import Path
 
 from specd.cli import world
 from specd.cli.models import pairs
-from specd.cli.paint import dumps, paint, safe, short, wants_colour, width, wrap
+from specd.cli.paint import dumps, paint, plural, safe, short, wants_colour, width, wrap
 from specd.cli.parser import Parser
 from specd.lmstudio import draft_cache
-from specd.lmstudio.model import Model
 from specd.reconcile.aside import move_aside
 from specd.tokenizer.suggest import LARGEST_SHARE
 
@@ -85,7 +84,7 @@ def render(look: _Look, columns: int, *, colour: bool) -> str:
     if look.problem is not None:
         return wrap(look.problem, columns, "  ")
     if not look.disagreements:
-        mains = "1 main" if look.mains == 1 else f"{look.mains} mains"
+        mains = plural(look.mains, "main")
         agrees = f"LM Studio's cache agrees with specd's verdicts on {mains} ({look.path})"
         return wrap(short(agrees), columns, "  ")
     lines = [safe(str(look.path))]
@@ -115,7 +114,8 @@ def _disagreements(seen: world.Seen, opinion: draft_cache.CacheOpinion) -> Itera
         main = models[identifier]
         for draft in seen.world.models:
             is_listed = draft.identifier in listed
-            if not is_listed and not _offered(main, draft):
+            small = 0 < draft.size_bytes <= main.size_bytes * LARGEST_SHARE
+            if not is_listed and not (draft.drafts and small):
                 continue
             verdict = seen.stores.verdicts.lookup(main, draft)
             if verdict is None:
@@ -127,11 +127,6 @@ def _disagreements(seen: world.Seen, opinion: draft_cache.CacheOpinion) -> Itera
             else:
                 continue
             yield Disagreement(identifier, draft.identifier, is_listed, verdict.kind, reason)
-
-
-def _offered(main: Model, draft: Model) -> bool:
-    """Whether a draft is small enough that one would look for it in the list."""
-    return draft.drafts and 0 < draft.size_bytes <= main.size_bytes * LARGEST_SHARE
 
 
 def _refresh(seen: world.Seen, look: _Look, *, force: bool, as_json: bool) -> int:
