@@ -1,4 +1,4 @@
-"""Whether a daemon works here: wait for it, give it an order, say how it is stopped."""
+"""The running daemon: wait for it, give it an order, find out how to stop it."""
 
 from __future__ import annotations
 
@@ -72,19 +72,19 @@ def how_to_stop(pid: int) -> str:
 
 
 def request_look() -> None:
-    """Have a running daemon look at everything again; nothing where none runs."""
+    """Make a running daemon look at everything again; does nothing where none runs."""
     with contextlib.suppress(ask.CannotAsk, OSError):
         os.kill(ask.ask("GET", "/v1/status")["pid"], signal.SIGHUP)
 
 
 def give(path: str, body: dict[str, Any] | None, *, state: Path, timeout: float) -> Any:
-    """The daemon's answer to ``POST path``, also where it has begun and does not listen yet.
+    """The daemon's answer to ``POST path``; waits for a daemon that has just been started.
 
-    Such a daemon would undo what a command did itself in that moment.
+    A daemon that does not listen yet would undo the command's own work.
 
     Raises:
-        ask.NotRunning: no daemon works with this state directory, so the command may do it itself.
-        ask.CannotAsk: one works and gives no answer.
+        ask.NotRunning: no daemon uses this state directory, so the command may do the work itself.
+        ask.CannotAsk: a daemon uses it and gives no answer.
     """
     end = time.monotonic() + STARTING_S
     while True:

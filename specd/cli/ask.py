@@ -1,7 +1,7 @@
 """Ask the running daemon over its Unix socket.
 
-A dozen lines of HTTP instead of a client library: ``specd status`` must answer within a few times
-an interpreter's start, and the only server it talks to is specd's own.
+A few lines of HTTP in place of a client library, because ``specd status`` must start fast and the
+only server is specd's own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TIMEOUT_S = 5.0
 
 
 class CannotAsk(Exception):
-    """The daemon gave no answer: why, and what to do about it."""
+    """The daemon gave no usable answer; ``remedy`` says what to do."""
 
     exit_code = 3
 
@@ -56,7 +56,7 @@ class Refused(CannotAsk):
 
 
 class OtherVersion(CannotAsk):
-    """The daemon speaks another version of the interface."""
+    """The daemon has another version of the interface."""
 
     exit_code = 5
 
@@ -72,7 +72,7 @@ def ask(
     """The decoded JSON answer of ``method path``.
 
     Raises:
-        CannotAsk: one of its kinds, each with a message for a person.
+        CannotAsk: one of its subclasses, each with a message for the user.
     """
     status, content = _exchange(method, path, body, state, timeout)
     try:
@@ -81,7 +81,7 @@ def ask(
         raise _other("an answer that is not JSON") from None
     if status >= 400:
         message = str((answer.get("error") if isinstance(answer, dict) else None) or "")
-        # 404 is also the answer to what makes sense but is not there, such as a write's number.
+        # 404 is also the answer for a valid thing that does not exist, such as a write's number.
         if status == 404 and (not message or message.startswith(f"there is no {path}")):
             raise _other(f"no {path}")
         raise Refused(message or f"the daemon answered {status}")
@@ -89,7 +89,7 @@ def ask(
 
 
 def text(path: str, *, state: Path | None = None, timeout: float = TIMEOUT_S) -> str:
-    """The answer of ``GET path`` as it is, for what is not JSON.
+    """The answer of ``GET path`` as text, where it is not JSON.
 
     Raises:
         CannotAsk: as ``ask``.
@@ -112,7 +112,7 @@ def _exchange(
         except TimeoutError:
             raise _hung(timeout) from None
         except OSError as error:
-            # A client that is turned away has its answer before it is cut off.
+            # The daemon sends a refused client its answer, and then closes the connection.
             if not raw:
                 raise NotRunning(f"the specd daemon went away while answering: {error}") from error
     if not raw:
@@ -158,7 +158,7 @@ def _connect(state: Path | None, timeout: float | None) -> socket.socket:
         connection.close()
         raise NotRunning(f"specd is not running (it left {path} behind)", _how_to_start()) from None
     except (TimeoutError, BlockingIOError):
-        # The second: as many callers as the system lets queue are waiting for it already.
+        # BlockingIOError: the system's queue of waiting clients is full.
         connection.close()
         raise _hung(timeout) from None
     except NotYours:
@@ -189,7 +189,7 @@ def _send(connection: socket.socket, method: str, path: str, body: dict[str, Any
     try:
         connection.sendall(head.encode() + content)
     except BrokenPipeError:
-        return  # cut off already: whatever it answered is there to be read
+        return  # the daemon closed the connection; its answer can still be read
     except OSError as error:
         raise NotRunning(f"the specd daemon went away: {error.strerror or error}") from error
 

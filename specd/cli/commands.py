@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Module(Protocol):
-    """What the module of a command offers."""
+    """The interface of a command's module."""
 
     @property
     def parser(self) -> Parser:
@@ -24,7 +24,7 @@ class Module(Protocol):
 class Command(NamedTuple):
     """``about`` is its line in ``specd --help``.
 
-    A named tuple, as importing dataclasses takes as long as an empty Python.
+    A named tuple, because importing dataclasses takes as long as starting Python.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""What a shell may complete: commands, options, models, keys and conditions.
+"""Shell completion of commands, options, models, keys and conditions.
 
-The shell calls ``specd`` with ``$_ARGCOMPLETE`` set whenever a person presses the tab key, so only
-the command on the line is imported, and names are looked up only where one may stand.
+The shell calls ``specd`` with ``$_ARGCOMPLETE`` set at every press of the tab key, so only the
+command on the line is imported, and names are looked up only where one can stand.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def answer() -> None:
-    """Answer the shell that asks, and exit."""
+    """Print the completions for the shell, and exit."""
     line = os.environ.get("COMP_LINE", "")
     try:
         words = shlex.split(line)

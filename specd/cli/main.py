@@ -1,7 +1,7 @@
-"""``specd COMMAND``: call a command, and end as a well-behaved program does whatever happens.
+"""``specd COMMAND``: call a command, and turn every error into a message and an exit code.
 
-``specd status`` has to answer within a few times an empty interpreter's start, so nothing heavy is
-imported here, and every command imports what it needs itself.
+``specd status`` must start fast, so nothing heavy is imported here, and every command imports its
+own needs.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _failed(problem: Exception) -> int | None:
 
 
 def _open_streams(words: list[str]) -> None:
-    """Names may hold bytes that are no text; a service may have no standard streams at all."""
+    """Let output escape bytes that are no text; a service may have no standard streams at all."""
     for stream in ("stderr", "stdout"):
         there = getattr(sys, stream)
         if there is None:
@@ -97,7 +97,7 @@ def _open_streams(words: list[str]) -> None:
 
 
 def _mend_time_zone() -> None:
-    """Use UTC where $TZ is a day or more away from it, with which Python cannot calculate."""
+    """Use UTC where $TZ is a day or more away from it: Python cannot calculate with that."""
     if abs(time.timezone) >= 86_400:
         os.environ["TZ"] = "UTC"
         time.tzset()
@@ -130,7 +130,7 @@ def _main(words: list[str]) -> int:
 
 
 def usage() -> str:
-    """What ``specd --help`` prints: every command with what its description begins with."""
+    """The text of ``specd --help``: every command with one line about it."""
     lines = [
         "usage: specd COMMAND [ARGUMENTS]",
         "",

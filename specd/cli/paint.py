@@ -25,7 +25,7 @@ _CODES: dict[Ink, str] = {
 
 
 def wants_colour(stream: TextIO | None = None) -> bool:
-    """Whether ``stream`` (standard output) is to be coloured."""
+    """Whether to colour ``stream`` (standard output)."""
     stream = stream or sys.stdout
     if os.environ.get("NO_COLOR"):
         return False
@@ -60,7 +60,7 @@ def _size(variable: str, index: int, stream: TextIO | None) -> int:
 
 
 def _broken(word: str, room: int) -> list[str]:
-    """Parts of ``word`` that fit into ``room``, each as long as may be."""
+    """Parts of ``word`` that fit into ``room``, each as long as possible."""
     if len(word) <= room:
         return [word]
     parts = [""]
@@ -79,7 +79,7 @@ def safe(text: str) -> str:
 
 
 def dumps(value: object, indent: int | None = 2) -> str:
-    """JSON for people and programs: what cannot be printed, such as a C1 control, is escaped."""
+    """JSON for people and programs; unprintable characters, such as C1 controls, are escaped."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     if text.isprintable():
         return text
@@ -87,7 +87,7 @@ def dumps(value: object, indent: int | None = 2) -> str:
 
 
 def short(text: str) -> str:
-    """``text`` made safe, with paths under the user's home directory written as people do."""
+    """``text`` made safe, with paths under the user's home directory written with ``~``."""
     home = os.environ.get("HOME", "")
     if len(home) > 1:
         text = re.sub(rf"(?<![^\s\"'(]){re.escape(home)}/", "~/", text)

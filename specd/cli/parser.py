@@ -15,7 +15,7 @@ NO_ANSWER = {
     5: "it is of another version",
     6: "its socket is another user's",
 }
-"""Exit codes of a command whose question to the daemon had no answer."""
+"""Exit codes of a command that got no answer from the daemon."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -72,7 +72,7 @@ def inner(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
 
 
 class _Lines(argparse.HelpFormatter):
-    """Fills every line of a text by itself, so that a line of its own stays one."""
+    """Wraps every line of a text separately, so that line breaks stay."""
 
     def __init__(self, prog: str) -> None:
         # Without a width argparse imports shutil, which costs `specd status` 5 % of its time.

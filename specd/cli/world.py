@@ -1,7 +1,4 @@
-"""The world as a command sees it without the daemon: configuration, home, models, stores.
-
-Commands that need no daemon build one of these, look, and are gone.
-"""
+"""Everything that a command needs without the daemon: configuration, home, models, stores."""
 
 from __future__ import annotations
 
@@ -93,7 +90,7 @@ def look(wanted: SpecdConfig, found: Home) -> Seen:
 
 
 def open_stores() -> Stores:
-    """The stores alone, for what needs neither a configuration nor a home.
+    """The stores alone, for commands that need neither a configuration nor a home.
 
     Raises:
         Unusable: the state directory cannot be used.
@@ -128,7 +125,7 @@ def compare(seen: Seen, pairs: Sequence[tuple[Model, Model]]) -> None:
 def reconciler(
     seen: Seen, pairs: tuple[DesiredPair, ...], *, by: str, heeds_held: bool = True
 ) -> Reconciler:
-    """A reconciler that wants what specd.toml asks for; it may not heed what is held."""
+    """A reconciler with specd.toml's desired state; ``heeds_held``: held values stay alone."""
     made = Reconciler(seen.stores.journal, by=by, heeds_held=heeds_held)
     made.set_desired(DesiredState(seen.home.path, seen.config.speculation, pairs, seen.apps))
     return made

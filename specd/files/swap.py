@@ -144,8 +144,8 @@ class Recovered:
             "removed": "its temporary file is removed",
             "finished": "its bytes were half written and are complete now",
             "put back": "what another program had written meanwhile is back in place",
-            "superseded": "what another program had written meanwhile it has written anew since",
-            "kept": "it was to be taken away, and is still there",
+            "superseded": "an older write of another program beside it is removed",
+            "kept": "it was being removed, and is still there",
         }[self.outcome]
 
 

@@ -27,7 +27,7 @@ parser.add_argument("--dry-run", action="store_true", help="only show what would
 
 
 def run(args: argparse.Namespace) -> int:
-    """Plan, write and say what was written."""
+    """Plan and write; print what was written."""
     seen = world.see()
     pairs = world.decide(seen)
     reconciler = world.reconciler(seen, pairs, by="specd apply", heeds_held=False)
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _by_the_daemon(seen: world.Seen) -> tuple[list[int], list[str]]:
-    """Have a running daemon do it: it knows of nothing that is released behind its back."""
+    """Let a running daemon do it: it would not notice a release by another process."""
     answer = alive.give("/v1/apply", None, state=seen.state, timeout=120)
     return answer["written"], answer["problems"]
 

@@ -54,7 +54,7 @@ unset.add_argument("key", metavar="KEY", help="as for set; pair.MAIN takes a who
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what the verb says; exit code 1 when specd.toml is not valid."""
+    """Carry out the verb; exit code 1 when specd.toml is not valid."""
     path = args.config.expanduser().absolute() if args.config else places.config_file()
     if args.verb == "path":
         print(path)
@@ -249,9 +249,9 @@ def _change(path: Path, made: Callable[[str], str]) -> int:
 
 
 def _in_full(path: Path, key: str, *, by_part: bool = True) -> str:
-    """The key with its section where only one has it, and a pair's main spelled as in specd.toml.
+    """``key`` with its section where only one has it, and a pair's main as in specd.toml.
 
-    ``by_part``: what means no installed model may be a part of a pair's main.
+    ``by_part``: a word that means no installed model may be a part of a pair's main.
     """
     main, name = _main_in(key)
     if not main:
@@ -279,7 +279,7 @@ def _main_in(key: str) -> tuple[str, str]:
 
 
 def _checked_names(path: Path, key: str, value: str) -> tuple[list[str], str]:
-    """Warnings about names of models, and the message where the pair's name is a typo."""
+    """Warnings about names of models, and an error message if the pair's name is a typo."""
     main, name = _main_in(key)
     if not main:
         return [], ""
@@ -297,7 +297,7 @@ def _checked_names(path: Path, key: str, value: str) -> tuple[list[str], str]:
 
 
 def _problem(name: str, installed: tuple[Model, ...]) -> list[str]:
-    """Why a name means no installed model; nothing where it means one."""
+    """Why a name means no installed model; empty if it means one."""
     try:
         names.resolve(name, installed)
     except names.NameProblem as problem:
@@ -311,4 +311,4 @@ def _installed(path: Path) -> tuple[Model, ...]:
 
 
 def _nothing_to_keep(_path: Path, _before: bytes | None, _after: bytes) -> None:
-    """The user's own file, changed at the user's own word: the journal is for other people's."""
+    """specd.toml is the user's own file, changed at their command: the journal does not keep it."""

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def print_plan(made: Plan, pairs: tuple[DesiredPair, ...], *, as_json: bool) -> None:
-    """The plan for people or programs; what stands in the way goes to standard error."""
+    """Print the plan for people or programs; obstacles go to standard error."""
     if as_json:
         print(dumps(_as_json(made)))
         return

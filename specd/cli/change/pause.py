@@ -11,7 +11,7 @@ from specd.cli.parser import Parser
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One of the two commands: what it orders, and what it prints then."""
+    """One of the two commands; ``done`` is printed at the end."""
 
     name: str
     about: str
@@ -28,7 +28,7 @@ class Order:
         )
 
     def run(self, _: argparse.Namespace) -> int:
-        """Order it."""
+        """Send the order to the daemon."""
         ask.ask("POST", f"/v1/{self.name}", timeout=60)
         print(self.done)
         return 0

@@ -1,7 +1,6 @@
-"""What ``specd doctor`` looks at: one small function per check, listed once with its name.
+"""The checks of ``specd doctor``: one small function each, listed once with its name.
 
-A check never raises and never changes anything. "note" is for what is worth knowing and no fault;
-"fail" always comes with a remedy.
+A check changes nothing. "note" means worth knowing and no fault; "fail" always has a remedy.
 """
 
 from __future__ import annotations
@@ -41,10 +40,10 @@ from specd.service.platforms import here
 Grade: TypeAlias = Literal["ok", "note", "fail"]
 
 Result: TypeAlias = tuple[Grade, str, str]
-"""The grade, what was found, and with "fail" what to do."""
+"""The grade, the finding, and the remedy with "fail"."""
 
 ROOM_BYTES = 200 << 20
-"""Less free space than this and a log or a history may not fit."""
+"""With less free space a log or a history may not fit."""
 
 MLX_S = 60.0
 
@@ -61,7 +60,7 @@ class Finding:
 
 @dataclass(slots=True)
 class Patient:
-    """What several checks need, looked at once."""
+    """Facts that several checks need, read once."""
 
     state: Path
     config_path: Path
@@ -72,9 +71,9 @@ class Patient:
 
 
 def examine() -> list[Finding]:
-    """Every check's finding, in order; one that breaks is a finding of its own."""
+    """Every check's finding, in order; an exception in a check becomes its finding."""
     patient = Patient(places.state_dir(), places.config_file())
-    # A broken specd.toml has a check of its own; the others go on with the defaults.
+    # With a broken specd.toml, which has its own check, the others use the defaults.
     with contextlib.suppress(ConfigError):
         patient.config = config.load(patient.config_path)
     patient.home = homes.find_home(patient.config.lmstudio.home)
@@ -88,10 +87,10 @@ def examine() -> list[Finding]:
 
 
 def safely(name: str, check: Callable[[Patient], Result], patient: Patient) -> Finding:
-    """The finding of a check, also where the check itself breaks."""
+    """The finding of a check, also where it raises."""
     try:
         return Finding(name, *check(patient))
-    except Exception as error:  # noqa: BLE001 - the doctor sees every patient through
+    except Exception as error:  # noqa: BLE001 - the other checks must still run
         says = f"could not be looked at: {type(error).__name__}: {error}"
         return Finding(name, *_fail(says, "please report this"))
 
@@ -108,7 +107,7 @@ def _fail(says: str, remedy: str) -> Result:
     return "fail", says, remedy
 
 
-# -- this machine, and what is specd's ------------------------------------------------------------
+# -- this machine, and specd's own files and processes --------------------------------------------
 
 
 def _python(_: Patient) -> Result:
@@ -334,7 +333,7 @@ def _server(patient: Patient) -> Result:
 
 
 def _drafts_in_the_server_log(patient: Patient) -> Result:
-    """Whether LM Studio's log shows draft tokens; it need not, so it is never a fault."""
+    """Whether LM Studio's log shows draft tokens; if not, that is no fault."""
     if isinstance(patient.home, NoHome):
         return _note("not looked at: there is no home")
     newest = server_log.newest(patient.home.path)
@@ -395,7 +394,7 @@ CHECKS: tuple[tuple[str, Callable[[Patient], Result]], ...] = (
 
 
 def _complaint(name: str, patient: Patient) -> Result:
-    """A complaint people have, answered by the conditions that would explain it."""
+    """The conditions that would explain a frequent complaint of users."""
     if patient.status is None:
         return _note("cannot be known without the daemon")
     kinds = [each.type for each in CONDITIONS if each.complaint == name]

@@ -1,4 +1,4 @@
-"""``specd doctor``: look at everything that could be wrong, and say what to do about it."""
+"""``specd doctor``: check everything that could be wrong, and say what to do about it."""
 
 from __future__ import annotations
 

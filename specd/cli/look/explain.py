@@ -1,4 +1,4 @@
-"""``specd explain``: why something is so, what specd saw, and what it will do next."""
+"""``specd explain``: the reason for a state, what specd saw, and what it will do next."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ parser.add_argument("what", nargs="*", metavar="CONDITION|MODEL|PAIR", help="a p
 
 
 def run(args: argparse.Namespace) -> int:
-    """Find out what is meant, and explain it."""
+    """Find the condition, model or pair that the words mean, and explain it."""
     words = [word for text in args.what for word in text.split() if word not in ("←", "<-")]
     if not words:
         return _topics()
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         return BAD_INPUT
     except names.NameProblem as problem:
         near = _nearest(words)
-        # For a condition's name that is nearly right, the list of models does not help.
+        # A list of models does not help with a misspelled condition.
         text = f"there is no condition or model {words[0]!r}" if near else safe(str(problem))
         complain(f"{text}{near}")
         return BAD_INPUT

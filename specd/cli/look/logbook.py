@@ -34,9 +34,9 @@ _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:e[+-]?\d+)?")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line. ``level`` is lower case; ``text`` is the line as it stands.
+    """One line. ``level`` is lower case; ``text`` is the whole line.
 
-    Lines that are no log lines (a traceback, say) have no ``time`` and no ``level``.
+    Other lines, such as those of a traceback, have no ``time`` and no ``level``.
     """
 
     text: str
@@ -59,7 +59,7 @@ class Entry:
         }
 
     def at_least(self, level: str) -> bool:
-        """Whether it is as grave as ``level``; what has no level always is."""
+        """Whether it has ``level`` or a higher one; a line without a level counts too."""
         if self.level not in LEVELS:
             return True
         return LEVELS.index(self.level) >= LEVELS.index(level)
@@ -91,9 +91,9 @@ def files(log: Path) -> list[Path]:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The end of the log at some moment: what is before it has been written, what follows has not.
+    """The end of the log at some moment.
 
-    ``file`` is the current log, None when there is none yet.
+    ``file`` is the log at that moment, None when there was none yet.
     """
 
     file: IO[bytes] | None
@@ -128,7 +128,7 @@ def last(log: Path, count: float, level: str, since: datetime | None, until: Mar
 
 
 def _rows(path: Path, end: int | None) -> list[bytes]:
-    """Its lines up to the offset ``end``: the last 32 MB, and specd rotates the log at 5 MB."""
+    """The lines of the last 32 MB before the offset ``end``; specd rotates the log at 5 MB."""
     with path.open("rb") as file:
         stop = file.seek(0, os.SEEK_END) if end is None else end
         start = file.seek(max(0, stop - LARGEST))
@@ -138,7 +138,7 @@ def _rows(path: Path, end: int | None) -> list[bytes]:
 def follow(log: Path, level: str, since: Mark) -> Iterator[Entry]:
     """Entries of at least ``level`` as they are written after ``since``, for ever.
 
-    Goes on across rotations, however many files were begun between two looks.
+    It continues across rotations, however many there are between two reads.
     """
     unread = [since.file or _open(log)]
     unread[0].seek(since.offset)
@@ -152,7 +152,7 @@ def follow(log: Path, level: str, since: Mark) -> Iterator[Entry]:
             unread.pop(0).close()
             half = b""
             continue
-        # One that has been replaced is read once more: its last lines may have come just now.
+        # A file that was replaced is read once more: its last lines may be new.
         unread += _newer(log, unread[0])
         if len(unread) == 1:
             time.sleep(POLL_S)
@@ -167,7 +167,7 @@ def _open(log: Path) -> IO[bytes]:
 
 
 def _newer(log: Path, file: IO[bytes]) -> list[IO[bytes]]:
-    """The files that have taken the place of ``file``, oldest first; none while it is current."""
+    """The files that replaced ``file``, oldest first; none while it is the current one."""
     mine = os.fstat(file.fileno())
     try:
         now = log.stat()
@@ -186,7 +186,7 @@ def _newer(log: Path, file: IO[bytes]) -> list[IO[bytes]]:
 
 
 def _standing(log: Path) -> list[IO[bytes]]:
-    """The log's files, opened, oldest first: of one moment, not from the midst of a rotation."""
+    """The log's files, opened, oldest first; never in the middle of a rotation."""
     while True:
         listed = files(log)
         opened: list[IO[bytes]] = []

@@ -109,7 +109,7 @@ def _shown(entry: Entry, args: argparse.Namespace) -> str:
 
 
 def short_form(moment: datetime, event: dict[str, object], ink: Ink | None, *, colour: bool) -> str:
-    """What a person reads: local time, with its day where that is not today, and the message.
+    """Local time, with the day if that is not today, and the message.
 
     A write is shown with its file and with the number that undoes it.
     """

@@ -1,7 +1,7 @@
 """Plots as inline SVG: no script, no request, readable in light and dark.
 
-Series also differ in dash, so that colour is not needed. Every point carries its words as a
-``<title>``; screen readers get the plot's description, and the page has the figures as a table.
+Series also differ in dash, so that colour is not needed. Every point has its text as a ``<title>``;
+screen readers get the plot's description, and the page has the figures as a table.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TEMPLATES = Environment(
     lstrip_blocks=True,
     finalize=_shown,
 )
-"""What comes from files is escaped in all of them."""
+"""All templates escape text from files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +57,10 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """What an axis is called and how a value on it is spelled.
+    """An axis: its name, and how a value on it is written.
 
-    ``zero`` begins it at nought. ``steps`` are the only distances between two ticks that look round
-    (in ascending order); () for decimal ones.
+    ``zero``: it begins at 0. ``steps`` are the allowed distances between two ticks, in ascending
+    order; () for decimal ones.
     """
 
     name: str
@@ -78,9 +78,9 @@ def plot(
     *,
     level: tuple[float, str] | None = None,
 ) -> str:
-    """An SVG element. ``level`` is a horizontal line worth comparing with, and what it is.
+    """An SVG element. ``level`` is a horizontal line for comparison, and its name.
 
-    ``name`` must be unique in the page: the element's title is found by it.
+    ``name`` must be unique in the page: it identifies the element's title.
     """
     points = [point for each in series for point in each.points]
     heights = [y for p in points for y in (p.y, *(p.interval or ()))]

@@ -27,7 +27,7 @@ from specd.tokenizer import suggest
 from specd.tokenizer.verdict import VerdictKind
 
 LOG_LINES = 20_000
-"""How far back the log is searched for how long writes took."""
+"""How many lines of the log are searched for the time that writes took."""
 
 MAINS, DRAFTS = 12, 12
 BENCHMARKS = 1_000
@@ -111,7 +111,7 @@ def _matrix(seen: world.Seen) -> dict[str, dict[str, VerdictKind | None]]:
 
 
 def _uses(seen: world.Seen) -> tuple[RealUse, ...]:
-    """What has been read of the user's chats so far: every pair, then mains never with a draft."""
+    """The figures read from the user's chats: every pair, then mains without any draft."""
     uses = seen.stores.observed.sums().uses
     pairs = [
         RealUse(main, draft, tuple(drafted), tuple(plain), seen.measured(main, draft))
@@ -156,7 +156,7 @@ def _write(entry: Entry, took_ms: float | None) -> Write:
 
 
 def _times(log: Path) -> dict[int, float]:
-    """How long each write took (ms), by journal number, as far back as the log goes."""
+    """Milliseconds that each write took, by journal number, as far as the log shows."""
     found: dict[int, float] = {}
     for entry in logbook.last(log, LOG_LINES, "info", None, logbook.mark(log)):
         fields = entry.as_json()

@@ -134,7 +134,7 @@ def page(report: Report) -> str:
 
 
 def _kinds(latest: Sequence[BenchResult]) -> list[Picture]:
-    """By kind of prompt and by context: one number would hide that a story drafts badly."""
+    """By kind of prompt and by context: one number would hide a kind without a gain."""
     return [
         Picture(
             f"Speed-up by {by}",
@@ -355,7 +355,7 @@ def day(moment: datetime) -> str:
 
 
 def _since(text: str) -> datetime | str:
-    """The moment that RFC 3339 names; what is no time as it stands."""
+    """The moment of an RFC 3339 time; any other text unchanged."""
     try:
         return datetime.fromisoformat(text).astimezone()
     except ValueError:

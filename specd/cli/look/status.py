@@ -22,13 +22,13 @@ from specd.cli.parser import NO_ANSWER, Parser
 HEALTHY, DEGRADED = 0, 1
 
 ON = ("wanted", "adopted")
+"""States of a pair whose draft should stand in LM Studio's files."""
 
 WITHOUT = {
     "SwitchedOff": "speculation is switched off in specd.toml",
     "ChangesText": "the draft changes its answers",
 }
-"""Why a main runs without a draft, by the pair's reason; else none was faster."""
-"""States of a pair in which its draft is to stand in LM Studio's files."""
+"""Why a main runs without a draft, by the pair's reason; for any other, none was faster."""
 
 WRITES = 3
 
@@ -37,8 +37,8 @@ LONGEST_VALUE = 60
 
 # ECMA-48 and xterm: the alternate screen, without cursor, long lines clipped instead of wrapped.
 ENTER, LEAVE = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
-# Drawing over the old screen line by line does not flicker, as clearing it first would. A row is
-# erased before it is drawn: after a full one the cursor still stands on its last character.
+# Overwriting the old screen line by line does not flicker; clearing it first would. A row is erased
+# before it is drawn: after a full row the cursor still stands on its last character.
 TO_TOP, NEWLINE, NEXT_ERASED = "\x1b[H\x1b[K", "\n", "\n\x1b[K"
 
 _MARKS: dict[str, tuple[str, Ink]] = {
@@ -159,7 +159,7 @@ def render(
 
 
 def verdict(status: dict[str, Any]) -> str:
-    """How things stand, in one sentence."""
+    """The state of everything, in one sentence."""
     wrong = len(faults(status))
     but = f", but {plural(wrong, 'thing')} {'needs' if wrong == 1 else 'need'} attention"
     pairs = status["pairs"]
@@ -242,7 +242,7 @@ def _pairs(status: dict[str, Any], columns: int, detail: int, *, colour: bool) -
 
 
 def _pair(pair: dict[str, Any], columns: int, detail: int, *, colour: bool) -> list[str]:
-    """One pair, and below it a line for each thing that is known of it."""
+    """One pair, and below it its facts, one a line."""
     name = wrap(f"{pair['main']} ← {pair['draft'] or '(no draft)'}", columns, " " * 4)
     lines = [f"  {paint(name, 'bold', colour=colour)}"]
     facts = [pair["verdict"] or "no verdict yet"]
@@ -273,7 +273,7 @@ def _pair(pair: dict[str, Any], columns: int, detail: int, *, colour: bool) -> l
 
 
 def in_use(used: dict[str, Any]) -> str:
-    """What the user's own answers show of a pair, in words."""
+    """The figures of the user's own answers with a pair, as a sentence."""
     sides = [
         f"{used[speed]:.1f} tokens/s {which} over {plural(used[count], 'answer')}"
         for count, speed, which in (
@@ -352,7 +352,7 @@ def _folded(writes: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]
 
 
 def _changed(change: dict[str, Any]) -> str:
-    """One value; the last part of its key is enough to know it by."""
+    """One value, with the last part of its key."""
     key = change["key"].rpartition(".")[2]
     return f"{key} {_value(change['old'])} → {_value(change['new'])}"
 

@@ -106,7 +106,7 @@ parser.add_argument("--json", action="store_true", help="print JSON")
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """What is to be measured, and what is known about where."""
+    """The pairs to measure, and the facts that this needs."""
 
     config: SpecdConfig
     home: Home | None
@@ -163,9 +163,9 @@ def _llama_servers(wanted: _Wanted) -> tuple[Path, ...]:
 
 
 def _candidates(stores: Stores, main: Model, drafts: Sequence[Model | None]) -> list[Candidate]:
-    """The pairs with their verdicts, which a worker works out where there is none yet.
+    """The pairs with their verdicts; a worker computes missing ones.
 
-    Heads and sidecars that were made for the main draft in its own tokens and need none.
+    Heads and sidecars made for the main draft in its own tokens and need no verdict.
 
     Raises:
         world.Unusable: a draft may not draft for the main.
@@ -217,7 +217,7 @@ def _measure_and_print(
 def _measure(
     args: argparse.Namespace, wanted: _Wanted, plan: engine.BenchmarkPlan, seen: ServerSeen | None
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """The results, and what could not be measured."""
+    """The results, and sentences about what could not be measured."""
     config = wanted.config
     request = measuring.Benchmark(
         places.history_path(wanted.stores.state),
@@ -301,7 +301,7 @@ def render(measured: dict[str, Any], columns: int) -> str:
 
 
 def _engine_costs(result: BenchResult) -> tuple[str, ...]:
-    """What LM Studio's MLX engine gives up to speculate at all."""
+    """The cost of speculation in LM Studio's MLX engine."""
     return (f"in LM Studio's MLX engine: {PARALLEL_ONE_COSTS}",) if result.engine == "mlx" else ()
 
 
@@ -321,7 +321,7 @@ _ENDED = {
 
 
 def _confirmed(runs: Confirmation, best: Best) -> list[str]:
-    """How the real runs went: the measured speed-up, over the usual length too, and outliers."""
+    """The real runs: the measured speed-up, that over the usual length, and outliers."""
     passes = f"{runs.passes} pass{'es'[: 2 * (runs.passes != 1)]}"
     speed = ratio(best.measured_speedup or 0.0, best.interval)
     how = f"with {best.compared} draft tokens in {passes}; {_ENDED[runs.ended]}"

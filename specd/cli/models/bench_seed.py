@@ -1,4 +1,4 @@
-"""The suite ``seed`` as a person would do it by hand: before and after, and what was hoped for."""
+"""The suite ``seed`` as a user would run it by hand: before, after, and the expectation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from specd.bench.prompts import SEED, SEED_EXPECTED
 from specd.bench.result import BenchResult
 
 TESTS = {"short": "Test 1/2", "long": "Test 3"}
-"""What the checks are called: one sentence before and after, and a long answer as a stream."""
+"""The checks' names: one sentence before and after, and a long answer as a stream."""
 
 
 def table(result: BenchResult) -> str:
@@ -31,7 +31,7 @@ def table(result: BenchResult) -> str:
                 f"  {'  seconds to the first token':<36}  {first[0]:>8.2f}  {first[1]:>9.2f}"
             )
     alone = [told[0] for each in SEED if (told := _figures(result, each.kind)) is not None]
-    # Every class counts alike, token by token, so that seconds per token are what is averaged.
+    # Every class has the same weight by tokens, so seconds per token are averaged.
     both = len(alone) / sum(1 / each for each in alone) if alone else result.baseline_tps
     expected = SEED_EXPECTED
     low, high = expected.after

@@ -43,7 +43,7 @@ class _Look:
 
     @property
     def stale(self) -> bool:
-        """Whether making it anew can help: what LM Studio lists by its own rule comes back."""
+        """Whether a rebuilt cache can be better: wrongly listed drafts would be listed again."""
         return any(not each.listed for each in self.disagreements)
 
 

@@ -1,4 +1,4 @@
-"""Plots in the terminal (plotille): what a benchmark measured, and how it went over time."""
+"""Plots in the terminal (plotille): the results of a benchmark, and of many over time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from specd.cli.paint import safe
 
 HEIGHT = 10
 AXIS_COLUMNS = 16
-"""What the library puts beside the plot itself: the axis, its numbers, its name."""
+"""Columns that the library adds beside the plot: the axis, its numbers, its name."""
 
 BAR_COLUMNS = 30
 

@@ -1,7 +1,7 @@
-"""``specd check MAIN DRAFT``: may this draft speak for this main, and why.
+"""``specd check MAIN DRAFT``: may this draft be used with this main, and why.
 
-The daemon mostly knows, and asking it takes a fifth of the time of looking: what is needed to look
-oneself is imported only then.
+Mostly the daemon knows the verdict, five times faster than reading the files here, so the modules
+for that are imported only when needed.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ parser.add_argument("--json", action="store_true", help="print the verdict as JS
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask the daemon for the verdict; where it has none, find both models and compare them."""
-    verdict = None if args.deep else _told(args.main, args.draft)
+    """Get the verdict from the daemon; where it has none, find both models and compare them."""
+    verdict = None if args.deep else _from_daemon(args.main, args.draft)
     if verdict is None:
         verdict = _looked_up(args.main, args.draft, deep=args.deep)
     if args.json:
@@ -74,8 +74,8 @@ def run(args: argparse.Namespace) -> int:
     return USABLE if verdict.usable else NOT_USABLE
 
 
-def _told(main: str, draft: str) -> Verdict | None:
-    """What the daemon knows; None when it is not there, does not know, or has another home."""
+def _from_daemon(main: str, draft: str) -> Verdict | None:
+    """The daemon's verdict; None when it does not run, has none, or has another home."""
     if is_path(main) or is_path(draft):
         return None
     try:
@@ -128,7 +128,7 @@ def render(verdict: Verdict, columns: int, *, colour: bool) -> str:
 
 
 def beside(verdict: Verdict) -> list[tuple[str, str]]:
-    """What stands below the reasons, each under its name."""
+    """The (name, text) rows below the reasons."""
     rows = [("advice", each) for each in verdict.advice]
     if verdict.missing_in_draft:
         texts = ", ".join(each.text for each in verdict.missing_in_draft[:SHOWN])
@@ -152,7 +152,7 @@ def beside(verdict: Verdict) -> list[tuple[str, str]]:
 
 
 def engine_words(opinion: EngineOpinion) -> str:
-    """What an engine does with the pair, in one sentence."""
+    """An engine's opinion of the pair, in one sentence."""
     says = {True: "accepts", False: "refuses", None: "unknown"}[opinion.accepts]
     text = {
         "same": "the same text",
@@ -194,7 +194,7 @@ def find(name: str, installed: tuple[Model, ...]) -> Model:
 
 
 def verdict(stores: Stores, main: Model, draft: Model) -> Verdict:
-    """The verdict on a pair: the known one, else a worker compares the two.
+    """The verdict on a pair: the stored one, else a worker compares the two.
 
     Raises:
         WorkerError: they cannot be compared.

@@ -13,7 +13,7 @@ from specd.cli.paint import complain, dumps, safe
 from specd.cli.parser import Parser, number
 
 CIRCUMSTANCES = (*REASONS, "specd", "machine", "on_battery", "thermal")
-"""What may explain a difference, as it is called in a run's context."""
+"""Circumstances that may explain a difference, by their names in a run's context."""
 
 
 parser = Parser(

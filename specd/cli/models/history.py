@@ -87,7 +87,7 @@ def write_csv(runs: tuple[Run, ...]) -> None:
 
 
 def _cell(value: object) -> object:
-    """The value as a spreadsheet may have it: a text is no formula and no second row."""
+    """The value, safe for a spreadsheet: text becomes no formula and no second row."""
     if not isinstance(value, str):
         return value
     text = safe(value)
@@ -114,7 +114,7 @@ def render(runs: tuple[Run, ...], columns: int, *, colour: bool) -> str:
 
 
 def _row(head: str, tail: str, columns: int) -> str:
-    """Both on one line; on a terminal that is too narrow, wrapped under the number."""
+    """Both on one line; on a terminal that is too narrow, wrapped below the number."""
     tail = safe(tail)
     if len(head) + 2 + len(tail) <= columns or not sys.stdout.isatty():
         return f"{head}  {tail}"
@@ -141,7 +141,7 @@ def render_one(each: Run, columns: int, *, colour: bool) -> str:
 
 
 def command(each: Run) -> str:
-    """What measures the same again."""
+    """The command that measures the same again."""
     result = each.result
     quick = " --quick" if each.context.get("quick") else ""
     words = f"{result.main} {result.draft} --engine {result.engine} --suite {result.suite}"

@@ -1,4 +1,4 @@
-"""``specd observe``: what the user's own chats show of speed and drafts."""
+"""``specd observe``: speed and acceptance in the user's own chats."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Promised: TypeAlias = Mapping[tuple[str, str], tuple[ExpectedSpeed, ...]]
 
 READ_S = 600.0
 READ_SHARE = 0.9
-"""Of that time, what reading plans with; the rest is for adding everything up."""
+"""Reading takes this share of the time; the rest is for the sums."""
 
 
 parser = Parser(
@@ -42,7 +42,7 @@ parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read what is new, in a worker, and print what is known."""
+    """Let a worker read new answers, and print all figures."""
     seen = world.see()
     if not seen.config.benchmark.observe_conversations:
         complain("your chats are not read: observe_conversations is false in specd.toml")
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _one_name_each(store: ObservedStore, installed: Sequence[Model]) -> Observed:
-    """The sums with one name for each main: chats call the same model by its key, file, number."""
+    """The sums with one name for each main: chats name the same model by key, file or number."""
     sums = store.sums()
     first: dict[str, str] = {}
 

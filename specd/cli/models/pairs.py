@@ -42,7 +42,7 @@ parser.add_argument("--json", action="store_true", help="print everything as JSO
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read what has not been read yet (in a worker), and show what it comes to."""
+    """Let a worker read models that are not known yet, and show all pairs."""
     seen = world.see()
     found = look(seen.stores.verdicts, seen.world.models, seen)
     if args.json:
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def look(store: VerdictStore, models: tuple[Model, ...], seen: world.Seen) -> Overview:
-    """All pairs, from what is kept; what is not is read first.
+    """All pairs, from the stored facts; a worker reads missing ones first.
 
     Raises:
         WorkerError: it could not be read.
@@ -118,7 +118,7 @@ def _kind(found: Overview, main: Class, draft: Class) -> VerdictKind:
 
 
 def render(found: Overview, columns: int, *, everything: bool, colour: bool) -> str:
-    """Classes, the matrix between them, and what to try for each main."""
+    """Classes, the matrix between them, and the drafts to try for each main."""
     limit = sys.maxsize if everything else LISTED
     lines: list[str] = []
     for each in found.classes[:limit]:
@@ -185,7 +185,7 @@ def _suggested(
 
 
 def _command(words: Sequence[str], columns: int) -> str:
-    """A command to copy; where it is too long for the terminal, a word a line."""
+    """A command to copy; if it is too long for the terminal, one word a line."""
     whole = safe(shlex.join(words))
     if len(whole) + 4 <= columns or not sys.stdout.isatty():
         return whole

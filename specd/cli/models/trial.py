@@ -1,4 +1,4 @@
-"""``specd trial``: whether the draft makes your own work faster, by chance and with an interval."""
+"""``specd trial``: a randomised trial of whether the draft makes your own work faster."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ _WHY = {
 
 
 _STUCK = ("Unreadable", "ReadOnly", "WriteFailed")
-"""Reasons of ``PairsConfigured`` for which no load has what the trial drew."""
+"""Reasons of ``PairsConfigured`` that keep the drawn state from being written."""
 
 
 def _obstacle(running: Trial, seen: world.Seen) -> str | None:

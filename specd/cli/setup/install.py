@@ -1,4 +1,4 @@
-"""``specd install``: find out, check, show, ask once, write, start, and see that it works."""
+"""``specd install``: look, check, show, ask once, write, start, and verify that it works."""
 
 from __future__ import annotations
 
@@ -56,10 +56,7 @@ class _Offer:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What is there, and what is to come.
-
-    ``pairs`` are proposed for a new specd.toml; ``new`` is False where the one that is there stays.
-    """
+    """The present state, and the proposal: ``new`` is False where the present specd.toml stays."""
 
     config_path: Path
     wanted: SpecdConfig
@@ -70,7 +67,7 @@ class _Found:
 
 
 class _CannotInstall(Exception):
-    """Something would fail: what, and what to do about it."""
+    """Something would fail; the message says what, and what to do about it."""
 
 
 parser = Parser(
@@ -132,7 +129,7 @@ def _checked(platform: Platform) -> _Found:
     """Everything that could fail later, tried before the question.
 
     Raises:
-        _CannotInstall, ServiceError, ConfigError, world.Unusable: what stands in the way.
+        _CannotInstall, ServiceError, ConfigError, world.Unusable: something would fail.
     """
     other = alive.started_otherwise(platform)
     if other is not None:
@@ -212,7 +209,7 @@ def _none(seen: world.Seen) -> str:
 
 
 def _compare_others(seen: world.Seen, chosen: Sequence[DesiredPair]) -> None:
-    """Compare also the drafts beside one that the user has set, so that they can be offered."""
+    """Compare further drafts too, so that they can be offered beside one that the user has set."""
     verdicts = seen.stores.verdicts
     undecided = [
         (pair.main, draft)
@@ -226,7 +223,7 @@ def _compare_others(seen: world.Seen, chosen: Sequence[DesiredPair]) -> None:
 
 
 def _offers(seen: world.Seen, number: int, pair: DesiredPair) -> Iterator[_Offer]:
-    """The drafts that are proven for the pair's main, each with its size and why."""
+    """The proven drafts of the pair's main, each with its size and other reasons."""
     main = pair.main
     if main is None:
         return
@@ -251,7 +248,7 @@ def _offers(seen: world.Seen, number: int, pair: DesiredPair) -> Iterator[_Offer
 
 
 def _agreed(found: _Found, platform: Platform, *, sure: bool) -> _Found | None:
-    """What the user agreed to, perhaps with other drafts; None where they did not."""
+    """The proposal that the user accepts, perhaps with another draft; None if they do not."""
     for name, text in found.facts:
         print(f"{name:<15} {wrap(short(text), width(), ' ' * 16)}")
     while True:
@@ -321,7 +318,7 @@ def _show(found: _Found, platform: Platform) -> None:
 
 
 def _sentences(found: _Found, pairs: tuple[DesiredPair, ...], planned: Plan) -> Iterator[str]:
-    """What a person should know before they agree."""
+    """What the user should know before the question, one sentence each."""
     yield (
         "specd keeps the values below in LM Studio's files, and puts one back when another program "
         "changes it."
@@ -346,7 +343,7 @@ def _sentences(found: _Found, pairs: tuple[DesiredPair, ...], planned: Plan) -> 
 
 
 def _why_replaced(draft: Model | None, found: _Found) -> str:
-    """Why specd replaces ``draft``, which the user set; nothing where the user chose another."""
+    """Why specd replaces ``draft``, which the user set; "" where the user chose another."""
     if draft is None or found.seen is None:
         return ", which is not installed"
     if proposal.name(draft, found.seen.world.models) in {offer.draft for offer in found.offers}:
@@ -389,7 +386,7 @@ def _write(path: Path, pairs: Sequence[Pair]) -> None:
 
 
 def _say_how_it_stands(known: int) -> None:
-    """Every write since the journal's number ``known``, what is wrong, and what comes next."""
+    """Print every write since the journal's number ``known``, the faults, and the next steps."""
     end = time.monotonic() + SETTLES_S
     while _at_work(status := ask.ask("GET", "/v1/status")) and time.monotonic() < end:
         time.sleep(0.1)
@@ -421,7 +418,7 @@ def _say_how_it_stands(known: int) -> None:
 
 
 def _at_work(status: dict[str, Any]) -> bool:
-    """Whether the daemon is about to write, or has yet to find out whether it may."""
+    """Whether the daemon is about to write, or still compares tokenizers for that."""
     found = {(each["type"], each["reason"]) for each in status["conditions"]}
     return ("HomeFound", "NotLooked") in found or bool(
         {"Drifted", "Comparing"} & {reason for _, reason in found}
@@ -432,7 +429,7 @@ def _in_force() -> SpecdConfig:
     try:
         return config.load(places.config_file())
     except ConfigError:
-        # Printing the service's file needs no more than the home, and that is "auto" as a rule.
+        # The service's file needs only the home, which is mostly "auto".
         return SpecdConfig()
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 ROOM_S = 5.0
-"""Where the disk is full at the start: when to try again."""
+"""If the disk is full at the start, specd tries again after this."""
 
 WELCOME = """\
 specd works until Ctrl-C. In another terminal, `specd status` shows how things stand.
@@ -43,7 +43,7 @@ parser.add_argument("--config", type=Path, metavar="FILE", help="use this specd.
 
 def run(args: argparse.Namespace) -> int:
     """Run the daemon until it is stopped; exit code 2 when another one is running."""
-    gc.disable()  # importing makes a lot and frees nothing: looking for garbage is 6 % of it
+    gc.disable()  # imports free nothing: collecting garbage meanwhile takes 6 % of the start
     from specd.agent import lock, notify  # noqa: PLC0415 - `specd run --help` needs no daemon
     from specd.agent.daemon import ANEW, Daemon  # noqa: PLC0415
 
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
             complain(why)
             return 2
         complain(f"{why}; free some space: specd tries again in {ROOM_S:g} s")
-        notify.service_manager(f"READY=1\nSTATUS={why}")  # else it would end what only waits
+        notify.service_manager(f"READY=1\nSTATUS={why}")  # else it would end a waiting specd
         time.sleep(ROOM_S)
         code = ANEW
     if code == ANEW:
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tell(events: Events) -> None:
-    """Show a person who started it by hand what it does; the log holds more of each line."""
+    """Print the log's lines, shortened, on the terminal of a daemon started by hand."""
     from specd.cli.look.logs import INKS, short_form  # noqa: PLC0415 - a service shows nothing
     from specd.cli.paint import wants_colour  # noqa: PLC0415 - as above
 

@@ -32,7 +32,7 @@ class Verb:
         )
 
     def run(self, _args: argparse.Namespace) -> int:
-        """Do it, and see that it worked."""
+        """Do it, and verify that it worked."""
         platform = here()
         other = alive.started_otherwise(platform)
         if other is not None:

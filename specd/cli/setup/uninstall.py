@@ -1,4 +1,4 @@
-"""``specd uninstall``: stop the service and take away what was installed."""
+"""``specd uninstall``: stop the service and remove everything that was installed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _restore(state: Path) -> bool:
-    """Put everything back; False where something could not be."""
+    """Put everything back; returns False if something could not be put back."""
     restored: tuple[object, ...] = ()
     problems: tuple[str, ...] = ()
     if places.journal_dir(state).is_dir():
