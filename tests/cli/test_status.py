@@ -349,7 +349,8 @@ def screens(shown: bytes) -> list[list[str]]:
 
 
 def test_watch_follows_the_size_of_its_terminal(sandbox: Sandbox) -> None:
-    sandbox.env["NO_COLOR"] = "1"
+    # COLUMNS and LINES, which a parallel run of the tests sets, would stand above the terminal's.
+    sandbox.env |= {"NO_COLOR": "1", "COLUMNS": "", "LINES": ""}
     sandbox.running()
     seen: list[list[str]] = []
 
