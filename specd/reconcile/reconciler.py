@@ -17,6 +17,7 @@ from specd import config
 from specd.lmstudio import model_defaults
 from specd.lmstudio.home import App, lm_studio
 from specd.lmstudio.model import Model
+from specd.lmstudio.model_defaults import DraftDefaults
 from specd.lmstudio.surface import Desired, DesiredDraft, Target
 from specd.lmstudio.surfaces import SURFACES
 from specd.reconcile import contention, users
@@ -88,6 +89,7 @@ class Reconciler:
         self._desired: DesiredState | None = None
         self._targets: dict[Path, Target] = {}
         self._again: dict[Path, float] = {}
+        self._chosen: dict[Path, DraftDefaults] = {}
         self.blocked: dict[Path, Blocked] = {}
         self.failed: dict[Path, Applied] = {}
         self.held: dict[Path, tuple[Change, ...]] = {}
@@ -139,7 +141,11 @@ class Reconciler:
             dirty = dirty | {path for path, at in self._times() if at <= now}
         paths = self.paths if dirty is None else self.paths & dirty
         seen = look(self._seen, paths, dirty)
-        if chosen := self._chosen_since(paths):
+        chosen = self._chosen_since(paths)
+        # Each choice stops one pass: if it is not adopted by then, the desired state counts.
+        stopped = any(self._chosen.get(path) != found for path, found in chosen.items())
+        self._chosen = chosen
+        if stopped:
             self._again.update(dict.fromkeys(chosen, now + RETRY_S))
             return Pass(again_in=RETRY_S, overtaken=True)
         made = self.plan(seen)
@@ -169,18 +175,18 @@ class Reconciler:
         targets = [self._targets[path] for path in sorted(seen)]
         return plan(targets, seen, self.journal.owned, held)
 
-    def _chosen_since(self, paths: AbstractSet[Path]) -> frozenset[Path]:
-        """The files among ``paths`` in which the user now sets another draft, where he may."""
+    def _chosen_since(self, paths: AbstractSet[Path]) -> dict[Path, DraftDefaults]:
+        """What the user sets to draft since the desired state was resolved, where he may."""
         if self._desired is None:
-            return frozenset()
+            return {}
         apps = self._desired.kept
-        return frozenset(
-            path
+        return {
+            path: found
             for pair in self._desired.pairs
             if pair.main is not None and pair.configured.draft == "auto"
             for path in paths & {model_defaults.file_in(app, pair.main) for app in apps}
-            if users.drafting(pair.main, apps, self.journal, self._seen) != pair.users
-        )
+            if (found := users.drafting(pair.main, apps, self.journal, self._seen)) != pair.users
+        }
 
     def _remember(self, paths: Iterable[Path], made: Plan, now: float) -> None:
         held: dict[Path, tuple[Change, ...]] = {}

@@ -214,6 +214,9 @@ def test_a_draft_picked_in_lm_studio_at_the_last_moment_is_not_put_back(
         done = reconciler.run({path})
         assert done.overtaken is (draft == "auto")
         assert path.read_bytes() == (picked if draft == "auto" else specds)
+        # A choice that is not adopted stops one pass and not every one.
+        assert not reconciler.run(None, force=True).overtaken
+        assert path.read_bytes() == specds
         return
     path.write_bytes(specds.replace(b"0.6B", b"0.7B") if draft != "auto" else b"{}")
     began = swap.update

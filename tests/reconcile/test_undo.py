@@ -32,6 +32,8 @@ from hypothesis.stateful import (
 
 from specd import config
 from specd.lmstudio import keys, model_defaults
+from specd.lmstudio.home import lm_studio
+from specd.reconcile import users
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.journal import Journal
 from specd.reconcile.reconciler import DesiredState, Reconciler
@@ -308,6 +310,7 @@ class Undo(RuleBasedStateMachine):
                 MAINS[name],
                 pair[0],
                 pair[1],
+                users=users.drafting(MAINS[name], [lm_studio(self.home)], self.journal),
             )
             for name, pair in self.pairs.items()
             if pair is not None
