@@ -1,27 +1,25 @@
 """Real MLX models for the demo and the tests, made from SmolLM2-135M's weights.
 
 Each is an ordinary model folder that ``mlx_lm.load`` opens: config.json, model.safetensors,
-tokenizer.json, tokenizer_config.json, generation_config.json. What differs is told by a ``Recipe``:
+tokenizer.json, tokenizer_config.json, generation_config.json. A ``Recipe`` describes each model:
 
-- **the main** is SmolLM2 with more layers, whose output projections are zero. Such a layer adds
-  nothing to the residual stream, so the text stays the same and only the price rises: a bigger
-  model, as far as speed is concerned. It also names four tokens that its drafts lack, as Qwen3 does
-  beside Qwen2.5.
-- **the good draft** is plain SmolLM2, **the poor draft** the same with noise on its weights: its
-  tokens mean the same, it merely guesses badly.
-- **the incompatible draft** speaks as well as the good one, under other ids: vocabulary and
-  embedding are rotated alike. Its vocabulary is as large as the main's, so a check that compares
-  sizes lets it pass.
+- **the main** is SmolLM2 with additional layers whose output projections are zero. They add nothing
+  to the residual stream: the text stays the same, only the time per token grows, as in a bigger
+  model. It also has four tokens that its drafts lack, like Qwen3 beside Qwen2.5.
+- **the good draft** is plain SmolLM2.
+- **the poor draft** is SmolLM2 with noise on its weights: same tokens, worse guesses.
+- **the incompatible draft** writes the same text as the good one with other ids: vocabulary and
+  embedding are rotated alike. Its vocabulary is as large as the main's, so comparing sizes does not
+  find the difference.
 
-What a model costs depends on MLX's backend. On the CPU a matrix product takes time in proportion
-to the rows, so checking k drafted tokens would cost k single steps and no draft could ever pay,
-unless the weights are 16-bit: unpacking those dominates and is paid once for all rows, just as
-reading them from memory is on a GPU. 16-bit scales and activations are slow there too, where the
-processor's own half precision is not used, hence 32-bit ones. So the main is 16-bit and a little
-deeper on the CPU, and 4-bit and much deeper on a GPU.
+The cost of a model depends on MLX's backend. On the CPU the time of a matrix product grows with the
+rows: checking k drafted tokens would cost k single steps, and no draft would be faster. With 16-bit
+weights it is different: unpacking them takes most of the time and happens once for all rows, like
+reading from memory on a GPU. 16-bit scales and activations are slow on a CPU, hence 32-bit ones.
+The main therefore has 16 bits and a few more layers on the CPU, 4 bits and many more on a GPU.
 
-Models are kept in a cache, under a key made of the recipe and the weights' content, and moved there
-only when complete: any number of processes may ask for the same one at once.
+Models are cached under a key made from the recipe and the content of the weights, and moved into
+the cache only when complete: several processes may build the same model at once.
 """
 
 from __future__ import annotations
@@ -43,14 +41,14 @@ from platformdirs import user_cache_path
 from specd.demo.vocabulary import Vocabulary, tokenizer_config, tokenizer_json
 from specd.demo.weights import find_gguf
 
-_FORMAT = 4  # part of the cache key: raised when the same recipe is to give other files
+_FORMAT = 4  # part of the cache key: raise it when the same recipe gives other files
 _WIDTH = 49216  # logits and embedding rows: the 49,152 tokens padded to a multiple of 64
 _GROUP = 32  # weights per scale, in the GGUF's Q4_1 and Q8_0 as in the folders written here
 _ON_CPU = mx.default_device() == mx.cpu
 _FLOAT = mx.float32 if _ON_CPU else mx.float16
 
-# ChatML as SmolLM2's own template writes it, without the system message that one adds: it would be
-# most of every short prompt, and prompts are slow on a CPU.
+# ChatML like SmolLM2's own template, without its system message, which would be most of a short
+# prompt: prompts are slow on a CPU.
 _CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
@@ -68,17 +66,17 @@ _PARTS = {  # GGUF's name of a layer's part → mlx-lm's
     "attn_norm": "input_layernorm",
     "ffn_norm": "post_attention_layernorm",
 }
-_OUTPUTS = ("attn_output", "ffn_down")  # what writes into the residual stream
+_OUTPUTS = ("attn_output", "ffn_down")  # these write into the residual stream
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How one model is made. ``identifier`` is ``publisher/repo``.
 
-    ``layers`` of SmolLM2's 30, from the first, then ``idle_layers`` that change nothing. ``dense``
-    unpacks the 4-bit weights to 16 bits. ``noise`` is the relative error put on every scale,
-    ``rotated`` by how much ordinary ids are moved, ``extra_tokens`` the special tokens named beyond
-    SmolLM2's own.
+    ``layers``: the first of SmolLM2's 30. ``idle_layers``: layers after them that change nothing.
+    ``dense``: unpack the 4-bit weights to 16 bits. ``noise``: relative error of every scale.
+    ``rotated``: distance by which ordinary ids are moved. ``extra_tokens``: special tokens that
+    SmolLM2 lacks.
     """
 
     identifier: str
@@ -116,7 +114,7 @@ DEMO = Family(
     poor=Recipe("specd-demo/SmolLM2-135M-Instruct-Noisy-4bit", noise=0.1),
     incompatible=Recipe("specd-demo/SmolLM2-135M-Instruct-Shuffled-4bit", rotated=1000),
 )
-"""What ``specd demo`` shows: answers make sense, and the good draft pays."""
+"""The models of ``specd demo``: answers make sense, and the good draft is faster."""
 
 SMALL = Family(
     main=Recipe(
@@ -126,17 +124,17 @@ SMALL = Family(
     poor=Recipe("specd-demo/SmolLM2-Small-Noisy-4bit", layers=3, noise=0.5),
     incompatible=Recipe("specd-demo/SmolLM2-Small-Shuffled-4bit", layers=3, rotated=1000),
 )
-"""The same relations at a tenth of the time, for tests: answers are gibberish."""
+"""The same relations in a tenth of the time, for tests: answers make no sense."""
 
 
 def cache_dir() -> Path:
-    """Where built models are kept; safe to delete. ``$SPECD_DEMO_CACHE`` names another place."""
+    """The folder of built models, safe to delete; ``$SPECD_DEMO_CACHE`` or the user's cache."""
     named = os.environ.get("SPECD_DEMO_CACHE")
     return Path(named) if named else user_cache_path("specd", appauthor=False) / "demo"
 
 
 def ensure(recipe: Recipe, cache: Path | None = None) -> Path:
-    """The folder of the model ``recipe`` describes, built if the cache does not hold it yet.
+    """The folder of ``recipe``'s model, which is built if it is not in the cache.
 
     The folder's last two parts are ``publisher/repo``. Takes about two seconds to build.
 
@@ -144,8 +142,8 @@ def ensure(recipe: Recipe, cache: Path | None = None) -> Path:
         WeightsMissing: the data package is not installed.
     """
     gguf = find_gguf()
-    told = json.dumps([_FORMAT, _digest(gguf), str(_FLOAT), asdict(recipe)], sort_keys=True)
-    key = hashlib.sha256(told.encode()).hexdigest()[:16]
+    made_from = json.dumps([_FORMAT, _digest(gguf), str(_FLOAT), asdict(recipe)], sort_keys=True)
+    key = hashlib.sha256(made_from.encode()).hexdigest()[:16]
     folder = (cache or cache_dir()) / key / recipe.identifier
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -245,7 +243,7 @@ def _tensors(
     tensors: dict[str, mx.array] = {}
     for name, array in _matrix(recipe, arrays, "token_embd", bits=8).items():
         reordered = array if rows is None else array[mx.array(rows[: array.shape[0]])]
-        # Padding rows repeat the first special token's, which SmolLM2 never says.
+        # Padding rows repeat the first special token's, which SmolLM2 never generates.
         padding = mx.repeat(array[:1], _WIDTH - array.shape[0], axis=0)
         tensors[f"model.embed_tokens.{name}"] = mx.concatenate([reordered, padding])
     tensors["model.norm.weight"] = _norm(recipe, arrays["output_norm.weight"])

@@ -1,4 +1,4 @@
-"""Telling the story as it happens: a line per step, and a record of it all for ``--json``."""
+"""Prints a line for each step of the demo, and keeps the steps for ``--json``."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rich.table import Table
 from specd.demo.daemon import NotHeldError
 
 LEAD = 9
-"""Columns of a mark and the seconds a step took."""
+"""Width of the mark and the seconds, in columns."""
 
 
 @dataclass(slots=True)
 class Step:
-    """One promise: what it was, whether it held, how long it took in seconds, and the facts."""
+    """One promise: ``ok`` if it held, ``says``: the result in words, ``facts``: for the JSON."""
 
     name: str
     ok: bool = False
@@ -30,7 +30,7 @@ class Step:
 
 
 class Narrator:
-    """Prints steps as they are done and remembers them."""
+    """Prints each step when it ends; ``steps`` holds them all."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -38,10 +38,10 @@ class Narrator:
 
     @contextmanager
     def step(self, name: str) -> Iterator[Step]:
-        """Do one step; inside, ``says`` and ``facts`` are filled in.
+        """Time and print one step; the body sets its ``says`` and ``facts``.
 
         Raises:
-            NotHeldError: passed on, after it is told.
+            NotHeldError: the body raised it; the step is printed as failed.
         """
         step = Step(name)
         self.steps.append(step)
@@ -57,14 +57,14 @@ class Narrator:
             step.seconds = round(time.perf_counter() - began, 2)
             mark = "[green]✓[/]" if step.ok else "[red]✗[/]"
             took = f"[dim]{step.seconds:5.1f} s[/]"
-            self._tell(f"{mark} {took}", f"[bold]{escape(name)}[/]  {escape(step.says)}")
+            self._print(f"{mark} {took}", f"[bold]{escape(name)}[/]  {escape(step.says)}")
 
     def note(self, text: str) -> None:
         """An indented line below the last step."""
-        self._tell(" " * LEAD, escape(text))
+        self._print(" " * LEAD, escape(text))
 
-    def _tell(self, lead: str, text: str) -> None:
-        """``text`` behind ``lead``; on a terminal its later lines stay behind it too."""
+    def _print(self, lead: str, text: str) -> None:
+        """Print ``lead`` and ``text``; on a terminal, indent all lines of ``text`` alike."""
         if not self.console.is_terminal:
             self.console.print(f"{lead}  {text}", soft_wrap=True)
             return

@@ -1,24 +1,24 @@
-"""A stand-in for LM Studio's server, over real generation: ``python -m specd.demo.standin``.
+"""A stand-in for LM Studio's server that really generates: ``python -m specd.demo.standin``.
 
-It answers on the loopback interface as LM Studio of ``--version`` does, in the recorded shapes of
-tests/lmstudio/recorded. Both versions load models when a request needs them and refuse a draft that
-their MLX engine refuses: another vocabulary, a main that sees images or is loaded for several
-requests at once.
+It answers on the loopback interface like LM Studio of ``--version``, in the recorded shapes of
+tests/lmstudio/recorded. Both versions load a model when a request needs it. They refuse the drafts
+that their MLX engine refuses: another vocabulary, or a main that sees images or is loaded for
+several requests at once.
 
-- **0.3** has ``/api/v0`` and ``/v1``, serves one request at a time, takes the draft from the
-  request, else from the model's default config as it stands, and counts it in ``stats``.
-- **0.4.24** has ``/api/v1`` too, reads the default config when it loads the model, and shows with
-  the instance what is in force. A model that was unloaded because nobody used it, and comes back
-  with a request, is loaded for four requests at once whatever its config says. A draft is counted
-  in ``usage`` (``/api/v0``), in ``stats`` (``/v1``) or nowhere (``/api/v1/chat``), and of MLX's
-  drafts only the accepted tokens; a GGUF main takes no draft with a request.
+- **0.3** has ``/api/v0`` and ``/v1`` and serves one request at a time. The draft comes from the
+  request, else from the model's default config at that moment. ``stats`` has its counts.
+- **0.4.24** also has ``/api/v1``. It reads the default config when it loads a model, and shows the
+  settings in force with each instance. A model that was unloaded after its idle time and is loaded
+  again by a request serves four requests at once, whatever its config says. The counts of a draft
+  are in ``usage`` (``/api/v0``), in ``stats`` (``/v1``) or nowhere (``/api/v1/chat``); for MLX only
+  the accepted tokens. A GGUF main takes no draft from a request.
 
-What it does not have: an engine for GGUF (such a model is loaded in name only), sampling by default
-(temperature is 0 unless asked for), prompt reuse, tools, images.
+It has no engine for GGUF (such a model is loaded in name only), no sampling by default (temperature
+is 0 unless the request sets it), no prompt reuse, tools or images.
 
-The port stands in the home's ``.internal``, where LM Studio of that version writes it; port 0 takes
-a free one. One line of JSON on standard output says where it listens. With ``--with-parent``
-it ends when its standard input does, so that it cannot outlive its parent.
+It writes its port into the home's ``.internal``, where LM Studio of that version does; port 0 takes
+a free one. It prints one line of JSON with its address. With ``--with-parent`` it ends when its
+standard input does, so that it cannot outlive its parent.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ _UNAUTHORIZED = (
 
 
 class RefusedError(Exception):
-    """A request that gets an error: HTTP ``status`` and words.
+    """A refused request, with its HTTP status.
 
-    ``as_event``: over a stream it comes as an event, with status 200.
+    ``as_event``: a stream has status 200 and gets the error as an event.
     """
 
     def __init__(self, status: int, message: str, *, as_event: bool = False) -> None:
@@ -94,7 +94,7 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
-    """One LM Studio: its home, version, loaded models, and the token it requires, if any."""
+    """One LM Studio. ``token``: what requests must send, if any. ``newer``: 0.4.24, not 0.3."""
 
     home: Path
     engine: Engine
@@ -102,10 +102,10 @@ class StandIn:
     newer: bool
 
     def loaded_model(self, name: object, *, ttl: float | None = None) -> Loaded:
-        """The model a request names, loaded now if need be and allowed.
+        """The model that a request names, loaded if it is not yet.
 
         Raises:
-            RefusedError: there is none of that name, or it may not or cannot be loaded.
+            RefusedError: no model has this name, loading it on demand is off, or it failed.
         """
         model = self._installed(name)
         on_demand = read_object(self.home / ".internal" / "http-server-config.json")
@@ -113,7 +113,7 @@ class StandIn:
             model.key not in self.engine.loaded()
             and on_demand.get("justInTimeModelLoading") is False
         ):
-            raise RefusedError(400, f"Model {model.key} is not loaded, and is not to be on demand")
+            raise RefusedError(400, f"Model {model.key} is not loaded; loading on demand is off")
         return self.load(model, ttl=ttl, on_demand=True)
 
     def _installed(self, name: object) -> Installed:
@@ -131,7 +131,7 @@ class StandIn:
         parallel: int | None = None,
         on_demand: bool = False,
     ) -> Loaded:
-        """Load ``model``; one that is loaded stays as it is.
+        """Load ``model``, unless it is loaded already.
 
         Raises:
             RefusedError: it cannot be loaded.
@@ -154,7 +154,7 @@ class StandIn:
             raise RefusedError(500, f"Failed to load {model.key}: {problem}") from problem
 
     def draft_for(self, main: Loaded, request: dict[str, Any]) -> tuple[Loaded | None, int]:
-        """The draft to use and how many tokens it drafts: the request's, else the config's.
+        """The draft model and draft length: the request's, else the config's.
 
         Raises:
             RefusedError: the engine does not take the draft.
@@ -278,7 +278,7 @@ def _v1(model: Installed, loaded: Loaded | None) -> dict[str, Any]:
 
 
 def _in_force(loaded: Loaded) -> dict[str, Any]:
-    """What a loaded instance runs with; a sidecar shows nowhere."""
+    """The settings in force of a loaded model; a sidecar is not shown."""
     config: dict[str, Any] = {
         "context_length": loaded.context_length,
         "parallel": loaded.parallel,
@@ -334,7 +334,7 @@ def _question(request: dict[str, Any], draft_tokens: int) -> Question:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection. Handlers run in threads of their own; generation does not."""
+    """One connection. Each has its own thread; all generation runs in one other thread."""
 
     protocol_version = "HTTP/1.1"
     server_version = "LM-Studio-stand-in"
@@ -350,7 +350,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._respond()
 
     def _respond(self) -> None:
-        """Answer; a route that returns None has sent its answer itself."""
+        """Call the route and send its answer; None: the route has sent it."""
         routes: dict[str, Callable[[], dict[str, Any] | None]] = {
             "GET /api/v0/models": self.standin.models_v0,
             "GET /api/v1/models": self.standin.models_v1,
@@ -404,7 +404,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _begun(
         self, request: dict[str, Any], question: dict[str, Any]
     ) -> tuple[Loaded, Generation]:
-        """The main model and its answer in the making.
+        """The main model and its answer, which is being generated.
 
         Raises:
             RefusedError: the request cannot be answered.
@@ -433,13 +433,13 @@ class _Handler(BaseHTTPRequestHandler):
         return self._completion("chat.completion", main, answer, {"message": message})
 
     def _chat_v1(self) -> dict[str, Any] | None:
-        """``POST /api/v1/chat``: another shape, other names, typed events, nothing of drafts."""
+        """``POST /api/v1/chat``: other names, typed events, no counts of drafts."""
         request = self._body()
-        asked = {
+        question = {
             "messages": [{"role": "user", "content": str(request.get("input", ""))}],
             "max_tokens": request.get("max_output_tokens"),
         }
-        main, answer = self._begun({**request, "draft_model": ""}, asked)
+        main, answer = self._begun({**request, "draft_model": ""}, question)
         text: list[str] = []
         if request.get("stream"):
             self._begin_stream()
@@ -471,7 +471,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _completion(
         self, kind: str, main: Loaded, answer: Generation, choice: dict[str, Any]
     ) -> dict[str, Any]:
-        """The OpenAI body with usage, and what LM Studio of the version adds at the path."""
+        """OpenAI's body, with the members that this version of LM Studio adds at this path."""
         figures = answer.statistics
         newer, native = self.standin.newer, self.path.startswith("/api/v0/")
         counts = _counts(figures, newer=newer)
@@ -507,7 +507,7 @@ class _Handler(BaseHTTPRequestHandler):
         return body
 
     def _stream(self, main: Loaded, answer: Generation) -> None:
-        """Server-sent events; a client that goes away stops the generation."""
+        """Send the answer as events; generation stops when the client disconnects."""
         self._begin_stream()
         head = _head("chat.completion.chunk", main)
         try:
@@ -548,7 +548,7 @@ def _head(kind: str, main: Loaded) -> dict[str, Any]:
 
 
 def _record_port(home: Path, port: int, *, newer: bool) -> None:
-    """Write the port where LM Studio does, beside what stands there."""
+    """Write the port into LM Studio's files; their other settings stay."""
     path = home / ".internal" / "http-server-config.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     config = {"justInTimeModelLoading": True, **read_object(path), "port": port}
@@ -566,9 +566,9 @@ def _then(wait: Callable[[], object], act: Callable[[], None]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m specd.demo.standin", description=__doc__)
     parser.add_argument("--home", type=Path, required=True, help="the LM Studio home to serve")
-    parser.add_argument("--port", type=int, default=0, help="0 (the default) takes a free one")
+    parser.add_argument("--port", type=int, default=0, help="default: a free one")
     parser.add_argument("--version", choices=VERSIONS, default=VERSIONS[-1], help="of LM Studio")
-    parser.add_argument("--token-env", help="name of the variable that holds the token to ask for")
+    parser.add_argument("--token-env", help="name of the variable that holds the required token")
     parser.add_argument("--with-parent", action="store_true", help="end when standard input does")
     return parser
 

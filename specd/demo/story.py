@@ -1,8 +1,7 @@
-"""The story ``specd demo`` tells: the real daemon, real models, an app that forgets its settings.
+"""The steps of ``specd demo``: the real daemon, real models, an app that loses its settings.
 
-Every step is a promise of specd's, checked as it is told; the first that does not hold ends the
-story, and the exit code says so. Nothing outside the sandbox is read or written but the cache of
-built models.
+Each step checks one promise of specd's. The first that fails ends the demo with exit code 1.
+Outside the sandbox only the cache of built models is read and written.
 """
 
 from __future__ import annotations
@@ -29,21 +28,21 @@ from specd.demo.narrator import Narrator, Step
 from specd.demo.sandbox import Sandbox, lay_out
 from specd.demo.serving import StandInError, standin
 
-# A busy machine is slow, and no less right.
+# Generous: the demo must also pass on a busy machine.
 _START_S = 240.0
 _RESTORE_S = 60.0
 _COMPARE_S = 360.0
 _PROOF_S = 300.0
-"""After this long the proof is asked for. The daemon's own takes a minute of processor time: two
-at once would only be slower."""
+"""Seconds to wait for the daemon's proof before `specd check --deep` makes one. A proof takes a
+minute of processor time; two at once would be slower."""
 _POLL_S = 0.0005
 _BENCH_MINUTES = 1.2
-_LENGTHS_TOLD = (1, 2, 4, 8)
+_LENGTHS_SHOWN = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Something the app does to a file that undoes what the user wanted."""
+    """A change by the app that reverts a desired value."""
 
     what: str
     path: Path
@@ -52,8 +51,8 @@ class Drift:
     restored: Callable[[dict[str, Any]], bool]
 
 
-def tell(*, keep: bool, as_json: bool, family: Family = DEMO) -> int:
-    """Tell it of ``family``; exit code 0 when every promise held, 1 when not.
+def run(*, keep: bool, as_json: bool, family: Family = DEMO) -> int:
+    """Run the demo with the models of ``family``; exit code 0 if every promise held, else 1.
 
     Raises:
         WeightsMissing: the models cannot be built.
@@ -72,7 +71,7 @@ def tell(*, keep: bool, as_json: bool, family: Family = DEMO) -> int:
         narrator.show(log_tail(sandbox))
     seconds = round(time.monotonic() - began, 1)
     if keep:
-        _tell_where(console, sandbox)
+        _print_where(console, sandbox)
     else:
         shutil.rmtree(root, ignore_errors=True)
     if as_json:
@@ -117,8 +116,8 @@ def _story(narrator: Narrator, sandbox: Sandbox) -> None:
             _proven(step, sandbox)
         with narrator.step("specd bench: is it faster, here and now?") as step:
             _measured(step, sandbox, daemon)
-        for told in step.facts["told"]:
-            narrator.note(told)
+        for line in step.facts["speeds"]:
+            narrator.note(line)
         with narrator.step("specd status") as step:
             _conditions(step, daemon)
         narrator.show(specd(sandbox, "status")[1])
@@ -204,7 +203,7 @@ def _drifts(sandbox: Sandbox) -> list[Drift]:
 
 
 def _restore(drift: Drift) -> float:
-    """Let the app save, and say after how many milliseconds the file was right again."""
+    """Let the app save; the milliseconds until the file was restored."""
     document = _read(drift.path)
     drift.change(document)
     drift.save(drift.path, document)
@@ -242,7 +241,7 @@ def _speculates(step: Step, sandbox: Sandbox, url: str) -> None:
 
 
 def _proven(step: Step, sandbox: Sandbox) -> None:
-    """The daemon's own proof: two greedy answers, with and without the draft, token for token."""
+    """Wait for the daemon's own proof: greedy answers with and without the draft are equal."""
     pair = (_key(sandbox.family.main), _key(sandbox.family.good))
 
     def proof() -> str:
@@ -257,14 +256,14 @@ def _proven(step: Step, sandbox: Sandbox) -> None:
         code, text = specd(sandbox, "check", *pair, "--deep", "--json")
         if code != 0:
             raise NotHeldError(f"specd check --deep: {text}") from None
-        step.says = f"{json.loads(text)['validated']} (asked for: the machine is busy)"
+        step.says = f"{json.loads(text)['validated']} (by `specd check --deep`)"
 
 
 def _measured(step: Step, sandbox: Sandbox, daemon: Daemon) -> None:
-    """A short benchmark; whatever it finds is a result, and "no gain" is one."""
+    """A short benchmark; "no gain" is a result too."""
     main, draft = _key(sandbox.family.main), _key(sandbox.family.good)
-    asked = ("--engine", "mlx", "--suite", "brief", "--minutes", str(_BENCH_MINUTES))
-    code, text = specd(sandbox, "bench", main, draft, *asked, "--temperature", "0", "--json")
+    options = ("--engine", "mlx", "--suite", "brief", "--minutes", str(_BENCH_MINUTES))
+    code, text = specd(sandbox, "bench", main, draft, *options, "--temperature", "0", "--json")
     if code != 0:
         raise NotHeldError(f"specd bench: {text}")
     found = json.loads(text)
@@ -272,10 +271,10 @@ def _measured(step: Step, sandbox: Sandbox, daemon: Daemon) -> None:
     if not found["text_equal"]:
         raise NotHeldError("the answers with and without the draft differ")
     step.facts["bench"] = found
-    step.facts["told"] = [f"{found['baseline_tps']:5.1f} tokens/s without a draft"] + [
+    step.facts["speeds"] = [f"{found['baseline_tps']:5.1f} tokens/s without a draft"] + [
         f"{lengths[count]['predicted_tps']:5.1f} tokens/s predicted, {count} drafted at a time, "
         f"{lengths[count]['acceptance']:.0%} accepted"
-        for count in _LENGTHS_TOLD
+        for count in _LENGTHS_SHOWN
     ]
     step.says = until(
         lambda: next(filter(None, (pair["gain"] for pair in _pairs(daemon))), ""),
@@ -303,18 +302,18 @@ _MUST_HOLD = (
 
 
 def _conditions(step: Step, daemon: Daemon) -> None:
-    """What must be true is, and LM Studio's wrong cache was noticed."""
+    """Check that every condition of ``_MUST_HOLD`` is true."""
 
     def all_hold() -> dict[str, Any] | None:
         status = daemon.status() or {"conditions": []}
-        said = {each["type"]: each["status"] for each in status["conditions"]}
-        return status if all(said.get(kind) == "true" for kind in _MUST_HOLD) else None
+        values = {each["type"]: each["status"] for each in status["conditions"]}
+        return status if all(values.get(kind) == "true" for kind in _MUST_HOLD) else None
 
     step.facts["status"] = until(
         all_hold, f"true: {', '.join(_MUST_HOLD)}", seconds=_START_S, pause_s=0.2
     )
     state = step.facts["status"]["state"]
-    step.says = f"{state}; {len(_MUST_HOLD)} conditions that must be true are"
+    step.says = f"{state}; all {len(_MUST_HOLD)} conditions of the demo are true"
 
 
 def _reported(step: Step, sandbox: Sandbox) -> None:
@@ -350,7 +349,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _leaves(document: Any, path: str = "") -> dict[str, Any]:
-    """Every single value by its dotted path; lists count as one."""
+    """Every value by its dotted path; a list is one value."""
     if not isinstance(document, dict):
         return {path: document}
     found: dict[str, Any] = {}
@@ -359,7 +358,7 @@ def _leaves(document: Any, path: str = "") -> dict[str, Any]:
     return found
 
 
-def _tell_where(console: Console, sandbox: Sandbox) -> None:
+def _print_where(console: Console, sandbox: Sandbox) -> None:
     console.print(f"\nKept in {sandbox.root}. To look around:", markup=False, soft_wrap=True)
     for name, value in sandbox.variables.items():
         console.print(f"  export {name}={value}", markup=False, soft_wrap=True)

@@ -23,9 +23,9 @@ START_S: Final = 300.0
 ANSWER_S: Final = 600.0
 SHOWN: Final = 4
 
-GAP_AT_MOST: Final = 4.0
-GAP_STEP: Final = 0.02
-"""A gap between logits that has to be searched for is found up to this size, this exactly."""
+LARGEST_DIFFERENCE: Final = 4.0
+DIFFERENCE_ACCURACY: Final = 0.02
+"""Limit and accuracy of a search for the difference of two logits."""
 
 Speculation: TypeAlias = Literal[
     "none", "draft-simple", "draft-mtp", "draft-eagle3", "draft-dflash", "draft-dspark",
@@ -35,7 +35,7 @@ Speculation: TypeAlias = Literal[
 
 
 class DidNotStart(Exception):
-    """The server ended before it answered, or did not answer; the message is llama.cpp's own."""
+    """The server ended or did not answer; the message has llama.cpp's own error."""
 
 
 class NoAnswer(Exception):
@@ -46,8 +46,8 @@ class NoAnswer(Exception):
 class Load:
     """The models and settings of a server.
 
-    ``draft``: file of a draft model or of a sidecar with heads. ``draft_tokens``: most tokens in
-    one draft, None for llama.cpp's default. ``context``: context length in tokens. ``kv_types``:
+    ``draft``: file of a draft model or of a sidecar with heads. ``draft_tokens``: draft length,
+    None for llama.cpp's default. ``context``: context length in tokens. ``kv_types``:
     llama.cpp's names of the types of keys and values in the main's KV cache.
     """
 
@@ -128,8 +128,8 @@ class Server:
         Raises:
             NoAnswer: the server has ended.
         """
-        asked = {"content": text, "add_special": True, "parse_special": True}
-        return tuple(map(int, self._ask("/tokenize", asked)["tokens"]))
+        body = {"content": text, "add_special": True, "parse_special": True}
+        return tuple(map(int, self._ask("/tokenize", body)["tokens"]))
 
     def chat(self, text: str, *, thinks: bool = True) -> str:
         """``text`` as a user's message, formatted by the main's chat template.
@@ -139,11 +139,11 @@ class Server:
         Raises:
             NoAnswer: the server has ended, or the template fails.
         """
-        asked = {
+        body = {
             "messages": [{"role": "user", "content": text}],
             "chat_template_kwargs": {"enable_thinking": thinks},
         }
-        return str(self._ask("/apply-template", asked)["prompt"])
+        return str(self._ask("/apply-template", body)["prompt"])
 
     def generate(
         self,
@@ -158,7 +158,7 @@ class Server:
         """Answer ``prompt`` with at most ``tokens`` tokens.
 
         With ``keep`` the server may reuse its cache for the prompt's start, as in a chat.
-        ``narrowed``: ``top_k``, ``top_p`` and ``min_p`` where they are not llama.cpp's defaults.
+        ``narrowed``: ``top_k``, ``top_p`` and ``min_p`` that differ from llama.cpp's defaults.
 
         Raises:
             NoAnswer: the server refuses the prompt, or has ended.
@@ -187,30 +187,35 @@ class Server:
             timings.get("draft_n_accepted", 0),
         )
 
-    def gap(self, prompt: Sequence[int], two: tuple[int, int], *, keep: bool = True) -> float:
+    def logit_difference(
+        self, prompt: Sequence[int], two: tuple[int, int], *, keep: bool = True
+    ) -> float:
         """The difference of logits between the two most likely next tokens.
 
-        llama.cpp reports no probabilities where a token is a part of a character: there, how much
-        has to be added to one of the ``two`` until it wins, ``GAP_AT_MOST`` if that does not do.
-        With ``keep`` the prompt's start may come from the last request's cache.
+        llama.cpp reports no probabilities where a token is a part of a character. Then: the bias
+        with which the less likely of ``two`` is generated, ``LARGEST_DIFFERENCE`` if none is found.
+        With ``keep`` the server may reuse its cache for the prompt's start.
 
         Raises:
             NoAnswer: the server refuses the prompt, or has ended.
         """
-        asked = {"prompt": list(prompt), "n_predict": 1, "temperature": 0.0, "n_probs": 2}
-        asked |= {"cache_prompt": keep, "return_tokens": True}
-        answer = self._ask("/completion", asked)
+        body = {"prompt": list(prompt), "n_predict": 1, "temperature": 0.0, "n_probs": 2}
+        body |= {"cache_prompt": keep, "return_tokens": True}
+        answer = self._ask("/completion", body)
         for each in answer.get("completion_probabilities", ()):
             best = [float(one["logprob"]) for one in each.get("top_logprobs", ())]
             if len(best) == 2:
                 return best[0] - best[1]
         (first,) = answer["tokens"][:1] or (None,)
         other = two[first == two[0]]
-        enough, little = GAP_AT_MOST, 0.0
-        while enough - little > GAP_STEP:
-            bias = (enough + little) / 2
-            found = self._ask("/completion", {**asked, "logit_bias": [[other, bias]]})
-            enough, little = (bias, little) if found["tokens"][:1] == [other] else (enough, bias)
+        enough, too_little = LARGEST_DIFFERENCE, 0.0
+        while enough - too_little > DIFFERENCE_ACCURACY:
+            bias = (enough + too_little) / 2
+            found = self._ask("/completion", {**body, "logit_bias": [[other, bias]]})
+            if found["tokens"][:1] == [other]:
+                enough = bias
+            else:
+                too_little = bias
         return enough
 
     def _wait(self) -> bool:
@@ -218,10 +223,10 @@ class Server:
         while time.monotonic() < deadline:
             ended, status = self._process.poll() is not None, None
             with contextlib.suppress(OSError, http.client.HTTPException):
-                # Asks for the key, unlike "/health": another server on the port answers otherwise.
+                # Unlike "/health" it requires the key: no other server on the port answers 200.
                 status, props = self._request("GET", "/props", None, 5.0)
             if ended and status is None:
-                raise DidNotStart(self._words())
+                raise DidNotStart(self._error())
             if ended:
                 return False
             if status == http.client.OK:
@@ -233,15 +238,15 @@ class Server:
 
     def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         try:
-            status, said = self._request("POST", path, body, ANSWER_S)
+            status, content = self._request("POST", path, body, ANSWER_S)
         except (OSError, http.client.HTTPException) as error:
             ended = self._process.poll() is not None
-            raise NoAnswer(self._words() if ended else str(error) or repr(error)) from error
+            raise NoAnswer(self._error() if ended else str(error) or repr(error)) from error
         if status != http.client.OK:
-            raise NoAnswer(said.decode("utf-8", "replace")[:400])
-        found = json.loads(said)
+            raise NoAnswer(content.decode("utf-8", "replace")[:400])
+        found = json.loads(content)
         if not isinstance(found, dict):
-            raise NoAnswer("llama.cpp answered with something else than an object")
+            raise NoAnswer("llama.cpp's answer is no JSON object")
         return found
 
     def _request(
@@ -254,17 +259,19 @@ class Server:
             answer = connection.getresponse()
             return answer.status, answer.read()
 
-    def _words(self) -> str:
+    def _error(self) -> str:
         """The last error lines of llama.cpp's log."""
         self._log.seek(0)
         lines = self._log.read()[-40_000:].decode("utf-8", "replace").splitlines()
-        telling = [line for line in lines if _TELLING & set(line.lower().replace(":", " ").split())]
-        words = " / ".join(line.strip()[:200] for line in (telling or lines)[:SHOWN])
-        code = self._process.returncode
-        return words or f"llama.cpp ended with code {code} and said nothing"
+        words = [set(line.lower().replace(":", " ").split()) for line in lines]
+        errors = [line for line, of_line in zip(lines, words, strict=True) if _OF_ERRORS & of_line]
+        shown = " / ".join(line.strip()[:200] for line in (errors or lines)[:SHOWN])
+        return shown or f"llama.cpp ended with code {self._process.returncode} and printed nothing"
 
 
-_TELLING: Final = {"error", "e", "failed", "must", "incompatible", "compatible", "unable", "what()"}
+_OF_ERRORS: Final = {
+    "error", "e", "failed", "must", "incompatible", "compatible", "unable", "what()",
+}  # fmt: skip
 
 
 def _options(load: Load, port: int) -> Iterator[str]:

@@ -140,10 +140,10 @@ def _gaps(
     with Server(engine, alone) as server:
         for prompt, before, two in parted:
             ids = [*prompt, *before]
-            at_once = server.gap(ids, two, keep=False)
+            at_once = server.logit_difference(ids, two, keep=False)
             if before:
                 server.generate(prompt, len(before), keep=False)
-            one_by_one = server.gap(ids, two)
+            one_by_one = server.logit_difference(ids, two)
             rounding = max(TIE, 2 * abs(at_once - one_by_one))
             found.append((min(at_once, one_by_one), rounding))
     return found

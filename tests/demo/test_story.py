@@ -1,4 +1,4 @@
-"""The story holds, told of the small models; ``make demo`` tells it of the real ones."""
+"""Every promise of the demo holds with the small models; ``make demo`` tries the real ones."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import json
 import pytest
 
 from specd.demo.models import SMALL
-from specd.demo.story import tell
+from specd.demo.story import run
 
 pytestmark = pytest.mark.mlx
 
 
 def test_every_promise_holds_and_is_on_record(capsys: pytest.CaptureFixture[str]) -> None:
-    code = tell(keep=False, as_json=True, family=SMALL)
+    code = run(keep=False, as_json=True, family=SMALL)
     printed = capsys.readouterr()
     assert code == 0, printed.err
     story = json.loads(printed.out)

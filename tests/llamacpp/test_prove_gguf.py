@@ -69,7 +69,7 @@ def test_rounding_is_measured_where_answers_part(tmp_path: Path, engine: Engine)
     with Server(engine, Load(main)) as server:
         said = server.generate(prompt, 24).tokens
         two = said[0], said[1]
-        ahead = [server.gap([*prompt, *said[:at]], two) for at in range(24)]
+        ahead = [server.logit_difference([*prompt, *said[:at]], two) for at in range(24)]
     at = ahead.index(max(ahead))
     ((gap, rounding),) = _gaps(Load(main), engine, [(prompt, said[:at], two)], lambda _: None)
     assert gap == pytest.approx(ahead[at], abs=TIE)

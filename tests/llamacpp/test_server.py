@@ -39,7 +39,7 @@ def test_it_answers_and_says_what_it_took(engine: Engine, main: Path) -> None:
         first = running.generate(ids, 24)
         assert (first.prompt_tokens, first.kept) == (len(ids), 0)
         assert len(first.tokens) == 24
-        gap = running.gap(ids, (1, 2))
+        gap = running.logit_difference(ids, (1, 2))
         assert gap > 0
         assert (first.drafted, first.accepted) == (0, 0)
         assert first.decode_s > 0

@@ -31,4 +31,4 @@ def run(args: argparse.Namespace) -> int:
         return 2
     from specd.demo import story  # noqa: PLC0415 - imports MLX
 
-    return story.tell(keep=args.keep, as_json=args.json)
+    return story.run(keep=args.keep, as_json=args.json)
