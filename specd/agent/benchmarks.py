@@ -194,10 +194,10 @@ class Benchmarks:
             on_progress=self._step,
         )
 
-    def _step(self, said: dict[str, Any]) -> None:
+    def _step(self, progress: dict[str, Any]) -> None:
         if self._running is None:
             return
-        self.note = f"running now: {said['step']}, {said['done']:.0%}"
+        self.note = f"running now: {progress['step']}, {progress['done']:.0%}"
         if self._scheduled and time.monotonic() - self._looked_at > LOOK_S:
             self._looked_at = time.monotonic()
             sight = self._given.look()

@@ -65,7 +65,7 @@ MODELS_SETTLE_S = 1.0
 """A download touches a models directory many times a second; one look after it pauses is enough."""
 
 POLL_S = 2.0
-"""Where not everything can be watched, the files that specd edits are read this often."""
+"""Seconds between reads of the files that specd edits, where not all of them can be watched."""
 
 POLL_MODELS_S = 30.0
 
@@ -350,7 +350,7 @@ class Daemon:
         """Find and read the home again, decide again, and watch the right directories."""
         if self.around.look(self._config.lmstudio):
             self._proofs.forget()
-        self._guard(self._follow_home, "what is specd's in a home that was moved")
+        self._guard(self._follow_home, "keeping track of a moved home")
         self._decide()
         self._follow()
 
@@ -389,7 +389,7 @@ class Daemon:
         """Work out the desired state."""
         for line in self.stores.set_aside():
             self._say("warning", line)
-        self._guard(self._look_up, "what is known of the pairs")
+        self._guard(self._look_up, "reading proofs and benchmarks")
         home, speculation = self.around.home, self._config.speculation
         if home is None:
             self.writer.set_desired(None)
@@ -421,7 +421,7 @@ class Daemon:
     def _scout(self) -> None:
         """Start the background work that is too slow for a pass."""
         self.around.ask(self._config.lmstudio)
-        self._guard(self.bench.look_for_changes, "whether results still tell the truth")
+        self._guard(self.bench.look_for_changes, "looking for outdated benchmarks")
         self._real_use.read_log()
 
     def _learn_around(self) -> None:

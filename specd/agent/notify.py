@@ -29,7 +29,7 @@ def service_manager(state: str) -> None:
 def desktop_command(title: str, text: str) -> list[str] | None:
     """The command that shows a notification on this machine, None where there is none.
 
-    On macOS the words travel as arguments of the script, never as part of it.
+    On macOS title and text are arguments of the script, not part of its source.
     """
     if sys.platform == "darwin":
         lines = (

@@ -94,4 +94,4 @@ class Source(Protocol):
         """From now on these are the urgent files: real path to the name it is followed by."""
 
     def held_back(self) -> AbstractContextManager[None]:
-        """Where the platform allows it, report nothing while the body runs, and all afterwards."""
+        """Hold reports back until the body has ended, where the platform allows it."""

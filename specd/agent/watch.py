@@ -91,7 +91,7 @@ class Watch:
             self._source.close()
 
     def held_back(self) -> AbstractContextManager[None]:
-        """Where possible, report nothing while the body runs, and all of it afterwards."""
+        """Hold reports back until the body has ended, where the platform allows it."""
         return self._source.held_back() if self._source is not None else nullcontext()
 
     def follow(self, directories: Iterable[WatchedDir], files: Iterable[Path]) -> bool:

@@ -52,7 +52,7 @@ class Writer:
         """One pass over ``dirty`` files, or all when None; ``force`` ends all waiting."""
         started = time.perf_counter()
         self._given.timers.after(AGAIN, AFTER_FAULT_S)
-        said = self._failures()
+        before = self._failures()
         with self._held_back():
             done = self.files.run(dirty, force=force, write=force or not self.paused)
         took_ms = (time.perf_counter() - started) * 1000
@@ -61,13 +61,13 @@ class Writer:
         else:
             self._given.timers.after(AGAIN, done.again_in)
         for applied in done.applied:
-            self._tell(applied, took_ms)
-        for path, problem in self._failures().items() - said.items():
+            self._report(applied, took_ms)
+        for path, problem in self._failures().items() - before.items():
             self._given.say("error", problem, file=str(path))
         self._seek_contender()
         return done
 
-    def _tell(self, applied: Applied, took_ms: float) -> None:
+    def _report(self, applied: Applied, took_ms: float) -> None:
         for deed, change in zip(applied.deeds, applied.edit.changes, strict=False):
             self._given.say(
                 "info",

@@ -93,8 +93,12 @@ class Runs:
         for length, of_length in self.answers.items():
             for at, answers in enumerate(of_length):
                 for alone, answer in zip(self.answers[0][at], answers, strict=False):
-                    if length and self.prompts[at].temperature == 0 and answer.said != alone.said:
-                        found.setdefault((at, answer.said), answer)
+                    if (
+                        length
+                        and self.prompts[at].temperature == 0
+                        and answer.output != alone.output
+                    ):
+                        found.setdefault((at, answer.output), answer)
         return tuple((at, answer) for (at, _), answer in found.items())
 
     def other_text(self) -> int:
@@ -110,10 +114,10 @@ class Runs:
                 if not length or prompt.temperature:
                     continue
                 for own, answer in zip(alone, drafted, strict=False):
-                    parted += own.said != answer.said
-                    both = zip(own.said, answer.said, strict=False)
+                    parted += own.output != answer.output
+                    both = zip(own.output, answer.output, strict=False)
                     shared = sum(1 for _ in takewhile(lambda each: each[0] == each[1], both))
-                    together += own.tokens * shared / max(1, len(own.said)) + 1
+                    together += own.tokens * shared / max(1, len(own.output)) + 1
         chance = statistics.at_least(parted, TIES * together)
         return len(self.unequal()) if parted and chance < SURE else 0
 

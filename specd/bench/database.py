@@ -120,12 +120,12 @@ def problem(path: Path) -> str | None:
         return None
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=WAIT_S)) as database:
-            (said,) = database.execute("PRAGMA quick_check(1)").fetchone()
+            (result,) = database.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.OperationalError:
         return None  # it is locked, or the disk is full or broken, which the first query meets too
     except sqlite3.DatabaseError as error:
         return str(error)
-    return None if said == "ok" else str(said)
+    return None if result == "ok" else str(result)
 
 
 def set_aside(path: Path) -> Path:

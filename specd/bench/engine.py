@@ -20,13 +20,13 @@ from specd.bench.result import EngineName
 class Timed:
     """One whole answer and the ``seconds`` it took, including the prompt.
 
-    ``said``: the answer's token ids or text, compared with other answers and never stored.
+    ``output``: the answer's token ids or text, compared with other answers and never stored.
     ``drafted``: tokens that the draft proposed, ``from_draft``: those that were accepted; None if
     the engine does not report them. ``first_token_s``: seconds until the first token. ``joules``:
     energy that the processor used, None if the machine does not count it.
     """
 
-    said: tuple[int, ...] | str
+    output: tuple[int, ...] | str
     tokens: int
     seconds: float
     from_draft: int | None = None

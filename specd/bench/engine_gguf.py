@@ -62,7 +62,7 @@ class GgufEngine:
         """Wall time."""
         return time.monotonic()
 
-    def in_force(self, answers: Sequence[Timed], asked: int) -> int:
+    def in_force(self, answers: Sequence[Timed], requested: int) -> int:
         """The draft length of the request. llama.cpp may draft fewer tokens, never more.
 
         Raises:
@@ -70,7 +70,7 @@ class GgufEngine:
         """
         if self.speculation != "ngram-simple" and not any(each.drafted for each in answers):
             raise DraftSilent(f"{self.engine.name} drafts nothing with {self.draft or 'its heads'}")
-        return asked
+        return requested
 
     def answer(self, prompt: Prompt, draft_tokens: int) -> Timed:
         """A whole answer; ``draft_tokens`` 0 is without the draft.

@@ -69,15 +69,15 @@ class Main:
     tokenizer: Any
     thoughts: dict[tuple[Prompt, tuple[int, ...]], list[Any]] = field(default_factory=dict)
 
-    def keep(self, prompt: Prompt, said: tuple[int, ...], thoughts: list[Any]) -> None:
+    def keep(self, prompt: Prompt, output: tuple[int, ...], thoughts: list[Any]) -> None:
         """Store the log-probabilities if they are complete and there is room."""
         kept = sum(each.nbytes for known in self.thoughts.values() for each in known)
         if (
-            said
-            and len(thoughts) == len(said)
+            output
+            and len(thoughts) == len(output)
             and kept + sum(each.nbytes for each in thoughts) < KEPT_BYTES
         ):
-            self.thoughts.setdefault((prompt, said), thoughts)
+            self.thoughts.setdefault((prompt, output), thoughts)
 
 
 def open_main(folder: Path) -> Main:
@@ -148,14 +148,14 @@ class MlxEngine:
         if draft_tokens:
             extra |= {"draft_model": self.draft, "num_draft_tokens": draft_tokens}
         ids = self.encode(prompt)
-        said: list[int] = []
+        output: list[int] = []
         thoughts: list[Any] = []
         from_draft, first = 0, None
         started = time.perf_counter()
         for response in stream_generate(
             self.main, self.tokenizer, ids, max_tokens=prompt.max_tokens, **extra
         ):
-            said.append(int(response.token))
+            output.append(int(response.token))
             if not extra:
                 thoughts.append(response.logprobs)
             first = first or time.perf_counter() - started
@@ -163,30 +163,30 @@ class MlxEngine:
         seconds = time.perf_counter() - started
         # mlx-lm has already begun one more token; wait for it, so that it delays nothing timed.
         mx.synchronize()
-        self._known.keep(prompt, tuple(said), thoughts)
-        return Timed(tuple(said), len(said), seconds, from_draft, first_token_s=first)
+        self._known.keep(prompt, tuple(output), thoughts)
+        return Timed(tuple(output), len(output), seconds, from_draft, first_token_s=first)
 
     def study(self, prompt: Prompt, answer: Timed) -> StudiedAnswer:
         """One pass of the draft over the main's answer, with the main's tokens as its context.
 
         At a temperature also one pass of the main, for its probabilities.
         """
-        ids, said = self.encode(prompt), [int(token) for token in answer.said]
+        ids, output = self.encode(prompt), [int(token) for token in answer.output]
         agrees: list[float] = []
         drawn: list[float] = []
-        mains = _shown(self.main, ids, said) if prompt.temperature else None
-        for logits in _shown(self.draft, ids, said):
+        mains = _shown(self.main, ids, output) if prompt.temperature else None
+        for logits in _shown(self.draft, ids, output):
             places = slice(len(agrees), len(agrees) + logits.shape[0])
-            right: Any = mx.argmax(logits, axis=-1) == mx.array(said[places])
+            right: Any = mx.argmax(logits, axis=-1) == mx.array(output[places])
             agrees.extend(float(each) for each in right.tolist())
             if mains is not None:
                 accepted = _acceptance(next(mains), logits, prompt.temperature)
                 drawn.extend(float(each) for each in accepted.tolist())
         left: list[float] = []
         cache = make_prompt_cache(self.draft)
-        full = (smallest_window(cache) or inf) < len(ids) + len(said)
+        full = (smallest_window(cache) or inf) < len(ids) + len(output)
         if full or not can_trim_prompt_cache(cache):
-            left = _left_behind(self.draft, ids, said)
+            left = _left_behind(self.draft, ids, output)
             if drawn:
                 share = sum(left) / max(1.0, sum(agrees))
                 left = [min(1.0, each * share) for each in drawn]
@@ -199,7 +199,7 @@ class MlxEngine:
         If its log-probabilities from single tokens are stored, twice the difference between both
         passes also counts as rounding.
         """
-        one, other = ([int(token) for token in each.said] for each in (alone, drafted))
+        one, other = ([int(token) for token in each.output] for each in (alone, drafted))
         at = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
         if at is None:
             return False  # one of them ended early
@@ -277,7 +277,7 @@ class MlxEngine:
         return replace(known, main={**known.main, **more})
 
 
-def _shown(model: Any, ids: Sequence[int], said: Sequence[int]) -> Iterator[Any]:
+def _shown(model: Any, ids: Sequence[int], output: Sequence[int]) -> Iterator[Any]:
     """The logits at every position of an answer, at most ``AT_ONCE`` at a time.
 
     Each array has the shape (positions, tokens).
@@ -286,14 +286,14 @@ def _shown(model: Any, ids: Sequence[int], said: Sequence[int]) -> Iterator[Any]
     for start in range(0, len(ids) - 1, READ_AT_ONCE):
         model(mx.array([ids[start : min(start + READ_AT_ONCE, len(ids) - 1)]]), cache=cache)
         mx.eval([each.state for each in cache])
-    shown = [ids[-1], *said[:-1]]
+    shown = [ids[-1], *output[:-1]]
     for start in range(0, len(shown), AT_ONCE):
         logits = model(mx.array([shown[start : start + AT_ONCE]]), cache=cache)[0]
         mx.eval([each.state for each in cache])
         yield logits
 
 
-def _left_behind(draft: Any, ids: Sequence[int], said: Sequence[int]) -> list[float]:
+def _left_behind(draft: Any, ids: Sequence[int], output: Sequence[int]) -> list[float]:
     """Which of an answer's tokens a draft predicts in whose cache refused tokens stay: 0 or 1.
 
     So mlx-lm's rounds are run, with one draft length.
@@ -303,8 +303,8 @@ def _left_behind(draft: Any, ids: Sequence[int], said: Sequence[int]) -> list[fl
         draft(mx.array([ids[start : min(start + READ_AT_ONCE, len(ids) - 1)]]), cache=cache)
     agrees: list[float] = []
     unread = [ids[-1]]
-    while len(agrees) < len(said):
-        rest = said[len(agrees) :]
+    while len(agrees) < len(output):
+        rest = output[len(agrees) :]
         drafted: list[int] = []
         for _ in range(min(CHAIN, len(rest))):
             logits: Any = draft(mx.array([unread]), cache=cache)[0, -1]

@@ -89,15 +89,15 @@ class ServedPair:
 class ServerEngine:
     """A server, the request parameters, and what its answers have shown.
 
-    ``tells``: answers contain statistics. ``without``: the draft's name in a request without a
-    draft. ``fixed``: the length in force if requests cannot change it. ``drafting``: the last
+    ``has_statistics``: answers contain them. ``without``: the draft's name in a request without
+    a draft. ``fixed``: the length in force if requests cannot change it. ``drafting``: the last
     request named a draft. ``waited``: how many answers waited for another program's request.
     """
 
     server: Server
-    asked: ServedPair
+    pair: ServedPair
     clock: Callable[[], float] = time.monotonic
-    tells: bool = False
+    has_statistics: bool = False
     without: str | None = None
     fixed: int | None = None
     drafting: bool | None = None
@@ -127,14 +127,14 @@ class ServerEngine:
     ) -> Completion:
         """One answer; ``draft_tokens`` 0 is without the draft."""
         answer = self.server.chat(
-            self.asked.main.served,
+            self.pair.main.served,
             [{"role": "user", "content": text}],
-            draft_model=self.asked.draft.served if draft_tokens else self.without,
+            draft_model=self.pair.draft.served if draft_tokens else self.without,
             num_draft_tokens=draft_tokens or None,
             max_tokens=max_tokens,
             temperature=temperature,
-            ttl=self.asked.ttl,
-            stream=stream or not self.tells,
+            ttl=self.pair.ttl,
+            stream=stream or not self.has_statistics,
             timeout=ANSWER_S,
         )
         self.seconds += answer.seconds
@@ -173,31 +173,31 @@ class ServerEngine:
             first_token_s=heard.time_to_first_token,
         )
 
-    def in_force(self, answers: Sequence[Timed], asked: int) -> int:
+    def in_force(self, answers: Sequence[Timed], requested: int) -> int:
         """The draft length of ``answers``; the server may have ignored the requested one."""
-        found = self._in_force(answers, asked)
-        if found != asked:
-            self.repeated.count_as(asked, found)
+        found = self._in_force(answers, requested)
+        if found != requested:
+            self.repeated.count_as(requested, found)
         return found
 
-    def _in_force(self, answers: Sequence[Timed], asked: int) -> int:
-        if (self.asked.known.formats or ("mlx",))[0] == "gguf":
+    def _in_force(self, answers: Sequence[Timed], requested: int) -> int:
+        if (self.pair.known.formats or ("mlx",))[0] == "gguf":
             # llama.cpp ends a draft early when it is unsure; the configured length is the maximum.
-            self.fixed = self.asked.draft_tokens or DEFAULT_LENGTH["gguf"]
+            self.fixed = self.pair.draft_tokens or DEFAULT_LENGTH["gguf"]
             return self.fixed
         counted = [each for each in answers if each.drafted is not None]
-        if self.tells and not counted:
+        if self.has_statistics and not counted:
             # The MLX engine counts only accepted tokens, and takes the length from the config.
-            self.fixed = self.asked.draft_tokens or DEFAULT_LENGTH["mlx"]
+            self.fixed = self.pair.draft_tokens or DEFAULT_LENGTH["mlx"]
             return self.fixed
         # Each round ends with one token of the main, so this counts the rounds, ±1 per answer.
         # A round drafts the whole length, or fewer tokens at the answer's limit.
         rounds = sum(each.tokens - (each.from_draft or 0) for each in counted)
         drafted = sum(each.drafted or 0 for each in counted)
-        cut_short = len(counted) * (asked * (asked + 1) // 2)
-        most = (rounds + len(counted)) * asked
-        if not self.tells or rounds * asked - cut_short <= drafted <= most:
-            return asked
+        cut_short = len(counted) * (requested * (requested + 1) // 2)
+        most = (rounds + len(counted)) * requested
+        if not self.has_statistics or rounds * requested - cut_short <= drafted <= most:
+            return requested
         self.fixed = max(1, round(drafted / max(1, rounds)))
         return self.fixed
 
@@ -205,8 +205,8 @@ class ServerEngine:
         """The counts over all answers with the draft."""
         counted = [answer.draft for answer in self.probe if answer.draft is not None]
         return Probe(
-            self.asked.main.name,
-            self.asked.draft.name,
+            self.pair.main.name,
+            self.pair.draft.name,
             time.time(),
             len(self.probe),
             sum(each.accepted if each.total is None else each.total for each in counted),
@@ -217,7 +217,7 @@ class ServerEngine:
 
 def benchmark(
     server: Server,
-    asked: ServedPair,
+    pair: ServedPair,
     request: BenchRequest,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[BenchResult, Probe]:
@@ -231,13 +231,13 @@ def benchmark(
         specd.lmstudio.connection.ServerError: the server does not answer, or answers wrongly.
     """
     begun = clock()
-    engine = _acquainted(ServerEngine(server, asked, clock, tells=True))
+    engine = _acquainted(ServerEngine(server, pair, clock, has_statistics=True))
     before = _loaded_with(engine)
-    configured = asked.draft_tokens
+    configured = pair.draft_tokens
     result, runs = tried.measure(
         engine,
         replace(request, seconds=request.seconds - (clock() - begun)),
-        asked.draft.name,
+        pair.draft.name,
         tuple(dict.fromkeys((configured, *LENGTHS) if configured else LENGTHS)),
     )
     result = replace(
@@ -258,7 +258,7 @@ def _loaded_with(engine: ServerEngine) -> frozenset[tuple[int | None, int | None
     return frozenset(
         (each.context_length, each.parallel)
         for model in models
-        if model.key == engine.asked.main.served
+        if model.key == engine.pair.main.served
         for each in model.loaded_instances
     )
 
@@ -279,29 +279,29 @@ def _broken(
 
 def _acquainted(engine: ServerEngine) -> ServerEngine:
     """Load both models, and find out whether the server reports statistics and the draft runs."""
-    asked = engine.asked
+    pair = engine.pair
     first = engine.ask(WARM_TEXT, WARM_TOKENS, 0)
-    engine.tells = first.tokens_per_second is not None
+    engine.has_statistics = first.tokens_per_second is not None
     if _drafted(first):
         # The model's default config names a draft; an empty name in the request turns it off.
         engine.without = ""
         if _drafted(engine.ask(WARM_TEXT, WARM_TOKENS, 0)):
             raise CannotMeasure(
-                f"{engine.server.base_url} drafts for {asked.main.served} also when a request "
+                f"{engine.server.base_url} drafts for {pair.main.served} also when a request "
                 "names no draft, so there is nothing to compare with; measure with --engine mlx"
             )
-    length = asked.draft_tokens or DEFAULT_LENGTH.get((asked.known.formats or ("mlx",))[0], 2)
+    length = pair.draft_tokens or DEFAULT_LENGTH.get((pair.known.formats or ("mlx",))[0], 2)
     try:
         answer = engine.ask(WARM_TEXT, WARM_TOKENS, length)
     except DraftRefused as error:
         if error.at_load_only:  # the draft may still run once it is loaded with the main
             raise CannotMeasure(
-                f"{engine.server.base_url} takes a draft for {asked.main.served} only when it "
+                f"{engine.server.base_url} takes a draft for {pair.main.served} only when it "
                 "loads the model; specd measures GGUF pairs with a llama.cpp of its own "
                 "(--engine auto)"
             ) from error
         raise DraftSilent(engine.seen(_finding(engine, str(error)))) from error
-    if engine.tells and not _drafted(answer):
+    if engine.has_statistics and not _drafted(answer):
         raise DraftSilent(
             engine.seen(_finding(engine, "the answer's statistics count no draft tokens"))
         )
@@ -316,10 +316,10 @@ def _waited(heard: Completion) -> bool:
     return heard.seconds > WAITING * own + WAITING_S
 
 
-def _finding(engine: ServerEngine, said: str) -> str:
-    likely = "; or ".join(silence.causes(engine.asked.known))
-    names = f"{engine.asked.main.name} ← {engine.asked.draft.name}"
-    return f"{names}: the draft was asked for and did not run: {said}. Likely: {likely}"
+def _finding(engine: ServerEngine, reason: str) -> str:
+    likely = "; or ".join(silence.causes(engine.pair.known))
+    names = f"{engine.pair.main.name} ← {engine.pair.draft.name}"
+    return f"{names}: the draft was asked for and did not run: {reason}. Likely: {likely}"
 
 
 def _drafted(answer: Completion) -> bool:
@@ -332,12 +332,12 @@ def _notes(engine: ServerEngine, runs: Runs | None) -> tuple[str, ...]:
         notes.append("there was no time left to measure the chosen length against none")
     elif unequal := runs.unequal():
         notes.append(f"answers with the draft that differ from the one without: {len(unequal)}")
-        if not engine.tells:
+        if not engine.has_statistics:
             notes.append(
                 "mlx_lm.server keeps the prompts it answered, and goes on wrongly from one that it "
                 "answered with a draft: start it with --prompt-cache-size 0"
             )
-    if not engine.tells:
+    if not engine.has_statistics:
         notes.append(
             "this server reports no statistics, so specd cannot see whether the draft ran, or "
             "whether one ran without a request"

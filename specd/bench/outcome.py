@@ -118,9 +118,9 @@ def _by_context(result: BenchResult) -> list[str]:
 def speedups(result: BenchResult, *, contexts: bool) -> list[tuple[str, float]]:
     """The measured speed-ups by kind, of long contexts (the shortest first) or of the others."""
     found = [
-        (kind, told["measured_speedup"])
-        for kind, told in result.by_class.items()
-        if (kind in CONTEXTS) == contexts and "measured_speedup" in told
+        (kind, figures["measured_speedup"])
+        for kind, figures in result.by_class.items()
+        if (kind in CONTEXTS) == contexts and "measured_speedup" in figures
     ]
     return sorted(found, key=lambda each: CONTEXTS.index(each[0])) if contexts else found
 

@@ -135,15 +135,15 @@ def cache_bytes(model: Model) -> int:
 
     2 (key and value) × layers × key-value heads × head size × bytes × tokens.
     """
-    told = _config(model)
-    text = told.get("text_config")
-    told = text if isinstance(text, dict) else told
-    layers = _whole(told.get("num_hidden_layers"))
-    heads = _whole(told.get("num_attention_heads"))
-    kv_heads = _whole(told.get("num_key_value_heads")) or heads
-    size = _whole(told.get("head_dim"))
+    config = _config(model)
+    text = config.get("text_config")
+    config = text if isinstance(text, dict) else config
+    layers = _whole(config.get("num_hidden_layers"))
+    heads = _whole(config.get("num_attention_heads"))
+    kv_heads = _whole(config.get("num_key_value_heads")) or heads
+    size = _whole(config.get("head_dim"))
     if not size and heads:
-        size = _whole(told.get("hidden_size")) // heads
+        size = _whole(config.get("hidden_size")) // heads
     found = 2 * layers * kv_heads * size * _VALUE_BYTES * CONTEXT
     return found or int(model.size_bytes * CACHE_SHARE)
 
@@ -153,10 +153,10 @@ def _config(model: Model) -> dict[str, Any]:
         return {}
     try:
         with (model.path / "config.json").open("rb") as file:
-            told = json.loads(file.read(_CONFIG_MAX_BYTES))
+            found = json.loads(file.read(_CONFIG_MAX_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _whole(value: object) -> int:

@@ -39,23 +39,23 @@ def idle_s() -> float | None:
     if sys.platform == "darwin":
         return from_ioreg(_output("ioreg", "-c", "IOHIDSystem", "-d", "4"))
     user = str(os.getuid())
-    said = _output("loginctl", "show-user", user, "-p", "IdleHint", "-p", "IdleSinceHint")
-    found = (from_logind(said, time.time()), *_terminals())
+    output = _output("loginctl", "show-user", user, "-p", "IdleHint", "-p", "IdleSinceHint")
+    found = (from_logind(output, time.time()), *_terminals())
     return min((each for each in found if each is not None), default=None)
 
 
-def from_ioreg(said: str) -> float | None:
+def from_ioreg(output: str) -> float | None:
     """Idle seconds from the output of ``ioreg``; the least of several devices."""
-    return min((int(each) / 1e9 for each in _HID.findall(said)), default=None)
+    return min((int(each) / 1e9 for each in _HID.findall(output)), default=None)
 
 
-def from_logind(said: str, now: float) -> float | None:
+def from_logind(output: str, now: float) -> float | None:
     """Idle seconds from the output of ``loginctl show-user``; ``now`` is seconds since 1970.
 
     None for "not idle": desktops that do not report idleness show the same.
     """
-    since = _SINCE.search(said)
-    if "IdleHint=yes" not in said or since is None or since[1] == "0":
+    since = _SINCE.search(output)
+    if "IdleHint=yes" not in output or since is None or since[1] == "0":
         return None
     return max(0.0, now - int(since[1]) / 1e6)
 
@@ -80,14 +80,14 @@ def heat() -> str | None:
     return "nominal" if limited else None
 
 
-def from_pmset(said: str) -> str | None:
+def from_pmset(output: str) -> str | None:
     """As ``heat``, from the output of ``pmset -g therm``."""
-    limit, warning = _LIMIT.search(said), _WARNING.search(said)
+    limit, warning = _LIMIT.search(output), _WARNING.search(output)
     if limit is not None and int(limit[1]) < 100:
         return f"the processor is held at {limit[1]} % of its speed"
     if warning is not None and int(warning[1]) > 0:
         return f"thermal warning level {warning[1]}"
-    known = limit is not None or warning is not None or "No thermal warning" in said
+    known = limit is not None or warning is not None or "No thermal warning" in output
     return "nominal" if known else None
 
 

@@ -155,12 +155,12 @@ def estimate(trial: Trial, answers: Iterable[Figures]) -> Estimate:
         for with_draft in (False, True)
     )
     counts = (len(sides[0]), len(sides[1]))
-    told = (sum(len(each) for _, each in sides[0]), sum(len(each) for _, each in sides[1]))
+    answer_counts = (sum(len(each) for _, each in sides[0]), sum(len(each) for _, each in sides[1]))
     if min(counts) < 1:
-        return Estimate(counts, told)
+        return Estimate(counts, answer_counts)
     values = tuple([_log_pace(each) for _, each in side] for side in sides)
     middle = statistics.fmean(values[0]) - statistics.fmean(values[1])
-    found = Estimate(counts, told, math.exp(middle), parts=_parts(sides))
+    found = Estimate(counts, answer_counts, math.exp(middle), parts=_parts(sides))
     if min(counts) < 2:
         return found
     reach, spread = _reach(values)
@@ -169,7 +169,7 @@ def estimate(trial: Trial, answers: Iterable[Figures]) -> Estimate:
     decided = _decided(values, sides)
     return Estimate(
         counts,
-        told,
+        answer_counts,
         math.exp(middle),
         interval,
         decided,

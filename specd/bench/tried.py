@@ -29,7 +29,7 @@ class Answering(Engine, Protocol):
 
     fixed: int | None
 
-    def in_force(self, answers: Sequence[Timed], asked: int) -> int:
+    def in_force(self, answers: Sequence[Timed], requested: int) -> int:
         """The draft length of ``answers``; the engine may have ignored the requested one."""
 
 
@@ -116,14 +116,14 @@ def _sweep(
 def _length(
     draft_tokens: int, answers: Sequence[Timed], speed: float, baseline: float
 ) -> LengthResult:
-    told = [each for each in answers if each.drafted is not None]
-    drafted = sum(each.drafted or 0 for each in told)
-    accepted = sum(each.from_draft or 0 for each in told)
+    counted = [each for each in answers if each.drafted is not None]
+    drafted = sum(each.drafted or 0 for each in counted)
+    accepted = sum(each.from_draft or 0 for each in counted)
     return LengthResult(
         draft_tokens=draft_tokens,
-        acceptance=(accepted / drafted if drafted else 0.0) if told else None,
-        accepted=accepted if told else None,
-        rounds=sum(each.tokens for each in told) - accepted if told else None,
+        acceptance=(accepted / drafted if drafted else 0.0) if counted else None,
+        accepted=accepted if counted else None,
+        rounds=sum(each.tokens for each in counted) - accepted if counted else None,
         predicted_tps=speed,
         predicted_speedup=speed / baseline,
     )

@@ -64,7 +64,7 @@ def following(expression: str, after: datetime) -> datetime | None:
     Raises:
         ValueError: it is not a cron expression.
     """
-    # Imported when a time is planned: reading specd.toml needs none of it.
+    # Imported here: reading specd.toml does not need it.
     from apscheduler.triggers.cron import CronTrigger  # noqa: PLC0415
 
     *numbers, weekdays = _values(expression)

@@ -25,22 +25,22 @@ def main() -> None:
     parser.add_argument("--cache-type-v", default="f16")
     parser.add_argument("--model-draft")
     parser.add_argument("--spec-draft-n-max", type=int)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     params = xllamacpp.CommonParams()
-    params.model.path = asked.model
-    params.port = asked.port
-    params.n_ctx = asked.ctx_size
-    params.n_parallel = asked.parallel
+    params.model.path = options.model
+    params.port = options.port
+    params.n_ctx = options.ctx_size
+    params.n_parallel = options.parallel
     params.api_keys = [os.environ["LLAMA_API_KEY"]]
-    params.cache_type_k = _ggml_type(asked.cache_type_k)
-    params.cache_type_v = _ggml_type(asked.cache_type_v)
+    params.cache_type_k = _ggml_type(options.cache_type_k)
+    params.cache_type_v = _ggml_type(options.cache_type_v)
     params.warmup = False
-    kind = f"COMMON_SPECULATIVE_TYPE_{asked.spec_type.upper().replace('-', '_')}"
+    kind = f"COMMON_SPECULATIVE_TYPE_{options.spec_type.upper().replace('-', '_')}"
     params.speculative.types = [getattr(xllamacpp.common_speculative_type, kind)]
-    if asked.model_draft is not None:
-        params.speculative.draft.mparams.path = asked.model_draft
-    if asked.spec_draft_n_max is not None:
-        params.speculative.draft.n_max = asked.spec_draft_n_max
+    if options.model_draft is not None:
+        params.speculative.draft.mparams.path = options.model_draft
+    if options.spec_draft_n_max is not None:
+        params.speculative.draft.n_max = options.spec_draft_n_max
     server = xllamacpp.Server(params)
     print(server.listening_address, flush=True)
     sys.stdin.read()

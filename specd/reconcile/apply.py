@@ -20,7 +20,7 @@ from specd.reconcile.ownership import Deed, deed
 from specd.reconcile.plan import FileEdit
 
 PASSING = 3
-"""So many tries in a row may meet another specd's lock before that is said."""
+"""A lock of another specd is reported after this many failed tries in a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Applied:
 
     @property
     def lasts(self) -> bool:
-        """Whether the failure is to be said: another specd has written within a moment."""
+        """Whether to report the failure; another specd's lock is usually gone at the next try."""
         return not self.locked or self.times > PASSING
 
 

@@ -158,7 +158,7 @@ def _unload() -> None:
     end = time.monotonic() + GONE_S
     while _loaded():  # bootout returns before the agent has ended
         if time.monotonic() > end:
-            output = ran.output or "launchctl said nothing"
+            output = ran.output or "launchctl printed nothing"
             raise ServiceError(f"{_target()} did not end within {GONE_S:g} s: {output}")
         time.sleep(0.1)
 

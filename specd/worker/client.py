@@ -203,8 +203,8 @@ def _ended_without_result(process: subprocess.Popen[bytes], errors: _Tail) -> st
         code = process.wait(5)
     except subprocess.TimeoutExpired:
         return "the worker closed its output without a result"
-    said = errors.text()
-    tail = f": {said.splitlines()[-1]}" if said else ""
+    printed = errors.text()
+    tail = f": {printed.splitlines()[-1]}" if printed else ""
     if code < 0:
         name = signal.Signals(-code).name
         hint = " (out of memory?)" if -code == signal.SIGKILL else ""

@@ -35,8 +35,8 @@ class Session:
         suite, count = self.request["suite"], len(entries)
         for number, each in enumerate(entries):
 
-            def step(said: dict[str, Any], before: int = number) -> None:
-                self.progress({**said, "done": (before + said["done"]) / count})
+            def step(progress: dict[str, Any], before: int = number) -> None:
+                self.progress({**progress, "done": (before + progress["done"]) / count})
 
             step({"step": "loading", "done": 0.0})
             left = self.request["seconds"] - (time.monotonic() - self.begun)
@@ -56,11 +56,11 @@ class Session:
 
     def context(self, main: Path, draft: Path, version: str | None) -> dict[str, Any]:
         """The context of a result in the history; ``version`` is the engine's."""
-        asked = {name: self.request[name] for name in ("seconds", "quick", "weights")}
+        budget = {name: self.request[name] for name in ("seconds", "quick", "weights")}
         return {
             **self.stood,
             **circumstances.dependencies(main, draft, engine_version=version),
-            **asked,
+            **budget,
         }
 
     def keep(self, result: BenchResult, context: dict[str, Any]) -> None:

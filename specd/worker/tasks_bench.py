@@ -20,11 +20,11 @@ def bench(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def _measure(session: Session) -> None:
-    for told, request in session.requests(session.request["mains"]):
-        folder = Path(told["main"]["path"])
+    for entry, request in session.requests(session.request["mains"]):
+        folder = Path(entry["main"]["path"])
         contexts = {
             each["name"]: session.context(folder, Path(each["path"]), None)
-            for each in told["drafts"]
+            for each in entry["drafts"]
         }
         main = open_main(folder)
         candidates = [
@@ -33,7 +33,7 @@ def _measure(session: Session) -> None:
                 each,
                 _known(session.history, request.main, each["name"], contexts[each["name"]]),
             )
-            for each in told["drafts"]
+            for each in entry["drafts"]
         ]
         for result in list(benchmark(request, candidates)):
             session.keep(result, contexts[result.draft])

@@ -40,11 +40,11 @@ def _measure(session: Session) -> None:
     # Read once, before the first pair: models that a benchmark loads are not the user's.
     borrowed = _on_demand(server)
     with closing(ObservedStore(Path(request["history"]))) as observed:
-        for pair, asked in session.requests(request["pairs"]):
+        for pair, bench_request in session.requests(request["pairs"]):
             main, draft = Path(pair["main"]["path"]), Path(pair["draft"]["path"])
             context = session.context(main, draft, request["engine_version"])
             try:
-                result, probe = benchmark(server, _served(pair, borrowed), asked)
+                result, probe = benchmark(server, _served(pair, borrowed), bench_request)
             except DraftSilent as silent:
                 observed.keep_probe(silent.probe)
                 session.findings.append(str(silent))

@@ -93,8 +93,8 @@ def validate(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         except Unreadable as why:
             proof = Proof(f"not proven: {why}")
         kept.keep_proof(known[0], known[1], replace(proof, context=context))
-        told = {"words": proof.words, "kind": proof.kind}
-        proofs.append({"main": main.name, "draft": draft.name, **told})
+        names = {"main": main.name, "draft": draft.name}
+        proofs.append({**names, "words": proof.words, "kind": proof.kind})
     return {"proofs": proofs}
 
 

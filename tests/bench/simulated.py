@@ -125,7 +125,7 @@ class SimulatedEngine:
 
     def same_but_for_rounding(self, prompt: Prompt, alone: Timed, drafted: Timed) -> bool:
         assert prompt.kind in self.agrees
-        assert alone.said != drafted.said
+        assert alone.output != drafted.output
         return self.rounds
 
     def costs(
@@ -253,7 +253,7 @@ class SimulatedServer(server.Server):
         timed = self.pair.answer(Prompt(kind, "", max_tokens, stream=stream), length)
         counts = replay(self.pair.agrees[kind][:max_tokens], length, max_tokens)
         return Completion(
-            str(timed.said),
+            str(timed.output),
             timed.tokens,
             PROMPT_TOKENS,
             timed.seconds + late,

@@ -61,7 +61,7 @@ def test_a_draft_with_a_full_rotating_cache_is_predicted_as_it_drafts(tmp_path: 
     plain = replace(studied, left_behind=())
     assert studied.counts(2) == plain.counts(2)
     drafting = engine.answer(prompt, 4)
-    assert drafting.said == alone.said
+    assert drafting.output == alone.output
     assert studied.counts(4).accepted == drafting.from_draft < plain.counts(4).accepted
     drawn = engine.study(replace(prompt, temperature=0.8), alone)
     assert drawn.counts(4).accepted < replace(drawn, left_behind=()).counts(4).accepted
@@ -95,7 +95,7 @@ def test_layers_that_add_nothing_cost_time_and_change_no_word(figures: Figures) 
     engines = [MlxEngine(open_main(ensure(each)), draft) for each in (SMALL.main, deep)]
     prompt = replace(PROMPT, max_tokens=6)
     answers = [[engine.answer(prompt, 0) for _ in range(2)] for engine in engines]
-    assert len({each.said for of_engine in answers for each in of_engine}) == 1
+    assert len({each.output for of_engine in answers for each in of_engine}) == 1
     short, long = (min(each.seconds for each in of_engine) for of_engine in answers)
     figures(two_idle_layers=short, twelve=long)
     assert long > short
@@ -128,19 +128,19 @@ def test_a_draft_writes_what_the_main_would_have_written() -> None:
     alone = engine.answer(PROMPT, 0)
     assert alone.from_draft == 0
     with_draft = engine.answer(PROMPT, 3)
-    assert with_draft.said == alone.said
+    assert with_draft.output == alone.output
     assert (with_draft.from_draft or 0) > 0
 
 
 def test_answers_that_part_at_a_tie_are_the_same_but_for_rounding() -> None:
     engine = tiny.engine(noise=0.01)
     alone = engine.answer(PROMPT, 0)
-    said = list(alone.said)
+    said = list(alone.output)
     ids = engine.encode(PROMPT)
     logits = engine.main(mx.array([[*ids, *said[:3]]]))[0, -1]
     ranked = [int(each) for each in mx.argsort(logits)[-2:].tolist()]
     assert ranked[1] == said[3]
-    other = replace(alone, said=(*said[:3], ranked[0], *said[4:]))
+    other = replace(alone, output=(*said[:3], ranked[0], *said[4:]))
     gap = float((logits[ranked[1]] - logits[ranked[0]]).item())
     assert gap > 1e-3
     assert not engine.same_but_for_rounding(PROMPT, alone, other)
@@ -153,7 +153,7 @@ def test_answers_that_part_at_a_tie_are_the_same_but_for_rounding() -> None:
 def test_an_answer_that_ends_early_is_another_text() -> None:
     engine = tiny.engine(noise=0.01)
     alone = engine.answer(PROMPT, 0)
-    assert not engine.same_but_for_rounding(PROMPT, alone, replace(alone, said=alone.said[:-1]))
+    assert not engine.same_but_for_rounding(PROMPT, alone, replace(alone, output=alone.output[:-1]))
 
 
 def test_what_a_model_may_read_is_bounded_by_itself_and_by_memory() -> None:
@@ -185,7 +185,7 @@ def test_measuring_leaves_the_next_answer_as_it_was() -> None:
     before = engine.answer(PROMPT, 2)
     engine.costs(PROMPT, checking=(1, 2), seconds=0.1)
     after = engine.answer(PROMPT, 2)
-    assert (after.said, after.from_draft) == (before.said, before.from_draft)
+    assert (after.output, after.from_draft) == (before.output, before.from_draft)
 
 
 def test_a_benchmark_of_real_models_holds_together(figures: Figures) -> None:

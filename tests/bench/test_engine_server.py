@@ -136,7 +136,7 @@ def test_without_is_without_even_where_the_default_config_names_the_draft(
 ) -> None:
     chat = [{"role": "user", "content": "Count."}]
     assert server.chat(MAIN, chat, max_tokens=8).draft is not None
-    engine = engine_server._acquainted(ServerEngine(server, ASKED, tells=True))
+    engine = engine_server._acquainted(ServerEngine(server, ASKED, has_statistics=True))
     assert engine.ask("Count.", 8, 0).draft is None
     assert engine.ask("Count.", 8, 2).draft is not None
 
@@ -387,7 +387,7 @@ def told(agrees: list[bool], length: int) -> Timed:
 
 
 def engine(asked: ServedPair = ASKED) -> ServerEngine:
-    return ServerEngine(Server("http://127.0.0.1:1"), asked, tells=True)
+    return ServerEngine(Server("http://127.0.0.1:1"), asked, has_statistics=True)
 
 
 ANSWERS = st.lists(st.lists(st.booleans(), min_size=1, max_size=60), min_size=1, max_size=5)

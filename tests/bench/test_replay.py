@@ -134,11 +134,11 @@ def compare(
             real = engine.answer(prompt, length)
             foretold = replay(study.chances, length, prompt.max_tokens)
             runs += 1
-            if real.said == alone.said and real.from_draft == foretold.accepted:
+            if real.output == alone.output and real.from_draft == foretold.accepted:
                 equal += 1
             elif (
                 engine.same_but_for_rounding(prompt, alone, real)
-                or closest_guess(engine, prompt, alone.said) < 1e-3
+                or closest_guess(engine, prompt, alone.output) < 1e-3
             ):
                 explained += 1
     return runs, equal, explained

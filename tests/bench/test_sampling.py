@@ -75,7 +75,7 @@ def test_mlx_lm_accepts_sampled_guesses_as_often_as_the_models_probabilities_say
     for _ in range(30):
         answer = engine.answer(prompt, 2)
         accepted += answer.from_draft or 0
-        of_answer = drawn_by_the_draft(engine, prompt, answer.said)
+        of_answer = drawn_by_the_draft(engine, prompt, answer.output)
         chances += of_answer
         told.append(replay(of_answer, 2, prompt.max_tokens))
         matching += engine.study(prompt, answer).chances

@@ -272,7 +272,7 @@ def _lm_studio_home(patient: Patient) -> Result:
         return _fail(patient.home.reason, remedy)
     path = patient.home.path
     try:
-        os.listdir(path)  # noqa: PTH208 - macOS denies access when listing, not when asked
+        os.listdir(path)  # noqa: PTH208 - macOS may deny a listing that os.access() allows
     except PermissionError:
         return _fail(f"{path} may not be read", _permission())
     except OSError as error:
@@ -322,7 +322,7 @@ def _lm_studio_app(patient: Patient) -> Result:
 
 def _server(patient: Patient) -> Result:
     if isinstance(patient.home, NoHome):
-        return _note("not asked: there is no home")
+        return _note("skipped: there is no home")
     seen = survey.ask_server(patient.home, patient.config.lmstudio)
     if seen.remedy:
         return _fail(seen.problem or "refuses", seen.remedy)

@@ -30,7 +30,7 @@ def table(result: BenchResult) -> str:
             lines.append(
                 f"  {'  seconds to the first token':<36}  {first[0]:>8.2f}  {first[1]:>9.2f}"
             )
-    alone = [told[0] for each in SEED if (told := _figures(result, each.kind)) is not None]
+    alone = [figures[0] for each in SEED if (figures := _figures(result, each.kind)) is not None]
     # Every class has the same weight by tokens, so seconds per token are averaged.
     both = len(alone) / sum(1 / each for each in alone) if alone else result.baseline_tps
     expected = SEED_EXPECTED
@@ -54,16 +54,16 @@ def table(result: BenchResult) -> str:
 
 def _figures(result: BenchResult, kind: str) -> tuple[float, float] | None:
     """Tokens per second without and with the draft: measured, else predicted; None: neither."""
-    told = result.by_class.get(kind, {})
-    if "measured_tps" in told:
-        return told["baseline_tps"], told["measured_tps"]
-    if "predicted_tps" in told:
-        return told["predicted_tps"] / told["predicted_speedup"], told["predicted_tps"]
+    figures = result.by_class.get(kind, {})
+    if "measured_tps" in figures:
+        return figures["baseline_tps"], figures["measured_tps"]
+    if "predicted_tps" in figures:
+        return figures["predicted_tps"] / figures["predicted_speedup"], figures["predicted_tps"]
     return None
 
 
 def _first_token(result: BenchResult, kind: str) -> tuple[float, float] | None:
-    told = result.by_class.get(kind, {})
-    if "first_token_s" not in told or "baseline_first_token_s" not in told:
+    figures = result.by_class.get(kind, {})
+    if "first_token_s" not in figures or "baseline_first_token_s" not in figures:
         return None
-    return told["baseline_first_token_s"], told["first_token_s"]
+    return figures["baseline_first_token_s"], figures["first_token_s"]

@@ -74,15 +74,15 @@ def speedups(runs: Sequence[Run], columns: int) -> str:
 
 def classes(result: BenchResult) -> str:
     """Acceptance of each class of prompts, as bars."""
-    told = [
+    shares = [
         (kind, known["acceptance"])
         for kind, known in result.by_class.items()
         if "acceptance" in known
     ]
-    wide = max((len(kind) for kind, _ in told), default=0)
+    wide = max((len(kind) for kind, _ in shares), default=0)
     return "\n".join(
         f"  {safe(kind):<{wide}}  {'█' * round(share * BAR_COLUMNS):<{BAR_COLUMNS}} {share:.0%}"
-        for kind, share in told
+        for kind, share in shares
     )
 
 

@@ -43,7 +43,7 @@ def run(_args: argparse.Namespace) -> int:
         try:
             return subprocess.run(["man", file.name], check=False).returncode
         except FileNotFoundError:
-            complain("there is no man here; `specd --help` says much of it")
+            complain("`man` is not installed; see `specd --help`")
             return 1
 
 
