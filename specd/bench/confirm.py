@@ -92,12 +92,10 @@ class Runs:
         found: dict[tuple[int, object], Timed] = {}
         for length, of_length in self.answers.items():
             for at, answers in enumerate(of_length):
+                if not length or self.prompts[at].temperature:
+                    continue
                 for alone, answer in zip(self.answers[0][at], answers, strict=False):
-                    if (
-                        length
-                        and self.prompts[at].temperature == 0
-                        and answer.output != alone.output
-                    ):
+                    if answer.output != alone.output:
                         found.setdefault((at, answer.output), answer)
         return tuple((at, answer) for (at, _), answer in found.items())
 
