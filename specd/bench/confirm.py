@@ -72,6 +72,10 @@ class Runs:
         """The speed with ``other`` draft tokens over that with ``one``."""
         return statistics.speedup(self.pairs(one, other))
 
+    def typical(self, one: int, other: int) -> float:
+        """The same from medians, for choices that the interval leaves open."""
+        return statistics.typical(self.pairs(one, other))
+
     def energy(self, other: int) -> float | None:
         """Joules per token with ``other`` draft tokens over those without; None: not counted."""
         per_token: list[float] = []

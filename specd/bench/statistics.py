@@ -47,6 +47,16 @@ def speedup(pairs: Sequence[Paired]) -> float:
     return sum(one) / sum(other)
 
 
+def typical(pairs: Sequence[Paired]) -> float:
+    """The suite's speed-up from medians: some disturbed answers hardly move it."""
+    one = [each.share * statistics.median(each.one) for each in pairs]
+    other = [
+        seconds / statistics.median(a / b for a, b in zip(each.one, each.other, strict=True))
+        for seconds, each in zip(one, pairs, strict=True)
+    ]
+    return sum(one) / sum(other)
+
+
 def interval(pairs: Sequence[Paired], *, level: float = LEVEL) -> tuple[float, float] | None:
     """The interval of the speed-up; None until at least one prompt has two passes."""
     one, other = _seconds(pairs)

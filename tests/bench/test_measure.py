@@ -136,6 +136,19 @@ def test_it_is_so_over_thousands_of_settings(figures: Figures) -> None:
     hold(FULL, figures)
 
 
+def test_two_disturbed_answers_do_not_take_a_small_gain_for_none() -> None:
+    setting = Setting(flat, 0.02, 0.4, sticky=0.4)
+    result = measure(SimulatedEngine(setting, BASIC, seed=0))
+    best = result.best
+    assert result.confirmation is not None
+    assert len([each for each in result.confirmation.outliers if each.times > 2]) == 2
+    assert best.predicted_speedup < 1
+    assert best.measured_speedup is not None
+    assert best.measured_speedup < 1
+    assert best.draft_tokens == 1
+    assert tune(setting, 0).quality == 1
+
+
 FAST = Setting(flat, 0.03, 0.95)
 SLOW = Setting(linear, 0.3, 0.5)
 TWO = BASIC[:2]

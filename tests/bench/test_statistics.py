@@ -162,6 +162,14 @@ def test_a_disturbed_answer_is_named_and_still_counts() -> None:
     assert statistics.speedup([*disturbed, pairs[3]]) > statistics.speedup(pairs)
 
 
+def test_a_disturbed_answer_moves_the_mean_and_not_the_typical_speedup() -> None:
+    quiet, disturbed = (1.0, 1.01, 0.99), (0.5, 1.5, 0.495)
+    assert statistics.typical([Paired(1, quiet, disturbed)]) == pytest.approx(2.0)
+    assert statistics.speedup([Paired(1, quiet, disturbed)]) < 1.5
+    both = [Paired(1, (1.0, 1.0), (0.5, 0.5)), Paired(3, (1.0, 1.0), (1.0, 1.0))]
+    assert statistics.typical(both) == pytest.approx(statistics.speedup(both)) == 4 / 3.5
+
+
 def test_quiet_runs_have_no_outliers() -> None:
     assert statistics.outliers([Paired(1, (1.0, 1.01, 0.99), (0.5, 0.505, 0.495))]) == ()
     assert statistics.outliers([]) == ()
