@@ -24,7 +24,7 @@ def short(path: Path) -> Iterator[str]:
     """An address for ``path`` that fits; valid while the context lasts.
 
     Raises:
-        OSError: the directory is missing, or the stand-in under /tmp belongs to somebody else.
+        OSError: the directory is missing, or the one under /tmp belongs to another user.
     """
     if len(os.fsencode(path)) <= LONGEST:
         yield str(path)

@@ -136,7 +136,7 @@ def entry(written: Entry) -> dict[str, Any]:
 
 
 def change(made: Change) -> dict[str, Any]:
-    """One value, old and new; None stands for "not there" and ``null`` alike."""
+    """One value, old and new; None: ``null``, or there is no value."""
     return {
         "key": made.key,
         "old": None if made.shown_old is ABSENT else made.shown_old,

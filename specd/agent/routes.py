@@ -94,7 +94,7 @@ QUESTIONS: dict[str, Route] = {
 
 
 def history(daemon: Daemon, request: Request) -> list[dict[str, Any]]:
-    """The newest benchmarks first, from a store of its own: for a thread of its own."""
+    """The newest benchmarks first. It opens its own store, so it may run on any thread."""
     kept = History(places.history_path(daemon.directory))
     try:
         return [asdict(each) for each in kept.recent(request.limit)]

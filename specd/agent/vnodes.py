@@ -351,7 +351,7 @@ def _seen(path: Path) -> Seen:
         facts = path.lstat()
     except OSError:
         return None
-    # A directory changes with every name in it, which is no change of its own name.
+    # A new name in a directory changes the directory's ``stat``, but the directory is the same.
     inside = stat.S_ISDIR(facts.st_mode)
     return (
         facts.st_dev,

@@ -108,7 +108,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def problem(path: Path) -> str | None:
-    """What SQLite's own check finds wrong with the file; None if it is sound or missing.
+    """The error that SQLite's own check finds in the file; None if it is sound or missing.
 
     The check reads the whole file, and the daemon starts with it. So a large file is checked only
     after a crash, which leaves the write-ahead log behind.

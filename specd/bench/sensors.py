@@ -1,4 +1,4 @@
-"""What the machine's sensors say: the user's last input, heat, and the energy used.
+"""The machine's sensors: the time since the user's last input, heat, and energy used.
 
 Input: macOS counts nanoseconds since the last input of any kind (``HIDIdleTime``). On Linux the
 session manager knows how long all of the user's sessions have been idle, if the desktop reports it;

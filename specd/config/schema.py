@@ -162,7 +162,9 @@ class Agent(_Section):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="the lowest level that is logged"
     )
-    notify: bool = Field(default=False, description="tell the desktop when a condition turns false")
+    notify: bool = Field(
+        default=False, description="show a desktop notification when a condition turns false"
+    )
 
 
 class SpecdConfig(_Section):

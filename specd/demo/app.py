@@ -29,7 +29,7 @@ def save_by_rename(path: Path, document: dict[str, Any]) -> None:
 
 
 def delete_and_save(path: Path, document: dict[str, Any]) -> None:
-    """Remove and write anew, as an update of the app does."""
+    """Remove the file and write it, as an update of the app does."""
     path.unlink(missing_ok=True)
     save_in_place(path, document)
 

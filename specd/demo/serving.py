@@ -1,4 +1,4 @@
-"""Start the stand-in server in a process of its own, and end it."""
+"""Starts the stand-in server in a separate process, and ends it."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def _draft_stats(stats: dict[str, Any]) -> DraftStats | None:
 
 @dataclass(slots=True)
 class Stream:
-    """What has come of a streamed answer so far."""
+    """The part of a streamed answer that has arrived."""
 
     text: list[str] = field(default_factory=list)
     pieces: int = 0

@@ -2,7 +2,7 @@
 
 ``extensions/backends/llama.cpp-…-<version>/llama-server`` is what LM Studio starts for GGUF files;
 ``…/vendor/_amphibian/app-mlx-generate-…@<number>/`` is the Python environment of mlx-engine. Only
-names are read there, and one table of mlx-lm's; nothing of it is run or imported.
+names are read there, and one table of mlx-lm's; none of their code is run or imported.
 """
 
 from __future__ import annotations

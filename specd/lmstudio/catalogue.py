@@ -118,7 +118,7 @@ def _in_index(
 
 
 def _chain(entry: dict[str, Any]) -> list[str]:
-    """The names from a catalogue model to its files, through others that it stands for."""
+    """The names on the way from a catalogue model to its files, through other catalogue models."""
     chain = members(entry.get("virtual")).get("baseChain")
     return [text(each) for each in chain] if isinstance(chain, list) else []
 

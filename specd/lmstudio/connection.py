@@ -80,7 +80,7 @@ class Connection:
         self._prefix = parts.path
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
         self._socket: socket.socket | None = None
-        self._silent = True  # nothing has come from the server yet
+        self._silent = True  # no byte has arrived from the server yet
 
     def __enter__(self) -> Self:
         return self

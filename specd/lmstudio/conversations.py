@@ -78,9 +78,9 @@ class NewAnswers:
 
 @dataclass(slots=True)
 class Cursor:
-    """How far reading has come: each file as it was read, and which answers were counted.
+    """The progress of reading: each file's state when it was read, and the answers counted in it.
 
-    A digest stands for each file's path, because folder names are the user's words.
+    Paths are kept as digests, because the user's words are in folder names.
     """
 
     files: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # inode, size, modified

@@ -31,7 +31,7 @@ _LAYERS: Final = re.compile(r"\b(layers|blocks|h)\.\d+\.")
 
 
 def of_gguf(header: gguf.Header, name: str) -> Drafter | None:
-    """What kind of drafter a GGUF file holds; None where it holds a model.
+    """The kind of drafter in a GGUF file; None for a model.
 
     ``name`` is its path below the models directory.
     """
@@ -46,7 +46,7 @@ def of_gguf(header: gguf.Header, name: str) -> Drafter | None:
 
 
 def of_folder(config: dict[str, Any], tensors: Collection[str]) -> Drafter | None:
-    """What kind of drafter a folder with config.json holds; None where it holds a model.
+    """The kind of drafter in a folder with config.json; None for a model.
 
     ``tensors`` are the names of its weights.
     """
@@ -84,7 +84,7 @@ def for_main(main: Model, installed: Collection[Model]) -> tuple[Model, ...]:
 
 
 def candidates(main: Model, installed: Collection[Model]) -> tuple[str, ...]:
-    """The names of its own heads and its drafters: what may draft beside draft models."""
+    """The names of the main's own heads and its drafters, without draft models."""
     heads = (OWN_HEADS,) if main.mtp_heads and main.format == "gguf" else ()
     return (*heads, *(each.key for each in for_main(main, installed)))
 

@@ -1,4 +1,4 @@
-"""Where LM Studio lives, and which of its directories are worth watching.
+"""LM Studio's home directory, and the directories in it to watch.
 
 LM Studio itself looks for ``~/.lmstudio-home-pointer``, then ``~/.cache/lm-studio``, then
 ``~/.lmstudio`` (``findLMStudioHome`` in its published SDK), and writes the pointer file once it has

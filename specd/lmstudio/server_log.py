@@ -173,7 +173,7 @@ def _lines(descriptor: int, start: int, end: int, *, whole: bool) -> Iterator[tu
 
 
 class _Reader:
-    """What the lines read so far hold: ``found``, oldest first. One answer is open at a time.
+    """Collects answers from lines: ``found``, oldest first. One answer is open at a time.
 
     ``done`` is the offset behind the last line that need not be read again.
     """

@@ -20,7 +20,7 @@ UNSEEN: Mapping[Path, FileSeen] = {}
 def drafting(
     main: Model, apps: Iterable[App], journal: Journal, seen: Mapping[Path, FileSeen] = UNSEEN
 ) -> DraftDefaults:
-    """What the user set in the first of the apps that has the main drafted for.
+    """The user's values in the first app that drafts for the main.
 
     Files that are not in ``seen`` are read.
     """

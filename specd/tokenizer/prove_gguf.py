@@ -63,9 +63,9 @@ def _answers(main: Path, draft: Path, engine: Engine, tick: Tick, settings: Chat
     parted = [
         (ids, expected[:at], (expected[at], answer.tokens[at]))
         for ids, expected, answer in zip(prompts, alone, paired, strict=True)
-        if (at := _parting(expected, answer.tokens)) is not None
+        if (at := _first_difference(expected, answer.tokens)) is not None
     ]
-    gaps = _gaps(Load(main, kv_types=settings.kv_types), engine, parted, tick)
+    gaps = _logit_differences(Load(main, kv_types=settings.kv_types), engine, parted, tick)
     if any(gap > rounding for gap, rounding in gaps):
         raise Refused(
             "an answer with the draft is another one, and the main's two best tokens are "
@@ -115,27 +115,27 @@ def _drawn(
 _LONG: Final = "\n".join(probes.TEXTS)
 
 
-def _parting(alone: Sequence[int], paired: Sequence[int]) -> int | None:
-    """Where two answers part, None where they are equal."""
+def _first_difference(alone: Sequence[int], paired: Sequence[int]) -> int | None:
+    """The first place where two answers differ; None if they are equal."""
     if tuple(alone) == tuple(paired):
         return None
     pairs = list(zip(alone, paired, strict=False))
     return next((n for n, (one, other) in enumerate(pairs) if one != other), len(pairs) - 1)
 
 
-def _gaps(
+def _logit_differences(
     alone: Load,
     engine: Engine,
     parted: Sequence[tuple[Sequence[int], Sequence[int], tuple[int, int]]],
     tick: Tick,
 ) -> list[tuple[float, float]]:
-    """(gap of the main's two best tokens, its rounding) where each answer parted, in logits.
+    """(difference of the main's two best tokens, rounding error) at each place, in logits.
 
-    Rounding is the difference between reading the same tokens all at once and one by one.
+    It is estimated from processing the same tokens all at once and one by one.
     """
     if not parted:
         return []
-    tick("looking at where the answers parted")
+    tick("checking where the answers differ")
     found: list[tuple[float, float]] = []
     with Server(engine, alone) as server:
         for prompt, before, two in parted:

@@ -94,7 +94,7 @@ class Session:
     def _keep(self, prompt: Sequence[int]) -> int:
         """Trim the caches to the common start with ``prompt``; returns its tokens."""
         held = next((each.offset for each in self._cache if hasattr(each, "offset")), None)
-        if held is None:  # as of CacheList: mlx-engine begins anew
+        if held is None:  # like CacheList: mlx-engine starts with a new cache
             self._cache = self._fresh()
             return 0
         pairs = zip(self._tokens[:held], prompt[:-1], strict=False)

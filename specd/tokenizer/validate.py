@@ -236,7 +236,7 @@ class _Comparison:
         self._settings = settings
         self._tick = tick
         self._answers = self._tokens = self._drafted = 0
-        self._gaps: list[float] = []
+        self._ties: list[float] = []
 
     def chat(self) -> tuple[Session, Session]:
         """A new chat without the draft and one with it."""
@@ -271,15 +271,15 @@ class _Comparison:
     def words(self, covered: str) -> str:
         """The comparison as a sentence."""
         words = (
-            f"{self._answers - len(self._gaps)} of {self._answers} answers with the draft equal "
+            f"{self._answers - len(self._ties)} of {self._answers} answers with the draft equal "
             f"those without it, token for token, run as mlx-engine runs them ({covered}): "
             f"{self._tokens} tokens compared, {self._drafted} came from the draft"
         )
-        if not self._gaps:
+        if not self._ties:
             return words
-        gaps = ", ".join(f"{gap:.3g}" for gap in self._gaps)
+        gaps = ", ".join(f"{gap:.3g}" for gap in self._ties)
         return (
-            f"{words}; answers that parted where rounding decides: {len(self._gaps)} (the two "
+            f"{words}; answers that differ where rounding decides: {len(self._ties)} (the two "
             f"tokens' logits were {gaps} apart)"
         )
 
@@ -311,7 +311,7 @@ class _Comparison:
                 "does",
                 text="may differ",
             )
-        self._gaps.append(abs(float(mine[0] - mine[1])))
+        self._ties.append(abs(float(mine[0] - mine[1])))
 
 
 def _built(side: _Side) -> Any:

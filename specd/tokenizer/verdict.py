@@ -22,7 +22,7 @@ EngineText: TypeAlias = Literal["same", "may differ", "unknown"]
 class Difference:
     """An id that means different things: its text (or byte spelling) in the main and in the draft.
 
-    ``None`` stands for an id the model does not have.
+    ``None``: the model does not have this id.
     """
 
     id: int
@@ -66,7 +66,7 @@ class EngineOpinion:
 
     @property
     def objects(self) -> bool:
-        """Whether the engine refuses the draft, or answers with other text because of it."""
+        """Whether the engine refuses the draft, or its answers differ with the draft."""
         return self.accepts is False or self.text == "may differ"
 
 

@@ -1,4 +1,4 @@
-"""What the benchmarks of all engines share: the lock, the history, progress, and the guards."""
+"""Shared by the benchmarks of all engines: the lock, the history, progress, and the guards."""
 
 from __future__ import annotations
 

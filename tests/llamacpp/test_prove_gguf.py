@@ -10,7 +10,7 @@ import pytest
 from specd.llamacpp.engine import Engine, find
 from specd.llamacpp.server import Load, Server
 from specd.lmstudio.chat_settings import ChatSettings
-from specd.tokenizer.prove_gguf import TIE, _gaps, validate
+from specd.tokenizer.prove_gguf import TIE, _logit_differences, validate
 from specd.worker.client import Limits, run_task
 from tests.llamacpp import gguf_models
 
@@ -71,7 +71,9 @@ def test_rounding_is_measured_where_answers_part(tmp_path: Path, engine: Engine)
         two = said[0], said[1]
         ahead = [server.logit_difference([*prompt, *said[:at]], two) for at in range(24)]
     at = ahead.index(max(ahead))
-    ((gap, rounding),) = _gaps(Load(main), engine, [(prompt, said[:at], two)], lambda _: None)
+    ((gap, rounding),) = _logit_differences(
+        Load(main), engine, [(prompt, said[:at], two)], lambda _: None
+    )
     assert gap == pytest.approx(ahead[at], abs=TIE)
     assert TIE <= rounding < gap
 

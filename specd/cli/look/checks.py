@@ -349,7 +349,7 @@ def _drafts_in_the_server_log(patient: Patient) -> Result:
 
 
 def _mlx(_: Patient) -> Result:
-    """Whether MLX works here; it runs in a process of its own, as specd's workers do."""
+    """Whether MLX works here, tried in a separate process, like specd's workers."""
     code = (
         "import json, mlx.core as mx, mlx_lm; mx.eval(mx.ones((2, 2)) @ mx.ones((2, 2)));"
         "print(json.dumps([mx.__version__, mlx_lm.__version__, str(mx.default_device())]))"

@@ -1,4 +1,4 @@
-"""``specd cache``: where LM Studio's compatibility cache is wrong, and how to have it made anew."""
+"""``specd cache``: where LM Studio's compatibility cache is wrong, and how to rebuild it."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ form.add_argument("--csv", action="store_true", help="print comma-separated valu
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the history, or one run of it."""
+    """Print the history, or one run."""
     history = world.open_stores().history
     everything = 1_000_000 if args.json or args.csv else SHOWN
     runs = history.runs(everything if args.limit is None else args.limit)
@@ -122,7 +122,7 @@ def _row(head: str, tail: str, columns: int) -> str:
 
 
 def render_one(each: Run, columns: int, *, colour: bool) -> str:
-    """All that is known of one run."""
+    """One run with everything stored about it."""
     result = each.result
     lines = [
         paint(safe(f"{result.main} ← {result.draft}"), "bold", colour=colour),

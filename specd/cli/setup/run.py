@@ -86,7 +86,7 @@ def _tell(events: Events) -> None:
     coming: SimpleQueue[Event] = SimpleQueue()
 
     def show() -> None:
-        # On a thread of its own: a terminal that is stopped with Ctrl-S must not stop specd.
+        # On a separate thread: a terminal that is stopped with Ctrl-S must not stop specd.
         with contextlib.suppress(OSError, ValueError):
             while True:
                 event = coming.get()
