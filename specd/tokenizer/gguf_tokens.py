@@ -15,6 +15,7 @@ from specd.tokenizer.vocabulary import Vocabulary, check_size
 
 _UNKNOWN: Final = 2  # llama.cpp's enum llama_token_type
 _CONTROL: Final = 3
+_USER_DEFINED: Final = 4
 _UNUSED: Final = 5
 _PADDING: Final = re.compile(r"\[PAD-?\d+\]")
 
@@ -38,7 +39,7 @@ _ENDS: Final[dict[str, tuple[int | None, int | None]]] = {
 }
 _BEGINNING: Final = frozenset(
     {"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2",
-     "tekken", "chameleon"}
+     "tekken", "chameleon", "jina-v5-nano", "gemma4"}
 )  # fmt: skip
 """Pre-tokenizers (``pre``) with which llama.cpp adds a BOS token by default."""
 
@@ -69,6 +70,8 @@ def llama_vocab(stored: gguf.Tokenizer) -> LlamaVocab:
     adds = [
         default if given[name] is None else bool(given[name]) for name, default in defaults.items()
     ]
+    if stored.model == "gemma4":  # whatever the file says
+        adds[0] = True
     return LlamaVocab(
         kind,
         len(stored.tokens),
@@ -102,6 +105,8 @@ def read(path: Path) -> tuple[Vocabulary, gguf.Tokenizer]:
     special = {n for n, kind in enumerate(stored.types) if kind in (_CONTROL, _UNKNOWN)}
     ids = {text: number for number, text in enumerate(stored.tokens)}
     rules = [stored.header.values.get(f"tokenizer.ggml.{name}") for name in _SPLITTING]
-    split = "\n".join((stored.model, stored.pre, repr(rules), repr(stored.scores), *stored.merges))
+    cut_out = [n for n, kind in enumerate(stored.types) if kind == _USER_DEFINED]
+    how = (stored.model, stored.pre, repr(rules), repr(stored.scores), repr(cut_out))
+    split = "\n".join((*how, *stored.merges))
     splits = hashlib.sha256(split.encode("utf-8", "surrogatepass")).hexdigest()
     return Vocabulary(family, texts, ids, special=special, splits=splits), stored

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache
 from mlx_lm.utils import load_config
 
@@ -30,6 +31,7 @@ def built(folder: Path) -> Built:
         model = model_class(args_class.from_dict(config))
         made = make_prompt_cache(model)
         layers = len(model.layers)
+        stretches = _stretches(model)
     except Exception as error:  # noqa: BLE001 - any architecture's own code, on anybody's config
         return Built(loads=False, problem=str(error)[:200] or type(error).__name__)
     caches = flat(made)
@@ -40,6 +42,7 @@ def built(folder: Path) -> Built:
         layers=layers,
         trimmable=bool(can_trim_prompt_cache(made)),
         window=smallest_window(caches),
+        stretches=stretches,
     )
 
 
@@ -55,3 +58,24 @@ def flat(caches: Sequence[Any]) -> list[Any]:
         nested = getattr(each, "caches", None)
         found += flat(nested) if isinstance(nested, list | tuple) else [each]
     return found
+
+
+def _stretches(model: Any) -> int | None:
+    """Tokens after which a token's rotation depends on the length of its pass; None for never.
+
+    Dynamic NTK scaling computes its base from that length. A draft token checked together with
+    others then gets another key than the same token alone.
+    """
+    found = [
+        int(each.max_position_embeddings)
+        for each in model.modules()
+        if type(each).__name__ == "DynamicNTKScalingRoPE" and _differs(each)
+    ]
+    return min(found, default=None)
+
+
+def _differs(rope: Any) -> bool:
+    pair, far = mx.ones((1, 1, 2, rope.dims)), int(rope.max_position_embeddings)
+    together = rope(pair, offset=far)
+    alone = [rope(pair[:, :, :1], offset=far + number) for number in (0, 1)]
+    return not bool(mx.allclose(together, mx.concatenate(alone, axis=2), rtol=0, atol=1e-6))

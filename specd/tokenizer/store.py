@@ -34,7 +34,7 @@ from specd.tokenizer.verdict import (
     VerdictKind,
 )
 
-VERSION = 6
+VERSION = 7
 """Increase this number when the same files give other fingerprints or verdicts."""
 
 _Told = TypeVar("_Told")

@@ -106,7 +106,8 @@ def _add(made: Vocabulary, listed: list[_Added], name: str) -> None:
                 f"loaders give it {loaded}; {REMEDY}, or another conversion of it"
             )
         made.add(each.content, loaded, special=each.special)
-        following = max(following, loaded + 1)
+        if each.content not in made.ids:
+            following = max(following, loaded + 1)
 
 
 @lru_cache(maxsize=2)

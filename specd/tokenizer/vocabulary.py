@@ -47,7 +47,8 @@ class Vocabulary:
 
     def next_id(self) -> int:
         """The id that the ``tokenizers`` library gives to a new token."""
-        return max([self.own, *(number + 1 for number in self.added.values())])
+        new = (number + 1 for text, number in self.added.items() if text not in self.ids)
+        return max([self.own, *new])
 
     def add(self, text: str, number: int, *, special: bool) -> None:
         """Add the token ``text`` with the id ``number``.

@@ -86,3 +86,21 @@ def test_the_opinion_is_what_the_server_does(tmp_path: Path, name: str) -> None:
     except DidNotStart:
         does = False
     assert does == said.accepts == drafts
+
+
+@pytest.mark.parametrize("one", [None, False, True])
+def test_gemma_4_puts_a_bos_whatever_its_file_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: bool | None
+) -> None:
+    monkeypatch.setattr(
+        gguf.GGUFWriter,
+        "add_tokenizer_model",
+        lambda self, _: self.add_string("tokenizer.ggml.model", "gemma4"),
+    )
+    main = gguf_models.write(tmp_path / "main.gguf", add_bos_token=one)
+    draft = gguf_models.write(tmp_path / "draft.gguf", add_bos_token=True)
+    assert llama_cpp.on_tokens(fingerprint.read(main), fingerprint.read(draft)).accepts
+    engine = find()
+    assert engine is not None
+    with Server(engine, Load(main, "draft-simple", draft, 3)) as server:
+        assert server.generate([50, 60, 70], 12).drafted

@@ -159,3 +159,14 @@ def test_a_rotating_or_hybrid_draft_keeps_the_text(folders: Path) -> None:
         draft = mlx_models.make(folders / f"draft-{kind}", kind, seed=7)
         assert opinion("llama", main, draft).text == "same"
         assert set(outcomes(main, draft)) == {"same"}
+
+
+def test_a_main_with_dynamic_positions_answers_otherwise_beyond_them(
+    folders: Path, drafts: dict[int, Path]
+) -> None:
+    scaling = {"rope_scaling": {"rope_type": "dynamic", "factor": 4.0}}
+    main = mlx_models.make(
+        folders / "dynamic", "llama", seed=1, max_position_embeddings=40, **scaling
+    )
+    assert "differs" in outcomes(main, drafts[1])
+    assert opinion("llama", main, drafts[1]).text == "may differ"

@@ -61,6 +61,7 @@ def test_a_plain_pair_keeps_the_text() -> None:
             {"built": replace(FULL, kinds=("CacheList", "KVCache"))},
             "reads a token twice",
         ),
+        ("dynamic RoPE", {"built": replace(FULL, stretches=4_096)}, "beyond 4,096 tokens"),
         ("chunks", {"built": replace(FULL, kinds=("ChunkedKVCache", "KVCache"))}, "is edited"),
         (
             "unknown draft",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import Unigram
 
-from specd.tokenizer import fingerprint
+from specd.tokenizer import fingerprint, tokenizer_json
 from tests.llamacpp import gguf_models
 from tests.tokenizer import folders
 
@@ -96,3 +97,29 @@ def test_gguf_scores_count(tmp_path: Path) -> None:
     )
     assert splits(one) != splits(other)
     assert fingerprint.read(one).digest() != fingerprint.read(other).digest()
+
+
+def test_an_added_token_of_a_vocabulary_with_holes_takes_the_librarys_id(tmp_path: Path) -> None:
+    document = {
+        "version": "1.0",
+        "added_tokens": [
+            {"id": number, "content": text, "special": True, "single_word": False,
+             "lstrip": False, "rstrip": False, "normalized": False}
+            for text, number in (("w1", 7), ("<new>", 4))
+        ],
+        "model": {"type": "BPE", "vocab": {"w0": 1, "w1": 7, "w2": 6, "w3": 2}, "merges": []},
+    }  # fmt: skip
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(document))
+    assert Tokenizer.from_file(str(path)).token_to_id("<new>") == 4
+    assert tokenizer_json.read(path).id_of("<new>") == 4
+
+
+def test_a_gguf_token_that_is_cut_out_first_splits_otherwise(tmp_path: Path) -> None:
+    import gguf
+
+    tokens = (*gguf_models.TOKENS, "zqx")
+    kinds = {len(tokens) - 1: gguf.TokenType.USER_DEFINED}
+    one = gguf_models.write(tmp_path / "one.gguf", tokens, kinds=kinds)
+    other = gguf_models.write(tmp_path / "other.gguf", tokens)
+    assert fingerprint.read(one).splits != fingerprint.read(other).splits

@@ -40,7 +40,8 @@ class Built:
     ``loads``: mlx-lm knows the model type and accepts the config; None if mlx-lm was not run.
     ``kinds`` are the classes of its caches, ``caches`` their number, ``layers`` the model's layers.
     ``trimmable``: mlx-lm's own answer for an empty cache. ``window``: tokens that the smallest
-    rotating cache keeps. ``problem``: why the model does not load or mlx-lm was not run.
+    rotating cache keeps. ``stretches``: tokens after which positions depend on the pass that reads
+    them (dynamic NTK scaling). ``problem``: why the model does not load or mlx-lm was not run.
     """
 
     loads: bool | None
@@ -49,6 +50,7 @@ class Built:
     layers: int = 0
     trimmable: bool | None = None
     window: int | None = None
+    stretches: int | None = None
     problem: str = ""
 
 
@@ -191,6 +193,16 @@ def _nested(pair: Pair) -> str | None:
     )
 
 
+def _stretched(pair: Pair) -> str | None:
+    if pair.built is None or pair.built.stretches is None:
+        return None
+    return (
+        f"beyond {pair.built.stretches:,} tokens the main rotates positions by the length of the "
+        "pass that reads them (dynamic RoPE scaling), and draft tokens are read several at once: "
+        "longer chats get other text"
+    )
+
+
 def never_drafts(draft: Model, drafting: Built | None, types: frozenset[str] | None) -> str | None:
     """Why a model cannot draft for any main; None if no rule applies."""
     problem = _unloadable(draft, drafting, types)
@@ -221,6 +233,7 @@ _MAIN: Final = (
     Rule("window", "mlx-lm #1423; seen", _rotating, alters=True),
     Rule("nested caches", "cache_wrapper.py, _num_tokens_in_cache; seen", _nested, alters=True),
     Rule("chunks", "mlx_lm/models/cache.py, ChunkedKVCache.trim; seen", _chunked, alters=True),
+    Rule("dynamic RoPE", "mlx_lm/models/rope_utils.py; seen", _stretched, alters=True),
 )
 
 RULES: Final = (
