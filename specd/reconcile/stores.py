@@ -173,6 +173,8 @@ class Stores:
         if directory.exists() and not (directory.is_dir() and os.access(directory, os.W_OK)):
             caches[-1] = directory
         for path in caches:
+            if path == caches[0] and path.is_file():
+                continue  # measurements that may not be read now may be whole
             if path == directory or not private.usable(path):
                 with contextlib.suppress(OSError):  # opening it reports that
                     aside = private.set_aside(path)

@@ -247,11 +247,13 @@ def test_a_preset_that_would_undo_the_pair_is_named():
     mine = Preset("@local:mine", "Mine", ((keys.DRAFT_MODEL, ""),))
     found = judged(presets=(mine,))["PairsConfigured"]
     assert (found.status, "preset Mine undoes it" in found.message) == ("true", True)
-    found = judged(
-        presets=(mine,), pairs=(replace(PAIR, users=DraftDefaults(preset="@local:mine")),)
-    )["PairsConfigured"]
-    assert (found.status, found.reason, found.severity) == ("false", "PresetWins", "advice")
-    assert "Mine" in found.remedy
+    chosen = replace(PAIR, users=DraftDefaults(preset="@local:mine"))
+    kept = replace(chosen, state="adopted", why="kept: set in LM Studio")
+    other = replace(PAIR, state="adopted")
+    for pairs in ((chosen,), (kept,), (other, chosen), (replace(PAIR, state="withdrawn"), kept)):
+        found = judged(presets=(mine,), pairs=pairs)["PairsConfigured"]
+        assert (found.status, found.reason, found.severity) == ("false", "PresetWins", "advice")
+        assert "Mine" in found.remedy
 
 
 def test_a_write_that_failed_says_so_for_its_own_file_alone():

@@ -4,6 +4,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from specd import places
 from specd.lmstudio import model_defaults
 from specd.reconcile.stores import Stores
 from specd.tokenizer.proof import Proof
@@ -41,3 +44,14 @@ def test_a_proof_holds_for_the_settings_and_engines_it_was_made_with(tmp_path: P
     gguf = replace(main, format="gguf"), replace(draft, format="gguf")
     assert not stores.proven(*gguf, home)
     stores.close()
+
+
+def test_measurements_that_may_not_be_read_are_not_taken_for_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = Stores.open(tmp_path)
+    path = places.history_path(tmp_path)
+    path.write_bytes(b"another user's")
+    monkeypatch.setattr("os.access", lambda *_, **__: False)
+    stores.set_aside()
+    assert path.read_bytes() == b"another user's"

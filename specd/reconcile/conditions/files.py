@@ -116,6 +116,15 @@ def _names(facts: Facts) -> str:
 
 
 def _as_resolved(facts: Facts, held: Judgement) -> Judgement:
+    for pair, preset in _undoing(facts):
+        if pair.users.preset and preset == presets.chosen(pair.users.preset, facts.presets):
+            return advice(
+                "false",
+                "PresetWins",
+                f"new chats with {pair.name.partition(' ')[0]} begin with the preset "
+                f"{preset.name}, which wins over the pair",
+                f"set the draft in the preset {preset.name}, or choose none for the model",
+            )
     waiting = [pair for pair in facts.pairs if pair.state == "waiting"]
     if waiting:
         return unknown("Comparing", each(waiting))
@@ -130,15 +139,6 @@ def _as_resolved(facts: Facts, held: Judgement) -> Judgement:
     adopted = [pair for pair in facts.pairs if pair.state == "adopted"]
     if adopted:
         return true("Kept", each(adopted))
-    for pair, preset in _undoing(facts):
-        if pair.users.preset and preset == presets.chosen(pair.users.preset, facts.presets):
-            return advice(
-                "false",
-                "PresetWins",
-                f"new chats with {pair.name.partition(' ')[0]} begin with the preset "
-                f"{preset.name}, which wins over the pair",
-                f"set the draft in the preset {preset.name}, or choose none for the model",
-            )
     pairs = "the pair stands" if len(facts.pairs) == 1 else f"all {len(facts.pairs)} pairs stand"
     others = sorted({preset.name for _, preset in _undoing(facts)})
     undone = f"; a chat that chooses the preset {' or '.join(others)} undoes it" if others else ""
