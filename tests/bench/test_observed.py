@@ -242,12 +242,14 @@ def test_years_of_answers_are_added_up_in_seconds_and_shown_at_once(
     assert shown < 0.2
 
 
-def test_the_kept_sums_hold_no_names_but_models(store: ObservedStore, tmp_path: Path) -> None:
+def test_the_kept_sums_hold_no_names_but_the_models_and_the_apps(
+    store: ObservedStore, tmp_path: Path
+) -> None:
     store.add([drafted(1)])
     store.finish(START)
     rows = sqlite3.connect(tmp_path / "history.db").execute("SELECT value FROM kept").fetchall()
     names = {str(v) for v in _strings(json.loads(rows[-1][0]))}
-    assert names <= {MAIN, DRAFT, "qwen3-0.6b"}
+    assert names <= {MAIN, DRAFT, "qwen3-0.6b", "LM Studio"}
 
 
 def _strings(value: Any) -> list[str]:
