@@ -88,6 +88,7 @@ class Reconciler:
         self._seen: dict[Path, FileSeen] = {}
         self._desired: DesiredState | None = None
         self._targets: dict[Path, Target] = {}
+        self._left_open: dict[Path, tuple[Model, DraftDefaults]] = {}
         self._again: dict[Path, float] = {}
         self._chosen: dict[Path, DraftDefaults] = {}
         self.blocked: dict[Path, Blocked] = {}
@@ -119,6 +120,7 @@ class Reconciler:
             self.patience.clear()
         self._desired = desired
         self._targets = _targets(desired, self.journal) if desired else {}
+        self._left_open = _left_open(desired) if desired else {}
         for known in (self.blocked, self.failed, self.held, self.patience, self._again):
             for path in set(known) - self.paths:
                 known.pop(path)
@@ -177,15 +179,11 @@ class Reconciler:
 
     def _chosen_since(self, paths: AbstractSet[Path]) -> dict[Path, DraftDefaults]:
         """What the user sets to draft since the desired state was resolved, where he may."""
-        if self._desired is None:
-            return {}
-        apps = self._desired.kept
         return {
             path: found
-            for pair in self._desired.pairs
-            if pair.main is not None and pair.configured.draft == "auto"
-            for path in paths & {model_defaults.file_in(app, pair.main) for app in apps}
-            if (found := users.drafting(pair.main, apps, self.journal, self._seen)) != pair.users
+            for path in paths & self._left_open.keys()
+            for main, resolved in (self._left_open[path],)
+            if (found := users.drafting(main, self.apps, self.journal, self._seen)) != resolved
         }
 
     def _remember(self, paths: Iterable[Path], made: Plan, now: float) -> None:
@@ -285,6 +283,16 @@ def _left_over(state: DesiredState, journal: Journal) -> dict[Path, Target]:
         for path in journal.owned_files()
         if path not in paired
         and any(each.within == state.home for each in journal.owned(path).values())
+    }
+
+
+def _left_open(state: DesiredState) -> dict[Path, tuple[Model, DraftDefaults]]:
+    """By file, each main whose draft specd.toml leaves open, and what the user had set for it."""
+    return {
+        model_defaults.file_in(app, pair.main): (pair.main, pair.users)
+        for pair in state.pairs
+        if pair.main is not None and pair.configured.draft == "auto"
+        for app in state.kept
     }
 
 
