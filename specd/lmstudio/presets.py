@@ -30,10 +30,13 @@ class Preset:
     drafts: tuple[tuple[str, object], ...] = ()
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
-    def undoes(self, main: Model, draft: Model | None) -> bool:
-        """Whether a chat with this preset gives ``main`` another draft than ``draft``, or none."""
+    def undoes(self, main: Model, draft: Model | None, *, by_request: bool = False) -> bool:
+        """Whether a chat with this preset gives ``main`` another draft than ``draft``, or none.
+
+        ``by_request``: an older LM Studio reads a GGUF main's draft where it reads an MLX main's.
+        """
         held = dict(self.drafts)
-        if main.format == "mlx":
+        if main.format == "mlx" or by_request:
             named = held.get(keys.DRAFT_MODEL)
             return named is not None and (draft is None or named != draft.identifier)
         named = held.get(keys.LLAMA_DRAFT_MODEL)

@@ -48,6 +48,22 @@ def test_what_would_undo_a_pair_is_told(
     assert (found.undoes(MAIN, SMALL), found.undoes(GGUF, GGUF_SMALL)) == undoes
 
 
+@pytest.mark.parametrize(
+    ("section", "fields", "undoes"),
+    [
+        ("operation", {PREDICTION: ""}, True),
+        ("operation", {PREDICTION: "someone/else"}, True),
+        ("operation", {PREDICTION: GGUF_SMALL.identifier}, False),
+        ("load", {LLAMA + "draftModel": "someone/else.gguf"}, False),
+    ],
+)
+def test_before_0_4_23_a_gguf_mains_draft_is_chosen_by_the_request(
+    tmp_path: Path, section: str, fields: dict[str, Any], undoes: bool
+) -> None:
+    found = preset(tmp_path, section, **fields)
+    assert found.undoes(GGUF, GGUF_SMALL, by_request=True) is undoes
+
+
 def test_the_one_that_a_model_names_is_found_by_identifier_or_name(tmp_path: Path) -> None:
     found = preset(tmp_path, "operation", **{PREDICTION: ""})
     assert presets.chosen("@local:mine", [found]) == found

@@ -148,9 +148,14 @@ def _as_resolved(facts: Facts, held: Judgement) -> Judgement:
 
 def _undoing(facts: Facts) -> Iterator[tuple[DesiredPair, Preset]]:
     """The presets that would give a pair's main another draft in a chat that uses them."""
+    older = any(app.by_request for app in facts.apps)
     for pair in facts.pairs:
         for preset in facts.presets:
-            if pair.main and pair.speculates and preset.undoes(pair.main, pair.draft):
+            if (
+                pair.main
+                and pair.speculates
+                and preset.undoes(pair.main, pair.draft, by_request=older)
+            ):
                 yield pair, preset
 
 
