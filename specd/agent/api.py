@@ -2,7 +2,8 @@
 
 One thread runs an asyncio loop with all connections; h11 parses the protocol strictly. Questions
 are answered from the daemon's last snapshot, so a busy daemon still answers; orders run on the
-daemon's own loop. A slow, silent or malformed client costs one connection, for a bounded time.
+daemon's own loop. A slow, silent or malformed client costs one connection, for a bounded time, and
+keeps nobody out: where there are too many, the one that was silent longest makes room.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ class Api:
         self._ended: asyncio.Event | None = None
         self._ready = threading.Event()
         self._failed: OSError | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], None] = {}
         self._most = min(CONNECTIONS, _descriptors() // 2)
         self._looked_at = -LOOKED_S
         self._answers: dict[tuple[object, ...], tuple[float, Snapshot | None, Answer | None]] = {}
@@ -139,6 +140,7 @@ class Api:
     async def _accept(self) -> None:
         """Accept clients one by one, never more than there are descriptors for.
 
+        A new client takes the place of the one whose last request is the longest ago.
         asyncio's own server accepts its whole backlog before it serves the first.
         """
         loop = asyncio.get_running_loop()
@@ -149,12 +151,12 @@ class Api:
                 await asyncio.sleep(ACCEPT_AGAIN_S)
                 continue
             if len(self._connections) >= self._most:
-                _turn_away(client)
-                await asyncio.sleep(0)
-                continue
+                silent = next(iter(self._connections))
+                silent.cancel()
+                await asyncio.wait([silent], timeout=CLOSE_S)
             connection = asyncio.create_task(self._connection(client))
-            self._connections.add(connection)
-            connection.add_done_callback(self._connections.discard)
+            self._connections[connection] = None
+            connection.add_done_callback(self._connections.pop)
 
     async def _connection(self, client: socket.socket) -> None:
         reader, writer = await _streams(client)
@@ -170,6 +172,11 @@ class Api:
         finally:
             # An answer that the client never reads would keep the descriptor open.
             writer.transport.abort()
+
+    def heard(self) -> None:
+        """The current task's connection has sent a whole request."""
+        if connection := asyncio.current_task():
+            self._connections[connection] = self._connections.pop(connection)
 
     # -- answers ------------------------------------------------------------------------------
 
@@ -263,6 +270,7 @@ class _Conversation:
                 return
             if request is None:
                 return
+            self._api.heard()
             if request.method == "GET" and request.path == EVENTS:
                 await self._stream_events()
                 return
@@ -413,12 +421,6 @@ def _refusal(status: int, why: str) -> bytes:
         f"Content-Length: {len(content)}\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + content
-
-
-def _turn_away(client: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        client.send(_refusal(503, "too many connections"))
-    client.close()
 
 
 async def _refuse(writer: asyncio.StreamWriter, status: int, why: str) -> None:
