@@ -78,6 +78,13 @@ class _Lines(argparse.HelpFormatter):
         # Without a width argparse imports shutil, which costs `specd status` 5 % of its time.
         super().__init__(prog, width=width() - 2)
 
+    def _format_usage(self, *parts: Any) -> str:
+        usage = super()._format_usage(*parts)
+        if max(map(len, usage.split("\n"))) <= self._width:
+            return usage
+        line = f"  {' '.join(usage.split())}"
+        return f"{self._fill_text(line, self._width, '').strip()}\n\n"
+
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "\n".join(
             textwrap.fill(

@@ -33,6 +33,11 @@ def values(section: str, key: str) -> tuple[str, ...]:
     return tuple(_choices(_properties(section)[key]))
 
 
+def takes_text(section: str, key: str) -> bool:
+    """Whether every allowed value of the key is text."""
+    return bool(_properties(section)[key].get("type") == "string")
+
+
 def words(section: str, key: str) -> str:
     """The allowed values, such as ``"auto" or a whole number from 1 to 64``."""
     return _words(_properties(section)[key])

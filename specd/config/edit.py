@@ -170,6 +170,8 @@ def _value(section: str, name: str, word: str) -> object:
         spelled = tomllib.loads(f"value = {word}")
         candidates += spelled.values() if len(spelled) == 1 else ()
     candidates.append(word)
+    if allowed.takes_text(section, name):
+        candidates = [each for each in candidates if isinstance(each, str)]
     problem = ""
     for value in candidates:
         probe = {"main": "any", name: value} if section == "pair" else {name: value}

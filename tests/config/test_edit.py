@@ -121,6 +121,7 @@ def test_every_spelling_of_a_table_can_be_edited(text: str) -> None:
         ("agent.notify", "yes", 'agent.notify: must be true or false, not "yes"'),
         ("agent.resync_seconds", "0", "must be a whole number from 1 to 86400, not 0"),
         ("benchmark.schedule", "0 4 * *", "must have five fields"),
+        ("benchmark.schedule", "99", "must have five fields"),
         ("agent.log_level", 'info"\nx = "', "must be"),
     ],
 )
