@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from specd.tokenizer import gguf_tokens, other_files, roles, tokenizer_json, weights
-from specd.tokenizer.gguf_tokens import LlamaVocab
+from specd.tokenizer.gguf_tokens import LlamaFacts
 from specd.tokenizer.reading import REMEDY, Absent, Unreadable, json_object, whole
 from specd.tokenizer.spelling import Family
 from specd.tokenizer.vocabulary import Impossible, Vocabulary
@@ -34,8 +34,8 @@ class Fingerprint:
     begins a text. ``rows``: number of input ids (embedding), ``logits``: number of output ids, both
     read from ``rows_from`` ("weights", "config", "tokens"). ``vocab_size``: the tokenizer's own
     tokens without added ones. ``splits``: a digest of the splitting rules, "" if unknown.
-    ``remarks``: sentences on oddities of the files. ``llama``: llama.cpp's view of a GGUF file's
-    vocabulary, None for a folder.
+    ``remarks``: sentences on oddities of the files. ``llama``: llama.cpp's view of a GGUF file,
+    None for a folder.
     """
 
     texts: tuple[str | None, ...]
@@ -50,7 +50,7 @@ class Fingerprint:
     rows_from: str = "weights"
     splits: str = ""
     remarks: tuple[str, ...] = ()
-    llama: LlamaVocab | None = None
+    llama: LlamaFacts | None = None
 
     @cached_property
     def count(self) -> int:
@@ -190,8 +190,7 @@ def _logit_width(config: Mapping[str, Any]) -> int | None:
 
 
 def _read_gguf(path: Path) -> Fingerprint:
-    vocabulary, stored = _named(gguf_tokens.read, path)
-    head = stored.header
+    vocabulary, head, llama = _named(gguf_tokens.read, path)
     ends = (head.whole(f"tokenizer.ggml.{role}_token_id") for role in ("eos", "eot", "eom"))
     size = len(vocabulary.texts)
     return Fingerprint(
@@ -205,5 +204,5 @@ def _read_gguf(path: Path) -> Fingerprint:
         bos=whole(head.whole("tokenizer.ggml.bos_token_id")),
         rows_from="tokens",
         splits=vocabulary.splits,
-        llama=gguf_tokens.llama_vocab(stored),
+        llama=llama,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -44,11 +45,16 @@ _BEGINNING: Final = frozenset(
 """Pre-tokenizers (``pre``) with which llama.cpp adds a BOS token by default."""
 
 
-@dataclass(frozen=True, slots=True)
-class LlamaVocab:
-    """The facts that llama.cpp compares besides the tokens' texts: kind, and BOS and EOS tokens.
+_RECURRENT: Final = (".ssm.conv_kernel", ".wkv.head_size", ".shortconv.l_cache")
+"""Keys of models that keep a state (Mamba, RWKV, LFM2) in some layers or all of them."""
 
-    ``size`` counts all tokens, including padding.
+
+@dataclass(frozen=True, slots=True)
+class LlamaFacts:
+    """What llama.cpp looks at besides the tokens' texts: kind, BOS and EOS tokens, and the state.
+
+    ``size`` counts all tokens, ``padding`` are the texts of those that only pad. ``recurrent``: the
+    model keeps a state from which no tokens can be taken back.
     """
 
     kind: str
@@ -57,13 +63,18 @@ class LlamaVocab:
     bos: int | None
     add_eos: bool
     eos: int | None
+    padding: tuple[tuple[int, str], ...] = ()
+    recurrent: bool = False
 
 
-def llama_vocab(stored: gguf.Tokenizer) -> LlamaVocab:
-    """llama.cpp's view of a file's tokenizer, with its defaults (``src/llama-vocab.cpp``)."""
+def _llama_facts(stored: gguf.Tokenizer, padding: Sequence[tuple[int, str]]) -> LlamaFacts:
+    """llama.cpp's view of a file, with its defaults (``src/llama-vocab.cpp``)."""
     kind = _KINDS.get(stored.model, stored.model)
-    bos, eos = _ENDS.get(kind, (None, None))
-    named = [stored.header.whole(f"tokenizer.ggml.{role}_token_id") for role in ("bos", "eos")]
+    ends = [
+        default if number is None or number >= len(stored.tokens) else number
+        for role, default in zip(("bos", "eos"), _ENDS.get(kind, (None, None)), strict=True)
+        for number in [stored.header.whole(f"tokenizer.ggml.{role}_token_id")]
+    ]
     begins = kind in ("SPM", "WPM") or (kind == "BPE" and stored.pre in _BEGINNING)
     defaults = {"add_bos_token": begins, "add_eos_token": kind == "UGM"}
     given = {name: stored.header.values.get(f"tokenizer.ggml.{name}") for name in defaults}
@@ -72,18 +83,20 @@ def llama_vocab(stored: gguf.Tokenizer) -> LlamaVocab:
     ]
     if stored.model == "gemma4":  # whatever the file says
         adds[0] = True
-    return LlamaVocab(
+    return LlamaFacts(
         kind,
         len(stored.tokens),
         adds[0],
-        bos if named[0] is None else named[0],
+        ends[0],
         adds[1],
-        eos if named[1] is None else named[1],
+        ends[1],
+        tuple(padding),
+        any(key.endswith(_RECURRENT) for key in stored.header.values),
     )
 
 
-def read(path: Path) -> tuple[Vocabulary, gguf.Tokenizer]:
-    """The vocabulary in ``path``, and the other metadata of its tokenizer.
+def read(path: Path) -> tuple[Vocabulary, gguf.Header, LlamaFacts]:
+    """The vocabulary in ``path``, its other metadata, and llama.cpp's view of both.
 
     Raises:
         Unreadable: it cannot be read, or names no tokens.
@@ -98,15 +111,19 @@ def read(path: Path) -> tuple[Vocabulary, gguf.Tokenizer]:
         raise Unreadable(f"{path.name} holds no tokenizer (tokenizer.ggml.tokens); {REMEDY}")
     check_size(len(stored.tokens))
     family = _FAMILIES.get(stored.model, spelling.LITERAL)
-    texts: list[str | None] = [*stored.tokens]
-    for number, kind in enumerate(stored.types[: len(texts)]):
-        if kind == _UNUSED and _PADDING.fullmatch(stored.tokens[number]):
-            texts[number] = None
+    # llama.cpp names empty tokens so.
+    named = [text or f"[EMPTY_{number}]" for number, text in enumerate(stored.tokens)]
+    texts: list[str | None] = [*named]
+    unused = [n for n, kind in enumerate(stored.types[: len(named)]) if kind == _UNUSED]
+    padding = [(number, named[number]) for number in unused if _PADDING.fullmatch(named[number])]
+    for number, _ in padding:
+        texts[number] = None
     special = {n for n, kind in enumerate(stored.types) if kind in (_CONTROL, _UNKNOWN)}
-    ids = {text: number for number, text in enumerate(stored.tokens)}
+    ids = {text: number for number, text in enumerate(named)}
     rules = [stored.header.values.get(f"tokenizer.ggml.{name}") for name in _SPLITTING]
     cut_out = [n for n, kind in enumerate(stored.types) if kind == _USER_DEFINED]
     how = (stored.model, stored.pre, repr(rules), repr(stored.scores), repr(cut_out))
     split = "\n".join((*how, *stored.merges))
     splits = hashlib.sha256(split.encode("utf-8", "surrogatepass")).hexdigest()
-    return Vocabulary(family, texts, ids, special=special, splits=splits), stored
+    vocabulary = Vocabulary(family, texts, ids, special=special, splits=splits)
+    return vocabulary, stored.header, _llama_facts(stored, padding)

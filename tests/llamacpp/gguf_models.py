@@ -31,7 +31,10 @@ def write(
     chat_template: str = "",
     **facts: Any,
 ) -> Path:
-    """A model with these tokens; ``facts`` are set under ``tokenizer.ggml.``, None leaves one out."""
+    """A model with these tokens; ``facts`` are set under ``tokenizer.ggml.``, None leaves one out.
+
+    ``architecture``: "lfm2" keeps a state in all layers but the last.
+    """
     width = 32
     made = gguf.GGUFWriter(path, architecture)
     made.add_context_length(context)
@@ -39,7 +42,10 @@ def write(
     made.add_block_count(layers)
     made.add_feed_forward_length(64)
     made.add_head_count(heads)
-    made.add_head_count_kv(heads)
+    lfm2 = architecture == "lfm2"
+    made.add_head_count_kv([*[0] * (layers - 1), heads] if lfm2 else heads)
+    if lfm2:
+        made.add_shortconv_l_cache(3)
     made.add_layer_norm_rms_eps(1e-5)
     made.add_rope_dimension_count(width // heads)
     made.add_vocab_size(len(tokens))
@@ -58,16 +64,24 @@ def write(
         return (random.standard_normal(shape) / np.sqrt(shape[-1])).astype(np.float32)
 
     made.add_tensor("token_embd.weight", matrix(len(tokens), width))
-    made.add_tensor("output_norm.weight", np.ones(width, dtype=np.float32))
+    norm = "token_embd_norm" if lfm2 else "output_norm"
+    made.add_tensor(f"{norm}.weight", np.ones(width, dtype=np.float32))
     output = matrix(len(tokens), width) * 4
     if quiet:  # as a trained model, which never answers with what it has not met
         output[len(TOKENS) :] = 0
     made.add_tensor("output.weight", output)
+    attention: dict[str, tuple[int, ...]]
+    attention = dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_output"), (width, width))
+    state = {"in_proj": (3 * width, width), "conv": (width, 3), "out_proj": (width, width)}
+    if lfm2:
+        attention |= dict.fromkeys(("attn_q_norm", "attn_k_norm"), (width // heads,))
     for number in range(layers):
         for name in ("attn_norm", "ffn_norm"):
             made.add_tensor(f"blk.{number}.{name}.weight", np.ones(width, dtype=np.float32))
-        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
-            made.add_tensor(f"blk.{number}.{name}.weight", matrix(width, width))
+        keeps = lfm2 and number + 1 < layers
+        for name, shape in (state if keeps else attention).items():
+            of = f"blk.{number}.{'shortconv.' if keeps else ''}{name}"
+            made.add_tensor(f"{of}.weight", matrix(*shape))
         for name in ("ffn_gate", "ffn_up"):
             made.add_tensor(f"blk.{number}.{name}.weight", matrix(64, width))
         made.add_tensor(f"blk.{number}.ffn_down.weight", matrix(width, 64))

@@ -7,13 +7,13 @@ import pytest
 from specd.lmstudio.draft_cache import CacheOpinion
 from specd.tokenizer.engines import llama_cpp
 from specd.tokenizer.fingerprint import Fingerprint
-from specd.tokenizer.gguf_tokens import LlamaVocab
+from specd.tokenizer.gguf_tokens import LlamaFacts
 from specd.tokenizer.spelling import BYTE_LEVEL
 from specd.tokenizer.verdict import Verdict, with_cache
 from tests.tokenizer.models import model
 
 TOKENS = tuple(f"t{number}" for number in range(200))
-VOCAB = LlamaVocab("BPE", 256, add_bos=True, bos=1, add_eos=False, eos=2)
+VOCAB = LlamaFacts("BPE", 256, add_bos=True, bos=1, add_eos=False, eos=2)
 MAIN = Fingerprint(
     TOKENS, frozenset(), frozenset({2}), 256, 256, BYTE_LEVEL, vocab_size=200, llama=VOCAB
 )

@@ -6,20 +6,19 @@ With a refused draft, servers of summer 2026 exit; later ones load both models a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
 from specd.tokenizer.verdict import EngineOpinion
 
 if TYPE_CHECKING:  # the daemon uses opinions and reads no tokenizer
     from specd.tokenizer.fingerprint import Fingerprint
-    from specd.tokenizer.gguf_tokens import LlamaVocab
+    from specd.tokenizer.gguf_tokens import LlamaFacts
 
 NAME: Final = "llama.cpp"
 MAX_DIFFERENCE: Final = 128
 FIRST_ID: Final = 5
-
-_BLOCK = 4096
 
 
 def on_tokens(main: Fingerprint, draft: Fingerprint) -> EngineOpinion:
@@ -32,15 +31,15 @@ def on_tokens(main: Fingerprint, draft: Fingerprint) -> EngineOpinion:
         return EngineOpinion(NAME, accepts=False, text="unknown", why=why)
     why = (
         f"at most {MAX_DIFFERENCE} tokens more or fewer, and the same text from id {FIRST_ID} on; "
-        "it looks at nothing else"
+        "it looks at nothing else of them"
     )
     return EngineOpinion(NAME, accepts=True, text="same", why=why)
 
 
 def _objections(
-    main: Fingerprint, draft: Fingerprint, one: LlamaVocab, other: LlamaVocab
+    main: Fingerprint, draft: Fingerprint, one: LlamaFacts, other: LlamaFacts
 ) -> Iterator[str]:
-    """In the order of ``common_speculative_are_compatible``."""
+    """In the order of ``common_speculative_are_compatible``, then what a request meets."""
     if one.kind != other.kind:
         yield f"the vocabularies are {one.kind} and {other.kind}"
     if one.add_bos != other.add_bos:
@@ -55,23 +54,26 @@ def _objections(
     if apart > MAX_DIFFERENCE:
         yield f"one has {apart:,} tokens more than the other"
     both = min(one.size, other.size)
-    first = _first_difference(_padded(main, both), _padded(draft, both))
+    first = _first_difference(_texts(main, one)[:both], _texts(draft, other)[:both])
     if first is not None:
         yield f"the text of id {first} differs"
+    if other.recurrent and not one.recurrent:
+        yield (
+            "the draft keeps a recurrent state, from which llama.cpp takes tokens back only where "
+            "the main keeps one too; it ends at the first request"
+        )
 
 
-def _first_difference(main: tuple[str | None, ...], draft: tuple[str | None, ...]) -> int | None:
-    """The first id with different texts; None if there is none.
-
-    It compares blocks first, since vocabularies are long and mostly equal.
-    """
-    for start in range(FIRST_ID, len(main), _BLOCK):
-        one, other = main[start : start + _BLOCK], draft[start : start + _BLOCK]
-        if one != other:
-            return next(start + n for n, text in enumerate(one) if text != other[n])
-    return None
+def _texts(one: Fingerprint, facts: LlamaFacts) -> list[str | None]:
+    texts = list(one.texts)
+    for number, text in facts.padding:
+        texts[number] = text
+    return texts
 
 
-def _padded(one: Fingerprint, size: int) -> tuple[str | None, ...]:
-    listed = one.texts[:size]
-    return listed + (None,) * (size - len(listed))
+def _first_difference(main: Sequence[str | None], draft: Sequence[str | None]) -> int | None:
+    """The first id with different texts; None if there is none."""
+    if main == draft:
+        return None
+    pairs = enumerate(zip_longest(main, draft))
+    return next((n for n, (text, other) in pairs if n >= FIRST_ID and text != other), None)
