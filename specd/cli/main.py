@@ -72,7 +72,7 @@ def _failed(problem: Exception) -> int | None:
     refused = (CannotMove, CannotRestore, ServiceError, SwapError, WorkerError)
     if isinstance(problem, sqlite3.OperationalError):
         where = f"a database in {state_dir()} cannot be used ({problem})"
-        complain(f"{where}; is its disk full? `specd doctor` looks")
+        complain(f"{where}; `specd doctor` looks at its disk and permissions")
     elif isinstance(problem, OSError):
         complain(f"{problem.filename}: {problem.strerror}")
     elif isinstance(problem, ConfigError):

@@ -135,11 +135,15 @@ def set_aside(path: Path, *, by: Callable[[Path, Path], None] = move_to_free_nam
 def make_directory(path: Path) -> None:
     """Make a directory of specd's own; what else stands in its place is set aside.
 
+    Directories above it that are missing are made private too.
+
     Raises:
         OSError: it cannot be made.
     """
+    for missing in [each for each in reversed(path.parents) if not each.exists()]:
+        missing.mkdir(mode=0o700, exist_ok=True)
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
     except FileExistsError:
         set_aside(path)
         path.mkdir(mode=0o700)

@@ -692,11 +692,14 @@ def _explaining(path: Path) -> Iterator[None]:
 
 def _explained(path: Path, error: OSError) -> SwapError:
     words = error.strerror or str(error)
-    if error.filename is not None and Path(os.fsdecode(error.filename)).parent != path.parent:
-        words = f"{words}: {os.fsdecode(error.filename)}"
+    at = path if error.filename is None else Path(os.fsdecode(error.filename))
+    if at.parent != path.parent:
+        words = f"{words}: {at}"
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        # A temporary file beside it is refused by the folder.
+        what = path.parent if at.parent == path.parent and at != path else path
         return ReadOnly(
-            path, f"{path} may not be written ({words}); allow it, or set the values by hand"
+            path, f"{what} may not be written ({words}); allow it, or set the values by hand"
         )
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace(path, f"{path} could not be written ({words}); free some space")

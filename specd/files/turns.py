@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from specd import places
+from specd.files import private
 
 WAIT_S = 0.5
 """Longest wait for another specd process's write."""
@@ -54,7 +55,7 @@ def turn(directory: Path, wait_s: float = WAIT_S) -> Iterator[None]:
 def _opened(name: str) -> int | None:
     with contextlib.suppress(OSError, places.NoPlace):
         folder = places.state_dir() / "run"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.make_directory(folder)
         return os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     return None
 

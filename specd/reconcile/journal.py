@@ -93,7 +93,7 @@ class Journal:
         """Why the last attempt to read the journal failed; None if it succeeded."""
         self.mended: str | None = None
         """A message if something was found broken at opening, else None."""
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.make_directory(directory)
         with self._lock:
             self._read_on(self._opened())
             self._adopt(places.holds_path(directory.parent))
@@ -401,7 +401,7 @@ class Journal:
         if self._descriptor is not None and self._named(self._descriptor):
             return self._descriptor
         self.close()
-        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.make_directory(self._file.parent)
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         descriptor = os.open(self._file, flags, 0o600)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -52,6 +52,14 @@ def test_set_starts_a_file_where_there_is_none(
     assert "# log_level" in file.read_text()
 
 
+def test_the_state_directory_that_set_makes_is_private(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPECD_STATE_DIR", str(tmp_path / "new" / "state"))
+    assert specd_config("set", "agent.notify", "true") == 0
+    assert (tmp_path / "new" / "state").stat().st_mode & 0o777 == 0o700
+
+
 def test_set_keeps_the_mode_and_follows_a_link_into_a_dotfiles_repository(
     file: Path, tmp_path: Path
 ) -> None:

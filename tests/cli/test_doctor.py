@@ -81,6 +81,11 @@ def open_state(sandbox: Sandbox) -> None:
     sandbox.state.chmod(0o755)
 
 
+def folder_for_a_history(sandbox: Sandbox) -> None:
+    (sandbox.state / "history.db").mkdir(parents=True)
+    sandbox.state.chmod(0o700)
+
+
 def file_for_a_socket(sandbox: Sandbox) -> None:
     run = sandbox.state / "run"
     run.mkdir(mode=0o700, parents=True)
@@ -99,6 +104,7 @@ def nothing(_: Sandbox) -> None:
         (broken_config, "specd.toml", "agent.notfy", "specd config validate"),
         (broken_settings, "settings.json", "settings.json", "so that it writes the file anew"),
         (open_state, "state", "is open to other users", "chmod 700"),
+        (folder_for_a_history, "state", "history.db is no file", "move it elsewhere"),
         (file_for_a_socket, "socket", "is no socket", "remove"),
         (nothing, "daemon", "specd is not running", "`specd install` sets it up"),
         (nothing, "MLX", "no Metal device", "install specd again"),

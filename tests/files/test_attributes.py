@@ -141,6 +141,12 @@ def test_another_owners_file_is_left_alone_and_that_is_said(path: Path):
     assert [each.name for each in path.parent.iterdir()] == ["settings.json"]
 
 
+def test_a_folder_that_may_not_be_written_is_named_itself(path: Path):
+    reachable(path)
+    os.chown(path, STRANGER, GROUP)
+    assert f"ReadOnly {path.parent} may not be written" in as_stranger(path)
+
+
 def test_a_group_the_user_is_not_in_is_left_alone(path: Path):
     reachable(path)
     os.chown(path, STRANGER, OTHER_GROUP)

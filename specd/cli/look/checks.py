@@ -155,9 +155,9 @@ def _state_directory(patient: Patient) -> Result:
         return _fail(f"{state} cannot be written", f"chmod u+rwx {state}")
     if facts.st_mode & 0o077:
         return _fail(f"{state} is open to other users", f"chmod 700 {state}")
-    journal = places.journal_dir(state) / JOURNAL
-    if not private.usable(journal):
-        return _fail(f"{journal} is no file that specd can read and write", "move it elsewhere")
+    for kept in (places.journal_dir(state) / JOURNAL, places.history_path(state)):
+        if not private.usable(kept):
+            return _fail(f"{kept} is no file that specd can read and write", "move it elsewhere")
     return _ok(f"{state} is private")
 
 
