@@ -24,6 +24,7 @@ _OWN = (
     "models.json",
     "conditions.json",
     "last-good.toml",
+    "validated.json",
     "report.html",
 )
 

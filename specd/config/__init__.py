@@ -1,13 +1,13 @@
 """specd.toml: what the user wants.
 
-``schema`` holds the validated models, ``reading`` reads the user's file and merges it with a
-machine-wide policy, ``problems`` describes errors with file, line and key, ``edit`` writes and
-keeps the user's comments. Only ``schema`` and ``reading`` are imported at start: the daemon reads
-its configuration before anything else, and errors and edits are rare.
+``schema`` holds the keys, ``reading`` reads the user's file and merges it with a machine-wide
+policy, ``validation`` checks both with pydantic, ``problems`` describes errors with file, line and
+key, ``edit`` writes and keeps the user's comments. Only ``schema`` and ``reading`` are imported at
+start: a text that was valid at the last one is not validated again.
 """
 
 from specd.config.error import ConfigError, Problem
-from specd.config.reading import Loaded, load, managed_file, read
+from specd.config.reading import Loaded, Texts, load, managed_file, read, texts, understood
 from specd.config.schema import (
     Agent,
     Benchmark,
@@ -15,6 +15,7 @@ from specd.config.schema import (
     Pair,
     SpecdConfig,
     Speculation,
+    built,
 )
 
 __all__ = [
@@ -27,7 +28,11 @@ __all__ = [
     "Problem",
     "SpecdConfig",
     "Speculation",
+    "Texts",
+    "built",
     "load",
     "managed_file",
     "read",
+    "texts",
+    "understood",
 ]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import cache
 from typing import Any
 
+from specd.config import validation
 from specd.config.schema import SpecdConfig
 
 
 @cache
 def _schema() -> dict[str, Any]:
-    return SpecdConfig.model_json_schema()
+    return validation.model().model_json_schema()
 
 
 def sections() -> tuple[str, ...]:
     """The tables of specd.toml, in order."""
-    return tuple(SpecdConfig.model_fields)
+    return tuple(each.name for each in fields(SpecdConfig))
 
 
 def names(section: str) -> tuple[str, ...]:

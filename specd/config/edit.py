@@ -22,7 +22,7 @@ from specd.config.error import ConfigError, Problem
 from specd.config.lines import Statement, statements
 from specd.config.problems import nearest
 from specd.config.reading import Document
-from specd.config.schema import Pair, SpecdConfig, keys
+from specd.config.schema import DEFAULTS, Pair, keys
 
 COLUMN = 40
 """Column of the explanations in a new file."""
@@ -53,7 +53,7 @@ def new_text(pairs: Sequence[Pair] = (), values: Document | None = None) -> str:
             lines += _pair_lines(pairs)
             continue
         lines += ["", f"[{section}]"]
-        defaults = SpecdConfig.model_fields[section].default
+        defaults = getattr(DEFAULTS, section)
         for key in allowed.names(section):
             held = values.get(section, {})
             value = held.get(key, getattr(defaults, key))

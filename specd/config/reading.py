@@ -24,8 +24,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from pydantic import ValidationError
-
 from specd.config.error import ConfigError, Problem
 from specd.config.schema import SpecdConfig, keys
 
@@ -34,6 +32,7 @@ MAX_BYTES = 1 << 20
 
 Origin: TypeAlias = Literal["default", "managed", "locked", "user"]
 Document: TypeAlias = dict[str, Any]
+Texts: TypeAlias = tuple[str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +78,31 @@ def read(path: Path) -> Loaded:
     Raises:
         ConfigError: one of the two files cannot be read, parsed or validated.
     """
+    return understood(path, texts(path))
+
+
+def texts(path: Path) -> Texts:
+    """The texts of the machine-wide policy and of ``path``, which decide everything.
+
+    Raises:
+        ConfigError: one of the two cannot be read.
+    """
+    return content(managed_file()), content(path)
+
+
+def understood(path: Path, both: Texts) -> Loaded:
+    """As ``read``, for the ``texts`` of the files.
+
+    Raises:
+        ConfigError: one of the two cannot be parsed or validated.
+    """
     policy = managed_file()
-    below, locked = _policy(policy)
-    text = content(path)
+    managed, text = both
+    below, locked = _policy(policy, managed)
     own = {} if text is None else parse(path, text)
     config = validate(path, own, text or "")
     if below is not None:
-        # Both documents are valid, so the merged one is valid too.
-        config = _build(_merge(below, own, locked))
+        config = validate(path, _merge(below, own, locked), "")  # valid, as both are
     return Loaded(
         config=config,
         path=path,
@@ -152,23 +168,12 @@ def validate(path: Path, document: Document, text: str) -> SpecdConfig:
     Raises:
         ConfigError: it lists every wrong key.
     """
-    try:
-        return _build(document)
-    except ValidationError as error:
-        from specd.config import problems  # noqa: PLC0415 - nothing is wrong, as a rule
+    from specd.config import validation  # noqa: PLC0415 - costs 60 ms, and most starts need it not
 
-        raise ConfigError(path, problems.of_values(error, text)) from None
+    return validation.validated(path, document, text)
 
 
-def _build(document: Document) -> SpecdConfig:
-    pairs = document.get("pair")
-    if isinstance(pairs, list):
-        document = {**document, "pair": tuple(pairs)}  # strict models accept only tuples for tuples
-    return SpecdConfig.model_validate(document)
-
-
-def _policy(path: Path) -> tuple[Document | None, frozenset[str]]:
-    text = content(path)
+def _policy(path: Path, text: str | None) -> tuple[Document | None, frozenset[str]]:
     if text is None:
         return None, frozenset()
     document = parse(path, text)

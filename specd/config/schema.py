@@ -1,21 +1,26 @@
-"""The models of specd.toml. Each key's description is also its comment in a new specd.toml.
+"""The keys of specd.toml. Each key's description is also its comment in a new specd.toml.
 
-Every key has a default, so an empty file is a valid one.
+Every key has a default, so an empty file is a valid one. ``validation`` makes pydantic's models of
+these classes, and reads their annotations only then: a start with the configuration of the last
+one does not import pydantic.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from specd.config import cron, mix
 
+if TYPE_CHECKING:
+    from pydantic import AfterValidator, Field
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+def _key(default: object, about: str) -> Any:
+    return field(default=default, metadata={"description": about})
 
 
 def _home(value: str) -> str:
@@ -73,101 +78,98 @@ def _mix(value: str) -> str:
     return value
 
 
-class LmStudio(_Section):
+@dataclass(frozen=True, slots=True)
+class LmStudio:
     """Where LM Studio is."""
 
-    home: Annotated[str, AfterValidator(_home)] = Field(
-        default="auto", description='"auto" finds it; or its full path'
+    home: Annotated[str, AfterValidator(_home)] = _key("auto", '"auto" finds it; or its full path')
+    server: Annotated[str, AfterValidator(_server)] = _key(
+        "auto", '"auto": LM Studio\'s own; or http://localhost:1234'
     )
-    server: Annotated[str, AfterValidator(_server)] = Field(
-        default="auto", description='"auto": LM Studio\'s own; or http://localhost:1234'
+    apps: Literal["all", "lmstudio", "bionic"] = _key(
+        "all", "whose files to keep; all: those that are there"
     )
-    apps: Literal["all", "lmstudio", "bionic"] = Field(
-        default="all", description="whose files to keep; all: those that are there"
-    )
-    token_env: Annotated[str, AfterValidator(_variable)] = Field(
-        default="LM_API_TOKEN",
-        description="the environment variable with the server's token",
+    token_env: Annotated[str, AfterValidator(_variable)] = _key(
+        "LM_API_TOKEN", "the environment variable with the server's token"
     )
 
 
-class Speculation(_Section):
+@dataclass(frozen=True, slots=True)
+class Speculation:
     """The desired settings of LM Studio."""
 
-    enabled: bool = Field(default=True, description="false takes specd's drafts out again")
-    visualize: bool = Field(default=True, description="colour the drafted tokens in LM Studio")
-    ui_level: Literal["keep"] | Annotated[int, Field(ge=0, le=10)] = Field(
-        default="keep",
-        description='"keep", or the lowest interface level wanted',
+    enabled: bool = _key(default=True, about="false takes specd's drafts out again")
+    visualize: bool = _key(default=True, about="colour the drafted tokens in LM Studio")
+    ui_level: Literal["keep"] | Annotated[int, Field(ge=0, le=10)] = _key(
+        "keep", '"keep", or the lowest interface level wanted'
     )
-    settings_key: Annotated[str, AfterValidator(_switch)] = Field(
-        default="configPresetInclusiveness.speculativeDecoding",
-        description='true while enabled; "" leaves it',
+    settings_key: Annotated[str, AfterValidator(_switch)] = _key(
+        "configPresetInclusiveness.speculativeDecoding", 'true while enabled; "" leaves it'
     )
 
 
-class Pair(_Section):
+@dataclass(frozen=True, slots=True)
+class Pair:
     """One desired pair: a main model and its draft, with the user's names."""
 
-    main: str = Field(min_length=1, description="the main model, as LM Studio lists it")
-    draft: str = Field(
-        default="auto",
-        min_length=1,
-        description="auto: the fastest proven one; mtp: the main's own",
+    main: Annotated[str, Field(min_length=1)] = field(
+        metadata={"description": "the main model, as LM Studio lists it"}
     )
-    draft_tokens: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
-        default="auto", description="tokens drafted at a time; auto: the measured best"
+    draft: Annotated[str, Field(min_length=1)] = _key(
+        "auto", "auto: the fastest proven one; mtp: the main's own"
+    )
+    draft_tokens: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = _key(
+        "auto", "tokens drafted at a time; auto: the measured best"
     )
 
 
-class Benchmark(_Section):
+@dataclass(frozen=True, slots=True)
+class Benchmark:
     """When and how to measure."""
 
-    schedule: Annotated[str, AfterValidator(_schedule)] = Field(
-        default="30 4 * * *", description='cron, in local time; "" never'
+    schedule: Annotated[str, AfterValidator(_schedule)] = _key(
+        "30 4 * * *", 'cron, in local time; "" never'
     )
-    engine: Literal["auto", "mlx", "server"] = Field(
-        default="auto",
-        description="server where the main model is loaded, else mlx",
+    engine: Literal["auto", "mlx", "server"] = _key(
+        "auto", "server where the main model is loaded, else mlx"
     )
-    mix: Annotated[str, AfterValidator(_mix)] = Field(
-        default="", description="weight of kinds of prompts: code=3; others 1"
+    mix: Annotated[str, AfterValidator(_mix)] = _key(
+        "", "weight of kinds of prompts: code=3; others 1"
     )
-    min_speedup: Annotated[float, Field(ge=1.0, le=10.0)] = Field(
-        default=1.05, description="a draft must be this much faster to be chosen"
+    min_speedup: Annotated[float, Field(ge=1.0, le=10.0)] = _key(
+        1.05, "a draft must be this much faster to be chosen"
     )
-    on_slower: Literal["warn", "disable"] = Field(
-        default="warn", description="disable: take out a draft without a sure gain"
+    on_slower: Literal["warn", "disable"] = _key(
+        "warn", "disable: take out a draft without a sure gain"
     )
-    only_when_idle: bool = Field(default=True, description="wait until nobody uses the machine")
-    only_on_ac: bool = Field(default=True, description="wait until it is not on battery")
-    observe_conversations: bool = Field(
-        default=True,
-        description="read speeds kept with chats, never their text",
+    only_when_idle: bool = _key(default=True, about="wait until nobody uses the machine")
+    only_on_ac: bool = _key(default=True, about="wait until it is not on battery")
+    observe_conversations: bool = _key(
+        default=True, about="read speeds kept with chats, never their text"
     )
-    max_minutes: Annotated[int, Field(ge=1, le=240)] = Field(
-        default=10, description="how long one benchmark may take"
-    )
+    max_minutes: Annotated[int, Field(ge=1, le=240)] = _key(10, "how long one benchmark may take")
 
 
-class Agent(_Section):
+@dataclass(frozen=True, slots=True)
+class Agent:
     """The daemon's own settings."""
 
-    resync_seconds: Annotated[int, Field(ge=1, le=86400)] = Field(
-        default=300, description="look at everything again, event or not"
+    resync_seconds: Annotated[int, Field(ge=1, le=86400)] = _key(
+        300, "look at everything again, event or not"
     )
-    reload: Literal["never", "when-idle"] = Field(
-        default="never", description="when-idle: load a model again to put a change in force"
+    reload: Literal["never", "when-idle"] = _key(
+        "never", "when-idle: load a model again to put a change in force"
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="the lowest level that is logged"
+    log_level: Literal["debug", "info", "warning", "error"] = _key(
+        "info", "the lowest level that is logged"
     )
-    notify: bool = Field(
-        default=False, description="show a desktop notification when a condition turns false"
+    notify: bool = _key(
+        default=False, about="show a desktop notification when a condition turns false"
     )
 
 
-class SpecdConfig(_Section):
+@dataclass(frozen=True, slots=True)
+class SpecdConfig:
     """The whole of specd.toml; every key is optional."""
 
     lmstudio: LmStudio = LmStudio()
@@ -177,10 +179,24 @@ class SpecdConfig(_Section):
     agent: Agent = Agent()
 
 
+DEFAULTS: Final = SpecdConfig()
+
+
+def built(values: Mapping[str, Any]) -> SpecdConfig:
+    """The configuration of ``values`` that are valid: {section: {key: value}, "pair": [...]}."""
+    sections = {
+        name: replace(getattr(DEFAULTS, name), **keys)
+        for name, keys in values.items()
+        if name != "pair"
+    }
+    return SpecdConfig(pair=tuple(Pair(**keys) for keys in values.get("pair", ())), **sections)
+
+
 def keys() -> tuple[str, ...]:
     """Every dotted key of specd.toml; "pair" stands for the list of pairs."""
+    held = ((each.name, getattr(DEFAULTS, each.name)) for each in fields(SpecdConfig))
     return tuple(
-        name if name == "pair" else f"{name}.{key}"
-        for name, section in SpecdConfig.model_fields.items()
-        for key in (["pair"] if name == "pair" else type(section.default).model_fields)
+        key
+        for name, section in held
+        for key in ([name] if name == "pair" else [f"{name}.{k.name}" for k in fields(section)])
     )

@@ -6,14 +6,16 @@ No decisions here. A failure is part of the returned value and not raised: the d
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from specd import config
+from specd import __version__, config
 from specd.config import ConfigError, SpecdConfig
 from specd.files import private
 from specd.lmstudio import app, backends, catalogue, draft_cache, model_defaults, models, presets
@@ -26,6 +28,9 @@ from specd.reconcile.facts import AppSeen, ServerSeen
 from specd.reconcile.observe import read_file
 
 SERVER_TIMEOUT_S = 2.0
+
+VALIDATED = "validated.json"
+"""The file with the values of the last good configuration, and the digest of its texts."""
 
 Meaning: TypeAlias = Literal["defaults", "apps", "models", "cache", "server", "other"]
 
@@ -56,17 +61,19 @@ def configuration(
     without that, the defaults.
     """
     try:
-        read = config.read(path)
+        texts = config.texts(path)
+        read = _validated(path, texts, state)
     except ConfigError as error:
         return last or last_good(state) or SpecdConfig(), str(error)
-    _keep(read.text.encode(), _kept(state))
-    return read.config, None
+    _keep(texts, read, state)
+    return read, None
 
 
 def last_good(state: Path) -> SpecdConfig | None:
     """The last good configuration of an earlier run; None when there was none."""
+    path = _kept(state)
     try:
-        return config.load(_kept(state)) if _kept(state).exists() else None
+        return _validated(path, config.texts(path), state) if path.exists() else None
     except ConfigError:
         return None
 
@@ -91,14 +98,31 @@ def _kept(state: Path) -> Path:
     return state / "last-good.toml"
 
 
-def _keep(text: bytes, kept: Path) -> None:
-    """Keep a copy of a good configuration, for a start with a broken specd.toml."""
-    with contextlib.suppress(OSError):
-        if private.read(kept) == text:
-            return
-    # Without the copy, the next start with a broken specd.toml has the defaults: no great harm.
-    with contextlib.suppress(OSError):
-        private.write(kept, text)
+def _validated(path: Path, texts: config.Texts, state: Path) -> SpecdConfig:
+    """The configuration of ``texts``; those of the last good one are not validated again."""
+    with contextlib.suppress(OSError, private.Broken, AttributeError, KeyError, TypeError):
+        known: Any = private.read_json(state / VALIDATED)
+        if known["of"] == _digest(texts):
+            return config.built(known["config"])
+    return config.understood(path, texts).config
+
+
+def _keep(texts: config.Texts, read: SpecdConfig, state: Path) -> None:
+    """Keep a good configuration: its text for a start with a broken specd.toml, and its values."""
+    values = json.dumps({"of": _digest(texts), "config": asdict(read)})
+    for path, text in ((_kept(state), texts[1] or ""), (state / VALIDATED, values)):
+        with contextlib.suppress(OSError):
+            if private.read(path) == text.encode():
+                continue
+        # Without them, a start with a broken specd.toml has the defaults: no great harm.
+        with contextlib.suppress(OSError):
+            private.write(path, text.encode())
+
+
+def _digest(texts: config.Texts) -> str:
+    """A digest of everything that decides the values: other code may have other defaults."""
+    decides = [__version__, repr(SpecdConfig()), *texts]
+    return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
 
 
 def look(home: Home | NoHome, state: Path) -> World:

@@ -51,7 +51,7 @@ def kept(pair: DesiredPair, models: Sequence[Model]) -> DesiredPair:
     if pair.state != "adopted" or pair.drafts_with is None:
         return pair
     draft = pair.drafts_with if pair.draft is None else name(pair.draft, models)
-    return replace(pair, configured=pair.configured.model_copy(update={"draft": draft}))
+    return replace(pair, configured=replace(pair.configured, draft=draft))
 
 
 def name(model: Model, models: Sequence[Model]) -> str:

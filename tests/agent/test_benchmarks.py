@@ -65,7 +65,7 @@ class Daemon:
         self.said.append(message)
 
     def wants(self, wanted: Benchmark) -> None:
-        config = self.sight.config.model_copy(update={"benchmark": wanted})
+        config = replace(self.sight.config, benchmark=wanted)
         self.sight = replace(self.sight, config=config)
 
     def until(self, true: Callable[[], Any], what: str, seconds: float = DEADLINE_S) -> None:
@@ -121,7 +121,7 @@ def test_a_benchmark_that_was_asked_for_runs_and_stands_in_the_history(
 ) -> None:
     # It plans with little, and is given more, for machines that do other things meanwhile.
     monkeypatch.setattr(measuring, "SHARE", 0.05)
-    daemon.wants(ANYTIME.model_copy(update={"max_minutes": {"server": 5, "mlx": 20}[where]}))
+    daemon.wants(replace(ANYTIME, max_minutes={"server": 5, "mlx": 20}[where]))
     home = daemon.sight.home
     assert home is not None
     one_at_a_time(home.path, SMALL.main.identifier)
@@ -230,7 +230,7 @@ def test_other_model_files_make_a_result_stale_and_have_it_measured_again(
 
 
 def test_never_means_never_also_for_stale_results(daemon: Daemon) -> None:
-    daemon.wants(ANYTIME.model_copy(update={"schedule": ""}))
+    daemon.wants(replace(ANYTIME, schedule=""))
     measured = replace(result(1, 1.2), main=MAIN, draft=DRAFT)
     daemon.stores.history.add(measured, {"main_files": "other"})
     daemon.bench.look_for_changes()

@@ -144,6 +144,7 @@ OWN_FILES = [
     "history.db",
     "journal/entries.jsonl",
     "last-good.toml",
+    "validated.json",
 ]
 BROKEN = {
     "nothing": b"",

@@ -24,6 +24,7 @@ FILES = (
     "history.db",
     "holds.json",
     "last-good.toml",
+    "validated.json",
     "logs/specd.log",
     "models.json",
     "run/specd.lock",

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specd.config import Benchmark, Pair, SpecdConfig
+from specd.config import Benchmark, Pair, SpecdConfig, Speculation
 from specd.lmstudio import keys
 from specd.lmstudio.answers import Instance, ServedModel
 from specd.lmstudio.draft_cache import CacheOpinion
@@ -384,5 +384,5 @@ def test_without_a_pair_the_advice_is_a_pair_and_no_benchmark() -> None:
     assert [each.type for each in found.values() if each.severity == "advice"] == [
         "PairsConfigured"
     ]
-    off = judged(SpecdConfig.model_validate({"speculation": {"enabled": False}}))
+    off = judged(SpecdConfig(speculation=Speculation(enabled=False)))
     assert not off["PairsConfigured"].remedy

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from specd import config, places
@@ -107,7 +108,7 @@ def _show(path: Path, *, as_json: bool) -> int:
             "path": str(path),
             "exists": loaded.exists,
             "managed": str(loaded.managed) if loaded.managed else None,
-            "config": loaded.config.model_dump(mode="json"),
+            "config": asdict(loaded.config),
             "origins": dict(loaded.origins),
             "overruled": list(loaded.overruled),
         }
@@ -125,7 +126,7 @@ def _show(path: Path, *, as_json: bool) -> int:
 
 def _rows(loaded: config.Loaded) -> list[str]:
     rows: list[str] = []
-    for section, held in loaded.config.model_dump().items():
+    for section, held in asdict(loaded.config).items():
         if section == "pair":
             for pair in held:
                 rows += ["", f"[[pair]]  # {loaded.origins['pair']}"]
@@ -168,7 +169,7 @@ def _validate(path: Path, *, as_json: bool) -> int:
 
 
 def _get(path: Path, key: str) -> int:
-    loaded = config.read(path).config.model_dump()
+    loaded = asdict(config.read(path).config)
     key = _in_full(path, key)
     section, _, name = key.partition(".")
     held = loaded.get(section)

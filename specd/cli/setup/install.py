@@ -162,7 +162,7 @@ def _look() -> _Found:
     if loaded.config.pair or not loaded.config.speculation.enabled:
         return _Found(path, loaded.config, new=False, facts=(*facts, kept), seen=seen)
     loaded_now, chosen = _proposed(seen)
-    wanted = loaded.config.model_copy(update={"pair": tuple(pair.configured for pair in chosen)})
+    wanted = replace(loaded.config, pair=tuple(pair.configured for pair in chosen))
     proposed = [
         (
             "pair",
@@ -278,8 +278,8 @@ def _agreed(found: _Found, platform: Platform, *, sure: bool) -> _Found | None:
 def _with(found: _Found, offer: _Offer) -> _Found:
     """As ``found``, with the draft that was chosen by its number."""
     pairs = list(found.wanted.pair)
-    pairs[offer.pair] = pairs[offer.pair].model_copy(update={"draft": offer.draft})
-    wanted = found.wanted.model_copy(update={"pair": tuple(pairs)})
+    pairs[offer.pair] = replace(pairs[offer.pair], draft=offer.draft)
+    wanted = replace(found.wanted, pair=tuple(pairs))
     seen = replace(found.seen, config=wanted) if found.seen is not None else None
     return replace(found, wanted=wanted, seen=seen)
 
