@@ -126,7 +126,7 @@ def _read_folder(folder: Path) -> Fingerprint:
         bos=roles.bos(vocabulary, tokenizer_config),
         template=roles.template(vocabulary, folder, tokenizer_config),
         rows_from=source,
-        splits=vocabulary.splits,
+        splits=roles.splitting(vocabulary, tokenizer_config, config),
         remarks=tuple(vocabulary.remarks[:8]),
     )
 

@@ -15,7 +15,7 @@ import binascii
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -24,6 +24,13 @@ from specd.tokenizer.reading import REMEDY, Unreadable, content, damaged
 from specd.tokenizer.vocabulary import Vocabulary, by_id, check_size
 
 LIMIT_BYTES = 64 << 20
+
+_SPACE: Final = (
+    "\t\n\v\f\r \x85\xa0\u1680"
+    + "".join(map(chr, range(0x2000, 0x200B)))
+    + ("\u2028\u2029\u202f\u205f\u3000")
+)
+"""What the ``tokenizers`` library takes from the end of a line: less than ``str.rstrip`` does."""
 
 
 def read_model(path: Path) -> Vocabulary:
@@ -70,11 +77,11 @@ def read_words(path: Path) -> Vocabulary:
     """
     raw = content(path, LIMIT_BYTES)
     try:
-        # Not splitlines(): other line ends, such as U+2028, are tokens here.
-        texts = [line.removesuffix("\r") for line in raw.decode("utf-8").split("\n")]
+        # Not splitlines(): other line ends, such as U+2028, do not end a token here.
+        texts = [line.rstrip(_SPACE) for line in raw.decode("utf-8").split("\n")]
     except UnicodeDecodeError as error:
         raise damaged(path.name, raw, error, "a list of words") from error
-    if texts[-1] == "":
+    if raw.endswith(b"\n"):
         texts.pop()
     check_size(len(texts))
     ids = {text: number for number, text in enumerate(texts)}

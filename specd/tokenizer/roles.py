@@ -9,13 +9,15 @@ the ids of ``generation_config.json``, else ``config.json``, and with the tokeni
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
 from specd.tokenizer.reading import REMEDY, Absent, Unreadable, content, json_object, whole
-from specd.tokenizer.vocabulary import Vocabulary
+from specd.tokenizer.vocabulary import Flags, Vocabulary
 
 TEMPLATE_BYTES: Final = 1 << 20
 
@@ -38,13 +40,16 @@ def complete(
         place = whole(number)
         if place is not None and vocabulary.id_of(text) is None:
             vocabulary.add(text, place, special=False)
-    for number, text, special in _decoder(config):
+    for number, text, special, flags in _decoder(config):
         known = vocabulary.id_of(text)
         if known is None:
             known = vocabulary.next_id() if fast else number
             vocabulary.add(text, known, special=special)
         elif special:
             vocabulary.special.add(known)
+        elif text in vocabulary.flags:  # in loaders these flags win
+            vocabulary.special.discard(known)
+        vocabulary.flags[text] = flags
         if known != number:
             vocabulary.remarks.append(
                 f"tokenizer_config.json gives {text!r} the id {number}, loaders give it {known}"
@@ -57,10 +62,10 @@ def complete(
         vocabulary.special.add(known)
 
 
-def _decoder(config: Mapping[str, Any]) -> list[tuple[int, str, bool]]:
-    """``added_tokens_decoder``: (id, text, special), by id."""
+def _decoder(config: Mapping[str, Any]) -> list[tuple[int, str, bool, Flags]]:
+    """``added_tokens_decoder``: (id, text, special, flags), by id."""
     listed = config.get("added_tokens_decoder")
-    found: list[tuple[int, str, bool]] = []
+    found: list[tuple[int, str, bool, Flags]] = []
     for key, entry in listed.items() if isinstance(listed, dict) else ():
         text = _text(entry)
         if text is None or not (isinstance(key, str) and key.isdecimal() and len(key) < 10):
@@ -68,8 +73,34 @@ def _decoder(config: Mapping[str, Any]) -> list[tuple[int, str, bool]]:
                 f"tokenizer_config.json has an added_tokens_decoder that gives {str(key)[:40]!r} "
                 f"no token; {REMEDY}"
             )
-        found.append((int(key), text, isinstance(entry, dict) and entry.get("special") is True))
-    return sorted(found)
+        given = entry if isinstance(entry, dict) else {}
+        set_ = {name: given[name] is True for name in Flags._fields if name in given}
+        found.append((int(key), text, given.get("special") is True, Flags(**set_)))
+    return sorted(found, key=itemgetter(0, 1))
+
+
+_SPLITTING: Final = ("add_prefix_space", "split_special_tokens", "do_lower_case", "strip_accents",
+    "keep_accents", "remove_space", "tokenize_chinese_chars", "sp_model_kwargs")  # fmt: skip
+"""Settings with which transformers' classes split otherwise than ``tokenizer.json`` says."""
+
+
+def splitting(
+    vocabulary: Vocabulary, tokenizer_config: Mapping[str, Any], config: Mapping[str, Any]
+) -> str:
+    """A digest of all that splits ordinary text; "" if unknown."""
+    if not vocabulary.splits:
+        return ""
+    named = tokenizer_config.get("tokenizer_class") or config.get("model_type")
+    rules = (
+        vocabulary.splits,
+        str(named).removesuffix("Fast"),  # classes have rules of their own
+        [tokenizer_config.get(name) or None for name in _SPLITTING],
+        sorted(
+            (text, vocabulary.id_of(text) in vocabulary.special, repr(flags))
+            for text, flags in vocabulary.flags.items()
+        ),
+    )
+    return hashlib.sha256(repr(rules).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _named(config: Mapping[str, Any]) -> Iterator[str]:

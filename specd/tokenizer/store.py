@@ -34,7 +34,7 @@ from specd.tokenizer.verdict import (
     VerdictKind,
 )
 
-VERSION = 8
+VERSION = 9
 """Increase this number when the same files give other fingerprints or verdicts."""
 
 _Told = TypeVar("_Told")

@@ -17,7 +17,7 @@ import msgspec
 from specd.tokenizer import spelling
 from specd.tokenizer.reading import REMEDY, Unreadable, content, damaged
 from specd.tokenizer.spelling import Family
-from specd.tokenizer.vocabulary import Vocabulary, by_id, check_size
+from specd.tokenizer.vocabulary import Flags, Vocabulary, by_id, check_size
 
 FILE = "tokenizer.json"
 LIMIT_BYTES = 64 << 20
@@ -106,6 +106,8 @@ def _add(made: Vocabulary, listed: list[_Added], name: str) -> None:
                 f"loaders give it {loaded}; {REMEDY}, or another conversion of it"
             )
         made.add(each.content, loaded, special=each.special)
+        found = Flags(each.single_word, each.lstrip, each.rstrip, each.normalized)
+        made.flags[each.content] = found
         if each.content not in made.ids:
             following = max(following, loaded + 1)
 
@@ -177,7 +179,7 @@ def _parts(raw: msgspec.Raw, inner: str) -> Iterator[Mapping[str, Any]]:
 
 
 def _splits(tokenizer: _Tokenizer) -> str:
-    """A digest of all settings that split text, without the tokens' ids."""
+    """A digest of all settings that split text, without the tokens' ids and flags."""
     model = tokenizer.model
     hashed = hashlib.sha256()
     # A list contains the scores with which Unigram splits.
@@ -197,9 +199,5 @@ def _splits(tokenizer: _Tokenizer) -> str:
         model.continuing_subword_prefix,
         model.end_of_word_suffix,
     )
-    flags = sorted(
-        (each.content, each.special, each.single_word, each.lstrip, each.rstrip, each.normalized)
-        for each in tokenizer.added_tokens or ()
-    )
-    hashed.update(repr((rules, flags)).encode("utf-8", "surrogatepass"))
+    hashed.update(repr(rules).encode("utf-8", "surrogatepass"))
     return hashed.hexdigest()

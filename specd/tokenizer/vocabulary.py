@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from specd.tokenizer.reading import Unreadable
 from specd.tokenizer.spelling import Family
@@ -16,15 +17,24 @@ class Impossible(Unreadable):
     """Ids that no tokenizer has; the caller adds the file's name to the message."""
 
 
+class Flags(NamedTuple):
+    """Of an added token, as the ``tokenizers`` library names them; None: it decides."""
+
+    single_word: bool = False
+    lstrip: bool = False
+    rstrip: bool = False
+    normalized: bool | None = None
+
+
 @dataclass(slots=True)
 class Vocabulary:
     """``texts[i]`` is the text of id ``i`` in the file, None for an id without a token.
 
     ``family``: how texts spell bytes. ``own``: the number of tokens that the tokenizer's model
     lists, with duplicates. ``ids``: the ids of those tokens by text, ``added``: the other tokens,
-    ``special``: the ids of control tokens. ``splits``: a digest of the splitting rules, "" if
-    unknown; tokenizers with equal digests split ordinary text alike. ``remarks``: sentences on
-    oddities of the files.
+    ``special``: the ids of control tokens. ``flags``: how the other tokens are found in a text.
+    ``splits``: a digest of the other splitting rules, "" if unknown; tokenizers with equal digests
+    split ordinary text alike. ``remarks``: sentences on oddities of the files.
     """
 
     family: Family
@@ -32,6 +42,7 @@ class Vocabulary:
     ids: Mapping[str, int]
     added: dict[str, int] = field(default_factory=dict)
     special: set[int] = field(default_factory=set)
+    flags: dict[str, Flags] = field(default_factory=dict)
     splits: str = ""
     remarks: list[str] = field(default_factory=list)
     own: int = -1

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlx_lm.tokenizer_utils import load
 from tokenizers import Tokenizer
-from tokenizers.models import Unigram
+from tokenizers.models import Unigram, WordPiece
 
 from specd.tokenizer import fingerprint, tokenizer_json
 from tests.llamacpp import gguf_models
@@ -56,6 +57,7 @@ def test_each_rule_of_splitting_counts(
     tmp_path: Path, change: Callable[[dict[str, Any]], None]
 ) -> None:
     document = folders.small()
+    del document["_config"]["added_tokens_decoder"]  # its flags would count instead
     changed = deepcopy(document)
     change(changed)
     one, other = (
@@ -81,13 +83,63 @@ def test_a_piece_that_stands_there_twice_counts_as_the_library_counts_it(tmp_pat
     assert [read.texts[number] for number in range(5)] == [library.id_to_token(n) for n in range(5)]
 
 
-def test_words_end_with_a_newline_and_with_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ["", "\n", "\n\n", "\r\n"])
+def test_words_are_those_that_the_library_reads(tmp_path: Path, end: str) -> None:
     folder = folders.lay_out(tmp_path, folders.small())
     (folder / "tokenizer.json").unlink()
     folders.put(folder / "tokenizer_config.json", {})
-    words = ["[UNK]", "\u2028", "\x85", "\x0b", "end"]
-    (folder / "vocab.txt").write_bytes("\n".join(words).encode() + b"\n")
-    assert fingerprint.read(folder).texts == tuple(words)
+    words = ["[UNK]", "a\u2028b", "a\x85b", "c ", "d\x85", "\x0b", "e\x1f", " f", "g\u200b", "end"]
+    (folder / "vocab.txt").write_bytes(("\n".join(words) + end).encode())
+    library = WordPiece.from_file(str(folder / "vocab.txt"), unk_token="[UNK]")
+    theirs = Tokenizer(library).get_vocab()
+    read = fingerprint.read(folder)
+    assert {text: number for number, text in enumerate(read.texts)} == theirs
+    assert read.vocab_size == len(theirs)
+
+
+STRIPPED = {"5": {"content": "<x>", "lstrip": True}}
+PLAIN = {"5": {"content": "<x>"}}
+
+
+@pytest.mark.mlx
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"added_tokens_decoder": STRIPPED}, {"added_tokens_decoder": PLAIN}),
+        ({"tokenizer_class": "GPT2Tokenizer"}, {"tokenizer_class": "Qwen2Tokenizer"}),
+        ({"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": True}, {"tokenizer_class": "GPT2Tokenizer"}),
+        ({"split_special_tokens": True}, {}),
+    ],
+)  # fmt: skip
+def test_what_tokenizer_config_says_of_splitting_counts(
+    tmp_path: Path, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    document = folders.small()
+    model = document["model"]
+    model["vocab"]["12"] = model["vocab"].pop("ā")  # Qwen2's class takes digits apart
+    model["merges"].append(["1", "2"])
+    made = [
+        folders.lay_out(tmp_path / name, document, **config)
+        for name, config in (("one", one), ("other", other))
+    ]
+    text = "123 the <x> a<|im_end|>"
+    ids = [load(folder, {}).encode(text, add_special_tokens=False) for folder in made]
+    assert ids[0] != ids[1]
+    assert splits(made[0]) != splits(made[1])
+    assert splits(made[0]) == splits(folders.lay_out(tmp_path / "same", document, **one))
+
+
+@pytest.mark.mlx
+def test_of_a_token_in_both_files_the_flags_in_tokenizer_config_count(tmp_path: Path) -> None:
+    document = folders.small()
+    (number,) = (
+        each["id"] for each in document["added_tokens"] if each["content"] == "<tool_call>"
+    )
+    decoder = {str(number): {"content": "<tool_call>", "lstrip": True, "special": False}}
+    folder = folders.lay_out(tmp_path / "one", document, added_tokens_decoder=decoder)
+    library = load(folder, {}).added_tokens_decoder[number]
+    assert (library.lstrip, library.special) == (True, number in fingerprint.read(folder).special)
+    assert splits(folder) != splits(folders.lay_out(tmp_path / "other", document))
 
 
 def test_gguf_scores_count(tmp_path: Path) -> None:
