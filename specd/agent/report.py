@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from specd import __version__
@@ -15,6 +17,7 @@ from specd.files.pointer import ABSENT
 from specd.lmstudio import home as homes
 from specd.lmstudio import model_defaults
 from specd.lmstudio.home import Home
+from specd.lmstudio.model import OWN_HEADS
 from specd.reconcile import restores
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.facts import Facts
@@ -23,6 +26,8 @@ from specd.reconcile.restores import Restores
 
 LAST_WRITES = 20
 """So many that, while a program keeps changing one value, other writes are still among them."""
+
+_OFF = (ABSENT, None, False, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ def status(seen: Snapshot, daemon: DaemonState) -> dict[str, Any]:
         "paused": facts.paused,
         "watching": daemon.watching,
         "conditions": [asdict(condition) for condition in listed],
-        "pairs": [pair(facts, each) for each in facts.pairs],
+        "pairs": [pair(facts, each, seen.writes) for each in facts.pairs],
         "held": [change.key for changes in facts.held.values() for change in changes],
         "last_write": writes[0] if writes else None,
         "last_writes": writes,
@@ -75,13 +80,17 @@ def _restores(done: Restores, program: str | None) -> dict[str, Any]:
     return {"today": done.today, "week": done.week, "last": last}
 
 
-def pair(facts: Facts, wanted: DesiredPair) -> dict[str, Any]:
+def pair(facts: Facts, wanted: DesiredPair, writes: Sequence[Entry]) -> dict[str, Any]:
     """One pair as status shows it; ``speedup`` is the measured one, None where there is none.
 
     ``gain`` is the last benchmark's result as a sentence, None before the first; ``stale`` holds
     the reasons why it is outdated; ``observed`` is the proof that draft tokens ran, ``in_use`` the
     figures of the user's own answers.
     """
+    path = None
+    if isinstance(facts.home, Home) and wanted.main is not None:
+        path = model_defaults.config_path(facts.home.path, wanted.main)
+    unwritten = {each.path for each in facts.blocked} | {each.edit.path for each in facts.applied}
     measured = facts.benchmarks.get(wanted.name)
     proof = next((p for p in facts.proofs if f"{p.main} ← {p.draft}" == wanted.name), None)
     return {
@@ -98,28 +107,26 @@ def pair(facts: Facts, wanted: DesiredPair) -> dict[str, Any]:
         "reason": wanted.reason,
         "candidates": list(wanted.candidates),
         "why": wanted.why,
-        "held": _is_held(facts, wanted),
-        "ignored": _is_ignored(facts, wanted),
+        "held": any(_drafts(each) for each in facts.held.get(path, ())) if path else False,
+        "ignored": any(each.path == path and each.ignored for each in facts.blocked),
+        "unwritten": path in unwritten,
+        "left": None if wanted.drafts_with else _left(path, writes),
         "set_by_user": wanted.users.drafts_with if wanted.users.drafts else None,
         "observed": asdict(proof) if proof else None,
         "in_use": asdict(used) if (used := facts.in_use.get(wanted.name)) else None,
     }
 
 
-def _is_held(facts: Facts, wanted: DesiredPair) -> bool:
-    """Whether the user took the pair's draft back, so that LM Studio's files are without it."""
-    if not isinstance(facts.home, Home) or wanted.main is None:
-        return False
-    path = model_defaults.config_path(facts.home.path, wanted.main)
-    return any(model_defaults.drafts(each.key) for each in facts.held.get(path, ()))
+def _left(path: Path | None, writes: Sequence[Entry]) -> str | None:
+    """The draft in the last write of a main's file that was not undone; None if there is none."""
+    standing = (each for each in reversed(writes) if each.path == path and each.state == "written")
+    drafts = (each.shown_new for entry in standing for each in entry.changes if _drafts(each))
+    set_ = (each if isinstance(each, str) else OWN_HEADS for each in drafts if each not in _OFF)
+    return next(set_, None)
 
 
-def _is_ignored(facts: Facts, wanted: DesiredPair) -> bool:
-    """Whether LM Studio ignores the file that should name the pair's draft."""
-    if not isinstance(facts.home, Home) or wanted.main is None:
-        return False
-    path = model_defaults.config_path(facts.home.path, wanted.main)
-    return any(each.path == path and each.ignored for each in facts.blocked)
+def _drafts(change: Change) -> bool:
+    return model_defaults.drafts(change.key)
 
 
 def entry(written: Entry) -> dict[str, Any]:

@@ -102,6 +102,9 @@ def test_the_first_line_is_the_verdict() -> None:
         ([{**PAIR, "state": "adopted", "reason": "ChangesText"}], {}, "LM Studio is set to draft for qwen3-8b with qwen3-0.6b: 1.3× faster, and its answers change."),
         ([{**PAIR, "state": "waiting"}], {}, "specd is finding a draft for qwen3-8b."),
         ([{**PAIR, "ignored": True}], {}, "LM Studio does not draft for qwen3-8b: it ignores the file that is to name the draft."),
+        ([{**PAIR, "unwritten": True}], {}, "specd cannot set LM Studio to draft for qwen3-8b with qwen3-0.6b."),
+        ([{**PAIR, "state": "missing", "draft": None, "left": "a/b"}], {}, "LM Studio is still set to draft for qwen3-8b with a/b."),
+        ([{**PAIR, "state": "missing", "draft": None, "left": "mtp"}], {}, "LM Studio is still set to draft for qwen3-8b with mtp."),
         ([{**PAIR, "state": "refused"}], {}, "LM Studio does not draft for qwen3-8b."),
         ([used, {**used, "speedup": 1.5}], {}, "LM Studio drafts for 2 of 2 models: 1.3× to 1.5× as fast."),
         ([], {}, "specd keeps LM Studio's settings; no pair is configured."),
@@ -111,6 +114,8 @@ def test_the_first_line_is_the_verdict() -> None:
         assert status.verdict(answer(pairs=pairs, **more)) == sentence
     wrong = answer(pairs=[used], conditions=[RESTART])
     assert status.verdict(wrong).endswith("1.3× faster, but 1 thing needs attention.")
+    off = answer(pairs=[{**used, "state": "refused"}], conditions=[RESTART])
+    assert status.verdict(off) == "LM Studio does not draft for qwen3-8b; 1 thing needs attention."
 
 
 RESTART = condition(

@@ -161,9 +161,10 @@ def render(
 def verdict(status: dict[str, Any]) -> str:
     """The state of everything, in one sentence."""
     wrong = len(faults(status))
-    but = f", but {plural(wrong, 'thing')} {'needs' if wrong == 1 else 'need'} attention"
     pairs = status["pairs"]
     on = [each for each in pairs if _is_on(each)]
+    needs = f"{plural(wrong, 'thing')} {'needs' if wrong == 1 else 'need'} attention"
+    but = f"{', but' if on else ';'} {needs}"
     week = status["restores"]["week"]
     kept = f", kept {plural(week, 'time')} this week" if week and (on or not pairs) else ""
     end = f"{but if wrong else kept}."
@@ -195,12 +196,8 @@ def _of_one(pair: dict[str, Any]) -> str:
     if pair["state"] == "withdrawn":
         why = WITHOUT.get(pair.get("reason", ""), "none was faster")
         return f"LM Studio runs {main} without a draft: {why}"
-    if pair.get("ignored"):
-        return f"LM Studio does not draft for {main}: it ignores the file that is to name the draft"
     if not _is_on(pair):
-        return (
-            f"LM Studio does not draft for {main}{': you took it back' if pair.get('held') else ''}"
-        )
+        return _of_none(pair)
     gain = "not measured yet"
     if pair["speedup"]:
         gain = f"{pair['speedup']:.1f}× {'faster' if pair['speedup'] > 1 else 'as fast'}"
@@ -209,9 +206,19 @@ def _of_one(pair: dict[str, Any]) -> str:
     return f"LM Studio {_drafts([pair])} for {main} with {draft}: {gain}"
 
 
+def _of_none(pair: dict[str, Any]) -> str:
+    main, draft = pair["main"], pair["draft"]
+    if pair.get("left"):
+        return f"LM Studio is still set to draft for {main} with {pair['left']}"
+    if draft and pair.get("unwritten") and not pair.get("ignored"):
+        return f"specd cannot set LM Studio to draft for {main} with {draft}"
+    why = ": it ignores the file that is to name the draft" if pair.get("ignored") else ""
+    return f"LM Studio does not draft for {main}{': you took it back' if pair.get('held') else why}"
+
+
 def _is_on(pair: dict[str, Any]) -> bool:
     """Whether its draft stands in LM Studio's files."""
-    kept_out = pair.get("held") or pair.get("ignored")
+    kept_out = any(pair.get(each) for each in ("held", "ignored", "unwritten"))
     return pair["state"] in ON and bool(pair["draft"]) and not kept_out
 
 
