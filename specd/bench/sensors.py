@@ -23,8 +23,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import psutil
-
 PATIENCE_S: Final = 3.0
 POWERCAP: Final = Path("/sys/class/powercap")
 
@@ -61,6 +59,8 @@ def from_logind(output: str, now: float) -> float | None:
 
 
 def _terminals() -> Iterator[float]:
+    import psutil  # noqa: PLC0415 - as in preconditions
+
     for user in psutil.users():
         if user.terminal:
             with contextlib.suppress(OSError):
@@ -72,6 +72,8 @@ def heat() -> str | None:
     """What is too hot, as a sentence, or "nominal"; None if the system has no such reading."""
     if sys.platform == "darwin":
         return from_pmset(_output("pmset", "-g", "therm"))
+    import psutil  # noqa: PLC0415 - as in preconditions
+
     sensors: dict[str, list[Any]] = getattr(psutil, "sensors_temperatures", dict)()
     limited = [each for group in sensors.values() for each in group if each.high]
     hot = [each for each in limited if each.current >= each.high]

@@ -9,7 +9,6 @@ Helpers (renderers, GPU processes, engine workers) start later, so the oldest pr
 from __future__ import annotations
 
 import json
-import plistlib
 import re
 import sys
 import time
@@ -172,6 +171,8 @@ def _version(process: psutil.Process) -> str | None:
 
 
 def _bundle_version(path: Path) -> str | None:
+    import plistlib  # noqa: PLC0415 - macOS alone has bundles
+
     try:
         version = plistlib.loads(path.read_bytes()).get("CFBundleShortVersionString")
     except (OSError, ValueError, plistlib.InvalidFileException, AttributeError):
