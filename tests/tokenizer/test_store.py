@@ -7,6 +7,7 @@ import os
 import sqlite3
 import time
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -286,3 +287,19 @@ def test_identity_is_seen_from_outside_and_content_from_inside(tmp_path: Path) -
     assert json.loads(store.identity(tmp_path / "nowhere")) == []
     folders.put(same / "chat_template.json", {})
     assert store.content(one) != store.content(same)
+
+
+def test_the_versions_of_mlx_are_those_that_python_would_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seen() -> str:
+        store._versions.cache_clear()
+        return store._versions()
+
+    installed = [version(name) for name in ("mlx", "mlx-lm", "transformers")]
+    assert seen() == " ".join(installed)
+    (tmp_path / "mlx_lm-9.1.dist-info").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert seen() == f"{installed[0]} 9.1 {installed[2]}"
+    monkeypatch.undo()
+    assert seen() == " ".join(installed)
