@@ -40,6 +40,9 @@ STALE_AFTER = timedelta(minutes=10)
 LOOK_S = 20.0
 """How often a scheduled benchmark checks whether the user needs the machine."""
 
+GIVE_WAY = "give way"
+"""The timer of that check."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Weighed:
@@ -76,7 +79,6 @@ class Benchmarks:
         self._not_measured: list[str] = []
         self._running: Task | None = None
         self._scheduled = False
-        self._looked_at = 0.0
         self._gave_way: str | None = None
 
     # -- beginning ----------------------------------------------------------------------------
@@ -184,7 +186,7 @@ class Benchmarks:
     def _next(self) -> None:
         task = self._running = self._waiting.pop(0)
         self.note = "running now"
-        self._looked_at = time.monotonic()
+        self._given.timers.after(GIVE_WAY, LOOK_S)
         self._given.jobs.worker(
             task.name,
             task.request,
@@ -195,11 +197,13 @@ class Benchmarks:
         )
 
     def _step(self, progress: dict[str, Any]) -> None:
-        if self._running is None:
-            return
-        self.note = f"running now: {progress['step']}, {progress['done']:.0%}"
-        if self._scheduled and time.monotonic() - self._looked_at > LOOK_S:
-            self._looked_at = time.monotonic()
+        if self._running is not None:
+            self.note = f"running now: {progress['step']}, {progress['done']:.0%}"
+
+    def look_in_the_way(self) -> None:
+        """Check whether the user needs the machine that a scheduled benchmark runs on."""
+        if self._running is not None and self._scheduled:
+            self._given.timers.after(GIVE_WAY, LOOK_S)
             sight = self._given.look()
             self._given.jobs.scout("way", lambda: _readings(sight, 0, None), self._give_way)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from specd import __version__, config, places
 from specd.agent import lock, memory, notify, private, report
-from specd.agent.benchmarks import Benchmarks
+from specd.agent.benchmarks import GIVE_WAY, Benchmarks
 from specd.agent.events import Events, Level
 from specd.agent.faults import Faults
 from specd.agent.inbox import Inbox
@@ -259,6 +259,8 @@ class Daemon:
             self._load_again_when_idle()
         if not due.isdisjoint((BENCHMARK, BENCHMARK_AGAIN)):
             self.bench.due()
+        if GIVE_WAY in due:
+            self.bench.look_in_the_way()
         if CONVERSATIONS in due:
             self._timers.at(CONVERSATIONS, CONVERSATIONS_EVERY)
             self._real_use.read()

@@ -49,11 +49,12 @@ class Daemon:
     again: list[timedelta] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.timers = Timers()
         self.jobs = Jobs(self.inbox, Faults(self.say, lambda: None))
         given = Given(
             self.jobs,
             self.stores,
-            Timers(),
+            self.timers,
             lambda: self.sight,
             self.say,
             lambda: None,
@@ -72,6 +73,8 @@ class Daemon:
         def turn() -> bool:
             for task in self.inbox.take(0.01).tasks:
                 task()
+            if benchmarks.GIVE_WAY in self.timers.take():
+                self.bench.look_in_the_way()
             assert not self.heard("failed")() or "failed" in what, self.said
             return bool(true())
 
@@ -191,7 +194,7 @@ def test_what_is_measured_by_itself_is_the_users_own_mix_at_their_own_temperatur
 
 
 def test_its_minutes_over_the_worker_is_killed_and_the_reason_stays(daemon: Daemon) -> None:
-    daemon.wants(Benchmark.model_construct(**{**dict(ANYTIME), "max_minutes": 0.02}))
+    daemon.wants(replace(ANYTIME, max_minutes=0.02))
     assert daemon.bench.start(Order()) == "started"
     daemon.until(daemon.heard("not measured: "), "it has failed")
     why = "stopped after its time limit of 1.2 s; `specd bench --minutes N` gives it more"
