@@ -8,14 +8,20 @@ different ones.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+_FOLDERS = {
+    "run": r"specd\.(sock|lock)|[0-9a-f]+-[0-9a-f]+\.lock",
+    "logs": r"specd\.log(\.\d+)?|service\.(out|err)\.log",
+    "journal": r"entries\.(jsonl|new)",
+    "tokenizers": r"tokenizers\.db",
+}
+"""specd's folders in the state directory, and the names of its files in them."""
+
 _OWN = (
-    "run",
-    "logs",
-    "journal",
-    "tokenizers",
+    *_FOLDERS,
     "history.db",
     "holds.json",
     "trial.json",
@@ -27,6 +33,11 @@ _OWN = (
     "validated.json",
     "report.html",
 )
+
+_BESIDE = re.compile(
+    r"(\.v\d+)?(\.broken-[\d-]+)?(-wal|-shm|-journal|\.lock|\.measuring|\.(\d+\.)?new)?"
+)
+"""What specd and SQLite append to a name: for copies, files set aside and unfinished ones."""
 
 
 class NoPlace(Exception):
@@ -101,8 +112,24 @@ def kept(state: Path) -> tuple[Path, ...]:
     return tuple(
         path
         for path in sorted(state.iterdir())
-        if any(path.name == own or path.name.startswith((f"{own}.", f"{own}-")) for own in _OWN)
+        if any(
+            path.name.startswith(own) and _BESIDE.fullmatch(path.name[len(own) :]) for own in _OWN
+        )
     )
+
+
+def kept_in(folder: Path) -> tuple[Path, ...]:
+    """The files in one of the folders of ``kept`` that specd created.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    names = _FOLDERS.get(folder.name)
+    if names is None:
+        return ()
+    own = re.compile(f"(?:{names})(?:{_BESIDE.pattern})")
+    found = (path for path in sorted(folder.iterdir()) if own.fullmatch(path.name))
+    return tuple(path for path in found if path.is_symlink() or not path.is_dir())
 
 
 def _somewhere(find: Callable[..., Path]) -> Path:

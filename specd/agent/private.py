@@ -28,6 +28,8 @@ def enforce(state: Path) -> Iterator[str]:
     mine = places.kept(state)
     others = set(state.iterdir()) - {*mine, places.config_file()}
     for path in mine if others else (state, *mine):
+        if path in mine and path.is_dir() and {*path.iterdir()} - {*places.kept_in(path)}:
+            continue  # it holds files of others too
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode) or not mode & 0o077:
             continue

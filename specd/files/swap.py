@@ -184,11 +184,11 @@ def update(
         SwapError: one of its kinds; specd changed nothing.
     """
     real = _real(path, within)
-    with _explaining(real):
+    with _explaining(real), contextlib.ExitStack() as made:
         if not real.parent.is_dir():
             if transform(None) is None:
                 return None
-            real.parent.mkdir(parents=True, exist_ok=True)
+            made.enter_context(_folders(real.parent, within))
         with turns.turn(real.parent, wait_s):
             _sweep(real.parent)
             for attempt in range(1, ATTEMPTS + 1):
@@ -249,6 +249,25 @@ def recover(directory: Path) -> tuple[Recovered, ...]:
         return ()
     with _explaining(directory), turns.turn(directory):
         return _sweep(directory)
+
+
+@contextlib.contextmanager
+def _folders(folder: Path, within: Path | None) -> Iterator[None]:
+    """Create ``folder`` and its parents; removes those of them that are still empty afterwards.
+
+    ``within`` itself is never created: it may have been moved away.
+    """
+    root = Path(os.path.realpath(within)) if within else Path("/")
+    below = [each for each in (*reversed(folder.parents), folder) if root in each.parents]
+    made = [each for each in below if not each.exists()]
+    try:
+        for each in made:
+            each.mkdir(exist_ok=True)
+        yield
+    finally:
+        for each in reversed(made):
+            with contextlib.suppress(OSError):
+                each.rmdir()
 
 
 def _real(path: Path, within: Path | None) -> Path:

@@ -90,7 +90,7 @@ class Journal:
         self.lock_s = LOCK_S
         """Seconds to wait for another specd; the daemon's loop, which tries again, waits less."""
         self.problem: str | None = None
-        """Why the last attempt to read the journal failed; None if it succeeded."""
+        """What the last attempt to read the journal met: a failure, or lines still to write."""
         self.mended: str | None = None
         """A message if something was found broken at opening, else None."""
         private.make_directory(directory)
@@ -147,7 +147,7 @@ class Journal:
             )
             known = before is None or self._content(descriptor, intent.before_sha) is not None
             content = b"" if known or before is None else entries_.pack(before)
-            owed = bool(self._owed)
+            owed = self.owes
             self._append(descriptor, content + entries_.line(intent))
             try:
                 _sync(descriptor)
@@ -201,7 +201,7 @@ class Journal:
         with self._lock:
             try:
                 with self._appending() as descriptor:
-                    if self._owed or now() != self._ownership.standing():
+                    if self.owes or now() != self._ownership.standing():
                         self._append(descriptor, entries_.line(now()))
                         _sync(descriptor)
                         self._read_on(descriptor)
@@ -211,6 +211,11 @@ class Journal:
                     self._take(self._owed[-1])
                 return error
             return None
+
+    @property
+    def owes(self) -> bool:
+        """Whether lines could not be written yet; a crash now would lose them."""
+        return bool(self._owed)
 
     def settle_own(self) -> None:
         """Settle this process's intents of unknown outcome by their files' content."""
@@ -436,7 +441,12 @@ class Journal:
         except OSError as error:
             self.problem = f"journal: {self._file}: {error.strerror or error}"
         else:
-            self.problem = None
+            self.problem = (
+                f"journal: {self._file} could not be written, so a restarted specd would write "
+                "again what was just taken back"
+                if self.owes
+                else None
+            )
 
     def _read_on(self, descriptor: int) -> None:
         if os.fstat(descriptor).st_size < self._read_to:

@@ -17,6 +17,12 @@ from pathlib import Path
 from specd.files import jsonedit
 from specd.files.pointer import ABSENT, Absent, Json
 
+_OF_SYSTEMS = {
+    *("lost+found", ".DS_Store", ".localized", ".Trashes", ".fseventsd", ".Spotlight-V100"),
+    *(".TemporaryItems", ".DocumentRevisions-V100", ".directory", ".snapshot"),
+}
+"""Files and folders that Linux, macOS and file managers make in a directory unasked."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileSeen:
@@ -75,10 +81,13 @@ def read_file(path: Path, known: FileSeen | None = None) -> FileSeen:
 
 
 def is_away(home: Path) -> bool:
-    """Whether a directory is missing, or is the empty place where a disk was mounted."""
+    """Whether a directory is missing, or is the place where a disk was mounted.
+
+    In such a place is nothing, or only what systems make by themselves.
+    """
     try:
         with os.scandir(home) as entries:
-            return next(iter(entries), None) is None
+            return all(each.name in _OF_SYSTEMS for each in entries)
     except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError:

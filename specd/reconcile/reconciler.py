@@ -157,7 +157,7 @@ class Reconciler:
             self._again.update((edit.path, math.inf) for edit in made.edits)
         due = [edit for edit in made.edits if write and self._is_due(edit, now)]
         applied = apply(due, self.journal, by=self._by)
-        if made.freed and write:
+        if write and (made.freed or self.journal.owes):
             self.journal.hand_over(freed=made.freed)
         for each in applied:
             self._learn(each, self._clock())

@@ -37,8 +37,14 @@ def test_in_a_directory_with_other_things_only_specds_own_get_other_modes(state:
     for name in ("website", "key.pem"):
         (state / name).touch(mode=0o755)
         (state / name).chmod(0o755)
+    like_specds = {"run-scripts", "journal.txt", "history.db.backup", "logs-of-mine"}
+    for name in like_specds:
+        (state / name).touch(mode=0o755)
+        (state / name).chmod(0o755)
+    (state / "run" / "other.pid").touch()
     tuple(private.enforce(state))
-    assert open_to_others(state) == {"state", "website", "key.pem", "specd.toml"}
+    theirs = {"state", "website", "key.pem", "specd.toml", "run", *like_specds}
+    assert open_to_others(state) == theirs
 
 
 def test_a_new_one_is_made_closed(tmp_path: Path):

@@ -79,14 +79,16 @@ def test_restored_out_of_order_nothing_of_specds_stays(seed: Sandbox, taken_back
     assert seed.specd("restore", "--all").stdout == "nothing to undo\n"
 
 
-@pytest.mark.parametrize("gone", ["moved", "an empty mount point"])
+@pytest.mark.parametrize("gone", ["moved", "an empty mount point", "a new disk"])
 def test_while_the_home_is_away_the_undo_is_kept(seed: Sandbox, gone: str) -> None:
     before = tree(seed)
     assert seed.specd("apply").returncode == 0
     away = seed.home.with_name("away")
     seed.home.rename(away)
-    if gone == "an empty mount point":
+    if gone != "moved":
         seed.home.mkdir()
+    if gone == "a new disk":
+        (seed.home / "lost+found").mkdir()
     for words in (["restore", "--all"], ["restore", "1"]):
         refused = seed.specd(*words)
         assert refused.returncode == 2
@@ -94,8 +96,7 @@ def test_while_the_home_is_away_the_undo_is_kept(seed: Sandbox, gone: str) -> No
     purged = seed.specd("uninstall", "--restore-settings", "--purge")
     assert purged.returncode == 1
     assert (seed.state / "journal").is_dir()
-    if seed.home.exists():
-        seed.home.rmdir()
+    shutil.rmtree(seed.home, ignore_errors=True)
     away.rename(seed.home)
     assert seed.specd("uninstall", "--restore-settings", "--purge").returncode == 0
     assert tree(seed) == before
@@ -360,3 +361,16 @@ def test_status_says_that_lm_studio_ignores_a_file_that_begins_with_a_mark(seed:
     said = " ".join(seed.specd("status").stdout.split())
     assert "LM Studio does not draft for" in said
     assert "it ignores the file that is to name the draft, but 1 thing needs attention." in said
+
+
+def test_purging_leaves_what_is_not_specds(seed: Sandbox) -> None:
+    seed.specd("apply")
+    theirs = [
+        *map(seed.state.joinpath, ("journal.txt", "logs-of-mine", "history.db.backup", "run-it")),
+        *(seed.state / name / "diary.md" for name in ("journal", "logs", "run", "tokenizers")),
+    ]
+    for path in theirs:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    assert seed.specd("uninstall", "--restore-settings", "--purge").returncode == 0
+    assert sorted(each for each in seed.state.rglob("*") if each.is_file()) == sorted(theirs)

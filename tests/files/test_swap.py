@@ -667,3 +667,26 @@ def test_the_largest_file_is_the_largest_that_is_parsed(path: Path):
     path.write_bytes(b"a" * MAX_BYTES)
     assert swap.update(path, shout, before_write=nothing)
     assert path.stat().st_size == MAX_BYTES
+
+
+def test_a_home_that_was_moved_away_is_not_made_anew(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    file = home / "a" / "b.json"
+    with pytest.raises(swap.SwapError):
+        swap.update(file, lambda _: b"{}", before_write=lambda *_: None, within=home)
+    assert not home.exists()
+    home.mkdir()
+    swap.update(file, lambda _: b"{}", before_write=lambda *_: None, within=home)
+    assert file.read_bytes() == b"{}"
+
+
+def test_folders_made_for_a_file_that_could_not_be_written_go_again(tmp_path: Path) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    file = tmp_path / "a" / "b" / "c.json"
+    (tmp_path / "a").mkdir()
+    for path, before_write in ((file, refused), (file.with_name("x" * 260), nothing)):
+        with pytest.raises(swap.SwapError):
+            swap.update(path, lambda _: b"{}", before_write=before_write)
+        assert list(tmp_path.rglob("*")) == [tmp_path / "a"]

@@ -389,6 +389,24 @@ def test_an_outcome_that_does_not_fit_is_written_with_the_next_line(
     assert [entry.state for entry in Journal(tmp_path / "journal").entries()] == ["written"] * 2
 
 
+def test_values_taken_back_that_do_not_fit_are_a_problem_until_they_are_written(
+    journal: Journal, tmp_path: Path, target: Path
+):
+    write(journal, target, b"first", b"after")
+    key = (target, CHANGE.key)
+    with at_most(file_of(tmp_path / "journal").stat().st_size + 5):
+        assert journal.hand_over(held={key}) is not None
+    journal.entries()
+    assert journal.owes
+    assert str(file_of(tmp_path / "journal")) in str(journal.problem)
+    assert key not in Journal(tmp_path / "journal").held()
+    assert journal.hand_over() is None
+    journal.entries()
+    assert not journal.owes
+    assert journal.problem is None
+    assert key in Journal(tmp_path / "journal").held()
+
+
 # -- several at once ------------------------------------------------------------------------------
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import math
 import re
 import sys
@@ -13,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from specd import places
 from specd.cli.look import logbook
 from specd.cli.look.logbook import Entry
-from specd.cli.paint import Ink, complain, paint, safe, wants_colour, width, wrap
+from specd.cli.paint import Ink, complain, dumps, paint, safe, wants_colour, width, wrap
 from specd.cli.parser import Parser, number
 
 USUAL = 50
@@ -98,7 +97,7 @@ def _shown(entry: Entry, args: argparse.Namespace) -> str:
         found = entry.as_json()
         if args.utc and entry.time is not None:
             found["time"] = _utc(entry.time)
-        return json.dumps(found, ensure_ascii=False)
+        return dumps(found, indent=None)
     ink = INKS.get(entry.level)
     if entry.time is not None and sys.stdout.isatty() and not args.utc:
         return short_form(entry.time, entry.as_json(), ink, colour=wants_colour())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import shutil
+import contextlib
 from pathlib import Path
 
 from specd import places
@@ -84,10 +84,13 @@ def _restore(state: Path) -> bool:
 def _purge(state: Path) -> None:
     kept = places.kept(state)
     for path in kept:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
+        if not path.is_dir() or path.is_symlink():
             path.unlink()
+            continue
+        for own in places.kept_in(path):
+            own.unlink()
+        with contextlib.suppress(OSError):  # what else is in it is somebody else's
+            path.rmdir()
     others = kept and any(state.iterdir())
     if kept and not others:
         state.rmdir()

@@ -58,7 +58,7 @@ def _specd_works(facts: Facts, _: SpecdConfig) -> Judgement:
     return false(
         "Fault",
         "; ".join(facts.faults),
-        "`specd logs` shows where, `specd doctor` looks at the disk; `specd restart` starts afresh",
+        "`specd logs` shows where, `specd doctor` looks at the disk",
     )
 
 
