@@ -360,7 +360,7 @@ def test_status_says_that_lm_studio_ignores_a_file_that_begins_with_a_mark(seed:
     )
     said = " ".join(seed.specd("status").stdout.split())
     assert "LM Studio does not draft for" in said
-    assert "it ignores the file that is to name the draft, but 1 thing needs attention." in said
+    assert "it ignores the file that is to name the draft; 1 thing needs attention." in said
 
 
 def test_purging_leaves_what_is_not_specds(seed: Sandbox) -> None:
