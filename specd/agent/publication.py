@@ -6,6 +6,7 @@ import math
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 
 from specd.agent import notify
 from specd.agent.events import Level
@@ -14,19 +15,24 @@ from specd.config import SpecdConfig
 from specd.reconcile.conditions import Condition, judge
 from specd.reconcile.entry import Entry
 from specd.reconcile.facts import Facts
-from specd.reconcile.restores import put_back
+from specd.reconcile.restores import PutBack, put_back
 
 QUIET_S = 3600.0
 """The same notification is shown once in this time."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Snapshot:
     """The published state: replaced as a whole, never changed. ``writes`` are oldest first."""
 
     facts: Facts
     conditions: tuple[Condition, ...]
     writes: tuple[Entry, ...]
+
+    @cached_property
+    def restored(self) -> tuple[PutBack, ...]:
+        """The writes that put a value back; milliseconds, so no pass waits for it."""
+        return put_back(self.writes)
 
 
 class Publication:
@@ -45,10 +51,11 @@ class Publication:
         judged = judge(facts, config, before, now)
         first, self.snapshot = self.snapshot is None, Snapshot(facts, judged, writes)
         newest, self._newest = self._newest, writes[-1].id if writes else 0
-        drafts = [each for each in put_back(writes) if each.surface == "model-defaults"]
-        if config.agent.notify and drafts and drafts[-1].id > newest and not first:
-            text = f"LM Studio had lost it in {drafts[-1].path.name}: load the model again"
-            self._notify("specd put a draft back", text)
+        if config.agent.notify and self._newest > newest and not first:
+            drafts = [e for e in self.snapshot.restored if e.surface == "model-defaults"]
+            if drafts and drafts[-1].id > newest:
+                text = f"LM Studio had lost it in {drafts[-1].path.name}: load the model again"
+                self._notify("specd put a draft back", text)
         if [(c.type, c.status) for c in judged] != [(c.type, c.status) for c in before]:
             self._given.stores.keep_conditions(judged)
             known = {each.type: each.status for each in before}

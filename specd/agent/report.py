@@ -45,7 +45,7 @@ def status(seen: Snapshot, daemon: DaemonState) -> dict[str, Any]:
     facts, listed = seen.facts, seen.conditions
     standing = (each for each in reversed(seen.writes) if each.state == "written")
     writes = [entry(each) for each in itertools.islice(standing, LAST_WRITES)]
-    done = restores.count(restores.put_back(seen.writes), datetime.now().astimezone())
+    done = restores.count(seen.restored, datetime.now().astimezone())
     return {
         "version": __version__,
         "state": "degraded" if any(each.degraded for each in listed) else "healthy",

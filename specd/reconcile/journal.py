@@ -81,6 +81,7 @@ class Journal:
         self._read_to = 0
         self._last = 0
         self._entries: dict[int, Entry] = {}
+        self._written: dict[Path, str] = {}  # when each file was last written
         self._unread_lines = 0
         self._contents: dict[str, tuple[int, int]] = {}  # by hash: offset and length of the line
         self._smallest = 0  # bytes that pruning left
@@ -336,14 +337,9 @@ class Journal:
 
     def last_written(self, paths: AbstractSet[Path]) -> dict[Path, datetime]:
         """When specd last wrote each of ``paths``; files that it never wrote are left out."""
-        found: dict[Path, datetime] = {}
         with self._lock:
-            for entry in reversed(self._entries.values()):
-                if entry.path in paths and entry.path not in found and entry.state == "written":
-                    found[entry.path] = datetime.fromisoformat(entry.time)
-                    if len(found) == len(paths):
-                        break
-        return found
+            known = paths & self._written.keys()
+            return {path: datetime.fromisoformat(self._written[path]) for path in known}
 
     # -- the file -------------------------------------------------------------------------------
 
@@ -464,6 +460,7 @@ class Journal:
         self._last = 0
         self._unread_lines = 0
         self._entries.clear()
+        self._written.clear()
         self._contents.clear()
         self._ownership = Ownership()
 
@@ -487,6 +484,8 @@ class Journal:
         if before is not None and entry.state == "intended" and entry.time == before.time:
             return  # a line of this process, which counted when it was written
         self._entries[entry.id] = entry
+        if entry.state == "written":
+            self._written[entry.path] = entry.time
         if entry.state == "written" or (entry.state == "restored" and before is None):
             self._ownership.wrote(entry)
         if entry.state == "restored":
