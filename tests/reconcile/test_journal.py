@@ -15,6 +15,7 @@ import tracemalloc
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,18 @@ def test_a_write_is_remembered_with_what_stood_there_before(journal: Journal, ta
     assert (entry.id, entry.path, entry.state, entry.by) == (number, target, "written", "test")
     assert entry.changes == (CHANGE, FIELD)
     assert journal.before(number) == b"old"
+
+
+def test_the_last_write_of_each_file_is_known_also_to_the_next_run(journal: Journal, target: Path):
+    other = target.with_name("other.json")
+    write(journal, other, None, b"first")
+    first = journal.last_written({other})
+    write(journal, other, b"first", b"second")
+    write(journal, target, None, b"third")
+    times = {each.path: datetime.fromisoformat(each.time) for each in journal.entries()}
+    for opened in (journal, Journal(target.parent / "journal")):
+        assert opened.last_written({target, other, target.with_name("never")}) == times
+    assert times[other] > first[other]
 
 
 def test_a_write_is_undone_when_none_of_its_values_is_specds_any_more(
