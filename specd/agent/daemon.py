@@ -404,6 +404,8 @@ class Daemon:
         self.stores.verdicts.mlx_types = self.around.world.mlx_types
         self.stores.verdicts.llama_servers = self.around.world.llama_servers
         self._pairs = self._resolved()
+        if self.stores.unread:
+            return
         self._benchmarks = self.stores.benchmarks(self._pairs)
         self._real_use.look()
 
@@ -423,7 +425,8 @@ class Daemon:
     def _scout(self) -> None:
         """Start the background work that is too slow for a pass."""
         self.around.ask(self._config.lmstudio)
-        self._guard(self.bench.look_for_changes, "looking for outdated benchmarks")
+        if not self.stores.unread:
+            self._guard(self.bench.look_for_changes, "looking for outdated benchmarks")
         self._real_use.read_log()
 
     def _learn_around(self) -> None:
@@ -549,6 +552,7 @@ class Daemon:
                 *self._faults.known(),
                 *self.events.problems(),
                 *filter(None, [self.stores.journal.problem]),
+                *self.stores.unread.values(),
             ),
         )
         self._publication.publish(facts, writes, self._config)

@@ -33,5 +33,11 @@ def enforce(state: Path) -> Iterator[str]:
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode) or not mode & 0o077:
             continue
-        path.chmod(stat.S_IMODE(mode) & ~0o077)
-        yield f"{path} was open to other users; it is not any more"
+        try:
+            path.chmod(stat.S_IMODE(mode) & ~0o077)
+        except PermissionError:
+            if path == state:
+                raise
+            yield f"{path} is open to other users, and not specd's to close: it is another user's"
+        else:
+            yield f"{path} was open to other users; it is not any more"

@@ -82,7 +82,7 @@ class Proofs:
     def prove(self) -> None:
         """Have the engine prove a pair that needs it, while the machine is idle."""
         sight = self._given.look()
-        if sight.paused or self._given.jobs.running("validate"):
+        if sight.paused or self._given.stores.unread or self._given.jobs.running("validate"):
             return
         home = None if sight.home is None else sight.home.path
         tried_since = time.monotonic() - PROVE_AGAIN_S

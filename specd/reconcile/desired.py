@@ -35,6 +35,7 @@ Reason: TypeAlias = Literal[
     "SetInLMStudio",
     "NotMeasured",
     "Comparing",
+    "NotReadable",
     "NoSuchMain",
     "NoSuchDraft",
     "SwitchedOff",
@@ -60,7 +61,8 @@ class DesiredPair:
     - "wanted": main, draft and verdict are known, and specd configures the pair;
     - "adopted": the draft that the user set in LM Studio stays;
     - "unmeasured": only heads or sidecars could draft, and none was measured: nothing is written;
-    - "waiting": the verdicts on the drafts ``undecided`` are not known yet;
+    - "waiting": the verdicts on the drafts ``undecided`` are not known yet, or a store of specd's
+      cannot be read: the model's file stays as it is;
     - "refused": the verdict forbids the pair, or there is no usable draft;
     - "withdrawn": no draft for this main: speculation is switched off, or ``draft`` was measured
       as slower;
@@ -128,6 +130,7 @@ class Known:
     benchmarks' best of a main's drafts, named by their keys; None before the first benchmark.
     ``users`` returns the user's settings in LM Studio for a main, without specd's own values.
     ``refuses_main`` returns why the engine speculates for no such main, None if it does.
+    ``unread`` returns why what the others return is not all there is, None if it is.
     """
 
     verdict: Callable[[Model, Model], Verdict | None]
@@ -135,6 +138,7 @@ class Known:
     choose: Callable[[Model, Sequence[str]], Choice | None]
     users: Callable[[Model], DraftDefaults] = lambda _: NOTHING_SET
     refuses_main: Callable[[Model], str | None] = lambda _: None
+    unread: Callable[[], str | None] = lambda: None
 
 
 def resolve(
@@ -145,6 +149,9 @@ def resolve(
     taken: dict[str, str] = {}
     for configured in wanted.pair:
         pair = _resolve_one(configured, wanted, models, known)
+        open_ = pair.state == "waiting" or configured.draft == "auto"
+        if open_ and pair.main and pair.reason != "SwitchedOff" and (unread := known.unread()):
+            pair = pair.so("waiting", "NotReadable", unread)
         if (main := pair.main) is not None and (first := taken.get(main.defaults)):
             why = (
                 f"{main.key} is already the main model of an earlier [[pair]]"

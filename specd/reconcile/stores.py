@@ -10,13 +10,13 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from specd import places
-from specd.bench import choice
+from specd.bench import choice, database
 from specd.bench.choice import Choice
 from specd.bench.history import History
 from specd.bench.observed import ObservedStore
@@ -27,7 +27,6 @@ from specd.files import private, swap
 from specd.lmstudio import chat_settings, drafters
 from specd.lmstudio.home import App
 from specd.lmstudio.model import OWN_HEADS, Model
-from specd.lmstudio.model_defaults import DraftDefaults
 from specd.reconcile import desired, proving, trials, users
 from specd.reconcile.conditions import Condition
 from specd.reconcile.desired import DesiredPair, Known
@@ -40,6 +39,9 @@ from specd.tokenizer import suggest
 from specd.tokenizer.store import FILE as TOKENIZERS
 from specd.tokenizer.store import VerdictStore
 from specd.worker.client import Limits
+
+_Asked = ParamSpec("_Asked")
+_Found = TypeVar("_Found")
 
 DRAFTS_MEASURED = 3
 """How many drafts a benchmark tries for a main whose draft is "auto"."""
@@ -74,6 +76,8 @@ class Stores:
     logged: LoggedStore
     bionic_logged: LoggedStore
     trials: Trials
+    unread: dict[Path, str] = field(default_factory=dict)
+    """The stores that could not be read when the pairs were resolved last, each with the reason."""
 
     @classmethod
     def open(cls, state: Path) -> Stores:
@@ -112,18 +116,33 @@ class Stores:
         def rank(main: Model, installed: Sequence[Model]) -> Sequence[Model]:
             return suggest.rank(main, installed, self.verdicts)
 
+        history = places.history_path(self.state)
+        cache = places.tokenizer_cache_dir(self.state) / TOKENIZERS
+        self.unread.clear()
         known = Known(
-            self.verdicts.lookup,
-            rank,
-            choose,
-            lambda main: self.set_by_user(main, apps),
-            self.verdicts.refuses_main,
+            self._unless_unread(cache, self.verdicts.lookup, None),
+            self._unless_unread(cache, rank, ()),
+            self._unless_unread(history, choose, None),
+            lambda main: users.drafting(main, apps, self.journal),
+            self._unless_unread(cache, self.verdicts.refuses_main, None),
+            lambda: next(iter(self.unread.values()), None),
         )
         return trials.applied(desired.resolve(wanted, models, known), self.trials.read())
 
-    def set_by_user(self, main: Model, apps: Iterable[App]) -> DraftDefaults:
-        """The user's settings for a main in the first of ``apps`` with a draft for it."""
-        return users.drafting(main, apps, self.journal)
+    def _unless_unread(
+        self, path: Path, read: Callable[_Asked, _Found], empty: _Found
+    ) -> Callable[_Asked, _Found]:
+        """``read``, or ``empty`` from the first time on that the store at ``path`` fails it."""
+
+        def found(*asked: _Asked.args, **named: _Asked.kwargs) -> _Found:
+            if path not in self.unread:
+                try:
+                    return read(*asked, **named)
+                except (sqlite3.Error, OSError) as error:
+                    self.unread[path] = f"{path} cannot be read: {error}"
+            return empty
+
+        return found
 
     def release_if_asked(self, before: SpecdConfig | None, now: SpecdConfig) -> None:
         """Release all held values if [speculation] or [[pair]] in specd.toml have changed.
@@ -175,9 +194,10 @@ class Stores:
         for path in caches:
             if path == caches[0] and path.is_file():
                 continue  # measurements that may not be read now may be whole
-            if path == directory or not private.usable(path):
+            beside = [path.with_name(f"{path.name}{end}") for end in ("", "-wal", "-shm")]
+            if path == directory or not all(map(private.usable, beside)):
                 with contextlib.suppress(OSError):  # opening it reports that
-                    aside = private.set_aside(path)
+                    aside = database.set_aside(path)
                     lines.append(f"{path} could not be used; it begins anew and lies at {aside}")
         return lines
 

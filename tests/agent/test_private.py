@@ -50,3 +50,17 @@ def test_in_a_directory_with_other_things_only_specds_own_get_other_modes(state:
 def test_a_new_one_is_made_closed(tmp_path: Path):
     assert tuple(private.enforce(tmp_path / "new" / "state")) == ()
     assert (tmp_path / "new" / "state").stat().st_mode & 0o777 == 0o700
+
+
+def test_what_another_user_owns_in_it_is_said_and_stops_nothing(state: Path, monkeypatch):
+    chmod = Path.chmod
+
+    def refuse(path: Path, mode: int) -> None:
+        if path.name == "journal":
+            raise PermissionError(1, "Operation not permitted", str(path))
+        chmod(path, mode)
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    said = tuple(private.enforce(state))
+    assert open_to_others(state) == {"journal", "specd.toml"}
+    assert any("another user's" in line for line in said)

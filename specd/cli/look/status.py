@@ -187,6 +187,8 @@ def verdict(status: dict[str, Any]) -> str:
 
 def _of_one(pair: dict[str, Any]) -> str:
     main, draft = pair["main"], pair["draft"]
+    if pair["state"] == "waiting" and pair.get("reason") == "NotReadable":
+        return f"specd cannot find a draft for {main}: {pair['why']}"
     if pair["state"] == "waiting":
         return f"specd is finding a draft for {main}"
     if pair["state"] == "withdrawn" and pair.get("reason") == "InTrial":

@@ -24,7 +24,7 @@ from specd.files.swap import SwapError, update
 from specd.lmstudio import home as homes
 from specd.lmstudio import model_defaults, names, settings
 from specd.lmstudio.model import Model
-from specd.reconcile import survey
+from specd.reconcile import survey, users
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.journal import Journal
 from specd.reconcile.plan import Plan
@@ -188,7 +188,9 @@ def _proposed(seen: world.Seen) -> tuple[set[str], tuple[DesiredPair, ...]]:
         for model in seen.world.models
         if names.served_as(model, served, seen.world.models) is not None
     }
-    drafted = [m for m in seen.world.models if seen.stores.set_by_user(m, seen.apps).drafts]
+    drafted = [
+        m for m in seen.world.models if users.drafting(m, seen.apps, seen.stores.journal).drafts
+    ]
     asking = proposal.candidates(seen.world.models, loaded, drafted)
     found = proposal.propose(world.decide(replace(seen, config=asking)), loaded)
     return loaded, tuple(proposal.kept(pair, seen.world.models) for pair in found)

@@ -127,7 +127,7 @@ def _as_resolved(facts: Facts, held: Judgement) -> Judgement:
             )
     waiting = [pair for pair in facts.pairs if pair.state == "waiting"]
     if waiting:
-        return unknown("Comparing", each(waiting))
+        return unknown(waiting[0].reason, each(waiting))
     unmeasured = [pair for pair in facts.pairs if pair.state == "unmeasured"]
     if unmeasured:
         return advice("unknown", "NotMeasured", each(unmeasured), "`specd bench` measures them")

@@ -23,7 +23,7 @@ def _tokenizers_compatible(facts: Facts, _: SpecdConfig) -> Judgement:
     undecided = [pair for pair in facts.pairs if pair.verdict is None and pair.draft is not None]
     waiting = [pair for pair in facts.pairs if pair.state == "waiting"]
     if undecided or waiting:
-        return unknown("Comparing", each(undecided or waiting))
+        return unknown(waiting[0].reason if waiting else "Comparing", each(undecided or waiting))
     if not judged:
         return unknown("NoPairs", "there is no pair whose tokenizers could be compared")
     return true("Proven", ", ".join(f"{pair.name}: {verdict.kind}" for pair, verdict in judged))
