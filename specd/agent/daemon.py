@@ -244,8 +244,10 @@ class Daemon:
             self._poll()
         if MODELS in due:
             self._look_at_models()
-        if dirty & {self.config_path, config.managed_file()}:
-            self.reload()
+        own = {self.config_path, config.managed_file()}
+        if dirty & own:
+            # Where only a timer is due, the file may be half-written at this very moment.
+            (self.reload if changed & own else self._reload_what_is_whole)()
         if EVERYTHING in due:
             self._look_at_everything()
             self._scout()
