@@ -1,7 +1,7 @@
 """specd.toml: what the user wants.
 
 ``schema`` holds the keys, ``reading`` reads the user's file and merges it with a machine-wide
-policy, ``validation`` checks both with pydantic, ``problems`` describes errors with file, line and
+policy, ``allowed`` validates both with pydantic, ``problems`` describes errors with file, line and
 key, ``edit`` writes and keeps the user's comments. Only ``schema`` and ``reading`` are imported at
 start: a text that was valid at the last one is not validated again.
 """

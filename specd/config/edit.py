@@ -176,7 +176,7 @@ def _value(section: str, name: str, word: str) -> object:
     for value in candidates:
         probe = {"main": "any", name: value} if section == "pair" else {name: value}
         try:
-            reading.validate(NO_PATH, {section: [probe] if section == "pair" else probe}, "")
+            allowed.validated(NO_PATH, {section: [probe] if section == "pair" else probe}, "")
         except ConfigError as error:
             problem = problem or error.problems[0].message
         else:
@@ -249,7 +249,7 @@ def _checked(text: str, wanted: Document) -> str:
             NO_PATH,
             (Problem(None, "", "is written in a way specd cannot change; edit it by hand"),),
         )
-    reading.validate(NO_PATH, made, text)
+    allowed.validated(NO_PATH, made, text)
     return text
 
 

@@ -40,8 +40,7 @@ class Loaded:
     """The configuration in force and the origin of its values.
 
     ``origins`` maps each dotted key ("pair" as a whole) to the file that decided it. ``overruled``:
-    the user's keys that a locked policy replaced. ``exists``: the user has a file; ``text`` is its
-    content.
+    the user's keys that a locked policy replaced. ``exists``: the user has a file.
     """
 
     config: SpecdConfig
@@ -50,7 +49,6 @@ class Loaded:
     managed: Path | None
     origins: Mapping[str, Origin]
     overruled: tuple[str, ...]
-    text: str
 
 
 def managed_file() -> Path:
@@ -100,9 +98,9 @@ def understood(path: Path, both: Texts) -> Loaded:
     managed, text = both
     below, locked = _policy(policy, managed)
     own = {} if text is None else parse(path, text)
-    config = validate(path, own, text or "")
+    config = _validated(path, own, text or "")
     if below is not None:
-        config = validate(path, _merge(below, own, locked), "")  # valid, as both are
+        config = _validated(path, _merge(below, own, locked), "")  # valid, as both are
     return Loaded(
         config=config,
         path=path,
@@ -110,7 +108,6 @@ def understood(path: Path, both: Texts) -> Loaded:
         managed=policy if below is not None else None,
         origins={key: _origin(key, own, below or {}, locked) for key in keys()},
         overruled=tuple(key for key in keys() if _has(own, key) and _locks(locked, key)),
-        text=text or "",
     )
 
 
@@ -162,15 +159,10 @@ def parse(path: Path, text: str) -> Document:
         raise ConfigError(path, (problems.of_syntax(error, text),)) from None
 
 
-def validate(path: Path, document: Document, text: str) -> SpecdConfig:
-    """The configuration of ``document``, which was parsed from ``text``.
+def _validated(path: Path, document: Document, text: str) -> SpecdConfig:
+    from specd.config import allowed  # noqa: PLC0415 - costs 60 ms, and most starts need it not
 
-    Raises:
-        ConfigError: it lists every wrong key.
-    """
-    from specd.config import validation  # noqa: PLC0415 - costs 60 ms, and most starts need it not
-
-    return validation.validated(path, document, text)
+    return allowed.validated(path, document, text)
 
 
 def _policy(path: Path, text: str | None) -> tuple[Document | None, frozenset[str]]:
@@ -178,7 +170,7 @@ def _policy(path: Path, text: str | None) -> tuple[Document | None, frozenset[st
         return None, frozenset()
     document = parse(path, text)
     policy = document.pop("policy", {})
-    validate(path, document, text)
+    _validated(path, document, text)
     from specd.config import problems  # noqa: PLC0415 - few machines have a policy
 
     return document, problems.locked_keys(path, policy, text)

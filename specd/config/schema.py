@@ -1,6 +1,6 @@
 """The keys of specd.toml. Each key's description is also its comment in a new specd.toml.
 
-Every key has a default, so an empty file is a valid one. ``validation`` makes pydantic's models of
+Every key has a default, so an empty file is a valid one. ``allowed`` makes pydantic's models of
 these classes, and reads their annotations only then: a start with the configuration of the last
 one does not import pydantic.
 """

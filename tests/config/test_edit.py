@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specd import config
-from specd.config import allowed, edit, reading
+from specd.config import allowed, edit
 
 MINE = """\
 # my own words
@@ -30,7 +30,7 @@ main = "qwen3-8b"  # the big one
 
 def test_a_new_file_explains_every_key_and_sets_none() -> None:
     text = edit.new_text()
-    assert reading.validate(Path("x"), tomllib.loads(text), text) == config.SpecdConfig()
+    assert allowed.validated(Path("x"), tomllib.loads(text), text) == config.SpecdConfig()
     for section in allowed.sections():
         for key in allowed.names(section):
             assert any(row.startswith(f"# {key} = ") for row in text.splitlines()), key
@@ -40,7 +40,7 @@ def test_a_new_file_explains_every_key_and_sets_none() -> None:
 def test_the_defaults_a_new_file_shows_are_the_defaults() -> None:
     shown = [row.removeprefix("# ") for row in edit.new_text().splitlines()]
     text = "\n".join(row for row in shown if re.match(r"\[|\w+ = ", row))
-    read = reading.validate(Path("x"), tomllib.loads(text), text)
+    read = allowed.validated(Path("x"), tomllib.loads(text), text)
     assert replace(read, pair=()) == config.SpecdConfig()
     assert read.pair[0] == config.Pair(main="qwen3-8b")
 
@@ -48,7 +48,7 @@ def test_the_defaults_a_new_file_shows_are_the_defaults() -> None:
 def test_a_new_file_holds_the_pairs_it_was_given() -> None:
     pair = config.Pair(main='we"ird', draft="qwen3-0.6b", draft_tokens=4)
     text = edit.new_text([pair], {"speculation": {"ui_level": 2}})
-    read = reading.validate(Path("x"), tomllib.loads(text), text)
+    read = allowed.validated(Path("x"), tomllib.loads(text), text)
     assert read == config.SpecdConfig(pair=(pair,), speculation=config.Speculation(ui_level=2))
 
 

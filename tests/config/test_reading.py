@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specd import config
+from specd.config import allowed
 
 SEED = "josiefied-qwen3-8b-abliterated-v1"
 
@@ -166,7 +167,7 @@ def test_what_cannot_be_read_says_why(tmp_path: Path, file: Path) -> None:
 def test_no_text_whatever_breaks_the_reader(text: str) -> None:
     path = Path("specd.toml")
     try:
-        config.reading.validate(path, config.reading.parse(path, text), text)
+        allowed.validated(path, config.reading.parse(path, text), text)
     except config.ConfigError as error:
         lines = error.lines()
     else:
