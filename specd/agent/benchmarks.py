@@ -327,6 +327,8 @@ def _llama_servers(sight: Sight) -> tuple[Path, ...]:
 def _stale(
     measured: Sequence[tuple[str, Path, Path, Run]], sight: Sight
 ) -> dict[str, tuple[str, ...]]:
+    if not measured:
+        return {}
     # Reads packages' metadata, which a daemon's start need not wait for.
     from specd.bench import circumstances  # noqa: PLC0415
 
