@@ -11,6 +11,7 @@ kilobytes, whatever the size of the model. ``read_tokenizer`` reads those arrays
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from dataclasses import dataclass
@@ -39,6 +40,15 @@ _SCALARS: Final = {
     11: "<q",
     12: "<d",
 }
+
+_MAX_TENSORS: Final = 1 << 16
+_BLOCKS: Final = {
+    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34),
+    10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 16: (256, 66),
+    17: (256, 74), 18: (256, 98), 19: (256, 50), 20: (32, 18), 21: (256, 110), 22: (256, 82),
+    23: (256, 136), 29: (256, 56), 30: (1, 2), 39: (32, 17),
+}  # fmt: skip
+"""Weights and bytes in a block, by ggml's number of the type; not of every type."""
 
 TOKENS: Final = "tokenizer.ggml.tokens"
 MTP_LAYERS: Final = "nextn_predict_layers"  # this and the next under the architecture's name
@@ -111,6 +121,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
     with path.open("rb") as file:
         lists: dict[str, _List] = {_TYPES: (), _MERGES: (), _SCORES: (), TOKENS: ()}
         header = _read(file, lists)
+        _check_end(file, header)
     texts = {key: tuple(map(str, lists[key])) for key in (TOKENS, _MERGES)}
     return Tokenizer(
         header.text("tokenizer.ggml.model") or "",
@@ -162,6 +173,29 @@ def _read(file: BinaryIO, lists: dict[str, _List] | None = None) -> Header:
         else:
             raise NotGguf(f"byte {file.tell() - 4:,} of its header names the unknown type {kind}")
     return header
+
+
+def _check_end(file: BinaryIO, header: Header) -> None:
+    """Check that the file has all its tensors; ``file`` is at the list of them.
+
+    Raises:
+        NotGguf: it is cut off.
+    """
+    size, end = os.fstat(file.fileno()).st_size, 0
+    for _ in range(min(header.tensors, _MAX_TENSORS)):
+        _string(file)
+        (dimensions,) = struct.unpack("<I", _take(file, 4))
+        if dimensions > 8:
+            raise NotGguf(f"it has a tensor of {dimensions:,} dimensions")
+        *shape, kind, offset = struct.unpack(f"<{dimensions}QIQ", _take(file, 8 * dimensions + 12))
+        weights, of_block = _BLOCKS.get(kind, (1, 0))
+        end = max(end, offset + math.prod(shape) // weights * of_block)
+    if not end:
+        return
+    alignment = header.whole("general.alignment") or 32
+    expected = -(-file.tell() // alignment) * alignment + end
+    if size < expected:
+        raise NotGguf(f"it is cut off: {size:,} of {expected:,} bytes are there")
 
 
 def _take(file: BinaryIO, size: int) -> bytes:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import gguf as maintained
 import pytest
+from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specd.lmstudio.gguf import TOKENS, Header, NotGguf, read_header
+from specd.lmstudio.gguf import _BLOCKS, TOKENS, Header, NotGguf, read_header, read_tokenizer
+from tests.llamacpp import gguf_models
 from tests.lmstudio import homes
 
 
@@ -121,3 +123,16 @@ def test_any_bytes_are_a_header_or_refused(
     path.write_bytes(whole(rest, count=count))
     with contextlib.suppress(NotGguf):
         assert isinstance(read_header(path), Header)
+
+
+def test_the_sizes_of_blocks_are_those_of_llama_cpps_own_package() -> None:
+    assert {kind: GGML_QUANT_SIZES[GGMLQuantizationType(kind)] for kind in _BLOCKS} == _BLOCKS
+
+
+@pytest.mark.parametrize("lost", [3, 20_000])
+def test_a_file_without_its_last_tensors_is_cut_off(tmp_path: Path, lost: int) -> None:
+    path = gguf_models.write(tmp_path / "m.gguf")
+    read_tokenizer(path)
+    path.write_bytes(path.read_bytes()[:-lost])
+    with pytest.raises(NotGguf, match="cut off"):
+        read_tokenizer(path)
