@@ -403,8 +403,6 @@ class Daemon:
 
     def _look_up(self) -> None:
         """Read the stores again; if that fails, the last values stay."""
-        self.stores.verdicts.mlx_types = self.around.world.mlx_types
-        self.stores.verdicts.llama_servers = self.around.world.llama_servers
         self._pairs = self._resolved()
         if self.stores.unread:
             return
@@ -412,6 +410,8 @@ class Daemon:
         self._real_use.look()
 
     def _resolved(self) -> tuple[DesiredPair, ...]:
+        home = self.around.home
+        self.stores.see(self.around.world, None if home is None else home.path)
         return self.stores.resolve(self._config, self.around.world.models, self._apps())
 
     def _apps(self) -> tuple[App, ...]:

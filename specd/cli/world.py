@@ -84,8 +84,7 @@ def look(wanted: SpecdConfig, found: Home) -> Seen:
     """
     stores = open_stores()
     world = survey.look(found, stores.state)
-    stores.verdicts.mlx_types = world.mlx_types
-    stores.verdicts.llama_servers = world.llama_servers
+    stores.see(world, found.path if isinstance(found, Home) else None)
     return Seen(wanted, stores.state, found, world, stores)
 
 

@@ -43,6 +43,15 @@ class ChatSettings:
         )
 
 
+def kv_group(home: Path | None, main: Model) -> int | None:
+    """Numbers that share a scale in an MLX main's KV cache; None if it is not quantized."""
+    if home is None:
+        return None
+    document = presets.document(model_defaults.config_path(home, main)) or {}
+    group = model_defaults.kv_quantization(document).get("kv_group")
+    return group if isinstance(group, int) else None
+
+
 def read(home: Path | None, main: Model) -> ChatSettings:
     """The settings of new chats with ``main``; the defaults where there is no ``home``."""
     if home is None:

@@ -44,7 +44,7 @@ _MODEL_SUFFIXES: Final = (
 
 _EMBEDDING_TYPES: Final = frozenset({"t5encoder", "gemma-embedding", "mpnet", "gte", "new"})
 _GENERIC: Final = re.compile(r"(mtp|mtp[-_]model|model)$", re.IGNORECASE)  # names no main
-_SHARD: Final = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.IGNORECASE)
+_SHARD: Final = re.compile(r"-(\d{5})-of-(\d{5})\.(?:gguf|safetensors)$", re.IGNORECASE)
 _GGUF_QUANTIZATION: Final = re.compile(
     r"[-_.@]((?:UD-)?I?Q\d(?:_[0-9A-Z]+)*|BF16|F16|F32|FP16|MXFP\d(?:_MOE)?|TQ\d_\d)$",
     re.IGNORECASE,
@@ -226,7 +226,7 @@ class _Index(msgspec.Struct):
 
 
 def _absent_shards(folder: Folder, weights: list[str]) -> list[str]:
-    """Shards that the index names and the folder lacks.
+    """Shards that the index names and the folder lacks; without one, those that the names count.
 
     An index that names none of the folder's weights is ignored, as loaders do: it is left over from
     another conversion.
@@ -241,7 +241,17 @@ def _absent_shards(folder: Folder, weights: list[str]) -> list[str]:
         named = set(listed.weight_map.values())
         if named & set(weights):
             return sorted(named - set(weights))
-    return []
+    counts = {
+        (name[: found.start()], found[2])
+        for name in weights
+        if name.startswith("model") and (found := _SHARD.search(name))
+    }
+    shards = {
+        f"{stem}-{number:05}-of-{of}.safetensors"
+        for stem, of in counts
+        for number in range(1, int(of) + 1)
+    }
+    return sorted(shards - set(weights))
 
 
 class _Tensor(msgspec.Struct):

@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -34,6 +35,7 @@ from specd.reconcile.engine import Candidate
 from specd.reconcile.journal import Journal
 from specd.reconcile.logged import LoggedStore
 from specd.reconcile.proving import PairUse
+from specd.reconcile.survey import World
 from specd.reconcile.trials import Trials
 from specd.tokenizer import suggest
 from specd.tokenizer.store import FILE as TOKENIZERS
@@ -104,6 +106,12 @@ class Stores:
         self.history.close()
         self.observed.close()
         self.verdicts.close()
+
+    def see(self, world: World, home: Path | None) -> None:
+        """Take from LM Studio's home what decides verdicts."""
+        self.verdicts.mlx_types = world.mlx_types
+        self.verdicts.llama_servers = world.llama_servers
+        self.verdicts.kv_group = cache(partial(chat_settings.kv_group, home))
 
     def resolve(
         self, wanted: SpecdConfig, models: Sequence[Model], apps: Sequence[App]

@@ -28,10 +28,13 @@ def built(folder: Path) -> Built:
 
         config = load_config(folder)
         model_class, args_class = _get_classes(config)
-        model = model_class(args_class.from_dict(config))
+        args = args_class.from_dict(config)
+        model = model_class(args)
         made = make_prompt_cache(model)
         layers = len(model.layers)
         stretches = _stretches(model)
+    except SystemExit:  # as "olmo" does at its import
+        return Built(loads=False, problem="its module in mlx-lm needs a package that is missing")
     except Exception as error:  # noqa: BLE001 - any architecture's own code, on anybody's config
         return Built(loads=False, problem=str(error)[:200] or type(error).__name__)
     caches = flat(made)
@@ -43,7 +46,20 @@ def built(folder: Path) -> Built:
         trimmable=bool(can_trim_prompt_cache(made)),
         window=smallest_window(caches),
         stretches=stretches,
+        heads=_heads(model, args),
     )
+
+
+def _heads(model: Any, args: Any) -> tuple[int, ...]:
+    """Numbers in a head of the KV caches, by size; none if unknown (MLA compresses them)."""
+    if getattr(args, "kv_lora_rank", None):
+        return ()
+    attends = [each for each in model.modules() if {"k_proj", "qkv_proj"} & each.keys()]
+    found = {each.head_dim for each in attends if hasattr(each, "head_dim")}
+    width, heads = (getattr(args, name, 0) for name in ("hidden_size", "num_attention_heads"))
+    if attends and not found and width and heads:
+        found = {getattr(args, "head_dim", None) or width // heads}
+    return tuple(sorted(map(int, found)))
 
 
 def smallest_window(caches: Sequence[Any]) -> int | None:

@@ -35,7 +35,7 @@ from specd.tokenizer.verdict import (
     VerdictKind,
 )
 
-VERSION = 9
+VERSION = 10
 """Increase this number when the same files give other fingerprints or verdicts."""
 
 _Told = TypeVar("_Told")
@@ -78,12 +78,14 @@ class VerdictStore:
     """The cache file in one directory; opened on first use.
 
     ``mlx_types`` are the model types that LM Studio's own mlx-lm loads, None if it was not found;
-    ``llama_servers`` are its installed llama.cpp servers.
+    ``llama_servers`` are its installed llama.cpp servers. ``kv_group`` returns the numbers that
+    share a scale in a main's KV cache, None if new chats do not quantize it.
     """
 
     def __init__(self, directory: Path) -> None:
         self.mlx_types: frozenset[str] | None = None
         self.llama_servers: tuple[Path, ...] = ()
+        self.kv_group: Callable[[Model], int | None] = lambda _: None
         self._path = directory / FILE
         self._open: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
@@ -118,7 +120,9 @@ class VerdictStore:
         both_built = built is not None and drafting is not None
         if main.format == "mlx" and found.kind in FITTING and not both_built:
             return None
-        made = _with_engine(mlx.Pair(main, draft, built, drafting, self.mlx_types), found)
+        group = self.kv_group(main) if main.format == "mlx" else None
+        pair = mlx.Pair(main, draft, built, drafting, self.mlx_types, group)
+        made = _with_engine(pair, found)
         return _with_proof(made, self.proof(one, other))
 
     def refuses_main(self, main: Model) -> str | None:

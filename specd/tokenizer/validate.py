@@ -317,6 +317,8 @@ class _Comparison:
 def _built(side: _Side) -> Any:
     try:
         return load_model(side.folder)[0]
+    except SystemExit as error:  # not the model's fault either
+        raise Unreadable(f"mlx-lm's module of the {side.role} needs a missing package") from error
     except Exception as error:
         raise Refused(f"mlx-lm cannot load the {side.role}: {_line(error)}") from error
 

@@ -55,8 +55,9 @@ def rows(folder: Path) -> Rows | None:
     Raises:
         Unreadable: a file of weights cannot be read or is broken.
     """
-    # mlx-lm loads model*.safetensors and nothing else.
-    files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
+    files = sorted(folder.glob("model*.safetensors"))
+    if not files:
+        raise Unreadable("it has no model*.safetensors, and mlx-lm loads no other weights")
     embedding: list[int] = []
     output: list[int] = []
     for path in files[:MAX_FILES]:

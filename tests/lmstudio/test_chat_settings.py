@@ -50,6 +50,8 @@ def test_they_are_read_from_a_models_defaults(
 ) -> None:
     defaults(tmp_path, {SAMPLING + k: v for k, v in operation.items()}, {CACHE: load})
     assert chat_settings.read(tmp_path, MAIN) == found
+    group = None if found.kv_bits is None else found.kv_group
+    assert chat_settings.kv_group(tmp_path, MAIN) == group
 
 
 def test_the_types_of_llama_cpps_cache_are_read(tmp_path: Path) -> None:

@@ -165,6 +165,10 @@ def _missing_shard(folder: Path) -> None:
     homes.write(folder / "model.safetensors.index.json", {"weight_map": shards})
 
 
+def _shards_without_index(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+
+
 @pytest.mark.parametrize(
     ("breaks", "words"),
     [
@@ -180,6 +184,7 @@ def _missing_shard(folder: Path) -> None:
         (_empty_weights, "model.safetensors is empty"),
         (_cut_weights, "model.safetensors is cut off: "),
         (_noise_weights, "model.safetensors is cut off, or no safetensors file"),
+        (_shards_without_index, "model-00002-of-00002.safetensors is missing (1 of"),
         (_missing_shard, "model-00002-of-00003.safetensors is missing (2 of its weight files"),
     ],
 )

@@ -87,14 +87,15 @@ def edited(fresh: Any, chat: Any) -> str:
         return type(error).__name__
 
 
-def opinion(kind: str, main: Path, draft: Path) -> EngineOpinion:
+def opinion(kind: str, main: Path, draft: Path, kv_group: int | None = None) -> EngineOpinion:
     from specd.tokenizer.kv_cache import built
 
     models = (
         model("Main", main, architecture=KINDS[kind].get("model_type", "llama")),
         model("Draft", draft, architecture="llama"),
     )
-    return mlx.opinion(mlx.on_tokens(5, 5), mlx.Pair(*models, built(main), built(draft)))
+    pair = mlx.Pair(*models, built(main), built(draft), kv_group=kv_group)
+    return mlx.opinion(mlx.on_tokens(5, 5), pair)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -170,3 +171,37 @@ def test_a_main_with_dynamic_positions_answers_otherwise_beyond_them(
     )
     assert "differs" in outcomes(main, drafts[1])
     assert opinion("llama", main, drafts[1]).text == "may differ"
+
+
+@pytest.mark.parametrize(
+    ("kind", "head", "group", "runs"),
+    [
+        ("llama", 64, 64, True),
+        ("llama", 96, 64, False),
+        ("llama", 96, 32, True),
+        ("gemma3", 64, 64, False),
+        ("gpt_oss", 64, 64, False),
+        ("llama4", 64, 64, False),  # its heads have 16 numbers here
+        ("gemma4", 64, 64, False),  # and here those that attend to everything
+        ("qwen3_next", 96, 64, False),
+        ("qwen3_next", 64, 64, True),
+        ("mamba", 64, 64, True),
+    ],
+)
+def test_a_quantized_cache_refuses_what_mlx_lm_cannot_quantize(
+    tmp_path: Path, kind: str, head: int, group: int, runs: bool
+) -> None:
+    from mlx_lm.utils import load_model
+
+    from specd.tokenizer.sequential import Session
+
+    main = mlx_models.make(tmp_path / "main", "llama", seed=1, head_dim=64)
+    draft = mlx_models.make(tmp_path / "draft", kind, seed=2, head_dim=head)
+    one, other = (load_model(folder)[0] for folder in (main, draft))
+    alone = Session(one, kv_bits=8, kv_group=group).answer(IDS[:8], 12).tokens
+    paired = Session(one, other, kv_bits=8, kv_group=group)
+    try:
+        ran = paired.answer(IDS[:8], 12).tokens == alone
+    except (NotImplementedError, ValueError):
+        ran = False
+    assert ran == runs == bool(opinion("llama", main, draft, group).accepts)

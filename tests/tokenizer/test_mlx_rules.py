@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,16 @@ def test_a_plain_pair_keeps_the_text() -> None:
             "unknown draft",
             {"drafting": Built(loads=False, problem="Model type x not supported.")},
             "x not supported",
+        ),
+        (
+            "quantized KV cache",
+            {"kv_group": 64, "drafting": replace(FULL, kinds=("RotatingKVCache",), window=9)},
+            "mlx-lm quantizes no RotatingKVCache, and the draft has one",
+        ),
+        (
+            "quantized KV cache",
+            {"kv_group": 64, "built": replace(FULL, heads=(80,))},
+            "main's heads have 80",
         ),
         (
             "unknown draft",
@@ -163,7 +174,8 @@ def test_mlx_lms_cache_classes_are_asked_by_architecture(
     from specd.tokenizer.kv_cache import built
 
     folder = folders.lay_out(tmp_path, folders.small(), config={**PLAIN, **config})
-    assert built(folder) == expected
+    found = built(folder)
+    assert found == replace(expected, heads=() if config["model_type"] == "mamba" else (16,))
 
 
 @pytest.mark.mlx
@@ -174,3 +186,16 @@ def test_an_architecture_mlx_lm_does_not_know_is_said(tmp_path: Path) -> None:
     found = built(folder)
     assert found.loads is False
     assert "nonsense" in found.problem
+
+
+@pytest.mark.mlx
+def test_a_module_of_mlx_lm_that_ends_the_program_ends_no_comparison(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from specd.tokenizer.kv_cache import built
+
+    monkeypatch.setitem(sys.modules, "hf_olmo", None)
+    found = built(folders.lay_out(tmp_path, folders.small(), config={"model_type": "olmo"}))
+    assert (found.loads, found.problem) == (
+        False, "its module in mlx-lm needs a package that is missing",
+    )  # fmt: skip

@@ -156,6 +156,22 @@ def test_an_mlx_pair_waits_for_what_mlx_lm_builds(tmp_path: Path, pair: tuple[Pa
     assert (found.engine.accepts, found.engine.text) == (True, "same")
 
 
+def test_a_quantized_cache_of_the_mains_chats_decides(
+    tmp_path: Path, pair: tuple[Path, Path]
+) -> None:
+    compare(tmp_path / "cache", *pair)
+    kept = VerdictStore(tmp_path / "cache")
+    main, draft = model("Main-8B", pair[0], size_bytes=8), model("Draft-1B", pair[1], size_bytes=1)
+    known = kept.known(pair[1])
+    assert known is not None
+    kept.keep_built(known, replace(PLAIN, heads=(80,)))
+    for group, kind in ((None, "compatible"), (64, "unsupported")):
+        kept.kv_group = {main: group}.get
+        found = kept.lookup(main, draft)
+        assert found is not None
+        assert found.kind == kind
+
+
 def test_mlx_may_contradict_the_files(tmp_path: Path, pair: tuple[Path, Path]) -> None:
     compare(tmp_path / "cache", *pair)
     kept = VerdictStore(tmp_path / "cache")

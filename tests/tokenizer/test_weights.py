@@ -57,3 +57,10 @@ def test_broken_weights_are_said(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model.safetensors").write_bytes(content)
     with pytest.raises(Unreadable, match=r"model\.safetensors"):
         weights.rows(tmp_path)
+
+
+def test_weights_that_mlx_lm_does_not_load_are_none(tmp_path: Path) -> None:
+    for name in ("consolidated.safetensors", "weights.00.safetensors"):
+        folders.weights(tmp_path / name, {"model.embed_tokens.weight": [1000, 64]})
+    with pytest.raises(Unreadable, match=r"no model\*\.safetensors"):
+        weights.rows(tmp_path)

@@ -42,6 +42,7 @@ class Built:
     ``trimmable``: mlx-lm's own answer for an empty cache. ``window``: tokens that the smallest
     rotating cache keeps. ``stretches``: tokens after which positions depend on the pass that reads
     them (dynamic NTK scaling). ``problem``: why the model does not load or mlx-lm was not run.
+    ``heads``: numbers in a head of the KV caches, by size; empty if unknown.
     """
 
     loads: bool | None
@@ -52,6 +53,7 @@ class Built:
     window: int | None = None
     stretches: int | None = None
     problem: str = ""
+    heads: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Pair:
     """The input of the rules; ``built`` is of the main, ``drafting`` of the draft.
 
     ``types``: the model types that LM Studio's mlx-lm loads; None if it was not found.
+    ``kv_group``: numbers that share a scale in the main's quantized KV cache; None: it is not.
     """
 
     main: Model
@@ -66,6 +69,7 @@ class Pair:
     built: Built | None
     drafting: Built | None
     types: frozenset[str] | None = None
+    kv_group: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +225,20 @@ def _unloadable(model: Model, built: Built | None, types: frozenset[str] | None)
     return built.problem if built is not None and built.loads is False else None
 
 
+def _not_quantized(pair: Pair) -> str | None:
+    group = pair.kv_group
+    for role, built in (("main", pair.built), ("draft", pair.drafting)):
+        if group is None or built is None or not built.kinds:
+            continue
+        fails = "every request fails with the KV cache quantized, as the main's settings have it: "
+        if any("Rotating" in kind for kind in built.kinds):
+            return f"{fails}mlx-lm quantizes no {_kinds(built)}, and the {role} has one"
+        for head in built.heads:
+            if head % group:
+                return f"{fails}{group} numbers share a scale, and the {role}'s heads have {head}"
+    return None
+
+
 def _kinds(built: Built) -> str:
     return ", ".join(kind for kind in built.kinds if kind not in _FULL) or "KVCache"
 
@@ -243,5 +261,6 @@ RULES: Final = (
         "model_kit.py, _load_draft_model",
         lambda pair: never_drafts(pair.draft, pair.drafting, pair.types),
     ),
+    Rule("quantized KV cache", "mlx_lm/models/cache.py, to_quantized; seen", _not_quantized),
 )
 """In the order in which they decide."""
