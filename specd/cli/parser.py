@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -86,6 +85,8 @@ class _Lines(argparse.HelpFormatter):
         return f"{self._fill_text(line, self._width, '').strip()}\n\n"
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
+        import textwrap  # noqa: PLC0415 - only help needs it, and `specd status` starts fast
+
         return "\n".join(
             textwrap.fill(
                 line,

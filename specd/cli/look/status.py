@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -89,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def _screen() -> Iterator[None]:
     """The alternate screen, left as it was found however the command ends."""
+    import signal  # noqa: PLC0415 - only --watch needs it
 
     def end(*_: object) -> None:
         raise KeyboardInterrupt
