@@ -45,7 +45,9 @@ def alone(history: Path) -> Iterator[None]:
         Busy: another process holds it.
     """
     history.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with history.with_name(f"{history.name}.measuring").open("a+", encoding="utf-8") as file:
+    path = history.with_name(f"{history.name}.measuring")
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

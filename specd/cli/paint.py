@@ -61,14 +61,29 @@ def _size(variable: str, index: int, stream: TextIO | None) -> int:
 
 def _broken(word: str, room: int) -> list[str]:
     """Parts of ``word`` that fit into ``room``, each as long as possible."""
-    if len(word) <= room:
+    if cells(word) <= room:
         return [word]
     parts = [""]
     for piece in re.findall(r"(?:[^/._@-]|\.(?=\d))*[/._@-]?", word):
-        if len(parts[-1]) + len(piece) > room:
+        if cells(parts[-1]) + cells(piece) > room:
             parts.append("")
-        parts[-1] += piece
-    return [part[n : n + room] for part in parts if part for n in range(0, len(part), room)]
+        for letter in piece:
+            if cells(parts[-1]) + cells(letter) > room:
+                parts.append("")
+            parts[-1] += letter
+    return [part for part in parts if part]
+
+
+def cells(text: str) -> int:
+    """Columns that ``text`` takes on a terminal: wide letters take two, combining marks none."""
+    if text.isascii():
+        return len(text)
+    import unicodedata  # noqa: PLC0415 - names beyond ASCII alone need it
+
+    return sum(
+        0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
+        for c in text
+    )
 
 
 def safe(text: str) -> str:
@@ -112,7 +127,7 @@ def wrap(text: str, columns: int, indent: str) -> str:
     else:
         words = safe(text).strip().split(" ")
     for word in words:
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > room:
+        if lines[-1] and cells(lines[-1]) + 1 + cells(word) > room:
             lines.append(word)
         else:
             lines[-1] = f"{lines[-1]} {word}" if lines[-1] else word

@@ -15,7 +15,7 @@ import pytest
 
 from specd.bench import database, history
 from specd.bench.database import MIGRATIONS, VERSION, NewerHistory
-from specd.bench.history import History
+from specd.bench.history import History, alone
 from specd.bench.result import BenchResult, Best, LengthResult
 from tests.daemon import until
 
@@ -58,6 +58,8 @@ def test_a_row_comes_back_as_it_was_kept(kept: History) -> None:
 
 def test_it_is_its_owners_alone(path: Path, kept: History) -> None:
     kept.latest("main", "draft")
+    with alone(path):
+        pass
     beside = [each for each in path.parent.iterdir() if each.name.startswith(path.name)]
     assert path in beside
     assert {each.stat().st_mode & 0o777 for each in beside} == {0o600}

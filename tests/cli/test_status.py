@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from specd.cli import paint
 from specd.cli.look import status
 from specd.reconcile.conditions import CONDITIONS
 from tests.daemon import DEADLINE_S, Sandbox, until
@@ -116,6 +117,11 @@ def test_the_first_line_is_the_verdict() -> None:
     assert status.verdict(wrong).endswith("1.3× faster, but 1 thing needs attention.")
     off = answer(pairs=[{**used, "state": "refused"}], conditions=[RESTART])
     assert status.verdict(off) == "LM Studio does not draft for qwen3-8b; 1 thing needs attention."
+
+
+def test_wide_letters_count_as_two_columns() -> None:
+    assert paint.wrap("日本語の社 日本語の社", 20, "") == "日本語の社\n日本語の社"
+    assert paint.wrap("e\u0301" * 17 + " ab", 20, "") == "e\u0301" * 17 + " ab"
 
 
 RESTART = condition(
