@@ -227,10 +227,11 @@ class Benchmarks:
             return
         for each in result["results"]:
             best = each["best"]
+            used = each.get("at_temperature") or best
             self._given.say(
                 "info",
                 f"measured {each['main']} ← {each['draft']}",
-                speedup=best["measured_speedup"],
+                speedup=used["measured_speedup"],
                 draft_tokens=best["draft_tokens"],
                 baseline_tps=each["baseline_tps"],
                 engine=each["engine"],

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from specd.bench import predict
-from specd.bench.confirm import Runs, Say, confirm
-from specd.bench.engine import Engine, Timed
+from specd.bench.confirm import Runs
+from specd.bench.engine import Timed
 from specd.bench.result import (
     DEFAULT_LENGTH,
+    VAGUE,
     AtTemperature,
-    BenchRequest,
     BenchResult,
     Best,
     Confirmation,
@@ -43,33 +43,35 @@ def to_run(lengths: Sequence[LengthResult]) -> dict[int, float]:
 def decide(
     lengths: Sequence[LengthResult],
     runs: Runs | None,
-    chosen_by: Sequence[LengthResult] = (),
+    used: Sequence[LengthResult] = (),
+    used_runs: Runs | None = None,
 ) -> Best:
-    """The best length from the predictions and the real ``runs``.
+    """The best length from the predictions and the real ``runs``, both greedy.
 
     No speculation is chosen when the runs show a slowdown, or when neither the runs nor the
     prediction show a gain. ``DEFAULT_LENGTH`` replaces the predicted best when the runs show that
-    it is faster. ``chosen_by``: the predictions that selected the length, if not ``lengths``.
+    it is faster. ``used`` and ``used_runs`` are those at the temperature at which the draft is
+    used; they decide instead where there are any.
     """
-    chosen_by = chosen_by or lengths
-    length = fastest(chosen_by).draft_tokens
+    used = used or lengths
+    length = fastest(used).draft_tokens
     tried = next(each for each in lengths if each.draft_tokens == length)
-    predicted = predict.best(chosen_by).draft_tokens
-    if runs is None:
+    predicted = predict.best(used).draft_tokens
+    decisive = used_runs or runs
+    if decisive is None:
         return Best(predicted, tried.predicted_speedup, None, None, tried.draft_tokens)
-    if DEFAULT_LENGTH in runs.answers and _below_one(
-        runs.interval(DEFAULT_LENGTH, tried.draft_tokens)
+    if DEFAULT_LENGTH in decisive.answers and _below_one(
+        decisive.interval(DEFAULT_LENGTH, tried.draft_tokens)
     ):
         tried = next(each for each in lengths if each.draft_tokens == DEFAULT_LENGTH)
-    bounds = runs.interval(0, tried.draft_tokens)
     # One answer that took three times as long moves the mean of eight passes by 2 %.
-    without_gain = runs.typical(0, tried.draft_tokens) <= 1 + predict.TIE
-    none = _below_one(bounds) or (predicted == 0 and without_gain)
+    without_gain = decisive.typical(0, tried.draft_tokens) <= 1 + predict.TIE
+    slower = _below_one(decisive.interval(0, tried.draft_tokens))
     return Best(
-        0 if none else tried.draft_tokens,
+        0 if slower or (predicted == 0 and without_gain) else tried.draft_tokens,
         tried.predicted_speedup,
-        runs.speedup(0, tried.draft_tokens),
-        bounds,
+        None if runs is None else runs.speedup(0, tried.draft_tokens),
+        None if runs is None else _telling(runs.interval(0, tried.draft_tokens)),
         tried.draft_tokens,
     )
 
@@ -77,15 +79,13 @@ def decide(
 def with_runs(
     result: BenchResult,
     runs: Runs,
-    chosen: Best,
     other_text: int,
 ) -> BenchResult:
-    """The result with its real runs of the lengths of ``to_run``, and the choice."""
+    """The result with its real greedy runs of the lengths of ``to_run``."""
     _, tried, *usual = runs.answers
     unequal = len(runs.unequal())
     return replace(
         result,
-        best=chosen,
         text_equal=not unequal,
         confirmation=Confirmation(
             passes=runs.passes,
@@ -100,51 +100,27 @@ def with_runs(
     )
 
 
-def sampled(result: BenchResult, found: AtTemperature | None) -> BenchResult:
-    """The result at a temperature too; no speculation if the draft is surely slower there."""
-    slower = found is not None and _below_one(found.interval)
-    chosen = replace(result.best, draft_tokens=0) if slower else result.best
-    return replace(result, best=chosen, at_temperature=found)
+def at_temperature(found: AtTemperature, runs: Runs | None) -> AtTemperature:
+    """``found`` with its real runs, if there was time for any."""
+    if runs is None:
+        return found
+    length = found.draft_tokens
+    return replace(
+        found,
+        measured_speedup=runs.speedup(0, length),
+        interval=_telling(runs.interval(0, length)),
+        by_class={kind: each["measured_speedup"] for kind, each in by_class(runs, length).items()},
+    )
+
+
+def _telling(interval: tuple[float, float] | None) -> tuple[float, float] | None:
+    """The interval, or None for one that tells nothing (``VAGUE``)."""
+    vague = interval is not None and interval[0] <= 1 <= interval[1] > interval[0] * VAGUE
+    return None if vague else interval
 
 
 def _below_one(interval: tuple[float, float] | None) -> bool:
     return interval is not None and interval[1] < 1
-
-
-def at_temperature(
-    engine: Engine,
-    request: BenchRequest,
-    length: int,
-    *,
-    alone: Sequence[Timed],
-    promised: float,
-    acceptance: float | None = None,
-    say: Say,
-) -> AtTemperature:
-    """Measure ``length`` at the request's temperature, as far as its seconds allow.
-
-    ``promised``: the expected speed-up. The ``acceptance`` is given where it was predicted too.
-    """
-    found = AtTemperature(
-        request.temperature, length, acceptance, promised if acceptance is not None else None
-    )
-    runs = confirm(
-        engine,
-        request.sampled(),
-        {0: 1.0, length: promised},
-        alone=alone,
-        weights=request.weights,
-        seconds=request.seconds,
-        say=say,
-    )
-    if runs is None:
-        return found
-    return replace(
-        found,
-        measured_speedup=runs.speedup(0, length),
-        interval=runs.interval(0, length),
-        by_class={kind: each["measured_speedup"] for kind, each in by_class(runs, length).items()},
-    )
 
 
 def by_class(runs: Runs, draft_tokens: int) -> dict[str, dict[str, float]]:

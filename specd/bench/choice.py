@@ -5,7 +5,8 @@ to the newest, and the choice changes only by more than the noise (hysteresis): 
 removed when its interval is below ``min_speedup`` - ``HYSTERESIS``, a removed draft returns above
 ``min_speedup`` + ``HYSTERESIS``, and another draft or length replaces the current one when it is
 better by more than ``HYSTERESIS``. Only confirmed results count: real runs in several passes, with
-an interval. The same results always give the same choice, so no state is stored.
+an interval, at the temperature at which the draft is used. The same results always give the same
+choice, so no state is stored.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from specd.bench.outcome import changed, outcome
+from specd.bench.outcome import changed, heat, outcome, ratio
 from specd.bench.result import BenchResult
 from specd.config import Benchmark
 
@@ -65,11 +66,12 @@ def decide(results: Sequence[BenchResult], wanted: Benchmark) -> Choice | None:
     if not standing.latest:
         return _unconfirmed(results)
     if standing.draft is not None:
-        measured = _speedup(standing.latest[standing.draft])
+        newest = standing.latest[standing.draft]
+        measured = f"measured {_speedup(newest):.2f}×{heat(newest)}"
         return Choice(
             standing.draft,
             standing.draft_tokens,
-            f"measured {measured:.2f}× with {standing.draft_tokens} draft tokens",
+            f"{measured} with {standing.draft_tokens} draft tokens",
             standing.draft,
             confirmed=True,
         )
@@ -79,14 +81,16 @@ def decide(results: Sequence[BenchResult], wanted: Benchmark) -> Choice | None:
 
 def confirmed(result: BenchResult) -> bool:
     """Whether real runs gave a usable finding: a speed-up with an interval, or other text."""
-    return not result.broken and (result.best.interval is not None or result.other_text > 0)
+    return not result.broken and (result.used.interval is not None or result.other_text > 0)
 
 
 def _unconfirmed(results: Sequence[BenchResult]) -> Choice | None:
     latest = {each.draft: each for each in results}
     if not latest:
         return None
-    best = max(latest.values(), key=lambda each: each.best.predicted_speedup)
+    best = max(
+        latest.values(), key=lambda each: each.used.predicted_speedup or each.best.predicted_speedup
+    )
     return Choice(best.draft, None, f"{outcome(best).words}; {ONE_MORE_RUN}", best.draft)
 
 
@@ -101,11 +105,13 @@ def _shortfall(result: BenchResult, wanted: Benchmark) -> str:
     """Why a draft does not pay, as a clause that follows its name."""
     if result.other_text:
         return changed(result)
-    measured = f"was measured {_speedup(result):.2f}×"
-    if result.best.interval is not None and result.best.interval[0] <= 1:
-        low, high = result.best.interval
-        sure = "slower" if high < 1 else "not surely faster"
-        return f"{measured} [{low:.2f}, {high:.2f}], {sure} than none"
+    used = result.used
+    if used.interval is not None and used.interval[0] <= 1:
+        sure = "slower" if used.interval[1] < 1 else "not surely faster"
+        return (
+            f"was measured {ratio(_speedup(result), used.interval)}{heat(result)}, {sure} than none"
+        )
+    measured = f"was measured {_speedup(result):.2f}×{heat(result)}"
     if _speedup(result) < wanted.min_speedup:
         return f"{measured}, below the wanted {wanted.min_speedup:.2f}×"
     return f"{measured}; once out, it comes back at {wanted.min_speedup + HYSTERESIS:.2f}×"
@@ -132,7 +138,7 @@ def _pays(result: BenchResult, wanted: float, *, before: bool | None) -> bool:
     if result.other_text:
         return False
     measured = _speedup(result)
-    low, high = result.best.interval or (measured, measured)
+    low, high = result.used.interval or (measured, measured)
     if before:
         return high >= wanted - HYSTERESIS
     margin = 0.0 if before is None else HYSTERESIS
@@ -156,4 +162,4 @@ def _length(result: BenchResult, standing: int) -> int:
 
 
 def _speedup(result: BenchResult) -> float:
-    return result.best.measured_speedup or 0.0
+    return result.used.measured_speedup or 0.0

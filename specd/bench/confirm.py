@@ -25,6 +25,12 @@ ANSWERING = 1 / 8
 """The share of the time for the main's own answers. Then two passes of three lengths and the work
 before them fit into the time even with a slow main."""
 
+ANSWERING_TWICE = 1 / 12
+"""The same if a temperature is measured too: one pass of two lengths, and two passes there."""
+
+GREEDY_SHARE = 1 / 3
+"""Greedy runs take at most this share of the time for real runs if there is a temperature."""
+
 READING = 0.2
 """One answer to a long context takes at most this share of the time for the main's answers."""
 

@@ -13,12 +13,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from specd.bench import best, costs, predict
-from specd.bench.confirm import ANSWERING, Runs, answer_alone, confirm, cut_down
+from specd.bench.confirm import (
+    ANSWERING,
+    ANSWERING_TWICE,
+    GREEDY_SHARE,
+    Runs,
+    answer_alone,
+    confirm,
+    cut_down,
+)
 from specd.bench.costs import Costs
 from specd.bench.engine import Replayable, Timed
 from specd.bench.predict import StudiedAnswer
 from specd.bench.result import (
     DEFAULT_LENGTH,
+    AtTemperature,
     BenchRequest,
     BenchResult,
     Best,
@@ -40,9 +49,6 @@ PRICING_AT_MOST = 0.6
 
 FAR_OFF = 0.15
 """A predicted main's speed that is off by more than this gets a note."""
-
-GREEDY_SHARE = 0.4
-"""Greedy runs take at most this share of the time if the temperature is measured too."""
 
 STILL_RIGHT = 0.1
 """Earlier costs are used again if their error on the main's own speed is at most this."""
@@ -92,7 +98,7 @@ def benchmark(request: BenchRequest, drafts: Sequence[Candidate]) -> Iterator[Be
     prompts, alone = answer_alone(
         engine,
         request.prompts,
-        seconds=request.seconds * ANSWERING,
+        seconds=request.seconds * (ANSWERING_TWICE if request.temperature else ANSWERING),
         say=lambda done: request.progress({"step": "generating", "done": 0.05 + 0.25 * done}),
     )
     answered = replace(request, prompts=prompts)
@@ -107,7 +113,7 @@ def benchmark(request: BenchRequest, drafts: Sequence[Candidate]) -> Iterator[Be
         foretold.append(_foretell(engine, draft, answered, alone, drawn))
     measured = 0.0
     for number, each in enumerate(sorted(foretold, key=_promise)):
-        found = _unconfirmed(answered, each, alone, engine.name)
+        found = _unconfirmed(answered, each, alone, engine.name, drawn=bool(drawn))
         found = replace(
             found,
             model_seconds=shared + each.seconds,
@@ -122,7 +128,7 @@ def benchmark(request: BenchRequest, drafts: Sequence[Candidate]) -> Iterator[Be
         if found.confirmation is None:
             why = "not confirmed by real runs: another draft is faster, or the time was up"
             found = replace(found, notes=(why, *found.notes))
-        measured = max(measured, found.best.measured_speedup or 0.0)
+        measured = max(measured, found.used.measured_speedup or 0.0)
         yield found
 
 
@@ -238,25 +244,28 @@ def _confirm(
         engine.same_but_for_rounding(request.prompts[at], alone[at], answer)
         for at, answer in unequal
     )
-    sampled = None
+    used_runs = None
     if drawn:
-        tried = best.fastest(foretold.used)
-        sampled = best.at_temperature(
+        used_runs = confirm(
             engine,
-            replace(request, seconds=request.seconds - (engine.clock() - begun)),
-            tried.draft_tokens,
+            request.sampled(),
+            dict(list(to_run.items())[:2]),
             alone=drawn,
-            promised=tried.predicted_speedup,
-            acceptance=tried.acceptance,
+            weights=request.weights,
+            seconds=request.seconds - (engine.clock() - begun),
             say=lambda done: request.progress(
                 {"step": "sampling", "done": 0.5 + 0.5 * (share + (1 - share) * done)}
             ),
         )
     request.progress({"step": "confirming", "done": 1.0})
+    chosen = best.decide(foretold.lengths, runs, foretold.used, used_runs)
+    found = replace(found, best=chosen)
     if runs is not None:
-        chosen = best.decide(foretold.lengths, runs, foretold.used)
-        found = best.with_runs(found, runs, chosen, len(unequal) - ties)
+        found = best.with_runs(found, runs, len(unequal) - ties)
         found = replace(found, by_class=_by_class(foretold.by_class, chosen, runs))
+    if found.at_temperature is not None:
+        sampled = best.at_temperature(found.at_temperature, used_runs)
+        found = replace(found, at_temperature=sampled)
     if unequal:
         note = (
             f"answers with the draft that differ from the one without: {len(unequal)}; "
@@ -264,16 +273,22 @@ def _confirm(
         )
         found = replace(found, notes=(note, *found.notes))
     seconds = found.model_seconds + engine.clock() - begun
-    return replace(best.sampled(found, sampled), model_seconds=seconds)
+    return replace(found, model_seconds=seconds)
 
 
 def _unconfirmed(
-    request: BenchRequest, foretold: _Foretold, alone: Sequence[Timed], engine: EngineName
+    request: BenchRequest,
+    foretold: _Foretold,
+    alone: Sequence[Timed],
+    engine: EngineName,
+    *,
+    drawn: bool,
 ) -> BenchResult:
     """The predictions as a result; the caller adds the time."""
     chosen = best.decide(foretold.lengths, None, foretold.used)
     baseline = _measured(request, alone)
     predicted = foretold.lengths[0].predicted_tps
+    used = best.fastest(foretold.used)
     disturbed = (
         f"the steps alone predict {predicted:.1f} tokens/s without a draft, and "
         f"{baseline:.1f} were measured: something else was using the machine"
@@ -285,13 +300,21 @@ def _unconfirmed(
         suite=request.suite,
         started_at=request.started_at,
         baseline_tps=baseline,
-        lengths=predict.over(foretold.lengths, baseline),
+        lengths=predict.over(foretold.used, baseline),
         best=chosen,
         text_equal=True,
         model_seconds=0.0,
         by_class=_by_class(foretold.by_class, chosen),
         notes=(disturbed,) if abs(predicted / baseline - 1) > FAR_OFF else (),
         costs=costs.to_json(foretold.costs),
+        at_temperature=AtTemperature(
+            request.temperature,
+            used.draft_tokens,
+            used.acceptance if drawn else None,
+            used.predicted_speedup if drawn else None,
+        )
+        if request.temperature
+        else None,
         draft_bytes=foretold.draft.bytes,
     )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from specd.bench.prompts import CONTEXTS
-from specd.bench.result import BenchResult
+from specd.bench.result import VAGUE, BenchResult
 
 Kind: TypeAlias = Literal["faster", "noise", "none", "unconfirmed"]
 
@@ -15,8 +15,8 @@ Kind: TypeAlias = Literal["faster", "noise", "none", "unconfirmed"]
 class Outcome:
     """``faster``: the whole interval is above 1; ``noise``: the interval contains 1.
 
-    ``none``: no speculation is fastest. ``unconfirmed``: a draft is predicted to be fastest, and
-    no interval confirms it.
+    The interval is that of the draft as it is used (``BenchResult.used``). ``none``: no speculation
+    is fastest. ``unconfirmed``: a draft is predicted to be fastest, and no interval confirms it.
     """
 
     kind: Kind
@@ -27,34 +27,40 @@ def outcome(result: BenchResult) -> Outcome:
     """The outcome of a result."""
     if result.broken:
         return Outcome("unconfirmed", f"not confirmed: {'; '.join(result.broken)}")
-    best = result.best
+    best, used = result.best, result.used
     tokens = best.compared
     length = f" with {tokens} draft token{'s'[: tokens != 1]}" if tokens else ""
     thought = "predicted" if result.engine == "mlx" else "tried once"
-    if best.measured_speedup is None:
-        promised = f"{best.predicted_speedup:.2f}×{length}"
+    if best.measured_speedup is None and used.measured_speedup is None:
+        promised = f"{used.predicted_speedup or best.predicted_speedup:.2f}×{length}"
         if best.draft_tokens == 0:
             return Outcome(
                 "none",
                 f"no gain {thought}, not confirmed: no speculation is fastest ({promised})",
             )
         return Outcome("unconfirmed", f"{thought}, not confirmed: {promised}")
-    measured = f"{ratio(best.measured_speedup, best.interval)}{length}"
-    if best.interval is None:
-        measured += ", measured once, which gives no interval"
+    if used.measured_speedup is None:
+        greedy = ratio(best.measured_speedup or 0.0, best.interval)
+        measured = f"{greedy}{length} at temperature 0, and not measured{heat(result)}"
+    else:
+        measured = f"{ratio(used.measured_speedup, used.interval)}{length}{heat(result)}"
+        if used.interval is None:
+            measured += ", in too few runs to say how sure that is"
     if result.other_text:
         return Outcome("none", f"the draft {changed(result)}; {measured}")
-    sampled = result.at_temperature
-    if sampled is not None and sampled.interval is not None and sampled.interval[1] < 1:
-        heat = f"{sampled.measured_speedup:.2f}× at temperature {sampled.temperature:g}"
-        return Outcome("none", f"no gain: {heat}, as it is used; {measured} at 0")
-    if best.draft_tokens == 0 or (best.interval is not None and best.interval[1] <= 1):
-        return Outcome("none", f"no gain: no speculation is fastest; {measured}")
-    if best.interval is None:
+    if used.interval is None:
         return Outcome("unconfirmed", f"not confirmed: {measured}")
-    if best.interval[0] <= 1:
+    if best.draft_tokens == 0 or used.interval[1] <= 1:
+        return Outcome("none", f"no gain: no speculation is fastest; {measured}")
+    if used.interval[0] <= 1:
         return Outcome("noise", f"within the noise: {measured}")
     return Outcome("faster", measured.replace("×", "× faster", 1))
+
+
+def heat(result: BenchResult) -> str:
+    """The temperature of the figures that count, as a clause; empty at 0."""
+    at = result.at_temperature
+    return f" at temperature {at.temperature:g}" if at is not None else ""
 
 
 def ratio(value: float, interval: tuple[float, float] | None) -> str:
@@ -75,14 +81,15 @@ NOTHING = 1.02
 
 def sentence(result: BenchResult) -> str:
     """The result as one sentence for a person, without the final full stop."""
-    best = result.best
+    best, used = result.best, result.used
     kind = outcome(result).kind
     length = f"{best.compared} token{'s'[: best.compared != 1]}"
     pair = f"with {result.draft} at {length}, {result.main} answers"
-    if best.measured_speedup is None or best.interval is None or result.broken:
+    if used.measured_speedup is None or used.interval is None or result.broken:
         return f"not decided: {outcome(result).words}"
-    low, high = best.interval
-    times = f"{pair} {best.measured_speedup:.2f} ± {(high - low) / 2:.2f} times as fast as alone"
+    low, high = used.interval
+    within = f"± {(high - low) / 2:.2f}" if high <= low * VAGUE else f"[{low:.2f}, {high:.2f}]"
+    times = f"{pair} {used.measured_speedup:.2f} {within} times as fast as alone{heat(result)}"
     if result.other_text:
         times += f", but the draft {changed(result)}"
     elif kind == "noise":
@@ -90,11 +97,8 @@ def sentence(result: BenchResult) -> str:
     elif kind == "none" and low <= 1:
         times += ": it is faster without" if high < 1 else ", which is no gain"
     parts = [times[0].upper() + times[1:], *_by_kind(result), *_by_context(result)]
-    sampled = result.at_temperature
-    if sampled is not None and sampled.measured_speedup is not None:
-        slower = sampled.interval is not None and sampled.interval[1] < 1
-        heat = f"{sampled.measured_speedup:.2f} at temperature {sampled.temperature:g}"
-        parts.append(f"{heat}, at which it is used: it is faster without" if slower else heat)
+    if used is not best and best.measured_speedup is not None:
+        parts.append(f"{best.measured_speedup:.2f} at temperature 0")
     return "; ".join(parts)
 
 
@@ -116,12 +120,17 @@ def _by_context(result: BenchResult) -> list[str]:
 
 
 def speedups(result: BenchResult, *, contexts: bool) -> list[tuple[str, float]]:
-    """The measured speed-ups by kind, of long contexts (the shortest first) or of the others."""
-    found = [
-        (kind, figures["measured_speedup"])
+    """The measured speed-ups by kind, of long contexts (the shortest first) or of the others.
+
+    Those at the temperature, if it was measured.
+    """
+    measured = result.at_temperature.by_class if result.at_temperature is not None else {}
+    measured = measured or {
+        kind: figures["measured_speedup"]
         for kind, figures in result.by_class.items()
-        if (kind in CONTEXTS) == contexts and "measured_speedup" in figures
-    ]
+        if "measured_speedup" in figures
+    }
+    found = [each for each in measured.items() if (each[0] in CONTEXTS) == contexts]
     return sorted(found, key=lambda each: CONTEXTS.index(each[0])) if contexts else found
 
 

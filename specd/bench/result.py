@@ -14,6 +14,9 @@ Ending: TypeAlias = Literal["decided", "enough", "time"]
 DEFAULT_LENGTH = 2
 """The default draft length of mlx-lm and LM Studio."""
 
+VAGUE = 1.5
+"""An interval that holds 1 and whose ends are further apart than this factor tells nothing."""
+
 Progress: TypeAlias = Callable[[dict[str, Any]], None]
 
 
@@ -41,7 +44,7 @@ class BenchRequest:
 
 @dataclass(frozen=True, slots=True)
 class LengthResult:
-    """One draft length: the counts of the replay and the speed that the cost model predicts.
+    """One draft length as it is used: the counts of the replay and the predicted speed.
 
     ``acceptance`` is the share of drafted tokens accepted (0..1), ``accepted`` and ``rounds`` are
     counts over all prompts, ``predicted_tps`` is tokens per second. For a server the counts are its
@@ -60,8 +63,9 @@ class LengthResult:
 class Best:
     """The chosen draft length; 0 means no speculation. ``interval`` bounds the measured speed-up.
 
-    Both speed-ups are of ``tried`` draft tokens: the chosen length, or the fastest length above 0
-    when no speculation is chosen. ``measured_speedup`` and ``interval`` are None without real runs.
+    Both speed-ups are greedy and of ``tried`` draft tokens: the chosen length, or the fastest above
+    0 when no speculation is chosen. ``measured_speedup`` and ``interval`` are None without real
+    runs.
     """
 
     draft_tokens: int
@@ -106,7 +110,7 @@ class Confirmation:
 
 @dataclass(frozen=True, slots=True)
 class AtTemperature:
-    """The chosen length when tokens are sampled at a ``temperature``; speed-ups as in ``Best``.
+    """The tried length when tokens are sampled at a ``temperature``; speed-ups as in ``Best``.
 
     ``acceptance``: expected share of drafted tokens accepted, None if only real runs are known.
     ``by_class``: the measured speed-ups, empty without real runs.
@@ -151,7 +155,12 @@ class BenchResult:
     draft_bytes: int = 0
 
     @property
+    def used(self) -> Best | AtTemperature:
+        """The speed-up of the draft as it is used: at the temperature, if it is used at one."""
+        return self.at_temperature or self.best
+
+    @property
     def measured_tps(self) -> float | None:
-        """Tokens per second with the draft in the real runs; None without real runs."""
-        speedup = self.best.measured_speedup
+        """Tokens per second with the draft as it is used; None without real runs."""
+        speedup = self.used.measured_speedup
         return None if speedup is None else self.baseline_tps * speedup

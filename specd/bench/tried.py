@@ -12,16 +12,21 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from specd.bench import best, predict
-from specd.bench.confirm import ANSWERING, Runs, answer_alone, confirm, cut_down
+from specd.bench.confirm import (
+    ANSWERING,
+    ANSWERING_TWICE,
+    GREEDY_SHARE,
+    Runs,
+    answer_alone,
+    confirm,
+    cut_down,
+)
 from specd.bench.engine import Engine, Timed
 from specd.bench.prompts import Prompt
-from specd.bench.result import BenchRequest, BenchResult, LengthResult, Progress
+from specd.bench.result import AtTemperature, BenchRequest, BenchResult, LengthResult, Progress
 
-SWEEP_SHARE: Final = 0.5
-"""Trying lengths takes at most this share of the time."""
-
-GREEDY_SHARE: Final = 0.6
-"""Greedy runs take at most this share of the time if a temperature is measured too."""
+SWEEP_SHARE: Final = 0.4
+"""The main's own answers and trying lengths take at most this share of the time."""
 
 
 class Answering(Engine, Protocol):
@@ -38,35 +43,40 @@ def measure(
 ) -> tuple[BenchResult, Runs | None]:
     """Run the benchmark: the result, without notes on the engine, and the real runs.
 
-    The lengths are tried in the given order.
+    The lengths are tried in the given order, at the request's temperature.
     """
     begun = engine.clock()
     until = begun + request.seconds
     request.progress({"step": "generating", "done": 0.05})
-    prompts, alone = answer_alone(engine, request.prompts, seconds=request.seconds * ANSWERING)
-    answered = replace(request, prompts=prompts)
+    answering_s = request.seconds * (ANSWERING_TWICE if request.temperature else ANSWERING)
+    prompts, alone = answer_alone(engine, request.prompts, seconds=answering_s)
+    sampled = replace(request, prompts=prompts).sampled()
+    answered = replace(request, prompts=sampled)
     lengths = _sweep(engine, answered, alone, try_lengths, begun + request.seconds * SWEEP_SHARE)
+    to_run = best.to_run(lengths)
+    two = dict(list(to_run.items())[:2])
     share = GREEDY_SHARE if request.temperature else 1.0
     runs = confirm(
         engine,
         prompts,
-        best.to_run(lengths),
+        two if request.temperature else to_run,
         alone=alone,
         weights=request.weights,
         seconds=(until - engine.clock()) * share,
         say=_part(request.progress, 0.5, share / 2),
     )
-    chosen = best.decide(lengths, runs)
-    sampled = None
-    if request.temperature and runs is not None and runs.passes > 1:
-        sampled = best.at_temperature(
+    used_runs = None
+    if request.temperature:
+        used_runs = confirm(
             engine,
-            replace(answered, seconds=until - engine.clock()),
-            chosen.tried or 1,
+            sampled,
+            two,
             alone=alone,
-            promised=chosen.measured_speedup or 1.0,
-            say=_part(request.progress, 0.5 + GREEDY_SHARE / 2, (1 - GREEDY_SHARE) / 2),
+            weights=request.weights,
+            seconds=until - engine.clock(),
+            say=_part(request.progress, 0.5 + share / 2, (1 - share) / 2),
         )
+    chosen = best.decide(lengths, runs, used_runs=used_runs)
     tried = chosen.tried or lengths[1].draft_tokens
     result = BenchResult(
         main=request.main,
@@ -81,10 +91,15 @@ def measure(
         model_seconds=engine.clock() - begun,
         by_class={} if runs is None else best.by_class(runs, tried),
         notes=cut_down(request.prompts, prompts),
+        at_temperature=best.at_temperature(
+            AtTemperature(request.temperature, tried, None, None), used_runs
+        )
+        if request.temperature
+        else None,
     )
     if runs is not None:
-        result = best.with_runs(result, runs, chosen, runs.other_text())
-    return best.sampled(result, sampled), runs
+        result = best.with_runs(result, runs, runs.other_text())
+    return result, runs
 
 
 def _sweep(

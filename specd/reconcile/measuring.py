@@ -69,11 +69,9 @@ class Benchmark:
     llama_servers: Sequence[Path] = ()
 
     def at(self, main: Model) -> float:
-        """The temperature to measure a main at, beside 0; a quick benchmark uses 0 alone."""
+        """The temperature to measure a main at, beside 0."""
         if self.temperature is not None:
             return self.temperature
-        if self.quick:
-            return 0.0
         return chat_settings.read(self.home, main).temperature
 
 

@@ -238,7 +238,7 @@ class SimulatedServer(server.Server):
         timeout: float = 600.0,
     ) -> Completion:
         assert model
-        assert timeout > 0 == temperature
+        assert timeout > 0
         self.ttls.add(ttl)
         length = (self.fixed or num_draft_tokens or 2) if draft_model else 0
         said = messages[0]["content"]
@@ -250,7 +250,9 @@ class SimulatedServer(server.Server):
         late = self.switching if self.drafting != (length > 0) else 0.0
         self.drafting = length > 0
         self.pair.now += late
-        timed = self.pair.answer(Prompt(kind, "", max_tokens, stream=stream), length)
+        timed = self.pair.answer(
+            Prompt(kind, "", max_tokens, stream=stream, temperature=temperature), length
+        )
         counts = replay(self.pair.agrees[kind][:max_tokens], length, max_tokens)
         return Completion(
             str(timed.output),

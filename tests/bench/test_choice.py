@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from specd.bench import choice
 from specd.bench.choice import Choice
-from specd.bench.result import BenchResult, Best, LengthResult
+from specd.bench.result import AtTemperature, BenchResult, Best, LengthResult
 from specd.config import Benchmark
 
 WARN = Benchmark()
@@ -161,6 +161,39 @@ def test_of_drafts_that_tie_the_smaller_is_chosen() -> None:
     # The big one stood first, and the small one is no better: what stands stays.
     assert both.draft == "big"
     assert decided(small, big).draft == "small"
+
+
+def at_temperature(
+    speedup: float | None, *, half: float | None = 0.03, greedy: float = 1.3
+) -> BenchResult:
+    """A night with the same greedy figures, used at temperature 0.8."""
+    interval = None if speedup is None or half is None else (speedup - half, speedup + half)
+    found = AtTemperature(0.8, 4, 0.5, 1.1, speedup, interval)
+    made = night(greedy)
+    return replace(made, best=replace(made.best, draft_tokens=4), at_temperature=found)
+
+
+def test_a_draft_is_judged_at_the_temperature_at_which_it_is_used() -> None:
+    slower = at_temperature(0.8)
+    assert decided(night(1.3), slower).draft is None
+    assert decided(slower).reason == (
+        "the best draft, small, was measured 0.80× [0.77, 0.83] at temperature 0.8, slower than none"
+    )
+    assert "at temperature 0.8, not surely faster than none" in decided(at_temperature(1.0)).reason
+    faster = decided(at_temperature(1.2, greedy=0.9))
+    assert (faster.draft, faster.confirmed) == ("small", True)
+    assert faster.reason == "measured 1.20× at temperature 0.8 with 4 draft tokens"
+    assert decided(at_temperature(1.1), night(1.2, draft="other")).draft == "other"
+
+
+@pytest.mark.parametrize("unmeasured", [at_temperature(None), at_temperature(1.2, half=None)])
+def test_a_gain_at_temperature_0_alone_confirms_nothing_for_use_at_another(
+    unmeasured: BenchResult,
+) -> None:
+    found = decided(unmeasured)
+    assert (found.draft_tokens, found.confirmed) == (None, False)
+    assert "not confirmed" in found.reason
+    assert decided(at_temperature(1.2), unmeasured) == decided(at_temperature(1.2))
 
 
 def test_another_draft_takes_over_only_when_it_is_better_by_more_than_the_noise() -> None:

@@ -61,7 +61,7 @@ def test_a_pair_is_measured_with_and_without_the_draft(
     assert drafting.acceptance == pytest.approx(1.0, abs=0.05)
     assert runs is not None
     assert runs.passes == 2
-    assert result.best.interval is not None
+    assert result.best.measured_speedup is not None
     assert [each.from_draft for of_prompt in runs.answers[0] for each in of_prompt] == [0] * 4
 
 

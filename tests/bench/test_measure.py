@@ -13,7 +13,7 @@ from specd.bench import costs
 from specd.bench.measure import Candidate, benchmark
 from specd.bench.outcome import outcome, sentence
 from specd.bench.predict import LONGEST
-from specd.bench.prompts import BASIC, Prompt
+from specd.bench.prompts import BASIC, STANDARD, Prompt
 from specd.bench.result import BenchRequest, BenchResult
 from tests.bench.simulated import Setting, SimulatedEngine
 from tests.conftest import Figures
@@ -267,8 +267,20 @@ def test_a_draft_that_is_slower_at_the_temperature_is_not_chosen() -> None:
     assert at.interval[1] < 1 < (result.best.measured_speedup or 0)
     assert result.best.draft_tokens == 0
     assert outcome(result).kind == "none"
-    assert "at temperature 0.8, as it is used" in outcome(result).words
-    assert sentence(result).endswith("at which it is used: it is faster without")
+    assert outcome(result).words.endswith("draft token at temperature 0.8")
+    assert "at temperature 0.8: it is faster without" in sentence(result)
+
+
+@pytest.mark.parametrize("tokens_per_second", [50, 18, 5])
+def test_a_slow_main_is_confirmed_at_the_temperature_in_ten_minutes(
+    tokens_per_second: float,
+) -> None:
+    setting = replace(FAST, step=1 / tokens_per_second, disturbed=0.0)
+    engine = SimulatedEngine(setting, STANDARD)
+    result = measure(engine, temperature=0.8, seconds=540.0)
+    assert engine.now <= 600
+    assert result.used.interval is not None
+    assert outcome(result).kind == "faster"
 
 
 def test_costs_that_were_measured_earlier_stand_while_they_predict_the_main() -> None:

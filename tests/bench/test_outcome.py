@@ -51,7 +51,7 @@ def result(best: Best, engine: str = "mlx") -> BenchResult:
         (
             Best(4, 1.3, 1.4, None, 4),
             "unconfirmed",
-            "not confirmed: 1.40× with 4 draft tokens, measured once, which gives no interval",
+            "not confirmed: 1.40× with 4 draft tokens, in too few runs to say how sure that is",
         ),
     ],
 )
@@ -95,9 +95,9 @@ def test_the_sentence_tells_the_gain_by_kind_and_from_where_on_there_is_none() -
         at_temperature=AtTemperature(0.7, 4, 0.5, 1.2, 1.21, (1.15, 1.28)),
     )
     assert sentence(found) == (
-        "With qwen3-0.6b at 4 tokens, qwen3-8b answers 1.42 ± 0.06 times as fast as alone; "
-        "code 1.9, short 1.4, creative 1.0; 1.3 at 2k, nothing gained at 8k tokens of context; "
-        "1.21 at temperature 0.7"
+        "With qwen3-0.6b at 4 tokens, qwen3-8b answers 1.21 ± 0.07 times as fast as alone at "
+        "temperature 0.7; code 1.9, short 1.4, creative 1.0; 1.3 at 2k, nothing gained at 8k tokens "
+        "of context; 1.42 at temperature 0"
     )
     longest = replace(found, by_class=by_class(_2k=1.3), at_temperature=None)
     assert sentence(longest).endswith("as alone; 1.3 at 2k tokens of context")
@@ -109,6 +109,7 @@ def test_the_sentence_tells_the_gain_by_kind_and_from_where_on_there_is_none() -
         (Best(3, 1.1, 1.02, (0.97, 1.07), 3), "1.02 ± 0.05 times as fast as alone, which may be no gain at all"),
         (Best(0, 1.1, 0.62, (0.6, 0.64), 1), "0.62 ± 0.02 times as fast as alone: it is faster without"),
         (Best(0, 1.1, 1.0, (0.98, 1.02), 1), "1.00 ± 0.02 times as fast as alone, which is no gain"),
+        (Best(4, 1.9, 1.82, (1.05, 3.2), 4), "1.82 [1.05, 3.20] times as fast as alone"),
         (Best(4, 1.3, None, None, 4), "not decided: predicted, not confirmed: 1.30× with 4 draft tokens"),
     ],
 )  # fmt: skip

@@ -103,7 +103,7 @@ class Picture:
 def page(report: Report) -> str:
     """The whole document."""
     latest = [results[-1] for results in _by_pair(report.benchmarks).values()]
-    measured = [each for each in report.benchmarks if each.best.measured_speedup is not None]
+    measured = [each for each in report.benchmarks if each.used.measured_speedup is not None]
     weeks = [each for each in _weeks(report.uses) if each.points]
     return TEMPLATES.get_template("report.html.j2").render(
         report=report,
@@ -207,7 +207,7 @@ def _real(result: BenchResult) -> Series | None:
     if speed is None or not tried:
         return None
     says = f"measured with {tried} draft tokens: {speed:.1f} tokens/s"
-    ends = result.best.interval
+    ends = result.used.interval
     interval = (ends[0] * result.baseline_tps, ends[1] * result.baseline_tps) if ends else None
     point = Point(tried, speed, says, interval)
     return Series(f"{_name(result)}, measured", (point,), joined=False)
@@ -228,9 +228,9 @@ def _speedups(measured: Sequence[BenchResult]) -> Picture:
 
 def _speedup_point(result: BenchResult) -> Point:
     when = datetime.fromisoformat(result.started_at)
-    speed = result.best.measured_speedup or 0.0
-    says = f"{_name(result)}, {day(when)}: {ratio(speed, result.best.interval)}"
-    return Point(when.timestamp(), speed, says, result.best.interval)
+    speed = result.used.measured_speedup or 0.0
+    says = f"{_name(result)}, {day(when)}: {ratio(speed, result.used.interval)}"
+    return Point(when.timestamp(), speed, says, result.used.interval)
 
 
 def _restores(report: Report) -> Iterator[Picture]:

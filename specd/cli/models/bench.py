@@ -15,12 +15,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from specd import places
 from specd.bench import preconditions, prompts
-from specd.bench.outcome import costs, ratio, sentence
+from specd.bench.outcome import costs, heat, ratio, sentence
 from specd.bench.result import (
     DEFAULT_LENGTH,
     AtTemperature,
     BenchResult,
-    Best,
     Confirmation,
 )
 from specd.cli import alive, world
@@ -99,7 +98,7 @@ parser.add_argument(
     "--temperature",
     type=_temperature,
     metavar="T",
-    help="measure at this temperature beside 0; 0: at 0 alone (the model's own in LM Studio)",
+    help="measure, and judge, at this temperature beside 0 (that of new chats in LM Studio)",
 )
 parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -274,7 +273,7 @@ def render(measured: dict[str, Any], columns: int) -> str:
         f"  without a draft   {result.baseline_tps:.1f} tokens/s",
     ]
     how = "predicted" if result.engine == "mlx" else "measured"
-    lines.append(f"  draft tokens   acceptance   {how} tokens/s")
+    lines.append(f"  draft tokens   acceptance   {how} tokens/s{heat(result)}")
     lines += [
         f"  {each.draft_tokens:>12}   {_share(each.acceptance):>10}   "
         f"{each.predicted_tps:>10.1f}  ({each.predicted_speedup:.2f}×)"
@@ -282,7 +281,7 @@ def render(measured: dict[str, Any], columns: int) -> str:
         if each.draft_tokens in _SHOWN
     ]
     if result.confirmation is not None:
-        lines += _confirmed(result.confirmation, result.best)
+        lines += _confirmed(result.confirmation, result)
     if result.at_temperature is not None:
         lines.append(_at_temperature(result.at_temperature))
     if not result.text_equal:
@@ -320,12 +319,14 @@ _ENDED = {
 }
 
 
-def _confirmed(runs: Confirmation, best: Best) -> list[str]:
+def _confirmed(runs: Confirmation, result: BenchResult) -> list[str]:
     """The real runs: the measured speed-up, that over the usual length, and outliers."""
+    best = result.best
+    name = "measured" if result.used is best else "at temperature 0"
     passes = f"{runs.passes} pass{'es'[: 2 * (runs.passes != 1)]}"
     speed = ratio(best.measured_speedup or 0.0, best.interval)
     how = f"with {best.compared} draft tokens in {passes}; {_ENDED[runs.ended]}"
-    lines = [f"  measured          {speed} {how}"]
+    lines = [f"  {name:<17} {speed} {how}"]
     if runs.over_default is not None:
         over = ratio(runs.over_default, runs.over_default_interval)
         lines.append(f"  over the usual {DEFAULT_LENGTH}  {over}")

@@ -53,7 +53,7 @@ def speedups(runs: Sequence[Run], columns: int) -> str:
     points = sorted(
         (datetime.fromisoformat(run.result.started_at).astimezone(), speedup)
         for run in runs
-        if (speedup := run.result.best.measured_speedup) is not None
+        if (speedup := run.result.used.measured_speedup) is not None
     )
     if len(points) < 2:
         return ""

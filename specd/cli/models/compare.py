@@ -47,7 +47,7 @@ def compare(one: Run, other: Run) -> dict[str, Any]:
     intervals of the speed-ups do not overlap, None where either has none. ``changed`` maps what
     differs between the circumstances to [A's, B's].
     """
-    a, b = one.result.best, other.result.best
+    a, b = one.result.used, other.result.used
     ratio = None
     if a.measured_speedup and b.measured_speedup:
         ratio = b.measured_speedup / a.measured_speedup

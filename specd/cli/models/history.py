@@ -79,10 +79,10 @@ def write_csv(runs: tuple[Run, ...]) -> None:
     writer = csv.DictWriter(sys.stdout, COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for each in runs:
-        best = each.result.best
-        low, high = best.interval or (None, None)
-        row = {**each.context, **asdict(each.result), **asdict(best), "id": each.id}
-        row |= {"low": low, "high": high}
+        used = each.result.used
+        low, high = used.interval or (None, None)
+        row = {**each.context, **asdict(each.result), **asdict(each.result.best), "id": each.id}
+        row |= {"measured_speedup": used.measured_speedup, "low": low, "high": high}
         writer.writerow({name: _cell(value) for name, value in row.items()})
 
 
@@ -150,10 +150,10 @@ def command(each: Run) -> str:
 
 def speedup(result: BenchResult) -> str:
     """The measured speed-up with its interval, in words."""
-    best = result.best
-    if best.measured_speedup is None:
+    used = result.used
+    if used.measured_speedup is None:
         return "not confirmed"
-    return ratio(best.measured_speedup, best.interval)
+    return ratio(used.measured_speedup, used.interval)
 
 
 def length(result: BenchResult) -> str:

@@ -237,8 +237,8 @@ def _offers(seen: world.Seen, number: int, pair: DesiredPair) -> Iterator[_Offer
     for draft in proven[:OFFERED]:
         measured = seen.stores.history.latest(main.key, draft.key)
         why = [f"{draft.size_bytes / 1e9:.1f} GB"]
-        if measured is not None and measured.best.measured_speedup is not None:
-            why.append(f"measured {measured.best.measured_speedup:.2f}×")
+        if measured is not None and measured.used.measured_speedup is not None:
+            why.append(f"measured {measured.used.measured_speedup:.2f}×")
         if draft.architecture == main.architecture:
             why.append("same family")
         if draft == smallest:
