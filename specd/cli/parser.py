@@ -35,7 +35,10 @@ class Parser(argparse.ArgumentParser):
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
         """The parsed arguments; exit code 2 with the nearest option where one is unknown."""
-        found, unknown = self.parse_known_args(words)
+        try:  # words may stand behind options, as in `trial start --yes MAIN`
+            found, unknown = self.parse_known_intermixed_args(words)
+        except TypeError:  # argparse cannot where there are verbs, or words that exclude each other
+            found, unknown = self.parse_known_args(words)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._nearest(unknown[0])}")
         return found

@@ -40,11 +40,14 @@ def weights(mix: Mapping[str, float], observed: ObservedStore) -> dict[str, floa
     """
     answers, tokens = observed.by_context(BOUNDS)
     short, *contexts = tokens
-    if answers < ENOUGH or not short:
+    if answers < ENOUGH or not any(tokens):
         return dict(mix)
-    kinds = sum(not each.context for each in STANDARD)
-    own = zip(CONTEXTS, contexts, strict=True)
-    return {**{kind: kinds * of_kind / short for kind, of_kind in own}, **mix}
+    kinds = [each.kind for each in STANDARD if not each.context]
+    unit = short or sum(contexts)
+    own = {
+        kind: len(kinds) * of_kind / unit for kind, of_kind in zip(CONTEXTS, contexts, strict=True)
+    }
+    return {**({} if short else dict.fromkeys(kinds, 0.0)), **own, **mix}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from specd.cli import ask
+from specd.cli.models import bench, trial
 
 
 @pytest.fixture
@@ -189,3 +190,10 @@ def test_a_socket_of_another_user(
     done = specd(environment, "status")
     assert done.returncode == 6
     assert "belongs to user 12345, not to you" in done.stderr
+
+
+def test_words_may_stand_behind_options() -> None:
+    found = trial.parser.parse(["start", "--yes", "main", "--days", "3"])
+    assert (found.verb, found.main, found.days, found.yes) == ("start", "main", 3.0, True)
+    found = bench.parser.parse(["main", "--quick", "draft", "--json", "other"])
+    assert (found.main, found.drafts) == ("main", ["draft", "other"])

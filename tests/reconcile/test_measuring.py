@@ -54,22 +54,31 @@ def test_a_main_is_measured_at_the_temperature_its_chats_begin_with(
     assert Benchmark(HISTORY, 1.0).at(MAIN) == 0.8
 
 
+def answers(count: int, prompt_tokens: int, first: int) -> list[AnswerStats]:
+    return [
+        AnswerStats(
+            f"{first + number:024x}", 1e9, "main",
+            tokens=100, prompt_tokens=prompt_tokens, tokens_per_second=20.0,
+        )
+        for number in range(count)
+    ]  # fmt: skip
+
+
 def test_the_users_own_contexts_weigh_the_suites(tmp_path: Path) -> None:
     store = ObservedStore(tmp_path / "history.db")
-
-    def answers(count: int, prompt_tokens: int, first: int) -> list[AnswerStats]:
-        return [
-            AnswerStats(
-                f"{first + number:024x}", 1e9, "main",
-                tokens=100, prompt_tokens=prompt_tokens, tokens_per_second=20.0,
-            )
-            for number in range(count)
-        ]  # fmt: skip
-
     store.add(answers(20, 200, 0))
     assert weights({"code": 3.0}, store) == {"code": 3.0}
     store.add([*answers(20, 3_000, 100), *answers(20, 9_000, 200)])
     found = weights({"code": 3.0, "8k": 0.5}, store)
     # As many tokens at 2k as in all ten short classes; what specd.toml says wins.
     assert found == {"2k": 10.0, "8k": 0.5, "32k": 0.0, "code": 3.0}
+    store.close()
+
+
+def test_a_user_of_long_contexts_alone_weighs_those_alone(tmp_path: Path) -> None:
+    store = ObservedStore(tmp_path / "history.db")
+    store.add(answers(60, 9_000, 200))
+    found = weights({}, store)
+    assert found["8k"] == 10.0
+    assert sum(found.values()) == 10.0
     store.close()
