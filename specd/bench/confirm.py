@@ -2,9 +2,10 @@
 
 First the main answers alone (``answer_alone``); drafts are studied on these answers, and their
 times are not compared. Then ``confirm`` makes passes. In a pass every prompt is answered with each
-length, one directly after the other in a random order, and in the next pass in the opposite order.
-So a change of the machine's speed affects all lengths alike. The interval is evaluated after some
-passes, and the runs end as soon as it excludes 1. This works with any ``Engine``.
+length, one directly after the other; every pass has a random order of prompts and lengths. So a
+change of the machine's speed affects all lengths alike, and a load that comes and goes affects no
+length every time. The interval is evaluated after some passes, and the runs end as soon as it
+excludes 1. This works with any ``Engine``.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ TIES = 0.02
 
 SURE = 0.001
 """The probability that answers which differ only by rounding count as another text."""
+
+FEWEST = 8
+"""The runs end early only after this many answers of each length: a few that a load happened to hit
+alike would look certain."""
 
 Say = Callable[[float], None]
 """Progress callback: the share done, 0 to 1. It never falls and ends with 1."""
@@ -257,7 +262,6 @@ def confirm(
         engine.answer(replace(prompts[0], max_tokens=2 * (length + 1)), length)
     begun = engine.clock()
     affordable = min(LOOKS[-1], int(seconds / expected))
-    orders: list[list[int]] = []
     ended: Ending = "enough"
     runs: Runs | None = None
     for number in range(LOOKS[-1]):
@@ -266,15 +270,12 @@ def confirm(
         if engine.clock() + expected > begun + seconds:
             ended = "time"
             break
-        if number % 2 == 0:
-            orders = [chance.sample(running, len(running)) for _ in prompts]
-        for at, prompt in enumerate(prompts):
-            order = [each for each in orders[at] if each in running]
-            for length in order if number % 2 == 0 else reversed(order):
-                answers[length][at].append(_answer(engine, prompt, length))
-            say(min(1.0, (number + (at + 1) / len(prompts)) / max(1, affordable)))
+        for done, at in enumerate(chance.sample(range(len(prompts)), len(prompts)), 1):
+            for length in chance.sample(running, len(running)):
+                answers[length][at].append(_answer(engine, prompts[at], length))
+            say(min(1.0, (number + done / len(prompts)) / max(1, affordable)))
         runs = _runs(prompts, answers, "enough", weights)
-        if number + 1 in LOOKS:
+        if number + 1 in LOOKS and (number + 1) * len(prompts) >= FEWEST:
             others = [each for each in running[2:] if not _decided(runs.interval(each, tried))]
             running = [0, tried, *others]
             if _decided(runs.interval(0, tried)) and all(

@@ -83,6 +83,18 @@ def correlated(spread: float, stays: float, noise: float = 0.005) -> Machine:
     return machine
 
 
+def periodic(size: float, share: float = 0.3, noise: float = 0.01) -> Machine:
+    """Slower by ``size`` for ``share`` of every period of one to six answers."""
+
+    def machine(now: Moment) -> float:
+        period = now.kept.setdefault("period", now.chance.uniform(1, 6))
+        phase = now.kept.setdefault("phase", now.chance.random())
+        now.kept["phase"] = phase + 1 / period
+        return now.chance.gauss(0, noise) + (size if phase % 1 < share else 0.0)
+
+    return machine
+
+
 MACHINES: Mapping[str, Machine] = {
     "steady, noise 1 %": steady(0.01),
     "steady, noise 5 %": steady(0.05),
@@ -92,6 +104,7 @@ MACHINES: Mapping[str, Machine] = {
     "a slow drift of 10 %": drift(0.10),
     "bursts, 5 % of the time": bursts(0.05),
     "bursts, 20 % of the time": bursts(0.20),
+    "a load of 20 % that comes and goes": periodic(0.2),
     "correlated noise 3 %, 0.5": correlated(0.03, 0.5),
     "correlated noise 3 %, 0.95": correlated(0.03, 0.95),
 }

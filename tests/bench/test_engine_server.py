@@ -313,7 +313,7 @@ def test_disturbed_answers_are_kept_and_named() -> None:
             ).confirmation.outliers
         ]
 
-    assert outliers(0.0) == []
+    assert max(outliers(0.0), default=1.0) < 1.1
     assert max(outliers(0.1)) > 1.3
 
 
