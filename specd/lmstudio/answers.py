@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from specd.lmstudio.values import count, flag, members, number, text
+from specd.lmstudio.values import count, flag, members, number, rate, text, tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +105,11 @@ def read_answer(
         first = number(stats.get("time_to_first_token", stats.get("time_to_first_token_seconds")))
     return Completion(
         text=spoken,
-        tokens=count(usage.get("completion_tokens", stats.get("total_output_tokens"))) or 0,
-        prompt_tokens=count(usage.get("prompt_tokens", stats.get("input_tokens"))) or 0,
+        tokens=tokens(usage.get("completion_tokens", stats.get("total_output_tokens"))) or 0,
+        prompt_tokens=tokens(usage.get("prompt_tokens", stats.get("input_tokens"))) or 0,
         seconds=seconds,
         time_to_first_token=first,
-        tokens_per_second=number(stats.get("tokens_per_second")),
+        tokens_per_second=rate(stats.get("tokens_per_second")),
         draft=_draft_stats({**usage, **stats}),
     )
 
@@ -117,7 +117,7 @@ def read_answer(
 def _draft_stats(stats: dict[str, Any]) -> DraftStats | None:
     model = text(stats.get("draft_model"))
     counts = [
-        count(stats.get(f"{name}_draft_tokens_count"))
+        tokens(stats.get(f"{name}_draft_tokens_count"))
         for name in ("total", "accepted", "rejected", "ignored")
     ]
     if not model and counts == [None] * 4:

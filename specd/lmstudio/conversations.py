@@ -25,7 +25,7 @@ import msgspec
 
 from specd.lmstudio import keys, model_defaults
 from specd.lmstudio.model import OWN_HEADS
-from specd.lmstudio.values import count, number, text
+from specd.lmstudio.values import number, rate, text, tokens
 
 _MAX_FILE_BYTES: Final = 512 * 1024 * 1024
 _MAX_FILES: Final = 200_000
@@ -247,8 +247,8 @@ def _answer(place: str, raw: msgspec.Raw, last_used: _Named) -> AnswerStats | No
     drafting = model_defaults.from_fields(fields, fields)
     heads = drafting.mtp and (drafting.of_request or drafting.draft_model is None)
     configured = OWN_HEADS if heads else drafting.draft_model
-    drafted = count(stats.get("totalDraftTokensCount"))
-    accepted = count(stats.get("acceptedDraftTokensCount"))
+    drafted = tokens(stats.get("totalDraftTokensCount"))
+    accepted = tokens(stats.get("acceptedDraftTokensCount"))
     unnamed = (configured or OWN_HEADS) if drafted or accepted else None
     return AnswerStats(
         id=_digest(str(named)),
@@ -257,11 +257,11 @@ def _answer(place: str, raw: msgspec.Raw, last_used: _Named) -> AnswerStats | No
         configured_draft=configured,
         draft=text(stats.get("usedDraftModelKey")) or unnamed,
         draft_tokens=drafting.draft_tokens or None,
-        tokens=count(stats.get("predictedTokensCount")),
-        prompt_tokens=count(stats.get("promptTokensCount")),
+        tokens=tokens(stats.get("predictedTokensCount")),
+        prompt_tokens=tokens(stats.get("promptTokensCount")),
         seconds=number(stats.get("totalTimeSec")),
         time_to_first_token=number(stats.get("timeToFirstTokenSec")),
-        tokens_per_second=number(stats.get("tokensPerSecond")),
+        tokens_per_second=rate(stats.get("tokensPerSecond")),
         drafted=drafted,
         accepted=accepted,
         runs=_runs(step.content),
@@ -287,9 +287,9 @@ def _runs(content: msgspec.Raw) -> tuple[TokenRun, ...]:
     pieces = _decoded(content, list[_Piece]) or []
     runs: list[TokenRun] = []
     for piece in pieces[:_MAX_RUNS]:
-        tokens = count(piece.tokens_count)
-        if tokens and piece.is_structural is not True and isinstance(piece.from_draft_model, bool):
-            runs.append(TokenRun(piece.from_draft_model, tokens))
+        length = tokens(piece.tokens_count)
+        if length and piece.is_structural is not True and isinstance(piece.from_draft_model, bool):
+            runs.append(TokenRun(piece.from_draft_model, length))
     return tuple(runs)
 
 

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 _MAX_TEXT: Final = 500
 _MAX_COUNT: Final = 1 << 53  # what a JSON number holds exactly
+_MAX_TOKENS: Final = 10_000_000  # more than a context holds
+_RATES: Final = (1e-3, 1e6)
 
 
 def text(value: object, longest: int = _MAX_TEXT) -> str:
@@ -25,6 +27,18 @@ def number(value: object, below: float = 1e12) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if 0 <= value < below else None
+
+
+def tokens(value: object) -> int | None:
+    """``value`` if it can be a number of tokens in one answer or prompt, else None."""
+    return count(value, _MAX_TOKENS)
+
+
+def rate(value: object) -> float | None:
+    """``value`` if a machine can generate as many tokens per second, else None."""
+    slowest, fastest = _RATES
+    found = number(value, fastest)
+    return found if found is not None and found >= slowest else None
 
 
 def flag(value: object) -> bool | None:

@@ -110,10 +110,12 @@ def plan(
             choice == "auto" and (main.format == "gguf" or (found is not None and found.loaded))
         )
         if draft is None or draft.drafter is not None:
-            problems.append(
-                f"{main.key} ← {candidate.drafts_with}: only llama.cpp can measure it; "
-                "`pip install specd[gguf]` brings one"
+            how = (
+                "LM Studio's MLX engine does not draft with it"
+                if main.format == "mlx"
+                else "only llama.cpp can measure it; `pip install specd[gguf]` brings one"
             )
+            problems.append(f"{main.key} ← {candidate.drafts_with}: {how}")
         elif not wants_server and main.format == "mlx":
             mlx.append((main, draft))
         elif not wants_server:

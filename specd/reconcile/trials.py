@@ -36,7 +36,9 @@ class Trials:
         try:
             listed = private.read_json(self._path)
             kept = None if listed is None else msgspec.convert(listed, Trial)
-            if kept is None or time.time() < kept.until:
+            if kept is None or not kept.arms:
+                return None
+            if time.time() < kept.until:
                 return kept
             return trial.stop(kept, kept.until, "time")
         except (OSError, private.Broken, msgspec.ValidationError):

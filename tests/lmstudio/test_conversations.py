@@ -253,6 +253,23 @@ def test_links_and_other_files_are_not_read(tmp_path: Path) -> None:
     assert read(tmp_path / "gone", Cursor()) == []
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("predictedTokensCount", 10**15), ("promptTokensCount", 10**8), ("tokensPerSecond", 1e-300),
+        ("tokensPerSecond", 1e9), ("totalDraftTokensCount", 10**15),
+    ],
+)  # fmt: skip
+def test_a_figure_that_no_answer_can_have_is_none(tmp_path: Path, key: str, value: float) -> None:
+    made = answer(1764000000000)
+    made["genInfo"]["stats"][key] = value
+    keep(tmp_path, "a", chat(made))
+    (found,) = read(tmp_path, Cursor())
+    figures = (found.tokens, found.prompt_tokens, found.tokens_per_second, found.drafted)
+    assert None in figures
+    assert value not in figures
+
+
 ODD = st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.just([]) | st.just({})
 
 

@@ -115,6 +115,9 @@ def test_heads_and_sidecars_are_measured_also_where_no_model_can_draft(
     without = plan("auto", found, (main, sidecar), None, None, llama_cpp=False)
     assert without.pairs == 0
     assert "only llama.cpp can measure it" in without.problems[0]
+    mlx = replace(found[0], main=replace(main, format="mlx"))
+    (why,) = plan("auto", (mlx,), (main, sidecar), None, None, llama_cpp=True).problems
+    assert "MLX engine does not draft" in why
 
 
 def test_a_server_whose_list_fails_is_asked_for_an_answer_all_the_same() -> None:

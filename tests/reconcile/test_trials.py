@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -44,6 +45,13 @@ def test_one_that_ended_keeps_why(kept: Trials) -> None:
     ended = kept.read()
     assert ended is not None
     assert ended.ending == "restored"
+
+
+def test_a_file_without_a_single_arm_is_no_trial(kept: Trials, tmp_path: Path) -> None:
+    begin(kept, days_ago=1)
+    file = tmp_path / "trial.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "arms": []}))
+    assert kept.read() is None
 
 
 def test_all_it_leaves_is_specds_own_to_purge(kept: Trials, tmp_path: Path) -> None:
