@@ -121,7 +121,7 @@ def _keep(texts: config.Texts, read: SpecdConfig, state: Path) -> None:
 
 def _digest(texts: config.Texts) -> str:
     """A digest of everything that decides the values: other code may have other defaults."""
-    decides = [__version__, repr(SpecdConfig()), *texts]
+    decides = [__version__, repr(SpecdConfig()), *(text or "" for text in texts)]
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
 
 

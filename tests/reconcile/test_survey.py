@@ -15,6 +15,7 @@ READ = """
 import sys
 from pathlib import Path
 from specd.reconcile import survey
+survey.last_good(Path(sys.argv[2]))  # as the daemon does
 read, problem = survey.configuration(Path(sys.argv[1]), Path(sys.argv[2]))
 print("pydantic" in sys.modules, problem is not None, read)
 """
@@ -47,6 +48,8 @@ def test_only_a_text_that_was_not_the_last_valid_one_is_validated(tmp_path: Path
         validated, faulty, read = out.strip().split(" ", 2)
         return validated == "True", faulty == "True", read
 
+    assert start() == (True, False, str(config.SpecdConfig()))  # there is no file
+    assert start() == (False, False, str(config.SpecdConfig()))
     path.write_text(TEXT)
     expected = str(config.load(path))
     assert start() == (True, False, expected)
