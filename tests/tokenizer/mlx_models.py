@@ -124,7 +124,7 @@ def make(folder: Path, kind: str, *, seed: int = 0, **config: Any) -> Path:
     from mlx_lm.utils import _get_classes
 
     told = {**_SHAPE, **KINDS[kind], **config}
-    folders.lay_out(folder, folders.small(), rows=320, config=told)
+    folders.lay_out(folder, folders.small(), rows=told["vocab_size"], config=told)
     mx.random.seed(seed)
     model_class, args_class = _get_classes(told)
     model = model_class(args_class.from_dict(told))

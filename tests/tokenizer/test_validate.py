@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sentencepiece
 from mlx_lm import load
+from mlx_lm.tokenizer_utils import load as load_tokenizer
 
 from bench.seed_home import write_weights
 from specd.demo.models import SMALL, Recipe, ensure
 from specd.lmstudio.chat_settings import ChatSettings
-from specd.tokenizer import probes
+from specd.tokenizer import fingerprint, probes
 from specd.tokenizer.validate import validate
 from specd.tokenizer.verdict import Segmentation
 from tests.tokenizer import folders, mlx_models
@@ -141,6 +143,37 @@ def test_a_tokenizer_that_loads_otherwise_than_its_files_say_is_found(
     monkeypatch.setattr(module.fingerprint, "read", wrong)
     proof = validate(ensure(SMALL.good), ensure(SMALL.poor))
     assert proof.refusal.startswith("id 500 of the main spells")
+
+
+def test_a_draft_without_an_accepted_token_is_no_proof_alone(tmp_path: Path) -> None:
+    main = mlx_models.make(tmp_path / "main", "llama", seed=1)
+    draft = mlx_models.make(tmp_path / "draft", "llama", seed=2, num_hidden_layers=1)
+    words = validate(main, draft).words
+    assert "0 came from the draft; the main as its own draft: 2 of 2 answers" in words
+    assert words.count(" 0 came from the draft") == 1
+
+
+def test_what_a_tokenizers_class_adds_to_the_files_is_no_contradiction(tmp_path: Path) -> None:
+    """Gemma's class adds a token, here after the last row, and has an EOS token of its own."""
+    text = tmp_path / "text.txt"
+    text.write_text("the quick brown fox jumps over the lazy dog\n" * 50)
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(text), model_prefix=str(tmp_path / "tokenizer"), vocab_size=300,
+        model_type="bpe", byte_fallback=True, hard_vocab_limit=False, minloglevel=2,
+    )  # fmt: skip
+    pieces = sentencepiece.SentencePieceProcessor(str(tmp_path / "tokenizer.model"))
+    pair = [tmp_path / name for name in ("main", "draft")]
+    for folder in pair:
+        mlx_models.make(folder, "llama", seed=1, vocab_size=pieces.get_piece_size())
+        (folder / "tokenizer.json").unlink()
+        shutil.copy(tmp_path / "tokenizer.model", folder)
+        folders.put(folder / "tokenizer_config.json", {"tokenizer_class": "GemmaTokenizer"})
+    theirs = load_tokenizer(pair[0], {})
+    assert max(theirs.get_vocab().values()) >= pieces.get_piece_size()
+    assert theirs.eos_token_ids != fingerprint.read(pair[0]).eos
+    proof = validate(*pair)
+    assert (proof.kind, proof.refusal) == (None, "")
+    assert "answers of the main end with" in proof.words
 
 
 def test_weights_that_cannot_be_loaded_are_said(tmp_path: Path) -> None:
