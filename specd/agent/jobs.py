@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from specd.agent.faults import Faults
 from specd.agent.inbox import Inbox
-from specd.worker.client import Limits, WorkerError, run_task
+from specd.worker.client import Limits, TimeUp, WorkerError, run_task
 
 Result = TypeVar("Result")
 
@@ -130,7 +130,9 @@ class Jobs:
                 why = self._faults.met(name, error)
             else:
                 why = str(error)
-                if cancelled is None or not cancelled.is_set():
+                if isinstance(error, TimeUp):
+                    self._faults.over(name)
+                elif cancelled is None or not cancelled.is_set():
                     self._faults.keep(name, why)
             finish = partial(failed, why)
         else:

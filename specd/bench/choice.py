@@ -118,6 +118,8 @@ def _shortfall(result: BenchResult, wanted: Benchmark) -> str:
 
 
 def _after(before: _Standing, result: BenchResult, wanted: float) -> _Standing:
+    if not _may_clear(result, before.latest.get(result.draft)):
+        return before
     latest = {**before.latest, result.draft: result}
     pays = {
         **before.pays,
@@ -131,6 +133,13 @@ def _after(before: _Standing, result: BenchResult, wanted: float) -> _Standing:
     if current is not None and _speedup(best) <= _speedup(current) * (1 + HYSTERESIS):
         return _Standing(latest, pays, current.draft, _length(current, before.draft_tokens))
     return _Standing(latest, pays, best.draft, best.best.draft_tokens)
+
+
+def _may_clear(result: BenchResult, before: BenchResult | None) -> bool:
+    """Whether a result may replace one that found other text: it compared texts of every kind."""
+    if before is None or not before.other_text or result.other_text:
+        return True
+    return result.confirmation is not None and before.by_class.keys() <= result.by_class.keys()
 
 
 def _pays(result: BenchResult, wanted: float, *, before: bool | None) -> bool:

@@ -34,6 +34,10 @@ class WorkerError(Exception):
     """The worker ended without a result; the message says why."""
 
 
+class TimeUp(WorkerError):
+    """The time that the user can raise (``Limits.more_time``) is up; nothing is broken."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """``seconds`` of wall time; ``memory_bytes`` of resident memory, None for no limit.
@@ -161,7 +165,8 @@ def _check(
         raise WorkerError("cancelled")
     if time.monotonic() > deadline:
         more = f"; {limits.more_time}" if limits.more_time else ""
-        raise WorkerError(f"stopped after its time limit of {limits.seconds:g} s{more}")
+        kind = TimeUp if limits.more_time else WorkerError
+        raise kind(f"stopped after its time limit of {limits.seconds:g} s{more}")
     if limits.memory_bytes is not None:
         used = resident_bytes(process.pid)
         if used > limits.memory_bytes:

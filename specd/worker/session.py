@@ -14,6 +14,9 @@ from specd.bench import circumstances, prompts
 from specd.bench.history import Busy, History, alone
 from specd.bench.result import BenchRequest, BenchResult, Progress
 
+LEAST = 0.2
+"""Of its part of the time, a benchmark is not begun with less than this share."""
+
 
 @dataclass(slots=True)
 class Session:
@@ -31,7 +34,10 @@ class Session:
     def requests(
         self, entries: list[dict[str, Any]]
     ) -> Iterator[tuple[dict[str, Any], BenchRequest]]:
-        """Each entry of the request with its benchmark, with an equal part of the time left."""
+        """Each entry of the request with its benchmark, with an equal part of the time left.
+
+        An entry that is left with too little of its part is a failure.
+        """
         suite, count = self.request["suite"], len(entries)
         for number, each in enumerate(entries):
 
@@ -40,6 +46,10 @@ class Session:
 
             step({"step": "loading", "done": 0.0})
             left = self.request["seconds"] - (time.monotonic() - self.begun)
+            if left / (count - number) < self.request["seconds"] / count * LEAST:
+                name = each["main"]["name"]
+                self.failures.append(f"{name}: the time was up before all its drafts were measured")
+                return
             yield (
                 each,
                 BenchRequest(

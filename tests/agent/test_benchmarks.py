@@ -50,7 +50,8 @@ class Daemon:
 
     def __post_init__(self) -> None:
         self.timers = Timers()
-        self.jobs = Jobs(self.inbox, Faults(self.say, lambda: None))
+        self.faults = Faults(self.say, lambda: None)
+        self.jobs = Jobs(self.inbox, self.faults)
         given = Given(
             self.jobs,
             self.stores,
@@ -199,6 +200,7 @@ def test_its_minutes_over_the_worker_is_killed_and_the_reason_stays(daemon: Daem
     daemon.until(daemon.heard("not measured: "), "it has failed")
     why = "stopped after its time limit of 1.2 s; `specd bench --minutes N` gives it more"
     assert why in (daemon.bench.note or "")
+    assert daemon.faults.known() == ()
     assert workers() == []
     assert daemon.stores.history.recover() is None
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from specd.bench import choice
 from specd.bench.choice import Choice
-from specd.bench.result import AtTemperature, BenchResult, Best, LengthResult
+from specd.bench.result import AtTemperature, BenchResult, Best, Confirmation, LengthResult
 from specd.config import Benchmark
 
 WARN = Benchmark()
@@ -81,6 +81,17 @@ def test_a_draft_that_changes_the_text_is_taken_out_however_fast() -> None:
     assert (found.draft, found.confirmed) == (None, False)
     assert "changes what the main says: 2 answers differ beyond rounding" in found.reason
     assert decided(replace(night(1.8), other_text=1), night(1.2, draft="other")).draft == "other"
+
+
+def test_other_text_is_cleared_only_by_a_run_that_compared_as_many_kinds() -> None:
+    kinds: dict[str, dict[str, float]] = {"short": {}, "code": {}}
+    compared = Confirmation(2, "decided", None, None)
+    changes = replace(night(1.8), other_text=2, by_class=kinds, confirmation=compared)
+    brief = replace(night(1.8), by_class={"short": {}}, confirmation=compared)
+    for too_little in (brief, replace(brief, by_class=kinds, confirmation=None)):
+        assert decided(changes, too_little, wanted=WARN).draft is None
+        assert decided(changes, too_little).changes_text
+    assert decided(changes, replace(brief, by_class=kinds)).draft == "small"
 
 
 def test_a_draft_that_pays_is_chosen_with_its_length() -> None:
