@@ -55,7 +55,7 @@ class Publication:
             drafts = [e for e in self.snapshot.restored if e.surface == "model-defaults"]
             if drafts and drafts[-1].id > newest:
                 text = f"LM Studio had lost it in {drafts[-1].path.name}: load the model again"
-                self._notify("specd put a draft back", text)
+                self._notify("draft", "specd put a draft back", text)
         if [(c.type, c.status) for c in judged] != [(c.type, c.status) for c in before]:
             self._given.stores.keep_conditions(judged)
             known = {each.type: each.status for each in before}
@@ -71,10 +71,11 @@ class Publication:
             reason=condition.reason,
         )
         if condition.degraded and aloud:
-            self._notify(f"specd: {condition.type}", f"{condition.message}: {condition.remedy}")
+            text = f"{condition.message}: {condition.remedy}"
+            self._notify(condition.type, "Something needs your attention", text)
 
-    def _notify(self, title: str, text: str) -> None:
-        """Once in ``QUIET_S`` for each title."""
-        if time.monotonic() - self._notified.get(title, -math.inf) > QUIET_S:
-            self._notified[title] = time.monotonic()
-            self._given.jobs.scout(f"notify {title}", lambda: notify.desktop(title, text))
+    def _notify(self, about: str, title: str, text: str) -> None:
+        """Once in ``QUIET_S`` for each ``about``."""
+        if time.monotonic() - self._notified.get(about, -math.inf) > QUIET_S:
+            self._notified[about] = time.monotonic()
+            self._given.jobs.scout(f"notify {about}", lambda: notify.desktop(title, text))

@@ -118,7 +118,7 @@ def unset_value(text: str, key: str) -> str:
         rest = {k: v for k, v in document.items() if k != "pair"}
         return _checked(made.as_string(), {**rest, "pair": left} if left else rest)
     if name not in document.get(section, {}):
-        raise BadKey(f"{key} is not set")
+        raise BadKey(f"{key} is not set{'' if key in keys() else nearest(key, keys())}")
     del made[section][name]
     held = {k: v for k, v in document[section].items() if k != name}
     return _checked(made.as_string(), {**document, section: held})

@@ -170,7 +170,8 @@ def _parse(text: str) -> Json:
         if text.count("{") + text.count("[") > MAX_DEPTH and _depth(document) > MAX_DEPTH:
             raise RecursionError
     except json.JSONDecodeError as error:
-        raise _not_understood(text, error.pos + text.startswith(_BOM), error.msg) from None
+        what = re.sub(r"( starting)? at$", " here", error.msg)  # json's words go on with a position
+        raise _not_understood(text, error.pos + text.startswith(_BOM), what) from None
     except _DuplicateKey:
         raise _duplicate(text) from None
     except _NotANumber:

@@ -173,7 +173,9 @@ def test_a_value_in_force_is_printed_alone(file: Path, capsys: pytest.CaptureFix
     ]:
         assert specd_config("get", key) == 0
         assert capsys.readouterr().out == f"{value}\n"
-    assert specd_config("get", "agent.nothing") == 2
+    assert specd_config("get", "agent.notfy") == 2
+    assert specd_config("unset", "agent.notfy") == 2
+    assert capsys.readouterr().err.count("did you mean agent.notify?") == 2
 
 
 def test_a_key_that_one_section_has_needs_no_section(

@@ -124,6 +124,13 @@ def test_wide_letters_count_as_two_columns() -> None:
     assert paint.wrap("e\u0301" * 17 + " ab", 20, "") == "e\u0301" * 17 + " ab"
 
 
+def test_the_empty_parts_of_a_new_file_are_not_told() -> None:
+    made = {"key": "load.fields", "old": None, "new": []}
+    change = WRITE["changes"][0]
+    assert status.told([made, change]) == [change]
+    assert status.told([made]) == [made]
+
+
 RESTART = condition(
     "AppUpToDate", "false", "RestartNeeded", "specd wrote after it started", "restart LM Studio"
 )

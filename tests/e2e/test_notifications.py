@@ -24,6 +24,6 @@ def test_a_condition_that_flaps_is_notified_of_once_and_plainly(sandbox: Sandbox
     until(shown.exists, "it is shown")
     told = shown.read_text()
     assert told.count("END") == 1
-    assert "specd: ConfigValid" in told
+    assert "specd.toml" in told
     assert "<b>" not in told
     assert "&lt;b&gt;" in told

@@ -120,9 +120,9 @@ def test_a_condition_that_turns_false_reaches_the_desktop_when_asked_for(
     sandbox.specd("explain", "ConfigValid")
     until(lambda: "configuration read" in sandbox.said(), "the wish is read")
     sandbox.settings.write_text("{")
-    until(lambda: shown.exists() and "SettingsApplied" in Path(shown).read_text(), "it is shown")
+    until(lambda: shown.exists() and "settings.json" in Path(shown).read_text(), "it is shown")
     lines = shown.read_text().splitlines()
-    assert lines[:3] == ["--app-name=specd", "--", "specd: SettingsApplied"]
+    assert lines[:3] == ["--app-name=specd", "--", "Something needs your attention"]
 
 
 def test_a_restart_makes_no_news_of_what_was_known(sandbox: Sandbox) -> None:

@@ -443,6 +443,8 @@ def test_a_fresh_document_holds_the_values_alone():
 
 
 def test_where_it_went_wrong_is_told_by_line_and_column():
+    with pytest.raises(NotUnderstood, match=r"column 7: Unterminated string here$"):
+        parse(b'{"a": "b')
     with pytest.raises(NotUnderstood, match="line 3, column 3"):
         parse(b'{\n  "a": 1,\n  oops\n}')
     with pytest.raises(NotUnderstood, match=r'line 4, column 3: the key "a" stands twice'):

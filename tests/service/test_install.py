@@ -136,6 +136,15 @@ def test_anything_but_yes_writes_nothing(
     assert not places.config_file().exists()
 
 
+def test_a_number_that_no_draft_has_is_asked_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = iter(["9", "0", "2"])
+    monkeypatch.setattr("builtins.input", lambda _: next(words))
+    assert install._answer(4) == "2"
+    assert capsys.readouterr().out == "there is no draft 9\nthere is no draft 0\n"
+
+
 def test_a_daemon_started_by_hand_is_not_fought(
     home: Path, user: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

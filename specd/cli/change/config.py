@@ -15,7 +15,7 @@ from pathlib import Path
 from specd import config, places
 from specd.cli.paint import Ink, complain, dumps, paint, safe, say, short, wants_colour, width
 from specd.cli.parser import Parser
-from specd.config import allowed, edit
+from specd.config import allowed, edit, problems, schema
 from specd.files.swap import SwapError, update
 from specd.lmstudio import home as homes
 from specd.lmstudio import names
@@ -75,9 +75,11 @@ def run(args: argparse.Namespace) -> int:
         for line in error.lines():
             complain(line)
         return INVALID
-    except (OSError, SwapError) as error:
-        complain(f"{path} cannot be written: {error}")
-        return BAD_INPUT
+    except SwapError as error:
+        complain(error)
+    except OSError as error:
+        complain(f"{error.filename or path} cannot be written: {error.strerror or error}")
+    return BAD_INPUT
 
 
 def _init(path: Path, *, only_print: bool) -> int:
@@ -179,7 +181,8 @@ def _get(path: Path, key: str) -> int:
     if isinstance(held, dict) and name:
         held = held.get(name)
     if held is None:
-        complain(f"there is no {key}; `specd config show` lists them")
+        near = problems.nearest(key, [*allowed.sections(), *schema.keys()])
+        complain(f"there is no {key}{near or '; `specd config show` lists them'}")
         return BAD_INPUT
     if isinstance(held, str):
         print(safe(held))

@@ -146,7 +146,7 @@ def render(
             _attention(status, columns, detail, colour=colour),
             *([_conditions(status, columns, colour=colour)] if everything else []),
             _writes(status, columns, detail, colour=colour),
-            _tail(status, columns, colour=colour),
+            _tail(status, columns, colour=colour, everything=everything),
         ]
         text = "\n\n".join("\n".join(block) for block in blocks if block)
         lines = text.split("\n")
@@ -355,9 +355,14 @@ def _folded(writes: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]
         file = write["path"].rpartition("/")[2]
         if write.get("app") == "Bionic":
             file = f"Bionic's {file}"
-        changes = ", ".join(_changed(change) for change in write["changes"])
+        changes = ", ".join(_changed(change) for change in told(write["changes"]))
         found.setdefault(f"{file}: {changes}", []).append(write)
     return list(found.items())
+
+
+def told(changes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The changes without the empty parts of a new file, unless there is nothing else."""
+    return [c for c in changes if c["old"] is not None or c["new"] not in ("", [], {})] or changes
 
 
 def _changed(change: dict[str, Any]) -> str:
@@ -373,7 +378,7 @@ def _value(value: object) -> str:
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
 
 
-def _tail(status: dict[str, Any], columns: int, *, colour: bool) -> list[str]:
+def _tail(status: dict[str, Any], columns: int, *, colour: bool, everything: bool) -> list[str]:
     lines: list[str] = []
     if status.get("held"):
         held = ", ".join(key.rpartition(".")[2] for key in status["held"])
@@ -382,7 +387,8 @@ def _tail(status: dict[str, Any], columns: int, *, colour: bool) -> list[str]:
     now = status.get("benchmark")
     about = f"benchmark: {now}" if now else f"next benchmark: {_when(status['next_benchmark'])}"
     me = f"specd {status['version']}, up {_span(status['uptime_s'])}"
-    lines.append(wrap(f"{me} · {about} · more: `specd status --all`", columns, "  "))
+    more = "" if everything else " · more: `specd status --all`"
+    lines.append(wrap(f"{me} · {about}{more}", columns, "  "))
     return [paint(line, "grey", colour=colour) for line in lines]
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from specd import config, places
 from specd.cli import alive, ask, world
 from specd.cli.change import diff
+from specd.cli.look.status import told
 from specd.cli.models import pairs as all_pairs
 from specd.cli.paint import complain, paint, say, short, wants_colour, width, wrap
 from specd.cli.parser import Parser
@@ -111,7 +112,7 @@ def _install(platform: Platform, *, sure: bool) -> int:
         print(f"\n{wrap(f'stopped: {NOTHING_DONE}', width(), '')}")
         return INTERRUPTED
     except (ServiceError, _CannotInstall) as problem:
-        raise _CannotInstall(f"{problem}; nothing was written") from problem
+        raise _CannotInstall(f"{problem}; {NOTHING_DONE}") from problem
     if chosen is None:
         return BAD_INPUT
     try:
@@ -139,11 +140,7 @@ def _checked(platform: Platform) -> _Found:
         there = next(each for each in path.parents if each.exists())
         if not os.access(there, os.W_OK | os.X_OK):
             raise _CannotInstall(f"{path} cannot be written: make {there} writable")
-    found = _look()
-    if found.seen is not None and not os.access(found.seen.home.path, os.W_OK | os.X_OK):
-        home = found.seen.home.path
-        raise _CannotInstall(f"LM Studio's home {home} cannot be written: make it writable")
-    return found
+    return _look()
 
 
 def _look() -> _Found:
@@ -153,6 +150,8 @@ def _look() -> _Found:
     if isinstance(home, homes.NoHome):
         waits = ("LM Studio home", f"{home}; specd will wait for it")
         return _Found(path, loaded.config, not loaded.exists, (waits,), None)
+    if not os.access(home.path, os.W_OK | os.X_OK):
+        raise _CannotInstall(f"LM Studio's home {home.path} cannot be written: make it writable")
     seen = world.look(loaded.config, home)
     facts: tuple[tuple[str, str], ...] = (
         ("LM Studio home", f"{home.path} ({home.how})"),
@@ -258,23 +257,31 @@ def _agreed(found: _Found, platform: Platform, *, sure: bool) -> _Found | None:
         if sure:
             return found
         if not sys.stdin.isatty():
-            complain(
-                "there is no terminal to ask on, so nothing was written; "
-                "`specd install --yes` goes ahead"
-            )
+            complain(f"there is no terminal to ask on: {NOTHING_DONE}")
+            complain("`specd install --yes` goes ahead")
             return None
         _show_offers(found)
-        other = f"1-{len(found.offers)} takes that draft. " if found.offers else ""
-        try:
-            answer = input(f"\n{other}Go on? [y/N] ").strip().lower()
-        except EOFError:
-            answer = ""
+        answer = _answer(len(found.offers))
         if answer in ("y", "yes"):
             return found
-        if not answer.isdigit() or not 0 < int(answer) <= len(found.offers):
+        if not answer.isdecimal():
             print(wrap(NOTHING_DONE, width(), ""))
             return None
         found = _with(found, found.offers[int(answer) - 1])
+
+
+def _answer(offers: int) -> str:
+    """What the user types: the number of an offered draft, or any word."""
+    other = f"1-{offers} takes that draft. " if offers else ""
+    while True:
+        try:
+            answer = input(f"\n{other}Go on? [y/N] ").strip().lower()
+        except EOFError:
+            print()
+            return ""
+        if not answer.isdecimal() or 0 < int(answer) <= offers:
+            return answer
+        print(f"there is no draft {answer}")
 
 
 def _with(found: _Found, offer: _Offer) -> _Found:
@@ -288,7 +295,7 @@ def _with(found: _Found, offer: _Offer) -> _Found:
 
 def _show_offers(found: _Found) -> None:
     if found.offers:
-        print("\ndrafts that are proven right (→ is chosen)")
+        print(f"\n{wrap('drafts that are proven right (→ is chosen)', width(), '')}")
     best: dict[int, str] = {}
     for number, offer in enumerate(found.offers, 1):
         pair, auto = found.wanted.pair[offer.pair], best.setdefault(offer.pair, offer.draft)
@@ -394,7 +401,7 @@ def _say_how_it_stands(known: int) -> None:
         time.sleep(0.1)
     written = [entry for entry in ask.ask("GET", "/v1/journal") if entry["id"] > known]
     for entry in reversed(written):
-        keys = ", ".join(change["key"] for change in entry["changes"])
+        keys = ", ".join(change["key"] for change in told(entry["changes"]))
         text = f"wrote {keys} in {entry['path']} (undo: specd restore {entry['id']})"
         print(wrap(text, width(), "  "))
     for condition in status["conditions"]:
