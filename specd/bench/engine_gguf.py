@@ -8,7 +8,7 @@ the same context, the user's types of KV cache, and no prompt cache. Runs in the
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -43,6 +43,7 @@ class GgufEngine:
     speculation: Speculation
     draft: Path | None
     kv_types: tuple[str, str] = ("f16", "f16")
+    narrowed: Mapping[str, float] = field(default_factory=dict)
     fixed: int | None = None
     _servers: dict[int, Server] = field(default_factory=dict)
     _repeated: Repeated = field(default_factory=Repeated)
@@ -83,6 +84,7 @@ class GgufEngine:
             server.chat(self._repeated.text(prompt, draft_tokens), thinks=prompt.thinks),
             prompt.max_tokens,
             temperature=prompt.temperature,
+            narrowed=self.narrowed,
             keep=False,
         )
         return Timed(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
 from typing import Any
 
 import mlx.core as mx
@@ -27,6 +28,7 @@ from specd.bench.engine import Timed
 from specd.bench.predict import StudiedAnswer
 from specd.bench.prompts import Prompt
 from specd.bench.result import EngineName
+from specd.lmstudio.chat_settings import ChatSettings
 from specd.tokenizer.kv_cache import flat, smallest_window
 
 REPEATS = 9
@@ -50,7 +52,7 @@ KEPT_BYTES = 128 << 20
 
 WARM = Prompt("warm-up", "Hi", 4)
 
-TOP_K, TOP_P, MIN_P = 40, 0.95, 0.05
+NARROWED: Mapping[str, float] = MappingProxyType(ChatSettings().narrowed)
 """LM Studio's default sampling settings besides the temperature."""
 
 ROUNDING = 4
@@ -93,12 +95,13 @@ def open_draft(folder: Path) -> Any:
 
 
 class MlxEngine:
-    """A main and a draft in memory."""
+    """A main and a draft in memory; ``narrowed`` are the sampling settings of chats."""
 
-    def __init__(self, main: Main, draft: Any) -> None:
+    def __init__(self, main: Main, draft: Any, narrowed: Mapping[str, float] = NARROWED) -> None:
         self.main = main.model
         self.tokenizer = main.tokenizer
         self._known = main
+        self._narrowed: Mapping[str, Any] = narrowed
         self.draft = draft
         self._caches: dict[int, Any] = {}
 
@@ -142,9 +145,7 @@ class MlxEngine:
         """Generate an answer; ``draft_tokens`` 0 is without the draft."""
         extra: dict[str, Any] = {}
         if prompt.temperature:
-            extra["sampler"] = make_sampler(
-                prompt.temperature, top_p=TOP_P, min_p=MIN_P, top_k=TOP_K
-            )
+            extra["sampler"] = make_sampler(prompt.temperature, **self._narrowed)
         if draft_tokens:
             extra |= {"draft_model": self.draft, "num_draft_tokens": draft_tokens}
         ids = self.encode(prompt)
@@ -180,7 +181,7 @@ class MlxEngine:
             right: Any = mx.argmax(logits, axis=-1) == mx.array(output[places])
             agrees.extend(float(each) for each in right.tolist())
             if mains is not None:
-                accepted = _acceptance(next(mains), logits, prompt.temperature)
+                accepted = _acceptance(next(mains), logits, prompt.temperature, self._narrowed)
                 drawn.extend(float(each) for each in accepted.tolist())
         left: list[float] = []
         cache = make_prompt_cache(self.draft)
@@ -320,18 +321,23 @@ def _left_behind(draft: Any, ids: Sequence[int], output: Sequence[int]) -> list[
     return agrees
 
 
-def _acceptance(main: Any, draft: Any, temperature: float) -> Any:
+def _acceptance(main: Any, draft: Any, temperature: float, narrowed: Mapping[str, float]) -> Any:
     """Σ p·q at each position: the probability that both models sample the same token."""
     width = min(main.shape[-1], draft.shape[-1])
-    p, q = (_drawn(each, temperature)[..., :width] for each in (main, draft))
+    p, q = (_drawn(each, temperature, narrowed)[..., :width] for each in (main, draft))
     return (p * q).sum(axis=-1)
 
 
-def _drawn(logits: Any, temperature: float) -> Any:
-    """The probabilities of mlx-lm's sampler with LM Studio's other default settings."""
+def _drawn(logits: Any, temperature: float, narrowed: Mapping[str, float]) -> Any:
+    """The probabilities of mlx-lm's sampler."""
     logits = logits.astype(mx.float32)
     kept = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
-    kept = apply_top_k(apply_min_p(apply_top_p(kept, TOP_P), MIN_P), TOP_K)
+    if 0 < narrowed["top_p"] < 1:
+        kept = apply_top_p(kept, narrowed["top_p"])
+    if narrowed["min_p"]:
+        kept = apply_min_p(kept, narrowed["min_p"])
+    if narrowed["top_k"]:
+        kept = apply_top_k(kept, int(narrowed["top_k"]))
     return mx.softmax(kept / temperature, axis=-1)
 
 

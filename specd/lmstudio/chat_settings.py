@@ -36,6 +36,11 @@ class ChatSettings:
         return self.k_type, self.v_type
 
     @property
+    def narrowed(self) -> dict[str, float]:
+        """What narrows the choice of tokens, by the names of mlx-lm and llama.cpp."""
+        return {"top_k": self.top_k, "top_p": self.top_p, "min_p": self.min_p}
+
+    @property
     def sampling(self) -> str:
         """The temperature and what narrows the choice of tokens, for people."""
         return (

@@ -129,7 +129,13 @@ def _by_main(pairs: Iterable[tuple[Model, Model]], wanted: Benchmark) -> Sequenc
     mains: dict[str, dict[str, Any]] = {}
     for main, draft in pairs:
         of_main = mains.setdefault(
-            main.key, {"main": _named(main), "temperature": wanted.at(main), "drafts": []}
+            main.key,
+            {
+                "main": _named(main),
+                "temperature": wanted.at(main),
+                "narrowed": chat_settings.read(wanted.home, main).narrowed,
+                "drafts": [],
+            },
         )
         of_main["drafts"].append(_named(draft))
     return list(mains.values())
@@ -147,13 +153,15 @@ def _served_pair(pair: ServedPair, wanted: Benchmark) -> dict[str, Any]:
 
 
 def _local_pair(pair: LocalPair, wanted: Benchmark) -> dict[str, Any]:
+    settings = chat_settings.read(wanted.home, pair.main)
     return {
         "main": _named(pair.main),
         "name": pair.name,
         "speculation": pair.speculation,
         "draft": None if pair.draft is None else str(pair.draft.path),
         "temperature": wanted.at(pair.main),
-        "kv_types": chat_settings.read(wanted.home, pair.main).kv_types,
+        "narrowed": settings.narrowed,
+        "kv_types": settings.kv_types,
     }
 
 

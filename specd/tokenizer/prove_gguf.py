@@ -104,10 +104,9 @@ def _drawn(
     """
     if settings.temperature == 0:
         return []
-    narrowed = {"top_k": settings.top_k, "top_p": settings.top_p, "min_p": settings.min_p}
     heat = settings.temperature
     return [
-        server.generate(ids, TOKENS, temperature=heat, seed=1, narrowed=narrowed).tokens
+        server.generate(ids, TOKENS, temperature=heat, seed=1, narrowed=settings.narrowed).tokens
         for ids in prompts
     ]
 

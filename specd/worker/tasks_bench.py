@@ -31,6 +31,7 @@ def _measure(session: Session) -> None:
             _candidate(
                 main,
                 each,
+                entry["narrowed"],
                 _known(session.history, request.main, each["name"], contexts[each["name"]]),
             )
             for each in entry["drafts"]
@@ -39,10 +40,14 @@ def _measure(session: Session) -> None:
             session.keep(result, contexts[result.draft])
 
 
-def _candidate(main: Main, draft: dict[str, Any], known: Costs | None) -> Candidate:
+def _candidate(
+    main: Main, draft: dict[str, Any], narrowed: dict[str, float], known: Costs | None
+) -> Candidate:
     folder = Path(draft["path"])
     weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    return Candidate(draft["name"], weights, lambda: MlxEngine(main, open_draft(folder)), known)
+    return Candidate(
+        draft["name"], weights, lambda: MlxEngine(main, open_draft(folder), narrowed), known
+    )
 
 
 def _known(history: History, main: str, draft: str, now: dict[str, Any]) -> Costs | None:

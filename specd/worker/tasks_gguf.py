@@ -34,7 +34,7 @@ def _measure(session: Session) -> None:
         try:
             kv_types = tuple(pair["kv_types"])
             with closing(
-                GgufEngine(engine, main, pair["speculation"], draft, kv_types)
+                GgufEngine(engine, main, pair["speculation"], draft, kv_types, pair["narrowed"])
             ) as pair_engine:
                 result, _ = tried.measure(pair_engine, asked, pair["name"], LENGTHS)
         except DraftSilent as silent:

@@ -11,7 +11,7 @@ import mlx.core as mx
 import pytest
 from mlx_lm.sample_utils import apply_min_p, apply_top_k, apply_top_p
 
-from specd.bench.engine_mlx import MlxEngine
+from specd.bench.engine_mlx import Main, MlxEngine
 from specd.bench.prompts import BASIC, Prompt
 from specd.bench.replay import Replay, replay
 from tests.bench import tiny
@@ -59,6 +59,18 @@ def drawn_by_the_draft(engine: MlxEngine, prompt: Prompt, said: Any) -> list[flo
     kept = apply_top_k(apply_min_p(apply_top_p(kept, 0.95), 0.05), 40)  # LM Studio's defaults
     chances = mx.softmax(kept / prompt.temperature, axis=-1)
     return [float(chances[place, token].item()) for place, token in enumerate(said)]
+
+
+@pytest.mark.mlx
+def test_the_users_own_narrowing_of_the_choice_is_used_and_predicted() -> None:
+    main = Main(tiny.model(), tiny.tokenizer())
+    engine = MlxEngine(main, tiny.model(noise=0.01), {"top_k": 1, "top_p": 1.0, "min_p": 0.0})
+    greedy = replace(BASIC[0], max_tokens=16)
+    hot = replace(greedy, temperature=0.8)
+    answer = engine.answer(hot, 0)
+    # One token is left to draw: the most likely one.
+    assert answer.output == engine.answer(greedy, 0).output
+    assert set(engine.study(hot, answer).chances) <= {0.0, 1.0}
 
 
 @pytest.mark.mlx

@@ -27,6 +27,7 @@ def test_every_pair_gets_an_equal_part_of_the_time() -> None:
     assert [each["name"] for each in main["drafts"]] == [DRAFT.key, GGUF.key]
     (pair,) = gguf.request["pairs"]
     assert (pair["name"], pair["draft"]) == ("ngram", None)
+    assert main["narrowed"] == pair["narrowed"] == {"top_k": 40, "top_p": 0.95, "min_p": 0.05}
 
 
 @pytest.mark.parametrize(
