@@ -375,7 +375,7 @@ def test_a_run_without_an_interval_takes_nothing_out_and_asks_for_one_more():
         if each.type == "Faster"
     ]
     assert (found.reason, found.severity) == ("NotConfirmed", "advice")
-    assert "one more run" in found.remedy
+    assert found.remedy == "`specd bench` measures again"
 
 
 def test_without_a_pair_the_advice_is_a_pair_and_no_benchmark() -> None:
