@@ -1,4 +1,4 @@
-"""Shell completion of commands, options, models, keys and conditions.
+"""Shell completion of commands, options, models, keys, values and conditions.
 
 The shell calls ``specd`` with ``$_ARGCOMPLETE`` set at every press of the tab key, so only the
 command on the line is imported, and names are looked up only where one can stand.
@@ -17,6 +17,8 @@ from specd.cli.commands import COMMANDS
 from specd.cli.parser import Parser, inner
 
 if TYPE_CHECKING:
+    import argparse
+
     from specd.config import SpecdConfig
 
 
@@ -76,6 +78,16 @@ def _keys(**_: object) -> list[str]:
     ]
 
 
+def _values(*, parsed_args: argparse.Namespace, **_: object) -> list[str]:
+    from specd.config import allowed  # noqa: PLC0415 - only where a value may stand
+
+    section, name = parsed_args.key.partition(".")[0], parsed_args.key.rpartition(".")[2]
+    if section not in allowed.sections() or name not in allowed.names(section):
+        return []
+    models = _models() if section == "pair" and name in ("main", "draft") else []
+    return [*allowed.values(section, name), *models]
+
+
 def _writes(**_: object) -> dict[str, str]:
     from specd import places  # noqa: PLC0415 - only where a write may stand
     from specd.reconcile.journal import Journal  # noqa: PLC0415
@@ -115,6 +127,7 @@ _COMPLETERS = {
     "DRAFT": _models,
     "MODEL": _models,
     "KEY": _keys,
+    "VALUE": _values,
     "ID": _writes,
     "RUN": _runs,
     "CONDITION|MODEL|PAIR": _topics,

@@ -28,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _main(words)
         sys.stdout.flush()
     except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # the shell's prompt goes on a line of its own
         return 130
     except BrokenPipeError:
         # The reader has gone: print nothing more, not even at exit.

@@ -75,6 +75,10 @@ COMPLETED = [
     ("specd config set pair.josiefied-qwen3-8b-abliterated-v1.draft_", {
         "pair.josiefied-qwen3-8b-abliterated-v1.draft_tokens"
     }),
+    ("specd config set benchmark.on_slower ", {"warn", "disable"}),
+    ("specd config set pair.josiefied-qwen3-8b-abliterated-v1.draft josiefied-qwen2.5-0", {
+        "josiefied-qwen2.5-0.5b-abliterated"
+    }),
     ("specd explain Fas", {"Faster"}),
     ("specd check josiefied-qwen2.5-0", {"josiefied-qwen2.5-0.5b-abliterated"}),
 ]  # fmt: skip

@@ -101,7 +101,7 @@ def test_the_first_line_is_the_verdict() -> None:
         ([{**PAIR, "state": "withdrawn", "reason": "ChangesText"}], {}, "LM Studio runs qwen3-8b without a draft: the draft changes its answers."),
         ([{**PAIR, "state": "withdrawn", "set_by_user": "a/b"}], {}, "LM Studio is set to draft for qwen3-8b with a/b: you set it there."),
         ([{**PAIR, "state": "adopted", "reason": "ChangesText"}], {}, "LM Studio is set to draft for qwen3-8b with qwen3-0.6b: 1.3× faster, and its answers change."),
-        ([{**PAIR, "state": "waiting"}], {}, "specd is finding a draft for qwen3-8b."),
+        ([{**PAIR, "state": "waiting"}], {}, "specd is comparing drafts for qwen3-8b."),
         ([{**PAIR, "ignored": True}], {}, "LM Studio does not draft for qwen3-8b: it ignores the file that is to name the draft."),
         ([{**PAIR, "unwritten": True}], {}, "specd cannot set LM Studio to draft for qwen3-8b with qwen3-0.6b."),
         ([{**PAIR, "state": "missing", "draft": None, "left": "a/b"}], {}, "LM Studio is still set to draft for qwen3-8b with a/b."),
@@ -209,7 +209,7 @@ def test_a_full_screen_fits_a_small_terminal() -> None:
     pair = {**PAIR, "observed": {"drafted": 100, "accepted": 60}, "in_use": None}
     writes = [{**WRITE, "id": n, "path": f"/home/ada/{n}.json"} for n in range(20, 0, -1)]
     much = answer(
-        pairs=[pair] * 9,
+        pairs=[*[pair] * 8, {**pair, "main": "gone", "state": "missing"}],
         last_writes=writes,
         conditions=[SERVER, RESTART, condition("Faster", "unknown", "NotMeasured", "no", "bench", "advice")],
     )  # fmt: skip
@@ -217,6 +217,7 @@ def test_a_full_screen_fits_a_small_terminal() -> None:
     assert len(shown.splitlines()) <= 23
     assert "✗ AppUpToDate" in shown
     assert "and 5 more; `specd status --all` shows them" in shown
+    assert "  gone ← qwen3-0.6b" in shown
     assert len(status.render(much, 80, colour=False).splitlines()) > 23
 
 

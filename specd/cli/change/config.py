@@ -222,6 +222,9 @@ def _set(path: Path, key: str, value: str) -> int:
             complain(f"{key} has no effect: the machine's policy locks it")
         for note in notes:
             complain(note)
+        home = homes.find_home(config.read(path).config.lmstudio.home)
+        if key == "lmstudio.home" and isinstance(home, homes.NoHome):
+            complain(f"{home}; specd waits for it")
     return code
 
 

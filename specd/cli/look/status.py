@@ -190,7 +190,7 @@ def _of_one(pair: dict[str, Any]) -> str:
     if pair["state"] == "waiting" and pair.get("reason") == "NotReadable":
         return f"specd cannot find a draft for {main}: {pair['why']}"
     if pair["state"] == "waiting":
-        return f"specd is finding a draft for {main}"
+        return f"specd is comparing drafts for {main}"
     if pair["state"] == "withdrawn" and pair.get("reason") == "InTrial":
         return f"LM Studio runs {main} without a draft now, as a trial compares both"
     if pair["state"] not in ON and pair.get("set_by_user"):
@@ -243,6 +243,8 @@ def faults(status: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _pairs(status: dict[str, Any], columns: int, detail: int, *, colour: bool) -> list[list[str]]:
     pairs = status["pairs"]
+    if detail < 2:  # those that are cut off should be in order
+        pairs = sorted(pairs, key=lambda each: each["state"] not in ("missing", "refused"))
     shown = pairs if detail >= 2 else pairs[: 4 if detail else 2]
     blocks = [line for each in shown for line in _pair(each, columns, detail, colour=colour)]
     if len(shown) < len(pairs):
