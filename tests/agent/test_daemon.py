@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from specd.agent import daemon as daemons
 from specd.agent.daemon import Daemon
 from specd.config import Speculation
 
@@ -15,6 +16,7 @@ def test_a_file_that_is_being_written_when_its_timer_is_due_is_read_later(
 ) -> None:
     monkeypatch.setenv("LMSTUDIO_HOME", str(tmp_path / "none"))
     monkeypatch.setenv("SPECD_MANAGED_CONFIG", str(tmp_path / "managed.toml"))
+    monkeypatch.setattr(daemons, "CONFIG_UNFINISHED_S", 3600.0)
     path = tmp_path / "specd.toml"
     path.write_text("[speculation]\nui_level = 2\n")
     daemon = Daemon(path, tmp_path / "state")
