@@ -268,7 +268,9 @@ def _pair(pair: dict[str, Any], columns: int, detail: int, *, colour: bool) -> l
     if pair.get("stale"):
         gain += f", stale: {', '.join(pair['stale'])}"
     known = [" · ".join([*facts, gain])]
-    if (pair.get("state") != "wanted" or pair.get("reason") == "InTrial") and pair.get("why"):
+    # What is missing is said below, with the remedy.
+    told_below = pair.get("state") in ("wanted", "missing") and pair.get("reason") != "InTrial"
+    if pair.get("why") and not told_below:
         known.append(pair["why"])
     observed = pair.get("observed")
     if detail >= 2 and observed and observed["drafted"]:
