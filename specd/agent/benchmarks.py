@@ -8,7 +8,7 @@ work, before it begins and while it runs; one that the user started does not.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -40,8 +40,8 @@ STALE_AFTER = timedelta(minutes=10)
 LOOK_S = 20.0
 """How often a scheduled benchmark checks whether the user needs the machine."""
 
-GIVE_WAY = "give way"
-"""The timer of that check."""
+GIVE_WAY, BENCHMARK_AGAIN = "give way", "benchmark again"
+"""Timers: that check; the next benchmark beside the scheduled ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,8 @@ class NoPair(Exception):
 class Benchmarks:
     """See the module's docstring. ``note`` is the state as a sentence, None if there is none."""
 
-    def __init__(self, given: Given, again: Callable[[timedelta], None]) -> None:
+    def __init__(self, given: Given) -> None:
         self._given = given
-        self._again = again
         self.note: str | None = None
         self.stale: dict[str, tuple[str, ...]] = {}
         self._waiting: list[Task] = []
@@ -116,7 +115,7 @@ class Benchmarks:
     def _wait(self, level: Level, note: str) -> None:
         self.note = note
         self._given.say(level, f"benchmark {note}")
-        self._again(AGAIN)
+        self._given.timers.at(BENCHMARK_AGAIN, AGAIN)
         self._given.learnt()
 
     def start(self, order: Order) -> str:
@@ -284,7 +283,7 @@ class Benchmarks:
         for name, why in fresh.items():
             self._given.say("info", f"the benchmark of {name} is stale: {'; '.join(why)}")
         if fresh and self._given.look().config.benchmark.schedule:
-            self._again(STALE_AFTER)
+            self._given.timers.at(BENCHMARK_AGAIN, STALE_AFTER)
 
 
 def _weigh(sight: Sight, pairs: tuple[Candidate, ...]) -> _Weighed:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from specd import __version__, config, places
 from specd.agent import lock, memory, notify, private, report
-from specd.agent.benchmarks import GIVE_WAY, Benchmarks
+from specd.agent.benchmarks import BENCHMARK_AGAIN, GIVE_WAY, Benchmarks
 from specd.agent.events import Events, Level
 from specd.agent.faults import Faults
 from specd.agent.inbox import Inbox
@@ -85,7 +85,7 @@ ASKED_S = 2.0
 
 # The timers' names. The timer of a file that was modified and not closed has its path as a name.
 EVERYTHING, MODELS, POLL, LOG = "everything", "models", "poll", "log"
-BENCHMARK, BENCHMARK_AGAIN, CONVERSATIONS = "benchmark", "benchmark again", "conversations"
+BENCHMARK, CONVERSATIONS = "benchmark", "conversations"
 
 
 class Daemon:
@@ -124,7 +124,7 @@ class Daemon:
         self.around = Surroundings(given, self._learn_around)
         self._proofs = Proofs(given)
         self._real_use = RealUse(given)
-        self.bench = Benchmarks(given, lambda delay: self._timers.at(BENCHMARK_AGAIN, delay))
+        self.bench = Benchmarks(given)
         self._watch = Watch(self._on_change, self._look_again, self._on_lost, self._on_remount)
         self.writer = Writer(given, self._watch.held_back)
         self._api: Api | None = None

@@ -38,6 +38,18 @@ MAIN, DRAFT = "smollm2-small-deep-fp16", "smollm2-small-4bit"
 ANYTIME = Benchmark(engine="mlx", only_when_idle=False, only_on_ac=False)
 
 
+class Noting(Timers):
+    """Timers that keep for how long they were set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.delays: list[timedelta] = []
+
+    def at(self, name: str, delay: timedelta) -> None:
+        self.delays.append(delay)
+        super().at(name, delay)
+
+
 @dataclass
 class Daemon:
     """What a daemon's loop is to its benchmarks, with real stores, workers and models."""
@@ -46,10 +58,9 @@ class Daemon:
     sight: Sight
     inbox: Inbox = field(default_factory=Inbox)
     said: list[str] = field(default_factory=list)
-    again: list[timedelta] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.timers = Timers()
+        self.timers = Noting()
         self.faults = Faults(self.say, lambda: None)
         self.jobs = Jobs(self.inbox, self.faults)
         given = Given(
@@ -61,7 +72,7 @@ class Daemon:
             lambda: None,
             lambda: None,
         )
-        self.bench = Benchmarks(given, self.again.append)
+        self.bench = Benchmarks(given)
 
     def say(self, _level: object, message: str, **_: object) -> None:
         self.said.append(message)
@@ -153,7 +164,7 @@ def test_while_lm_studio_is_in_use_it_is_postponed_with_the_reason(daemon: Daemo
     daemon.until(lambda: daemon.bench.note, "it is decided")
     assert "postponed: " in (daemon.bench.note or "")
     assert "(only_when_idle)" in (daemon.bench.note or "")
-    assert daemon.again == [benchmarks.AGAIN]
+    assert daemon.timers.delays == [benchmarks.AGAIN]
     assert workers() == []
 
 
@@ -217,7 +228,7 @@ def test_it_gives_way_when_somebody_begins_to_use_lm_studio(
     keep(daemon.sight.home.path / "conversations", "a", chat(answer()))  # type: ignore[union-attr]
     daemon.until(daemon.heard("benchmark postponed: LM Studio was used"), "it gives way")
     assert (daemon.bench.note or "").startswith("postponed: LM Studio was used")
-    assert daemon.again == [benchmarks.AGAIN]
+    assert daemon.timers.delays == [benchmarks.AGAIN]
     assert worker is None or not worker.is_running()
     assert daemon.stores.history.recent(1) == ()
 
@@ -231,7 +242,7 @@ def test_other_model_files_make_a_result_stale_and_have_it_measured_again(
         daemon.bench.look_for_changes()
         daemon.until(lambda: not daemon.jobs.running("stale"), "it is compared")
     assert daemon.bench.stale == {f"{MAIN} ← {DRAFT}": ("the main's files changed",)}
-    assert daemon.again == [benchmarks.STALE_AFTER]
+    assert daemon.timers.delays == [benchmarks.STALE_AFTER]
 
 
 def test_never_means_never_also_for_stale_results(daemon: Daemon) -> None:
@@ -240,4 +251,4 @@ def test_never_means_never_also_for_stale_results(daemon: Daemon) -> None:
     daemon.stores.history.add(measured, {"main_files": "other"})
     daemon.bench.look_for_changes()
     daemon.until(lambda: daemon.bench.stale, "it is compared")
-    assert daemon.again == []
+    assert daemon.timers.delays == []
