@@ -34,7 +34,10 @@ def hold(path: Path) -> int:
         OSError: the lock file cannot be made.
     """
     private.make_directory(path.parent)
-    if path.is_symlink() or (path.exists() and not path.is_file()):
+    if not os.access(path.parent, os.W_OK | os.X_OK):  # another user's, such as root's after sudo
+        private.set_aside(path.parent)
+        private.make_directory(path.parent)
+    if path.is_symlink() or not private.usable(path):
         private.set_aside(path)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     if not turns.take(descriptor, PROBED_S):

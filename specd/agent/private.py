@@ -28,8 +28,8 @@ def enforce(state: Path) -> Iterator[str]:
     mine = places.kept(state)
     others = set(state.iterdir()) - {*mine, places.config_file()}
     for path in mine if others else (state, *mine):
-        if path in mine and path.is_dir() and {*path.iterdir()} - {*places.kept_in(path)}:
-            continue  # it holds files of others too
+        if path in mine and _holds_others(path):
+            continue
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode) or not mode & 0o077:
             continue
@@ -41,3 +41,13 @@ def enforce(state: Path) -> Iterator[str]:
             yield f"{path} is open to other users, and not specd's to close: it is another user's"
         else:
             yield f"{path} was open to other users; it is not any more"
+
+
+def _holds_others(folder: Path) -> bool:
+    """Whether it is a folder with files of others in it too, as far as it can be read."""
+    if not folder.is_dir():
+        return False
+    try:
+        return bool({*folder.iterdir()} - {*places.kept_in(folder)})
+    except PermissionError:  # another user's: its store sets it aside
+        return False

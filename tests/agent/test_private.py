@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from specd.agent import private
+from specd.agent import lock, private
 
 
 @pytest.fixture
@@ -64,3 +66,24 @@ def test_what_another_user_owns_in_it_is_said_and_stops_nothing(state: Path, mon
     said = tuple(private.enforce(state))
     assert open_to_others(state) == {"journal", "specd.toml"}
     assert any("another user's" in line for line in said)
+
+
+def test_a_folder_that_cannot_be_listed_stops_nothing(state: Path, monkeypatch):
+    listed = Path.iterdir
+
+    def refuse(path: Path) -> Iterator[Path]:
+        if path.name == "journal":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    tuple(private.enforce(state))
+    assert open_to_others(state) == {"specd.toml"}
+
+
+def test_a_folder_for_the_lock_that_may_not_be_written_is_set_aside(state: Path, monkeypatch):
+    (state / "run" / "of-root").touch()
+    monkeypatch.setattr(lock.os, "access", lambda path, _: not (path / "of-root").exists())
+    os.close(lock.hold(state / "run" / "specd.lock"))
+    assert [each.name for each in (state / "run").iterdir()] == ["specd.lock"]
+    assert [each.name for each in state.glob("run.broken-*/*")] == ["of-root"]
