@@ -167,7 +167,9 @@ class _LogFile(logging.handlers.RotatingFileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - logging's
         """Keep why the line is not in the file."""
-        self.problem = f"log: {self.baseFilename} cannot be written: {sys.exc_info()[1]}"
+        error = sys.exc_info()[1]
+        why = getattr(error, "strerror", None) or error
+        self.problem = f"log: {self.baseFilename} cannot be written: {why}"
         with contextlib.suppress(OSError):
             self.close()
 
