@@ -95,6 +95,7 @@ def report() -> Report:
                     "state": "wanted",
                     "observed": None,
                     "speedup": 1.31,
+                    "interval": [1.26, 1.36],
                     "gain": "1.31× faster [1.26, 1.36] with 3 draft tokens",
                     "why": NASTY,
                 },

@@ -178,7 +178,7 @@ def verdict(status: dict[str, Any]) -> str:
         return f"{_of_one(pairs[0])}{end}"
     if not on:
         return f"None of {len(pairs)} models has a draft now{end}"
-    speeds = sorted(each["speedup"] for each in on if each["speedup"])
+    speeds = sorted(each["speedup"] for each in on if each["speedup"] and each["interval"])
     ends = dict.fromkeys(f"{speed:.1f}×" for speed in (*speeds[:1], *speeds[-1:]))
     span = f"{' to '.join(ends)} as fast" if speeds else "not measured yet"
     of = f"{len(on)} of {plural(len(pairs), 'model')}"
@@ -201,7 +201,7 @@ def _of_one(pair: dict[str, Any]) -> str:
     if not _is_on(pair):
         return _of_none(pair)
     gain = "not measured yet"
-    if pair["speedup"]:
+    if pair["speedup"] and pair["interval"]:
         gain = f"{pair['speedup']:.1f}× {'faster' if pair['speedup'] > 1 else 'as fast'}"
     if pair.get("reason") == "ChangesText":
         gain += ", and its answers change"
