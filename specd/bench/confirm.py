@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
-from specd.bench import sensors, statistics
+from specd.bench import energy, statistics
 from specd.bench.engine import Engine, Timed
 from specd.bench.predict import token_shares
 from specd.bench.prompts import QUICK_TOKENS, Prompt
@@ -264,32 +264,35 @@ def confirm(
     affordable = min(LOOKS[-1], int(seconds / expected))
     ended: Ending = "enough"
     runs: Runs | None = None
-    for number in range(LOOKS[-1]):
-        if number:
-            expected = (engine.clock() - begun) / number
-        if engine.clock() + expected > begun + seconds:
-            ended = "time"
-            break
-        for done, at in enumerate(chance.sample(range(len(prompts)), len(prompts)), 1):
-            for length in chance.sample(running, len(running)):
-                answers[length][at].append(_answer(engine, prompts[at], length))
-            say(min(1.0, (number + done / len(prompts)) / max(1, affordable)))
-        runs = _runs(prompts, answers, "enough", weights)
-        if number + 1 in LOOKS and (number + 1) * len(prompts) >= FEWEST:
-            others = [each for each in running[2:] if not _decided(runs.interval(each, tried))]
-            running = [0, tried, *others]
-            if _decided(runs.interval(0, tried)) and all(
-                runs.speedup(each, tried) >= 1 for each in others
-            ):
-                ended = "decided"
+    with energy.meter() as joules:
+        for number in range(LOOKS[-1]):
+            if number:
+                expected = (engine.clock() - begun) / number
+            if engine.clock() + expected > begun + seconds:
+                ended = "time"
                 break
+            for done, at in enumerate(chance.sample(range(len(prompts)), len(prompts)), 1):
+                for length in chance.sample(running, len(running)):
+                    answers[length][at].append(_answer(engine, prompts[at], length, joules))
+                say(min(1.0, (number + done / len(prompts)) / max(1, affordable)))
+            runs = _runs(prompts, answers, "enough", weights)
+            if number + 1 in LOOKS and (number + 1) * len(prompts) >= FEWEST:
+                others = [each for each in running[2:] if not _decided(runs.interval(each, tried))]
+                running = [0, tried, *others]
+                if _decided(runs.interval(0, tried)) and all(
+                    runs.speedup(each, tried) >= 1 for each in others
+                ):
+                    ended = "decided"
+                    break
     return runs and _runs(prompts, answers, ended, weights)
 
 
-def _answer(engine: Engine, prompt: Prompt, length: int) -> Timed:
-    before = sensors.joules()
+def _answer(
+    engine: Engine, prompt: Prompt, length: int, joules: Callable[[], float | None]
+) -> Timed:
+    before = joules()
     answer = engine.answer(prompt, length)
-    after = sensors.joules()
+    after = joules()
     if before is None or after is None or after < before:  # the counter wraps around
         return answer
     return replace(answer, joules=after - before)

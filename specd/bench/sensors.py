@@ -1,4 +1,4 @@
-"""The machine's sensors: the time since the user's last input, heat, and energy used.
+"""The machine's sensors: the time since the user's last input, and heat.
 
 Input: macOS counts nanoseconds since the last input of any kind (``HIDIdleTime``). On Linux the
 session manager knows how long all of the user's sessions have been idle, if the desktop reports it;
@@ -6,9 +6,6 @@ and a terminal's access time changes when somebody types into it.
 
 Heat: macOS's ``pmset -g therm`` prints ``CPU_Speed_Limit`` in per cent, and a thermal warning level
 once one was reached. On Linux each sensor has a temperature and the limits that the hardware set.
-
-Energy: RAPL on Linux counts whole processor packages, so it includes other programs' work. Most
-systems let only the administrator read it.
 """
 
 from __future__ import annotations
@@ -24,7 +21,6 @@ from pathlib import Path
 from typing import Any, Final
 
 PATIENCE_S: Final = 3.0
-POWERCAP: Final = Path("/sys/class/powercap")
 
 _HID: Final = re.compile(r'"HIDIdleTime"\s*=\s*(\d+)')
 _SINCE: Final = re.compile(r"^IdleSinceHint=(\d+)$", re.MULTILINE)
@@ -91,16 +87,6 @@ def from_pmset(output: str) -> str | None:
         return f"thermal warning level {warning[1]}"
     known = limit is not None or warning is not None or "No thermal warning" in output
     return "nominal" if known else None
-
-
-def joules(root: Path = POWERCAP) -> float | None:
-    """Joules used since an arbitrary start; None if there are no readable counters."""
-    packages = [each for each in root.glob("intel-rapl:*") if each.name.count(":") == 1]
-    try:
-        microjoules = [int((each / "energy_uj").read_text()) for each in packages]
-    except (OSError, ValueError):
-        return None
-    return sum(microjoules) / 1e6 if microjoules else None
 
 
 def _output(*command: str) -> str:

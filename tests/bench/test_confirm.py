@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
 from specd.bench import confirm as confirming
-from specd.bench import sensors
 from specd.bench.confirm import Runs, answer_alone, confirm, cut_down
 from specd.bench.engine import Timed
 from specd.bench.prompts import BASIC, STANDARD, Prompt
@@ -180,18 +178,12 @@ def test_answers_that_part_as_seldom_as_rounding_does_are_no_other_text(
 
 
 def test_the_energy_of_a_token_is_compared_where_the_machine_counts_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    package = tmp_path / "intel-rapl:0"
-    for folder in (package, tmp_path / "intel-rapl:0:0"):
-        folder.mkdir()
-        (folder / "energy_uj").write_text("1000000000")
-    assert sensors.joules(tmp_path) == 1000.0
-    assert sensors.joules(tmp_path / "none") is None
     engine = SimulatedEngine(QUIET, BASIC)
     # A processor that takes 30 watts whatever it does.
-    monkeypatch.setattr(confirming.sensors, "joules", lambda: 30 * engine.now)
+    monkeypatch.setattr(confirming.energy, "rapl", lambda: 30 * engine.now)
     runs = run(engine)
     assert runs.energy(5) == pytest.approx(engine.truth(0) / engine.truth(5), rel=0.1)
-    monkeypatch.setattr(confirming.sensors, "joules", lambda: None)
+    monkeypatch.setattr(confirming.energy, "rapl", lambda: None)
     assert run(engine).energy(5) is None
