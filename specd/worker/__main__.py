@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -24,8 +25,25 @@ TASKS = (
 )  # fmt: skip
 
 
+def _bound_limits() -> None:
+    """Let mlx-lm be imported where fewer than 4,096 open files are allowed.
+
+    Its import sets that limit, which raises ValueError above the one that stands.
+    """
+    really = resource.setrlimit
+
+    def within(kind: int, limits: tuple[int, int]) -> None:
+        hard = resource.getrlimit(kind)[1]
+        if hard != resource.RLIM_INFINITY:
+            limits = min(limits[0], hard), min(limits[1], hard)
+        really(kind, limits)
+
+    resource.setrlimit = within
+
+
 def _task(name: str) -> Task:
     """The task, imported alone: MLX takes seconds."""
+    _bound_limits()
     match name:
         case "verdicts":
             from specd.worker.tasks_tokenizer import verdicts

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +74,11 @@ def test_what_cannot_be_proven_says_why(tmp_path: Path) -> None:
     request = {"cache": str(tmp_path / "cache"), "pairs": [[str(main), str(tmp_path / "draft")]]}
     (proof,) = run_task("validate", request, limits=LIMITS)["proofs"]
     assert proof["words"].startswith("not proven: config.json is missing")
+
+
+def test_a_low_limit_on_open_files_stops_no_comparison() -> None:
+    limited = (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256)); "
+        "from specd.worker import __main__; __main__._task('verdicts')"
+    )
+    subprocess.run([sys.executable, "-c", limited], check=True)
