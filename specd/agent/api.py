@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import json
 import os
-import resource
 import socket
 import threading
 import time
@@ -26,6 +25,7 @@ from urllib.parse import parse_qsl, urlsplit
 import h11
 
 from specd import __version__, places
+from specd.agent import descriptors
 from specd.agent.address import peer, short
 from specd.agent.events import Event
 from specd.agent.inbox import fulfil
@@ -62,9 +62,6 @@ ACCEPT_AGAIN_S = 0.1
 HEARTBEAT_S = 30.0
 
 
-DESCRIPTORS = 4_096
-"""Open files that specd wants to be allowed; launchd gives 256. Clients get half at most."""
-
 LOOKED_S = 0.2
 """Within this time the last look at the app's process is used again, and the last answer."""
 
@@ -99,7 +96,7 @@ class Api:
         self._ready = threading.Event()
         self._failed: OSError | None = None
         self._connections: dict[asyncio.Task[None], None] = {}
-        self._most = min(CONNECTIONS, _descriptors() // 2)
+        self._most = min(CONNECTIONS, descriptors.allowed() // 2)
         self._looked_at = -LOOKED_S
         self._answers: dict[tuple[object, ...], tuple[float, Snapshot | None, Answer | None]] = {}
         self._thread = threading.Thread(target=self._run, name="specd-api", daemon=True)
@@ -441,17 +438,6 @@ def _inode(path: Path) -> tuple[int, int] | None:
         facts = os.stat(address)  # noqa: PTH116 - the address may be a descriptor's
         return facts.st_dev, facts.st_ino
     return None
-
-
-def _descriptors() -> int:
-    """How many files the process may have open, after asking for ``DESCRIPTORS``."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    infinite = resource.RLIM_INFINITY
-    wanted = DESCRIPTORS if hard == infinite else min(DESCRIPTORS, hard)
-    if soft != infinite and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        soft = wanted
-    return DESCRIPTORS if soft == infinite else soft
 
 
 def _listen(path: Path) -> socket.socket:

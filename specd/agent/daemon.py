@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from specd import __version__, config, places
-from specd.agent import lock, memory, notify, private, report
+from specd.agent import descriptors, lock, memory, notify, private, report
 from specd.agent.benchmarks import BENCHMARK_AGAIN, GIVE_WAY, Benchmarks
 from specd.agent.events import Events, Level
 from specd.agent.faults import Faults
@@ -137,6 +137,7 @@ class Daemon:
     def run(self) -> int:
         """Work until stopped; returns the exit code, or ``ANEW`` if the daemon must start again."""
         memory.share_one_heap()
+        descriptors.allowed()  # the first look may open one for every folder of models
         Stopping(self.inbox.stop, self._look_again, self._say)
         self._say(
             "info", f"specd {__version__} started", pid=os.getpid(), state=str(self.directory)

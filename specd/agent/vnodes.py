@@ -226,20 +226,26 @@ class Vnodes:
             node = self._nodes.get(number)
             if node is None:
                 return  # the waker, or a descriptor that was closed meanwhile
-            if not notes & _gone():
-                try:
+            changed: list[tuple[Path, bool]] = []
+            try:
+                if notes & _gone():
+                    self._close(node)
+                if not notes & _gone():
                     changed = self._compare(node) if node.directory else [(node.path, False)]
-                except OSError:  # a limit: ``add`` will meet and report it
-                    ended, changed = node.target, []
-            else:
-                changed = []
-                self._close(node)
-                if node.directory:
+                elif not node.directory:  # macOS may not report an exchange on the directory
+                    changed = self._compare_directory(node.path.parent)
+                else:
                     self._close_below(node.path)
                     ended = node.target if node.path == node.target.real else None
+            except OSError:  # a limit: ``add`` will meet and report it
+                ended = node.target
         self._report(changed)
         if ended is not None:
             self._listener.ended(ended)
+
+    def _compare_directory(self, path: Path) -> list[tuple[Path, bool]]:
+        watched = [node for node in self._nodes.values() if node.directory and node.path == path]
+        return [change for node in watched for change in self._compare(node)]
 
     def _compare(self, node: _Node) -> list[tuple[Path, bool]]:
         """(path, whether the name leads to another file now) of each change in a directory."""

@@ -53,11 +53,14 @@ def wait(patience: float = PATIENCE_S) -> ask.CannotAsk | None:
 
 def started_otherwise(platform: Platform) -> int | None:
     """The process of a daemon that the service manager has not started, None when there is none."""
+    running: int | None = None
     try:
-        status = ask.ask("GET", "/v1/status")
+        running = ask.ask("GET", "/v1/status")["pid"]
+    except ask.Hung:
+        with contextlib.suppress(OSError):
+            running = at_work(places.state_dir())
     except ask.CannotAsk:
         return None
-    running: int = status["pid"]
     with contextlib.suppress(ServiceError):  # what cannot be reached has not started it
         return None if running == platform.pid() else running
     return running
@@ -84,11 +87,13 @@ def give(path: str, body: dict[str, Any] | None, *, state: Path, timeout: float)
 
     Raises:
         ask.NotRunning: no daemon uses this state directory, so the command may do the work itself.
-        ask.CannotAsk: a daemon uses it and gives no answer.
+        ask.CannotAsk: a daemon uses it and gives no answer. It is asked for its status first, so
+            that a daemon that hangs does not carry the order out later.
     """
     end = time.monotonic() + STARTING_S
     while True:
         try:
+            ask.ask("GET", "/v1/status", state=state)
             return ask.ask("POST", path, body, state=state, timeout=timeout)
         except ask.NotRunning:
             holder = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -141,6 +142,27 @@ def test_a_write_to_what_matters_is_seen_at_once(
         beside.write_text("{}")
         beside.rename(file)
     until(lambda: file.resolve() in {path.resolve() for path in mac.changed}, "seen")
+
+
+def test_a_file_is_followed_also_where_its_directory_reports_no_exchange(
+    mac: Mac, monkeypatch: pytest.MonkeyPatch
+):
+    notes = macos._notes
+    monkeypatch.setattr(
+        macos,
+        "_notes",
+        lambda before, now: 0 if stat.S_ISDIR(now.facts.st_mode) else notes(before, now),
+    )
+    settings = mac.home.resolve() / "settings.json"
+    for content in ("{ }", "{  }"):
+        beside = mac.user / "settings.new"
+        beside.write_text(content)
+        beside.replace(settings)
+        until(lambda: settings in mac.changed, "the exchange is seen")
+        mac.changed.clear()
+        settings.write_text(content + " ")
+        until(lambda: settings in mac.changed, "a save in place is seen")
+        mac.changed.clear()
 
 
 def test_the_pointer_and_a_parent_are_seen_within_seconds(mac: Mac):

@@ -216,6 +216,22 @@ def test_a_daemon_that_is_just_starting_is_waited_for(restored: Sandbox) -> None
     assert switch(restored.read()) is False
 
 
+def test_a_daemon_that_hangs_gets_no_order_that_it_carries_out_later(restored: Sandbox) -> None:
+    assert restored.specd("apply").returncode == 0
+    process = restored.process
+    assert process is not None
+    process.send_signal(signal.SIGSTOP)
+    refused = restored.specd("restore", "--all")
+    stopped = restored.specd("stop")
+    process.send_signal(signal.SIGCONT)
+    assert refused.returncode == 4
+    assert "no answer within" in refused.stderr
+    assert stopped.returncode == 1
+    assert f"process {process.pid}" in stopped.stderr
+    assert restored.status()["held"] == []
+    assert switch(restored.read()) is True
+
+
 def test_a_narrow_terminal_breaks_nothing_by_itself(seed: Sandbox) -> None:
     for words in (
         "diff",

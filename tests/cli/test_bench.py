@@ -80,7 +80,7 @@ def test_the_seeds_tests_are_shown_before_and_after_and_no_gain_is_said_plainly(
     paired: Sandbox,
 ) -> None:
     folders = [str(ensure(each)) for each in (SMALL.main, SMALL.poor)]
-    ran = paired.specd("bench", *folders, "--suite", "seed", "--quick", "--minutes", "2")
+    ran = paired.specd("bench", *folders, "--suite", "seed", "--quick", "--minutes", "6")
     assert ran.returncode == 0, ran.stderr
     lines = [" ".join(line.split()) for line in ran.stdout.splitlines()]
     assert any(line.startswith("Test 1/2: up to 50 tokens ") for line in lines)
