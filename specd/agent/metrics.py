@@ -5,6 +5,7 @@ Paths and messages are left out, so that the same text may be written where othe
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, TypeAlias
 
 Samples: TypeAlias = list[tuple[dict[str, str], float]]
@@ -36,6 +37,10 @@ def render(status: dict[str, Any]) -> str:
             "Writes that put back what another program had changed: since midnight, in 7 days",
             [({"period": each}, status["restores"][each]) for each in ("today", "week")],
         ),
+        "specd_last_restore_seconds": (
+            "When a value was last put back (seconds since 1970), and the program that undoes it",
+            _last_restore(status["restores"]["last"]),
+        ),
         "specd_last_write_id": (
             "Journal number of the last write",
             [({}, newest["id"] if newest else 0)],
@@ -43,6 +48,13 @@ def render(status: dict[str, Any]) -> str:
     }
     lines = (line for name, family in families.items() for line in _lines(name, *family))
     return "\n".join(lines) + "\n"
+
+
+def _last_restore(last: dict[str, Any] | None) -> Samples:
+    if last is None:
+        return []
+    when = datetime.fromisoformat(last["time"]).timestamp()
+    return [({"key": last["key"], "program": last["program"] or ""}, when)]
 
 
 def _of_pairs(pairs: list[dict[str, Any]], key: str) -> Samples:

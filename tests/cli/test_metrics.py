@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from specd.reconcile.conditions import CONDITIONS
@@ -38,6 +40,19 @@ def test_prometheus_reads_every_condition_and_pair(seed: Sandbox) -> None:
     assert found["specd_pair_draft_tokens", pair] == 3
     assert found["specd_up", ()] == 1
     assert str(seed.root) not in done.stdout
+
+
+def test_the_value_that_was_put_back_last_is_named(sandbox: Sandbox) -> None:
+    sandbox.running()
+    began = time.time()
+    sandbox.save()
+    until(sandbox.applied, "put back")
+    until(lambda: sandbox.status()["restores"]["last"], "counted")
+    found = samples(sandbox.specd("metrics").stdout)
+    (last,) = [each for each in found if each[0] == "specd_last_restore_seconds"]
+    assert dict(last[1])["key"].endswith("peculativeDecoding")
+    assert found[last] >= int(began)
+    assert found["specd_restores", (("period", "today"),)] == 1
 
 
 def test_the_textfile_is_replaced_whole_and_says_when_nobody_answers(sandbox: Sandbox) -> None:

@@ -19,6 +19,7 @@ from specd.bench.result import BenchResult, Best, LengthResult
 from specd.bench.use import Use, Week
 from specd.cli.look import plots
 from specd.cli.look.report_page import RealUse, Report, Write, page
+from specd.reconcile.restores import PutBack
 from tests import npm
 
 NASTY = "</script><img src=x onerror=alert(1)>\"'&"
@@ -46,6 +47,11 @@ def benchmark(day: int, draft: str = "qwen3-0.6b") -> BenchResult:
             "creative": {"acceptance": 0.41, "measured_speedup": 0.9},
         },
     )
+
+
+def put_back(days_ago: int) -> PutBack:
+    time = START - timedelta(days=days_ago)
+    return PutBack(1, time, Path("/x.json"), "model-defaults", "a.draftModel", "one", "other")
 
 
 def use(draft: str | None, tps: float | None, weeks: int, **more: Any) -> Use:
@@ -127,7 +133,7 @@ def report() -> Report:
             )
             for n in range(1, 8)
         ),
-        restored=tuple(START - timedelta(days=n % 3) for n in range(5)),
+        restored=tuple(put_back(n % 3) for n in range(5)),
         uses=(
             RealUse(
                 "mlx-community/Qwen3-8B-4bit",
@@ -255,13 +261,21 @@ def test_it_opens_with_the_verdict_of_status_and_pictures(report: Report) -> Non
 
 def test_restores_are_drawn_by_week_where_they_reach_further_back(report: Report) -> None:
     assert "by week" not in page(report)
-    longer = tuple(START - timedelta(days=days) for days in (0, 6, 7, 20, 21, 22, 300))
+    longer = tuple(map(put_back, (0, 6, 7, 20, 21, 22, 300)))
     text = page(replace(report, restored=longer))
     days, weeks = (text.partition(f"put back, by {name}<")[2] for name in ("day", "week"))
     assert re.findall(r"<span>(\d+) times?</span>", days.partition("</section>")[0]) == ["1"] * 3
     shown = re.findall(r"<span>(\w+ \d+ \w+)</span>.*?<span>(\d) times?</span>", weeks, re.DOTALL)
     assert shown[:3] == [("Sun 1 Nov", "2"), ("Sun 25 Oct", "1"), ("Sun 18 Oct", "1")]
     assert "7 writes in all." in text
+    assert text.count("draftModel: 7 times.") == 1
+
+
+def test_the_program_that_keeps_undoing_values_is_named(report: Report) -> None:
+    assert report.status is not None
+    last = {"time": START.isoformat(), "key": "x", "value": 1, "path": "/x", "program": "Syncer"}
+    status = {**report.status, "restores": {"today": 5, "week": 5, "last": last}}
+    assert "Syncer changes it again and again." in page(replace(report, status=status))
 
 
 def test_contexts_are_drawn_apart_from_kinds(report: Report) -> None:

@@ -91,7 +91,7 @@ def gather(state: Path) -> Report:
         matrix=_matrix(seen) if seen else {},
         benchmarks=_benchmarks(state),
         writes=_writes(entries, places.log_path(state)),
-        restored=tuple(each.time for each in restores.put_back(entries)),
+        restored=restores.put_back(entries),
         uses=_uses(seen) if seen and seen.config.benchmark.observe_conversations else (),
     )
 

@@ -20,10 +20,11 @@ from specd.bench.use import Use, in_use
 from specd.cli.look import status as screen
 from specd.cli.look.plots import TEMPLATES, Axis, Point, Series, plot
 from specd.cli.paint import plural
+from specd.reconcile.restores import PutBack
 from specd.tokenizer.verdict import VerdictKind
 
 NEWEST_WRITES = 200
-DAYS, WEEKS = 14, 26
+DAYS, WEEKS, KEYS = 14, 26, 5
 HOUR, DAY = 3600.0, 86400.0
 WHOLE = (1, 2, 5, 10, 20)
 
@@ -65,7 +66,7 @@ class Report:
     """Everything the page shows. ``status`` is the daemon's answer, None when it is not running.
 
     ``matrix`` maps main → draft → the verdict's kind, None where they have not been compared yet.
-    ``benchmarks``, ``writes`` and ``restored`` (when specd put something back) are oldest first.
+    ``benchmarks``, ``writes`` and ``restored`` (what specd put back) are oldest first.
     """
 
     made_at: datetime
@@ -74,7 +75,7 @@ class Report:
     matrix: dict[str, dict[str, VerdictKind | None]]
     benchmarks: tuple[BenchResult, ...]
     writes: tuple[Write, ...]
-    restored: tuple[datetime, ...] = ()
+    restored: tuple[PutBack, ...] = ()
     uses: tuple[RealUse, ...] = ()
 
 
@@ -239,7 +240,12 @@ def _restores(report: Report) -> Iterator[Picture]:
         yield Picture(heading, "No other program has changed what specd wrote.")
         return
     today = report.made_at.date()
-    ages = [(today - each.date()).days for each in report.restored]
+    ages = [(today - each.time.date()).days for each in report.restored]
+    keys = Counter(each.key.rpartition(".")[2] for each in report.restored)
+    notes = [f"{key}: {plural(times, 'time')}." for key, times in keys.most_common(KEYS)]
+    program = ((report.status or {}).get("restores") or {}).get("last") or {}
+    if program.get("program"):
+        notes.append(f"{program['program']} changes it again and again.")
     for span, name, steps in ((1, "by day", DAYS), (7, "by week", WEEKS)):
         counted = Counter(age // span for age in ages)
         steps_back = [(n, today - timedelta(days=n * span)) for n in range(steps) if counted[n]]
@@ -251,6 +257,7 @@ def _restores(report: Report) -> Iterator[Picture]:
                 (f"{last:%a} {last.day} {last:%b}", counted[n], plural(counted[n], "time"))
                 for n, last in steps_back
             ),
+            notes=tuple(notes) if span == 1 else (),
         )
         if max(ages) < DAYS:
             return
