@@ -608,7 +608,7 @@ class Daemon:
     def pause(self, *, paused: bool) -> None:
         """Pause all writes, or resume them."""
         self.writer.paused = paused
-        what = "paused on request: nothing is written until `specd resume`"
+        what = "paused on request: nothing is written until `specd resume` or a restart"
         self._say("info", what if paused else "resumed on request")
         if paused:
             self._publish()

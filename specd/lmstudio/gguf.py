@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
@@ -49,6 +51,14 @@ _BLOCKS: Final = {
     23: (256, 136), 29: (256, 56), 30: (1, 2), 39: (32, 17),
 }  # fmt: skip
 """Weights and bytes in a block, by ggml's number of the type; not of every type."""
+
+_REMOVED: Final = frozenset({4, 5, 31, 32, 33, 36, 37, 38})
+"""Types that llama.cpp reads no more, such as Q4_0_4_4."""
+
+_OTHERS: Final = 100
+"""Types from this number on are those of other programs, such as ik_llama.cpp."""
+
+_PART: Final = re.compile(r"-00001-of-(\d{5})\.gguf$", re.IGNORECASE)
 
 TOKENS: Final = "tokenizer.ggml.tokens"
 MTP_LAYERS: Final = "nextn_predict_layers"  # this and the next under the architecture's name
@@ -122,6 +132,9 @@ def read_tokenizer(path: Path) -> Tokenizer:
         lists: dict[str, _List] = {_TYPES: (), _MERGES: (), _SCORES: (), TOKENS: ()}
         header = _read(file, lists)
         _check_end(file, header)
+    for part in _other_parts(path):
+        with part.open("rb") as file:
+            _check_end(file, _read(file, {}))
     texts = {key: tuple(map(str, lists[key])) for key in (TOKENS, _MERGES)}
     return Tokenizer(
         header.text("tokenizer.ggml.model") or "",
@@ -175,11 +188,19 @@ def _read(file: BinaryIO, lists: dict[str, _List] | None = None) -> Header:
     return header
 
 
+def _other_parts(path: Path) -> Iterator[Path]:
+    """The further files of a model in several files."""
+    split = _PART.search(path.name)
+    if split is not None:
+        for number in range(2, int(split[1]) + 1):
+            yield path.with_name(f"{path.name[: split.start()]}-{number:05}-of-{split[1]}.gguf")
+
+
 def _check_end(file: BinaryIO, header: Header) -> None:
     """Check that the file has all its tensors; ``file`` is at the list of them.
 
     Raises:
-        NotGguf: it is cut off.
+        NotGguf: it is cut off, or has tensors that llama.cpp cannot read.
     """
     size, end = os.fstat(file.fileno()).st_size, 0
     for _ in range(min(header.tensors, _MAX_TENSORS)):
@@ -188,6 +209,8 @@ def _check_end(file: BinaryIO, header: Header) -> None:
         if dimensions > 8:
             raise NotGguf(f"it has a tensor of {dimensions:,} dimensions")
         *shape, kind, offset = struct.unpack(f"<{dimensions}QIQ", _take(file, 8 * dimensions + 12))
+        if kind in _REMOVED or kind >= _OTHERS:
+            raise NotGguf(f"llama.cpp does not read its tensors of type {kind}")
         weights, of_block = _BLOCKS.get(kind, (1, 0))
         end = max(end, offset + math.prod(shape) // weights * of_block)
     if not end:

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import mlx.core as mx
 from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache
 from mlx_lm.utils import load_config
 
 from specd.tokenizer.engines.mlx import Built
+
+_KEYS: Final = frozenset(
+    {"k_proj", "qkv_proj", "c_attn", "query_key_value", "wqkv", "Wqkv", "c_k", "attn_key"}
+)
+"""What mlx-lm's models name the projection that makes the keys."""
 
 
 def built(folder: Path) -> Built:
@@ -46,7 +51,7 @@ def built(folder: Path) -> Built:
         trimmable=bool(can_trim_prompt_cache(made)),
         window=smallest_window(caches),
         stretches=stretches,
-        heads=_heads(model, args),
+        heads=_heads(model, args) if any(hasattr(each, "to_quantized") for each in made) else (),
     )
 
 
@@ -54,7 +59,7 @@ def _heads(model: Any, args: Any) -> tuple[int, ...]:
     """Numbers in a head of the KV caches, by size; none if unknown (MLA compresses them)."""
     if getattr(args, "kv_lora_rank", None):
         return ()
-    attends = [each for each in model.modules() if {"k_proj", "qkv_proj"} & each.keys()]
+    attends = [each for each in model.modules() if _KEYS & each.keys()]
     found = {each.head_dim for each in attends if hasattr(each, "head_dim")}
     width, heads = (getattr(args, name, 0) for name in ("hidden_size", "num_attention_heads"))
     if attends and not found and width and heads:

@@ -35,7 +35,7 @@ from specd.tokenizer.verdict import (
     VerdictKind,
 )
 
-VERSION = 11
+VERSION = 12
 """Increase this number when the same files give other fingerprints or verdicts."""
 
 _Told = TypeVar("_Told")

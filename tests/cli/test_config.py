@@ -211,6 +211,14 @@ def test_a_key_is_taken_out_and_the_rest_stays(file: Path) -> None:
     assert "pair" not in file.read_text()
 
 
+def test_a_name_that_may_mean_several_models_makes_no_pair(seed: Sandbox) -> None:
+    before = seed.config.read_text()
+    done = seed.specd("config", "set", "pair.josiefied.draft", "auto")
+    assert done.returncode == 2
+    assert "may mean" in done.stderr
+    assert seed.config.read_text() == before
+
+
 def test_a_typo_in_a_pair_makes_no_second_one(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -109,7 +109,7 @@ def test_the_first_line_is_the_verdict() -> None:
         ([{**PAIR, "state": "refused"}], {}, "LM Studio does not draft for qwen3-8b."),
         ([used, {**used, "speedup": 1.5}], {}, "LM Studio drafts for 2 of 2 models: 1.3× to 1.5× as fast."),
         ([], {}, "specd keeps LM Studio's settings; no pair is configured."),
-        ([used], {"paused": True}, "specd is paused and writes nothing until `specd resume`."),
+        ([used], {"paused": True}, "specd is paused and writes nothing until `specd resume` or a restart."),
         ([], {"home": None}, "specd waits for LM Studio's home."),
     ]:  # fmt: skip
         assert status.verdict(answer(pairs=pairs, **more)) == sentence
@@ -137,6 +137,15 @@ RESTART = condition(
 SERVER = condition(
     "ServerReachable", "false", "NoAnswer", "no answer", "`lms server start`", "advice"
 )
+
+
+def test_a_refused_draft_is_one_thing() -> None:
+    kinds = ("PairsConfigured", "TokenizersCompatible", "EngineWillSpeculate")
+    refused = [condition(kind, "false", "PairRefused", "it cannot draft", kind) for kind in kinds]
+    shown = status.render(answer(state="degraded", conditions=refused), 80, colour=False)
+    assert "1 thing needs attention" in " ".join(shown.split())
+    assert shown.count("it cannot draft") == 1
+    assert "✗ PairsConfigured" in shown
 
 
 def test_a_fault_is_shown_with_what_to_do_then_advice_without_a_cross() -> None:
@@ -219,6 +228,9 @@ def test_a_full_screen_fits_a_small_terminal() -> None:
     assert "and 5 more; `specd status --all` shows them" in shown
     assert "  gone ← qwen3-0.6b" in shown
     assert len(status.render(much, 80, colour=False).splitlines()) > 23
+    assert "  and 7 more; `specd status --all`\n  shows them\n" in status.render(
+        much, 36, 23, colour=False
+    )
 
 
 @pytest.mark.parametrize("columns", [30, 40, 60])

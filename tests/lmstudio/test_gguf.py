@@ -136,3 +136,26 @@ def test_a_file_without_its_last_tensors_is_cut_off(tmp_path: Path, lost: int) -
     path.write_bytes(path.read_bytes()[:-lost])
     with pytest.raises(NotGguf, match="cut off"):
         read_tokenizer(path)
+
+
+def test_a_later_part_that_is_cut_off_is_found_too(tmp_path: Path) -> None:
+    first, second = (tmp_path / f"m-0000{n}-of-00002.gguf" for n in (1, 2))
+    gguf_models.write(first)
+    gguf_models.write(second, seed=2)
+    assert read_tokenizer(first).tokens
+    second.write_bytes(second.read_bytes()[:-3000])
+    with pytest.raises(NotGguf, match="cut off"):
+        read_tokenizer(first)
+
+
+@pytest.mark.parametrize("kind", [31, 137])
+def test_tensors_of_a_type_that_llama_cpp_does_not_read_are_named(
+    tmp_path: Path, kind: int
+) -> None:
+    path = gguf_models.write(tmp_path / "m.gguf")
+    whole = bytearray(path.read_bytes())
+    at = whole.index(b"output.weight") + len(b"output.weight") + 4 + 2 * 8
+    whole[at : at + 4] = struct.pack("<I", kind)
+    path.write_bytes(whole)
+    with pytest.raises(NotGguf, match=f"tensors of type {kind}"):
+        read_tokenizer(path)

@@ -271,6 +271,7 @@ def test_purging_spares_what_is_not_specds_in_the_same_folder(user: User) -> Non
     done = user.specd("uninstall", "--purge")
     assert done.returncode == 0, done.stderr
     assert f"removed what specd kept in {state}" in done.stdout
+    assert "LM Studio's settings stay as they are; nothing can undo them now" in done.stdout
     assert sorted(each.name for each in state.iterdir()) == ["notes.txt", "specd.toml"]
 
 
@@ -348,3 +349,13 @@ def test_specd_toml_that_switches_speculation_off_is_left_alone(user: User) -> N
     done = user.specd("install", "--yes")
     assert done.returncode == 0, done.stderr
     assert specd_toml.read_text() == "[speculation]\nenabled = false\n"
+
+
+def test_a_broken_file_is_told_with_its_remedy_before_the_question(user: User) -> None:
+    defaults = user.home / ".lmstudio" / ".internal" / "user-concrete-model-default-config"
+    (defaults / f"{MAIN}.json").write_text('{"preset": ')
+    code, said = on_a_terminal(user, "n\n")
+    assert code == 2
+    told = " ".join(said.split("Go on?")[0].split())
+    assert "the text ends early" in told
+    assert "set the model's defaults in LM Studio: it writes such a file anew" in told

@@ -173,6 +173,18 @@ def test_a_main_with_dynamic_positions_answers_otherwise_beyond_them(
     assert opinion("llama", main, drafts[1]).text == "may differ"
 
 
+OTHER_HEADS: dict[str, dict[str, Any]] = {
+    "gpt_neox": {"model_type": "gpt_neox", "use_parallel_residual": True, "rotary_pct": 0.25,
+                 "rotary_emb_base": 10000, "layer_norm_eps": 1e-5},
+    "gpt2": {"model_type": "gpt2", "n_embd": 64, "n_head": 4, "n_layer": 2, "n_positions": 512,
+             "n_ctx": 512, "layer_norm_epsilon": 1e-5},
+    "internlm2": {"model_type": "internlm2", "bias": False},
+    "nanochat": {"model_type": "nanochat"},
+    "falcon_h1": {"model_type": "falcon_h1"},
+}  # fmt: skip
+"""Models whose attention names its projections otherwise, or whose caches are nested."""
+
+
 @pytest.mark.parametrize(
     ("kind", "head", "group", "runs"),
     [
@@ -186,6 +198,11 @@ def test_a_main_with_dynamic_positions_answers_otherwise_beyond_them(
         ("qwen3_next", 96, 64, False),
         ("qwen3_next", 64, 64, True),
         ("mamba", 64, 64, True),
+        ("gpt_neox", 16, 64, False),  # 64 states in 4 heads: it takes no other number
+        ("gpt2", 16, 64, False),
+        ("internlm2", 16, 64, False),
+        ("nanochat", 16, 64, False),
+        ("falcon_h1", 16, 64, True),  # mlx-lm quantizes no CacheList
     ],
 )
 def test_a_quantized_cache_refuses_what_mlx_lm_cannot_quantize(
@@ -196,7 +213,10 @@ def test_a_quantized_cache_refuses_what_mlx_lm_cannot_quantize(
     from specd.tokenizer.sequential import Session
 
     main = mlx_models.make(tmp_path / "main", "llama", seed=1, head_dim=64)
-    draft = mlx_models.make(tmp_path / "draft", kind, seed=2, head_dim=head)
+    told = {"head_dim": head, **OTHER_HEADS[kind]} if kind in OTHER_HEADS else {"head_dim": head}
+    draft = mlx_models.make(
+        tmp_path / "draft", "llama" if kind in OTHER_HEADS else kind, seed=2, **told
+    )
     one, other = (load_model(folder)[0] for folder in (main, draft))
     alone = Session(one, kv_bits=8, kv_group=group).answer(IDS[:8], 12).tokens
     paired = Session(one, other, kv_bits=8, kv_group=group)

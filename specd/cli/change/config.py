@@ -296,7 +296,13 @@ def _checked_names(path: Path, key: str, value: str) -> tuple[list[str], str]:
     mains = [pair.main for pair in config.read(path).config.pair]
     if main.lower() in map(str.lower, mains):
         return notes, ""
-    unknown = _problem(main, installed)
+    try:
+        names.resolve(main, installed)
+        unknown = []
+    except names.Ambiguous as problem:
+        return [], str(problem)
+    except names.NameProblem as problem:
+        unknown = [str(problem)]
     near = difflib.get_close_matches(main, mains, n=1, cutoff=0.7)
     if unknown and near:
         return [], f"there is no pair for {main}; did you mean pair.{near[0]}.{name}?"

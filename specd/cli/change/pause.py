@@ -36,7 +36,7 @@ class Order:
 
 PAUSE = Order(
     "pause",
-    "Let the running daemon write nothing until `specd resume`.",
-    "paused; `specd resume` goes on",
+    "Let the running daemon write nothing until `specd resume` or until it is restarted.",
+    "paused until `specd resume` or a restart; `specd stop` lasts longer",
 )
 RESUME = Order("resume", "Let a paused daemon write again, starting with a look.", "resumed")

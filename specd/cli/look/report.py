@@ -19,7 +19,7 @@ from specd.cli.look.report_page import RealUse, Report, Write, page
 from specd.cli.paint import complain
 from specd.cli.parser import Parser
 from specd.files import private
-from specd.files.swap import SwapError, update
+from specd.files.swap import ReadOnly, SwapError, update
 from specd.reconcile import restores
 from specd.reconcile.apply import show
 from specd.reconcile.journal import Entry, Journal
@@ -64,7 +64,11 @@ def run(args: argparse.Namespace) -> int:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             private.write(path, text.encode(), durable=False)
     except (OSError, SwapError) as problem:
-        complain(f"the report cannot be written: {problem}")
+        why: object = problem
+        cause = problem.__cause__ if isinstance(problem, ReadOnly) else problem
+        if isinstance(cause, OSError):  # no value of LM Studio's that the user could set instead
+            why = f"{cause.filename or path}: {cause.strerror or cause}"
+        complain(f"the report cannot be written: {why}")
         return 2
     print(path)
     if args.open:

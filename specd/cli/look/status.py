@@ -169,7 +169,8 @@ def verdict(status: dict[str, Any]) -> str:
     kept = f", kept {plural(week, 'time')} this week" if week and (on or not pairs) else ""
     end = f"{but if wrong else kept}."
     if status["paused"]:
-        return f"specd is paused and writes nothing until `specd resume`{but if wrong else ''}."
+        paused = "specd is paused and writes nothing until `specd resume` or a restart"
+        return f"{paused}{but if wrong else ''}."
     if status["home"] is None:
         return f"specd waits for LM Studio's home{but if wrong else ''}."
     if not pairs:
@@ -232,10 +233,12 @@ def _drafts(pairs: list[dict[str, Any]]) -> str:
 
 
 def faults(status: dict[str, Any]) -> list[dict[str, Any]]:
-    """False conditions that specd.toml asks for; a dangerous cache first."""
+    """False conditions that specd.toml asks for, each sentence once; a dangerous cache first."""
     wrong = [c for c in status["conditions"] if c["status"] == "false" and c["severity"] == "state"]
     wrong.sort(key=lambda condition: condition["type"] != "CacheAgrees")
-    return wrong
+    # A draft that is refused makes several conditions false, with one reason.
+    first = {c["message"]: c for c in reversed(wrong)}
+    return [c for c in wrong if first[c["message"]] is c]
 
 
 # -- the blocks -----------------------------------------------------------------------------------
@@ -248,7 +251,8 @@ def _pairs(status: dict[str, Any], columns: int, detail: int, *, colour: bool) -
     shown = pairs if detail >= 2 else pairs[: 4 if detail else 2]
     blocks = [line for each in shown for line in _pair(each, columns, detail, colour=colour)]
     if len(shown) < len(pairs):
-        blocks.append(f"  and {len(pairs) - len(shown)} more; `specd status --all` shows them")
+        more = f"and {len(pairs) - len(shown)} more; `specd status --all` shows them"
+        blocks.append(f"  {wrap(more, columns - 2, '  ')}")
     return [blocks]
 
 

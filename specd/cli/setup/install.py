@@ -322,8 +322,11 @@ def _show(found: _Found, platform: Platform) -> None:
         changes = "and change in LM Studio's files (`specd restore --all` undoes it)"
         print(f"\n{wrap(changes, width(), '')}\n")
     diff.print_plan(planned, pairs, as_json=False)
-    if any(each.surface == settings.NAME for each in planned.blocked):
-        print("specd: open and save LM Studio's settings: it writes such a file anew; specd waits")
+    surfaces = {each.surface for each in planned.blocked}
+    if settings.NAME in surfaces:
+        complain("open and save LM Studio's settings: it writes such a file anew; specd waits")
+    if surfaces - {settings.NAME}:
+        complain("set the model's defaults in LM Studio: it writes such a file anew; specd waits")
 
 
 def _sentences(found: _Found, pairs: tuple[DesiredPair, ...], planned: Plan) -> Iterator[str]:

@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     for line in done or ["no service of specd's was installed"]:
         say(line)
     state = places.state_dir()
+    had_journal = places.journal_dir(state).is_dir()
     try:
         if not args.restore_settings:
             Trials(state).end("stopped")
@@ -58,8 +59,9 @@ def run(args: argparse.Namespace) -> int:
     kept = [each for each in (places.config_file(), state) if each.exists()]
     if kept:
         say(f"kept {' and '.join(map(str, kept))}")
-    if places.journal_dir(state).is_dir() and not args.restore_settings:
-        say("LM Studio's settings stay as they are; `specd restore --all` puts them back")
+    if had_journal and not args.restore_settings:
+        undo = "nothing can undo them now" if args.purge else "`specd restore --all` puts them back"
+        say(f"LM Studio's settings stay as they are; {undo}")
     return 0
 
 
