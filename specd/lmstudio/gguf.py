@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
@@ -53,12 +51,10 @@ _BLOCKS: Final = {
 """Weights and bytes in a block, by ggml's number of the type; not of every type."""
 
 _REMOVED: Final = frozenset({4, 5, 31, 32, 33, 36, 37, 38})
-"""Types that llama.cpp reads no more, such as Q4_0_4_4."""
-
-_OTHERS: Final = 100
-"""Types from this number on are those of other programs, such as ik_llama.cpp."""
-
-_PART: Final = re.compile(r"-00001-of-(\d{5})\.gguf$", re.IGNORECASE)
+"""Types that llama.cpp read once: Q4_2, Q4_3, and those with rows interleaved (Q4_0_4_4)."""
+_FOREIGN: Final = 97
+"""ggml's types are below; from here on they are those of ik_llama.cpp."""
+_MAX_PARTS: Final = 1000
 
 TOKENS: Final = "tokenizer.ggml.tokens"
 MTP_LAYERS: Final = "nextn_predict_layers"  # this and the next under the architecture's name
@@ -132,9 +128,8 @@ def read_tokenizer(path: Path) -> Tokenizer:
         lists: dict[str, _List] = {_TYPES: (), _MERGES: (), _SCORES: (), TOKENS: ()}
         header = _read(file, lists)
         _check_end(file, header)
-    for part in _other_parts(path):
-        with part.open("rb") as file:
-            _check_end(file, _read(file, {}))
+    for part in _other_parts(path, header):
+        _check_part(part)
     texts = {key: tuple(map(str, lists[key])) for key in (TOKENS, _MERGES)}
     return Tokenizer(
         header.text("tokenizer.ggml.model") or "",
@@ -188,19 +183,11 @@ def _read(file: BinaryIO, lists: dict[str, _List] | None = None) -> Header:
     return header
 
 
-def _other_parts(path: Path) -> Iterator[Path]:
-    """The further files of a model in several files."""
-    split = _PART.search(path.name)
-    if split is not None:
-        for number in range(2, int(split[1]) + 1):
-            yield path.with_name(f"{path.name[: split.start()]}-{number:05}-of-{split[1]}.gguf")
-
-
 def _check_end(file: BinaryIO, header: Header) -> None:
     """Check that the file has all its tensors; ``file`` is at the list of them.
 
     Raises:
-        NotGguf: it is cut off, or has tensors that llama.cpp cannot read.
+        NotGguf: it is cut off.
     """
     size, end = os.fstat(file.fileno()).st_size, 0
     for _ in range(min(header.tensors, _MAX_TENSORS)):
@@ -209,8 +196,10 @@ def _check_end(file: BinaryIO, header: Header) -> None:
         if dimensions > 8:
             raise NotGguf(f"it has a tensor of {dimensions:,} dimensions")
         *shape, kind, offset = struct.unpack(f"<{dimensions}QIQ", _take(file, 8 * dimensions + 12))
-        if kind in _REMOVED or kind >= _OTHERS:
-            raise NotGguf(f"llama.cpp does not read its tensors of type {kind}")
+        if kind in _REMOVED or kind >= _FOREIGN:
+            raise NotGguf(
+                f"llama.cpp reads no weights of its type {kind}; take another quantization"
+            )
         weights, of_block = _BLOCKS.get(kind, (1, 0))
         end = max(end, offset + math.prod(shape) // weights * of_block)
     if not end:
@@ -219,6 +208,37 @@ def _check_end(file: BinaryIO, header: Header) -> None:
     expected = -(-file.tell() // alignment) * alignment + end
     if size < expected:
         raise NotGguf(f"it is cut off: {size:,} of {expected:,} bytes are there")
+
+
+def _other_parts(path: Path, header: Header) -> list[Path]:
+    """The other files of a split model, by the names that llama.cpp builds from the first's.
+
+    Raises:
+        NotGguf: the first has another name.
+    """
+    count = header.whole("split.count") or 0
+    if count < 2:
+        return []
+    end = f"-00001-of-{count:05}.gguf"
+    if not path.name.endswith(end) or count > _MAX_PARTS:
+        raise NotGguf(f"it is one of {count:,} parts, and llama.cpp wants its name to end in {end}")
+    head = path.name.removesuffix(end)
+    return [path.with_name(f"{head}-{n:05}-of-{count:05}.gguf") for n in range(2, count + 1)]
+
+
+def _check_part(path: Path) -> None:
+    """Check that another file of a split model is whole.
+
+    Raises:
+        NotGguf: it is missing, cut off or no GGUF file; the message names it.
+    """
+    try:
+        with path.open("rb") as file:
+            _check_end(file, _read(file, {}))
+    except FileNotFoundError as error:
+        raise NotGguf(f"its part {path.name} is missing") from error
+    except NotGguf as error:
+        raise NotGguf(f"its part {path.name}: {error}") from error
 
 
 def _take(file: BinaryIO, size: int) -> bytes:

@@ -12,9 +12,10 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -43,6 +44,7 @@ _Told = TypeVar("_Told")
 _RELEVANT = (".json", ".model", ".tiktoken", ".txt", ".safetensors", ".gguf", ".jinja")
 _WEIGHTS = (".safetensors", ".gguf")
 _HASHED_BYTES = 128 << 20
+_FIRST_PART = re.compile(r"-00001-of-(\d{5})\.gguf$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,7 +358,12 @@ def content(path: Path) -> str:
 
 
 def files(path: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """A model's relevant files, by name: one GGUF file, or those in a folder."""
+    """A model's relevant files, by name: a GGUF file with its other parts, or those in a folder."""
+    if (first := _FIRST_PART.search(path.name)) is not None:
+        head, of = path.name[: first.start()], first[1]
+        parts = [f"{head}-{number:05}-of-{of}.gguf" for number in range(1, min(int(of), 1000) + 1)]
+        yield from _existing(path.parent, parts)
+        return
     try:
         with os.scandir(path) as entries:
             names = sorted(each.name for each in entries if each.name.endswith(_RELEVANT))
@@ -365,6 +372,10 @@ def files(path: Path) -> Iterator[tuple[str, os.stat_result]]:
         return
     except OSError:
         return
+    yield from _existing(path, names)
+
+
+def _existing(path: Path, names: Iterable[str]) -> Iterator[tuple[str, os.stat_result]]:
     for name in names:
         try:
             facts = os.stat(f"{path}/{name}")  # noqa: PTH116 - thousands of these

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import struct
+from functools import partial
 from pathlib import Path
 
 import gguf as maintained
@@ -138,24 +139,54 @@ def test_a_file_without_its_last_tensors_is_cut_off(tmp_path: Path, lost: int) -
         read_tokenizer(path)
 
 
-def test_a_later_part_that_is_cut_off_is_found_too(tmp_path: Path) -> None:
-    first, second = (tmp_path / f"m-0000{n}-of-00002.gguf" for n in (1, 2))
-    gguf_models.write(first)
-    gguf_models.write(second, seed=2)
-    assert read_tokenizer(first).tokens
-    second.write_bytes(second.read_bytes()[:-3000])
-    with pytest.raises(NotGguf, match="cut off"):
+def split(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """A model in three files."""
+    made = partial(maintained.GGUFWriter, split_max_tensors=5)
+    with monkeypatch.context() as patched:
+        patched.setattr(maintained, "GGUFWriter", made)
+        gguf_models.write(folder / "m.gguf")
+    return sorted(folder.glob("m-*.gguf"))
+
+
+def test_every_part_of_a_split_model_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = split(tmp_path, monkeypatch)
+    assert len(parts) == 3
+    read_tokenizer(parts[0])
+    for part in parts[1:]:
+        whole_part = part.read_bytes()
+        for content in (whole_part[:-3], b""):
+            part.write_bytes(content)
+            with pytest.raises(NotGguf, match=f"its part {part.name}: it"):
+                read_tokenizer(parts[0])
+        part.unlink()
+        with pytest.raises(NotGguf, match="is missing"):
+            read_tokenizer(parts[0])
+        part.write_bytes(whole_part)
+    read_tokenizer(parts[0])
+
+
+@pytest.mark.parametrize("name", ["m.gguf", "m-00001-of-00002.gguf"])
+def test_the_first_part_under_another_name_is_refused_as_by_llama_cpp(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    first = split(tmp_path, monkeypatch)[0].rename(tmp_path / name)
+    with pytest.raises(NotGguf, match="one of 3 parts"):
         read_tokenizer(first)
 
 
-@pytest.mark.parametrize("kind", [31, 137])
-def test_tensors_of_a_type_that_llama_cpp_does_not_read_are_named(
-    tmp_path: Path, kind: int
+@pytest.mark.parametrize(("kind", "read"), [(1, True), (31, False), (139, False)])
+def test_weights_of_a_type_that_llama_cpp_does_not_read_are_named(
+    tmp_path: Path, kind: int, read: bool
 ) -> None:
     path = gguf_models.write(tmp_path / "m.gguf")
-    whole = bytearray(path.read_bytes())
-    at = whole.index(b"output.weight") + len(b"output.weight") + 4 + 2 * 8
-    whole[at : at + 4] = struct.pack("<I", kind)
-    path.write_bytes(whole)
-    with pytest.raises(NotGguf, match=f"tensors of type {kind}"):
+    content, name = bytearray(path.read_bytes()), b"blk.0.ffn_down.weight"
+    at = content.index(name) + len(name) + 4 + 2 * 8  # dimensions and their sizes
+    content[at : at + 4] = struct.pack("<I", kind)
+    path.write_bytes(content)
+    if read:
+        read_tokenizer(path)
+        return
+    with pytest.raises(NotGguf, match=f"no weights of its type {kind}"):
         read_tokenizer(path)

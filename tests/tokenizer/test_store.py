@@ -90,6 +90,16 @@ def test_a_touched_file_makes_a_verdict_outdated(
     assert kept.lookup(main, draft) is None
 
 
+def test_any_part_of_a_split_gguf_model_is_one_of_its_files(tmp_path: Path) -> None:
+    parts = [tmp_path / f"m-{number:05}-of-00003.gguf" for number in (1, 2, 3)]
+    for part in (parts[0], parts[2]):
+        part.write_bytes(b"x")
+    before = store.identity(parts[0])
+    assert [name for name, _ in store.files(parts[0])] == [parts[0].name, parts[2].name]
+    parts[1].write_bytes(b"x")
+    assert store.identity(parts[0]) != before
+
+
 def test_a_new_file_makes_a_verdict_outdated(tmp_path: Path, pair: tuple[Path, Path]) -> None:
     compare(tmp_path / "cache", *pair)
     folders.put(pair[0] / "generation_config.json", {"eos_token_id": 1})

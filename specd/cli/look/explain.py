@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import sys
 from collections.abc import Sequence
 
 from specd.bench.outcome import outcome
@@ -226,7 +227,8 @@ def _word(verdict: Verdict | None) -> str:
 
 
 def _title(text: str) -> None:
-    print(paint(safe(text), "bold", colour=wants_colour()))
+    shown = wrap(text, width(), "  ") if sys.stdout.isatty() else safe(text)
+    print(paint(shown, "bold", colour=wants_colour()))
 
 
 def _say(name: str, text: str) -> None:
