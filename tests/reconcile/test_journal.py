@@ -15,7 +15,7 @@ import tracemalloc
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from specd.files.pointer import ABSENT, Match
 from specd.reconcile import journal as journals
 from specd.reconcile.journal import Change, Journal, NewerJournal
+from tests.daemon import until
 
 CHANGE = Change(("speculativeDecoding"), ("speculativeDecoding",), ABSENT, True, "wanted")
 FIELD = Change(
@@ -70,6 +71,8 @@ def test_the_last_write_of_each_file_is_known_also_to_the_next_run(journal: Jour
     other = target.with_name("other.json")
     write(journal, other, None, b"first")
     first = journal.last_written({other})
+    # Times are kept in milliseconds.
+    until(lambda: datetime.now(UTC) > first[other] + timedelta(milliseconds=1), "a later time")
     write(journal, other, b"first", b"second")
     write(journal, target, None, b"third")
     times = {each.path: datetime.fromisoformat(each.time) for each in journal.entries()}
