@@ -228,15 +228,15 @@ class Vnodes:
                 return  # the waker, or a descriptor that was closed meanwhile
             changed: list[tuple[Path, bool]] = []
             try:
-                if notes & _gone():
-                    self._close(node)
                 if not notes & _gone():
                     changed = self._compare(node) if node.directory else [(node.path, False)]
-                elif not node.directory:  # macOS may not report an exchange on the directory
-                    changed = self._compare_directory(node.path.parent)
                 else:
-                    self._close_below(node.path)
-                    ended = node.target if node.path == node.target.real else None
+                    self._close(node)
+                    if node.directory:
+                        self._close_below(node.path)
+                        ended = node.target if node.path == node.target.real else None
+                    else:  # macOS may not report an exchange on the directory
+                        changed = self._compare_directory(node.path.parent)
             except OSError:  # a limit: ``add`` will meet and report it
                 ended = node.target
         self._report(changed)

@@ -84,7 +84,7 @@ def look(wanted: SpecdConfig, found: Home) -> Seen:
     """
     stores = open_stores()
     world = survey.look(found, stores.state)
-    stores.see(world, found.path if isinstance(found, Home) else None)
+    stores.see(world, found.path)
     return Seen(wanted, stores.state, found, world, stores)
 
 

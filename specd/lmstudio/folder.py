@@ -415,11 +415,7 @@ def _distinct_key(key: str, stem: str, quantization: str | None, kind: ModelKind
 
 def _shards(folder: Folder, name: str) -> tuple[list[str], list[str]]:
     """The files of the model that begins with ``name``, and those of them that are missing."""
-    shard = _SHARD.search(name)
-    if shard is None:
-        return [name], []
-    head, count = name[: shard.start()], min(int(shard[2]), 1000)
-    names = [f"{head}-{n:05d}-of-{shard[2]}{name[-5:]}" for n in range(1, count + 1)]
+    names = gguf.parts(name)
     there = [each for each in names if each in folder.sizes]
     return there, [each for each in names if each not in folder.sizes]
 

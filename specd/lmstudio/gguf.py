@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,7 @@ _REMOVED: Final = frozenset({4, 5, 31, 32, 33, 36, 37, 38})
 """Types that llama.cpp read once: Q4_2, Q4_3, and those with rows interleaved (Q4_0_4_4)."""
 _FOREIGN: Final = 97
 """ggml's types are below; from here on they are those of ik_llama.cpp."""
+_PART: Final = re.compile(r"-\d{5}-of-(\d{5})(\.gguf)$", re.IGNORECASE)
 _MAX_PARTS: Final = 1000
 
 TOKENS: Final = "tokenizer.ggml.tokens"
@@ -210,6 +212,15 @@ def _check_end(file: BinaryIO, header: Header) -> None:
         raise NotGguf(f"it is cut off: {size:,} of {expected:,} bytes are there")
 
 
+def parts(name: str) -> list[str]:
+    """The names of all files of the model that ``name`` belongs to, at most ``_MAX_PARTS``."""
+    part = _PART.search(name)
+    if part is None:
+        return [name]
+    head, count = name[: part.start()], min(int(part[1]), _MAX_PARTS)
+    return [f"{head}-{number:05}-of-{part[1]}{part[2]}" for number in range(1, count + 1)]
+
+
 def _other_parts(path: Path, header: Header) -> list[Path]:
     """The other files of a split model, by the names that llama.cpp builds from the first's.
 
@@ -222,8 +233,7 @@ def _other_parts(path: Path, header: Header) -> list[Path]:
     end = f"-00001-of-{count:05}.gguf"
     if not path.name.endswith(end) or count > _MAX_PARTS:
         raise NotGguf(f"it is one of {count:,} parts, and llama.cpp wants its name to end in {end}")
-    head = path.name.removesuffix(end)
-    return [path.with_name(f"{head}-{n:05}-of-{count:05}.gguf") for n in range(2, count + 1)]
+    return [path.with_name(each) for each in parts(path.name)[1:]]
 
 
 def _check_part(path: Path) -> None:

@@ -124,15 +124,15 @@ class Stores:
         def rank(main: Model, installed: Sequence[Model]) -> Sequence[Model]:
             return suggest.rank(main, installed, self.verdicts)
 
-        history = places.history_path(self.state)
-        cache = places.tokenizer_cache_dir(self.state) / TOKENIZERS
+        history_file = places.history_path(self.state)
+        verdict_file = places.tokenizer_cache_dir(self.state) / TOKENIZERS
         self.unread.clear()
         known = Known(
-            self._unless_unread(cache, self.verdicts.lookup, None),
-            self._unless_unread(cache, rank, ()),
-            self._unless_unread(history, choose, None),
+            self._unless_unread(verdict_file, self.verdicts.lookup, None),
+            self._unless_unread(verdict_file, rank, ()),
+            self._unless_unread(history_file, choose, None),
             lambda main: users.drafting(main, apps, self.journal),
-            self._unless_unread(cache, self.verdicts.refuses_main, None),
+            self._unless_unread(verdict_file, self.verdicts.refuses_main, None),
             lambda: next(iter(self.unread.values()), None),
         )
         return trials.applied(desired.resolve(wanted, models, known), self.trials.read())

@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 from msgspec import MsgspecError, convert
 
 from specd.files.attributes import inode
+from specd.lmstudio import gguf
 from specd.lmstudio.model import Model
 from specd.tokenizer import eligible
 from specd.tokenizer.engines import llama_cpp, mlx
@@ -44,7 +44,6 @@ _Told = TypeVar("_Told")
 _RELEVANT = (".json", ".model", ".tiktoken", ".txt", ".safetensors", ".gguf", ".jinja")
 _WEIGHTS = (".safetensors", ".gguf")
 _HASHED_BYTES = 128 << 20
-_FIRST_PART = re.compile(r"-00001-of-(\d{5})\.gguf$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,9 +358,7 @@ def content(path: Path) -> str:
 
 def files(path: Path) -> Iterator[tuple[str, os.stat_result]]:
     """A model's relevant files, by name: a GGUF file with its other parts, or those in a folder."""
-    if (first := _FIRST_PART.search(path.name)) is not None:
-        head, of = path.name[: first.start()], first[1]
-        parts = [f"{head}-{number:05}-of-{of}.gguf" for number in range(1, min(int(of), 1000) + 1)]
+    if len(parts := gguf.parts(path.name)) > 1:
         yield from _existing(path.parent, parts)
         return
     try:

@@ -290,32 +290,31 @@ def _checked_names(path: Path, key: str, value: str) -> tuple[list[str], str]:
     main, name = _main_in(key)
     if not main:
         return [], ""
-    notes, installed = [], _installed(path)
+    installed, problem = _installed(path), None
     if name in ("main", "draft") and value not in ("auto", OWN_HEADS):
-        notes += _problem(value, installed)
+        problem = _problem(value, installed)
+    notes = [] if problem is None else [str(problem)]
     mains = [pair.main for pair in config.read(path).config.pair]
     if main.lower() in map(str.lower, mains):
         return notes, ""
-    try:
-        names.resolve(main, installed)
-        unknown = []
-    except names.Ambiguous as problem:
-        return [], str(problem)
-    except names.NameProblem as problem:
-        unknown = [str(problem)]
+    unknown = _problem(main, installed)
+    if unknown is None:
+        return notes, ""
+    if isinstance(unknown, names.Ambiguous):
+        return [], str(unknown)
     near = difflib.get_close_matches(main, mains, n=1, cutoff=0.7)
-    if unknown and near:
+    if near:
         return [], f"there is no pair for {main}; did you mean pair.{near[0]}.{name}?"
-    return [*notes, *(f"{each}; the pair waits for it" for each in unknown)], ""
+    return [*notes, f"{unknown}; the pair waits for it"], ""
 
 
-def _problem(name: str, installed: tuple[Model, ...]) -> list[str]:
-    """Why a name means no installed model; empty if it means one."""
+def _problem(name: str, installed: tuple[Model, ...]) -> names.NameProblem | None:
+    """Why a name means no installed model; None if it means one."""
     try:
         names.resolve(name, installed)
     except names.NameProblem as problem:
-        return [str(problem)]
-    return []
+        return problem
+    return None
 
 
 def _installed(path: Path) -> tuple[Model, ...]:
