@@ -9,6 +9,7 @@ start: a text that was valid at the last one is not validated again.
 from specd.config.error import ConfigError, Problem
 from specd.config.reading import Loaded, Texts, load, managed_file, read, texts, understood
 from specd.config.schema import (
+    LONGEST_DRAFT,
     Agent,
     Benchmark,
     LmStudio,
@@ -19,6 +20,7 @@ from specd.config.schema import (
 )
 
 __all__ = [
+    "LONGEST_DRAFT",
     "Agent",
     "Benchmark",
     "ConfigError",

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from pydantic import AfterValidator, Field
 
 
+LONGEST_DRAFT: Final = 64
+"""Tokens drafted at a time."""
+
+
 def _key(default: object, about: str) -> Any:
     return field(default=default, metadata={"description": about})
 
@@ -118,7 +122,7 @@ class Pair:
     draft: Annotated[str, Field(min_length=1)] = _key(
         "auto", "auto: the fastest proven one; mtp: the main's own"
     )
-    draft_tokens: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = _key(
+    draft_tokens: Literal["auto"] | Annotated[int, Field(ge=1, le=LONGEST_DRAFT)] = _key(
         "auto", "tokens drafted at a time; auto: the measured best"
     )
 

@@ -1,8 +1,9 @@
 """Propose the pairs of a first specd.toml (pure).
 
 First come the mains whose draft the user has set in LM Studio, then those that LM Studio has
-loaded, else the largest main with a proven draft. A draft that the user has set is named, so that
-specd restores it when LM Studio loses it; otherwise "auto" lets benchmarks choose the draft.
+loaded, else the largest main with a proven draft. A draft that the user has set is named, and so is
+its length, so that specd restores both when LM Studio loses them; otherwise "auto" lets benchmarks
+choose.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from specd.config import Pair, SpecdConfig
+from specd.config import LONGEST_DRAFT, Pair, SpecdConfig
 from specd.lmstudio import names
 from specd.lmstudio.model import Model
 from specd.reconcile.desired import DesiredPair
@@ -47,11 +48,16 @@ def propose(resolved: Sequence[DesiredPair], loaded: Collection[str]) -> tuple[D
 
 
 def kept(pair: DesiredPair, models: Sequence[Model]) -> DesiredPair:
-    """``pair`` with the name of the draft that the user has set, in place of "auto"."""
+    """``pair`` with the draft and the length that the user has set, in place of "auto"."""
     if pair.state != "adopted" or pair.drafts_with is None:
         return pair
     draft = pair.drafts_with if pair.draft is None else name(pair.draft, models)
-    return replace(pair, configured=replace(pair.configured, draft=draft))
+    configured = replace(pair.configured, draft=draft)
+    length = pair.draft_tokens
+    if not length or length > LONGEST_DRAFT:
+        return replace(pair, configured=configured)
+    why = f"{pair.why}, {length} draft token{'s' if length > 1 else ''}"
+    return replace(pair, why=why, configured=replace(configured, draft_tokens=length))
 
 
 def name(model: Model, models: Sequence[Model]) -> str:

@@ -222,15 +222,20 @@ def test_a_name_that_may_mean_several_models_makes_no_pair(seed: Sandbox) -> Non
 def test_a_typo_in_a_pair_makes_no_second_one(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    specd_config("set", "pair.qwen3-8b.draft_tokens", "4")
-    assert specd_config("set", "pair.qwen3-8.draft_tokens", "5") == 2
-    assert "did you mean pair.qwen3-8b.draft_tokens?" in capsys.readouterr().err
-    assert specd_config("set", "pair.llama-70b.draft", "nobody") == 0
+    main = "mlx-community/Josiefied-Qwen3-8B-abliterated-v1-4bit"
+    assert specd_config("set", f"pair.{main}.draft", "nobody") == 0
     said = capsys.readouterr().err
-    assert (
-        "no installed model is called 'llama-70b'; none is installed; the pair waits for it" in said
-    )
+    assert f"called '{main}'; none is installed; the pair waits for it" in said
     assert "no installed model is called 'nobody'" in said
+    before = file.read_bytes()
+    for typo in ("josiefied-qwen3-8b-ablitreated", "josefied-qwen-8b", "Josiefied-Qwen3-8B-4bit-x"):
+        assert specd_config("set", f"pair.{typo}.draft_tokens", "5") == 2
+        assert f"did you mean pair.{main}.draft_tokens?" in capsys.readouterr().err
+    assert specd_config("set", "pair.llama-70b.draft", "auto") == 2
+    said = capsys.readouterr().err
+    assert "no installed model is called 'llama-70b'; none is installed, and specd.toml has" in said
+    assert "did you mean" not in said
+    assert file.read_bytes() == before
 
 
 def test_a_part_of_a_name_leads_to_the_pair(

@@ -162,6 +162,7 @@ def test_yes_does_what_was_shown_and_says_what_was_written(user: User) -> None:
 
 
 DRAFT = "llm.prediction.speculativeDecoding.draftModel"
+LENGTH = "llm.prediction.speculativeDecoding.numDraftTokensExact"
 
 
 def drafts(user: User) -> dict[str, str]:
@@ -179,8 +180,11 @@ def test_a_draft_that_the_user_has_set_is_kept(user: User) -> None:
     folder = user.home / ".lmstudio" / ".internal" / "user-concrete-model-default-config"
     mine = folder / f"{MAIN}.json"
     mine.parent.mkdir(parents=True, exist_ok=True)
-    held = {"key": DRAFT, "value": "mlx-community/Josiefied-Qwen2.5-0.5B-abliterated"}
-    mine.write_text(json.dumps({"operation": {"fields": [held]}, "load": {"fields": []}}))
+    held = [
+        {"key": DRAFT, "value": "mlx-community/Josiefied-Qwen2.5-0.5B-abliterated"},
+        {"key": LENGTH, "value": 5},
+    ]
+    mine.write_text(json.dumps({"operation": {"fields": held}, "load": {"fields": []}}))
     before = drafts(user)
     _, said = on_a_terminal(user, "n\n")
     offered = said.partition("drafts that are proven right (→ is chosen)\n")[2]
@@ -194,7 +198,7 @@ def test_a_draft_that_the_user_has_set_is_kept(user: User) -> None:
     assert "not proven right" not in said
     done = user.specd("install", "--yes")
     assert done.returncode == 0, done.stderr
-    assert "kept: set in LM Studio" in " ".join(done.stdout.split())
+    assert "kept: set in LM Studio, 5 draft tokens" in " ".join(done.stdout.split())
     assert drafts(user) == before
 
     # LM Studio forgets it: this draft comes back, not the one that specd would have chosen.
@@ -202,6 +206,7 @@ def test_a_draft_that_the_user_has_set_is_kept(user: User) -> None:
     forgotten["operation"]["fields"] = []
     mine.write_text(json.dumps(forgotten))
     until(lambda: drafts(user) == before, "the user's draft is put back")
+    assert held[1] in json.loads(mine.read_text())["operation"]["fields"]
 
 
 def test_another_draft_in_bionic_is_named_before_it_is_replaced(user: User) -> None:

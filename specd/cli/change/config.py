@@ -302,10 +302,15 @@ def _checked_names(path: Path, key: str, value: str) -> tuple[list[str], str]:
         return notes, ""
     if isinstance(unknown, names.Ambiguous):
         return [], str(unknown)
-    near = difflib.get_close_matches(main, mains, n=1, cutoff=0.7)
-    if near:
-        return [], f"there is no pair for {main}; did you mean pair.{near[0]}.{name}?"
-    return [*notes, f"{unknown}; the pair waits for it"], ""
+    if not mains:
+        return [*notes, f"{unknown}; the pair waits for it"], ""
+    short_names = {each.lower().rpartition("/")[2]: each for each in mains}
+    near = difflib.get_close_matches(main.lower().rpartition("/")[2], short_names, n=1, cutoff=0.5)
+    meant = f"; did you mean pair.{short_names[near[0]]}.{name}?" if near else ""
+    return [], (
+        f"{unknown}, and specd.toml has no pair for it{meant}; "
+        "`specd config edit` adds a pair for a model to come"
+    )
 
 
 def _problem(name: str, installed: tuple[Model, ...]) -> names.NameProblem | None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from specd import config, places
 from specd.cli import alive, ask, world
@@ -48,11 +48,15 @@ OFFERED = 9
 
 @dataclass(frozen=True, slots=True)
 class _Offer:
-    """A draft that the user may choose by its number: for which pair, and why."""
+    """A draft that the user may choose by its number: for which pair, and why.
+
+    ``draft_tokens``: the length that the user has set for this draft, else "auto".
+    """
 
     pair: int
     draft: str
     why: str
+    draft_tokens: Literal["auto"] | int
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +246,8 @@ def _offers(seen: world.Seen, number: int, pair: DesiredPair) -> Iterator[_Offer
             why.append("same family")
         if draft == smallest:
             why.append("smallest")
-        yield _Offer(number, proposal.name(draft, seen.world.models), ", ".join(why))
+        length = pair.configured.draft_tokens if draft == pair.draft else "auto"
+        yield _Offer(number, proposal.name(draft, seen.world.models), ", ".join(why), length)
 
 
 # -- the question ---------------------------------------------------------------------------------
@@ -287,7 +292,8 @@ def _answer(offers: int) -> str:
 def _with(found: _Found, offer: _Offer) -> _Found:
     """As ``found``, with the draft that was chosen by its number."""
     pairs = list(found.wanted.pair)
-    pairs[offer.pair] = replace(pairs[offer.pair], draft=offer.draft)
+    chosen = replace(pairs[offer.pair], draft=offer.draft, draft_tokens=offer.draft_tokens)
+    pairs[offer.pair] = chosen
     wanted = replace(found.wanted, pair=tuple(pairs))
     seen = replace(found.seen, config=wanted) if found.seen is not None else None
     return replace(found, wanted=wanted, seen=seen)
@@ -390,7 +396,8 @@ def _write(path: Path, pairs: Sequence[Pair]) -> None:
             return edit.new_text(pairs).encode()
         old = there.decode()
         for pair in pairs:
-            old = edit.set_value(old, f"pair.{pair.main}.draft", pair.draft)
+            for key in ("draft", "draft_tokens"):
+                old = edit.set_value(old, f"pair.{pair.main}.{key}", str(getattr(pair, key)))
         return old.encode()
 
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
