@@ -29,6 +29,7 @@ from specd.reconcile.desired import DesiredPair
 from specd.reconcile.facts import AppSeen, Facts, Proof, ServerSeen
 from specd.reconcile.plan import Blocked, FileEdit
 from specd.reconcile.stores import Stores
+from specd.tokenizer.verdict import VerdictKind
 
 from .pairs import MAIN, SMALL, measured, verdict
 
@@ -61,6 +62,17 @@ def judged(wanted: SpecdConfig = WANTED, **facts: Any) -> dict[ConditionType, Co
 
 def test_when_all_is_well_every_condition_is_true():
     assert {kind: each.status for kind, each in judged().items()} == dict.fromkeys(judged(), "true")
+
+
+@pytest.mark.parametrize("kind", ["incompatible", "unknown", "unsupported"])
+def test_a_refused_draft_is_one_fault_and_others_are_named_beside_it(kind: VerdictKind):
+    refused = replace(PAIR, state="refused", why="no", verdict=verdict(kind))
+    missing = replace(PAIR, state="missing", why="no such model")
+    found = judged(pairs=(refused, missing), opinion=None)
+    assert [each.type for each in found.values() if each.degraded] == ["PairsConfigured"]
+    message = found["PairsConfigured"].message
+    assert message == f"{missing.name}: no such model. {refused.name}: no"
+    assert "specd check MAIN DRAFT" in found["PairsConfigured"].remedy
 
 
 def test_a_specd_toml_that_is_not_there_is_not_called_valid():

@@ -233,12 +233,9 @@ def _drafts(pairs: list[dict[str, Any]]) -> str:
 
 
 def faults(status: dict[str, Any]) -> list[dict[str, Any]]:
-    """False conditions that specd.toml asks for, each sentence once; a dangerous cache first."""
+    """False conditions that specd.toml asks for; a dangerous cache first."""
     wrong = [c for c in status["conditions"] if c["status"] == "false" and c["severity"] == "state"]
-    wrong.sort(key=lambda condition: condition["type"] != "CacheAgrees")
-    # A draft that is refused makes several conditions false, with one reason.
-    first = {c["message"]: c for c in reversed(wrong)}
-    return [c for c in wrong if first[c["message"]] is c]
+    return sorted(wrong, key=lambda condition: condition["type"] != "CacheAgrees")
 
 
 # -- the blocks -----------------------------------------------------------------------------------
@@ -314,11 +311,7 @@ def _attention(status: dict[str, Any], columns: int, detail: int, *, colour: boo
         lines.append(f"{cross} {wrap(short(_sentence(each)), columns, '  ')}")
         step = wrap(f"→ {short(each['remedy'])}", columns, " " * 4)
         lines.append(f"  {paint(step, 'bold', colour=colour)}")
-    advice = [
-        each
-        for each in status["conditions"]
-        if each["severity"] == "advice" and each["reason"] != "Contended"  # Uncontended says it
-    ]
+    advice = [each for each in status["conditions"] if each["severity"] == "advice"]
     for each in advice if detail >= 2 else []:
         text = wrap(f"{short(_sentence(each))}: {short(each['remedy'])}", columns, "  ")
         lines.append(paint(f"· {text}", "grey", colour=colour))

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from specd import config, places
 from specd.cli import alive, ask, world
 from specd.cli.change import diff
-from specd.cli.look.status import told
+from specd.cli.look.status import faults, told
 from specd.cli.models import pairs as all_pairs
 from specd.cli.paint import complain, paint, say, short, wants_colour, width, wrap
 from specd.cli.parser import Parser
@@ -414,11 +414,10 @@ def _say_how_it_stands(known: int) -> None:
         keys = ", ".join(change["key"] for change in told(entry["changes"]))
         text = f"wrote {keys} in {entry['path']} (undo: specd restore {entry['id']})"
         print(wrap(text, width(), "  "))
-    for condition in status["conditions"]:
-        if condition["status"] == "false" and condition["severity"] == "state":
-            text = short(f"{condition['type']}: {condition['message']}")
-            print(wrap(text, width(), "  "))
-            print(f"  → {wrap(short(condition['remedy']), width(), ' ' * 4)}")
+    for condition in faults(status):
+        text = short(f"{condition['type']}: {condition['message']}")
+        print(wrap(text, width(), "  "))
+        print(f"  → {wrap(short(condition['remedy']), width(), ' ' * 4)}")
     steps = []
     surfaces = {entry["surface"] for entry in written}
     if settings.NAME in surfaces:

@@ -10,7 +10,7 @@ from specd.config import SpecdConfig
 from specd.reconcile.facts import Facts
 
 Status: TypeAlias = Literal["true", "false", "unknown"]
-Severity: TypeAlias = Literal["state", "advice"]
+Severity: TypeAlias = Literal["state", "detail", "advice"]
 Complaint: TypeAlias = Literal[
     "", "option missing", "draft called incompatible", "no faster", "settings do not stick"
 ]
@@ -36,7 +36,8 @@ class Condition:
     """``reason`` is CamelCase for programs; ``message`` is the fact, ``remedy`` what to do.
 
     ``since`` is when ``status`` last changed, in RFC 3339 with zone. ``severity`` is "state" for
-    what specd.toml asks for, "advice" for what is worth knowing and never a fault.
+    what specd.toml asks for, "detail" for more about a fault that another condition reports,
+    "advice" for what is worth knowing and never a fault.
     """
 
     type: ConditionType
@@ -72,6 +73,11 @@ def true(reason: str, message: str) -> Judgement:
 def false(reason: str, message: str, remedy: str) -> Judgement:
     """Something that specd.toml asks for is not so; ``remedy`` is what to do about it."""
     return Judgement("false", reason, message, remedy)
+
+
+def detail(reason: str, message: str, remedy: str) -> Judgement:
+    """More about a fault that another condition reports."""
+    return Judgement("false", reason, message, remedy, "detail")
 
 
 def unknown(reason: str, message: str, remedy: str = "") -> Judgement:

@@ -9,7 +9,15 @@ from specd.config import SpecdConfig
 from specd.lmstudio import presets
 from specd.lmstudio.home import Home
 from specd.lmstudio.presets import Preset
-from specd.reconcile.conditions.condition import Definition, Judgement, advice, false, true, unknown
+from specd.reconcile.conditions.condition import (
+    Definition,
+    Judgement,
+    advice,
+    detail,
+    false,
+    true,
+    unknown,
+)
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.facts import Facts
 
@@ -18,8 +26,8 @@ SHOWN = 3
 
 
 def each(pairs: Iterable[DesiredPair]) -> str:
-    """Each pair's name and ``why``, for a message."""
-    return "; ".join(f"{pair.name}: {pair.why}" for pair in pairs)
+    """Each pair's name and ``why``, a sentence each, for a message."""
+    return ". ".join(f"{pair.name}: {pair.why}" for pair in pairs)
 
 
 def _hold(facts: Facts, mine: Callable[[Path], bool], name: str, mend: str) -> Judgement:
@@ -49,8 +57,8 @@ def _differs(facts: Facts, path: Path) -> Judgement:
     if patience is not None and patience.backing_off:
         why = f"another program keeps changing {path}"
         remedy = "stop the program that changes it; `specd explain Uncontended`"
-        if patience.contended:  # Uncontended is the fault, and names the values and the program
-            return advice("false", "Contended", why, remedy)
+        if patience.contended:  # Uncontended names the values and the program
+            return detail("Contended", why, remedy)
         return false("BackingOff", f"{why}; specd tries every {patience.delay_s:.0f} s", remedy)
     remedy = "nothing: specd writes it at once; `specd diff` shows what"
     return false("Drifted", f"specd is about to restore {path}", remedy)
@@ -90,15 +98,19 @@ def _pairs_configured(facts: Facts, wanted: SpecdConfig) -> Judgement:
             return unknown("NoPairs", none)
         return advice("unknown", "NoPairs", none, "`specd install` proposes one")
     missing = [pair for pair in facts.pairs if pair.state == "missing"]
-    if missing:
-        remedy = "download it in LM Studio, or name another in specd.toml"
-        unread = "".join(f"; {problem}" for problem in facts.model_problems[:SHOWN])
-        return false("ModelMissing", f"{each(missing)}{unread}", remedy)
     refused = [pair for pair in facts.pairs if pair.state == "refused"]
-    if refused:
-        remedy = 'draft = "auto" takes a proven one; `specd check MAIN DRAFT` says why'
-        remedy = "; ".join(pair.instead for pair in refused if pair.instead) or remedy
-        return false("PairRefused", each(refused), remedy)
+    if missing or refused:
+        unread = facts.model_problems[:SHOWN] if missing else ()
+        remedies = ["download it in LM Studio, or name another in specd.toml"] if missing else []
+        if refused:
+            instead = "; ".join(pair.instead for pair in refused if pair.instead)
+            auto = 'draft = "auto" takes a proven one; `specd check MAIN DRAFT` says why'
+            remedies.append(instead or auto)
+        return false(
+            "ModelMissing" if missing else "PairRefused",
+            "; ".join((each((*missing, *refused)), *unread)),
+            "; ".join(remedies),
+        )
     settings = {app.settings for app in facts.apps}
     files = _hold(
         facts,

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from specd.bench import choice
 from specd.bench.outcome import Kind, outcome
 from specd.config import SpecdConfig
-from specd.reconcile.conditions.condition import Definition, Judgement, advice, false, true, unknown
+from specd.reconcile.conditions.condition import (
+    Definition,
+    Judgement,
+    advice,
+    detail,
+    false,
+    true,
+    unknown,
+)
 from specd.reconcile.conditions.files import each
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.facts import Facts
@@ -18,8 +26,8 @@ def _tokenizers_compatible(facts: Facts, _: SpecdConfig) -> Judgement:
     bad = [pair for pair, verdict in judged if not verdict.usable]
     if bad:
         if all(verdict.kind == "unknown" for _, verdict in judged if not verdict.usable):
-            return false("FilesUnreadable", each(bad), "download that model again")
-        return false("Incompatible", each(bad), 'draft = "auto" takes a proven one instead')
+            return detail("FilesUnreadable", each(bad), "download that model again")
+        return detail("Incompatible", each(bad), 'draft = "auto" takes a proven one instead')
     undecided = [pair for pair in facts.pairs if pair.verdict is None and pair.draft is not None]
     waiting = [pair for pair in facts.pairs if pair.state == "waiting"]
     if undecided or waiting:
@@ -47,7 +55,7 @@ def _engine_will_speculate(facts: Facts, _: SpecdConfig) -> Judgement:
     if unsupported:
         remedy = "take another main or draft; `specd check MAIN DRAFT` says why"
         remedy = "; ".join(pair.instead for pair in unsupported if pair.instead) or remedy
-        return false("EngineRefuses", each(unsupported), remedy)
+        return detail("EngineRefuses", each(unsupported), remedy)
     parallel = [each for each in facts.not_in_force if each.parallel]
     if parallel:
         words = "; ".join(map(str, parallel))
