@@ -19,7 +19,7 @@ import msgspec
 
 from specd.bench import database, trial
 from specd.bench.use import DraftRequests, Figures, Observed, Probe, Use, rounds_of, use_of
-from specd.lmstudio.conversations import AnswerStats, Cursor
+from specd.lmstudio.conversations import AnswerStats, Read
 from specd.lmstudio.model import OWN_HEADS
 
 KEPT: Final = 200_000
@@ -47,23 +47,21 @@ class ObservedStore:
 
     # -- for the worker that reads ------------------------------------------------------------
 
-    def cursor(self) -> Cursor:
-        """The position up to which conversations were read."""
-        return Cursor({name: _stamp(text) for name, text in self._rows("chats")})
+    def files_read(self) -> Read:
+        """The conversations that were read."""
+        return dict(self._rows("chats"))
 
-    def keep_cursor(self, cursor: Cursor, before: dict[str, tuple[int, int, int]]) -> None:
-        """Store the changes since ``before``, and update ``before`` to the cursor's files."""
-        moved = {n: s for n, s in cursor.files.items() if before.get(n) != s}
-        gone = before.keys() - cursor.files.keys()
+    def keep_files_read(self, files: Read) -> None:
+        """Store the conversations that were read."""
+        before = self.files_read()
+        gone = before.keys() - files.keys()
         answers = self._database()
         with answers:
             answers.executemany(
                 "INSERT OR REPLACE INTO chats (name, stamp) VALUES (?, ?)",
-                [(name, ":".join(map(str, stamp))) for name, stamp in moved.items()],
+                files.items() - before.items(),
             )
             answers.executemany("DELETE FROM chats WHERE name = ?", [(name,) for name in gone])
-        before.clear()
-        before.update(cursor.files)
 
     def add(self, found: Iterable[AnswerStats]) -> int:
         """Store the answers that are new; returns how many."""
@@ -211,11 +209,6 @@ class ObservedStore:
 
     def _database(self) -> sqlite3.Connection:
         return self._file.get()
-
-
-def _stamp(text: str) -> tuple[int, int, int]:
-    inode, size, modified = map(int, text.split(":"))
-    return inode, size, modified
 
 
 def _row(answer: AnswerStats) -> tuple[object, ...] | None:

@@ -5,8 +5,8 @@ message, with ``genInfo.stats`` beside the text, and a flag on each piece of the
 the draft wrote it. The decoder skips all members but these, so the text is never decoded or kept.
 
 LM Studio rewrites a file as its chat grows. It is read again when its inode, size or time stamp
-changed. A step's identifier shows which answers were counted before: it begins with the time of the
-answer and stays the same in a copy of the chat. A half-written file is left for the next time.
+changed. A step's identifier begins with the time of the answer and stays the same in a copy of the
+chat. A half-written file is left for the next time.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -70,21 +70,17 @@ class AnswerStats:
 
 @dataclass(frozen=True, slots=True)
 class NewAnswers:
-    """The answers of one file that were not counted before; ``problem``: why it was not read."""
+    """The answers of one file; ``problem``: why it was not read."""
 
     answers: tuple[AnswerStats, ...] = ()
     problem: str | None = None
 
 
-@dataclass(slots=True)
-class Cursor:
-    """The progress of reading: each file's state when it was read, and the answers counted in it.
+Read: TypeAlias = dict[str, str]
+"""The files that were read: a digest of each path → inode, size and time stamp at that time.
 
-    Paths are kept as digests, because the user's words are in folder names.
-    """
-
-    files: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # inode, size, modified
-    counted: set[str] = field(default_factory=set)
+Digests, because the user's words are in folder names.
+"""
 
 
 def directory(home: Path) -> Path:
@@ -92,40 +88,34 @@ def directory(home: Path) -> Path:
     return home / keys.CONVERSATIONS
 
 
-def read(conversations: Path, since: Cursor) -> Iterator[NewAnswers]:
-    """A batch for every file that changed since the cursor, which moves on with each batch.
+def read(conversations: Path, done: Read) -> Iterator[NewAnswers]:
+    """The answers of every file that changed since it was read; ``done`` is updated.
 
-    It moves past a batch when the caller takes the next one, so nothing is lost when the caller
-    stops in between. Memory is bounded by the largest file.
+    A file is done when the caller takes the next batch, so nothing is lost when the caller stops in
+    between. Memory is bounded by the largest file.
     """
     there: set[str] = set()
-    for path, facts in files(conversations):
-        name = _digest(str(path.relative_to(conversations)))
+    for path, facts, name, stamp in _stamped(conversations):
         there.add(name)
-        stamp = _stamp(facts)
-        if since.files.get(name) == stamp:
+        if done.get(name) == stamp:
             continue
         settled = time.time_ns() - facts.st_mtime_ns > _RACY_NS
-        answers, problem = _read_file(path, name, facts.st_size)
-        fresh = tuple(each for each in answers if each.id not in since.counted)
-        yield NewAnswers(fresh, problem)
-        since.counted.update(each.id for each in fresh)
+        yield _read_file(path, name, facts.st_size)
         if settled:
-            since.files[name] = stamp
-    for gone in since.files.keys() - there:
-        del since.files[gone]
+            done[name] = stamp
+    for gone in done.keys() - there:
+        del done[gone]
 
 
-def changed(conversations: Path, since: Cursor) -> int:
+def changed(conversations: Path, done: Read) -> int:
     """How many files ``read`` will open, without opening any."""
-    return sum(
-        since.files.get(_digest(str(path.relative_to(conversations)))) != _stamp(facts)
-        for path, facts in files(conversations)
-    )
+    return sum(done.get(name) != stamp for *_, name, stamp in _stamped(conversations))
 
 
-def _stamp(facts: os.stat_result) -> tuple[int, int, int]:
-    return facts.st_ino, facts.st_size, facts.st_mtime_ns
+def _stamped(conversations: Path) -> Iterator[tuple[Path, os.stat_result, str, str]]:
+    for path, facts in files(conversations):
+        name = _digest(str(path.relative_to(conversations)))
+        yield path, facts, name, f"{facts.st_ino}:{facts.st_size}:{facts.st_mtime_ns}"
 
 
 def files(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
@@ -205,17 +195,19 @@ class _Piece(msgspec.Struct, rename="camel"):
     is_structural: Any = None
 
 
-def _read_file(path: Path, name: str, size: int) -> tuple[list[AnswerStats], str | None]:
+def _read_file(path: Path, name: str, size: int) -> NewAnswers:
     if size > _MAX_FILE_BYTES:
-        return [], f"{path} is {size:,} bytes long; specd reads up to {_MAX_FILE_BYTES:,}"
+        problem = f"{path} is {size:,} bytes long; specd reads up to {_MAX_FILE_BYTES:,}"
+        return NewAnswers(problem=problem)
     try:
         chat = msgspec.json.decode(path.read_bytes(), type=_Conversation)
     except OSError as error:
-        return [], f"{path} cannot be read: {error.strerror or error}"
+        return NewAnswers(problem=f"{path} cannot be read: {error.strerror or error}")
     except (ValueError, RecursionError):
-        return [], f"{path} is not a conversation that can be read; perhaps it is being written"
+        problem = f"{path} is not a conversation that can be read; perhaps it is being written"
+        return NewAnswers(problem=problem)
     last = _decoded(chat.last_used_model, _Named) or _Named()
-    return list(_answers(name, chat.messages, last)), None
+    return NewAnswers(tuple(_answers(name, chat.messages, last)))
 
 
 def _answers(name: str, messages: list[msgspec.Raw], last_used: _Named) -> Iterator[AnswerStats]:

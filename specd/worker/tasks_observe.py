@@ -11,7 +11,7 @@ from specd.bench.observed import ObservedStore
 from specd.lmstudio import conversations
 
 KEEP_EVERY_S = 2.0
-"""Interval of storing the cursor; a killed worker reads the files since then again."""
+"""Interval of storing which files were read; a killed worker reads those since then again."""
 
 SAY_EVERY_S = 0.2
 
@@ -25,29 +25,26 @@ def observe(request: dict[str, Any], progress: Callable[[dict[str, Any]], None])
     """
     store = ObservedStore(Path(request["history"]))
     deadline = time.monotonic() + float(request["seconds"])
-    cursor = store.cursor()
-    before = dict(cursor.files)
+    read = store.files_read()
     files = answers = unreadable = 0
     done = True
-    of = conversations.changed(Path(request["conversations"]), cursor)
+    of = conversations.changed(Path(request["conversations"]), read)
     keep_at = time.monotonic() + KEEP_EVERY_S
     say_at = 0.0
-    for batch in conversations.read(Path(request["conversations"]), cursor):
+    for batch in conversations.read(Path(request["conversations"]), read):
         answers += store.add(batch.answers)
         files += 1
         unreadable += batch.problem is not None
-        # The store recognises answers by their identifiers, so the cursor need not keep them.
-        cursor.counted.clear()
         if time.monotonic() > say_at:
             progress({"files": files, "of": of, "answers": answers})
             say_at = time.monotonic() + SAY_EVERY_S
         if time.monotonic() > keep_at:
-            store.keep_cursor(cursor, before)
+            store.keep_files_read(read)
             keep_at = time.monotonic() + KEEP_EVERY_S
         if time.monotonic() > deadline:
             done = False
             break
-    store.keep_cursor(cursor, before)
+    store.keep_files_read(read)
     store.finish(time.time())
     store.close()
     return {"files": files, "answers": answers, "unreadable": unreadable, "done": done}

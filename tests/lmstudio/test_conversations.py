@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specd.lmstudio import conversations, keys
-from specd.lmstudio.conversations import AnswerStats, Cursor, TokenRun
+from specd.lmstudio.conversations import AnswerStats, Read, TokenRun
 from specd.lmstudio.model import OWN_HEADS
 from tests.chats import PRIVATE, answer, chat, keep
 from tests.conftest import Figures
@@ -24,13 +24,13 @@ from tests.lmstudio import shapes
 HOUR_AGO = time.time() - 3600
 
 
-def read(folder: Path, since: Cursor) -> list[AnswerStats]:
-    return [each for batch in conversations.read(folder, since) for each in batch.answers]
+def read(folder: Path, done: Read) -> list[AnswerStats]:
+    return [each for batch in conversations.read(folder, done) for each in batch.answers]
 
 
 def test_an_answers_figures_are_read(tmp_path: Path) -> None:
     keep(tmp_path, "a", chat(answer()))
-    (found,) = read(tmp_path, Cursor())
+    (found,) = read(tmp_path, {})
     assert found == AnswerStats(
         id=found.id,
         at=1764000001.0,
@@ -55,7 +55,7 @@ def test_an_answers_figures_are_read(tmp_path: Path) -> None:
 
 def test_the_recorded_chat_is_read_with_every_version_of_an_answer(tmp_path: Path) -> None:
     shapes.home(tmp_path)
-    plain, own_heads, unnamed = read(tmp_path / "conversations", Cursor())
+    plain, own_heads, unnamed = read(tmp_path / "conversations", {})
     main = "qwen/Qwen3.8-27B-GGUF/Qwen3.8-27B-Q4_K_M.gguf"
     assert [each.model for each in (plain, own_heads, unnamed)] == [main] * 3
     assert (plain.draft, plain.drafted, plain.tokens_per_second) == (None, None, 20.77)
@@ -85,7 +85,7 @@ def test_counts_without_a_name_belong_to_what_was_loaded(
         ]
     }
     keep(tmp_path, "a", chat(step))
-    (found,) = read(tmp_path, Cursor())
+    (found,) = read(tmp_path, {})
     assert found.draft == draft
 
 
@@ -112,12 +112,12 @@ def test_the_model_is_meant_also_where_the_user_gave_it_another_name(
         made["genInfo"].pop(name)
     made["genInfo"] |= step
     keep(tmp_path, "a", {**chat(made), "lastUsedModel": last})
-    assert [each.model for each in read(tmp_path, Cursor())] == [model]
+    assert [each.model for each in read(tmp_path, {})] == [model]
 
 
 def test_not_a_word_of_text_is_kept(tmp_path: Path) -> None:
     keep(tmp_path, f"{PRIVATE}/a", chat(answer()))
-    since = Cursor()
+    since: Read = {}
     found = read(tmp_path, since)
     assert PRIVATE not in repr(found)
     assert PRIVATE not in repr(since)
@@ -127,44 +127,44 @@ def test_an_answer_without_a_draft_has_none(tmp_path: Path) -> None:
     step = answer(draft=False)
     step["genInfo"]["predictionConfig"] = {"fields": []}
     keep(tmp_path, "a", chat(step))
-    (found,) = read(tmp_path, Cursor())
+    (found,) = read(tmp_path, {})
     assert (found.configured_draft, found.draft, found.drafted) == (None, None, None)
 
 
 def test_a_draft_that_was_asked_for_and_never_ran_can_be_told(tmp_path: Path) -> None:
     keep(tmp_path, "a", chat(answer(draft=False)))
-    (found,) = read(tmp_path, Cursor())
+    (found,) = read(tmp_path, {})
     assert found.configured_draft is not None
     assert found.draft is None
 
 
-def test_nothing_is_counted_twice_as_a_chat_grows(tmp_path: Path) -> None:
-    since = Cursor()
+def ids(folder: Path) -> list[str]:
+    return [each.id for each in read(folder, {})]
+
+
+def test_an_answer_keeps_its_identifier_as_a_chat_grows(tmp_path: Path) -> None:
     steps = [answer(1764000000000 + n) for n in range(5)]
-    found: list[AnswerStats] = []
+    found: list[str] = []
     for count in range(1, 6):
         keep(tmp_path, "folder/a", chat(*steps[:count]))
-        found += read(tmp_path, since)
-        found += read(tmp_path, since)
-    assert len(found) == 5
-    assert len({each.id for each in found}) == 5
+        assert ids(tmp_path)[:-1] == found
+        found = ids(tmp_path)
+    assert len(set(found)) == 5
 
 
-def test_deleting_an_earlier_message_does_not_count_the_later_ones_again(tmp_path: Path) -> None:
-    since = Cursor()
+def test_an_answer_keeps_its_identifier_when_an_earlier_message_is_deleted(tmp_path: Path) -> None:
     steps = [answer(1764000000000 + n) for n in range(3)]
     keep(tmp_path, "a", chat(*steps))
-    assert len(read(tmp_path, since)) == 3
+    _, *later = ids(tmp_path)
     keep(tmp_path, "a", chat(*steps[1:]))
-    assert read(tmp_path, since) == []
+    assert ids(tmp_path) == later
 
 
-def test_a_copied_chat_is_not_counted_again(tmp_path: Path) -> None:
-    since = Cursor()
+def test_an_answer_keeps_its_identifier_in_a_copied_chat(tmp_path: Path) -> None:
     path = keep(tmp_path, "a", chat(answer()))
-    assert len(read(tmp_path, since)) == 1
     shutil.copy(path, tmp_path / "b.conversation.json")
-    assert read(tmp_path, since) == []
+    one, other = ids(tmp_path)
+    assert one == other
 
 
 def test_steps_without_a_time_are_told_apart_by_their_place(tmp_path: Path) -> None:
@@ -172,10 +172,11 @@ def test_steps_without_a_time_are_told_apart_by_their_place(tmp_path: Path) -> N
     for step, identifier in zip(steps, ("0-x", None), strict=True):
         step["stepIdentifier"] = identifier
     keep(tmp_path, "a", chat(*steps))
-    since = Cursor()
-    assert len({each.id for each in read(tmp_path, since)}) == 2
+    before = ids(tmp_path)
+    assert len(set(before)) == 2
     keep(tmp_path, "a", chat(*steps, answer()))
-    assert len(read(tmp_path, since)) == 1
+    *same, _ = ids(tmp_path)
+    assert same == before
 
 
 def test_every_version_of_an_answer_counts(tmp_path: Path) -> None:
@@ -184,7 +185,7 @@ def test_every_version_of_an_answer_counts(tmp_path: Path) -> None:
     again["steps"][1] = answer(1764000000002)
     document["messages"][1]["versions"].append(again)
     keep(tmp_path, "a", document)
-    assert len(read(tmp_path, Cursor())) == 2
+    assert len(read(tmp_path, {})) == 2
 
 
 def test_a_chat_that_did_not_change_is_not_opened(
@@ -192,7 +193,7 @@ def test_a_chat_that_did_not_change_is_not_opened(
 ) -> None:
     path = keep(tmp_path, "a", chat(answer()))
     os.utime(path, (HOUR_AGO, HOUR_AGO))
-    since = Cursor()
+    since: Read = {}
     assert len(read(tmp_path, since)) == 1
     monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("it was opened"))
     assert read(tmp_path, copy.deepcopy(since)) == []
@@ -202,7 +203,7 @@ def test_a_chat_that_did_not_change_is_not_opened(
 def test_a_half_written_file_is_read_when_it_is_whole(tmp_path: Path, part: float) -> None:
     whole = json.dumps(chat(answer()))
     path = keep(tmp_path, "a", whole[: int(len(whole) * part) - 1])
-    since = Cursor()
+    since: Read = {}
     (batch,) = conversations.read(tmp_path, since)
     assert batch.answers == ()
     assert "perhaps it is being written" in (batch.problem or "")
@@ -214,7 +215,7 @@ def test_how_much_there_is_to_read_is_known_before(tmp_path: Path) -> None:
     for name in "abc":
         path = keep(tmp_path, f"folder/{name}", chat(answer(1764000000000 + ord(name))))
         os.utime(path, (HOUR_AGO, HOUR_AGO))
-    since = Cursor()
+    since: Read = {}
     assert conversations.changed(tmp_path, since) == 3
     read(tmp_path, since)
     assert conversations.changed(tmp_path, since) == 0
@@ -225,7 +226,7 @@ def test_how_much_there_is_to_read_is_known_before(tmp_path: Path) -> None:
 def test_a_reader_that_is_stopped_counts_the_same_batch_again(tmp_path: Path) -> None:
     for name in "ab":
         keep(tmp_path, name, chat(answer(1764000000000 + ord(name))))
-    since = Cursor()
+    since: Read = {}
     first = next(iter(conversations.read(tmp_path, since)))
     kept = copy.deepcopy(since)
     assert first.answers[0].id in {each.id for each in read(tmp_path, kept)}
@@ -234,12 +235,12 @@ def test_a_reader_that_is_stopped_counts_the_same_batch_again(tmp_path: Path) ->
 def test_files_that_are_gone_are_forgotten(tmp_path: Path) -> None:
     path = keep(tmp_path, "a", chat(answer()))
     os.utime(path, (HOUR_AGO, HOUR_AGO))
-    since = Cursor()
+    since: Read = {}
     read(tmp_path, since)
-    assert len(since.files) == 1
+    assert len(since) == 1
     path.unlink()
     read(tmp_path, since)
-    assert since.files == {}
+    assert since == {}
 
 
 def test_links_and_other_files_are_not_read(tmp_path: Path) -> None:
@@ -249,8 +250,8 @@ def test_links_and_other_files_are_not_read(tmp_path: Path) -> None:
     (inside / "link.conversation.json").symlink_to(outside)
     (inside / "folder").symlink_to(outside.parent)
     (inside / "notes.json").write_text(json.dumps(chat(answer())))
-    assert read(inside, Cursor()) == []
-    assert read(tmp_path / "gone", Cursor()) == []
+    assert read(inside, {}) == []
+    assert read(tmp_path / "gone", {}) == []
 
 
 @pytest.mark.parametrize(
@@ -264,7 +265,7 @@ def test_a_figure_that_no_answer_can_have_is_none(tmp_path: Path, key: str, valu
     made = answer(1764000000000)
     made["genInfo"]["stats"][key] = value
     keep(tmp_path, "a", chat(made))
-    (found,) = read(tmp_path, Cursor())
+    (found,) = read(tmp_path, {})
     figures = (found.tokens, found.prompt_tokens, found.tokens_per_second, found.drafted)
     assert None in figures
     assert value not in figures
@@ -292,7 +293,7 @@ def test_one_odd_value_loses_at_most_its_own_answer(
     folder = tmp_path_factory.getbasetemp() / "odd"
     shutil.rmtree(folder, ignore_errors=True)
     keep(folder, "a", document)
-    found = read(folder, Cursor())
+    found = read(folder, {})
     assert {1764000000.0, 1764000000.002} <= {each.at for each in found}
 
 
@@ -303,12 +304,12 @@ def test_any_bytes_are_no_conversation_and_no_crash(
     folder = tmp_path_factory.getbasetemp() / "noise"
     folder.mkdir(exist_ok=True)
     (folder / "a.conversation.json").write_bytes(b"{" + content)
-    read(folder, Cursor())
+    read(folder, {})
 
 
 def test_a_deep_file_is_refused(tmp_path: Path) -> None:
     keep(tmp_path, "a", '{"messages": ' + "[" * 200_000)
-    assert read(tmp_path, Cursor()) == []
+    assert read(tmp_path, {}) == []
 
 
 def test_thousands_of_conversations_take_seconds_and_the_second_time_none(
@@ -318,7 +319,7 @@ def test_thousands_of_conversations_take_seconds_and_the_second_time_none(
     for n in range(2000):
         path = keep(tmp_path, f"folder-{n % 20}/{n}", content.replace("1764", str(1800 + n)))
         os.utime(path, (HOUR_AGO, HOUR_AGO))
-    since = Cursor()
+    since: Read = {}
     started = time.process_time()
     assert len(read(tmp_path, since)) == 20_000
     first = time.process_time() - started
@@ -343,7 +344,7 @@ def peak():
 
 before = peak()
 started = time.process_time()
-count = sum(len(b.answers) for b in conversations.read(Path(sys.argv[1]), conversations.Cursor()))
+count = sum(len(b.answers) for b in conversations.read(Path(sys.argv[1]), {}))
 print(count, time.process_time() - started, peak() - before)
 """
 
