@@ -10,8 +10,8 @@ several requests at once.
 - **0.4.24** also has ``/api/v1``. It reads the default config when it loads a model, and shows the
   settings in force with each instance. A model that was unloaded after its idle time and is loaded
   again by a request serves four requests at once, whatever its config says. The counts of a draft
-  are in ``usage`` (``/api/v0``), in ``stats`` (``/v1``) or nowhere (``/api/v1/chat``); for MLX only
-  the accepted tokens. A GGUF main takes no draft from a request.
+  are in ``usage`` (``/api/v0``) or in ``stats`` (``/v1``); for MLX only the accepted tokens. A GGUF
+  main takes no draft from a request. ``/api/v1/chat`` is missing, as specd never requests it.
 
 It has no engine for GGUF (such a model is loaded in name only), no sampling by default (temperature
 is 0 unless the request sets it), no prompt reuse, tools or images.
@@ -357,7 +357,6 @@ class _Handler(BaseHTTPRequestHandler):
             "GET /v1/models": self.standin.models_openai,
             "POST /api/v0/chat/completions": self._chat,
             "POST /v1/chat/completions": self._chat,
-            "POST /api/v1/chat": self._chat_v1,
             "POST /api/v1/models/load": lambda: self.standin.load_v1(self._body()),
             "POST /api/v1/models/unload": lambda: self.standin.unload_v1(self._body()),
         }
@@ -401,9 +400,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def _begun(
-        self, request: dict[str, Any], question: dict[str, Any]
-    ) -> tuple[Loaded, Generation]:
+    def _begun(self, request: dict[str, Any]) -> tuple[Loaded, Generation]:
         """The main model and its answer, which is being generated.
 
         Raises:
@@ -413,12 +410,12 @@ class _Handler(BaseHTTPRequestHandler):
         draft, count = self.standin.draft_for(main, request)
         if main.model is None:
             raise RefusedError(500, f"There is no engine for {main.installed.format} models here")
-        return main, self.standin.engine.answer(main, draft, _question(question, count))
+        return main, self.standin.engine.answer(main, draft, _question(request, count))
 
     def _chat(self) -> dict[str, Any] | None:
         request = self._body()
         try:
-            main, answer = self._begun(request, request)
+            main, answer = self._begun(request)
         except RefusedError as refused:
             if not (refused.as_event and request.get("stream")):
                 raise
@@ -431,42 +428,6 @@ class _Handler(BaseHTTPRequestHandler):
         text = "".join(answer)
         message = {"role": "assistant", "content": text}
         return self._completion("chat.completion", main, answer, {"message": message})
-
-    def _chat_v1(self) -> dict[str, Any] | None:
-        """``POST /api/v1/chat``: other names, typed events, no counts of drafts."""
-        request = self._body()
-        question = {
-            "messages": [{"role": "user", "content": str(request.get("input", ""))}],
-            "max_tokens": request.get("max_output_tokens"),
-        }
-        main, answer = self._begun({**request, "draft_model": ""}, question)
-        text: list[str] = []
-        if request.get("stream"):
-            self._begin_stream()
-            self._typed("chat.start", model_instance_id=main.installed.key)
-            self._typed("message.start")
-        for piece in answer:
-            text.append(piece)
-            if request.get("stream"):
-                self._typed("message.delta", content=piece)
-        figures = answer.statistics
-        result = {
-            "model_instance_id": main.installed.key,
-            "output": [{"type": "message", "content": "".join(text)}],
-            "stats": {
-                "input_tokens": figures.prompt_tokens,
-                "total_output_tokens": figures.tokens,
-                "reasoning_output_tokens": 0,
-                "tokens_per_second": figures.tokens_per_second,
-                "time_to_first_token_seconds": figures.first_token_s,
-            },
-            "response_id": f"resp_{uuid.uuid4().hex[:24]}",
-        }
-        if not request.get("stream"):
-            return result
-        self._typed("message.end")
-        self._typed("chat.end", result=result)
-        return None
 
     def _completion(
         self, kind: str, main: Loaded, answer: Generation, choice: dict[str, Any]
@@ -529,9 +490,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
         self.close_connection = True
-
-    def _typed(self, kind: str, **members: Any) -> None:
-        self._event({"type": kind, **members}, kind)
 
     def _event(self, body: dict[str, Any], name: str = "") -> None:
         head = f"event: {name}\n" if name else ""

@@ -1,9 +1,8 @@
 """The server's answers as types: its models, and completions with their statistics.
 
-An answer has one of three shapes: ``/api/v0`` and ``/v1/chat/completions`` (OpenAI's, with
-``stats`` added) and ``/api/v1/chat`` (``output`` and ``stats``). The counts of draft tokens have
-moved between versions, so they are read from ``stats`` and from ``usage`` alike. Members may be
-missing or of another type; each is then unknown.
+Answers have OpenAI's shape, with ``stats`` added. The counts of draft tokens have moved between
+versions, so they are read from ``stats`` and from ``usage`` alike. Members may be missing or of
+another type; each is then unknown.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class DraftStats:
     ``model`` is "" where the server does not name it, as since 0.4. ``total`` is None where only
     the accepted tokens are counted, as MLX's are. If a request named a draft and its answer has no
     counts and no model, the draft did not run, or (where only accepted tokens are counted) nothing
-    was accepted. ``/api/v1/chat`` never mentions a draft.
+    was accepted.
     """
 
     model: str
@@ -86,13 +85,14 @@ class Completion:
 def text_in(body: dict[str, Any], member: str = "message") -> str:
     """The text of an answer, with what a reasoning model thought before it.
 
-    ``member`` is where OpenAI's shape has it in the first choice: "message" or "delta".
+    ``member`` of the first choice holds it: "message", or "delta" in a stream.
     """
-    message = members(_first(body.get("choices")).get(member))
+    choices = body.get("choices")
+    first = members(choices[0]) if isinstance(choices, list) and choices else {}
+    message = members(first.get(member))
     thought = message.get("reasoning_content") or message.get("reasoning")
-    output = body.get("output")
-    parts = [members(part).get("content") for part in output] if isinstance(output, list) else []
-    return "".join(map(_string, (thought, message.get("content"), *parts)))
+    texts = (thought, message.get("content"))
+    return "".join(each for each in texts if isinstance(each, str))
 
 
 def read_answer(
@@ -101,14 +101,12 @@ def read_answer(
     """The answer in ``body``: a whole one, or a stream's last members; ``spoken`` is its text."""
     usage = members(body.get("usage"))
     stats = members(body.get("stats"))
-    if first is None:
-        first = number(stats.get("time_to_first_token", stats.get("time_to_first_token_seconds")))
     return Completion(
         text=spoken,
-        tokens=tokens(usage.get("completion_tokens", stats.get("total_output_tokens"))) or 0,
-        prompt_tokens=tokens(usage.get("prompt_tokens", stats.get("input_tokens"))) or 0,
+        tokens=tokens(usage.get("completion_tokens")) or 0,
+        prompt_tokens=tokens(usage.get("prompt_tokens")) or 0,
         seconds=seconds,
-        time_to_first_token=first,
+        time_to_first_token=number(stats.get("time_to_first_token")) if first is None else first,
         tokens_per_second=rate(stats.get("tokens_per_second")),
         draft=_draft_stats({**usage, **stats}),
     )
@@ -139,21 +137,14 @@ class Stream:
 
 
 def add_event(stream: Stream, event: dict[str, Any]) -> None:
-    """Add an event of a streamed answer to ``stream``.
-
-    ``/api/v1/chat`` streams typed events: text in "….delta", everything else in "chat.end".
-    """
-    piece = text_in(event, "delta")
-    if text(event.get("type")).endswith(".delta"):
-        piece = _string(event.get("content"))
-    if piece:
+    """Add an event of a streamed answer to ``stream``."""
+    if piece := text_in(event, "delta"):
         stream.first_at = stream.first_at or time.perf_counter()
         stream.text.append(piece)
         stream.pieces += 1
-    end = members(event.get("result")) or event
     for name in ("usage", "stats"):
-        if isinstance(end.get(name), dict):
-            stream.last[name] = end[name]
+        if isinstance(event.get(name), dict):
+            stream.last[name] = event[name]
     stream.last["choices"] = event.get("choices") or stream.last.get("choices")
 
 
@@ -199,11 +190,3 @@ LISTINGS: Final = (
 def is_named(body: object) -> bool:
     """Whether an item of a list of models names one."""
     return isinstance(body, dict) and bool(text(body.get("key")) or text(body.get("id")))
-
-
-def _first(value: object) -> dict[str, Any]:
-    return members(value[0]) if isinstance(value, list) and value else {}
-
-
-def _string(value: object) -> str:
-    return value if isinstance(value, str) else ""

@@ -162,7 +162,6 @@ def less_than(mine: Any, recorded: Any) -> bool:
         ("0.3", "/api/v0/chat/completions", "0.3/api-v0-chat-completions"),
         ("0.4", "/api/v0/chat/completions", "0.4/api-v0-chat-completions"),
         ("0.4", "/v1/chat/completions", "0.4/v1-chat-completions"),
-        ("0.4", "/api/v1/chat", "0.4/api-v1-chat"),
     ],
 )
 def test_answers_have_the_recorded_shapes(
@@ -171,18 +170,15 @@ def test_answers_have_the_recorded_shapes(
     home, url = newer if version == "0.4" else served
     with defaults(home, (SESSIONS, 1), (DRAFT, SMALL.good.identifier)):
         ask(url, "POST", "/api/v1/models/unload", {"instance_id": MAIN})
-        status, body = ask(
-            url, "POST", path, QUESTION | {"input": "Count.", "max_output_tokens": 8}
-        )
+        status, body = ask(url, "POST", path, QUESTION)
     assert status == 200
     recorded = shapes.value(f"{name}.json")
     assert less_than(shape(body), shape(recorded))
     read = answers.read_answer(body, answers.text_in(body), 1.0, None)
     assert read.tokens > 0
-    assert (read.draft is None) == (path == "/api/v1/chat")
-    if read.draft is not None:
-        assert read.draft.accepted > 0
-        assert (read.draft.total is None) == (version == "0.4")  # MLX's are not counted
+    assert read.draft is not None
+    assert read.draft.accepted > 0
+    assert (read.draft.total is None) == (version == "0.4")  # MLX's are not counted
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -258,18 +254,6 @@ def test_a_quantized_cache_drafts_although_four_requests_are_served(
         answer = Server(url).chat(MAIN, QUESTION["messages"], draft_model=GOOD, max_tokens=8)
         assert (parallel(url), answer.draft is not None) == ([4], True)
     ask(url, "POST", "/api/v1/models/unload", {"instance_id": MAIN})
-
-
-def test_chats_of_the_newest_kind_are_streamed_as_typed_events(newer: tuple[Path, str]) -> None:
-    _, url = newer
-    asked = {"model": MAIN, "input": "Count.", "max_output_tokens": 6, "stream": True}
-    _, text = ask(url, "POST", "/api/v1/chat", asked)
-    spoken = answers.Stream()
-    for line in text.splitlines():
-        if line.startswith("data: "):
-            answers.add_event(spoken, json.loads(line.removeprefix("data: ")))
-    read = answers.read_answer(spoken.last, "".join(spoken.text), 1.0, None)
-    assert (read.tokens, bool(read.text)) == (6, True)
 
 
 @contextmanager

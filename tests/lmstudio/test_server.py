@@ -416,7 +416,6 @@ def test_an_answer_tells_what_the_draft_did(lms: Lms) -> None:
         ("0.4/api-v0-chat-completions", (66, 300), DraftStats("", 492, 176)),
         ("0.4/v1-chat-completions", (66, 300), DraftStats("", 20, 17)),
         ("0.4/v1-chat-completions-without-draft", (66, 300), None),
-        ("0.4/api-v1-chat", (59, 24), None),
     ],
 )
 def test_counts_are_read_wherever_a_version_puts_them(
@@ -437,7 +436,6 @@ def test_counts_are_read_wherever_a_version_puts_them(
         ("0.3/api-v0-chat-completions", (9, 3), DraftStats("qwen3-0.6b", 4, 2)),
         ("0.4/api-v0-chat-completions", (9, 3), DraftStats("", 4, 2)),
         ("0.4/v1-chat-completions", (9, 3), DraftStats("", 4, 2)),
-        ("0.4/api-v1-chat", (9, 3), None),
     ],
 )
 def test_counts_are_read_from_a_stream_as_well(

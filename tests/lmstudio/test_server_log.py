@@ -228,7 +228,7 @@ def test_answers_without_counts_behind_those_with_them_are_counted_by_main(tmp_p
     for figures in (bare["usage"], bare["stats"]):
         for key in [key for key in figures if "draft" in key]:
             del figures[key]
-    chat = {"model_instance_id": "qwen3-8b", "stats": {"tokens_per_second": 20.0}}
+    chat = value("0.4/api-v1-chat.json")
     lines = [
         f"[2026-09-10 00:35:{second:02}][INFO][qwen3-8b] Generated prediction: "
         + json.dumps(body, indent=2)
