@@ -106,117 +106,62 @@ ALIASES = {
 
 
 def _load(name: str) -> Module:  # noqa: C901, PLR0912, PLR0915 - a table that mypy can follow
+    found: Module
     match name:
         case "install":
-            from specd.cli.setup import install
-
-            return install
+            from specd.cli.setup import install as found
         case "uninstall":
-            from specd.cli.setup import uninstall
-
-            return uninstall
-        case "start":
+            from specd.cli.setup import uninstall as found
+        case "start" | "stop" | "restart":
             from specd.cli.setup import service
 
-            return service.START
-        case "stop":
-            from specd.cli.setup import service
-
-            return service.STOP
-        case "restart":
-            from specd.cli.setup import service
-
-            return service.RESTART
+            found = service.VERBS[name]
         case "run":
-            from specd.cli.setup import run
-
-            return run
+            from specd.cli.setup import run as found
         case "status":
-            from specd.cli.look import status
-
-            return status
+            from specd.cli.look import status as found
         case "explain":
-            from specd.cli.look import explain
-
-            return explain
+            from specd.cli.look import explain as found
         case "doctor":
-            from specd.cli.look import doctor
-
-            return doctor
+            from specd.cli.look import doctor as found
         case "logs":
-            from specd.cli.look import logs
-
-            return logs
+            from specd.cli.look import logs as found
         case "report":
-            from specd.cli.look import report
-
-            return report
+            from specd.cli.look import report as found
         case "metrics":
-            from specd.cli.look import metrics
-
-            return metrics
+            from specd.cli.look import metrics as found
         case "config":
-            from specd.cli.change import config
-
-            return config
+            from specd.cli.change import config as found
         case "diff":
-            from specd.cli.change import diff
-
-            return diff
+            from specd.cli.change import diff as found
         case "apply":
-            from specd.cli.change import apply
-
-            return apply
+            from specd.cli.change import apply as found
         case "restore":
-            from specd.cli.change import restore
-
-            return restore
-        case "pause":
+            from specd.cli.change import restore as found
+        case "pause" | "resume":
             from specd.cli.change import pause
 
-            return pause.PAUSE
-        case "resume":
-            from specd.cli.change import pause
-
-            return pause.RESUME
+            found = pause.ORDERS[name]
         case "pairs":
-            from specd.cli.models import pairs
-
-            return pairs
+            from specd.cli.models import pairs as found
         case "check":
-            from specd.cli.models import check
-
-            return check
+            from specd.cli.models import check as found
         case "bench":
-            from specd.cli.models import bench
-
-            return bench
+            from specd.cli.models import bench as found
         case "trial":
-            from specd.cli.models import trial
-
-            return trial
+            from specd.cli.models import trial as found
         case "history":
-            from specd.cli.models import history
-
-            return history
+            from specd.cli.models import history as found
         case "observe":
-            from specd.cli.models import observe
-
-            return observe
+            from specd.cli.models import observe as found
         case "cache":
-            from specd.cli.models import cache
-
-            return cache
+            from specd.cli.models import cache as found
         case "demo":
-            from specd.cli.more import demo
-
-            return demo
+            from specd.cli.more import demo as found
         case "completion":
-            from specd.cli.more import completion
-
-            return completion
+            from specd.cli.more import completion as found
         case "man":
-            from specd.cli.more import man
-
-            return man
-    raise KeyError(name)
+            from specd.cli.more import man as found
+        case _:
+            raise KeyError(name)
+    return found

@@ -34,9 +34,14 @@ class Order:
         return 0
 
 
-PAUSE = Order(
-    "pause",
-    "Let the running daemon write nothing until `specd resume` or until it is restarted.",
-    "paused until `specd resume` or a restart; `specd stop` lasts longer",
-)
-RESUME = Order("resume", "Let a paused daemon write again, starting with a look.", "resumed")
+ORDERS = {
+    order.name: order
+    for order in (
+        Order(
+            "pause",
+            "Let the running daemon write nothing until `specd resume` or until it is restarted.",
+            "paused until `specd resume` or a restart; `specd stop` lasts longer",
+        ),
+        Order("resume", "Let a paused daemon write again, starting with a look.", "resumed"),
+    )
+}

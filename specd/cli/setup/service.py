@@ -46,18 +46,21 @@ class Verb:
         return 0
 
 
-START = Verb(
-    "start", "Start the specd service.", lambda platform: platform.start(), runs_after=True
-)
-STOP = Verb(
-    "stop",
-    "Stop the specd service until it is started or you log in again.",
-    lambda platform: platform.stop(),
-    runs_after=False,
-)
-RESTART = Verb(
-    "restart",
-    "Stop and start the specd service.",
-    lambda platform: platform.restart(),
-    runs_after=True,
-)
+VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb("start", "Start the specd service.", lambda service: service.start(), runs_after=True),
+        Verb(
+            "stop",
+            "Stop the specd service until it is started or you log in again.",
+            lambda service: service.stop(),
+            runs_after=False,
+        ),
+        Verb(
+            "restart",
+            "Stop and start the specd service.",
+            lambda service: service.restart(),
+            runs_after=True,
+        ),
+    )
+}
