@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -120,24 +119,7 @@ def _exchange(
     return _parse(bytes(raw))
 
 
-def follow(path: str, *, state: Path | None = None) -> Iterator[Any]:
-    """The events of a server-sent event stream, decoded, until it ends.
-
-    Raises:
-        CannotAsk: as ``ask``.
-    """
-    with _connect(state, None) as connection:
-        _send(connection, "GET", path, None)
-        with connection.makefile("rb") as lines:
-            status = lines.readline().split(b" ")
-            if len(status) < 2 or status[1] != b"200":
-                raise _other(f"no {path}")
-            for line in lines:
-                if line.startswith(b"data: "):
-                    yield json.loads(line[6:])
-
-
-def _connect(state: Path | None, timeout: float | None) -> socket.socket:
+def _connect(state: Path | None, timeout: float) -> socket.socket:
     if state is None:
         from specd.places import state_dir  # noqa: PLC0415 - keeps `import ask` light
 
@@ -145,29 +127,24 @@ def _connect(state: Path | None, timeout: float | None) -> socket.socket:
     path = state / "run" / "specd.sock"
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(timeout)
+    problem: CannotAsk
     try:
         with short(path) as address:
             owner = os.stat(address).st_uid  # noqa: PTH116 - the address may be a descriptor's
-            if owner != os.getuid():
-                raise NotYours(f"{path} belongs to user {owner}, not to you")
-            connection.connect(address)
+            if owner == os.getuid():
+                connection.connect(address)
+                return connection
+            problem = NotYours(f"{path} belongs to user {owner}, not to you")
     except FileNotFoundError:
-        connection.close()
-        raise NotRunning("specd is not running", _how_to_start()) from None
+        problem = NotRunning("specd is not running", _how_to_start())
     except ConnectionRefusedError:
-        connection.close()
-        raise NotRunning(f"specd is not running (it left {path} behind)", _how_to_start()) from None
+        problem = NotRunning(f"specd is not running (it left {path} behind)", _how_to_start())
     except (TimeoutError, BlockingIOError):
-        # BlockingIOError: the system's queue of waiting clients is full.
-        connection.close()
-        raise _hung(timeout) from None
-    except NotYours:
-        connection.close()
-        raise
+        problem = _hung(timeout)  # BlockingIOError: the queue of waiting clients is full
     except OSError as error:
-        connection.close()
-        raise NotRunning(f"{path} cannot be reached: {error.strerror or error}") from error
-    return connection
+        problem = NotRunning(f"{path} cannot be reached: {error.strerror or error}")
+    connection.close()
+    raise problem
 
 
 def _how_to_start() -> str:
@@ -202,7 +179,7 @@ def _parse(raw: bytes) -> tuple[int, bytes]:
     return int(words[1]), content
 
 
-def _hung(timeout: float | None) -> Hung:
+def _hung(timeout: float) -> Hung:
     return Hung(
         f"the specd daemon gave no answer within {timeout:g} s",
         "`specd restart` starts it afresh, `specd logs` shows what it did last",

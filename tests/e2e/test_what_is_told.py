@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import threading
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from specd.agent.address import short
 from specd.cli import ask
 from tests.daemon import SETTINGS, Sandbox, until
 
@@ -49,7 +51,15 @@ def test_listeners_hear_what_the_log_says(sandbox: Sandbox) -> None:
     heard: list[dict[str, Any]] = []
 
     def listen() -> None:
-        heard.extend(ask.follow("/v1/events", state=sandbox.state))
+        with (
+            short(sandbox.state / "run" / "specd.sock") as address,
+            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection,
+        ):
+            connection.connect(address)
+            connection.sendall(b"GET /v1/events HTTP/1.1\r\nHost: specd\r\n\r\n")
+            with connection.makefile("rb") as lines:
+                data = (line[6:] for line in lines if line.startswith(b"data: "))
+                heard.extend(map(json.loads, data))
 
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()
