@@ -97,6 +97,7 @@ class Api:
         self._failed: OSError | None = None
         self._connections: dict[asyncio.Task[None], None] = {}
         self._most = min(CONNECTIONS, descriptors.allowed() // 2)
+        self._turn = asyncio.Lock()
         self._looked_at = -LOOKED_S
         self._answers: dict[tuple[object, ...], tuple[float, Snapshot | None, Answer | None]] = {}
         self._thread = threading.Thread(target=self._run, name="specd-api", daemon=True)
@@ -142,6 +143,7 @@ class Api:
         """
         loop = asyncio.get_running_loop()
         while True:
+            await asyncio.sleep(0)  # sock_accept does not wait while there is a backlog
             try:
                 client, _ = await loop.sock_accept(self._socket)
             except OSError:
@@ -169,6 +171,15 @@ class Api:
         finally:
             # An answer that the client never reads would keep the descriptor open.
             writer.transport.abort()
+
+    async def turn(self) -> None:
+        """Wait until this connection may send its next request.
+
+        One may at each turn of the loop, so that a new client does not wait behind thousands of
+        requests that others have sent ahead.
+        """
+        async with self._turn:
+            await asyncio.sleep(0)
 
     def heard(self) -> None:
         """The current task's connection has sent a whole request."""
@@ -275,6 +286,7 @@ class _Conversation:
             if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
                 return
             self._http.start_next_cycle()
+            await self._api.turn()
 
     async def _read(self) -> Request | None:
         head: h11.Request | None = None

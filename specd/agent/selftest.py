@@ -1,7 +1,7 @@
 """``specd doctor --self-test``: test what specd relies on, on this machine, in under a minute.
 
-It writes only into a new folder in LM Studio's home (to test that volume and its permissions), and
-removes the folder afterwards. Each check uses the daemon's own code.
+It writes into a new folder in LM Studio's home (to test that volume and its permissions) and into
+specd's state directory, and removes all of it afterwards. Each check uses the daemon's own code.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 from specd import __version__, places
 from specd.agent.address import peer
 from specd.agent.watch import Watch
-from specd.files import exchange, holders, swap
+from specd.files import exchange, holders, swap, turns
 from specd.lmstudio.home import Home, NoHome, WatchedDir
 from specd.service.command import ServiceError
 from specd.service.platforms import here
@@ -96,10 +96,17 @@ def machine() -> str:
 def _folder(home: Home | NoHome) -> Iterator[Path]:
     above = home.path if isinstance(home, Home) and os.access(home.path, os.W_OK) else None
     made = Path(os.path.realpath(tempfile.mkdtemp(prefix=".specd-self-test-", dir=above)))
+    lock = turns.lock_path(made)
+    new = [] if lock is None else [each for each in lock.parents if not each.exists()]
     try:
         yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            if lock is not None:
+                lock.unlink(missing_ok=True)
+            for each in new:
+                each.rmdir()
 
 
 def _exchange(folder: Path) -> str:

@@ -38,8 +38,7 @@ def turn(directory: Path, wait_s: float = WAIT_S) -> Iterator[None]:
         Taken: another process still holds it after ``wait_s``.
         OSError: the directory cannot be read.
     """
-    facts = directory.stat()
-    descriptor = _opened(f"{facts.st_dev:x}-{facts.st_ino:x}.lock")
+    descriptor = _opened(lock_path(directory))
     try:
         if descriptor is not None and not _had(descriptor, wait_s):
             raise Taken(
@@ -52,11 +51,23 @@ def turn(directory: Path, wait_s: float = WAIT_S) -> Iterator[None]:
             os.close(descriptor)
 
 
-def _opened(name: str) -> int | None:
-    with contextlib.suppress(OSError, places.NoPlace):
-        folder = places.state_dir() / "run"
-        private.make_directory(folder)
-        return os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+def lock_path(directory: Path) -> Path | None:
+    """The lock file of ``directory``; None where specd has no place for it.
+
+    Raises:
+        OSError: the directory cannot be read.
+    """
+    facts = directory.stat()
+    with contextlib.suppress(places.NoPlace):
+        return places.state_dir() / "run" / f"{facts.st_dev:x}-{facts.st_ino:x}.lock"
+    return None
+
+
+def _opened(path: Path | None) -> int | None:
+    if path is not None:
+        with contextlib.suppress(OSError):
+            private.make_directory(path.parent)
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     return None
 
 

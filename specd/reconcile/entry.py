@@ -62,11 +62,6 @@ class Change:
         """``new`` for messages; it may be what stood there before specd."""
         return _shown(self.new, self.old)
 
-    @property
-    def takes_shell_away(self) -> bool:
-        """Whether it removes an object or list that was left without a value in it."""
-        return self.new is ABSENT and self.old in EMPTY
-
 
 def _shown(value: Json | Absent, other: Json | Absent) -> Json | Absent:
     foreign = isinstance(value, str | list | dict) and isinstance(other, int | float)
@@ -79,7 +74,8 @@ class Entry:
 
     ``before_sha`` is None when the file was created, together with its innermost ``folders``
     directories. ``made`` are the objects and lists that were created to hold the values. No link
-    may lead out of ``within``, if given.
+    may lead out of ``within``, if given. ``again`` is the key of the first value that the write
+    restored after others had changed it, as known at its outcome.
     """
 
     id: int
@@ -94,6 +90,7 @@ class Entry:
     within: Path | None = None
     made: tuple[Pointer, ...] = ()
     folders: int = 0
+    again: str | None = None
 
     @property
     def removed(self) -> bool:
@@ -241,6 +238,7 @@ def _entry(record: dict[str, Any]) -> Entry:
         within=_path(record["within"]) if "within" in record else None,
         made=tuple(map(_pointer, record.get("made", ()))),
         folders=int(record.get("folders", 0)),
+        again=record.get("again"),
     )
 
 

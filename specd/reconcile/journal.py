@@ -483,11 +483,12 @@ class Journal:
         before = self._entries.get(entry.id)
         if before is not None and entry.state == "intended" and entry.time == before.time:
             return  # a line of this process, which counted when it was written
-        self._entries[entry.id] = entry
         if entry.state == "written":
             self._written[entry.path] = entry.time
         if entry.state == "written" or (entry.state == "restored" and before is None):
+            entry = replace(entry, again=entry.again or self._ownership.restored_by(entry))
             self._ownership.wrote(entry)
+        self._entries[entry.id] = entry
         if entry.state == "restored":
             self._ownership.took_back(entry)
 

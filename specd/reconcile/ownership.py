@@ -77,6 +77,12 @@ class Ownership:
         self._files = dict(files)
         self.held = standing.held
 
+    def restored_by(self, entry: Entry) -> str | None:
+        """The key of the first value that a write sets once more; not yet taken in."""
+        known = {key: each for key, each in self.of(entry.path).items() if each.since < entry.id}
+        changes = map(_plain, entry.changes)
+        return next((c.key for c in changes if deed(known.get(c.key), c) == "restored"), None)
+
     def wrote(self, entry: Entry) -> None:
         """Take in a write that took place."""
         known = dict(self.of(entry.path))

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from specd.files.pointer import Absent, Json
-from specd.reconcile.entry import Entry, State, ValueKey
+from specd.reconcile.entry import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,29 +34,21 @@ class Restores:
 
 
 def put_back(entries: Iterable[Entry]) -> tuple[PutBack, ...]:
-    """The writes, oldest first, that set a value again which specd had set before.
-
-    A write that was undone later counts too. The first one after a value was undone does not: the
-    user asked for it.
-    """
-    last: dict[ValueKey, tuple[State, Json | Absent]] = {}
-    found: list[PutBack] = []
-    for entry in entries:
-        if entry.state not in ("written", "restored"):
-            continue
-        changes = [each for each in entry.changes if not each.takes_shell_away]
-        states = ("written", entry.state)
-        again = [
-            c for c in changes if last.get((entry.path, c.key)) in [(s, c.new) for s in states]
-        ]
-        if again:
-            change = again[0]
-            time = datetime.fromisoformat(entry.time).astimezone()
-            about = (entry.id, time, entry.path, entry.surface)
-            found.append(PutBack(*about, change.key, change.new, change.shown_old))
-        for change in changes:
-            last[entry.path, change.key] = entry.state, change.new
-    return tuple(found)
+    """The writes, oldest first, that set an owned value once more, also if undone later."""
+    return tuple(
+        PutBack(
+            entry.id,
+            datetime.fromisoformat(entry.time).astimezone(),
+            entry.path,
+            entry.surface,
+            change.key,
+            change.new,
+            change.shown_old,
+        )
+        for entry in entries
+        for change in entry.changes
+        if change.key == entry.again
+    )
 
 
 def count(found: Iterable[PutBack], now: datetime) -> Restores:

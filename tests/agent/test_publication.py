@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -47,7 +48,8 @@ def write(number: int, surface: str = "model-defaults") -> Entry:
     change = Change("draftModel", ("fields", "draftModel"), None, "qwen3-0.6b", "wanted")
     time = datetime.now(UTC).isoformat()
     path = Path("/home/anna/.lmstudio/qwen3-8b.json")
-    return Entry(number, time, path, surface, (change,), "written", None, "", "specd run")
+    entry = Entry(number, time, path, surface, (change,), "written", None, "", "specd run")
+    return replace(entry, again=change.key if number in (2, 4, 5) else None)
 
 
 @pytest.mark.parametrize("asked", [True, False])

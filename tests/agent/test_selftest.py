@@ -45,6 +45,7 @@ def test_everything_but_the_service_manager_passes_here_within_a_minute(sandbox:
     assert sum(each["seconds"] for each in found["checks"]) < 60
     assert "watchdog" in found["machine"]
     assert list(sandbox.home.iterdir()) == [], "nothing is left"
+    assert not sandbox.state.exists()
     names = {each["name"] for each in found["checks"]}
     assert {"atomic exchange", "file events", "socket", "MLX and a small proof"} <= names
 
