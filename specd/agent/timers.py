@@ -10,10 +10,10 @@ Only the daemon's loop uses it; any thread may call ``when``.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias
@@ -27,26 +27,14 @@ Name: TypeAlias = str | Path
 """A timer's name: a word, or the path of the file to look at."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Cron:
-    """``nominal`` is local time without a zone."""
-
-    expression: str
-    nominal: datetime
-    jitter: timedelta
-
-    def due(self) -> float:
-        """Seconds since 1970, in the time zone of this moment."""
-        return (self.nominal.astimezone() + self.jitter).timestamp()
-
-
 class Timers:
     """See the module's docstring. Setting a name again replaces its deadline."""
 
     def __init__(self) -> None:
         self._ticks: dict[Name, float] = {}
         self._dates: dict[str, float] = {}
-        self._crons: dict[str, _Cron] = {}
+        self._crons: dict[str, tuple[str, datetime]] = {}
+        self._jitter_s = random.uniform(0, JITTER_S)  # noqa: S311 - a spread
 
     def after(self, name: Name, seconds: float) -> None:
         """Make ``name`` due in ``seconds``."""
@@ -54,7 +42,7 @@ class Timers:
 
     def sooner(self, name: Name, seconds: float) -> None:
         """The same, unless it is due earlier already."""
-        self._ticks[name] = min(self._ticks.get(name, float("inf")), time.monotonic() + seconds)
+        self._ticks[name] = min(self._ticks.get(name, math.inf), time.monotonic() + seconds)
 
     def at(self, name: str, delay: timedelta) -> None:
         """Make ``name`` due after ``delay`` by the wall clock."""
@@ -62,11 +50,10 @@ class Timers:
 
     def cron(self, name: str, expression: str) -> None:
         """Make ``name`` due at the times of ``expression`` ("": never), if that is a new one."""
-        known = self._crons.get(name)
-        if known is not None and known.expression == expression:
-            return
-        self.clear(name)
-        self._plan(name, expression)
+        known, _ = self._crons.get(name, ("", None))
+        if known != expression:
+            self.clear(name)
+            self._plan(name, expression)
 
     def clear(self, *names: Name) -> None:
         """Remove their deadlines."""
@@ -101,36 +88,31 @@ class Timers:
         for name in due:
             self._ticks.pop(name, None)
             if isinstance(name, str) and self._dates.pop(name, None) is not None:
-                known = self._crons.pop(name, None)
-                if known is not None:
-                    self._plan(name, known.expression)
+                expression, _ = self._crons.pop(name, ("", None))
+                self._plan(name, expression)
         return due
 
     def look_at_clock(self) -> None:
         """Compute cron times again, by the present clock and time zone."""
         time.tzset()
-        for name, known in list(self._crons.items()):
-            # A time that has passed stays, for `take`.
+        for name, (expression, known) in tuple(self._crons.items()):
+            # A time that has passed stays, for `take`; so does an hour that the clock skipped.
             if self._dates[name] > time.time():
-                following = cron.following(known.expression, _now())
-                if following is not None and following < known.nominal:
-                    self._plan(name, known.expression)
-                else:
-                    self._dates[name] = known.due()
+                self._plan(name, expression, known)
 
     def _due(self) -> Iterator[Name]:
         ticks, dates = time.monotonic(), time.time()
         yield from (name for name, due in self._ticks.items() if due <= ticks)
         yield from (name for name, due in self._dates.items() if due <= dates)
 
-    def _plan(self, name: str, expression: str) -> None:
-        nominal = cron.following(expression, _now()) if expression else None
-        if nominal is not None:
-            jitter = timedelta(seconds=random.uniform(0, JITTER_S))  # noqa: S311 - a spread
-            planned = self._crons[name] = _Cron(expression, nominal, jitter)
-            self._dates[name] = planned.due()
-
-
-def _now() -> datetime:
-    """The local clock, without a zone: cron expressions know none."""
-    return datetime.now()  # noqa: DTZ005 - see above
+    def _plan(self, name: str, expression: str, latest: datetime | None = None) -> None:
+        """Set the next time of ``expression``, at most ``latest``; both in local time, no zone."""
+        nominal, due = datetime.now(), 0.0  # noqa: DTZ005 - see above
+        while due <= time.time():  # a time in an hour that the clock repeats comes once
+            found = cron.following(expression, nominal) if expression else None
+            if found is None:
+                return
+            nominal = found if latest is None else min(found, latest)
+            due = nominal.timestamp() + self._jitter_s
+        self._crons[name] = expression, nominal
+        self._dates[name] = due

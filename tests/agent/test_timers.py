@@ -103,6 +103,33 @@ def test_another_time_zone_moves_the_hour(made: Timers, monkeypatch: pytest.Monk
     assert (due.hour, due.minute) in ((4, 30), (4, 31), (4, 32))
 
 
+@pytest.mark.parametrize(
+    ("midnight", "due"),
+    [("2026-03-29", ["03:30"]), ("2026-10-25", ["02:30"])],
+    ids=["an hour that the clock skips", "an hour that it repeats"],
+)
+def test_in_the_night_of_a_changed_clock_it_is_due_once(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, midnight: str, due: list[str]
+):
+    monkeypatch.setattr(timers, "JITTER_S", 0.0)
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        clock.ahead = datetime.fromisoformat(midnight).timestamp() - time.time()
+        night = Timers()
+        night.cron("benchmark", "30 2 * * *")
+        found = []
+        for _ in range(24 * 2):
+            clock.ahead += 30 * 60
+            night.look_at_clock()
+            if night.take():
+                found.append(f"{timers.datetime.now():%H:%M}")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert found == due
+
+
 class Clock:
     """How far ahead the wall clock is, in seconds."""
 
