@@ -11,7 +11,6 @@ import plistlib
 import re
 import time
 from pathlib import Path
-from typing import Any
 
 from specd.service.command import Ran, ServiceError, call, must_be_there, put, take_away
 from specd.service.program import Program
@@ -33,14 +32,12 @@ def file() -> Path:
 
 def text(program: Program) -> bytes:
     """The property list for ``program``: the template with this machine's values."""
-    agent = _filled(
-        plistlib.loads(_template()),
-        {"@PYTHON@": str(program.python), "@LOGS@": str(program.logs)},
-    )
+    agent = plistlib.loads(_template())
+    agent["ProgramArguments"][0] = str(program.python)
+    agent["StandardOutPath"] = str(program.logs / "service.out.log")
+    agent["StandardErrorPath"] = str(program.logs / "service.err.log")
     if program.environment:
         agent["EnvironmentVariables"] = program.environment
-    else:
-        del agent["EnvironmentVariables"]
     try:
         return plistlib.dumps(agent, sort_keys=False)
     except ValueError as error:
@@ -168,14 +165,3 @@ def _template() -> bytes:
     inside = Path(__file__).with_name("launchd_template") / TEMPLATE
     beside = Path(__file__).parents[2] / "launchd" / TEMPLATE
     return (inside if inside.is_file() else beside).read_bytes()
-
-
-def _filled(value: Any, words: dict[str, str]) -> Any:
-    if isinstance(value, dict):
-        return {key: _filled(inner, words) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_filled(inner, words) for inner in value]
-    if isinstance(value, str):
-        for mark, word in words.items():
-            value = value.replace(mark, word)
-    return value
