@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -42,15 +42,6 @@ LOOK_S = 20.0
 
 GIVE_WAY, BENCHMARK_AGAIN = "give way", "benchmark again"
 """Timers: that check; the next benchmark beside the scheduled ones."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Weighed:
-    """The readings that decide whether a benchmark may begin, taken on a thread."""
-
-    plan: BenchmarkPlan
-    server: ServerSeen | None
-    readings: Readings
 
 
 class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,28 +84,26 @@ class Benchmarks:
             self._given.learnt()
             return
         self._given.jobs.scout(
-            "weigh", lambda: _weigh(sight, pairs), self._begin_or_wait, self._cannot_begin
+            "weigh",
+            lambda: _weigh(sight, pairs),
+            lambda weighed: self._begin_or_postpone(*weighed),
+            lambda why: self._postpone(why, "warning", "could not begin"),
         )
 
-    def _cannot_begin(self, why: str) -> None:
-        self._wait("warning", f"could not begin: {why}")
-
-    def _begin_or_wait(self, weighed: _Weighed) -> None:
+    def _begin_or_postpone(
+        self, plan: BenchmarkPlan, server: ServerSeen | None, readings: Readings
+    ) -> None:
         if self._running is not None:
             return
-        wanted = self._given.look().config.benchmark
-        why = preconditions.postponed(weighed.readings, wanted)
-        if why is not None:
+        why = preconditions.postponed(readings, self._given.look().config.benchmark)
+        if why is None:
+            self._begin(plan, server, Order(), scheduled=True)
+        else:
             self._postpone(why)
-            return
-        self._begin(weighed.plan, weighed.server, Order(), scheduled=True)
 
-    def _postpone(self, why: str) -> None:
-        self._wait("info", f"postponed: {why}")
-
-    def _wait(self, level: Level, note: str) -> None:
-        self.note = note
-        self._given.say(level, f"benchmark {note}")
+    def _postpone(self, why: str, level: Level = "info", verb: str = "postponed") -> None:
+        self.note = f"{verb}: {why}"
+        self._given.say(level, f"benchmark {self.note}")
         self._given.timers.at(BENCHMARK_AGAIN, AGAIN)
         self._given.learnt()
 
@@ -149,7 +138,20 @@ class Benchmarks:
             self._cannot_measure(problem)
         self._scheduled = scheduled
         self._gave_way = None
-        self._waiting = list(self._tasks(plan, server, order))
+        sight = self._given.look()
+        wanted = sight.config.benchmark
+        what = measuring.Benchmark(
+            places.history_path(self._given.stores.state),
+            wanted.max_minutes,
+            suite=order.suite,
+            quick=order.quick,
+            weights=measuring.weights(mix.read(wanted.mix), self._given.stores.observed),
+            home=None if sight.home is None else sight.home.path,
+            token_env=sight.config.lmstudio.token_env,
+            engine_version=sight.engine_version,
+            llama_servers=_llama_servers(sight),
+        )
+        self._waiting = list(measuring.tasks(plan, server, what))
         if not self._waiting:
             self._end()
             return
@@ -158,27 +160,6 @@ class Benchmarks:
         )
         self._next()
         self._given.learnt()
-
-    def _tasks(
-        self, plan: BenchmarkPlan, server: ServerSeen | None, order: Order
-    ) -> tuple[Task, ...]:
-        sight = self._given.look()
-        wanted = sight.config.benchmark
-        return measuring.tasks(
-            plan,
-            server,
-            measuring.Benchmark(
-                places.history_path(self._given.stores.state),
-                wanted.max_minutes,
-                suite=order.suite,
-                quick=order.quick,
-                weights=measuring.weights(mix.read(wanted.mix), self._given.stores.observed),
-                home=None if sight.home is None else sight.home.path,
-                token_env=sight.config.lmstudio.token_env,
-                engine_version=sight.engine_version,
-                llama_servers=_llama_servers(sight),
-            ),
-        )
 
     # -- running ------------------------------------------------------------------------------
 
@@ -286,7 +267,10 @@ class Benchmarks:
             self._given.timers.at(BENCHMARK_AGAIN, STALE_AFTER)
 
 
-def _weigh(sight: Sight, pairs: tuple[Candidate, ...]) -> _Weighed:
+def _weigh(
+    sight: Sight, pairs: tuple[Candidate, ...]
+) -> tuple[BenchmarkPlan, ServerSeen | None, Readings]:
+    """The plan, the server and the readings that decide whether a benchmark may begin."""
     asked_at: float | None = None
     server: ServerSeen | None = None
     if sight.config.benchmark.engine != "mlx" and sight.home is not None:
@@ -300,7 +284,7 @@ def _weigh(sight: Sight, pairs: tuple[Candidate, ...]) -> _Weighed:
         *((pair.main, pair.main, *filter(None, [pair.draft])) for pair in plan.gguf),
     ]
     needed = max((preconditions.needed(*models) for models in together), default=0)
-    return _Weighed(plan, server, _readings(sight, needed, asked_at))
+    return plan, server, _readings(sight, needed, asked_at)
 
 
 def _readings(sight: Sight, needed: int, asked_at: float | None) -> Readings:
