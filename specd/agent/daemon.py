@@ -96,6 +96,8 @@ class Daemon:
         self.config_path = config_path
         self.directory = state
         self.inbox = Inbox()
+        self._changed: set[Path] = set()
+        self._stopped = False
         self._timers = Timers()
         opened = tuple(private.enforce(state))
         self._own = (places.lock_path(state), places.socket_path(state))
@@ -138,7 +140,7 @@ class Daemon:
         """Work until stopped; returns the exit code, or ``ANEW`` if the daemon must start again."""
         memory.share_one_heap()
         descriptors.allowed()  # the first look may open one for every folder of models
-        Stopping(self.inbox.stop, self._look_again, self._say)
+        Stopping(self._stop, self._look_again, self._say)
         self._say(
             "info", f"specd {__version__} started", pid=os.getpid(), state=str(self.directory)
         )
@@ -152,18 +154,23 @@ class Daemon:
             self._guard(self._look_at_everything)
             self._open()
             while True:
-                batch = self.inbox.take(self._timers.wait_s())
-                if batch.stop:
+                tasks = self.inbox.take(self._timers.wait_s())
+                if self._stopped:
                     return 0
-                for task in batch.tasks:
+                for task in tasks:
                     self._guard(task)
-                if self._lost_its_place(batch.paths):
+                changed, self._changed = self._changed, set()
+                if self._lost_its_place(changed):
                     return ANEW
-                self._guard(partial(self._look, batch.paths))
+                self._guard(partial(self._look, changed))
         finally:
             self._close()
 
-    def _lost_its_place(self, changed: frozenset[Path]) -> bool:
+    def _stop(self) -> None:
+        self._stopped = True
+        self.inbox.do(lambda: None)
+
+    def _lost_its_place(self, changed: set[Path]) -> bool:
         """Whether the lock or the socket was removed, so that commands would not find specd."""
         if not (changed & {*self._own} or self._timers.is_due(EVERYTHING)):
             return False
@@ -214,10 +221,7 @@ class Daemon:
     # -- what happened ------------------------------------------------------------------------
 
     def _on_change(self, path: Path, settled: bool) -> None:  # noqa: FBT001 - watch's signature
-        if settled:
-            self.inbox.changed(path)
-        else:
-            self.inbox.do(lambda: self._look_soon(path))
+        self.inbox.do(lambda: self._changed.add(path) if settled else self._look_soon(path))
 
     def _look_again(self) -> None:
         self.inbox.do(lambda: self._timers.after(EVERYTHING, 0))
@@ -237,7 +241,7 @@ class Daemon:
         wait = CONFIG_UNFINISHED_S if path == self.config_path else UNFINISHED_S
         self._timers.sooner(path, wait)
 
-    def _look(self, changed: frozenset[Path]) -> None:
+    def _look(self, changed: set[Path]) -> None:
         due = self._timers.take()
         self._timers.clear(*changed)
         dirty = {*changed, *(name for name in due if isinstance(name, Path))}

@@ -83,7 +83,7 @@ class Daemon:
 
     def until(self, true: Callable[[], Any], what: str, seconds: float = DEADLINE_S) -> None:
         def turn() -> bool:
-            for task in self.inbox.take(0.01).tasks:
+            for task in self.inbox.take(0.01):
                 task()
             if benchmarks.GIVE_WAY in self.timers.take():
                 self.bench.look_in_the_way()
