@@ -16,7 +16,6 @@ The user's values win, except for locked keys and sections.
 from __future__ import annotations
 
 import os
-import stat
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -26,6 +25,7 @@ from typing import Any, Literal, TypeAlias
 
 from specd.config.error import ConfigError, Problem
 from specd.config.schema import SpecdConfig, keys
+from specd.files import private
 
 MAX_BYTES = 1 << 20
 """Bytes: a larger file, such as a log named by mistake, is refused."""
@@ -118,28 +118,13 @@ def content(path: Path) -> str | None:
         ConfigError: it cannot be read, is too large, or is not a regular UTF-8 file.
     """
     try:
-        # O_NONBLOCK, so that a pipe in the file's place cannot block the daemon.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        raw = private.read(path, MAX_BYTES)
+        return raw.decode("utf-8-sig")
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _unreadable(path, error.strerror or str(error)) from error
-    try:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            kind = "a directory" if stat.S_ISDIR(facts.st_mode) else "no regular file"
-            raise _unreadable(path, f"it is {kind}")
-        raw = b""
-        while len(raw) <= MAX_BYTES and (more := os.read(descriptor, 1 << 16)):
-            raw += more
-        if len(raw) > MAX_BYTES:
-            raise _unreadable(path, f"it holds more than {MAX_BYTES >> 10} KiB")
-    except OSError as error:  # /proc has files that open and cannot be read
-        raise _unreadable(path, error.strerror or str(error)) from error
-    finally:
-        os.close(descriptor)
-    try:
-        return raw.decode("utf-8-sig")
+        why = f"cannot be read: {error.strerror or error}"
+        raise ConfigError(path, (Problem(None, "", why),)) from error
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ConfigError(path, (Problem(line, "", "this line is not UTF-8 text"),)) from error
@@ -205,7 +190,3 @@ def _origin(key: str, own: Document, below: Document, locked: frozenset[str]) ->
     if _has(own, key):
         return "user"
     return "managed" if _has(below, key) else "default"
-
-
-def _unreadable(path: Path, why: str) -> ConfigError:
-    return ConfigError(path, (Problem(None, "", f"cannot be read: {why}"),))

@@ -1,4 +1,4 @@
-"""specd's own small files: written atomically, readable only by the user, read with a limit."""
+"""Small files: read with a limit; specd's own written atomically, readable only by the user."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from specd.files.exchange import move_to_free_name
 
 MAX_BYTES = 64 << 20
 """Bytes: far above any of these files; limits the cost of reading a damaged one."""
+
+UNFIT = (errno.EINVAL, errno.EFBIG, errno.EISDIR)
+"""The errors of a file that is too large or not a regular one."""
 
 
 class Broken(Exception):
@@ -56,21 +59,22 @@ def write_all(descriptor: int, content: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def read(path: Path) -> bytes:
+def read(path: Path, at_most: int = MAX_BYTES) -> bytes:
     """The file's content, read without updating its access time, which would cost a write.
 
     Raises:
-        OSError: it cannot be read, is larger than ``MAX_BYTES``, or is not a regular file.
+        OSError: it cannot be read; with an errno of ``UNFIT`` where it is larger than ``at_most``
+            bytes or not a regular file.
     """
     with open(path, "rb", opener=_unnoted) as file:
         facts = os.fstat(file.fileno())
         if not stat.S_ISREG(facts.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", str(path))
         # Some files of the kernel's have no size and no end, or nothing to read now (None).
-        most = facts.st_size if 0 < facts.st_size <= MAX_BYTES else MAX_BYTES
-        content: bytes | None = file.read(most + 1)
-    if content is None or len(content) > MAX_BYTES:
-        raise OSError(errno.EFBIG, f"it holds more than {MAX_BYTES >> 20} MiB", str(path))
+        most = (facts.st_size or at_most) + 1
+        content: bytes | None = file.read(most) if facts.st_size <= at_most else None
+    if content is None or len(content) > at_most:
+        raise OSError(errno.EFBIG, f"it holds more than {at_most >> 20} MiB", str(path))
     return content
 
 
@@ -99,11 +103,11 @@ def read_json(path: Path) -> object:
         OSError: it cannot be read.
     """
     try:
-        document: object = json.loads(read(path))
+        document: object = json.loads(read(path, MAX_BYTES))
     except FileNotFoundError:
         return None
     except OSError as error:
-        if error.errno in (errno.EINVAL, errno.EFBIG, errno.EISDIR):
+        if error.errno in UNFIT:
             raise Broken(error.strerror) from error
         raise
     except (ValueError, RecursionError) as error:

@@ -12,14 +12,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from specd.files import jsonedit, swap
+from specd.files import jsonedit, private, swap
 from specd.files.pointer import ABSENT
 from specd.reconcile.entry import Change
 from specd.reconcile.journal import Journal
 
 SUFFIX = ".moved-aside"
-LIMIT_BYTES = jsonedit.MAX_BYTES
-"""The largest content that the journal keeps."""
 
 
 class CannotMove(Exception):
@@ -45,7 +43,7 @@ def move_aside(path: Path, journal: Journal, *, surface: str, why: str, by: str)
     change = Change(path.name, (), "(the whole file)", ABSENT, why)
     try:
         for _ in range(swap.ATTEMPTS):
-            content = _read(path)
+            content = private.read(path, jsonedit.MAX_BYTES)
             number = journal.intend(path, content, b"", (change,), surface=surface, by=by)
             moved = False
             try:
@@ -67,11 +65,3 @@ def forget(path: Path, content: bytes) -> None:
     """Remove the file that was moved aside, once its content stands in ``path`` again."""
     with contextlib.suppress(swap.SwapError):
         swap.remove(path.with_name(path.name + SUFFIX), content)
-
-
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        content = file.read(LIMIT_BYTES + 1)
-    if len(content) > LIMIT_BYTES:
-        raise CannotMove(f"{path} is larger than {LIMIT_BYTES >> 20} MB; move it yourself")
-    return content

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import codecs
 import os
-import stat
 from collections.abc import Collection
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
-from specd.files import jsonedit
+from specd.files import jsonedit, private
 from specd.files.pointer import ABSENT, Absent, Json
 
 _OF_SYSTEMS = {
@@ -64,14 +63,12 @@ def read_file(path: Path, known: FileSeen | None = None) -> FileSeen:
     Returns ``known`` when the file still holds its bytes.
     """
     try:
-        content = _read(path)
+        content = private.read(path, jsonedit.MAX_BYTES)
     except FileNotFoundError:
         return FileSeen(path, None, ABSENT)
     except OSError as error:
         why = f"{path} cannot be read: {error.strerror or error}"
-        return FileSeen(path, None, ABSENT, why, unsettled=True)
-    if content is None:
-        return FileSeen(path, None, ABSENT, f"{path} is not a regular file of a sensible size")
+        return FileSeen(path, None, ABSENT, why, unsettled=error.errno not in private.UNFIT)
     if known is not None and known.content == content:
         return known
     try:
@@ -92,19 +89,3 @@ def is_away(home: Path) -> bool:
         return True
     except OSError:
         return False
-
-
-def _read(path: Path) -> bytes | None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size > jsonedit.MAX_BYTES:
-            return None
-        content = bytearray()
-        while chunk := os.read(descriptor, 1 << 20):
-            content += chunk
-            if len(content) > jsonedit.MAX_BYTES:
-                return None
-        return bytes(content)
-    finally:
-        os.close(descriptor)

@@ -106,7 +106,7 @@ def test_a_running_daemon_lives_through_it_in_bounded_memory(sandbox: Sandbox, f
         for _ in range(100):
             file.write(b"[" * (1 << 20))
     until(
-        lambda: "sensible size" in sandbox.condition("SettingsApplied")["message"],
+        lambda: "more than 16 MiB" in sandbox.condition("SettingsApplied")["message"],
         "a hundred megabytes are said",
     )
     with sandbox.settings.open("wb") as file:
