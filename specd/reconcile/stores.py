@@ -7,14 +7,15 @@ benchmark history.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
+
+import msgspec
 
 from specd import places
 from specd.bench import choice, database
@@ -235,26 +236,16 @@ class Stores:
     def last_conditions(self) -> tuple[Condition, ...]:
         """The conditions of the last run, so that ``since`` survives a restart."""
         try:
-            listed = private.read_json(self.state / "conditions.json")
-        except (OSError, private.Broken):
+            kept = private.read_json(self.state / "conditions.json")
+            return msgspec.convert(kept, tuple[Condition, ...])
+        except (OSError, private.Broken, msgspec.ValidationError):
             return ()
-        if not isinstance(listed, list):
-            return ()
-        names = {field.name for field in fields(Condition)}
-        required = {field.name for field in fields(Condition) if field.default is MISSING}
-        return tuple(
-            Condition(**each)
-            for each in listed
-            if isinstance(each, dict)
-            and required <= set(each) <= names
-            and all(isinstance(value, str) for value in each.values())
-        )
 
     def keep_conditions(self, conditions: Sequence[Condition]) -> None:
         """Keep them for the next start; without them only the ``since`` times are lost."""
-        listed = json.dumps([asdict(each) for each in conditions])
+        kept = msgspec.json.encode(conditions)
         with contextlib.suppress(OSError):
-            private.write(self.state / "conditions.json", listed.encode(), durable=False)
+            private.write(self.state / "conditions.json", kept, durable=False)
 
     # -- verdicts -------------------------------------------------------------------------------
 

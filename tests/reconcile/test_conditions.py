@@ -368,11 +368,15 @@ def test_conditions_kept_by_a_version_without_remedies_are_read(tmp_path):
         "message": "1.3× faster",
         "since": NOW,
     }
-    (tmp_path / "conditions.json").write_text(json.dumps([old, {**old, "unheard_of": "x"}]))
+    file = tmp_path / "conditions.json"
+    file.write_text(json.dumps([{**old, "unheard_of": "x"}]))
     with contextlib.closing(Stores.open(tmp_path)) as stores:
         assert stores.last_conditions() == (
             Condition("Faster", "true", "Measured", "1.3× faster", NOW),
         )
+        for wrong in ({**old, "type": "Unheard"}, {**old, "since": 1}, {"type": "Faster"}, "x"):
+            file.write_text(json.dumps([wrong]))
+            assert stores.last_conditions() == ()
         stores.keep_conditions(judge(WELL, WANTED, (), NOW))
         assert stores.last_conditions() == judge(WELL, WANTED, (), NOW)
 

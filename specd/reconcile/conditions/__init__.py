@@ -11,52 +11,29 @@ apply. "false" always comes with a remedy.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 
 from specd.config import SpecdConfig
-from specd.reconcile.conditions.condition import (
-    Complaint,
-    Condition,
-    ConditionType,
-    Definition,
-    Severity,
-    Status,
-)
-from specd.reconcile.conditions.files import PAIRS_CONFIGURED, SETTINGS_APPLIED, UNCONTENDED
-from specd.reconcile.conditions.lmstudio import APP_UP_TO_DATE, CACHE_AGREES, SERVER_REACHABLE
-from specd.reconcile.conditions.pairs import (
-    ENGINE_WILL_SPECULATE,
-    FASTER,
-    SPECULATION_OBSERVED,
-    TOKENIZERS_COMPATIBLE,
-)
-from specd.reconcile.conditions.places import CONFIG_VALID, HOME_FOUND, SPECD_WORKS
+from specd.reconcile.conditions import files, lmstudio, pairs, places
+from specd.reconcile.conditions.condition import Complaint, Condition, ConditionType, Definition
 from specd.reconcile.facts import Facts
 
-__all__ = [
-    "CONDITIONS",
-    "Complaint",
-    "Condition",
-    "ConditionType",
-    "Definition",
-    "Severity",
-    "Status",
-    "judge",
-]
+__all__ = ["CONDITIONS", "Complaint", "Condition", "ConditionType", "Definition", "judge"]
 
 CONDITIONS: tuple[Definition, ...] = (
-    CONFIG_VALID,
-    HOME_FOUND,
-    SETTINGS_APPLIED,
-    PAIRS_CONFIGURED,
-    TOKENIZERS_COMPATIBLE,
-    ENGINE_WILL_SPECULATE,
-    SERVER_REACHABLE,
-    SPECULATION_OBSERVED,
-    FASTER,
-    CACHE_AGREES,
-    APP_UP_TO_DATE,
-    UNCONTENDED,
-    SPECD_WORKS,
+    places.CONFIG_VALID,
+    places.HOME_FOUND,
+    files.SETTINGS_APPLIED,
+    files.PAIRS_CONFIGURED,
+    pairs.TOKENIZERS_COMPATIBLE,
+    pairs.ENGINE_WILL_SPECULATE,
+    lmstudio.SERVER_REACHABLE,
+    pairs.SPECULATION_OBSERVED,
+    pairs.FASTER,
+    lmstudio.CACHE_AGREES,
+    lmstudio.APP_UP_TO_DATE,
+    files.UNCONTENDED,
+    places.SPECD_WORKS,
 )
 """Every condition, in the order in which they are shown."""
 
@@ -74,15 +51,5 @@ def judge(
         found = definition.judge(facts, wanted)
         last = before.get(definition.type)
         since = last.since if last is not None and last.status == found.status else now
-        judged.append(
-            Condition(
-                definition.type,
-                found.status,
-                found.reason,
-                found.message,
-                since,
-                found.remedy,
-                found.severity,
-            )
-        )
+        judged.append(Condition(type=definition.type, since=since, **asdict(found)))
     return tuple(judged)

@@ -56,7 +56,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The result of one judgement; the fields are ``Condition``'s."""
+    """A ``Condition`` before its type and time are known."""
 
     status: Status
     reason: str
