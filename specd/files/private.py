@@ -153,20 +153,6 @@ def make_directory(path: Path) -> None:
         path.mkdir(mode=0o700)
 
 
-def name_twice(one: Path, other: Path) -> None:
-    """Link ``other`` to the file ``one``; rename it where hard links are unsupported.
-
-    Raises:
-        FileExistsError: ``other`` exists.
-    """
-    try:
-        os.link(one, other, follow_symlinks=False)
-    except FileExistsError:
-        raise
-    except OSError:
-        move_to_free_name(one, other)
-
-
 def sweep(directory: Path) -> None:
     """Remove temporary files that a crash during ``write`` left; no other writer may run."""
     with contextlib.suppress(OSError):

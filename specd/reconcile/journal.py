@@ -31,6 +31,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from specd import places
 from specd.files import jsonedit, private, turns
@@ -92,8 +93,6 @@ class Journal:
         """Seconds to wait for another specd; the daemon's loop, which tries again, waits less."""
         self.problem: str | None = None
         """What the last attempt to read the journal met: a failure, or lines still to write."""
-        self.mended: str | None = None
-        """A message if something was found broken at opening, else None."""
         private.make_directory(directory)
         with self._lock:
             self._read_on(self._opened())
@@ -344,28 +343,11 @@ class Journal:
     # -- the file -------------------------------------------------------------------------------
 
     def _adopt(self, holds: Path) -> None:
-        """Take over the list of held values that an earlier specd kept in a separate file.
-
-        If that file is broken, it is moved aside and every value that was ever restored is held.
-        """
-        try:
-            listed = private.read_json(holds)
-            if listed is None:
-                return
-            if not isinstance(listed, list):
-                raise private.Broken("it holds no list")
+        """Take over the held values from an earlier specd's file of its own; ignored if broken."""
+        with contextlib.suppress(private.Broken, TypeError, ValueError, OSError):
+            listed: Any = private.read_json(holds)
             held = {(Path(path), str(key)) for path, key in listed}
-        except (private.Broken, TypeError, ValueError, OSError) as broken:
-            taken_back = (each for each in self._entries.values() if each.state == "restored")
-            held = {(each.path, change.key) for each in taken_back for change in each.changes}
-            with contextlib.suppress(OSError):
-                kept = private.set_aside(holds, by=private.name_twice)
-                self.mended = (
-                    f"{holds} was broken ({broken}) and lies at {kept} now; every value that was "
-                    "ever restored is left alone until `specd apply` or specd.toml asks for it"
-                )
-        if self.hand_over(held=held) is None:
-            with contextlib.suppress(OSError):
+            if self.hand_over(held=held) is None:
                 holds.unlink()
 
     @contextlib.contextmanager

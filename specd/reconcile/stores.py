@@ -181,7 +181,7 @@ class Stores:
             with contextlib.suppress(sqlite3.Error):
                 self.history.recent(1)
         logs = (self.logged.recover(), self.bionic_logged.recover())
-        lines = [*aside, *filter(None, (damaged, *logs, self.journal.mended, self._unread()))]
+        lines = [*aside, *filter(None, (damaged, *logs, self._unread()))]
         lines += self.clear(self.journal.paths())
         for entry in self.journal.recover():
             outcome = {"written": "had been made", "intended": "may have been made"}.get(

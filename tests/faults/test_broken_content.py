@@ -182,10 +182,9 @@ def test_a_daemon_starts_and_works_whatever_stands_in_every_file(sandbox: Sandbo
     assert "a fault in specd" not in sandbox.said()
     for file, content in theirs.items():
         assert (sandbox.home / file).read_bytes() == content, file
-    for file in ("holds.json", "server-log.json"):
-        (aside,) = sandbox.state.glob(f"{file}.broken-*")
-        assert aside.read_bytes() == BROKEN[name]
-        assert f"{file} was broken" in sandbox.said()
+    (aside,) = sandbox.state.glob("server-log.json.broken-*")
+    assert aside.read_bytes() == BROKEN[name]
+    assert "server-log.json was broken" in sandbox.said()
 
 
 def cut_or_flip(path: Path, sound: bytes, at: int) -> None:
@@ -248,5 +247,5 @@ def test_kept_conditions_and_held_values_of_any_shape_are_passed_over(root: Path
         assert stores.last_conditions() == ()
         assert stores.journal.held() == frozenset()
         stores.recover()
-        assert content in (b"[]", *(each.read_bytes() for each in root.glob("holds.json*")))
+        assert content in (b"[]", b"{}") or content == (root / "holds.json").read_bytes()
         stores.close()

@@ -292,9 +292,8 @@ def test_killed_at_any_point_of_setting_a_value_in_specd_toml(root: Path, figure
     figures(points=every_point(lay_out, work, check))
 
 
-@pytest.mark.parametrize("content", ["whole", "cut off"])
 def test_killed_at_any_point_of_taking_over_an_older_specds_held_values_none_is_forgotten(
-    root: Path, content: str, figures: Figures
+    root: Path, figures: Figures
 ):
     home = Home(root / "all").lay_out_applied()
     home.restore()
@@ -312,7 +311,7 @@ def test_killed_at_any_point_of_taking_over_an_older_specds_held_values_none_is_
     marks = [{"v": 1, "id": number, "state": "restored"} for number in numbers]
     journal.write_bytes(b"".join(lines) + "".join(f"{json.dumps(m)}\n" for m in marks).encode())
     listed = json.dumps([[str(path), key] for path, key in known]).encode()
-    (home.state / "holds.json").write_bytes(listed if content == "whole" else listed[:-20])
+    (home.state / "holds.json").write_bytes(listed)
     restored = root / "restored"
     shutil.copytree(home.root, restored, symlinks=True)
 

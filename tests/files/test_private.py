@@ -54,20 +54,6 @@ def test_a_fifo_in_its_place_holds_nobody_up(tmp_path: Path):
         private.read_json(tmp_path / "small.json")
 
 
-def test_named_twice_it_stands_under_both_names_or_the_new_one(tmp_path: Path):
-    path, other = tmp_path / "small.json", tmp_path / "other"
-    path.write_bytes(b"content")
-    private.name_twice(path, other)
-    assert (path.read_bytes(), other.read_bytes()) == (b"content", b"content")
-    with pytest.raises(FileExistsError):
-        private.name_twice(path, other)
-    directory = tmp_path / "directory"
-    directory.mkdir()  # which no second name can be given
-    private.name_twice(directory, tmp_path / "moved")
-    assert not directory.exists()
-    assert (tmp_path / "moved").is_dir()
-
-
 def test_set_aside_it_lies_whole_under_a_free_name(tmp_path: Path):
     path = tmp_path / "small.json"
     contents = [b"%d" % number for number in range(5)]
