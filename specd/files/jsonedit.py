@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -32,30 +33,22 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _COLON = re.compile(r"[ \t\n\r]*:[ \t\n\r]*")
 _COMMA = re.compile(r"[ \t\n\r]*,?[ \t\n\r]*")
 _NEWLINE = re.compile(r"\r\n|\n|\r")
-_STRING_OR_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|NaN|-?Infinity', re.DOTALL)
 
 
 class NotUnderstood(ValueError):
-    """The content is not JSON that specd may edit; the message has the position but no values."""
-
-
-class _DuplicateKey(ValueError):
-    pass
-
-
-class _NotANumber(ValueError):
-    pass
+    """The content is not JSON that specd may edit; the message has the place but no values."""
 
 
 def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise _DuplicateKey
+        [(twice, _)] = Counter(key for key, _ in pairs).most_common(1)
+        raise NotUnderstood(f"the key {json.dumps(twice[:80])} stands twice in one object")
     return members
 
 
-def _constant(_: str) -> Json:
-    raise _NotANumber
+def _constant(name: str) -> Json:
+    raise NotUnderstood(f"{name} is not JSON")
 
 
 _STRICT = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
@@ -172,10 +165,8 @@ def _parse(text: str) -> Json:
     except json.JSONDecodeError as error:
         what = re.sub(r"( starting)? at$", " here", error.msg)  # json's words go on with a position
         raise _not_understood(text, error.pos + text.startswith(_BOM), what) from None
-    except _DuplicateKey:
-        raise _duplicate(text) from None
-    except _NotANumber:
-        raise _not_a_number(text) from None
+    except NotUnderstood:
+        raise
     except RecursionError:
         raise NotUnderstood(f"nested more than {MAX_DEPTH} levels deep") from None
     except ValueError:
@@ -203,28 +194,6 @@ def _not_understood(text: str, position: int, what: str) -> NotUnderstood:
     if position >= len(text.rstrip()):
         what = f"the text ends early ({what.lower()})"
     return NotUnderstood(f"line {line}, column {column}: {what}")
-
-
-def _not_a_number(text: str) -> NotUnderstood:
-    for found in _STRING_OR_CONSTANT.finditer(text):
-        if not found[0].startswith('"'):
-            return _not_understood(text, found.start(), f"{found[0]} is not JSON")
-    return NotUnderstood("NaN or Infinity is not JSON")
-
-
-def _duplicate(text: str) -> NotUnderstood:
-    waiting = [_root(text)]
-    while waiting:
-        start = waiting.pop()
-        seen: set[str] = set()
-        for item in _items(text, start):
-            if item.key is not None and item.key in seen:
-                name = json.dumps(item.key[:80])
-                return _not_understood(text, item.start, f"the key {name} stands twice")
-            seen.add(item.key or "")
-            if text[item.value_start] in "{[":
-                waiting.append(item.value_start)
-    return NotUnderstood("a key stands twice in one object")
 
 
 # ---- positions in the text ---------------------------------------------------------------------
