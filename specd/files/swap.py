@@ -1,10 +1,9 @@
 """Replace a file's content without losing what another program writes at the same time.
 
-This is compare-and-swap for files: read; compute the new content; write it to a temporary file
-beside the file; exchange the two names atomically; compare the displaced file with what was read.
-If they differ, another program wrote in between. Its content is newer, so it is exchanged back, and
-the work starts again from it. Exchanging back is the same step: if the newly displaced file is not
-specd's own, it is newer still.
+Compare-and-swap for files: read; compute the new content; write it to a temporary file beside the
+file; exchange the two names atomically; compare the displaced file with what was read. If they
+differ, another program wrote in between: its newer content is exchanged back, and the work starts
+again from it. If the file displaced by that is not specd's own, it is newer still, and so on.
 
 **Writers in place.** A program that opened the file before the exchange may still write into the
 displaced inode. On Linux the kernel grants a read lease only while no process has the file open for
@@ -100,10 +99,6 @@ class ReadOnly(SwapError):
     """The file or its directory may not be written."""
 
 
-class NoSpace(SwapError):
-    """The disk or the quota is full."""
-
-
 class NotKept(SwapError):
     """Its owner, group or access control list would be lost."""
 
@@ -127,7 +122,6 @@ class Written:
     path: Path
     before: bytes | None
     after: bytes
-    attempts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +185,8 @@ def update(
             made.enter_context(_folders(real.parent, within))
         with turns.turn(real.parent, wait_s):
             _sweep(real.parent)
-            for attempt in range(1, ATTEMPTS + 1):
-                done, written = _attempt(real, transform, before_write, attempt)
+            for _ in range(ATTEMPTS):
+                done, written = _attempt(real, transform, before_write)
                 if done:
                     return written
                 time.sleep(STEP_S)
@@ -281,7 +275,7 @@ def _real(path: Path, within: Path | None) -> Path:
 
 
 def _attempt(
-    real: Path, transform: Transform, before_write: BeforeWrite, attempt: int
+    real: Path, transform: Transform, before_write: BeforeWrite
 ) -> tuple[bool, Written | None]:
     with _settled(real, transform) as (read, after):
         before = None if read is None else read.content
@@ -306,7 +300,7 @@ def _attempt(
                 won = _overwrite(part, real, read, after, beside)
             else:
                 won = _replace(part, real, read, ours, beside)
-    return won, Written(real, before, after, attempt) if won else None
+    return won, Written(real, before, after) if won else None
 
 
 @contextlib.contextmanager
@@ -603,7 +597,8 @@ def _resolve(directory: Path, name: re.Match[str], whole: str) -> Recovered | No
     except FileNotFoundError:
         move_to_free_name(beside, real)
         return Recovered(real, "put back")
-    if _short(stands.content) == name["after"] or _modified(beside) > _modified(real):
+    newer = beside.lstat().st_mtime_ns > real.lstat().st_mtime_ns
+    if newer or _short(stands.content) == name["after"]:
         beside.rename(real)
         return Recovered(real, "put back")
     beside.unlink()
@@ -668,10 +663,6 @@ def _short(content: bytes | None) -> str:
     return "" if content is None else hashlib.sha256(content).hexdigest()[:16]
 
 
-def _modified(path: Path) -> int:
-    return path.lstat().st_mtime_ns
-
-
 def _inode_of(file: io.FileIO) -> tuple[int, int]:
     facts = os.fstat(file.fileno())
     return facts.st_dev, facts.st_ino
@@ -721,7 +712,7 @@ def _explained(path: Path, error: OSError) -> SwapError:
             path, f"{what} may not be written ({words}); allow it, or set the values by hand"
         )
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoSpace(path, f"{path} could not be written ({words}); free some space")
+        return Failed(path, f"{path} could not be written ({words}); free some space")
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return Failed(path, f"{path} could not be written ({words}); close something")
     if isinstance(error, TimeoutError):

@@ -90,7 +90,7 @@ def test_the_content_is_replaced_and_told(path: Path):
     noted: list[tuple[Path, bytes | None, bytes]] = []
     written = swap.update(path, shout, before_write=lambda *what: noted.append(what))
     assert path.read_bytes() == b"QUIET"
-    assert written == swap.Written(path, b"quiet", b"QUIET", 1)
+    assert written == swap.Written(path, b"quiet", b"QUIET")
     assert noted == [(path, b"quiet", b"QUIET")]
     assert alone(path)
 
@@ -230,7 +230,7 @@ def test_written_while_specd_thinks_theirs_is_the_start_of_the_next_attempt(
 
     written = swap.update(path, transform, before_write=nothing)
     assert path.read_bytes() == b"THEIRS"
-    assert (written.before, written.attempts) == (b"theirs", 2)
+    assert written.before == b"theirs"
     assert alone(path)
 
 
@@ -425,7 +425,7 @@ def test_a_note_that_cannot_be_made_stops_the_write(path: Path):
     def noting(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "/state/journal/entries.jsonl")
 
-    with pytest.raises(swap.NoSpace, match=r"entries\.jsonl"):
+    with pytest.raises(swap.Failed, match=r"entries\.jsonl"):
         swap.update(path, shout, before_write=noting)
     assert path.read_bytes() == b"quiet"
     assert alone(path)
@@ -437,8 +437,8 @@ def test_a_note_that_cannot_be_made_stops_the_write(path: Path):
         (errno.EROFS, swap.ReadOnly),
         (errno.EACCES, swap.ReadOnly),
         (errno.EPERM, swap.ReadOnly),
-        (errno.ENOSPC, swap.NoSpace),
-        (errno.EDQUOT, swap.NoSpace),
+        (errno.ENOSPC, swap.Failed),
+        (errno.EDQUOT, swap.Failed),
         (errno.EMFILE, swap.Failed),
         (errno.EIO, swap.Failed),
         (errno.ENAMETOOLONG, swap.Failed),
