@@ -6,8 +6,6 @@ Workers do both. Their results come back to the daemon's loop, on which everythi
 from __future__ import annotations
 
 import json
-import math
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -28,7 +26,7 @@ class Proofs:
     def __init__(self, given: Given) -> None:
         self._given = given
         self._compared: set[tuple[str, str]] = set()
-        self._tried: dict[str, float] = {}
+        self._tried: set[str] = set()
 
     def compare_again(self) -> None:
         """Allow pairs without a verdict to be compared again."""
@@ -37,6 +35,7 @@ class Proofs:
     def forget(self) -> None:
         """Allow every comparison and proof again, since the models have changed."""
         self._compared.clear()
+        self._given.timers.clear(*self._tried)
         self._tried.clear()
 
     # -- tokenizers ---------------------------------------------------------------------------
@@ -85,10 +84,9 @@ class Proofs:
         if sight.paused or self._given.stores.unread or self._given.jobs.running("validate"):
             return
         home = None if sight.home is None else sight.home.path
-        tried_since = time.monotonic() - PROVE_AGAIN_S
         for main, draft in self._given.stores.unproven(sight.pairs, sight.models, home):
             request = self._given.stores.proof_request(main, draft, home)
-            if self._tried.get(json.dumps(request), -math.inf) <= tried_since:
+            if not self._given.timers.pending(json.dumps(request)):
                 # Part of the proof needs no weights, so it does not wait for free memory.
                 self._given.jobs.scout(
                     "prove",
@@ -105,7 +103,8 @@ class Proofs:
         if why is not None:
             self._given.say("debug", f"{name} is not proven yet: {why}")
             return
-        self._tried[json.dumps(request)] = time.monotonic()
+        self._tried.add(json.dumps(request))
+        self._given.timers.after(json.dumps(request), PROVE_AGAIN_S)
         self._given.say("info", f"proving {name} by running its engine")
         self._given.jobs.worker(
             "validate",
