@@ -65,11 +65,11 @@ def run_task(
             a result. Its whole process group is dead when this returns or raises.
     """
     process = _start(task)
-    errors = _Tail(process)
+    errors = bytearray()
     # In a thread: a long request fills the pipe if the worker hangs before it reads.
     threading.Thread(target=_feed, args=(process, request), daemon=True).start()
     try:
-        for line in _lines(process, limits, cancelled):
+        for line in _lines(process, limits, cancelled, errors):
             message = _message(line)
             if "progress" in message:
                 on_progress(message["progress"])
@@ -80,7 +80,6 @@ def run_task(
         raise WorkerError(_ended_without_result(process, errors))
     finally:
         _kill(process)
-        errors.close()
 
 
 def environment() -> dict[str, str]:
@@ -123,34 +122,39 @@ def _feed(process: subprocess.Popen[bytes], request: dict[str, Any]) -> None:
 
 
 def _lines(
-    process: subprocess.Popen[bytes], limits: Limits, cancelled: threading.Event | None
+    process: subprocess.Popen[bytes],
+    limits: Limits,
+    cancelled: threading.Event | None,
+    errors: bytearray,
 ) -> Iterator[bytes]:
-    output = process.stdout
-    if output is None:
-        return
+    """The lines of standard output; ``errors`` gets the end of standard error."""
     deadline = time.monotonic() + limits.seconds
     look_at = 0.0
     unfinished: list[bytes] = []
     with selectors.DefaultSelector() as selector:
-        selector.register(output, selectors.EVENT_READ)
-        while True:
+        for stream in filter(None, (process.stdout, process.stderr)):
+            selector.register(stream, selectors.EVENT_READ)
+        while selector.get_map():
             ended = process.poll() is not None
             if time.monotonic() >= look_at:
                 _check(process, limits, deadline, cancelled)
                 look_at = time.monotonic() + LOOK_S
-            if not selector.select(LOOK_S):
-                if ended:
-                    # A process that the worker started and left behind still holds the pipe open.
-                    return
-                continue
-            chunk = os.read(output.fileno(), 1 << 16)
-            if not chunk:
+            ready = selector.select(LOOK_S)
+            if ended and not ready:
+                # A process that the worker started and left behind still holds a pipe open.
                 return
-            first, *more = chunk.split(b"\n")
-            unfinished.append(first)
-            for start in more:
-                yield b"".join(unfinished)
-                unfinished = [start]
+            for key, _ in ready:
+                chunk = os.read(key.fd, 1 << 16)
+                if not chunk:
+                    selector.unregister(key.fileobj)
+                elif key.fileobj is process.stderr:
+                    errors[:] = (errors + chunk)[-ERROR_BYTES:]
+                else:
+                    first, *more = chunk.split(b"\n")
+                    unfinished.append(first)
+                    for start in more:
+                        yield b"".join(unfinished)
+                        unfinished = [start]
             if sum(map(len, unfinished)) > LINE_BYTES:
                 raise WorkerError(f"the worker printed a line of over {LINE_BYTES >> 20} MB")
 
@@ -203,12 +207,12 @@ def _message(line: bytes) -> dict[str, Any]:
     return message
 
 
-def _ended_without_result(process: subprocess.Popen[bytes], errors: _Tail) -> str:
+def _ended_without_result(process: subprocess.Popen[bytes], errors: bytearray) -> str:
     try:
         code = process.wait(5)
     except subprocess.TimeoutExpired:
         return "the worker closed its output without a result"
-    printed = errors.text()
+    printed = errors.decode("utf-8", "backslashreplace").strip()
     tail = f": {printed.splitlines()[-1]}" if printed else ""
     if code < 0:
         name = signal.Signals(-code).name
@@ -221,35 +225,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    for stream in (process.stdin, process.stdout):
+    for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:
             with contextlib.suppress(OSError):
                 stream.close()
-
-
-class _Tail:
-    """The last few kilobytes of standard error, read in a thread so that the pipe never fills."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._stream = process.stderr
-        self._kept = b""
-        self._thread = threading.Thread(target=self._read, name="specd-worker-errors", daemon=True)
-        self._thread.start()
-
-    def text(self) -> str:
-        """The text, after the worker has ended."""
-        self._thread.join(1)
-        return self._kept.decode("utf-8", "backslashreplace").strip()
-
-    def close(self) -> None:
-        """Wait for the end of the stream, after the worker has ended."""
-        self._thread.join(2)
-        if self._stream is not None and not self._thread.is_alive():
-            self._stream.close()
-
-    def _read(self) -> None:
-        if self._stream is None:
-            return
-        with contextlib.suppress(OSError, ValueError):
-            while chunk := os.read(self._stream.fileno(), 1 << 16):
-                self._kept = (self._kept + chunk)[-ERROR_BYTES:]
