@@ -4,3 +4,9 @@
 standard output: any number of ``{"progress": …}``, then one ``{"result": …}`` or ``{"error": …}``.
 ``client`` starts a worker with limits of time and memory, and kills its whole process group.
 """
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+Progress: TypeAlias = Callable[[dict[str, Any]], None]
+"""Takes each progress message of a worker."""

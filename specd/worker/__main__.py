@@ -12,7 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-Progress: TypeAlias = Callable[[dict[str, Any]], None]
+from specd.worker import Progress
+
 Task: TypeAlias = Callable[[dict[str, Any], Progress], dict[str, Any]]
 
 PR_SET_PDEATHSIG = 1
@@ -46,37 +47,22 @@ def _task(name: str) -> Task:
     _bound_limits()
     match name:
         case "verdicts":
-            from specd.worker.tasks_tokenizer import verdicts
-
-            return verdicts
+            from specd.worker.tasks_tokenizer import verdicts as task
         case "classes":
-            from specd.worker.tasks_tokenizer import classes
-
-            return classes
+            from specd.worker.tasks_tokenizer import classes as task
         case "validate":
-            from specd.worker.tasks_tokenizer import validate
-
-            return validate
+            from specd.worker.tasks_tokenizer import validate as task
         case "bench":
-            from specd.worker.tasks_bench import bench
-
-            return bench
+            from specd.worker.tasks_bench import bench as task
         case "bench-server":
-            from specd.worker.tasks_server import bench_server
-
-            return bench_server
+            from specd.worker.tasks_server import bench_server as task
         case "bench-gguf":
-            from specd.worker.tasks_gguf import bench_gguf
-
-            return bench_gguf
+            from specd.worker.tasks_gguf import bench_gguf as task
         case "observe":
-            from specd.worker.tasks_observe import observe
-
-            return observe
+            from specd.worker.tasks_observe import observe as task
         case _:
-            from specd.worker.tasks_selftest import self_test
-
-            return self_test
+            from specd.worker.tasks_selftest import self_test as task
+    return task
 
 
 def main() -> int:

@@ -16,9 +16,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from specd.worker import Progress
 
 LINE_BYTES = 64 << 20
 """The longest line a worker may print: a result with every difference of two vocabularies."""
@@ -55,7 +57,7 @@ def run_task(
     request: dict[str, Any],
     *,
     limits: Limits,
-    on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
+    on_progress: Progress = lambda _: None,
     cancelled: threading.Event | None = None,
 ) -> dict[str, Any]:
     """Start ``python -m specd.worker TASK``, feed it ``request``, and return its result.

@@ -12,7 +12,8 @@ from typing import Any
 
 from specd.bench import circumstances, prompts
 from specd.bench.history import Busy, History, alone
-from specd.bench.result import BenchRequest, BenchResult, Progress
+from specd.bench.result import BenchRequest, BenchResult
+from specd.worker import Progress
 
 LEAST = 0.2
 """Of its part of the time, a benchmark is not begun with less than this share."""

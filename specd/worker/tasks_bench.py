@@ -10,7 +10,7 @@ from specd.bench.costs import Costs
 from specd.bench.engine_mlx import Main, MlxEngine, open_draft, open_main
 from specd.bench.history import History
 from specd.bench.measure import Candidate, benchmark
-from specd.bench.result import Progress
+from specd.worker import Progress
 from specd.worker.session import Session, run
 
 

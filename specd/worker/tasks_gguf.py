@@ -8,9 +8,9 @@ from typing import Any
 
 from specd.bench import tried
 from specd.bench.engine_gguf import LENGTHS, DraftSilent, GgufEngine
-from specd.bench.result import Progress
 from specd.llamacpp.engine import find
 from specd.llamacpp.server import DidNotStart, NoAnswer
+from specd.worker import Progress
 from specd.worker.session import Session, run
 
 

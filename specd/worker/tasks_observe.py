@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from specd.bench.observed import ObservedStore
 from specd.lmstudio import conversations
+from specd.worker import Progress
 
 KEEP_EVERY_S = 2.0
 """Interval of storing which files were read; a killed worker reads those since then again."""
@@ -16,7 +16,7 @@ KEEP_EVERY_S = 2.0
 SAY_EVERY_S = 0.2
 
 
-def observe(request: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def observe(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """``{"conversations": dir, "history": file, "seconds": limit}``.
 
     Reads the files that changed since the last run and updates the sums. Returns ``{"files",

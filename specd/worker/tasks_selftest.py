@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -11,11 +10,13 @@ import mlx.core as mx
 from mlx_lm.generate import generate_step, speculative_generate_step
 from mlx_lm.models.llama import Model, ModelArgs
 
+from specd.worker import Progress
+
 TOKENS = 48
 PROMPT = tuple(range(7, 39))
 
 
-def self_test(_: dict[str, Any], progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def self_test(request: dict[str, Any], progress: Progress) -> dict[str, Any]:  # noqa: ARG001 - as all tasks
     """``{"device", "mlx", "mlx_lm", "same", "tokens", "drafted", "seconds"}``."""
     began = time.perf_counter()
     progress({"device": str(mx.default_device())})

@@ -18,9 +18,9 @@ from specd.bench.engine_server import (
     on_demand,
 )
 from specd.bench.observed import ObservedStore
-from specd.bench.result import Progress
 from specd.lmstudio.connection import ServerError
 from specd.lmstudio.server import Server
+from specd.worker import Progress
 from specd.worker.session import Session, run
 
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from specd.llamacpp.engine import find
 from specd.lmstudio.chat_settings import ChatSettings
@@ -17,11 +17,10 @@ from specd.tokenizer.fingerprint import Fingerprint, Unreadable
 from specd.tokenizer.proof import Proof
 from specd.tokenizer.store import Known, VerdictStore
 from specd.tokenizer.verdict import FITTING, Verdict, to_json
+from specd.worker import Progress
 
 HELD = 64
 """Most fingerprints in memory at once; each takes about ten megabytes."""
-
-Progress: TypeAlias = Callable[[dict[str, Any]], None]
 
 
 def verdicts(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
