@@ -78,22 +78,19 @@ class Loaded:
 class Generation:
     """An answer in the making: iterate for pieces of text, then read ``statistics``.
 
-    ``stop`` may be set by another thread; the generation then ends at the next token.
+    ``pieces`` gets text, an exception, and None at the end. ``stop`` may be set by another thread;
+    the generation then ends at the next token.
     """
 
     statistics: Statistics = field(default_factory=Statistics)
     stop: threading.Event = field(default_factory=threading.Event)
-    _pieces: queue.Queue[str | Exception | None] = field(default_factory=queue.Queue)
+    pieces: queue.Queue[str | Exception | None] = field(default_factory=queue.Queue)
 
     def __iter__(self) -> Iterator[str]:
-        while (piece := self._pieces.get()) is not None:
+        while (piece := self.pieces.get()) is not None:
             if isinstance(piece, Exception):
                 raise piece
             yield piece
-
-    def put(self, piece: str | Exception | None) -> None:
-        """A piece of text, None at the end, or what went wrong."""
-        self._pieces.put(piece)
 
 
 class Engine:
@@ -118,20 +115,30 @@ class Engine:
         self,
         installed: Installed,
         *,
-        context_length: int | None = None,
-        parallel: int = 1,
-        ttl: float | None = None,
-        defaults: dict[str, Any] | None = None,
+        context_length: int | None,
+        parallel: int,
+        ttl: float | None,
+        defaults: dict[str, Any],
     ) -> Loaded:
-        """Bring a model into memory; one that is there already is returned as it is.
+        """Load a model; one that is in memory already is returned as it is.
 
         Raises:
             ValueError, OSError: mlx-lm cannot load it.
         """
-        fields = defaults or {}
-        return self._thread.submit(
-            self._load, installed, context_length, parallel, ttl, fields
-        ).result()
+
+        def loaded() -> Loaded:
+            entry = self._loaded.get(installed.key)
+            if entry is None:
+                model, tokenizer = None, None
+                if installed.format == "mlx":
+                    model, tokenizer = mlx_lm.load(str(installed.path))[:2]
+                length = min(context_length or 4096, installed.context_length)
+                entry = Loaded(installed, model, tokenizer, length, parallel, ttl, 0.0, defaults)
+                self._loaded[installed.key] = entry
+            entry.used_at = time.monotonic()
+            return entry
+
+        return self._thread.submit(loaded).result()
 
     def unload(self, key: str) -> bool:
         """Unload a model; returns whether it was loaded."""
@@ -142,33 +149,6 @@ class Engine:
         answer = Generation()
         self._thread.submit(_generate, main, draft, question, answer)
         return answer
-
-    def _load(
-        self,
-        installed: Installed,
-        context_length: int | None,
-        parallel: int,
-        ttl: float | None,
-        defaults: dict[str, Any],
-    ) -> Loaded:
-        entry = self._loaded.get(installed.key)
-        if entry is None:
-            model, tokenizer = None, None
-            if installed.format == "mlx":
-                model, tokenizer = mlx_lm.load(str(installed.path))[:2]
-            entry = Loaded(
-                installed=installed,
-                model=model,
-                tokenizer=tokenizer,
-                context_length=min(context_length or 4096, installed.context_length),
-                parallel=parallel,
-                ttl=ttl,
-                used_at=time.monotonic(),
-                defaults=defaults,
-            )
-            self._loaded[installed.key] = entry
-        entry.used_at = time.monotonic()
-        return entry
 
 
 _STOP_REASONS = {"stop": "eosFound", "length": "maxPredictedTokensReached"}
@@ -203,9 +183,9 @@ class _Rounds:
 def _generate(main: Loaded, draft: Loaded | None, question: Question, answer: Generation) -> None:
     try:
         _generate_pieces(main, draft, question, answer)
-    except Exception as failure:  # noqa: BLE001 - it is handed to the thread that asked
-        answer.put(failure)
-    answer.put(None)
+    except Exception as failure:  # noqa: BLE001 - the thread that iterates raises it
+        answer.pieces.put(failure)
+    answer.pieces.put(None)
 
 
 def _generate_pieces(
@@ -235,7 +215,7 @@ def _generate_pieces(
         figures.tokens += 1
         figures.total_s = time.perf_counter() - began
         figures.first_token_s = figures.first_token_s or figures.total_s
-        answer.put(response.text)
+        answer.pieces.put(response.text)
         if response.finish_reason:
             figures.stop_reason = _STOP_REASONS[response.finish_reason]
         if answer.stop.is_set():
