@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 _PATIENCE_S = 10.0
 
+TOKEN: Final = "STANDIN_TOKEN"  # noqa: S105 - a variable's name
+"""The environment variable with the token that the stand-in requires."""
 
 VERSIONS: Final = ("0.3", "0.4.24")
 """The versions of LM Studio that the stand-in can behave like, the newest last."""
@@ -34,20 +35,15 @@ def standin(
     Raises:
         StandInError: it ended before it was ready.
     """
-    variable = "STANDIN_TOKEN"
-    environment: Mapping[str, str] = {**os.environ, **({variable: token} if token else {})}
-    command = [sys.executable, "-m", "specd.demo.standin", "--home", str(home), "--with-parent"]
-    command += ["--version", version]
-    if token:
-        command += ["--token-env", variable]
+    command = [sys.executable, "-m", "specd.demo.standin", "--home", str(home)]
     with (
         log.open("ab") as errors,
         subprocess.Popen(
-            command,
+            [*command, "--version", version],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env=environment,
+            env={**os.environ, **({TOKEN: token} if token else {})},
             start_new_session=True,
         ) as process,
     ):
@@ -56,7 +52,7 @@ def standin(
             ready = process.stdout.readline()
             if not ready:
                 raise StandInError(f"the stand-in server ended with code {process.wait()}: {log}")
-            yield str(json.loads(ready)["url"])
+            yield ready.decode().strip()
         finally:
             process.terminate()
             try:

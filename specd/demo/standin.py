@@ -16,9 +16,9 @@ several requests at once.
 It has no engine for GGUF (such a model is loaded in name only), no sampling by default (temperature
 is 0 unless the request sets it), no prompt reuse, tools or images.
 
-It writes its port into the home's ``.internal``, where LM Studio of that version does; port 0 takes
-a free one. It prints one line of JSON with its address. With ``--with-parent`` it ends when its
-standard input does, so that it cannot outlive its parent.
+It takes a free port, writes it into the home's ``.internal``, where LM Studio of that version does,
+and prints its address. Where ``STANDIN_TOKEN`` is set, requests must carry that token. It ends with
+its standard input, so that it cannot outlive its parent.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ import mlx.core as mx
 
 from specd.demo.generation import Engine, Generation, Loaded, Question, Statistics
 from specd.demo.installed import Installed, installed, named, read_object
-from specd.demo.serving import VERSIONS
+from specd.demo.serving import TOKEN, VERSIONS
 
 _LARGEST_BODY = 1 << 20
 _DRAFT = "llm.prediction.speculativeDecoding.draftModel"
@@ -516,31 +516,18 @@ def _record_port(home: Path, port: int, *, newer: bool) -> None:
         path.with_name("http-server.json").write_text(listening, encoding="utf-8")
 
 
-def _then(wait: Callable[[], object], act: Callable[[], None]) -> None:
-    wait()
-    act()
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m specd.demo.standin", description=__doc__)
-    parser.add_argument("--home", type=Path, required=True, help="the LM Studio home to serve")
-    parser.add_argument("--port", type=int, default=0, help="default: a free one")
-    parser.add_argument("--version", choices=VERSIONS, default=VERSIONS[-1], help="of LM Studio")
-    parser.add_argument("--token-env", help="name of the variable that holds the required token")
-    parser.add_argument("--with-parent", action="store_true", help="end when standard input does")
-    return parser
-
-
 def main() -> int:
     """Serve until SIGTERM, SIGINT, or the end of standard input."""
-    args = _parser().parse_args()
+    parser = argparse.ArgumentParser(prog="python -m specd.demo.standin", description=__doc__)
+    parser.add_argument("--home", type=Path, required=True, help="the LM Studio home to serve")
+    parser.add_argument("--version", choices=VERSIONS, default=VERSIONS[-1], help="of LM Studio")
+    args = parser.parse_args()
     if mx.default_device() == mx.cpu and shutil.which("g++") is None:
         mx.disable_compile()  # MLX's CPU backend compiles with the system's compiler
-    token = os.environ.get(args.token_env) if args.token_env else None
     newer = args.version == VERSIONS[-1]
-    made = StandIn(args.home, Engine(), token, newer)
+    made = StandIn(args.home, Engine(), os.environ.get(TOKEN), newer)
     handler = type("Handler", (_Handler,), {"standin": made})
-    server = ThreadingHTTPServer(("127.0.0.1", args.port), handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     port = server.server_address[1]
     _record_port(args.home, port, newer=newer)
@@ -548,12 +535,15 @@ def main() -> int:
     def stop(*_: object) -> None:
         threading.Thread(target=server.shutdown).start()
 
+    def stop_with_input() -> None:
+        sys.stdin.read()
+        stop()
+
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    if args.with_parent:
-        threading.Thread(target=_then, args=(sys.stdin.read, stop), daemon=True).start()
+    threading.Thread(target=stop_with_input, daemon=True).start()
     with contextlib.suppress(BrokenPipeError):
-        print(json.dumps({"url": f"http://127.0.0.1:{port}", "pid": os.getpid()}), flush=True)
+        print(f"http://127.0.0.1:{port}", flush=True)
     server.serve_forever(poll_interval=0.1)
     os._exit(0)  # a generation in progress must not keep the process
 
