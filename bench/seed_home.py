@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from specd.demo.vocabulary import Vocabulary, byte_alphabet, tokenizer_config, tokenizer_json
+from specd.demo.vocabulary import Vocabulary, tokenizer_config, tokenizer_json
 
 MAIN = "mlx-community/Josiefied-Qwen3-8B-abliterated-v1-4bit"
 DRAFT = "mlx-community/Josiefied-Qwen2.5-0.5B-abliterated"
@@ -68,6 +68,17 @@ _MODELS = {
     "mlx-community/Qwen3-4B-4bit": _Shape("qwen3", 2_260_000_000, 4),
     "mlx-community/Josiefied-Qwen3-1.7B-abliterated-v1-4bit": _Shape("qwen3", 968_000_000, 4),
 }
+
+
+def byte_alphabet() -> tuple[str, ...]:
+    """GPT-2's printable stand-ins for the 256 bytes, in the order of the bytes.
+
+    Bytes that print stand for themselves; the others, a space among them, take the code points from
+    256 on.
+    """
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = iter(range(256, 512))
+    return tuple(chr(byte) if byte in printable else chr(next(others)) for byte in range(256))
 
 
 def seed_home(home: Path, tokenizers: Mapping[str, Path] | None = None) -> None:

@@ -20,10 +20,11 @@ from statistics import median
 from typing import Any
 
 from bench.figures import Claim, Ratio, Section, at_least, at_most, ratio
+from bench.seed_home import byte_alphabet
 from specd.cli import world
 from specd.cli.models import pairs
 from specd.config import SpecdConfig
-from specd.demo.vocabulary import Vocabulary, byte_alphabet, tokenizer_config, tokenizer_json
+from specd.demo.vocabulary import Vocabulary, tokenizer_config, tokenizer_json
 from specd.lmstudio.home import Home
 from specd.lmstudio.model import Model
 from specd.tokenizer import fingerprint

@@ -40,10 +40,15 @@ class Daemon:
         code, text = specd(self._sandbox, "status", "--json")
         return json.loads(text) if code in (0, 1) else None
 
-    def condition(self, kind: str) -> dict[str, Any] | None:
-        """One condition of ``status``, None while it is not there."""
+    def holding(self, *kinds: str) -> dict[str, Any] | None:
+        """``status`` while the conditions of these ``kinds`` are true, else None."""
         status = self.status() or {"conditions": []}
-        return next((each for each in status["conditions"] if each["type"] == kind), None)
+        values = {each["type"]: each["status"] for each in status["conditions"]}
+        return status if all(values.get(kind) == "true" for kind in kinds) else None
+
+    def pairs(self) -> list[dict[str, Any]]:
+        """The pairs in ``status``; none while it does not answer yet."""
+        return (self.status() or {"pairs": []})["pairs"]  # type: ignore[no-any-return]
 
     def stop(self) -> int:
         """End it with SIGTERM; its exit code."""

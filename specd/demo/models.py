@@ -27,7 +27,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -127,16 +126,11 @@ SMALL = Family(
 """The same relations in a tenth of the time, for tests: answers make no sense."""
 
 
-def cache_dir() -> Path:
-    """The folder of built models, safe to delete; ``$SPECD_DEMO_CACHE`` or the user's cache."""
-    named = os.environ.get("SPECD_DEMO_CACHE")
-    return Path(named) if named else user_cache_path("specd", appauthor=False) / "demo"
-
-
 def ensure(recipe: Recipe, cache: Path | None = None) -> Path:
     """The folder of ``recipe``'s model, which is built if it is not in the cache.
 
-    The folder's last two parts are ``publisher/repo``. Takes about two seconds to build.
+    ``cache`` (``$SPECD_DEMO_CACHE``, else the user's cache) is safe to delete. The folder's last
+    two parts are ``publisher/repo``. Takes about two seconds to build.
 
     Raises:
         WeightsMissing: the data package is not installed.
@@ -144,25 +138,22 @@ def ensure(recipe: Recipe, cache: Path | None = None) -> Path:
     gguf = find_gguf()
     made_from = json.dumps([_FORMAT, _digest(gguf), str(_FLOAT), asdict(recipe)], sort_keys=True)
     key = hashlib.sha256(made_from.encode()).hexdigest()[:16]
-    folder = (cache or cache_dir()) / key / recipe.identifier
+    named = os.environ.get("SPECD_DEMO_CACHE")
+    usual = Path(named) if named else user_cache_path("specd", appauthor=False) / "demo"
+    folder = (cache or usual) / key / recipe.identifier
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
-        try:
-            _write(recipe, gguf, building)
-            _move(building, folder)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
+        with tempfile.TemporaryDirectory(
+            prefix=".building-", dir=folder.parent, ignore_cleanup_errors=True
+        ) as building:
+            _write(recipe, gguf, Path(building))
+            Path(building).chmod(0o755)
+            try:
+                Path(building).rename(folder)
+            except OSError:
+                if not folder.is_dir():  # else another process was first, with the same bytes
+                    raise
     return folder
-
-
-def _move(building: Path, folder: Path) -> None:
-    building.chmod(0o755)
-    try:
-        building.rename(folder)
-    except OSError:
-        if not folder.is_dir():  # else another process was first, with the same bytes
-            raise
 
 
 @cache

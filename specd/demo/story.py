@@ -164,11 +164,12 @@ def _verdicts(step: Step, sandbox: Sandbox) -> None:
 
 
 def _configured(step: Step, sandbox: Sandbox, daemon: Daemon) -> None:
-    def stands() -> bool:
-        condition = daemon.condition("PairsConfigured")
-        return condition is not None and condition["status"] == "true"
-
-    until(stands, "the pair is configured", seconds=_COMPARE_S, pause_s=0.2)
+    until(
+        lambda: daemon.holding("PairsConfigured"),
+        "the pair is configured",
+        seconds=_COMPARE_S,
+        pause_s=0.2,
+    )
     draft = app.draft_of(_read(sandbox.main_defaults))
     if draft not in (sandbox.family.good.identifier, sandbox.family.poor.identifier):
         raise NotHeldError(f"the draft in the main's config is {draft!r}")
@@ -281,16 +282,11 @@ def _measured(step: Step, sandbox: Sandbox, daemon: Daemon) -> None:
         for count in _LENGTHS_SHOWN
     ]
     step.says = until(
-        lambda: next(filter(None, (pair["gain"] for pair in _pairs(daemon))), ""),
+        lambda: next(filter(None, (pair["gain"] for pair in daemon.pairs())), ""),
         "the daemon knows of the benchmark",
         seconds=_START_S,
         pause_s=0.2,
     )
-
-
-def _pairs(daemon: Daemon) -> list[dict[str, Any]]:
-    status = daemon.status()
-    return [] if status is None else status["pairs"]
 
 
 _MUST_HOLD = (
@@ -307,14 +303,11 @@ _MUST_HOLD = (
 
 def _conditions(step: Step, daemon: Daemon) -> None:
     """Check that every condition of ``_MUST_HOLD`` is true."""
-
-    def all_hold() -> dict[str, Any] | None:
-        status = daemon.status() or {"conditions": []}
-        values = {each["type"]: each["status"] for each in status["conditions"]}
-        return status if all(values.get(kind) == "true" for kind in _MUST_HOLD) else None
-
     step.facts["status"] = until(
-        all_hold, f"true: {', '.join(_MUST_HOLD)}", seconds=_START_S, pause_s=0.2
+        lambda: daemon.holding(*_MUST_HOLD),
+        f"true: {', '.join(_MUST_HOLD)}",
+        seconds=_START_S,
+        pause_s=0.2,
     )
     state = step.facts["status"]["state"]
     step.says = f"{state}; all {len(_MUST_HOLD)} conditions of the demo are true"

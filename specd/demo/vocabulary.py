@@ -58,17 +58,6 @@ class Vocabulary:
         return replace(self, tokens=tuple(self.tokens[i] for i in old_ids))
 
 
-def byte_alphabet() -> tuple[str, ...]:
-    """GPT-2's printable stand-ins for the 256 bytes, in the order of the bytes.
-
-    Bytes that print stand for themselves; the others, a space among them, take the code points from
-    256 on.
-    """
-    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = iter(range(256, 512))
-    return tuple(chr(byte) if byte in printable else chr(next(others)) for byte in range(256))
-
-
 def tokenizer_json(vocabulary: Vocabulary) -> dict[str, Any]:
     """The document ``tokenizers`` loads."""
     tokens, added = vocabulary.tokens, vocabulary.added

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from bench.seed_home import DRAFT, MAIN, seed_home
+from bench.seed_home import DRAFT, MAIN, byte_alphabet, seed_home
 from specd.demo import app
 from specd.demo.models import SMALL
 from specd.demo.sandbox import lay_out
-from specd.demo.vocabulary import byte_alphabet
 
 
 @pytest.mark.mlx

@@ -9,7 +9,7 @@ from typing import Any
 import gguf
 import numpy as np
 
-from specd.demo.vocabulary import byte_alphabet
+from bench.seed_home import byte_alphabet
 
 TOKENS = (*dict.fromkeys(byte_alphabet()), "th", "the", "Ġthe", "in", "ing", "<|end|>", "<|bos|>")
 END, BEGIN = len(TOKENS) - 2, len(TOKENS) - 1

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from bench.seed_home import tensors, write_weights
-from specd.demo.vocabulary import Vocabulary, byte_alphabet, tokenizer_config, tokenizer_json
+from bench.seed_home import byte_alphabet, tensors, write_weights
+from specd.demo.vocabulary import Vocabulary, tokenizer_config, tokenizer_json
 from tests import real_tokenizers
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>")
