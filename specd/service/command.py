@@ -17,6 +17,16 @@ class ServiceError(Exception):
     """The service manager refused or failed; the message says what to do."""
 
 
+class OddPath(ServiceError):
+    """The service manager's file cannot hold a path."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"the service manager's file cannot hold the path {path!a}: move what is there to one "
+            "of plain characters (SPECD_STATE_DIR, SPECD_CONFIG, LMSTUDIO_HOME or the interpreter)"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Ran:
     """The result of a command; ``output``: standard output and error together, stripped."""

@@ -12,7 +12,7 @@ import re
 import time
 from pathlib import Path
 
-from specd.service.command import Ran, ServiceError, call, must_be_there, put, take_away
+from specd.service.command import OddPath, Ran, ServiceError, call, must_be_there, put, take_away
 from specd.service.program import Program
 
 LABEL = "local.specd"
@@ -38,14 +38,10 @@ def text(program: Program) -> bytes:
     agent["StandardErrorPath"] = str(program.logs / "service.err.log")
     if program.environment:
         agent["EnvironmentVariables"] = program.environment
-    try:
-        return plistlib.dumps(agent, sort_keys=False)
-    except ValueError as error:
-        odd = (path for path in (program.python, program.logs) if not str(path).isprintable())
-        raise ServiceError(
-            f"a property list cannot hold a path such as {str(next(odd, program.logs))!a}: move "
-            "specd, or its state directory (SPECD_STATE_DIR), to one of plain characters"
-        ) from error
+    for path in (program.python, program.logs, *program.environment.values()):
+        if not _holds(str(path)):
+            raise OddPath(str(path))
+    return plistlib.dumps(agent, sort_keys=False)
 
 
 def ready() -> None:
@@ -117,6 +113,14 @@ def detail() -> str:
     if code and code[1] not in ("0", "(never exited)"):
         words.append(f"it last ended with {code[1]}")
     return ", ".join(words)
+
+
+def _holds(path: str) -> bool:
+    """Whether a property list gives ``path`` back: XML has few control characters."""
+    try:
+        return bool(plistlib.loads(plistlib.dumps([path])) == [path])
+    except ValueError:
+        return False
 
 
 def _launchctl(*words: str) -> Ran:

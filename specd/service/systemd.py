@@ -6,9 +6,10 @@ Sources: systemd.service(5), systemd.exec(5), systemd.resource-control(5), syste
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
-from specd.service.command import Ran, call, must_be_there, put, take_away
+from specd.service.command import OddPath, Ran, call, must_be_there, put, take_away
 from specd.service.program import Program
 
 UNIT = "specd.service"
@@ -16,6 +17,9 @@ UNIT = "specd.service"
 NO_NAMESPACE = "226"
 """systemd's exit status when the kernel does not allow a mount namespace for a user's service, as
 in many containers and on hardened kernels."""
+
+_REFUSED = re.compile(r"[\"'\\\x00-\x1f\x7f]")
+"""systemd takes no program with these in its name."""
 
 HEAD = """\
 [Unit]
@@ -68,8 +72,13 @@ def file() -> Path:
 
 def text(program: Program, *, sandboxed: bool = True) -> bytes:
     """The unit for ``program``; if ``sandboxed``, it may write only to ``program.writes``."""
-    # systemd expands variables in arguments, but not in the program's own path.
+    # systemd expands variables in arguments, but not in the program's own path, nor after a colon.
     start = f"{_quoted(str(program.python))} -P -m specd run"
+    if _REFUSED.search(str(program.python)):
+        start = f":/usr/bin/env {start}"
+    for value in program.environment.values():
+        if not _is_utf_8(value):  # systemd would ignore the assignment
+            raise OddPath(value)
     settings = [f"{name}={value}" for name, value in program.environment.items()]
     unit = HEAD.format(
         start=start,
@@ -150,6 +159,14 @@ _NO_BUS = (
     "is your systemd user session reachable? log in directly rather than with su, "
     "or run `loginctl enable-linger` once; `specd run` works without it"
 )
+
+
+def _is_utf_8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _systemctl(*words: str) -> Ran:

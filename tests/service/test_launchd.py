@@ -156,8 +156,11 @@ def test_no_launchctl_is_told_in_words(
         launchd.install(program)
 
 
-@pytest.mark.parametrize("name", ["a\x1bb", "not utf-8 \udcff"])
+@pytest.mark.parametrize("name", ["a\x1bb", "not utf-8 \udcff", "a\rb"])
 def test_a_path_that_a_property_list_cannot_hold_is_said(program: Program, name: str) -> None:
-    odd = replace(program, python=Path("/opt") / name / "python3")
-    with pytest.raises(ServiceError, match="cannot hold a path such as"):
-        launchd.text(odd)
+    for odd in (
+        replace(program, python=Path("/opt") / name / "python3"),
+        replace(program, environment={"SPECD_CONFIG": f"/etc/{name}.toml"}),
+    ):
+        with pytest.raises(ServiceError, match=r"cannot hold the path '/(opt|etc)/"):
+            launchd.text(odd)

@@ -50,39 +50,57 @@ def test_only_what_specd_writes_can_be_written(program: Program) -> None:
     assert leaves.endswith('models"')
 
 
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
-def test_systemd_itself_finds_nothing_wrong(program: Program, tmp_path: Path) -> None:
-    # The interpreter has to exist for systemd to be content, odd name and all.
-    program.python.parent.mkdir()
-    program.python.symlink_to(sys.executable)
+def verified(unit_text: bytes, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """What systemd itself says about a unit."""
     unit = tmp_path / "specd.service"
-    unit.write_bytes(systemd.text(program))
-    checked = subprocess.run(
+    unit.write_bytes(unit_text)
+    return subprocess.run(
         ["systemd-analyze", "verify", "--user", "--man=no", unit],
         capture_output=True,
         text=True,
+        errors="replace",
         check=False,
         env={"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"},
     )
+
+
+needs_systemd = pytest.mark.skipif(
+    not shutil.which("systemd-analyze"), reason="needs systemd-analyze"
+)
+
+
+@needs_systemd
+@pytest.mark.parametrize(
+    "name", ["", "Anna's", 'a"b', "a\\b", "a\x1bb", "$HOME", "100%", "-p", "\udcff"]
+)
+def test_systemd_itself_finds_nothing_wrong(program: Program, tmp_path: Path, name: str) -> None:
+    # The interpreter has to exist for systemd to be content, odd name and all.
+    python = program.python.parent / f"{name}." / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    shown = "" if name == "\udcff" else name  # systemd takes UTF-8 alone in a variable
+    odd = replace(
+        program, python=python, environment={**program.environment, "SPECD_CONFIG": shown}
+    )
+    checked = verified(systemd.text(odd), tmp_path)
     mine = [row for row in checked.stderr.splitlines() if "specd" in row]
     assert checked.returncode == 0, checked.stderr
     assert mine == []
 
 
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
+@needs_systemd
 def test_systemd_itself_would_notice_a_mistake(program: Program, tmp_path: Path) -> None:
-    unit = tmp_path / "specd.service"
-    unit.write_bytes(
-        systemd.text(program).replace(b'"\nEnv', b"\nEnv").replace(b"=notify", b"=notfy")
-    )
-    checked = subprocess.run(
-        ["systemd-analyze", "verify", "--user", "--man=no", unit],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path), "PATH": "/usr/bin:/bin"},
-    )
-    assert "notfy" in checked.stderr
+    wrong = systemd.text(program).replace(b'"\nEnv', b"\nEnv").replace(b"=notify", b"=notfy")
+    assert "notfy" in verified(wrong, tmp_path).stderr
+
+
+@needs_systemd
+def test_a_variable_that_systemd_would_ignore_is_an_error(program: Program, tmp_path: Path) -> None:
+    ignored = systemd.text(program).replace(b"\nRestart=", b'\nEnvironment="A=\\xff"\nRestart=')
+    assert "Invalid environment assignment" in verified(ignored, tmp_path).stderr
+    odd = replace(program, environment={"SPECD_STATE_DIR": "/not utf-8 \udcff"})
+    with pytest.raises(ServiceError, match=r"cannot hold the path '/not utf-8 .udcff'"):
+        systemd.text(odd)
 
 
 @given(st.text(st.characters(exclude_characters="\0\n", exclude_categories=["Cs"]), min_size=1))
@@ -167,6 +185,6 @@ def test_what_cannot_be_printed_is_written_as_its_bytes(
     odd = replace(program, python=Path("/opt") / name / "python3")
     unit = systemd.text(odd)
     [start] = values(unit, "ExecStart")
-    assert start.startswith(f'"/opt/{written}/python3"')
+    assert start.removeprefix(":/usr/bin/env ").startswith(f'"/opt/{written}/python3"')
     back = re.sub(rb"\\x([0-9a-f]{2})", lambda m: bytes([int(m[1], 16)]), start.encode())
     assert back.split(b'"')[1] == os.fsencode(odd.python), "as systemd reads it back"
