@@ -203,8 +203,6 @@ class Daemon:
         self._timers.at(CONVERSATIONS, CONVERSATIONS_FIRST)
         self._say("info", "ready", after_ms=round((time.monotonic() - self._born) * 1000))
         self._guard(self._scout)
-        self._guard(self._proofs.prove)
-        memory.give_back()
 
     def _close(self) -> None:
         notify.service_manager("STOPPING=1")
@@ -256,8 +254,6 @@ class Daemon:
         if EVERYTHING in due:
             self._look_at_everything()
             self._scout()
-            self._proofs.prove()
-            memory.give_back()
         elif dirty or AGAIN in due:
             self.write(dirty)
             self._sort_out(dirty)
@@ -280,7 +276,6 @@ class Daemon:
         self._timers.after(EVERYTHING, self._config.agent.resync_seconds)
         self._proofs.compare_again()
         self.survey_all()
-        self.write(None)
         self._faults.over(LOOP)
 
     def _poll(self) -> None:
@@ -290,7 +285,8 @@ class Daemon:
         self._reload_what_is_whole()
         if homes.find_home(self._config.lmstudio.home) != self.around.found:
             self.survey_all()
-        self.write(None)
+        else:
+            self.write(None)
 
     def _sort_out(self, dirty: set[Path]) -> None:
         """React to changes of files that specd only reads; after the pass, which is urgent."""
@@ -332,7 +328,6 @@ class Daemon:
             self.events.set_level(read.agent.log_level)
             self._timers.cron(BENCHMARK, read.benchmark.schedule)
             self.survey_all()
-            self.write(None)
         if wants_to_observe:
             self._real_use.read()
         self._publish()
@@ -355,13 +350,12 @@ class Daemon:
             return self._config, f"specd.toml was changed; specd cannot follow it yet: {error}"
         return read, problem
 
-    def survey_all(self) -> None:
-        """Find and read the home again, decide again, and watch the right directories."""
+    def survey_all(self, *, force: bool = False) -> Pass:
+        """Find and read the home again, decide again, watch the right directories, write."""
         if self.around.look(self._config.lmstudio):
             self._proofs.forget()
         self._guard(self._follow_home, "keeping track of a moved home")
-        self._decide()
-        self._follow()
+        return self._learn(force=force)
 
     def _follow_home(self) -> None:
         home = self.around.home
@@ -372,9 +366,7 @@ class Daemon:
     def _look_at_models(self) -> None:
         if self.around.look_into_home():
             self._proofs.forget()
-            self._follow()
-        self._decide()
-        self.write(None)
+        self._learn()
 
     def _follow(self) -> None:
         directories = (
@@ -435,6 +427,8 @@ class Daemon:
         if not self.stores.unread:
             self._guard(self.bench.look_for_changes, "looking for outdated benchmarks")
         self._real_use.read_log()
+        self._proofs.prove()
+        memory.give_back()
 
     def _learn_around(self) -> None:
         """React to a change of the server or the app."""
@@ -499,11 +493,11 @@ class Daemon:
             paused=self.writer.paused,
         )
 
-    def _learn(self) -> None:
+    def _learn(self, *, force: bool = False) -> Pass:
         """New knowledge: decide again, watch the desired files, write them."""
         self._decide()
         self._follow()
-        self.write(None)
+        return self.write(None, force=force)
 
     # -- what others may see ------------------------------------------------------------------
 
@@ -618,4 +612,3 @@ class Daemon:
             self._publish()
         else:
             self.survey_all()
-            self.write(None)

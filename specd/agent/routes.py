@@ -147,8 +147,7 @@ def _apply(daemon: Daemon, _: Request) -> dict[str, Any]:
     newest = journal.newest()
     failed = journal.hand_over(released=True)
     daemon.reload()
-    daemon.survey_all()
-    done = daemon.write(None, force=True)
+    done = daemon.survey_all(force=True)
     written = [each.id for each in journal.entries() if each.id > newest]
     daemon.events.say("info", "applied on request", files=len(written))
     problems = [each.problem for each in done.applied if each.problem is not None]

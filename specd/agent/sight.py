@@ -43,5 +43,5 @@ class Given:
     timers: Timers
     look: Callable[[], Sight]
     say: Say
-    learnt: Callable[[], None]
+    learnt: Callable[[], object]
     publish: Callable[[], None]
