@@ -150,7 +150,6 @@ class Daemon:
             for line in self.stores.recover():
                 self._say("warning", line)
             self.stores.journal.lock_s = 0.0
-            self._watch.start()
             self._guard(self._look_at_everything)
             self._open()
             while True:

@@ -68,10 +68,6 @@ class Inotify:
         self._calm: _Reader | None = None
         self._end, self._ending = os.pipe()
         self._mounts = threading.Thread(target=self._wait, name="specd-mounts", daemon=True)
-
-    def start(self) -> None:
-        """Start reading."""
-        self._now.start()
         self._mounts.start()
 
     def close(self) -> None:
@@ -114,7 +110,6 @@ class Inotify:
             return self._now
         if self._calm is None:
             self._calm = _Reader(self._listener, pause_s=CALM_S)
-            self._calm.start()
         return self._calm
 
 
@@ -164,6 +159,7 @@ class _Reader(InotifyFD):
         self._changing = threading.Lock()
         self._reporting = threading.Lock()
         self._over = threading.Event()
+        self.start()
 
     # -- what is watched
 

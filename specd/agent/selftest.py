@@ -180,7 +180,6 @@ def _watching(folder: Path) -> Iterator[dict[Path, float]]:
     (models / "publisher").mkdir(parents=True, exist_ok=True)
     (folder / "conversations").mkdir(exist_ok=True)
     settings.write_text("{}")
-    watch.start()
     try:
         watch.follow(
             [

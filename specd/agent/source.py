@@ -72,10 +72,7 @@ class Listener(Protocol):
 
 
 class Source(Protocol):
-    """Watches targets until it is closed."""
-
-    def start(self) -> None:
-        """Start the thread."""
+    """Watches targets until it is closed, on a thread that the constructor starts."""
 
     def close(self) -> None:
         """Stop it, and close every descriptor."""

@@ -91,9 +91,6 @@ class Vnodes:
         self._count = 0
         self._streams = _Streams(listener)
         self._thread = threading.Thread(target=self._run, name="specd-vnodes", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
         self._register(self._wake, 0, _kernel.KQ_FILTER_READ, 0)
         self._thread.start()
 
@@ -209,7 +206,7 @@ class Vnodes:
         while not self._closing:
             try:
                 self._hear()
-            except Exception as error:  # noqa: BLE001 - it would end the thread; see Watch.start
+            except Exception as error:  # noqa: BLE001 - it would end the thread; see ``_Lost``
                 logging.getLogger("watchdog").warning("%s in kqueue", type(error).__name__)
                 time.sleep(AFTER_FAULT_S)
 

@@ -77,9 +77,6 @@ class Watch:
         self._files: frozenset[Path] = frozenset()
         self.polling: str | None = None
         self._lost = _Lost(lost)
-
-    def start(self) -> None:
-        """Start the watching threads."""
         for name in _LOGGERS:
             logging.getLogger(name).addHandler(self._lost)
 
@@ -123,7 +120,7 @@ class Watch:
         for target in (self._watched - targets) | ended:
             self._drop(target)
         try:
-            source = self._source = self._source or self._started()
+            source = self._source = self._source or self._open(self)
             source.hurry(urgent)
             # Whole trees last: they may use up what there is.
             for target in sorted(targets - self._watched, key=lambda each: each.recursive):
@@ -138,11 +135,6 @@ class Watch:
         else:
             self.polling = None
         return bool(ended)
-
-    def _started(self) -> Source:
-        made = self._open(self)
-        made.start()
-        return made
 
     def _add(self, source: Source, target: Target) -> None:
         """Watch one directory, unless it disappeared meanwhile or is unreadable.

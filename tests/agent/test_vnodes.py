@@ -62,7 +62,6 @@ def mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mac]:
         lambda: None,
         vnodes.Vnodes,
     )
-    watch.start()
     found = homes.find_home()
     assert isinstance(found, homes.Home)
     world = survey.World(models_dir=found.path / "models")
@@ -179,7 +178,6 @@ def test_every_descriptor_is_closed_again(mac: Mac):
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(rounds):
         watch = Watch(lambda *_: None, lambda: None, lambda _: None, lambda: None, vnodes.Vnodes)
-        watch.start()
         watch.follow([homes.WatchedDir(mac.home, recursive=True)], [mac.home / "settings.json"])
         opened = len(list(Path("/proc/self/fd").iterdir()))
         watch.close()

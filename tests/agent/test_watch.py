@@ -73,7 +73,6 @@ def watching(heard: Heard, open_source: Opened = source_of_this_platform) -> Ite
         lambda: None,
         open_source,
     )
-    made.start()
     try:
         yield made
     finally:
@@ -585,7 +584,6 @@ def test_while_the_daemon_is_paused_nothing_waits_for_a_write(
     monkeypatch.setenv("LMSTUDIO_HOME", str(home))
     daemon = Daemon(tmp_path / "specd.toml", tmp_path / "state")
     try:
-        daemon._watch.start()
         daemon._watch.follow([WatchedDir(home)], [home / "settings.json"])
         inotify = reader(daemon._watch)
         daemon.pause(paused=True)
