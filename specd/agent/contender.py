@@ -1,9 +1,8 @@
 """Which process keeps changing a file back, as far as that can be known.
 
-File events do not name their cause. Two signs point to a process. It has the file open for writing
-at the moment of a look, which is likely while it writes a hundred times a second. Or it watches the
-file or its folder, as a program that reacts to every change must: on Linux the kernel lists the
-watches of every process of the same user, by inode. Neither is proof, so the answer names the sign.
+File events do not name their cause. Two signs point to a process, and the answer names the sign,
+as neither is proof: it has the file open for writing, or it watches the file or its folder, as a
+program that reacts to every change must. Linux lists the watches of the user's processes by inode.
 
 A look takes some milliseconds per hundred processes, so specd looks only while a file is contended.
 """
@@ -19,7 +18,7 @@ from pathlib import Path
 from specd.files import holders
 
 LOOK_S = 0.5
-"""How long to look for a process that has the file open, before looking for a watcher."""
+"""How long to look for a process that has the file open, before one that watches it."""
 
 PAUSE_S = 0.02
 """The pause between two looks."""
@@ -28,17 +27,15 @@ MOST_NAMED = 3
 """Indexers and file managers watch folders too, so a longer list would not help."""
 
 
-def find(path: Path, seconds: float = LOOK_S) -> str | None:
-    """``name (process N), which …``, None if no program was found. Takes up to ``seconds``."""
-    look = _writer if sys.platform == "linux" else _opener
-    end = time.monotonic() + seconds
-    found = look(path)
-    while found is None and time.monotonic() < end:
+def find(path: Path) -> str | None:
+    """``name (process N), which …``, None if no program was found. Takes ``LOOK_S`` at most."""
+    look, last = (_writer, _watchers) if sys.platform == "linux" else (_opener, _opener)
+    end = time.monotonic() + LOOK_S
+    while time.monotonic() < end:
+        if found := look(path):
+            return found
         time.sleep(PAUSE_S)
-        found = look(path)
-    if found is None and sys.platform == "linux":
-        found = _watchers(path)
-    return found
+    return last(path)
 
 
 def _writer(path: Path) -> str | None:
@@ -87,11 +84,12 @@ def _name(process: Path) -> str:
         name = (process / "comm").read_text("utf-8", "replace").strip()
     except OSError:
         name = ""
-    return f"{_printable(name) or 'a program'} (process {process.name})"
+    return _named(name, process.name)
 
 
-def _printable(name: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in name)
+def _named(name: str, number: str | int) -> str:
+    printable = "".join(c if c.isprintable() else "?" for c in name)
+    return f"{printable or 'a program'} (process {number})"
 
 
 def _opener(path: Path) -> str | None:
@@ -100,6 +98,5 @@ def _opener(path: Path) -> str | None:
 
     for number in holders.writers(path.resolve()):
         with contextlib.suppress(psutil.Error, OSError):
-            name = _printable(psutil.Process(number).name())
-            return f"{name} (process {number}), which had the file open"
+            return f"{_named(psutil.Process(number).name(), number)}, which had the file open"
     return None

@@ -159,14 +159,12 @@ class _LogFile(logging.handlers.RotatingFileHandler):
         self.problem: str | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line."""
         self.problem = None
         if self.stream is not None and not os.path.exists(self.baseFilename):  # noqa: PTH110 - a str
             self.close()
         super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - logging's
-        """Keep why the line is not in the file."""
         error = sys.exc_info()[1]
         why = getattr(error, "strerror", None) or error
         self.problem = f"log: {self.baseFilename} cannot be written: {why}"

@@ -3,14 +3,13 @@
 A write to an urgent file is reported directly from the thread that reads inotify. That thread then
 waits until specd has written: specd's write makes half a dozen events, and handling each would take
 the interpreter from the write. The kernel keeps the events meanwhile, and reports if it dropped
-any. specd's temporary files are never reported, nor are names outside a target's ``names``.
+any. Names outside a target's ``names`` and specd's temporary files are not reported.
 
-Trees at a calm pace (the models) have a separate reader. It does not watch modification, only
-creation, closing, renaming and deletion, and pauses after each read: a download wakes it at most
-every two seconds.
+Trees at a calm pace (the models) have a separate reader. It does not watch modification, and pauses
+after each read: a download wakes it at most every two seconds.
 
-A mount over a directory, or an unmount, changes where a path leads without a file event. The kernel
-marks ``/proc/self/mountinfo`` as changed; waiting for that costs nothing.
+A mount or an unmount changes where a path leads without a file event, but the kernel marks
+``/proc/self/mountinfo`` as changed; waiting for that costs nothing.
 
 This is the only module that knows watchdog's inotify classes. It uses their public methods and one
 private name: ``_inotify_fd``, to close it where the constructor fails half-way.
@@ -127,7 +126,6 @@ class _Directory:
         return CallbackId(id(self))
 
     def on_event(self, event: InotifyEvent) -> None:
-        """Report one event of this directory."""
         self.reader.heard(self, event)
 
     def on_watch_deleted(self, wd: WatchDescriptor) -> None:
@@ -164,7 +162,6 @@ class _Reader(InotifyFD):
     # -- what is watched
 
     def add(self, target: Target) -> None:
-        """Watch a directory, and with ``recursive`` all below it."""
         path = os.fsencode(target.real)
         names = None if target.names is None else frozenset(map(os.fsencode, target.names))
         self._watch(_Directory(self, target, path, names))
@@ -173,7 +170,6 @@ class _Reader(InotifyFD):
                 pass
 
     def drop(self, target: Target) -> None:
-        """Watch a target no longer."""
         self._forget(lambda each: each.target == target)
 
     def _watch(self, directory: _Directory) -> None:
@@ -269,7 +265,6 @@ class _Reader(InotifyFD):
                     yield file
 
     def heard(self, directory: _Directory, event: InotifyEvent) -> None:
-        """Report one event of a directory."""
         target = directory.target
         if not event.name or (directory.names is not None and event.name not in directory.names):
             return
@@ -298,7 +293,6 @@ class _Reader(InotifyFD):
         return []
 
     def gone(self, directory: _Directory, wd: WatchDescriptor) -> None:
-        """A watched directory was removed."""
         with self._changing:
             self._watched.pop(wd, None)
         if not self.closing and directory.path == os.fsencode(directory.target.real):

@@ -1,8 +1,7 @@
 """Keep the daemon's memory small: return memory that the C library keeps for speed.
 
-glibc gives every thread a heap of its own, and watchdog starts two threads per directory: 3 MB of
-half-empty heaps. Memory that start-up allocated and freed stays with the process until
-``malloc_trim``. Without glibc both functions do nothing.
+glibc gives every thread a heap of its own (1.3 MB for the daemon's threads), and keeps freed memory
+until ``malloc_trim`` (2.5 MB after a start). Without glibc both functions do nothing.
 """
 
 from __future__ import annotations

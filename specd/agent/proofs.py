@@ -42,16 +42,12 @@ class Proofs:
 
     def compare(self) -> None:
         """Have a worker compare the tokenizers of desired pairs without a verdict."""
-        wanted = [
+        fresh = [
             (pair.main, draft)
             for pair in self._given.look().pairs
             if pair.main is not None
             for draft in pair.undecided
-        ]
-        fresh = [
-            (main, draft)
-            for main, draft in wanted
-            if (main.identifier, draft.identifier) not in self._compared
+            if (pair.main.identifier, draft.identifier) not in self._compared
         ]
         if not fresh or self._given.jobs.running("verdicts"):
             return

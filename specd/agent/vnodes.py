@@ -290,7 +290,6 @@ class _Streams:
         self._streams: dict[Target, ObservedWatch] = {}
 
     def add(self, target: Target) -> None:
-        """Open a stream."""
         if self._observer is None:
             from watchdog.observers.fsevents import FSEventsObserver  # noqa: PLC0415 - macOS only
 
@@ -300,14 +299,12 @@ class _Streams:
         self._streams[target] = self._observer.schedule(below, str(target.real), recursive=True)
 
     def drop(self, target: Target) -> None:
-        """Close a stream, if it is open."""
         stream = self._streams.pop(target, None)
         if stream is not None and self._observer is not None:
             with contextlib.suppress(KeyError):
                 self._observer.unschedule(stream)
 
     def close(self) -> None:
-        """Close all of them."""
         if self._observer is not None:
             self._observer.stop()
             self._observer.join(5)
@@ -324,7 +321,6 @@ class _Below(FileSystemEventHandler):
         self._target = target
 
     def dispatch(self, event: FileSystemEvent) -> None:
-        """Called by watchdog for every event."""
         if event.event_type not in _COMES_AND_GOES:
             return
         if isinstance(event, DirDeletedEvent) and not self._target.real.exists():
