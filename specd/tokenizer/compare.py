@@ -1,9 +1,10 @@
 """The verdict from two fingerprints (pure).
 
-The engine passes the draft's ids to the main, and the main's ids to the draft. So every id that the
-draft can produce must mean the same in the main and lie within the main's embedding, and every id
-that the main can produce must lie within the draft's embedding. Ids beyond the last token only pad
-the logits and are left out.
+The engine passes the draft's ids to the main, and the main's ids to the draft. Every token of the
+draft must mean the same in the main, and every token of the main must lie within the draft's
+embedding. Every row of the draft's output must have one in the main's embedding, also if it only
+pads: the draft emits it seldom, but then MLX reads past the embedding's end, which changes the
+answer, and llama.cpp ends.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ class _Ids:
     """The ids of a pair by how they compare, sorted.
 
     ``different``: other tokens in main and draft. ``extra``: only the draft has a token, within
-    the main's embedding. ``beyond``: the draft can produce the id, outside the main's embedding.
-    ``outside``: the main can produce the id, outside the draft's embedding. ``missing``: only the
-    main has a token. ``flagged``: a control token in only one of the two.
+    the main's embedding. ``beyond``: the draft can emit the id, outside the main's embedding.
+    ``outside``: the main has a token, outside the draft's embedding. ``missing``: only the main has
+    a token. ``flagged``: a control token in only one of the two.
     """
 
     same: int
     different: list[int]
     extra: list[int]
-    beyond: list[int]
+    beyond: range
     outside: list[int]
     missing: list[int]
     flagged: list[int]
@@ -81,7 +82,7 @@ def _sort(main: Fingerprint, draft: Fingerprint) -> _Ids:
         same=draft.count - len(_over(draft.texts, draft.logits)) - len(there),
         different=[number for number in there if number < main.rows and _has(written, number)],
         extra=[number for number in there if number < main.rows and not _has(written, number)],
-        beyond=_over(drafted, main.rows),
+        beyond=range(main.rows, max(main.rows, draft.logits)),
         outside=_over(written, draft.rows),
         missing=lacking,
         flagged=sorted(
@@ -131,7 +132,7 @@ def _refusal(ids: _Ids, main: Fingerprint, draft: Fingerprint) -> str | None:
         return (
             f"the draft can emit {_many(len(ids.beyond), 'id')} up to {ids.beyond[-1]} "
             f"({_quoted(_text(draft, ids.beyond[-1]))}), and the main's embedding has only "
-            f"{main.rows:,} rows"
+            f"{main.rows:,} rows: mlx-engine would read past its end, and llama.cpp would end"
         )
     if ids.outside:
         return (
@@ -174,7 +175,7 @@ def _notes(ids: _Ids, main: Fingerprint, draft: Fingerprint, *, refused: bool) -
     if main.logits != draft.logits:
         notes.append(
             f"the logits are {main.logits:,} wide in the main and {draft.logits:,} in the draft; "
-            "the rows beyond the last token are padding and mean nothing"
+            "the rows beyond the last token are padding"
         )
     for name, one in (("main", main), ("draft", draft)):
         if one.rows_from != "weights" and one.rows != len(one.texts):

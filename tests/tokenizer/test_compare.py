@@ -140,12 +140,18 @@ def test_a_moved_end_of_answer_is_found(
 
 @quick
 @given(wider=st.integers(1, 1_000))
-def test_widened_logits_are_said_and_padding_means_nothing(
-    against: Callable[..., Verdict], document: dict[str, Any], wider: int
+def test_padding_is_said_and_refused_where_the_main_has_no_row_for_it(
+    tmp_path: Path, document: dict[str, Any], wider: int
 ) -> None:
-    verdict = against(document, rows=MAIN_ROWS + wider)
-    assert verdict.kind == "identical"
-    assert any(f"{MAIN_ROWS + wider:,} in the draft" in reason for reason in verdict.reasons)
+    narrow = folders.lay_out(tmp_path / "narrow", document, rows=MAIN_ROWS)
+    wide = folders.lay_out(tmp_path / "wide", document, rows=MAIN_ROWS + wider)
+    fits = judge(wide, narrow)
+    assert fits.kind == "identical"
+    assert any(f"{MAIN_ROWS + wider:,} wide in the main" in reason for reason in fits.reasons)
+    beyond = judge(narrow, wide)
+    assert beyond.kind == "incompatible"
+    assert beyond.counts["beyond_main"] == wider
+    assert f"up to {MAIN_ROWS + wider - 1} (no token)" in beyond.reasons[0]
 
 
 @quick
@@ -153,16 +159,14 @@ def test_widened_logits_are_said_and_padding_means_nothing(
 def test_ids_beyond_the_other_ones_embedding_are_refused(
     tmp_path: Path, document: dict[str, Any], rows: int
 ) -> None:
-    """Only rows that a token stands in matter, whichever model lacks them."""
+    """The draft needs rows for the main's tokens, the main for every row of the draft's output."""
     count = len(fingerprint.read(folders.lay_out(tmp_path / "whole", document)).tokens)
-    whole = tmp_path / "whole"
     narrow = folders.lay_out(tmp_path / "narrow", document, rows=rows)
-    assert (judge(whole, narrow).kind == "incompatible") == (rows < count)
+    assert (judge(tmp_path / "whole", narrow).kind == "incompatible") == (rows < count)
     wide_logits = folders.lay_out(tmp_path / "logits", document, rows=rows, logits=MAIN_ROWS)
     beyond = judge(narrow, wide_logits)
-    assert (beyond.kind == "incompatible") == (rows < count)
-    if rows < count:
-        assert "embedding has only" in beyond.reasons[0]
+    assert beyond.kind == "incompatible"
+    assert "embedding has only" in beyond.reasons[0]
 
 
 def test_a_token_for_which_the_main_has_a_row_alone_costs_acceptance(

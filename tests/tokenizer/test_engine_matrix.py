@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from specd.tokenizer import fingerprint
+from specd.tokenizer.compare import compare
 from specd.tokenizer.engines import mlx
-from specd.tokenizer.verdict import EngineOpinion
+from specd.tokenizer.verdict import EngineOpinion, Verdict
 from tests.tokenizer import mlx_models
 from tests.tokenizer.mlx_models import KINDS, WINDOW
 from tests.tokenizer.models import model
@@ -98,6 +100,10 @@ def opinion(kind: str, main: Path, draft: Path, kv_group: int | None = None) -> 
     return mlx.opinion(mlx.on_tokens(5, 5), pair)
 
 
+def compared(main: Path, draft: Path) -> Verdict:
+    return compare("main", fingerprint.read(main), "draft", fingerprint.read(draft))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_verdict_and_mlx_lm_agree(kind: str, folders: Path, drafts: dict[int, Path]) -> None:
     main = mlx_models.make(folders / kind, kind, seed=1)
@@ -123,6 +129,30 @@ def test_the_verdict_and_mlx_lm_agree(kind: str, folders: Path, drafts: dict[int
         "nemotron-nas": (True, "may differ"),
     }
     assert (found.accepts, found.text) == expected[kind]
+
+
+def test_a_guess_beyond_the_mains_embedding_changes_the_answer(folders: Path) -> None:
+    """MLX checks no bounds: a NaN there reaches the positions before it, as 0 × NaN in attention."""
+    import mlx.core as mx
+    from mlx_lm.utils import load_model
+
+    from specd.tokenizer.sequential import Session
+
+    main = load_model(mlx_models.make(folders / "narrow", "llama", seed=1))[0]
+    wide = mlx_models.make(folders / "wide", "llama", seed=2, vocab_size=400)
+    assert compared(folders / "narrow", wide).kind == "incompatible"
+    draft = load_model(wide)[0]
+    guesses = draft.model.embed_tokens
+    guesses.weight = mx.concatenate([guesses.weight[:320], 50 * guesses.weight[320:]])
+    embedding = main.model.embed_tokens
+    behind = mx.full((80, embedding.weight.shape[1]), float("nan"))
+    memory = mx.concatenate([embedding.weight, behind])
+    mx.eval(memory)
+    embedding.weight = memory[:320]  # a view: the rows behind it stay where they are
+    expected = Session(main).answer(IDS[:8], 12).tokens
+    assert Session(main, draft).answer(IDS[:8], 12).tokens != expected
+    guesses.weight = guesses.weight[:320]
+    assert Session(main, draft).answer(IDS[:8], 12).tokens == expected
 
 
 def test_a_main_with_nested_caches_answers_a_second_turn_otherwise(folders: Path) -> None:
