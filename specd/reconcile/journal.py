@@ -328,11 +328,14 @@ class Journal:
         return standing
 
     @property
-    def unread_lines(self) -> int:
-        """How many lines could not be read."""
+    def unread(self) -> str | None:
+        """A message if lines are broken, else None."""
         with self._lock:
             self._refresh()
-            return self._unread_lines
+            lines = self._unread_lines
+        many = "1 line" if lines == 1 else f"{lines:,} lines"
+        broken = f"{many} of the journal cannot be read; the writes in it cannot be undone"
+        return broken if lines else None
 
     def last_written(self, paths: AbstractSet[Path]) -> dict[Path, datetime]:
         """When specd last wrote each of ``paths``; files that it never wrote are left out."""

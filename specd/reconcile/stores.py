@@ -181,7 +181,7 @@ class Stores:
             with contextlib.suppress(sqlite3.Error):
                 self.history.recent(1)
         logs = (self.logged.recover(), self.bionic_logged.recover())
-        lines = [*aside, *filter(None, (damaged, *logs, self._unread()))]
+        lines = [*aside, *filter(None, (damaged, *logs, self.journal.unread))]
         lines += self.clear(self.journal.paths())
         for entry in self.journal.recover():
             outcome = {"written": "had been made", "intended": "may have been made"}.get(
@@ -209,15 +209,6 @@ class Stores:
                     aside = database.set_aside(path)
                     lines.append(f"{path} could not be used; it begins anew and lies at {aside}")
         return lines
-
-    def _unread(self) -> str | None:
-        lines = self.journal.unread_lines
-        if not lines:
-            return None
-        return (
-            f"{lines:,} lines of the journal are broken and passed over; the writes in them cannot "
-            "be undone"
-        )
 
     def clear(self, files: Iterable[Path]) -> list[str]:
         """Clean up interrupted writes of these files; returns a line for each."""

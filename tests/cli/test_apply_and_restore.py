@@ -58,6 +58,19 @@ def test_diff_shows_what_apply_then_does_and_changes_nothing_itself(seed: Sandbo
     assert seed.specd("apply").stdout == "nothing to change\n"
 
 
+def test_a_journal_that_cannot_be_read_is_not_called_empty(seed: Sandbox) -> None:
+    seed.specd("apply")
+    written = seed.settings.read_bytes()
+    (journal,) = seed.state.glob("journal/entries.jsonl")
+    lines = journal.read_bytes().splitlines()
+    journal.write_bytes(b"".join(line[::-1] + b"\n" for line in lines))
+    for option, code in (("--list", 0), ("--all", 2)):
+        done = seed.specd("restore", option)
+        assert (done.returncode, done.stdout) == (code, "")
+        assert f"{len(lines)} lines of the journal cannot be read" in done.stderr
+    assert seed.settings.read_bytes() == written
+
+
 def test_restore_undoes_one_write_or_all_of_them_to_the_byte(seed: Sandbox) -> None:
     before = contents(seed)
     assert seed.specd("restore").stdout == "specd has written nothing yet\n"

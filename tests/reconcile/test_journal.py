@@ -565,13 +565,15 @@ def test_lines_it_does_not_understand_are_counted_and_kept_aside_when_it_is_writ
     monkeypatch.setattr(journals, "KEPT_ENTRIES", 5)
     journal = Journal(tmp_path / "journal")
     write(journal, tmp_path / "settings.json", b"first", b"after")
-    assert journal.unread_lines == 0
+    assert journal.unread is None
     with file_of(tmp_path / "journal").open("ab") as file:
         file.write(b"of use to somebody\n\x00\xff\n\n")
-    assert Journal(tmp_path / "journal").unread_lines == journal.unread_lines == 2
+    broken = "2 lines of the journal cannot be read; the writes in it cannot be undone"
+    assert Journal(tmp_path / "journal").unread == journal.unread == broken
     for count in range(30):
         write(journal, tmp_path / "settings.json", b"%d" % count, b"after")
-    assert Journal(tmp_path / "journal").unread_lines == journal.unread_lines == 0
+    assert Journal(tmp_path / "journal").unread is None
+    assert journal.unread is None
     (aside,) = (tmp_path / "journal").glob("entries.jsonl.broken-*")
     assert b"of use to somebody\n\x00\xff\n\n" in aside.read_bytes()
     assert journal.before(1) == b"first"

@@ -42,13 +42,16 @@ parser.add_argument("--json", action="store_true", help="print JSON")
 def run(args: argparse.Namespace) -> int:
     """List or undo; exit code 2 when there is no such entry."""
     state = places.state_dir()
+    journal = Journal(places.journal_dir(state))
+    unread = journal.unread if args.id is None else None
+    if unread is not None:
+        complain(unread)
     if args.id is None and not args.all:
-        return _list(Journal(places.journal_dir(state)), as_json=args.json)
+        return _list(journal, as_json=args.json)
     body = {"all": True} if args.all else {"id": args.id}
     try:
         answer = alive.give("/v1/restore", body, state=state, timeout=120)
     except ask.NotRunning:
-        journal = Journal(places.journal_dir(state))
         journal.recover()
         answer = restore(Trials(state), journal, args.id).as_json()
     except ask.Refused as problem:
@@ -59,11 +62,11 @@ def run(args: argparse.Namespace) -> int:
     else:
         for undone in answer["restored"]:
             say(undone["message"])
-        if not answer["restored"] and not answer["problems"]:
+        if not answer["restored"] and not answer["problems"] and unread is None:
             print("nothing to undo")
     for each in answer["problems"]:
         complain(each)
-    return 2 if answer["problems"] else 0
+    return 2 if answer["problems"] or unread is not None else 0
 
 
 def _list(journal: Journal, *, as_json: bool) -> int:
@@ -71,7 +74,7 @@ def _list(journal: Journal, *, as_json: bool) -> int:
     if as_json:
         print(dumps([_as_json(each) for each in entries]))
         return 0
-    if not entries:
+    if not entries and not journal.unread:
         print("specd has written nothing yet")
     for entry in entries:
         undone = " (undone)" if entry.state == "restored" else ""

@@ -69,16 +69,17 @@ def _restore(state: Path) -> bool:
     """Put everything back; returns False if something could not be put back."""
     restored: tuple[object, ...] = ()
     problems: tuple[str, ...] = ()
+    unread: str | None = None
     if places.journal_dir(state).is_dir():
         journal = Journal(places.journal_dir(state))
         journal.recover()
         outcome = restore(Trials(state), journal, None)
-        restored, problems = outcome.restored, outcome.problems
+        restored, problems, unread = outcome.restored, outcome.problems, journal.unread
     for each in restored:
         say(str(each))
-    for problem in problems:
+    for problem in filter(None, (*problems, unread)):
         complain(problem)
-    if not restored and not problems:
+    if not restored and not problems and not unread:
         say("there was nothing to restore")
     return not problems
 
