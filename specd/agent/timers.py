@@ -11,7 +11,6 @@ Only the daemon's loop uses it; any thread may call ``when``.
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -19,9 +18,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 from specd.config import cron
-
-JITTER_S = 120.0
-"""A cron time is due up to this much later, so that many machines do not start at once."""
 
 Name: TypeAlias = str | Path
 """A timer's name: a word, or the path of the file to look at."""
@@ -34,7 +30,6 @@ class Timers:
         self._ticks: dict[Name, float] = {}
         self._dates: dict[str, float] = {}
         self._crons: dict[str, tuple[str, datetime]] = {}
-        self._jitter_s = random.uniform(0, JITTER_S)  # noqa: S311 - a spread
 
     def after(self, name: Name, seconds: float) -> None:
         """Make ``name`` due in ``seconds``."""
@@ -113,6 +108,6 @@ class Timers:
             if found is None:
                 return
             nominal = found if latest is None else min(found, latest)
-            due = nominal.timestamp() + self._jitter_s
+            due = nominal.timestamp()
         self._crons[name] = expression, nominal
         self._dates[name] = due

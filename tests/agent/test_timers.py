@@ -40,12 +40,11 @@ def test_a_nearer_deadline_stays_where_a_farther_one_is_asked_for(made: Timers):
     assert made.wait_s() is None
 
 
-def test_a_nightly_benchmark_is_due_at_its_time_or_its_jitter_later(made: Timers):
+def test_a_nightly_benchmark_is_due_at_its_time(made: Timers):
     made.cron("benchmark", "30 4 * * *")
     due = made.when("benchmark")
     assert due is not None
-    nominal = due.replace(hour=4, minute=30, second=0, microsecond=0)
-    assert 0 <= (due - nominal).total_seconds() <= timers.JITTER_S
+    assert due == due.replace(hour=4, minute=30, second=0, microsecond=0)
     made.cron("benchmark", "30 4 * * *")
     assert made.when("benchmark") == due, "an unchanged plan runs on"
     made.cron("benchmark", "")
@@ -86,7 +85,7 @@ def test_a_clock_set_back_does_not_leave_the_next_time_far_ahead(made: Timers, c
     made.look_at_clock()
     after = made.when("benchmark")
     assert after is not None
-    assert after <= datetime.now().astimezone() + timedelta(seconds=60 + timers.JITTER_S)
+    assert after <= datetime.now().astimezone() + timedelta(seconds=60)
 
 
 def test_another_time_zone_moves_the_hour(made: Timers, monkeypatch: pytest.MonkeyPatch):
@@ -100,7 +99,7 @@ def test_another_time_zone_moves_the_hour(made: Timers, monkeypatch: pytest.Monk
     time.tzset()
     assert due is not None
     assert due.utcoffset() == timedelta(hours=9)
-    assert (due.hour, due.minute) in ((4, 30), (4, 31), (4, 32))
+    assert (due.hour, due.minute) == (4, 30)
 
 
 @pytest.mark.parametrize(
@@ -111,11 +110,10 @@ def test_another_time_zone_moves_the_hour(made: Timers, monkeypatch: pytest.Monk
 def test_in_the_night_of_a_changed_clock_it_is_due_once(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, midnight: str, due: list[str]
 ):
-    monkeypatch.setattr(timers, "JITTER_S", 0.0)
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
     try:
-        clock.ahead = datetime.fromisoformat(midnight).timestamp() - time.time()
+        clock.ahead = datetime.fromisoformat(midnight).timestamp() - time.time() + 1
         night = Timers()
         night.cron("benchmark", "30 2 * * *")
         found = []
