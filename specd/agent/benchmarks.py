@@ -146,6 +146,7 @@ class Benchmarks:
             suite=order.suite,
             quick=order.quick,
             weights=measuring.weights(mix.read(wanted.mix), self._given.stores.observed),
+            sampling=measuring.sampling(self._given.stores.observed, sight.models),
             home=None if sight.home is None else sight.home.path,
             token_env=sight.config.lmstudio.token_env,
             engine_version=sight.engine_version,

@@ -46,7 +46,15 @@ CREATE TABLE probes (main TEXT NOT NULL, draft TEXT NOT NULL, at REAL NOT NULL,
     PRIMARY KEY (main, draft)) WITHOUT ROWID;
 """
 
-MIGRATIONS: Final = (_RUNS, _OBSERVED)
+_KINDS: Final = """
+-- kind: as in specd.lmstudio.conversations. sampling: settings as a JSON object. The chats are read
+-- again, which fills both in.
+ALTER TABLE answers ADD COLUMN kind TEXT;
+ALTER TABLE answers ADD COLUMN sampling TEXT;
+DELETE FROM chats
+"""
+
+MIGRATIONS: Final = (_RUNS, _OBSERVED, _KINDS)
 """Each entry migrates from one version to the next; ``PRAGMA user_version`` is the version."""
 
 VERSION: Final = len(MIGRATIONS)

@@ -8,7 +8,7 @@ the same context, the user's types of KV cache, and no prompt cache. Runs in the
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ from specd.bench.result import EngineName
 from specd.bench.tried import Repeated
 from specd.llamacpp.engine import Engine
 from specd.llamacpp.server import Load, Server, Speculation
+from specd.lmstudio.chat_settings import ChatSettings
 
 LENGTHS: Final = (4, 16, 8, 2)
 """Draft lengths (``Load.draft_tokens``), tried in this order."""
@@ -42,8 +43,7 @@ class GgufEngine:
     main: Path
     speculation: Speculation
     draft: Path | None
-    kv_types: tuple[str, str] = ("f16", "f16")
-    narrowed: Mapping[str, float] = field(default_factory=dict)
+    settings: ChatSettings = ChatSettings()  # noqa: RUF009 - frozen
     fixed: int | None = None
     _servers: dict[int, Server] = field(default_factory=dict)
     _repeated: Repeated = field(default_factory=Repeated)
@@ -84,7 +84,7 @@ class GgufEngine:
             server.chat(self._repeated.text(prompt, draft_tokens), thinks=prompt.thinks),
             prompt.max_tokens,
             temperature=prompt.temperature,
-            narrowed=self.narrowed,
+            narrowed=self.settings.narrowed,
             keep=False,
         )
         return Timed(
@@ -107,7 +107,7 @@ class GgufEngine:
             drafting = [each for each in self._servers if each]
             if draft_tokens and len(drafting) >= RUNNING - 1:
                 self._servers.pop(drafting[0]).close()
-            load = Load(self.main, context=CONTEXT, kv_types=self.kv_types)
+            load = Load(self.main, context=CONTEXT, kv_types=self.settings.kv_types)
             if draft_tokens:
                 load = replace(
                     load,

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from statistics import median
-from types import MappingProxyType
 from typing import Any
 
 import mlx.core as mx
 import psutil
 from mlx_lm import load, stream_generate
+from mlx_lm.generate import maybe_quantize_kv_cache
 from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache, trim_prompt_cache
 from mlx_lm.sample_utils import apply_min_p, apply_top_k, apply_top_p, make_sampler
 
@@ -51,9 +51,6 @@ KEPT_BYTES = 128 << 20
 """Most bytes of the main's log-probabilities that are stored; the rest is computed again."""
 
 WARM = Prompt("warm-up", "Hi", 4)
-
-NARROWED: Mapping[str, float] = MappingProxyType(ChatSettings().narrowed)
-"""LM Studio's default sampling settings besides the temperature."""
 
 ROUNDING = 4
 """Two logits at most this many units of their type's precision apart are a tie."""
@@ -95,13 +92,26 @@ def open_draft(folder: Path) -> Any:
 
 
 class MlxEngine:
-    """A main and a draft in memory; ``narrowed`` are the sampling settings of chats."""
+    """A main and a draft in memory; ``settings`` are those of chats.
 
-    def __init__(self, main: Main, draft: Any, narrowed: Mapping[str, float] = NARROWED) -> None:
+    As in LM Studio's engine both KV caches are quantized, if one is, from the first token on.
+    """
+
+    def __init__(
+        self,
+        main: Main,
+        draft: Any,
+        settings: ChatSettings = ChatSettings(),  # noqa: B008 - frozen
+    ) -> None:
         self.main = main.model
         self.tokenizer = main.tokenizer
         self._known = main
-        self._narrowed: Mapping[str, Any] = narrowed
+        self._narrowed: Mapping[str, Any] = settings.narrowed
+        self._kv: dict[str, Any] = {
+            "kv_bits": settings.kv_bits,
+            "kv_group_size": settings.kv_group,
+            "quantized_kv_start": 0,
+        }
         self.draft = draft
         self._caches: dict[int, Any] = {}
 
@@ -143,7 +153,7 @@ class MlxEngine:
 
     def answer(self, prompt: Prompt, draft_tokens: int) -> Timed:
         """Generate an answer; ``draft_tokens`` 0 is without the draft."""
-        extra: dict[str, Any] = {}
+        extra = dict(self._kv)
         if prompt.temperature:
             extra["sampler"] = make_sampler(prompt.temperature, **self._narrowed)
         if draft_tokens:
@@ -157,7 +167,7 @@ class MlxEngine:
             self.main, self.tokenizer, ids, max_tokens=prompt.max_tokens, **extra
         ):
             output.append(int(response.token))
-            if not extra:
+            if not draft_tokens and not prompt.temperature:
                 thoughts.append(response.logprobs)
             first = first or time.perf_counter() - started
             from_draft += bool(response.from_draft)
@@ -175,8 +185,8 @@ class MlxEngine:
         ids, output = self.encode(prompt), [int(token) for token in answer.output]
         agrees: list[float] = []
         drawn: list[float] = []
-        mains = _shown(self.main, ids, output) if prompt.temperature else None
-        for logits in _shown(self.draft, ids, output):
+        mains = self._shown(self.main, ids, output) if prompt.temperature else None
+        for logits in self._shown(self.draft, ids, output):
             places = slice(len(agrees), len(agrees) + logits.shape[0])
             right: Any = mx.argmax(logits, axis=-1) == mx.array(output[places])
             agrees.extend(float(each) for each in right.tolist())
@@ -187,7 +197,7 @@ class MlxEngine:
         cache = make_prompt_cache(self.draft)
         full = (smallest_window(cache) or inf) < len(ids) + len(output)
         if full or not can_trim_prompt_cache(cache):
-            left = _left_behind(self.draft, ids, output)
+            left = self._left_behind(ids, output)
             if drawn:
                 share = sum(left) / max(1.0, sum(agrees))
                 left = [min(1.0, each * share) for each in drawn]
@@ -197,19 +207,23 @@ class MlxEngine:
     def same_but_for_rounding(self, prompt: Prompt, alone: Timed, drafted: Timed) -> bool:
         """Compare the main's two logits where the answers differ, in a pass over many tokens.
 
-        If its log-probabilities from single tokens are stored, twice the difference between both
-        passes also counts as rounding.
+        If its log-probabilities from single tokens are known, twice the difference between both
+        passes also counts as rounding. In a quantized cache this is far more than its type's.
         """
         one, other = ([int(token) for token in each.output] for each in (alone, drafted))
         at = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
         if at is None:
             return False  # one of them ended early
-        *_, rows = _shown(self.main, self.encode(prompt), one[: at + 1])
+        ids = self.encode(prompt)
+        *_, rows = self._shown(self.main, ids, one[: at + 1])
         logits = rows[-1]
         values = [float(logits[token].item()) for token in (one[at], other[at])]
         rounding = ROUNDING * float(mx.finfo(logits.dtype).eps) * max(1.0, *map(abs, values))
         gap = values[0] - values[1]
         thoughts = self._known.thoughts.get((prompt, tuple(one)))
+        if thoughts is None and self._kv["kv_bits"]:
+            again = stream_generate(self.main, self.tokenizer, ids, max_tokens=at + 1, **self._kv)
+            thoughts = [each.logprobs for each in again]
         if thoughts is not None:
             alone_gap = float((thoughts[at][one[at]] - thoughts[at][other[at]]).item())
             rounding = max(rounding, 2 * abs(gap - alone_gap))
@@ -247,8 +261,8 @@ class MlxEngine:
         self, ids: Sequence[int], context: int, checking: Sequence[int], seconds: float
     ) -> Steps:
         until = time.perf_counter() + seconds
-        main_cache, main_prefill = _prefill(self.main, ids, context)
-        draft_cache, draft_prefill = _prefill(self.draft, ids, context)
+        main_cache, main_prefill = self._prefill(self.main, ids, context)
+        draft_cache, draft_prefill = self._prefill(self.draft, ids, context)
         # Every step restores the cache, so that further counts need no second prefill.
         self._caches[context] = main_cache
         steps: dict[str, Callable[[], float]] = {
@@ -277,48 +291,66 @@ class MlxEngine:
         more = {count: median(taken[str(count)]) for count in checking}
         return replace(known, main={**known.main, **more})
 
+    def _read(self, model: Any, ids: Sequence[int], cache: Any) -> Any:
+        """The logits after each of ``ids``, which are appended to the cache, as mlx-lm does it."""
+        logits = model(mx.array([ids]), cache=cache)[0]
+        maybe_quantize_kv_cache(cache, **self._kv)  # type: ignore[no-untyped-call]
+        mx.eval(logits, [each.state for each in cache])
+        return logits
 
-def _shown(model: Any, ids: Sequence[int], output: Sequence[int]) -> Iterator[Any]:
-    """The logits at every position of an answer, at most ``AT_ONCE`` at a time.
+    def _shown(self, model: Any, ids: Sequence[int], output: Sequence[int]) -> Iterator[Any]:
+        """The logits at every position of an answer, at most ``AT_ONCE`` at a time.
 
-    Each array has the shape (positions, tokens).
-    """
-    cache = make_prompt_cache(model)
-    for start in range(0, len(ids) - 1, READ_AT_ONCE):
-        model(mx.array([ids[start : min(start + READ_AT_ONCE, len(ids) - 1)]]), cache=cache)
-        mx.eval([each.state for each in cache])
-    shown = [ids[-1], *output[:-1]]
-    for start in range(0, len(shown), AT_ONCE):
-        logits = model(mx.array([shown[start : start + AT_ONCE]]), cache=cache)[0]
-        mx.eval([each.state for each in cache])
-        yield logits
+        Each array has the shape (positions, tokens).
+        """
+        cache = make_prompt_cache(model)
+        for start in range(0, len(ids) - 1, READ_AT_ONCE):
+            self._read(model, ids[start : min(start + READ_AT_ONCE, len(ids) - 1)], cache)
+        shown = [ids[-1], *output[:-1]]
+        for start in range(0, len(shown), AT_ONCE):
+            yield self._read(model, shown[start : start + AT_ONCE], cache)
 
+    def _left_behind(self, ids: Sequence[int], output: Sequence[int]) -> list[float]:
+        """Which of an answer's tokens the draft predicts: 0 or 1.
 
-def _left_behind(draft: Any, ids: Sequence[int], output: Sequence[int]) -> list[float]:
-    """Which of an answer's tokens a draft predicts in whose cache refused tokens stay: 0 or 1.
+        For a draft in whose cache refused tokens stay: mlx-lm's rounds are run, with one length.
+        """
+        cache = make_prompt_cache(self.draft)
+        for start in range(0, len(ids) - 1, READ_AT_ONCE):
+            self._read(self.draft, ids[start : min(start + READ_AT_ONCE, len(ids) - 1)], cache)
+        agrees: list[float] = []
+        unread = [ids[-1]]
+        while len(agrees) < len(output):
+            rest = output[len(agrees) :]
+            drafted: list[int] = []
+            for _ in range(min(CHAIN, len(rest))):
+                logits: Any = self._read(self.draft, unread, cache)[-1]
+                unread = [int(logits.argmax().item())]
+                drafted += unread
+            right = next((n for n, each in enumerate(drafted) if each != rest[n]), len(drafted))
+            trim_prompt_cache(cache, max(len(drafted) - right - 1, 0))
+            agrees += [1.0] * right
+            if right < len(rest):
+                # The main writes this token; after a fully accepted round the draft predicts none.
+                agrees.append(float(right == len(drafted)))
+                unread = [*(drafted[-1:] if right == len(drafted) else []), rest[right]]
+        return agrees
 
-    So mlx-lm's rounds are run, with one draft length.
-    """
-    cache = make_prompt_cache(draft)
-    for start in range(0, len(ids) - 1, READ_AT_ONCE):
-        draft(mx.array([ids[start : min(start + READ_AT_ONCE, len(ids) - 1)]]), cache=cache)
-    agrees: list[float] = []
-    unread = [ids[-1]]
-    while len(agrees) < len(output):
-        rest = output[len(agrees) :]
-        drafted: list[int] = []
-        for _ in range(min(CHAIN, len(rest))):
-            logits: Any = draft(mx.array([unread]), cache=cache)[0, -1]
-            unread = [int(logits.argmax().item())]
-            drafted += unread
-        right = next((n for n, each in enumerate(drafted) if each != rest[n]), len(drafted))
-        trim_prompt_cache(cache, max(len(drafted) - right - 1, 0))
-        agrees += [1.0] * right
-        if right < len(rest):
-            # The main writes this token; after a fully accepted round the draft predicts none.
-            agrees.append(float(right == len(drafted)))
-            unread = [*(drafted[-1:] if right == len(drafted) else []), rest[right]]
-    return agrees
+    def _prefill(self, model: Any, ids: Sequence[int], context: int) -> tuple[Any, float]:
+        """A cache that holds ``context`` tokens, and the seconds of filling it.
+
+        The first fill is warm-up, unless it takes so long that the warm-up hardly matters.
+        """
+        shown = _cycled(ids, context)
+        taken: list[float] = []
+        cache = make_prompt_cache(model)
+        while len(taken) < 3 and sum(taken) < LONG_S / 2:
+            if taken:
+                trim_prompt_cache(cache, context)
+            started = time.perf_counter()
+            self._read(model, shown, cache)
+            taken.append(time.perf_counter() - started)
+        return cache, median(taken[1:] or taken)
 
 
 def _acceptance(main: Any, draft: Any, temperature: float, narrowed: Mapping[str, float]) -> Any:
@@ -348,23 +380,6 @@ def _cache_bytes(model: Any) -> float:
     growing = [each for each in flat(cache) if hasattr(each, "keys")]  # recurrent state does not
     parts = [part for each in growing for part in (each.keys, each.values) if part is not None]
     return float(sum(part.nbytes / part.shape[2] for part in parts))
-
-
-def _prefill(model: Any, ids: Sequence[int], context: int) -> tuple[Any, float]:
-    """A cache that holds ``context`` tokens, and the seconds of filling it.
-
-    The first fill is warm-up, unless it takes so long that the warm-up hardly matters.
-    """
-    shown = mx.array([_cycled(ids, context)])
-    taken: list[float] = []
-    cache = make_prompt_cache(model)
-    while len(taken) < 3 and sum(taken) < LONG_S / 2:
-        if taken:
-            trim_prompt_cache(cache, context)
-        started = time.perf_counter()
-        mx.eval(model(shown, cache=cache), [each.state for each in cache])
-        taken.append(time.perf_counter() - started)
-    return cache, median(taken[1:] or taken)
 
 
 def _cycled(ids: Sequence[int], count: int) -> list[int]:

@@ -27,6 +27,7 @@ from specd.bench.silence import Circumstances
 from specd.bench.tried import Repeated
 from specd.bench.use import Probe
 from specd.lmstudio.answers import Completion
+from specd.lmstudio.chat_settings import ChatSettings
 from specd.lmstudio.connection import DraftRefused, ServerError
 from specd.lmstudio.server import Server
 
@@ -76,6 +77,7 @@ class ServedPair:
     """A pair to measure. ``draft_tokens`` is the configured length, None for the default.
 
     ``ttl``: the server unloads the main after this many unused seconds; None for its default.
+    ``settings``: those of chats with the main.
     """
 
     main: Named
@@ -83,6 +85,7 @@ class ServedPair:
     known: Circumstances
     draft_tokens: int | None = None
     ttl: int | None = None
+    settings: ChatSettings = ChatSettings()  # noqa: RUF009 - frozen
 
 
 @dataclass(slots=True)
@@ -133,6 +136,7 @@ class ServerEngine:
             num_draft_tokens=draft_tokens or None,
             max_tokens=max_tokens,
             temperature=temperature,
+            narrowed=self.pair.settings.narrowed if temperature else {},
             ttl=self.pair.ttl,
             stream=stream or not self.has_statistics,
             timeout=ANSWER_S,

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,7 @@ import msgspec
 
 from specd.bench import database, trial
 from specd.bench.use import DraftRequests, Figures, Observed, Probe, Use, rounds_of, use_of
-from specd.lmstudio.conversations import AnswerStats, Read
+from specd.lmstudio.conversations import AnswerStats, Kind, Read
 from specd.lmstudio.model import OWN_HEADS
 
 KEPT: Final = 200_000
@@ -30,6 +30,19 @@ UNTIMED: Final = 20_000
 
 RECENT: Final = 10
 """Whether a requested draft runs is judged by this many of the latest answers."""
+
+SAMPLED: Final = 50
+"""The sampling settings of chats are those of at most this many of the latest answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """Answers of one kind with prompts in one range of lengths; ``tokens`` are theirs in all."""
+
+    context: int
+    kind: Kind | None
+    answers: int
+    tokens: int
 
 
 class ObservedStore:
@@ -64,14 +77,16 @@ class ObservedStore:
             answers.executemany("DELETE FROM chats WHERE name = ?", [(name,) for name in gone])
 
     def add(self, found: Iterable[AnswerStats]) -> int:
-        """Store the answers that are new; returns how many."""
+        """Store the answers that are new, or whose kind is; returns how many."""
         answers = self._database()
         horizon = float(dict(self._rows("kept")).get("horizon", 0.0))
         rows = [_row(each) for each in found if (each.at is None or each.at > horizon)]
         with answers:
             before = answers.total_changes
             answers.executemany(
-                "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, sampling = excluded.sampling"
+                " WHERE kind IS NULL AND excluded.kind IS NOT NULL",
                 [row for row in rows if row is not None],
             )
             return answers.total_changes - before
@@ -148,20 +163,37 @@ class ObservedStore:
             for main, when, tokens, prompt, seconds, drafted in rows
         ]
 
-    def by_context(self, bounds: Sequence[int]) -> tuple[int, tuple[int, ...]]:
-        """The answers with a known prompt length, and their tokens in each range of prompt lengths.
+    def sorts(self, bounds: Sequence[int]) -> tuple[Sort, ...]:
+        """The answers with a known prompt length, by range of prompt lengths and kind.
 
-        ``bounds`` rise and separate the ranges, so there is one range more than bounds.
+        ``bounds`` rise and separate the ranges.
         """
-        tokens = [0] * (len(bounds) + 1)
-        answers = 0
-        for prompt_tokens, of_prompt, count in self._database().execute(
-            "SELECT prompt_tokens, sum(tokens), count(*) FROM answers"
-            " WHERE prompt_tokens IS NOT NULL GROUP BY prompt_tokens"
+        found: dict[tuple[int, Kind | None], Sort] = {}
+        for prompt_tokens, kind, tokens, answers in self._database().execute(
+            "SELECT prompt_tokens, kind, sum(tokens), count(*) FROM answers"
+            " WHERE prompt_tokens IS NOT NULL GROUP BY prompt_tokens, kind"
         ):
-            tokens[bisect_right(bounds, prompt_tokens)] += of_prompt
-            answers += count
-        return answers, tuple(tokens)
+            of = bisect_right(bounds, prompt_tokens), kind
+            before = found.get(of, Sort(*of, 0, 0))
+            found[of] = Sort(*of, before.answers + answers, before.tokens + tokens)
+        return tuple(found.values())
+
+    def sampling(self, mains: Sequence[str]) -> dict[str, float] | None:
+        """The most frequent settings in the latest answers of a main, by its names in chats.
+
+        None if fewer than ``SAMPLED`` / 2 answers have any.
+        """
+        marks = ",".join("?" * len(mains))
+        rows = self._database().execute(
+            f"SELECT sampling FROM answers WHERE main IN ({marks}) AND sampling IS NOT NULL"  # noqa: S608 - own words
+            " ORDER BY at DESC LIMIT ?",
+            (*mains, SAMPLED),
+        )
+        counts = Counter(settings for (settings,) in rows)
+        if counts.total() < SAMPLED / 2:
+            return None
+        found: dict[str, float] = json.loads(counts.most_common(1)[0][0])
+        return found
 
     # -- for the daemon and the command line --------------------------------------------------
 
@@ -229,6 +261,8 @@ def _row(answer: AnswerStats) -> tuple[object, ...] | None:
         answer.drafted,
         answer.accepted,
         json.dumps(rounds) if rounds else None,
+        answer.kind,
+        json.dumps(dict(answer.sampling), sort_keys=True) if answer.sampling else None,
     )
 
 

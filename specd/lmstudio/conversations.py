@@ -2,7 +2,8 @@
 
 ``conversations/**/*.conversation.json`` hold every chat. Each answer is a step of a version of a
 message, with ``genInfo.stats`` beside the text, and a flag on each piece of the text says whether
-the draft wrote it. The decoder skips all members but these, so the text is never decoded or kept.
+the draft wrote it. A reasoning model's thoughts are a step of their own before the answer. The
+decoder skips all members but these, so the text is never decoded or kept.
 
 LM Studio rewrites a file as its chat grows. It is read again when its inode, size or time stamp
 changed. A step's identifier begins with the time of the answer and stays the same in a copy of the
@@ -15,11 +16,11 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -32,6 +33,10 @@ _MAX_FILES: Final = 200_000
 _MAX_RUNS: Final = 100_000
 _RACY_NS: Final = 2_000_000_000
 _EARLIEST_MS: Final = 1_600_000_000_000  # an identifier with a smaller number holds no time
+
+
+Kind: TypeAlias = Literal["thinking", "tools", "plain"]
+"""Of an answer: with thoughts before it; a tool call or structured output; another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class AnswerStats:
     seconds since 1970. ``configured_draft`` is the draft configured for the answer, ``draft`` the
     one that ran. Either may be ``OWN_HEADS``: draft tokens were counted and no draft model was
     named or configured. ``runs`` is the pattern of acceptance, without structural text.
+    ``sampling`` are the answer's settings, by their names in ``ChatSettings``.
     """
 
     id: str
@@ -66,6 +72,8 @@ class AnswerStats:
     drafted: int | None = None
     accepted: int | None = None
     runs: tuple[TokenRun, ...] = ()
+    kind: Kind | None = None
+    sampling: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +178,13 @@ class _Message(msgspec.Struct):
 class _Step(msgspec.Struct, rename="camel"):
     type: Any = None
     step_identifier: Any = None
+    style: msgspec.Raw = msgspec.Raw(b"null")
     gen_info: msgspec.Raw = msgspec.Raw(b"null")
     content: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Typed(msgspec.Struct):
+    type: Any = None
 
 
 class _GenInfo(_Named, rename="camel"):
@@ -215,20 +228,23 @@ def _answers(name: str, messages: list[msgspec.Raw], last_used: _Named) -> Itera
     for m, message in enumerate(messages):
         decoded = _decoded(message, _Message)
         for v, version in enumerate(decoded.versions if decoded else ()):
-            for s, step in enumerate(version.steps):
-                answer = _answer(f"{name}/{m}/{v}/{s}", step, last_used)
+            thought = False
+            for s, raw in enumerate(version.steps):
+                step = _decoded(raw, _Step)
+                if step is None or step.type != "contentBlock":
+                    continue
+                thought |= _type(step.style) == "thinking"
+                answer = _answer(f"{name}/{m}/{v}/{s}", step, last_used, thought=thought)
                 if answer is not None:
                     yield answer
+                    thought = False
 
 
-def _answer(place: str, raw: msgspec.Raw, last_used: _Named) -> AnswerStats | None:
+def _answer(place: str, step: _Step, last_used: _Named, *, thought: bool) -> AnswerStats | None:
     """The statistics of one step; None when it is not a finished answer.
 
     ``last_used`` is the chat's model, which counts where the step names none.
     """
-    step = _decoded(raw, _Step)
-    if step is None or step.type != "contentBlock":
-        return None
     info = _decoded(step.gen_info, _GenInfo)
     if info is None or not info.stats:
         return None
@@ -257,7 +273,21 @@ def _answer(place: str, raw: msgspec.Raw, last_used: _Named) -> AnswerStats | No
         drafted=drafted,
         accepted=accepted,
         runs=_runs(step.content),
+        kind=_kind(stats.get("stopReason"), fields.get(keys.STRUCTURED), thought=thought),
+        sampling=model_defaults.sampling_of(fields),
     )
+
+
+def _kind(stop_reason: object, structured: object, *, thought: bool) -> Kind | None:
+    if thought:
+        return "thinking"
+    if stop_reason == "toolCalls" or structured not in (None, "none"):
+        return "tools"
+    return "plain" if text(stop_reason) else None
+
+
+def _type(raw: msgspec.Raw) -> str:
+    return text((_decoded(raw, _Typed) or _Typed()).type)
 
 
 def _digest(name: str) -> str:
@@ -265,12 +295,17 @@ def _digest(name: str) -> str:
 
 
 def _fields(config: msgspec.Raw) -> dict[str, Any]:
-    """The fields on speculative decoding; others, such as the system prompt, are not decoded."""
+    """The fields that are used; others, such as the system prompt, are not decoded.
+
+    Of a grammar only its type, without its text.
+    """
     decoded = _decoded(config, _FieldList)
     found: dict[str, Any] = {}
     for field_ in decoded.fields if decoded else ():
         named = _decoded(field_, _Field)
-        if named is not None and named.key in keys.SPECULATION:
+        if named is not None and named.key == keys.STRUCTURED:
+            found[named.key] = _type(named.value) or None
+        elif named is not None and named.key in keys.SPECULATION | model_defaults.SAMPLING:
             found[named.key] = _decoded(named.value, Any)
     return found
 

@@ -50,6 +50,7 @@ TEMPERATURE: Final = "llm.prediction.temperature"
 TOP_K: Final = "llm.prediction.topKSampling"
 TOP_P: Final = "llm.prediction.topPSampling"  # {"checked", "value"}, as the next
 MIN_P: Final = "llm.prediction.minPSampling"
+STRUCTURED: Final = "llm.prediction.structured"  # {"type": "none" or a kind of grammar, …}
 _PREDICTION: Final = "llm.prediction.speculativeDecoding."
 DRAFT_MODEL: Final = _PREDICTION + "draftModel"
 DRAFT_TOKENS_EXACT: Final = _PREDICTION + "numDraftTokensExact"  # MLX

@@ -25,7 +25,7 @@ not write stays, also an explicit ``false``: it keeps the engine from starting h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -354,7 +354,11 @@ def drafting(document: Content) -> dict[str, Json]:
 
 def sampling(document: Content) -> dict[str, Any]:
     """The valid sampling settings in ``document``, by their names in ``ChatSettings``."""
-    held = _entries(document, keys.OPERATION_FIELDS)
+    return sampling_of(_entries(document, keys.OPERATION_FIELDS))
+
+
+def sampling_of(held: Mapping[str, Json]) -> dict[str, Any]:
+    """The same of the fields of a prediction, by key."""
     return {
         name: int(usable) if name == "top_k" else usable
         for name, key, off, most in _SAMPLING
@@ -369,6 +373,9 @@ _SAMPLING: Final = (
     ("min_p", keys.MIN_P, 0.0, 1.0),
 )
 """Name, key, the value that turns it off, the largest value."""
+
+SAMPLING: Final = frozenset(key for _, key, _, _ in _SAMPLING)
+"""The keys of sampling settings."""
 
 
 def _sampled(value: object, off: float, most: float) -> float | None:

@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from specd.lmstudio.answers import (
@@ -173,6 +174,7 @@ class Server:
         num_draft_tokens: int | None = None,
         max_tokens: int = 256,
         temperature: float = 0.0,
+        narrowed: Mapping[str, float] = MappingProxyType({}),
         ttl: int | None = None,
         stream: bool = False,
         timeout: float = 600.0,
@@ -180,7 +182,7 @@ class Server:
         """Request a completion; with ``stream`` the time to the first token is measured here.
 
         ``timeout`` bounds the whole call. A model loaded for this request is unloaded after ``ttl``
-        seconds without another.
+        seconds without another. ``narrowed``: further sampling settings, by their names in a body.
 
         Raises:
             DraftRefused: the server refuses the draft.
@@ -192,6 +194,7 @@ class Server:
             "max_tokens": max_tokens,
             "temperature": temperature,
             "stream": stream,
+            **narrowed,
         }
         if stream:
             body["stream_options"] = {"include_usage": True}

@@ -6,14 +6,16 @@ rest is for loading models and ending cleanly.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from specd.bench.observed import ObservedStore
 from specd.bench.prompts import CONTEXTS, STANDARD
-from specd.lmstudio import chat_settings
+from specd.lmstudio import chat_settings, names
+from specd.lmstudio.chat_settings import ChatSettings
 from specd.lmstudio.model import Model
 from specd.reconcile.engine import BenchmarkPlan, LocalPair, ServedPair
 from specd.reconcile.facts import ServerSeen
@@ -26,28 +28,55 @@ MORE_MINUTES = (
 )
 
 ENOUGH = 50
-"""From this many answers in the user's chats on, their prompt lengths set the weights."""
+"""From this many answers in the user's chats on, their prompt lengths and kinds set the weights."""
+
+SHORT = tuple(each.kind for each in STANDARD if not each.context)
+KINDS = ("tools", "thinking")
+"""The classes of short prompts, and those that figures tell from the others."""
 
 BOUNDS = (1_000, 4_000, 16_000)
 """Tokens of a prompt between a short one and the suite's contexts of 2k, 8k and 32k."""
 
 
 def weights(mix: Mapping[str, float], observed: ObservedStore) -> dict[str, float]:
-    """The weights of the prompt classes, from the prompt lengths in the user's chats and ``mix``.
+    """The weights of the prompt classes, from the figures of the user's chats and ``mix``.
 
-    ``mix`` overrides the others. The short classes have equal weights, together those of the user's
-    short prompts.
+    ``mix`` overrides the others. Figures show three kinds: tool calls, thinking, and the rest,
+    whose classes have equal weights. Half of the tokens of a tool call or of thinking at a long
+    context count for that context, half for the kind. The mean weight of short classes is 1.
     """
-    answers, tokens = observed.by_context(BOUNDS)
-    short, *contexts = tokens
-    if answers < ENOUGH or not any(tokens):
+    sorts = observed.sorts(BOUNDS)
+    if sum(each.answers for each in sorts) < ENOUGH:
         return dict(mix)
-    kinds = [each.kind for each in STANDARD if not each.context]
-    unit = short or sum(contexts)
-    own = {
-        kind: len(kinds) * of_kind / unit for kind, of_kind in zip(CONTEXTS, contexts, strict=True)
-    }
-    return {**({} if short else dict.fromkeys(kinds, 0.0)), **own, **mix}
+    tokens: dict[str, float] = defaultdict(float)
+    short = 0.0
+    for each in sorts:
+        of_context = each.tokens / (2 if each.kind in KINDS else 1) if each.context else 0.0
+        if each.context:
+            tokens[CONTEXTS[each.context - 1]] += of_context
+        short += each.tokens - of_context
+        tokens[each.kind or "unknown"] += each.tokens - of_context
+    plain = [kind for kind in SHORT if kind not in KINDS]
+    known = sum(tokens[kind] for kind in (*KINDS, "plain"))
+    enough = sum(each.answers for each in sorts if each.kind) >= ENOUGH
+    unit = short or sum(tokens[kind] for kind in CONTEXTS)
+    own = {kind: len(SHORT) * tokens[kind] / unit for kind in CONTEXTS}
+    if not short:
+        own |= dict.fromkeys(SHORT, 0.0)
+    elif enough and known:
+        own |= {kind: len(SHORT) * tokens[kind] / known for kind in KINDS}
+        own |= dict.fromkeys(plain, len(SHORT) * tokens["plain"] / known / len(plain))
+    return {**own, **mix}
+
+
+def sampling(observed: ObservedStore, installed: Sequence[Model]) -> dict[str, dict[str, float]]:
+    """The sampling settings of the latest chats, by the keys of their mains."""
+    called: dict[str, list[str]] = defaultdict(list)
+    for name in {use.main for use in observed.sums().uses}:
+        if (main := names.lookup(name, installed)) is not None:
+            called[main.key].append(name)
+    found = {key: observed.sampling(of_main) for key, of_main in called.items()}
+    return {key: settings for key, settings in found.items() if settings is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +84,9 @@ class Benchmark:
     """How to measure: which prompts, for how many ``minutes`` in all.
 
     ``weights`` are the classes' shares of the user's tokens. ``temperature`` is for every main;
-    None: the user's own settings in ``home``. ``history`` is the file of results, ``token_env`` the
-    variable with the server's token, ``engine_version`` LM Studio's version, ``llama_servers`` are
-    its llama.cpp servers.
+    None: that of the user's latest chats (``sampling``), else of new chats (the files in ``home``).
+    ``history`` is the file of results, ``token_env`` the variable with the server's token,
+    ``engine_version`` LM Studio's version, ``llama_servers`` are its llama.cpp servers.
     """
 
     history: Path
@@ -66,16 +95,17 @@ class Benchmark:
     quick: bool = False
     weights: Mapping[str, float] = field(default_factory=dict)
     temperature: float | None = None
+    sampling: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     home: Path | None = None
     token_env: str = ""
     engine_version: str | None = None
     llama_servers: Sequence[Path] = ()
 
-    def at(self, main: Model) -> float:
-        """The temperature to measure a main at, beside 0."""
-        if self.temperature is not None:
-            return self.temperature
-        return chat_settings.read(self.home, main).temperature
+    def settings(self, main: Model) -> ChatSettings:
+        """The settings to measure a main with, beside temperature 0."""
+        own: Mapping[str, Any] = self.sampling.get(main.key, {})
+        found = replace(chat_settings.read(self.home, main), **own)
+        return found if self.temperature is None else replace(found, temperature=self.temperature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,41 +158,34 @@ def tasks(plan: BenchmarkPlan, server: ServerSeen | None, wanted: Benchmark) -> 
 def _by_main(pairs: Iterable[tuple[Model, Model]], wanted: Benchmark) -> Sequence[dict[str, Any]]:
     mains: dict[str, dict[str, Any]] = {}
     for main, draft in pairs:
-        of_main = mains.setdefault(
-            main.key,
-            {
-                "main": _named(main),
-                "temperature": wanted.at(main),
-                "narrowed": chat_settings.read(wanted.home, main).narrowed,
-                "drafts": [],
-            },
-        )
-        of_main["drafts"].append(_named(draft))
+        if main.key not in mains:
+            mains[main.key] = {**_main(main, wanted), "drafts": []}
+        mains[main.key]["drafts"].append(_named(draft))
     return list(mains.values())
 
 
 def _served_pair(pair: ServedPair, wanted: Benchmark) -> dict[str, Any]:
     main, draft = pair.served
     return {
+        **_main(pair.main, wanted),
         "main": {**_named(pair.main), "served": main},
         "draft": {**_named(pair.draft), "served": draft},
         "known": asdict(pair.known),
         "draft_tokens": pair.draft_tokens,
-        "temperature": wanted.at(pair.main),
     }
 
 
 def _local_pair(pair: LocalPair, wanted: Benchmark) -> dict[str, Any]:
-    settings = chat_settings.read(wanted.home, pair.main)
     return {
-        "main": _named(pair.main),
+        **_main(pair.main, wanted),
         "name": pair.name,
         "speculation": pair.speculation,
         "draft": None if pair.draft is None else str(pair.draft.path),
-        "temperature": wanted.at(pair.main),
-        "narrowed": settings.narrowed,
-        "kv_types": settings.kv_types,
     }
+
+
+def _main(main: Model, wanted: Benchmark) -> dict[str, Any]:
+    return {"main": _named(main), "settings": asdict(wanted.settings(main))}
 
 
 def _named(model: Model) -> dict[str, str]:

@@ -60,7 +60,7 @@ class Session:
                     self.request["weights"],
                     left / (count - number),
                     datetime.now().astimezone().isoformat(timespec="seconds"),
-                    each["temperature"],
+                    each["settings"]["temperature"],
                     step,
                 ),
             )

@@ -10,6 +10,7 @@ from specd.bench.costs import Costs
 from specd.bench.engine_mlx import Main, MlxEngine, open_draft, open_main
 from specd.bench.history import History
 from specd.bench.measure import Candidate, benchmark
+from specd.lmstudio.chat_settings import ChatSettings
 from specd.worker import Progress
 from specd.worker.session import Session, run
 
@@ -31,7 +32,7 @@ def _measure(session: Session) -> None:
             _candidate(
                 main,
                 each,
-                entry["narrowed"],
+                ChatSettings(**entry["settings"]),
                 _known(session.history, request.main, each["name"], contexts[each["name"]]),
             )
             for each in entry["drafts"]
@@ -41,12 +42,12 @@ def _measure(session: Session) -> None:
 
 
 def _candidate(
-    main: Main, draft: dict[str, Any], narrowed: dict[str, float], known: Costs | None
+    main: Main, draft: dict[str, Any], settings: ChatSettings, known: Costs | None
 ) -> Candidate:
     folder = Path(draft["path"])
     weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     return Candidate(
-        draft["name"], weights, lambda: MlxEngine(main, open_draft(folder), narrowed), known
+        draft["name"], weights, lambda: MlxEngine(main, open_draft(folder), settings), known
     )
 
 

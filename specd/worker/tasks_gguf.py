@@ -10,6 +10,7 @@ from specd.bench import tried
 from specd.bench.engine_gguf import LENGTHS, DraftSilent, GgufEngine
 from specd.llamacpp.engine import find
 from specd.llamacpp.server import DidNotStart, NoAnswer
+from specd.lmstudio.chat_settings import ChatSettings
 from specd.worker import Progress
 from specd.worker.session import Session, run
 
@@ -32,9 +33,9 @@ def _measure(session: Session) -> None:
         name = f"{asked.main} ← {pair['name']}"
         context = session.context(main, draft or main, engine.name)
         try:
-            kv_types = tuple(pair["kv_types"])
+            settings = ChatSettings(**pair["settings"])
             with closing(
-                GgufEngine(engine, main, pair["speculation"], draft, kv_types, pair["narrowed"])
+                GgufEngine(engine, main, pair["speculation"], draft, settings)
             ) as pair_engine:
                 result, _ = tried.measure(pair_engine, asked, pair["name"], LENGTHS)
         except DraftSilent as silent:

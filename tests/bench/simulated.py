@@ -7,9 +7,10 @@ knows nothing of how specd predicts.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
+from types import MappingProxyType
 
 from specd.bench.costs import Costs, Steps
 from specd.bench.engine import Timed
@@ -219,6 +220,7 @@ class SimulatedServer(server.Server):
         self.asked: list[tuple[str, int]] = []
         self.texts: dict[bool, list[str]] = {True: [], False: []}
         self.ttls: set[int | None] = set()
+        self.narrowed: list[tuple[float, dict[str, float]]] = []
 
     def models(self, timeout: float = 10.0) -> tuple[server.ServedModel, ...]:
         assert timeout > 0
@@ -233,6 +235,7 @@ class SimulatedServer(server.Server):
         num_draft_tokens: int | None = None,
         max_tokens: int = 256,
         temperature: float = 0.0,
+        narrowed: Mapping[str, float] = MappingProxyType({}),
         ttl: int | None = None,
         stream: bool = False,
         timeout: float = 600.0,
@@ -240,6 +243,7 @@ class SimulatedServer(server.Server):
         assert model
         assert timeout > 0
         self.ttls.add(ttl)
+        self.narrowed.append((temperature, dict(narrowed)))
         length = (self.fixed or num_draft_tokens or 2) if draft_model else 0
         said = messages[0]["content"]
         prompt = next((p for p in self.pair.prompts if said.endswith(p.text)), None)

@@ -8,6 +8,7 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 from mlx_lm import load
+from mlx_lm.models.cache import QuantizedKVCache
 
 from specd.bench import engine_mlx
 from specd.bench.engine_mlx import CHAIN, LONG, Main, MlxEngine, open_draft, open_main
@@ -16,6 +17,7 @@ from specd.bench.predict import LONGEST
 from specd.bench.prompts import BASIC, STANDARD
 from specd.bench.result import BenchRequest
 from specd.demo.models import DEMO, SMALL, ensure
+from specd.lmstudio.chat_settings import ChatSettings
 from tests.bench import tiny
 from tests.conftest import Figures
 from tests.tokenizer import mlx_models
@@ -65,6 +67,22 @@ def test_a_draft_with_a_full_rotating_cache_is_predicted_as_it_drafts(tmp_path: 
     assert studied.counts(4).accepted == drafting.from_draft < plain.counts(4).accepted
     drawn = engine.study(replace(prompt, temperature=0.8), alone)
     assert drawn.counts(4).accepted < replace(drawn, left_behind=()).counts(4).accepted
+
+
+def test_the_quantized_cache_of_chats_is_that_of_both_sides() -> None:
+    main = open_main(ensure(SMALL.main))
+    draft = open_draft(ensure(SMALL.good))
+    prompt = replace(BASIC[2], max_tokens=32)
+    engine = MlxEngine(main, draft, ChatSettings(kv_bits=4))
+    alone, drafted = engine.answer(prompt, 0), engine.answer(prompt, 3)
+    assert (
+        alone.output != MlxEngine(Main(main.model, main.tokenizer), draft).answer(prompt, 0).output
+    )
+    assert alone.output == drafted.output or engine.same_but_for_rounding(prompt, alone, drafted)
+    counts = engine.study(prompt, alone).counts(3)
+    assert drafted.from_draft == pytest.approx(counts.accepted, abs=3)
+    engine.costs(PROMPT, checking=(1, 3), seconds=0.2)
+    assert {type(each) for cache in engine._caches.values() for each in cache} == {QuantizedKVCache}
 
 
 def test_a_reasoning_model_thinks_only_for_the_prompt_that_is_about_it() -> None:

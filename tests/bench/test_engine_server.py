@@ -31,6 +31,7 @@ from specd.bench.silence import Circumstances
 from specd.config import Benchmark
 from specd.demo.models import SMALL, ensure
 from specd.demo.serving import standin
+from specd.lmstudio.chat_settings import ChatSettings
 from specd.lmstudio.connection import DraftRefused, NotReachable, ServerError
 from specd.lmstudio.server import Server
 from specd.worker.client import environment
@@ -389,6 +390,16 @@ def test_every_request_says_how_long_the_main_may_stay(ttl: int | None) -> None:
     server = SimulatedServer(SimulatedEngine(FAST, prompts.BASIC[:1]))
     simulated(server, replace(ASKED, ttl=ttl))
     assert server.ttls == {ttl}
+
+
+def test_the_users_own_narrowing_of_the_choice_is_sent_with_a_temperature() -> None:
+    server = SimulatedServer(SimulatedEngine(FAST, prompts.BASIC[:1]))
+    settings = ChatSettings(top_k=7, top_p=0.5, min_p=0.0)
+    simulated(server, replace(ASKED, settings=settings), temperature=0.7)
+    sent = [narrowed for temperature, narrowed in server.narrowed if temperature]
+    assert sent
+    assert all(each == {"top_k": 7, "top_p": 0.5, "min_p": 0.0} for each in sent)
+    assert all(not narrowed for temperature, narrowed in server.narrowed if not temperature)
 
 
 # -- which length was in force, from what the server counts -----------------------------------

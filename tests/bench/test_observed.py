@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specd.bench import observed
-from specd.bench.observed import ObservedStore
+from specd.bench.observed import ObservedStore, Sort
 from specd.bench.use import WEEK_S, Observed, Probe, in_use
 from specd.lmstudio.conversations import AnswerStats
 from specd.lmstudio.model import OWN_HEADS
@@ -104,6 +104,27 @@ def test_neither_words_nor_the_names_of_folders_reach_the_disk(tmp_path: Path) -
     kept = b"".join(path.read_bytes() for path in tmp_path.glob("history.db*"))
     assert len(kept) > 1000
     assert PRIVATE.encode() not in kept
+
+
+def test_answers_that_an_older_specd_stored_gain_their_kind_and_count_once(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    path.touch()
+    keep(tmp_path / "chats", "a", chat(answer()))
+    observe(tmp_path / "chats", path)
+    with sqlite3.connect(path) as older:
+        for column in ("kind", "sampling"):
+            older.execute(f"ALTER TABLE answers DROP COLUMN {column}")
+        older.execute("PRAGMA user_version = 2")
+    older.close()
+    step = answer()
+    step["genInfo"]["stats"]["stopReason"] = "toolCalls"
+    keep(tmp_path / "chats", "a", chat(step))
+    assert observe(tmp_path / "chats", path)["answers"] == 1
+    store = ObservedStore(path)
+    assert store.sorts(()) == (Sort(0, "tools", 1, 102),)
+    (use,) = store.sums().uses
+    assert use.answers == 1
+    store.close()
 
 
 # -- keeping --------------------------------------------------------------------------------------

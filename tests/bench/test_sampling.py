@@ -14,6 +14,7 @@ from mlx_lm.sample_utils import apply_min_p, apply_top_k, apply_top_p
 from specd.bench.engine_mlx import Main, MlxEngine
 from specd.bench.prompts import BASIC, Prompt
 from specd.bench.replay import Replay, replay
+from specd.lmstudio.chat_settings import ChatSettings
 from tests.bench import tiny
 from tests.conftest import Figures
 
@@ -64,7 +65,7 @@ def drawn_by_the_draft(engine: MlxEngine, prompt: Prompt, said: Any) -> list[flo
 @pytest.mark.mlx
 def test_the_users_own_narrowing_of_the_choice_is_used_and_predicted() -> None:
     main = Main(tiny.model(), tiny.tokenizer())
-    engine = MlxEngine(main, tiny.model(noise=0.01), {"top_k": 1, "top_p": 1.0, "min_p": 0.0})
+    engine = MlxEngine(main, tiny.model(noise=0.01), ChatSettings(top_k=1, top_p=1.0, min_p=0.0))
     greedy = replace(BASIC[0], max_tokens=16)
     hot = replace(greedy, temperature=0.8)
     answer = engine.answer(hot, 0)

@@ -50,7 +50,60 @@ def test_an_answers_figures_are_read(tmp_path: Path) -> None:
             TokenRun(from_draft=True, tokens=3),
             TokenRun(False, 1),
         ),
+        kind="plain",
     )
+
+
+def test_the_sampling_of_an_answer_is_read(tmp_path: Path) -> None:
+    step = answer()
+    step["genInfo"]["predictionConfig"]["fields"] += [
+        {"key": "llm.prediction.temperature", "value": 0.1},
+        {"key": "llm.prediction.topKSampling", "value": 7},
+        {"key": "llm.prediction.topPSampling", "value": {"checked": False, "value": 0.5}},
+        {"key": "llm.prediction.minPSampling", "value": "much"},
+    ]
+    keep(tmp_path, "a", chat(step))
+    (found,) = read(tmp_path, {})
+    assert found.sampling == {"temperature": 0.1, "top_k": 7, "top_p": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("stats", "structured", "before", "kind"),
+    [
+        ({}, None, None, "plain"),
+        ({"stopReason": "toolCalls"}, None, None, "tools"),
+        ({}, {"type": "json", "jsonSchema": {"title": PRIVATE}}, None, "tools"),
+        ({}, {"type": "none"}, None, "plain"),
+        ({}, "json", None, "plain"),
+        ({}, None, {"style": {"type": "thinking", "title": PRIVATE}}, "thinking"),
+        ({"stopReason": "toolCalls"}, None, {"style": {"type": "thinking"}}, "thinking"),
+        ({}, None, {"style": [1]}, "plain"),
+        ({"stopReason": None}, None, None, None),
+    ],
+)
+def test_the_kind_of_an_answer_is_seen_in_its_figures(
+    tmp_path: Path,
+    stats: dict[str, object],
+    structured: object,
+    before: dict[str, object] | None,
+    kind: str | None,
+) -> None:
+    step, next_one = answer(), answer(1764000002000)
+    step["genInfo"]["stats"] |= stats
+    if structured is not None:
+        field = {"key": "llm.prediction.structured", "value": structured}
+        step["genInfo"]["predictionConfig"]["fields"].append(field)
+    document = chat(step)
+    steps = document["messages"][-1]["versions"][0]["steps"]
+    steps.append(next_one)
+    if before is not None:
+        content = [{"type": "text", "text": PRIVATE}]
+        steps.insert(0, {"type": "contentBlock", "content": content, **before})
+    keep(tmp_path, "a", document)
+    found = read(tmp_path, {})
+    # A thought belongs to the one answer that follows it.
+    assert [each.kind for each in found] == [kind, "plain"]
+    assert PRIVATE not in repr(found)
 
 
 def test_the_recorded_chat_is_read_with_every_version_of_an_answer(tmp_path: Path) -> None:

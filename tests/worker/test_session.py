@@ -9,7 +9,9 @@ from specd.worker.session import Session
 
 def test_what_has_too_little_time_left_is_not_begun_and_is_named(tmp_path: Path) -> None:
     request = {"seconds": 60.0, "suite": "brief", "quick": True, "weights": {}}
-    entries = [{"main": {"name": f"main-{at}"}, "temperature": 0.0} for at in range(2)]
+    entries = [
+        {"main": {"name": f"main-{at}"}, "settings": {"temperature": 0.0}} for at in range(2)
+    ]
     session = Session(request, lambda _: None, History(tmp_path / "history.db"))
     begun = session.requests(entries)
     _, first = next(begun)

@@ -46,7 +46,7 @@ def test_a_main_loaded_only_to_be_measured_is_dropped_again_and_the_users_own_st
         "draft": side(home, SMALL.good),
         "known": asdict(Circumstances(formats=("mlx", "mlx"))),
         "draft_tokens": None,
-        "temperature": 0.0,
+        "settings": {"temperature": 0.0},
     }
     one_at_a_time(home, SMALL.main.identifier)
     with standin(home, tmp_path / "log") as url:

@@ -98,7 +98,7 @@ parser.add_argument(
     "--temperature",
     type=_temperature,
     metavar="T",
-    help="measure, and judge, at this temperature beside 0 (that of new chats in LM Studio)",
+    help="measure, and judge, at this temperature beside 0 (that of your chats)",
 )
 parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -225,6 +225,7 @@ def _measure(
         quick=args.quick,
         weights=measuring.weights(mix.read(config.benchmark.mix), wanted.stores.observed),
         temperature=args.temperature,
+        sampling=measuring.sampling(wanted.stores.observed, wanted.installed),
         home=wanted.home.path if wanted.home else None,
         token_env=config.lmstudio.token_env,
         engine_version=survey.look_for_app(wanted.home).version if wanted.home else None,
