@@ -167,17 +167,20 @@ def test_a_large_log_is_read_from_its_end(log: Path) -> None:
         file.seek(0, 2)
         file.write(f"\n{line(1)}\n{line(2)}\n".encode())
     started = time.process_time()  # whatever else the machine does
-    found = logbook.last(log, 2, "debug", None, logbook.mark(log))
+    found = logbook.last(log, 2, "debug", None, logbook.end(log))
     assert [entry.text for entry in found] == [line(1), line(2)]
     assert time.process_time() - started < 0.5
 
 
-def test_following_loses_nothing_over_many_rotations(log: Path) -> None:
+def test_following_loses_nothing_over_many_rotations(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logbook, "LOG_FILES", 30)
     handler = logging.handlers.RotatingFileHandler(log, maxBytes=400, backupCount=30)
     wanted = [line(minute) for minute in range(100)]
     seen: list[str] = []
     log.write_text(f"{line(-1)}\n")
-    coming = logbook.follow(log, "debug", logbook.mark(log))
+    coming = logbook.follow(log, "debug", logbook.end(log))
 
     def write() -> None:
         for row in wanted:
@@ -193,7 +196,7 @@ def test_following_loses_nothing_over_many_rotations(log: Path) -> None:
 
 
 def test_following_waits_for_a_log_that_is_not_there_yet(log: Path) -> None:
-    mark = logbook.mark(log)
+    end = logbook.end(log)
     timer = threading.Timer(0.3, lambda: log.write_text(f"{line(0)}\n"))
     timer.start()
-    assert next(logbook.follow(log, "debug", mark)).text == line(0)
+    assert next(logbook.follow(log, "debug", end)).text == line(0)

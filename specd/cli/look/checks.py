@@ -251,7 +251,7 @@ def _log(patient: Patient) -> Result:
     path = places.log_path(patient.state)
     since = datetime.now().astimezone() - timedelta(days=1)
     try:
-        graves = logbook.last(path, math.inf, "warning", since, logbook.mark(path))
+        graves = logbook.last(path, math.inf, "warning", since, logbook.end(path))
     except OSError as error:
         return _fail(f"{path} cannot be read: {error.strerror}", f"chmod 600 {path}")
     errors = [entry for entry in graves if entry.level == "error"]

@@ -17,6 +17,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
+from specd.agent.events import LOG_FILES
+
 BLOCK = 1 << 16
 LARGEST = 32 << 20
 POLL_S = 0.1
@@ -78,45 +80,35 @@ def parse(text: str) -> Entry:
 
 
 def files(log: Path) -> list[Path]:
-    """The log's files that are there, oldest first."""
-    numbered: list[tuple[int, Path]] = []
-    if log.is_file():
-        numbered.append((0, log))
-    for path in log.parent.glob(f"{log.name}.*"):
-        number = path.name.removeprefix(f"{log.name}.")
-        if number.isdigit():
-            numbered.append((int(number), path))
-    return [path for _, path in sorted(numbered, reverse=True)]
+    """The log's files that are there, newest first."""
+    return [path for path in _places(log) if path.is_file()]
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """The end of the log at some moment.
-
-    ``file`` is the log at that moment, None when there was none yet.
-    """
-
-    file: IO[bytes] | None
-    offset: int
+def _places(log: Path) -> list[Path]:
+    return [log, *(log.with_name(f"{log.name}.{n}") for n in range(1, LOG_FILES + 1))]
 
 
-def mark(log: Path) -> Mark:
-    """The end of the log as of now."""
+def end(log: Path) -> IO[bytes] | None:
+    """The log, opened, at its end as of now; None when there is none yet."""
     try:
         file = log.open("rb")
     except FileNotFoundError:
-        return Mark(None, 0)
-    return Mark(file, file.seek(0, os.SEEK_END))
+        return None
+    file.seek(0, os.SEEK_END)
+    return file
 
 
-def last(log: Path, count: float, level: str, since: datetime | None, until: Mark) -> list[Entry]:
-    """The last ``count`` entries of at least ``level`` between ``since`` and ``until``.
+def last(
+    log: Path, count: float, level: str, since: datetime | None, until: IO[bytes] | None
+) -> list[Entry]:
+    """The last ``count`` entries of at least ``level``, oldest first.
 
-    Oldest first.
+    They are from ``since`` on and before the place of ``until``, which ``end`` has opened.
     """
     found: list[Entry] = []
-    for path in reversed(files(log)):
-        for row in reversed(_rows(path, until.offset if path == log else None)):
+    stop = 0 if until is None else until.tell()
+    for path in files(log):
+        for row in reversed(_rows(path, stop if path == log else None)):
             if len(found) >= count:
                 return found[::-1]
             entry = parse(_decoded(row))
@@ -135,27 +127,24 @@ def _rows(path: Path, end: int | None) -> list[bytes]:
         return file.read(stop - start).splitlines()
 
 
-def follow(log: Path, level: str, since: Mark) -> Iterator[Entry]:
-    """Entries of at least ``level`` as they are written after ``since``, for ever.
+def follow(log: Path, level: str, since: IO[bytes] | None) -> Iterator[Entry]:
+    """Entries of at least ``level`` as they are written after the place of ``since``, for ever.
 
     It continues across rotations, however many there are between two reads.
     """
-    unread = [since.file or _open(log)]
-    unread[0].seek(since.offset)
+    file = since or _open(log)
     half = b""
     while True:
-        while chunk := unread[0].read(BLOCK):
+        later = _after(log, file)  # before reading: a file that was replaced gets no more lines
+        while chunk := file.read(BLOCK):
             *rows, half = (half + chunk).split(b"\n")
             entries = (parse(_decoded(row)) for row in rows)
             yield from (entry for entry in entries if entry.at_least(level))
-        if len(unread) > 1:
-            unread.pop(0).close()
-            half = b""
-            continue
-        # A file that was replaced is read once more: its last lines may be new.
-        unread += _newer(log, unread[0])
-        if len(unread) == 1:
+        if later is None:
             time.sleep(POLL_S)
+        else:
+            file.close()
+            file, half = later, b""
 
 
 def _open(log: Path) -> IO[bytes]:
@@ -166,37 +155,27 @@ def _open(log: Path) -> IO[bytes]:
             time.sleep(POLL_S)
 
 
-def _newer(log: Path, file: IO[bytes]) -> list[IO[bytes]]:
-    """The files that replaced ``file``, oldest first; none while it is the current one."""
-    mine = os.fstat(file.fileno())
-    try:
-        now = log.stat()
-    except FileNotFoundError:
-        return []  # between the two steps of a rotation
-    if _inode(now) == _inode(mine):
-        if now.st_size < file.tell():
-            file.seek(0)  # emptied in place
-        return []
-    standing = _standing(log)
-    inodes = [_inode(os.fstat(each.fileno())) for each in standing]
-    older = inodes.index(_inode(mine)) + 1 if _inode(mine) in inodes else 0
-    for each in standing[:older]:
-        each.close()
-    return standing[older:]
+def _after(log: Path, file: IO[bytes]) -> IO[bytes] | None:
+    """The log's file that was begun after ``file``, opened; None while ``file`` is the newest.
 
-
-def _standing(log: Path) -> list[IO[bytes]]:
-    """The log's files, opened, oldest first; never in the middle of a rotation."""
-    while True:
-        listed = files(log)
-        opened: list[IO[bytes]] = []
+    Files are opened from the newest on, because a rotation moves them in this direction: one that
+    is moved meanwhile is met twice, never missed.
+    """
+    mine = _inode(os.fstat(file.fileno()))
+    later: IO[bytes] | None = None
+    for path in _places(log):
         with contextlib.suppress(FileNotFoundError):
-            opened = [path.open("rb") for path in listed]
-            unmoved = [_inode(path.stat()) for path in listed]
-            if listed == files(log) and unmoved == [_inode(os.fstat(f.fileno())) for f in opened]:
-                return opened
-        for each in opened:
-            each.close()
+            found = path.open("rb")
+            facts = os.fstat(found.fileno())
+            if _inode(facts) == mine:
+                found.close()
+                if path == log and facts.st_size < file.tell():
+                    file.seek(0)  # emptied in place
+                break
+            if later is not None:
+                later.close()
+            later = found
+    return later
 
 
 def _inode(facts: os.stat_result) -> tuple[int, int]:

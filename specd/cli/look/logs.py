@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     if not logbook.files(log) and not args.follow:
         complain(f"there is no log yet ({log}); is specd running?")
         return 1
-    now = logbook.mark(log)
+    now = logbook.end(log)
     count = args.lines
     if count is None:
         count = USUAL if args.since is None else math.inf

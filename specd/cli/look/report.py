@@ -162,7 +162,7 @@ def _write(entry: Entry, took_ms: float | None) -> Write:
 def _times(log: Path) -> dict[int, float]:
     """Milliseconds that each write took, by journal number, as far as the log shows."""
     found: dict[int, float] = {}
-    for entry in logbook.last(log, LOG_LINES, "info", None, logbook.mark(log)):
+    for entry in logbook.last(log, LOG_LINES, "info", None, logbook.end(log)):
         fields = entry.as_json()
         number, took = fields.get("journal"), fields.get("ms")
         if isinstance(number, int) and isinstance(took, int | float):
