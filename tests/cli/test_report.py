@@ -19,8 +19,9 @@ from specd.bench.result import BenchResult, Best, LengthResult
 from specd.bench.use import Use, Week
 from specd.cli.look import plots
 from specd.cli.look import report as command
-from specd.cli.look.report_page import RealUse, Report, Write, page
+from specd.cli.look.report_page import RealUse, Report, page
 from specd.files.swap import ReadOnly
+from specd.reconcile.entry import Change, Entry
 from specd.reconcile.restores import PutBack
 from tests import npm
 
@@ -125,16 +126,20 @@ def report() -> Report:
         },
         benchmarks=(*(benchmark(day) for day in range(5)), benchmark(2, "qwen2.5-0.5b")),
         writes=tuple(
-            Write(
+            Entry(
                 n,
-                START + timedelta(hours=n),
-                f"/Users/you/.lmstudio/{'settings' if n % 2 else NASTY.replace('/', '')}.json",
-                (f"chat.visualize: false → true {NASTY}",),
+                (START + timedelta(hours=n)).isoformat(),
+                Path(f"/you/.lmstudio/{'settings' if n % 2 else NASTY.replace('/', '')}.json"),
+                "settings",
+                (Change("chat.shown", ("chat", "shown"), "old", f"new {NASTY}", "wanted"),),
                 "written",
-                None if n == 1 else 2.0 + n,
+                None,
+                "",
+                "specd",
             )
             for n in range(1, 8)
         ),
+        took={n: 2.0 + n for n in range(2, 8)},
         restored=tuple(put_back(n % 3) for n in range(5)),
         uses=(
             RealUse(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import webbrowser
-from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -15,14 +14,13 @@ from specd.bench.result import BenchResult
 from specd.bench.use import by_pair
 from specd.cli import ask, world
 from specd.cli.look import logbook
-from specd.cli.look.report_page import RealUse, Report, Write, page
+from specd.cli.look.report_page import RealUse, Report, page
 from specd.cli.paint import complain
 from specd.cli.parser import Parser
 from specd.files import private
 from specd.files.swap import ReadOnly, SwapError, update
 from specd.reconcile import restores
-from specd.reconcile.apply import show
-from specd.reconcile.journal import Entry, Journal
+from specd.reconcile.journal import Journal
 from specd.tokenizer import suggest
 from specd.tokenizer.verdict import VerdictKind
 
@@ -94,7 +92,8 @@ def gather(state: Path) -> Report:
         status=status,
         matrix=_matrix(seen) if seen else {},
         benchmarks=_benchmarks(state),
-        writes=_writes(entries, places.log_path(state)),
+        writes=tuple(each for each in entries if each.state != "abandoned"),
+        took=_times(places.log_path(state)),
         restored=restores.put_back(entries),
         uses=_uses(seen) if seen and seen.config.benchmark.observe_conversations else (),
     )
@@ -141,22 +140,6 @@ def _benchmarks(state: Path) -> tuple[BenchResult, ...]:
         return tuple(reversed(history.recent(BENCHMARKS)))
     finally:
         history.close()
-
-
-def _writes(entries: Iterable[Entry], log: Path) -> tuple[Write, ...]:
-    took = _times(log)
-    return tuple(_write(each, took.get(each.id)) for each in entries if each.state != "abandoned")
-
-
-def _write(entry: Entry, took_ms: float | None) -> Write:
-    return Write(
-        entry.id,
-        datetime.fromisoformat(entry.time).astimezone(),
-        str(entry.path),
-        tuple(f"{each.key}: {show(each.shown_old)} → {show(each.new)}" for each in entry.changes),
-        entry.state,
-        took_ms,
-    )
 
 
 def _times(log: Path) -> dict[int, float]:

@@ -7,8 +7,8 @@ page holds no script and makes no request; its content security policy says so t
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -20,6 +20,8 @@ from specd.bench.use import Use, in_use
 from specd.cli.look import status as screen
 from specd.cli.look.plots import TEMPLATES, Axis, Point, Series, plot
 from specd.cli.paint import plural
+from specd.reconcile.apply import describe
+from specd.reconcile.entry import Entry
 from specd.reconcile.restores import PutBack
 from specd.tokenizer.verdict import VerdictKind
 
@@ -27,18 +29,6 @@ NEWEST_WRITES = 200
 DAYS, WEEKS, KEYS = 14, 26, 5
 HOUR, DAY = 3600.0, 86400.0
 WHOLE = (1, 2, 5, 10, 20)
-
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    """One write to LM Studio's files: when, where, what, and how long the pass took (ms)."""
-
-    number: int
-    time: datetime
-    path: str
-    changes: tuple[str, ...]
-    state: str
-    took_ms: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +56,8 @@ class Report:
     """Everything the page shows. ``status`` is the daemon's answer, None when it is not running.
 
     ``matrix`` maps main → draft → the verdict's kind, None where they have not been compared yet.
-    ``benchmarks``, ``writes`` and ``restored`` (what specd put back) are oldest first.
+    ``benchmarks``, ``writes`` and ``restored`` (what specd put back) are oldest first; ``took`` is
+    the milliseconds of a write by its number, where known.
     """
 
     made_at: datetime
@@ -74,7 +65,8 @@ class Report:
     status: dict[str, Any] | None
     matrix: dict[str, dict[str, VerdictKind | None]]
     benchmarks: tuple[BenchResult, ...]
-    writes: tuple[Write, ...]
+    writes: tuple[Entry, ...]
+    took: Mapping[int, float] = field(default_factory=dict)
     restored: tuple[PutBack, ...] = ()
     uses: tuple[RealUse, ...] = ()
 
@@ -123,6 +115,7 @@ def page(report: Report) -> str:
         weeks=weeks,
         drafts=list(dict.fromkeys(draft for row in report.matrix.values() for draft in row)),
         newest=report.writes[: -NEWEST_WRITES - 1 : -1],
+        changes=lambda entry: "; ".join(map(describe, entry.changes)),
         name=_name,
         accepted=_accepted,
         ratio=ratio,
