@@ -9,8 +9,6 @@ from datetime import datetime
 from pathlib import Path
 
 from specd import __version__, places
-from specd.bench.history import History
-from specd.bench.result import BenchResult
 from specd.bench.use import by_pair
 from specd.cli import ask, world
 from specd.cli.look import logbook
@@ -20,7 +18,6 @@ from specd.cli.parser import Parser
 from specd.files import private
 from specd.files.swap import ReadOnly, SwapError, update
 from specd.reconcile import restores
-from specd.reconcile.journal import Journal
 from specd.tokenizer import suggest
 from specd.tokenizer.verdict import VerdictKind
 
@@ -49,7 +46,7 @@ parser.add_argument("--open", action="store_true", help="show it in the browser"
 
 def run(args: argparse.Namespace) -> int:
     """Gather, write, and say where."""
-    text = page(gather(places.state_dir()))
+    text = page(gather())
     if args.output == "-":
         sys.stdout.write(text)
         return 0
@@ -74,26 +71,26 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def gather(state: Path) -> Report:
+def gather() -> Report:
     """Everything that is known, from the daemon where it runs and from the files."""
     try:
-        status = ask.ask("GET", "/v1/status", state=state)
+        status = ask.ask("GET", "/v1/status")
     except ask.CannotAsk:
         status = None
     try:
         seen = world.see()
+        stores = seen.stores
     except world.Unusable:
-        seen = None
-    there = places.journal_dir(state).is_dir()
-    entries = Journal(places.journal_dir(state)).entries() if there else ()
+        seen, stores = None, world.open_stores()
+    entries = stores.journal.entries()
     return Report(
         made_at=datetime.now().astimezone(),
         version=__version__,
         status=status,
         matrix=_matrix(seen) if seen else {},
-        benchmarks=_benchmarks(state),
-        writes=tuple(each for each in entries if each.state != "abandoned"),
-        took=_times(places.log_path(state)),
+        benchmarks=tuple(reversed(stores.history.recent(BENCHMARKS))),
+        writes=entries,
+        took=_times(places.log_path(stores.state)),
         restored=restores.put_back(entries),
         uses=_uses(seen) if seen and seen.config.benchmark.observe_conversations else (),
     )
@@ -129,17 +126,6 @@ def _uses(seen: world.Seen) -> tuple[RealUse, ...]:
             for main in alone
         ),
     )
-
-
-def _benchmarks(state: Path) -> tuple[BenchResult, ...]:
-    path = places.history_path(state)
-    if not path.is_file():
-        return ()
-    history = History(path)
-    try:
-        return tuple(reversed(history.recent(BENCHMARKS)))
-    finally:
-        history.close()
 
 
 def _times(log: Path) -> dict[int, float]:
