@@ -22,6 +22,7 @@ from specd.reconcile import restores
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.facts import Facts
 from specd.reconcile.journal import Change, Entry
+from specd.reconcile.plan import Plan, unified_diff
 from specd.reconcile.restores import Restores
 
 LAST_WRITES = 20
@@ -138,15 +139,31 @@ def entry(written: Entry) -> dict[str, Any]:
         "app": homes.app_of(written.path),
         "surface": written.surface,
         "state": written.state,
-        "changes": [change(each) for each in written.changes],
+        "changes": [_change(each) for each in written.changes],
     }
 
 
-def change(made: Change) -> dict[str, Any]:
+def plan(made: Plan) -> dict[str, Any]:
+    """What would be written, as unified diffs, and what stands in the way."""
+    return {
+        "edits": [
+            {
+                "path": str(edit.path),
+                "changes": [_change(each) for each in edit.changes],
+                "diff": unified_diff(edit),
+            }
+            for edit in made.edits
+        ],
+        "blocked": [{"path": str(each.path), "why": each.why} for each in made.blocked],
+        "held": [change.key for _, change in made.held],
+    }
+
+
+def _change(made: Change) -> dict[str, Any]:
     """One value, old and new; None: ``null``, or there is no value."""
     return {
         "key": made.key,
         "old": None if made.shown_old is ABSENT else made.shown_old,
-        "new": None if made.new is ABSENT else made.new,
+        "new": None if made.shown_new is ABSENT else made.shown_new,
         "why": made.why,
     }

@@ -21,7 +21,6 @@ from specd.bench.history import History
 from specd.bench.prompts import SUITES
 from specd.files.swap import SwapError
 from specd.lmstudio import names
-from specd.reconcile.plan import unified_diff
 from specd.reconcile.restore import CannotRestore
 from specd.reconcile.trials import restore
 from specd.tokenizer.verdict import to_json, with_cache
@@ -106,20 +105,7 @@ def history(daemon: Daemon, request: Request) -> list[dict[str, Any]]:
 
 
 def _plan(daemon: Daemon, _: Request) -> dict[str, Any]:
-    """What would be written, as unified diffs."""
-    made = daemon.writer.files.plan()
-    return {
-        "edits": [
-            {
-                "path": str(edit.path),
-                "changes": [report.change(change) for change in edit.changes],
-                "diff": unified_diff(edit),
-            }
-            for edit in made.edits
-        ],
-        "blocked": [{"path": str(each.path), "why": each.why} for each in made.blocked],
-        "held": [change.key for _, change in made.held],
-    }
+    return report.plan(daemon.writer.files.plan())
 
 
 def _verdict(daemon: Daemon, request: Request) -> dict[str, Any]:

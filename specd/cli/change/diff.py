@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
+from specd.agent import report
 from specd.cli import world
 from specd.cli.paint import Ink, complain, dumps, paint, safe, short, wants_colour, width, wrap
 from specd.cli.parser import Parser
-from specd.reconcile.apply import show
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.plan import Plan, unified_diff
 
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 def print_plan(made: Plan, pairs: tuple[DesiredPair, ...], *, as_json: bool) -> None:
     """Print the plan for people or programs; obstacles go to standard error."""
     if as_json:
-        print(dumps(_as_json(made)))
+        print(dumps(report.plan(made)))
         return
     for edit in made.edits:
         for line in unified_diff(edit).splitlines():
@@ -60,21 +60,3 @@ def _fitted(line: str) -> str:
         lead = 4
     start = line[:lead].expandtabs(4)
     return start + wrap(short(line[lead:].expandtabs(4)), width(), " " * len(start))
-
-
-def _as_json(made: Plan) -> dict[str, object]:
-    return {
-        "edits": [
-            {
-                "path": str(edit.path),
-                "changes": [
-                    {"key": each.key, "old": show(each.shown_old), "new": show(each.new)}
-                    for each in edit.changes
-                ],
-                "diff": unified_diff(edit),
-            }
-            for edit in made.edits
-        ],
-        "blocked": [{"path": str(each.path), "why": each.why} for each in made.blocked],
-        "held": [change.key for _, change in made.held],
-    }

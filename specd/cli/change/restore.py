@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import Any
 
 from specd import places
+from specd.agent import report
 from specd.cli import alive, ask
 from specd.cli.paint import complain, dumps, say, short, width, wrap
 from specd.cli.parser import NO_ANSWER, Parser
-from specd.reconcile.apply import describe, show
-from specd.reconcile.journal import Entry, Journal
+from specd.reconcile.apply import describe
+from specd.reconcile.journal import Journal
 from specd.reconcile.trials import Trials, restore
 
 
@@ -43,38 +46,49 @@ def run(args: argparse.Namespace) -> int:
     """List or undo; exit code 2 when there is no such entry."""
     state = places.state_dir()
     journal = Journal(places.journal_dir(state))
-    unread = journal.unread if args.id is None else None
-    if unread is not None:
-        complain(unread)
     if args.id is None and not args.all:
         return _list(journal, as_json=args.json)
     body = {"all": True} if args.all else {"id": args.id}
     try:
         answer = alive.give("/v1/restore", body, state=state, timeout=120)
     except ask.NotRunning:
-        journal.recover()
-        answer = restore(Trials(state), journal, args.id).as_json()
+        answer = directly(state, journal, args.id)
     except ask.Refused as problem:
         complain(problem)
         return 2
-    if args.json:
+    unread = journal.unread if args.all else None
+    return 0 if show(answer, unread, as_json=args.json) and unread is None else 2
+
+
+def directly(state: Path, journal: Journal, number: int | None) -> dict[str, Any]:
+    """Undo write ``number``, or everything, without a daemon; its answer to the same request."""
+    journal.recover()
+    return restore(Trials(state), journal, number).as_json()
+
+
+def show(answer: dict[str, Any], unread: str | None, *, as_json: bool) -> bool:
+    """Print what was put back, and ``unread``; returns False if something was not put back."""
+    problems = [*answer["problems"], *filter(None, [unread])]
+    if as_json:
         print(dumps(answer))
+    elif not answer["restored"] and not problems:
+        print("nothing to undo")
     else:
         for undone in answer["restored"]:
             say(undone["message"])
-        if not answer["restored"] and not answer["problems"] and unread is None:
-            print("nothing to undo")
-    for each in answer["problems"]:
-        complain(each)
-    return 2 if answer["problems"] or unread is not None else 0
+    for problem in problems:
+        complain(problem)
+    return not answer["problems"]
 
 
 def _list(journal: Journal, *, as_json: bool) -> int:
     entries = journal.entries()
+    if journal.unread is not None:
+        complain(journal.unread)
     if as_json:
-        print(dumps([_as_json(each) for each in entries]))
+        print(dumps([report.entry(each) for each in entries]))
         return 0
-    if not entries and not journal.unread:
+    if not entries and journal.unread is None:
         print("specd has written nothing yet")
     for entry in entries:
         undone = " (undone)" if entry.state == "restored" else ""
@@ -84,16 +98,3 @@ def _list(journal: Journal, *, as_json: bool) -> int:
         for change in entry.changes:
             print(f"       {wrap(describe(change), width(), ' ' * 9)}")
     return 0
-
-
-def _as_json(entry: Entry) -> dict[str, object]:
-    return {
-        "id": entry.id,
-        "time": entry.time,
-        "path": str(entry.path),
-        "state": entry.state,
-        "changes": [
-            {"key": each.key, "old": show(each.shown_old), "new": show(each.shown_new)}
-            for each in entry.changes
-        ],
-    }

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from specd import places
 from specd.cli import alive
+from specd.cli.change import restore
 from specd.cli.paint import complain, say
 from specd.cli.parser import Parser
 from specd.reconcile.journal import Journal
-from specd.reconcile.trials import Trials, restore
+from specd.reconcile.trials import Trials
 from specd.service.platforms import here
 
 parser = Parser(
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         if not args.restore_settings:
             Trials(state).end("stopped")
-        elif not _restore(state):
+        elif had_journal and not _restore(state):
             return 1
         if args.purge:
             _purge(state)
@@ -67,21 +68,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _restore(state: Path) -> bool:
     """Put everything back; returns False if something could not be put back."""
-    restored: tuple[object, ...] = ()
-    problems: tuple[str, ...] = ()
-    unread: str | None = None
-    if places.journal_dir(state).is_dir():
-        journal = Journal(places.journal_dir(state))
-        journal.recover()
-        outcome = restore(Trials(state), journal, None)
-        restored, problems, unread = outcome.restored, outcome.problems, journal.unread
-    for each in restored:
-        say(str(each))
-    for problem in filter(None, (*problems, unread)):
-        complain(problem)
-    if not restored and not problems and not unread:
-        say("there was nothing to restore")
-    return not problems
+    journal = Journal(places.journal_dir(state))
+    return restore.show(restore.directly(state, journal, None), journal.unread, as_json=False)
 
 
 def _purge(state: Path) -> None:
