@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from specd.lmstudio.values import count, flag, members, number, rate, text, tokens
+from specd.lmstudio.values import count, flag, items, members, number, rate, text, tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +87,8 @@ def text_in(body: dict[str, Any], member: str = "message") -> str:
 
     ``member`` of the first choice holds it: "message", or "delta" in a stream.
     """
-    choices = body.get("choices")
-    first = members(choices[0]) if isinstance(choices, list) and choices else {}
-    message = members(first.get(member))
+    first = next(iter(items(body.get("choices"))), None)
+    message = members(members(first).get(member))
     thought = message.get("reasoning_content") or message.get("reasoning")
     texts = (thought, message.get("content"))
     return "".join(each for each in texts if isinstance(each, str))
@@ -152,12 +151,9 @@ def add_event(stream: Stream, event: dict[str, Any]) -> None:
 
 
 def _v1_model(body: dict[str, Any]) -> ServedModel:
-    listed = body.get("loaded_instances")
-    instances = (
-        [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
-    )
+    listed = (each for each in items(body.get("loaded_instances")) if isinstance(each, dict))
     key, format_ = text(body.get("key")), text(body.get("format"))
-    return ServedModel(key, format_, tuple(map(_instance, instances)))
+    return ServedModel(key, format_, tuple(map(_instance, listed)))
 
 
 def _instance(body: dict[str, Any]) -> Instance:

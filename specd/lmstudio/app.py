@@ -8,7 +8,6 @@ Helpers (renderers, GPU processes, engine workers) start later, so the oldest pr
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import time
@@ -16,10 +15,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from specd.lmstudio import keys
-from specd.lmstudio.values import members
+from specd.lmstudio.values import object_in
 
 if TYPE_CHECKING:
     import psutil
@@ -39,7 +38,6 @@ _LOCATIONS: Final[tuple[tuple[str, Kind], ...]] = (
     (keys.APP_LOCATION, "app"),
     (keys.LLMSTER_LOCATION, "llmster"),
 )
-_LOCATION_MAX_BYTES: Final = 1 << 16
 _VERSION: Final = re.compile(r"(\d+\.\d+\.\d+(?:[-+.]\d+)?)")
 
 
@@ -138,17 +136,9 @@ def _names_of(installed: Iterable[str]) -> set[str]:
 def _installed(home: Path) -> Iterator[tuple[str, Kind]]:
     """(executable, kind) of what is installed."""
     for name, kind in _LOCATIONS:
-        path = _read_location(home / keys.INTERNAL / name).get("path")
+        path = object_in(home / keys.INTERNAL / name).get("path")
         if isinstance(path, str) and path:
             yield path, kind
-
-
-def _read_location(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            return members(json.loads(file.read(_LOCATION_MAX_BYTES)))
-    except (OSError, ValueError, RecursionError):
-        return {}
 
 
 def _time(started: float) -> datetime | None:

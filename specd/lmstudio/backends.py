@@ -13,6 +13,8 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
+from specd.files import private
+
 _BACKENDS = Path("extensions", "backends")
 _MLX_LM = "vendor/_amphibian/app-mlx-generate-*/lib/python3*/site-packages/mlx_lm"
 _LOADS_DRAFTS = (2, 15)  # llama.cpp's engine, with LM Studio 0.4.14
@@ -62,9 +64,7 @@ def _types(mlx_lm: Path, _modified_ns: int) -> frozenset[str] | None:
 def _remapped(utils: Path) -> dict[str, str]:
     """mlx-lm's table of model types that are loaded as another one."""
     try:
-        with utils.open("rb") as file:
-            tree = ast.parse(file.read(_UTILS_BYTES))
-        for line in tree.body:
+        for line in ast.parse(private.read(utils, _UTILS_BYTES)).body:
             if isinstance(line, ast.Assign) and any(
                 isinstance(name, ast.Name) and name.id == "MODEL_REMAPPING" for name in line.targets
             ):

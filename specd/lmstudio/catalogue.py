@@ -9,6 +9,7 @@ read first, because it also has each variant's name and marks drafters. Only ins
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections import defaultdict
@@ -19,12 +20,12 @@ from typing import Any, Final
 
 import msgspec
 
+from specd.files import private
 from specd.lmstudio import drafters, keys
 from specd.lmstudio.home import bionic, lm_studio
 from specd.lmstudio.model import Model
-from specd.lmstudio.values import members, text
+from specd.lmstudio.values import items, members, object_in, text
 
-_MAX_INDEX_BYTES: Final = 64 * 1024 * 1024
 _MAX_HUB_BYTES: Final = 256 * 1024
 _MAX_HUB_MODELS: Final = 5_000
 _MAX_CHAIN: Final = 4  # a catalogue model may stand for another one
@@ -119,20 +120,20 @@ def _in_index(
 
 def _chain(entry: dict[str, Any]) -> list[str]:
     """The names on the way from a catalogue model to its files, through other catalogue models."""
-    chain = members(entry.get("virtual")).get("baseChain")
-    return [text(each) for each in chain] if isinstance(chain, list) else []
+    return [text(each) for each in items(members(entry.get("virtual")).get("baseChain"))]
 
 
 def _index_entries(home: Path) -> Iterator[dict[str, Any]]:
     """The entries of catalogue models and of drafters; the others are stepped over."""
     for path in index_paths(home):
         try:
-            entries = msgspec.json.decode(_read(path, _MAX_INDEX_BYTES), type=_Index).models
-        except (ValueError, RecursionError):
+            entries = msgspec.json.decode(private.read(path), type=_Index).models
+        except (OSError, ValueError, RecursionError):
             continue
         for raw in map(bytes, entries):
             if b'"virtual"' in raw or b'"drafter"' in raw:
-                yield members(_json(raw))
+                with contextlib.suppress(ValueError, RecursionError):
+                    yield members(json.loads(raw))
 
 
 # -- the hub's folders ----------------------------------------------------------------------------
@@ -186,18 +187,17 @@ def _folders(hub: Path) -> list[Path]:
 
 def _manifest(path: Path) -> Iterator[str]:
     """``{"dependencies": [{"type": "model", "modelKeys": […], "sources": […]}]}``."""
-    listed = members(_json(_read(path, _MAX_HUB_BYTES))).get("dependencies")
-    for each in map(members, listed if isinstance(listed, list) else []):
+    for each in map(members, items(object_in(path, _MAX_HUB_BYTES).get("dependencies"))):
         if each.get("type", "model") == "model":
-            named_keys = each.get("modelKeys")
-            yield from filter(None, map(text, named_keys if isinstance(named_keys, list) else []))
+            yield from filter(None, map(text, items(each.get("modelKeys"))))
             yield from _sources(each)
 
 
 def _model_yaml(path: Path) -> Iterator[str]:
     """``base: owner/name``, or ``base: [{key: …, sources: […]}]``."""
-    content = _read(path, _MAX_HUB_BYTES)
-    if not content:
+    try:
+        content = private.read(path, _MAX_HUB_BYTES)
+    except OSError:
         return
     import yaml  # noqa: PLC0415 - 10 ms that only a folder without a manifest costs
 
@@ -207,14 +207,13 @@ def _model_yaml(path: Path) -> Iterator[str]:
         return
     if isinstance(base, str):
         yield text(base)
-    for each in map(members, base if isinstance(base, list) else []):
+    for each in map(members, items(base)):
         yield text(each.get("key"))
         yield from _sources(each)
 
 
 def _sources(entry: dict[str, Any]) -> Iterator[str]:
-    listed = entry.get("sources")
-    for source in map(members, listed if isinstance(listed, list) else []):
+    for source in map(members, items(entry.get("sources"))):
         user, repo = text(source.get("user")), text(source.get("repo"))
         if user and repo:
             yield f"{user}/{repo}"
@@ -222,22 +221,3 @@ def _sources(entry: dict[str, Any]) -> Iterator[str]:
 
 def _is_name(name: str) -> bool:
     return bool(_NAME.fullmatch(name))
-
-
-def _json(content: bytes) -> object:
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _read(path: Path, at_most: int) -> bytes:
-    """The file's content; empty when there is none, or it is longer."""
-    try:
-        if not path.is_file():
-            return b""
-        with path.open("rb") as file:
-            content = file.read(at_most + 1)
-    except OSError:
-        return b""
-    return content if len(content) <= at_most else b""

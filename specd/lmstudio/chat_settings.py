@@ -52,7 +52,7 @@ def kv_group(home: Path | None, main: Model) -> int | None:
     """Numbers that share a scale in an MLX main's KV cache; None if it is not quantized."""
     if home is None:
         return None
-    document = presets.document(model_defaults.config_path(home, main)) or {}
+    document = values.object_in(model_defaults.config_path(home, main))
     group = model_defaults.kv_quantization(document).get("kv_group")
     return group if isinstance(group, int) else None
 
@@ -61,7 +61,7 @@ def read(home: Path | None, main: Model) -> ChatSettings:
     """The settings of new chats with ``main``; the defaults where there is no ``home``."""
     if home is None:
         return ChatSettings()
-    document = presets.document(model_defaults.config_path(home, main)) or {}
+    document = values.object_in(model_defaults.config_path(home, main))
     held = {**model_defaults.sampling(document), **model_defaults.kv_quantization(document)}
     named = values.text(document.get(keys.PRESET[0]))
     if named and (preset := presets.chosen(named, presets.read(home))) is not None:

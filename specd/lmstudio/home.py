@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from specd.files import private
 from specd.lmstudio import backends, keys
 
 _POINTER_MAX_BYTES = 4096
@@ -181,17 +182,16 @@ def _user_home(given: Path | None) -> Path | None:
 def _read_pointer(pointer: Path) -> Path | str | None:
     """The path in a pointer file; None without a file; the reason, as text, if it is unusable."""
     try:
-        with pointer.open("rb") as file:
-            content = file.read(_POINTER_MAX_BYTES + 1)
+        text = private.read(pointer, _POINTER_MAX_BYTES).decode("utf-8").strip()
     except FileNotFoundError:
         return None
     except OSError as error:
-        return f"{pointer} cannot be read: {error.strerror or error}"
-    try:
-        text = content.decode("utf-8").strip()
+        if error.errno not in private.UNFIT:
+            return f"{pointer} cannot be read: {error.strerror or error}"
+        text = ""
     except UnicodeDecodeError:
         text = ""
-    if not text or len(content) > _POINTER_MAX_BYTES or not text.isprintable():
+    if not text or not text.isprintable():
         return f"{pointer} does not hold the path of a directory"
     return Path(text)
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from specd.files import jsonedit, private
 from specd.lmstudio import keys, model_defaults, values
 from specd.lmstudio.model import Model
 
@@ -59,20 +58,9 @@ def read(home: Path) -> tuple[Preset, ...]:
     return tuple(found for file in files if (found := _read(file)) is not None)
 
 
-def document(file: Path) -> dict[str, Any] | None:
-    """The object in a preset or a file of defaults; None where it cannot be read."""
-    try:
-        if file.stat().st_size > jsonedit.MAX_BYTES:
-            return None
-        held = jsonedit.parse(private.read(file))
-    except (OSError, jsonedit.NotUnderstood):
-        return None
-    return held if isinstance(held, dict) else None
-
-
 def _read(file: Path) -> Preset | None:
-    held = document(file)
-    if held is None:
+    held = values.object_in(file)
+    if not held:
         return None
     stem = file.name.removesuffix(_SUFFIX)
     identifier = values.text(held.get("identifier")) or f"@local:{stem}"

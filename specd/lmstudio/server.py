@@ -13,7 +13,6 @@ no log, and is sent only to a server that has just required one (``Server``).
 from __future__ import annotations
 
 import ipaddress
-import json
 import os
 import re
 import socket
@@ -46,12 +45,11 @@ from specd.lmstudio.connection import (
     wants_a_token,
 )
 from specd.lmstudio.home import server_files
-from specd.lmstudio.values import count, members, text
+from specd.lmstudio.values import count, object_in, text
 
 DEFAULT_PORT: Final = 1234
 
 _INFO_VARIABLE: Final = "LMS_API_SERVER_INFO_PATH"
-_CONFIG_MAX_BYTES: Final = 1 << 20
 _LIST_MAX_BYTES: Final = 4 << 20  # thousands of models; as objects a list takes ten times its bytes
 _ANYWHERE: Final = frozenset({"", "0.0.0.0", "::", "localhost", "::1", "127.0.0.1"})  # noqa: S104 - read, not bound
 _JUST_S: Final = 60.0  # for so long after a server required the token, requests carry it
@@ -79,7 +77,7 @@ def server_urls(
     if configured != "auto":
         return (_base(configured),)
     info, *others = server_files(home)
-    found = [_read_config(path) for path in (Path(env.get(_INFO_VARIABLE) or info), *others)]
+    found = [object_in(path) for path in (Path(env.get(_INFO_VARIABLE) or info), *others)]
     ports = [count(each.get("port"), 65536) for each in found]
     urls = [_url(found[at | 1], port) for at, port in enumerate(ports) if port]  # | 1: its config
     return tuple(dict.fromkeys(urls)) or (_url(found[1], DEFAULT_PORT),)
@@ -109,14 +107,6 @@ def _is_address(host: str) -> bool:
     except (OSError, ValueError):
         return False
     return True
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            return members(json.loads(file.read(_CONFIG_MAX_BYTES)))
-    except (OSError, ValueError, RecursionError):
-        return {}
 
 
 class Server:

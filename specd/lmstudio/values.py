@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any, Final
+
+from specd.files import private
 
 _MAX_TEXT: Final = 500
 _MAX_COUNT: Final = 1 << 53  # what a JSON number holds exactly
 _MAX_TOKENS: Final = 10_000_000  # more than a context holds
+_MAX_FILE_BYTES: Final = 16 << 20
 _RATES: Final = (1e-3, 1e6)
 
 
@@ -49,3 +54,16 @@ def flag(value: object) -> bool | None:
 def members(value: object) -> dict[str, Any]:
     """``value`` if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
+
+
+def items(value: object) -> list[Any]:
+    """``value`` if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def object_in(path: Path, at_most: int = _MAX_FILE_BYTES) -> dict[str, Any]:
+    """The JSON object in a file; an empty one where none can be read."""
+    try:
+        return members(json.loads(private.read(path, at_most)))
+    except (OSError, ValueError, RecursionError):
+        return {}
