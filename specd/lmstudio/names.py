@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import difflib
 import re
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -210,10 +209,9 @@ class _Index:
             places = list(self._holding(words))
             yield _agreeing(wanted, (p[:2] for p in places if p[3] + len(words) == len(p[2])))
             yield _agreeing(wanted, (p[:2] for p in places))
-            yield _agreeing(wanted, self._beginning(wanted.base))
-            written = list(self._written(folded))
-            yield [model for at, model in written if not at]
-            yield [model for _, model in written]
+            parts = list(self._parts(wanted.base))
+            yield _agreeing(wanted, (named for at, named in parts if not at))
+            yield _agreeing(wanted, (named for _, named in parts))
 
     def _holding(self, words: tuple[str, ...]) -> Iterator[_Place]:
         """Every place where a name has these words in a row."""
@@ -223,33 +221,21 @@ class _Index:
             if first >= 0 and its[first : first + len(words)] == words:
                 yield model, spelled, its, first
 
-    def _beginning(self, base: str) -> Iterator[_Named]:
-        """The short names that begin with ``base``, unless it ends inside a number."""
-        for at in range(bisect_left(self._sorted, base), len(self._sorted)):
-            whole = self._sorted[at]
-            if not whole.startswith(base):
-                break
-            if not (base[-1:].isdigit() and whole[len(base) :][:1].isdigit()):
-                yield from self._short_bases[whole]
-
-    def _written(self, name: str) -> Iterator[tuple[int, Model]]:
-        """(offset, model) of each short name that has ``name`` at a word, ending in no number."""
-        lines, at = self._lines, self._lines.find(name)
+    def _parts(self, base: str) -> Iterator[tuple[int, _Named]]:
+        """Each short name with ``base`` at a word, ending in no number, and its offset there."""
+        lines, at = self._lines, self._lines.find(base)
         while at > 0:
-            cut = name[-1].isdigit() and lines[at + len(name)].isdigit()
+            cut = base[-1].isdigit() and lines[at + len(base)].isdigit()
             if not (cut or lines[at - 1].isalnum()):
                 start = lines.rfind("\n", 0, at) + 1
-                for model in self._short[lines[start : lines.index("\n", start)]]:
-                    yield at - start, model
-            at = lines.find(name, at + 1)
+                name = lines[start : lines.index("\n", start)]
+                for model in self._short[name]:
+                    yield at - start, (model, _spelling(name))
+            at = lines.find(base, at + 1)
 
     @cached_property
     def _lines(self) -> str:
         return "\n" + "\n".join(self._short) + "\n"
-
-    @cached_property
-    def _sorted(self) -> list[str]:
-        return sorted(self._short_bases)
 
     @cached_property
     def _places(self) -> dict[str, list[_Place]]:
@@ -342,14 +328,20 @@ def _short(model: Model) -> tuple[str, ...]:
 
 
 def _agreeing(wanted: _Spelling, named: Iterable[_Named]) -> list[Model]:
-    """The models among ``named`` with the quantization and format that ``wanted`` has, if any."""
+    """The models among ``named`` with the quantization and format that ``wanted`` has, if any.
+
+    The quantization in the name counts, else the files', else the beginning of either.
+    """
     fitting = [each for each in named if wanted.base and wanted.format in (None, each[0].format)]
-    if wanted.quantization is None:
+    quantization = wanted.quantization
+    if quantization is None:
         return [model for model, _ in fitting]
-    written = [model for model, mine in fitting if mine.quantization == wanted.quantization]
-    return written or [
-        model for model, _ in fitting if _plain(model.quantization or "") == wanted.quantization
-    ]
+    known = [(m, mine.quantization or "", _plain(m.quantization or "")) for m, mine in fitting]
+    return (
+        [model for model, written, _ in known if written == quantization]
+        or [model for model, _, held in known if held == quantization]
+        or [model for model, *both in known if any(q.startswith(quantization) for q in both)]
+    )
 
 
 def _words(base: str) -> Iterator[str]:
