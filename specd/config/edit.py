@@ -8,9 +8,10 @@ is parsed and compared with the intended document before it is returned.
 from __future__ import annotations
 
 import contextlib
+import copy
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tomlkit.items import Item
 
 from specd.config import allowed, reading
 from specd.config.error import ConfigError, Problem
-from specd.config.lines import Statement, statements
+from specd.config.lines import KeyPath, Statement, statements
 from specd.config.problems import nearest
 from specd.config.reading import Document
 from specd.config.schema import DEFAULTS, Pair, keys
@@ -34,31 +35,26 @@ class BadKey(Exception):
     """A wrong key or value for ``specd config set``; the message names the allowed ones."""
 
 
-def new_text(pairs: Sequence[Pair] = (), values: Document | None = None) -> str:
-    """A whole specd.toml that sets ``pairs`` and ``values`` ({section: {key: value}}).
-
-    Every other key is a comment with its default.
+def new_text(pairs: Sequence[Pair] = ()) -> str:
+    """A whole specd.toml that sets ``pairs``; every other key is a comment with its default.
 
     >>> print(new_text().splitlines()[0])
     # specd.toml: what specd keeps applied.
     """
-    values = values or {}
     lines = [
         "# specd.toml: what specd keeps applied.",
         "# Every key is optional; a # before one means that its default counts.",
         "# `specd config validate` checks this file, and specd follows every change at once.",
     ]
     for section in allowed.sections():
-        if section == "pair":
-            lines += _pair_lines(pairs)
+        if section != "pair":
+            lines += ["", f"[{section}]", *_explained("# ", section, getattr(DEFAULTS, section))]
             continue
-        lines += ["", f"[{section}]"]
-        defaults = getattr(DEFAULTS, section)
-        for key in allowed.names(section):
-            held = values.get(section, {})
-            value = held.get(key, getattr(defaults, key))
-            mark = "" if key in held else "# "
-            lines.append(_explained(f"{mark}{key} = {toml(value)}", allowed.about(section, key)))
+        for pair in pairs:
+            lines += ["", "[[pair]]", *_explained("", section, pair)]
+        if not pairs:
+            lines += ["", "# One [[pair]] for every main model that is to have a draft:"]
+            lines += ["# [[pair]]", *_explained("# ", section, Pair("qwen3-8b"))]
     return "\n".join(lines) + "\n"
 
 
@@ -73,21 +69,36 @@ def set_value(text: str, key: str, word: str) -> str:
         ConfigError: ``text`` is invalid, or has no place for the value.
     """
     document = reading.parse(NO_PATH, text)
-    if key.startswith("pair."):
-        return _set_in_pair(text, document, key, word)
     section, _, name = key.partition(".")
-    if section == "pair" or section not in allowed.sections() or name not in allowed.names(section):
-        known = [*keys(), "pair.MAIN.draft", "pair.MAIN.draft_tokens"]
-        known.remove("pair")
-        hint = nearest(key, known) or f" (there are {', '.join(known)})"
+    main, _, name = name.rpartition(".") if section == "pair" else ("", "", name)
+    known = [each for each in keys() if each != "pair"]
+    known += [f"pair.MAIN.{each}" for each in allowed.names("pair")]
+    meant = f"pair.MAIN.{name}" if main else key
+    if meant not in known:
+        hint = nearest(meant, known) or f" (there are {', '.join(known)})"
         raise BadKey(f"there is no key {key}{hint}")
+    if not isinstance(document.get(section, {}), dict | list):
+        allowed.validated(NO_PATH, document, text)  # raises, and names the mistake
     value = _value(section, name, word)
-    wanted = {**document, section: {**document.get(section, {}), name: value}}
-    if name in document.get(section, {}) or (section in document and not _headed(text, (section,))):
+    wanted = copy.deepcopy(document)
+    table: KeyPath = (section,)
+    if main:
+        at = _index(document, main)
+        if at is None:
+            added = {"main": main, name: value}
+            wanted.setdefault("pair", []).append(added)
+            assigned = [f"{each} = {toml(held)}\n" for each, held in added.items()]
+            return _checked(_appended(text, "[[pair]]", "".join(assigned)), wanted)
+        table = (section, at)
+    held = _at(wanted, table) if main else wanted.setdefault(section, {})
+    if name in held or (section in document and not _headed(text, table)):
         made = tomlkit.parse(text)
-        _replace(made[section], name, value)
-        return _checked(made.as_string(), wanted)
-    return _checked(_insert(text, (section,), f"[{section}]", name, value), wanted)
+        _replace(_at(made, table), name, value)
+        text = made.as_string()
+    else:
+        text = _inserted(text, table, name, value)
+    held[name] = value
+    return _checked(text, wanted)
 
 
 def unset_value(text: str, key: str) -> str:
@@ -97,31 +108,23 @@ def unset_value(text: str, key: str) -> str:
         BadKey: it is not set.
         ConfigError: ``text`` or the result is invalid.
     """
-    document = reading.parse(NO_PATH, text)
-    made: Any = tomlkit.parse(text)
+    wanted = reading.parse(NO_PATH, text)
     section, _, name = key.partition(".")
-    pairs = document.get("pair", [])
-    at = _index(pairs, name) if section == "pair" and name else None
-    if at is None and section == "pair":
-        main, _, name = name.rpartition(".")
-        at = _index(pairs, main) if main else None
-        if at is None or name not in pairs[at]:
-            raise BadKey(f"{key} is not set")
-        del made["pair"][at][name]
-        left = [{k: v for k, v in p.items() if i != at or k != name} for i, p in enumerate(pairs)]
-        return _checked(made.as_string(), {**document, "pair": left})
-    if at is not None:
-        del made["pair"][at]
-        left = [pair for i, pair in enumerate(pairs) if i != at]
-        if not left:
-            del made["pair"]
-        rest = {k: v for k, v in document.items() if k != "pair"}
-        return _checked(made.as_string(), {**rest, "pair": left} if left else rest)
-    if name not in document.get(section, {}):
-        raise BadKey(f"{key} is not set{'' if key in keys() else nearest(key, keys())}")
-    del made[section][name]
-    held = {k: v for k, v in document[section].items() if k != name}
-    return _checked(made.as_string(), {**document, section: held})
+    place: tuple[str | int | None, ...] = (section, name)
+    if section == "pair":
+        main, _, last = name.rpartition(".")
+        whole = _index(wanted, name)
+        place = (section, _index(wanted, main), last) if whole is None else (section, whole)
+    made = tomlkit.parse(text)
+    for document in (wanted, made):
+        try:
+            del _at(document, place[:-1])[place[-1]]
+        except (LookupError, TypeError):
+            near = "" if section == "pair" or key in keys() else nearest(key, keys())
+            raise BadKey(f"{key} is not set{near}") from None
+        if section == "pair" and not document["pair"]:
+            del document["pair"]
+    return _checked(made.as_string(), wanted)
 
 
 def toml(value: object) -> str:
@@ -130,30 +133,15 @@ def toml(value: object) -> str:
     return "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in text)
 
 
-def _set_in_pair(text: str, document: Document, key: str, word: str) -> str:
-    main, _, name = key.removeprefix("pair.").rpartition(".")
-    if not main or name not in allowed.names("pair"):
-        known = ", ".join(f"pair.MAIN.{each}" for each in allowed.names("pair"))
-        raise BadKey(
-            f"there is no key {key}{nearest(name, allowed.names('pair'))} (there are {known})"
-        )
-    value = _value("pair", name, word)
+def _at(document: Any, place: Iterable[str | int | None]) -> Any:
+    for step in place:
+        document = document[step]
+    return document
+
+
+def _index(document: Document, main: str) -> int | None:
+    """The index of the pair with this main model, or of the pair with this number."""
     pairs = document.get("pair", [])
-    at = _index(pairs, main)
-    if at is None:
-        added = {"main": main, name: value}
-        block = "".join(f"{each} = {toml(held)}\n" for each, held in added.items())
-        return _checked(_append_pair(text, block), {**document, "pair": [*pairs, added]})
-    changed = [{**pair, name: value} if i == at else pair for i, pair in enumerate(pairs)]
-    wanted = {**document, "pair": changed}
-    if name in pairs[at] or not _headed(text, ("pair", at)):
-        made: Any = tomlkit.parse(text)
-        _replace(made["pair"][at], name, value)
-        return _checked(made.as_string(), wanted)
-    return _checked(_insert(text, ("pair", at), "[[pair]]", name, value), wanted)
-
-
-def _index(pairs: list[Document], main: str) -> int | None:
     if main.isdigit():
         if 1 <= int(main) <= len(pairs):
             return int(main) - 1
@@ -194,22 +182,22 @@ def _replace(table: Any, name: str, value: object) -> None:
     table[name] = new
 
 
-def _headed(text: str, table: tuple[str | int, ...]) -> bool:
+def _headed(text: str, table: KeyPath) -> bool:
     return any(each.header and each.table == table for each in statements(text))
 
 
-def _insert(text: str, table: tuple[str | int, ...], header: str, name: str, value: object) -> str:
+def _inserted(text: str, table: KeyPath, name: str, value: object) -> str:
+    """``text`` with a new key in ``table``, which has a header or is missing."""
     rows = _rows(text)
     held = [each for each in statements(text) if each.table == table]
     assigned = f"{name} = {toml(value)}"
     if not held:
-        separator = "\n" if rows and rows[-1].strip() else ""
-        return f"{_ended(text)}{separator}{header}\n{assigned}\n"
+        return _appended(text, f"[{table[0]}]", f"{assigned}\n")
     shown_at = _shown_default(rows, held[0], statements(text), name)
     if shown_at is not None:
         row = rows[shown_at]
         comment = re.search(r"\s(#.*)$", row.rstrip("\r\n").lstrip("# "))
-        line = _explained(assigned, comment[1].lstrip("# ")) if comment else assigned
+        line = f"{assigned:<{COLUMN}}  {comment[1]}" if comment else assigned
         rows[shown_at] = line + _newline(row)
     else:
         last = held[-1].last - 1
@@ -232,14 +220,14 @@ def _shown_default(
     return None
 
 
-def _append_pair(text: str, block: str) -> str:
+def _appended(text: str, header: str, block: str) -> str:
+    """``text`` with a new table: a pair behind the last pair, another one at the end."""
     rows = _rows(text)
     pairs = [each.last for each in statements(text) if each.table[:1] == ("pair",)]
-    if not pairs:
-        return f"{_ended(text)}{'' if not text.strip() else chr(10)}[[pair]]\n{block}"
-    at = max(pairs)
-    rows[at - 1] = _ended(rows[at - 1])
-    return "".join([*rows[:at], "\n[[pair]]\n", block, *rows[at:]])
+    at = max(pairs) if pairs and header == "[[pair]]" else len(rows)
+    before = _ended("".join(rows[:at]))
+    separator = "\n" if before and rows[at - 1].strip() else ""
+    return f"{before}{separator}{header}\n{block}{''.join(rows[at:])}"
 
 
 def _checked(text: str, wanted: Document) -> str:
@@ -253,26 +241,11 @@ def _checked(text: str, wanted: Document) -> str:
     return text
 
 
-def _pair_lines(pairs: Sequence[Pair]) -> list[str]:
-    about = {key: allowed.about("pair", key) for key in allowed.names("pair")}
-    if not pairs:
-        return [
-            "",
-            "# One [[pair]] for every main model that is to have a draft:",
-            "# [[pair]]",
-            _explained('# main = "qwen3-8b"', about["main"]),
-            _explained('# draft = "auto"', about["draft"]),
-            _explained('# draft_tokens = "auto"', about["draft_tokens"]),
-        ]
-    lines: list[str] = []
-    for pair in pairs:
-        lines += ["", "[[pair]]"]
-        lines += [_explained(f"{key} = {toml(getattr(pair, key))}", about[key]) for key in about]
-    return lines
-
-
-def _explained(line: str, about: str) -> str:
-    return f"{line:<{COLUMN}}  # {about}"
+def _explained(mark: str, section: str, values: object) -> Iterator[str]:
+    """A line for each key of a section, with the key's description."""
+    for key in allowed.names(section):
+        assigned = f"{mark}{key} = {toml(getattr(values, key))}"
+        yield f"{assigned:<{COLUMN}}  # {allowed.about(section, key)}"
 
 
 def _rows(text: str) -> list[str]:

@@ -47,7 +47,7 @@ def test_the_defaults_a_new_file_shows_are_the_defaults() -> None:
 
 def test_a_new_file_holds_the_pairs_it_was_given() -> None:
     pair = config.Pair(main='we"ird', draft="qwen3-0.6b", draft_tokens=4)
-    text = edit.new_text([pair], {"speculation": {"ui_level": 2}})
+    text = edit.set_value(edit.new_text([pair]), "speculation.ui_level", "2")
     read = allowed.validated(Path("x"), tomllib.loads(text), text)
     assert read == config.SpecdConfig(pair=(pair,), speculation=config.Speculation(ui_level=2))
 
@@ -137,6 +137,10 @@ def test_a_file_that_is_broken_already_is_not_edited() -> None:
         edit.set_value("[agent\n", "agent.notify", "true")
     with pytest.raises(config.ConfigError):
         edit.set_value("[agent]\nnotfy = 1\n", "agent.notify", "true")
+    with pytest.raises(config.ConfigError, match=r"write \[agent\] on a line of its own"):
+        edit.set_value("agent = 3\n", "agent.notify", "true")
+    with pytest.raises(edit.BadKey, match="is not set"):
+        edit.unset_value("agent = 3\n", "agent.notify")
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30))
