@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
 
 from specd.files import jsonedit
 from specd.files.pointer import ABSENT, Edit, Json, Match, Pointer
@@ -69,23 +68,17 @@ class Plan:
     held: tuple[tuple[Path, Change], ...] = ()
     freed: frozenset[ValueKey] = frozenset()
 
-    def __bool__(self) -> bool:
-        return bool(self.edits)
-
-
-Owns: TypeAlias = Callable[[Path], Mapping[str, Owned]]
-"""The owned values in a file, by key."""
-
 
 def plan(
     targets: Iterable[Target],
     seen: Mapping[Path, FileSeen],
-    owned: Owns = lambda _: {},
+    owned: Callable[[Path], Mapping[str, Owned]] = lambda _: {},
     held: AbstractSet[ValueKey] = frozenset(),
 ) -> Plan:
     """Compare every target's desired values with those in its file.
 
-    An owned value that no target desires is given back. One that is ``held`` is left alone.
+    ``owned`` returns a file's owned values, by key. One that no target desires is given back; one
+    that is ``held`` is left alone.
     """
     made = [_compare(target, seen[target.path], owned(target.path), held) for target in targets]
     return Plan(

@@ -64,7 +64,6 @@ class Pass:
     """
 
     applied: tuple[Applied, ...] = ()
-    drifted: tuple[FileEdit, ...] = ()
     changed: bool = False
     again_in: float | None = None
     overtaken: bool = False
@@ -164,7 +163,6 @@ class Reconciler:
         after = (self.blocked, self.held, set(self._again), self.failed)
         return Pass(
             applied=applied,
-            drifted=made.edits,
             changed=bool(applied) or before != after,
             again_in=self._next(self._clock()),
         )

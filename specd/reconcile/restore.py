@@ -10,7 +10,7 @@ back later.
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,16 +47,6 @@ class Restored:
     def __str__(self) -> str:
         return f"{self.id}: {', '.join(self.keys) or 'nothing'} in {self.path} ({self.how})"
 
-    def as_json(self) -> dict[str, Any]:
-        """For the socket API."""
-        return {
-            "id": self.id,
-            "path": str(self.path),
-            "keys": list(self.keys),
-            "how": self.how,
-            "message": str(self),
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -67,10 +57,10 @@ class Outcome:
 
     def as_json(self) -> dict[str, Any]:
         """For the socket API."""
-        return {
-            "restored": [each.as_json() for each in self.restored],
-            "problems": list(self.problems),
-        }
+        restored = [
+            {**asdict(each), "path": str(each.path), "message": str(each)} for each in self.restored
+        ]
+        return {"restored": restored, "problems": self.problems}
 
 
 def restore(journal: Journal, number: int | None) -> Outcome:

@@ -64,7 +64,7 @@ def test_a_length_in_the_configuration_arrives_in_the_models_own_file():
 def test_a_file_that_holds_everything_is_left_alone():
     first = made(b"{}")
     contents = {edit.path: edit.after for edit in first.edits}
-    assert not made(contents[SETTINGS], contents[DEFAULTS])
+    assert made(contents[SETTINGS], contents[DEFAULTS]) == Plan()
 
 
 def test_every_change_says_what_was_there_and_why_it_changes():

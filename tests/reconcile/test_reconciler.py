@@ -19,6 +19,7 @@ from specd.reconcile.apply import PASSING, Applied
 from specd.reconcile.contention import Patience
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.journal import FILE, Journal
+from specd.reconcile.plan import Plan
 from specd.reconcile.reconciler import RETRY_S, DesiredState, Reconciler
 from specd.reconcile.restore import restore
 
@@ -80,7 +81,7 @@ def test_planning_writes_nothing(reconciler: Reconciler, home: Path):
 def test_with_no_home_there_is_nothing_to_do(reconciler: Reconciler):
     reconciler.set_desired(None)
     assert reconciler.run(None).applied == ()
-    assert not reconciler.plan()
+    assert reconciler.plan() == Plan()
     assert reconciler.apps == ()
 
 
