@@ -17,7 +17,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import NamedTuple
 
 from specd.files.pointer import ABSENT, Absent, Edit, Json, Match, Pointer
@@ -69,9 +68,10 @@ def value_at(document: Json, at: Pointer) -> Json | Absent:
     """The value at ``at``; ``ABSENT`` if it or one of its parents is missing."""
     value: Json | Absent = document
     for step in at:
-        if isinstance(step, Match):
-            value = _matching(value, step)
-        elif isinstance(value, dict):
+        if isinstance(step, Match) and isinstance(value, list):
+            found = _matching(value, step)
+            value = value[found[0]] if found else ABSENT
+        elif isinstance(step, str) and isinstance(value, dict):
             value = value.get(step, ABSENT)
         else:
             return ABSENT
@@ -105,10 +105,8 @@ def edit(content: bytes, edits: Sequence[Edit], parsed: Json | Absent = ABSENT) 
     intended = _parse(text) if isinstance(parsed, Absent) else parsed
     changed = text
     for each in edits:
-        if same(value_at(intended, each.at), each.value):
-            continue
-        changed = _edited(changed, each)
-        intended = _intended(intended, each.at, each.value)
+        before, intended = intended, after(intended, [each])
+        changed = _respelled(changed, _root(changed), before, intended, each.value)
     if changed == text:
         return content
     if not _spells(changed, intended, edits):
@@ -120,7 +118,8 @@ def after(document: Json, edits: Sequence[Edit]) -> Json:
     """``document`` with every edit made.
 
     Raises:
-        NotUnderstood: an edit needs a container and finds another value.
+        NotUnderstood: an edit needs a container and finds another value; or a ``Match`` fits
+            several elements.
     """
     for each in edits:
         if not same(value_at(document, each.at), each.value):
@@ -236,72 +235,44 @@ def _items(text: str, start: int) -> Iterator[_Item]:
         position = _COMMA.match(text, end).end()  # type: ignore[union-attr]
 
 
-def _find(text: str, start: int, step: str | Match) -> list[_Item]:
-    """The members or elements that ``step`` selects: none, one, or (a Match) several.
-
-    Raises:
-        NotUnderstood: the value at ``start`` is not the kind of container that the step needs.
-    """
-    need, kind = ("[", "an array") if isinstance(step, Match) else ("{", "an object")
-    if text[start] != need:
-        name = json.dumps(step.value if isinstance(step, Match) else step)
-        raise _not_understood(text, start, f"{kind} was expected here, to hold {name}")
-    if not isinstance(step, Match):
-        # A key stands at most once, so the rest need not be walked.
-        return list(islice((item for item in _items(text, start) if item.key == step), 1))
-    found = [
-        item
-        for item in _items(text, start)
-        if text[item.value_start] == "{" and _fits(text, item, step)
-    ]
-    if len(found) > 1:
-        raise _not_understood(text, found[1].start, f"{json.dumps(step.value)} stands twice")
-    return found
-
-
-def _fits(text: str, item: _Item, match: Match) -> bool:
-    element = _SPANS.raw_decode(text, item.value_start)[0]
-    return bool(element.get(match.name) == match.value)
-
-
 # ---- the edit, in the text ---------------------------------------------------------------------
 
 
-def _edited(text: str, change: Edit) -> str:
-    start = _root(text)
-    at = change.at
-    trail: list[tuple[int, _Item]] = []
-    for depth, step in enumerate(at):
-        found = _find(text, start, step)
-        if not found:
-            if change.value is ABSENT:
-                return text
-            return _insert(text, start, step, _wrapped(at[depth + 1 :], change.value))
-        trail.append((start, found[0]))
-        start = found[0].value_start
-    if change.value is not ABSENT:
-        scalar = not isinstance(change.value, (dict, list))
+def _respelled(text: str, start: int, old: Json, new: Json, value: Json | Absent) -> str:
+    """``text`` with ``old``, which begins at ``start``, spelled as ``new``.
+
+    ``new`` is ``old`` after one edit: it shares all objects with ``old`` but the containers on the
+    way to the edited ``value``. So at most one of its members or elements differs.
+    """
+    if new is old:
+        return text
+    if new is value or not isinstance(new, (dict, list)) or type(new) is not type(old):
         # Looking at how the file is indented costs more than finding the value.
-        style = _PLAIN if scalar else _style_around(text, start)
-        end = _value_end(text, start)
-        return text[:start] + style.render(change.value) + text[end:]
-    if not trail:
-        raise NotUnderstood("a whole document cannot be taken out")
-    container, item = trail[-1]
-    if len(at) > 1 and isinstance(at[-2], Match) and _only_names(text, container, item, at[-2]):
-        container, item = trail[-2]
-    return _take_out(text, container, item)
+        style = _style_around(text, start) if isinstance(new, (dict, list)) else _PLAIN
+        return text[:start] + style.render(new) + text[_value_end(text, start) :]
+    items = list(_items(text, start))
+    before, made = _parts(old), _parts(new)
+    if len(made) > len(before):
+        return _insert(text, start, items, *made[-1])
+    place = next(
+        at
+        for at, (key, each) in enumerate(before)
+        if at == len(made) or made[at][0] != key or made[at][1] is not each
+    )
+    if len(made) < len(before):
+        return _take_out(text, start, items, place)
+    return _respelled(text, items[place].value_start, before[place][1], made[place][1], value)
 
 
-def _only_names(text: str, container: int, item: _Item, match: Match) -> bool:
-    """Whether without ``item`` the element would hold only what ``match`` compares, and may go."""
-    rest = [other.key for other in _items(text, container) if other.start != item.start]
-    return rest == [match.name] and not match.stays
+def _parts(container: Json) -> list[tuple[str | None, Json]]:
+    """The members, or the elements without a key."""
+    if isinstance(container, dict):
+        return list(container.items())
+    return [(None, each) for each in container] if isinstance(container, list) else []
 
 
-def _take_out(text: str, container: int, item: _Item) -> str:
-    items = list(_items(text, container))
-    place = next(index for index, other in enumerate(items) if other.start == item.start)
+def _take_out(text: str, container: int, items: list[_Item], place: int) -> str:
+    item = items[place]
     if len(items) == 1:
         return text[: container + 1] + text[_skip(text, item.value_end) :]
     if place + 1 < len(items):
@@ -309,14 +280,10 @@ def _take_out(text: str, container: int, item: _Item) -> str:
     return text[: items[place - 1].value_end] + text[item.value_end :]
 
 
-def _insert(text: str, container: int, step: str | Match, value: Json) -> str:
-    items = list(_items(text, container))
+def _insert(text: str, container: int, items: list[_Item], key: str | None, value: Json) -> str:
     style = _style_inside(text, container, items[-1] if items else None)
-    if isinstance(step, Match):
-        rest = value if isinstance(value, dict) else {}
-        rendered = style.render({step.name: step.value, **rest})
-    else:
-        rendered = json.dumps(step, ensure_ascii=False) + style.colon + style.render(value)
+    name = "" if key is None else json.dumps(key, ensure_ascii=False) + style.colon
+    rendered = name + style.render(value)
     if items:
         gap = style.line() or style.gap
         end = items[-1].value_end
@@ -445,12 +412,13 @@ def _separators(text: str) -> tuple[str, str]:
 # ---- the edit, in the document -----------------------------------------------------------------
 
 
-def _matching(value: Json | Absent, match: Match) -> Json | Absent:
-    if isinstance(value, list):
-        for element in value:
-            if isinstance(element, dict) and element.get(match.name) == match.value:
-                return element
-    return ABSENT
+def _matching(elements: list[Json], match: Match) -> list[int]:
+    """The indices of the elements that ``match`` selects."""
+    return [
+        at
+        for at, each in enumerate(elements)
+        if isinstance(each, dict) and each.get(match.name) == match.value
+    ]
 
 
 def _intended(document: Json, at: Pointer, value: Json | Absent) -> Json:
@@ -477,16 +445,13 @@ def _intended(document: Json, at: Pointer, value: Json | Absent) -> Json:
 def _intended_list(document: Json, match: Match, rest: Pointer, value: Json | Absent) -> Json:
     if not isinstance(document, list):
         raise NotUnderstood(f"an array was expected, to hold {json.dumps(match.value)}")
-    element = _matching(document, match)
-    if element is ABSENT:
+    found = _matching(document, match)
+    if len(found) > 1:
+        raise NotUnderstood(f"{json.dumps(match.value)} stands twice")
+    if not found:
         return document if value is ABSENT else document + _wrapped((match, *rest), value)  # type: ignore[operator]
-    place = next(index for index, each in enumerate(document) if each is element)
-    if rest:
-        made: Json | Absent = _intended(element, rest, value)
-        alone = made == {match.name: match.value} and not match.stays
-        if value is ABSENT and len(rest) == 1 and alone:
-            made = ABSENT
-    else:
-        made = value
-    kept: list[Json] = [] if made is ABSENT else [made]
+    place = found[0]
+    made = _intended(document[place], rest, value) if rest else value
+    alone = len(rest) == 1 and made == {match.name: match.value} and not match.stays
+    kept: list[Json] = [] if made is ABSENT or (value is ABSENT and alone) else [made]
     return document[:place] + kept + document[place + 1 :]
