@@ -354,7 +354,7 @@ def _encodable(value: Json) -> bool:
 
 def _style_around(text: str, start: int) -> _Style:
     """The style of a value that replaces the one at ``start``."""
-    newline = _newline_before(text, start)
+    newline = _first_newline(text[:start])
     return _Style(newline, _unit(text), _indent_of_line(text, start), *_separators(text))
 
 
@@ -363,7 +363,7 @@ def _style_inside(text: str, container: int, last: _Item | None) -> _Style:
     colon, comma = _separators(text)
     base = _indent_of_line(text, container)
     if last is None:
-        newline = _newline_before(text, container)
+        newline = _first_newline(text[:container])
         if container == _root(text):
             newline = newline or _first_newline(text) or "\n"
         unit = _unit(text)
@@ -376,12 +376,8 @@ def _style_inside(text: str, container: int, last: _Item | None) -> _Style:
     return _Style(breaks[-1], _unit(text), indent, colon, comma)
 
 
-def _newline_before(text: str, position: int) -> str:
-    """The newline of the lines before ``position``; "" on the first line."""
-    return _first_newline(text[:position])
-
-
 def _first_newline(text: str) -> str:
+    """The first newline; "" where the text is one line."""
     found = _NEWLINE.search(text)
     return found[0] if found else ""
 

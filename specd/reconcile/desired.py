@@ -244,9 +244,7 @@ class _Main:
             if main.format == "mlx":
                 why += "; a GGUF file of the model may have some that run"
             return pair.so("refused", "NoHeads", why)
-        pair = replace(pair, mtp=True, verdict=self._own_tokens(OWN_HEADS))
-        pair = pair.so("wanted", "AsNamed", _UNMEASURED)
-        return _measured(pair, self.known.choose(main, (OWN_HEADS,)))
+        return self._in_own_tokens(replace(pair, mtp=True))
 
     def drafter(self, pair: DesiredPair, drafter: Model) -> DesiredPair:
         """The pair with a sidecar."""
@@ -257,9 +255,14 @@ class _Main:
         if not drafters.fits(self.main, drafter):
             why = f"{drafter.key} is a drafter that was not made for {self.main.key}"
             return pair.so("refused", "NotItsDrafter", why)
-        pair = replace(pair, verdict=self._own_tokens(drafter.key))
-        pair = pair.so("wanted", "AsNamed", _UNMEASURED)
-        return _measured(pair, self.known.choose(self.main, (drafter.key,)))
+        return self._in_own_tokens(pair)
+
+    def _in_own_tokens(self, pair: DesiredPair) -> DesiredPair:
+        """The pair with heads or a sidecar, as a benchmark left it."""
+        key = pair.drafts_with or OWN_HEADS
+        pair = replace(pair, verdict=self._own_tokens(key))
+        pair = pair.so("wanted", "AsNamed", "asked for in specd.toml; not benchmarked yet")
+        return _measured(pair, self.known.choose(self.main, (key,)))
 
     def chosen(self, pair: DesiredPair) -> DesiredPair:
         """The pair with ``draft = "auto"``."""
@@ -371,9 +374,6 @@ class _Main:
     def _own_tokens(self, drafter: str) -> Verdict:
         why = "heads and sidecars draft in the main's own tokens"
         return Verdict(self.main.key, drafter, "compatible", (why,))
-
-
-_UNMEASURED = "asked for in specd.toml; not benchmarked yet"
 
 
 def _waiting(pair: DesiredPair, undecided: tuple[Model, ...]) -> DesiredPair:
