@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from specd.files import private
 from specd.files.pointer import ABSENT
-from specd.reconcile import observe
 from specd.reconcile.observe import FileSeen, look, read_file
 
 
@@ -79,11 +79,11 @@ def test_a_write_of_equal_length_within_one_tick_is_not_overlooked(settings: Pat
 def test_what_could_not_be_read_is_tried_again_though_nothing_moved(settings: Path, monkeypatch):
     known: dict[Path, FileSeen] = {}
 
-    def refuse(_: Path) -> bytes:
+    def refuse(*_: object) -> bytes:
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as fault:
-        fault.setattr(observe, "_read", refuse)
+        fault.setattr(private, "read", refuse)
         assert "Input/output" in str(look(known, [settings], None)[settings].problem)
     assert look(known, [settings], None)[settings].document == {"a": 1}
 
