@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import threading
 import time
 import urllib.parse
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Any, Final, Self
 
 import h11
@@ -64,6 +66,35 @@ class DraftRefused(BadAnswer):
     def at_load_only(self) -> bool:
         """Whether the draft has to be configured before the main is loaded."""
         return "configured at load time" in str(self).lower()
+
+
+_resolving: dict[str, Future[list[str]]] = {}
+
+
+def _addresses(host: str, seconds: float) -> list[str]:
+    """The host's addresses, looked up in a thread: a resolver may take minutes.
+
+    Raises:
+        TimeoutError: it takes longer than ``seconds``; the next call waits for the same look-up.
+        OSError: there are none.
+    """
+    found = _resolving.get(host)
+    if found is None:
+        found = _resolving[host] = Future()
+        threading.Thread(target=_resolve, args=(host, found), daemon=True).start()
+    return found.result(seconds)
+
+
+def _resolve(host: str, found: Future[list[str]]) -> None:
+    try:
+        listed = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        found.set_result([str(address[0]) for *_, address in listed])
+    except OSError as error:
+        found.set_exception(error)
+    except UnicodeError:
+        found.set_exception(OSError("that is no host name"))
+    finally:
+        _resolving.pop(host, None)
 
 
 class Connection:
@@ -141,9 +172,9 @@ class Connection:
     def _reached(self) -> socket.socket:
         """A socket to the first of the host's addresses that answers; they share the deadline."""
         failure = OSError("it has no address")
-        for *_, address in socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM):
+        for address in _addresses(self._host, self._left()):
             try:
-                return socket.create_connection((str(address[0]), self._port), self._left())
+                return socket.create_connection((address, self._port), self._left())
             except OSError as error:
                 failure = error
         raise failure

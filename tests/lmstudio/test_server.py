@@ -568,6 +568,38 @@ def test_a_server_that_drips_is_left_at_the_deadline(what: str) -> None:
     assert took < 60
 
 
+def test_a_name_that_is_looked_up_without_end_is_left_and_looked_up_once(
+    lms: Lms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    answers = threading.Event()
+    there = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", lms.port))]
+    resolved = socket.getaddrinfo
+
+    def resolve(host: str, *rest: Any, **more: Any) -> Any:
+        if host != "mac.example":
+            return resolved(host, *rest, **more)
+        asked.append(host)
+        answers.wait(60)
+        return there
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    lms.says("/api/v1/models", V1)
+    server = Server(f"http://mac.example:{lms.port}")
+    for _ in range(3):
+        with pytest.raises(NotReachable, match="in time"):
+            server.models(timeout=0.1)
+    assert asked == ["mac.example"]
+    answers.set()
+    assert len(server.models(timeout=60)) == 3
+
+
+def test_a_name_that_is_none_is_said() -> None:
+    host = f"{'a' * 64}.example"
+    with pytest.raises(NotReachable, match=f"nobody answers at http://{host}"):
+        Server(f"http://{host}").models(timeout=60)
+
+
 def test_all_the_ways_of_asking_share_one_deadline(lms: Lms) -> None:
     def slow(handler: Handler) -> None:
         time.sleep(0.3)
