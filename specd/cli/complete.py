@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import argcomplete
 
-from specd.cli.commands import COMMANDS
+from specd.cli.commands import ALIASES, COMMANDS
 from specd.cli.parser import Parser, inner
 
 if TYPE_CHECKING:
@@ -32,11 +32,12 @@ def answer() -> None:
     argcomplete.autocomplete(every(words[1:2]), always_complete_options=False)
 
 
-def every(loaded: Iterable[str]) -> Parser:
+def every(loaded: Collection[str]) -> Parser:
     """One parser of all commands; those in ``loaded`` with their arguments."""
     made = Parser(prog="specd", description="Keep speculative decoding in LM Studio right and on.")
     verbs = made.add_subparsers(dest="command", metavar="COMMAND")
-    for name, command in COMMANDS.items():
+    aliases = {word: COMMANDS[ALIASES[word]] for word in loaded if word in ALIASES}
+    for name, command in (COMMANDS | aliases).items():
         if name not in loaded:
             verbs.add_parser(name, help=command.about)
             continue
@@ -53,9 +54,10 @@ def every(loaded: Iterable[str]) -> Parser:
     return made
 
 
-def _models(**_: object) -> list[str]:
+def _models(but: str = "", **_: object) -> list[str]:
+    """The keys of the installed models, without that of the model that ``but`` means."""
     from specd import places  # noqa: PLC0415 - only where a model may stand
-    from specd.lmstudio import models  # noqa: PLC0415
+    from specd.lmstudio import models, names  # noqa: PLC0415
     from specd.lmstudio.home import Home, find_home  # noqa: PLC0415
     from specd.reconcile import survey  # noqa: PLC0415
 
@@ -63,7 +65,13 @@ def _models(**_: object) -> list[str]:
     if not isinstance(home, Home):
         return []
     kept = models.IndexCache.load(places.state_dir() / "models.json")
-    return [model.key for model in models.index(survey.models_folder(home), kept).models]
+    installed = models.index(survey.models_folder(home), kept).models
+    without = names.lookup(but, installed) if but else None
+    return [model.key for model in installed if model != without]
+
+
+def _drafts(*, parsed_args: argparse.Namespace, **_: object) -> list[str]:
+    return _models(parsed_args.main or "")
 
 
 def _keys(**_: object) -> list[str]:
@@ -81,11 +89,13 @@ def _keys(**_: object) -> list[str]:
 def _values(*, parsed_args: argparse.Namespace, **_: object) -> list[str]:
     from specd.config import allowed  # noqa: PLC0415 - only where a value may stand
 
-    section, name = parsed_args.key.partition(".")[0], parsed_args.key.rpartition(".")[2]
+    section, _, rest = parsed_args.key.partition(".")
+    main, _, name = rest.rpartition(".")
     if section not in allowed.sections() or name not in allowed.names(section):
         return []
-    models = _models() if section == "pair" and name in ("main", "draft") else []
-    return [*allowed.values(section, name), *models]
+    if section != "pair" or name not in ("main", "draft"):
+        return list(allowed.values(section, name))
+    return [*allowed.values(section, name), *_models(main if name == "draft" else "")]
 
 
 def _writes(**_: object) -> dict[str, str]:
@@ -124,7 +134,7 @@ def _topics(**_: object) -> list[str]:
 
 _COMPLETERS = {
     "MAIN": _models,
-    "DRAFT": _models,
+    "DRAFT": _drafts,
     "MODEL": _models,
     "KEY": _keys,
     "VALUE": _values,

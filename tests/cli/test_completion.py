@@ -79,6 +79,10 @@ COMPLETED = [
     ("specd config set pair.josiefied-qwen3-8b-abliterated-v1.draft josiefied-qwen2.5-0", {
         "josiefied-qwen2.5-0.5b-abliterated"
     }),
+    ("specd config set pair.qwen3-8b.draft josiefied-qwen3", {"josiefied-qwen3-1.7b-abliterated-v1-4bit"}),
+    ("specd check 8b josiefied-qwen3", {"josiefied-qwen3-1.7b-abliterated-v1-4bit"}),
+    ("specd why Fas", {"Faster"}),
+    ("specd off ", set()),
     ("specd explain Fas", {"Faster"}),
     ("specd check josiefied-qwen2.5-0", {"josiefied-qwen2.5-0.5b-abliterated"}),
 ]  # fmt: skip

@@ -102,7 +102,7 @@ def nothing(_: Sandbox) -> None:
     [
         (no_home, "LM Studio", "nowhere", "specd config set lmstudio.home"),
         (broken_config, "specd.toml", "agent.notfy", "specd config validate"),
-        (broken_settings, "settings.json", "settings.json", "so that it writes the file anew"),
+        (broken_settings, "settings.json", "settings.json", "it writes them anew"),
         (open_state, "state", "is open to other users", "chmod 700"),
         (folder_for_a_history, "state", "history.db is no file", "move it elsewhere"),
         (file_for_a_socket, "socket", "is no socket", "remove"),

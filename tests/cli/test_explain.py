@@ -77,6 +77,18 @@ def test_a_name_that_fits_nothing_lists_what_there_is(seed: Sandbox) -> None:
     assert "mlx-community/Josiefied-Qwen3-8B-abliterated-v1-4bit" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("word", "condition"),
+    [("fastr", "Faster"), ("settings", "SettingsApplied"), ("nonsense", ""), ("led", "")],
+)
+def test_only_a_near_miss_suggests_a_condition(seed: Sandbox, word: str, condition: str) -> None:
+    done = seed.specd("explain", word)
+    assert done.returncode == 2
+    assert done.stderr.rpartition("; did you mean the condition ")[2].rstrip(
+        "?\n"
+    ) == condition or (not condition and "did you mean" not in done.stderr)
+
+
 def test_without_a_word_it_lists_what_it_can_explain(sandbox: Sandbox) -> None:
     text = told(sandbox)
     for each in CONDITIONS:

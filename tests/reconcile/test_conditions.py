@@ -23,7 +23,7 @@ from specd.lmstudio.model_defaults import DraftDefaults
 from specd.lmstudio.presets import Preset
 from specd.reconcile import in_force
 from specd.reconcile.apply import Applied
-from specd.reconcile.conditions import CONDITIONS, Condition, ConditionType, judge
+from specd.reconcile.conditions import CONDITIONS, Condition, ConditionType, files, judge
 from specd.reconcile.contention import Patience
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.facts import AppSeen, Facts, Proof, ServerSeen
@@ -396,7 +396,7 @@ def test_a_run_without_an_interval_takes_nothing_out_and_asks_for_one_more():
 
 def test_without_a_pair_the_advice_is_a_pair_and_no_benchmark() -> None:
     found = judged(SpecdConfig())
-    assert found["PairsConfigured"].remedy == "`specd install` proposes one"
+    assert found["PairsConfigured"].remedy == files.PROPOSE
     assert [each.type for each in found.values() if each.severity == "advice"] == [
         "PairsConfigured"
     ]

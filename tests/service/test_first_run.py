@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -347,6 +348,21 @@ def test_a_specd_toml_without_a_pair_is_proposed_one(user: User) -> None:
     assert drafts(user)
 
 
+def test_without_a_draft_the_next_step_is_a_download_by_name(user: User) -> None:
+    models = user.home / ".lmstudio" / "models"
+    for model in models.glob("*/*"):
+        if not str(model).endswith(MAIN):
+            shutil.rmtree(model)
+    done = user.specd("install", "--yes")
+    assert done.returncode == 0, done.stderr
+    following = " ".join(done.stdout.partition("\nNext\n")[2].split())
+    wanted = (
+        f"for {MAIN.rpartition('/')[2].lower()}, download in LM Studio: an MLX model of the qwen3"
+    )
+    assert following.startswith(wanted)
+    assert "then run `specd install` again `specd status`" in following
+
+
 def test_specd_toml_that_switches_speculation_off_is_left_alone(user: User) -> None:
     specd_toml = user.home / ".config" / "specd" / "specd.toml"
     specd_toml.parent.mkdir(parents=True)
@@ -363,4 +379,4 @@ def test_a_broken_file_is_told_with_its_remedy_before_the_question(user: User) -
     assert code == 2
     told = " ".join(said.split("Go on?")[0].split())
     assert "the text ends early" in told
-    assert "set the model's defaults in LM Studio: it writes such a file anew" in told
+    assert "set the model's defaults in LM Studio: it writes them anew" in told

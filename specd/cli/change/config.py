@@ -36,7 +36,9 @@ parser = Parser(
     exit_codes={0: "done", 1: "specd.toml is not valid", 2: "bad input"},
 )
 parser.add_argument("--config", type=Path, metavar="FILE", help="use this specd.toml")
-verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+verbs = parser.add_subparsers(
+    dest="verb", required=True, metavar="{init,show,validate,path,get,edit,set,unset}"
+)
 init = verbs.add_parser("init", help="write a new specd.toml in which every key is explained")
 init.add_argument("--print", action="store_true", help="print it instead of writing it")
 show = verbs.add_parser("show", help="show what is in force and who decided it")

@@ -31,6 +31,7 @@ from specd.lmstudio import home as homes
 from specd.lmstudio.home import Home, NoHome
 from specd.reconcile import survey
 from specd.reconcile.conditions import CONDITIONS, Complaint
+from specd.reconcile.conditions.files import SAVE_SETTINGS
 from specd.reconcile.journal import FILE as JOURNAL
 from specd.reconcile.observe import read_file
 from specd.service import program
@@ -297,8 +298,7 @@ def _settings_file(patient: Patient) -> Result:
     path = settings.path(patient.home.path)
     seen = read_file(path)
     if seen.problem is not None:
-        remedy = "open and save LM Studio's settings, so that it writes the file anew"
-        return _fail(seen.problem, remedy)
+        return _fail(seen.problem, SAVE_SETTINGS)
     if seen.content is None:
         return _note(f"{path} is not there yet")
     real = Path(os.path.realpath(path))

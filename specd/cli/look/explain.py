@@ -78,8 +78,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _nearest(words: Sequence[str]) -> str:
-    known = {each.type.lower(): each.type for each in CONDITIONS}
-    near = difflib.get_close_matches(words[0].lower(), known, n=1)
+    word, known = words[0].lower(), {each.type.lower(): each.type for each in CONDITIONS}
+    near = [each for each in known if len(word) > 3 and word in each]
+    near = near or difflib.get_close_matches(word, known, n=1, cutoff=0.75)
     return f"; did you mean the condition {known[near[0]]}?" if near else ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import sys
@@ -26,6 +27,7 @@ from specd.lmstudio import home as homes
 from specd.lmstudio import model_defaults, names, settings
 from specd.lmstudio.model import Model
 from specd.reconcile import survey, users
+from specd.reconcile.conditions.files import SAVE_DEFAULTS, SAVE_SETTINGS
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.journal import Journal
 from specd.reconcile.plan import Plan
@@ -61,7 +63,10 @@ class _Offer:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The present state, and the proposal: ``new`` is False where the present specd.toml stays."""
+    """The present state, and the proposal: ``new`` is False where the present specd.toml stays.
+
+    ``download``: what to download where no pair can be proposed, else "".
+    """
 
     config_path: Path
     wanted: SpecdConfig
@@ -69,6 +74,7 @@ class _Found:
     facts: tuple[tuple[str, str], ...]
     seen: world.Seen | None
     offers: tuple[_Offer, ...] = ()
+    download: str = ""
 
 
 class _CannotInstall(Exception):
@@ -173,9 +179,12 @@ def _look() -> _Found:
             + " (loaded now)" * (pair.main is not None and pair.main.key in loaded_now),
         )
         for pair in chosen
-    ] or [("pairs", _none(seen))]
-    if loaded.exists and not chosen:
-        return _Found(path, wanted, new=False, facts=(*facts, *proposed, kept), seen=seen)
+    ]
+    if not chosen:
+        download = _download(seen)
+        none = f"none: no installed main model has a draft that is proven right; {download}"
+        facts = (*facts, ("pairs", none), *([kept] if loaded.exists else []))
+        return _Found(path, wanted, not loaded.exists, facts, seen, download=download)
     _compare_others(seen, chosen)
     offers = tuple(offer for n, pair in enumerate(chosen) for offer in _offers(seen, n, pair))
     seen = replace(seen, config=wanted)
@@ -199,18 +208,15 @@ def _proposed(seen: world.Seen) -> tuple[set[str], tuple[DesiredPair, ...]]:
     return loaded, tuple(proposal.kept(pair, seen.world.models) for pair in found)
 
 
-def _none(seen: world.Seen) -> str:
-    """Why no pair is proposed, and what to download."""
-    why = "none: no installed main model has a draft that is proven right"
-    try:
+def _download(seen: world.Seen) -> str:
+    """What to download in LM Studio, so that a pair can be proposed."""
+    with contextlib.suppress(WorkerError):
         found = all_pairs.look(seen.stores.verdicts, seen.world.models, seen).suggestions
-    except WorkerError:
-        return why
-    wanting = [each for each in found if each.wanted]
-    if not wanting:
-        return f"{why}; download a main model and a small one of the same family in LM Studio"
-    first = max(wanting, key=lambda each: each.main.size_bytes)
-    return f"{why}; for {first.main.key}, download in LM Studio: {first.wanted}"
+        wanting = [each for each in found if each.wanted]
+        if wanting:
+            first = max(wanting, key=lambda each: each.main.size_bytes)
+            return f"for {first.main.key}, download in LM Studio: {first.wanted}"
+    return "download a main model and a small one of the same family in LM Studio"
 
 
 def _compare_others(seen: world.Seen, chosen: Sequence[DesiredPair]) -> None:
@@ -330,9 +336,9 @@ def _show(found: _Found, platform: Platform) -> None:
     diff.print_plan(planned, pairs, as_json=False)
     surfaces = {each.surface for each in planned.blocked}
     if settings.NAME in surfaces:
-        complain("open and save LM Studio's settings: it writes such a file anew; specd waits")
+        complain(f"{SAVE_SETTINGS}; specd waits")
     if surfaces - {settings.NAME}:
-        complain("set the model's defaults in LM Studio: it writes such a file anew; specd waits")
+        complain(f"{SAVE_DEFAULTS}; specd waits")
 
 
 def _sentences(found: _Found, pairs: tuple[DesiredPair, ...], planned: Plan) -> Iterator[str]:
@@ -386,7 +392,7 @@ def _write_and_start(found: _Found, platform: Platform) -> int:
         say(line)
     if alive.report_start() != DONE:
         return FAILED
-    _say_how_it_stands(known)
+    _say_how_it_stands(known, found.download)
     return DONE
 
 
@@ -404,7 +410,7 @@ def _write(path: Path, pairs: Sequence[Pair]) -> None:
     update(path, text, before_write=lambda _path, _before, _after: None)
 
 
-def _say_how_it_stands(known: int) -> None:
+def _say_how_it_stands(known: int, download: str) -> None:
     """Print every write since the journal's number ``known``, the faults, and the next steps."""
     end = time.monotonic() + SETTLES_S
     while _at_work(status := ask.ask("GET", "/v1/status")) and time.monotonic() < end:
@@ -418,7 +424,7 @@ def _say_how_it_stands(known: int) -> None:
         text = short(f"{condition['type']}: {condition['message']}")
         print(wrap(text, width(), "  "))
         print(f"  → {wrap(short(condition['remedy']), width(), ' ' * 4)}")
-    steps = []
+    steps = [f"{download}; then run `specd install` again"] if download else []
     surfaces = {entry["surface"] for entry in written}
     if settings.NAME in surfaces:
         steps.append("if LM Studio is running, restart it: it reads settings.json at its start")

@@ -24,6 +24,10 @@ from specd.reconcile.facts import Facts
 SHOWN = 3
 """How many unreadable things in the models folder a message about a missing model names."""
 
+PROPOSE = "`specd install` proposes one, `specd pairs` names drafts to download"
+SAVE_SETTINGS = "open and save LM Studio's settings: it writes them anew"
+SAVE_DEFAULTS = "set the model's defaults in LM Studio: it writes them anew"
+
 
 def each(pairs: Iterable[DesiredPair]) -> str:
     """Each pair's name and ``why``, a sentence each, for a message."""
@@ -74,7 +78,7 @@ def _settings_applied(facts: Facts, _: SpecdConfig) -> Judgement:
         facts,
         lambda path: path in files,
         f"settings.json of {_names(facts)}",
-        "open and save LM Studio's settings: it writes them anew",
+        SAVE_SETTINGS,
     )
 
 
@@ -96,7 +100,7 @@ def _pairs_configured(facts: Facts, wanted: SpecdConfig) -> Judgement:
         none = "specd.toml has no [[pair]]"
         if not wanted.speculation.enabled:
             return unknown("NoPairs", none)
-        return advice("unknown", "NoPairs", none, "`specd install` proposes one")
+        return advice("unknown", "NoPairs", none, PROPOSE)
     missing = [pair for pair in facts.pairs if pair.state == "missing"]
     refused = [pair for pair in facts.pairs if pair.state == "refused"]
     if missing or refused:
@@ -116,7 +120,7 @@ def _pairs_configured(facts: Facts, wanted: SpecdConfig) -> Judgement:
         facts,
         lambda path: path not in settings,
         "the per-model configs",
-        "set the model's defaults in LM Studio: it writes them anew",
+        SAVE_DEFAULTS,
     )
     if files.status != "true":
         return files
