@@ -30,7 +30,7 @@ from specd.agent.address import peer, short
 from specd.agent.events import Event
 from specd.agent.inbox import fulfil
 from specd.agent.publication import Snapshot
-from specd.agent.routes import ORDERS, QUESTIONS, STATUS, BadRequest, Request, Route, history
+from specd.agent.routes import ROUTES, STATUS, BadRequest, Request, Route
 from specd.files import private
 
 if TYPE_CHECKING:
@@ -66,7 +66,6 @@ LOOKED_S = 0.2
 """Within this time the last look at the app's process is used again, and the last answer."""
 
 EVENTS = "/v1/events"
-HISTORY = "/v1/history"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +90,15 @@ class Api:
         self._path = places.socket_path(daemon.directory)
         self._socket = _listen(self._path)
         self._inode = _inode(self._path)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._ended: asyncio.Event | None = None
-        self._ready = threading.Event()
-        self._failed: OSError | None = None
         self._connections: dict[asyncio.Task[None], None] = {}
         self._most = min(CONNECTIONS, descriptors.allowed() // 2)
         self._turn = asyncio.Lock()
         self._looked_at = -LOOKED_S
         self._answers: dict[tuple[object, ...], tuple[float, Snapshot | None, Answer | None]] = {}
+        self._loop = asyncio.new_event_loop()
+        self._serving = self._loop.create_task(self._serve())
         self._thread = threading.Thread(target=self._run, name="specd-api", daemon=True)
         self._thread.start()
-        self._ready.wait(5)
-        if self._failed is not None:
-            raise self._failed
 
     def stands(self) -> bool:
         """Whether the socket is where clients look for it."""
@@ -112,28 +106,22 @@ class Api:
 
     def close(self) -> None:
         """Stop listening, end every connection, remove the socket."""
-        if self._loop is not None and self._ended is not None:
-            self._loop.call_soon_threadsafe(self._ended.set)
+        self._loop.call_soon_threadsafe(self._serving.cancel)
         self._thread.join(5)
         with contextlib.suppress(OSError), short(self._path) as address:
             os.unlink(address)  # noqa: PTH108 - the address may be a descriptor's
 
     def _run(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except OSError as error:
-            self._failed = error
-            self._ready.set()
+        with contextlib.closing(self._loop), contextlib.suppress(asyncio.CancelledError):
+            self._loop.run_until_complete(self._serving)
 
     async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._ended = asyncio.Event()
-        accepting = asyncio.create_task(self._accept())
-        self._ready.set()
-        await self._ended.wait()
-        for task in (accepting, *self._connections):
-            task.cancel()
-        await asyncio.gather(accepting, *self._connections, return_exceptions=True)
+        try:
+            await self._accept()
+        finally:
+            for task in self._connections:
+                task.cancel()
+            await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _accept(self) -> None:
         """Accept clients one by one, never more than there are descriptors for.
@@ -141,11 +129,10 @@ class Api:
         A new client takes the place of the one whose last request is the longest ago.
         asyncio's own server accepts its whole backlog before it serves the first.
         """
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(0)  # sock_accept does not wait while there is a backlog
             try:
-                client, _ = await loop.sock_accept(self._socket)
+                client, _ = await self._loop.sock_accept(self._socket)
             except OSError:
                 await asyncio.sleep(ACCEPT_AGAIN_S)
                 continue
@@ -207,24 +194,21 @@ class Api:
 
     async def _routed(self, request: Request) -> Answer:
         daemon, path = self._daemon, request.path
-        order = ORDERS.get((request.method, path))
-        if request.method in ("GET", "HEAD"):
-            if path in QUESTIONS:
-                await asyncio.wait([asyncio.wrap_future(self._look())], timeout=LOOK_S)
-                return self._shared(request, QUESTIONS[path])
-            if path == HISTORY:
-                read: Future[Any] = Future()
-                task = (read, lambda: history(daemon, request))
-                threading.Thread(target=fulfil, args=task, daemon=True).start()
-                return await _within(QUESTION_S, read)
-        if order is not None:
-            work = partial(order, daemon, request)
-            return await _within(ORDER_S, daemon.inbox.ask(lambda: daemon.obey(work)))
-        orders = {path: method for method, path in ORDERS}
-        if path in (*QUESTIONS, HISTORY, *orders):
-            return _json({"error": f"{path} takes {orders.get(path, 'GET')}"}, 405)
-        known = ", ".join([*QUESTIONS, HISTORY, EVENTS, *orders])
-        return _json({"error": f"there is no {path}; there are {known}"}, 404)
+        route = ROUTES.get(path)
+        if route is None:
+            known = ", ".join([*ROUTES, EVENTS])
+            return _json({"error": f"there is no {path}; there are {known}"}, 404)
+        if route.method != ("GET" if request.method == "HEAD" else request.method):
+            return _json({"error": f"{path} takes {route.method}"}, 405)
+        if route.where == "snapshot":
+            await asyncio.wait([asyncio.wrap_future(self._look())], timeout=LOOK_S)
+            return self._shared(request, route)
+        work = partial(route.answer, daemon, request)
+        if route.where == "thread":
+            read: Future[Any] = Future()
+            threading.Thread(target=fulfil, args=(read, work), daemon=True).start()
+            return await _within(QUESTION_S, read)
+        return await _within(ORDER_S, daemon.inbox.ask(lambda: daemon.obey(work)))
 
     def _look(self) -> Future[None]:
         """Look whether LM Studio runs, unless that was just done; the future ends with the look.
@@ -247,7 +231,7 @@ class Api:
         at, snapshot, answer = self._answers.get(key, (now, None, None))
         if answer is None or snapshot is not self._daemon.snapshot:
             at, snapshot = now, self._daemon.snapshot
-            answer = _json(route(self._daemon, request))
+            answer = _json(route.answer(self._daemon, request))
         if len(answer.content) > PIECE_BYTES:
             self._answers[key] = at, snapshot, answer
         return answer
@@ -270,11 +254,9 @@ class _Conversation:
                 request = await asyncio.wait_for(self._read(), REQUEST_S)
             except TimeoutError:
                 return
-            except h11.RemoteProtocolError as error:
-                await _refuse(self._writer, error.error_status_hint, str(error))
-                return
-            except BadRequest as problem:
-                await _refuse(self._writer, 400, str(problem))
+            except (h11.RemoteProtocolError, BadRequest) as problem:
+                status = getattr(problem, "error_status_hint", 400)
+                await _refuse(self._writer, status, str(problem))
                 return
             if request is None:
                 return
@@ -329,42 +311,30 @@ class _Conversation:
         self._writer.write(self._http.send(event) or b"")
 
     async def _stream_events(self) -> None:
-        loop = asyncio.get_running_loop()
-        waiting: asyncio.Queue[Event] = asyncio.Queue(maxsize=1_000)
+        loop, events = asyncio.get_running_loop(), self._api.events
+        more = asyncio.Event()
 
-        def put(event: Event) -> None:
-            # A client that is a thousand events behind loses some: memory is bounded.
-            with contextlib.suppress(asyncio.QueueFull):
-                waiting.put_nowait(event)
+        def heard() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(more.set)
 
-        def heard(event: Event) -> None:
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(put, event)
-
-        events = self._api.events
-        stop = events.listen(heard)
-        try:
-            head = h11.Response(
-                status_code=200,
-                headers=[("Content-Type", "text/event-stream"), ("Cache-Control", "no-store")],
-            )
-            self._write(head)
-            # An event that arrives meanwhile is both among the recent ones and in the queue.
-            written = 0
-            for event in list(events.recent):
-                self._write_event(event)
-                written = event.number
+        head = h11.Response(
+            status_code=200,
+            headers=[("Content-Type", "text/event-stream"), ("Cache-Control", "no-store")],
+        )
+        self._write(head)
+        written = 0
+        with events.heard(heard):
             while not self._reader.at_eof():
+                more.clear()
+                for event in events.since(written):
+                    self._write_event(event)
+                    written = event.number
                 await asyncio.wait_for(self._writer.drain(), REQUEST_S)
                 try:
-                    event = await asyncio.wait_for(waiting.get(), HEARTBEAT_S)
+                    await asyncio.wait_for(more.wait(), HEARTBEAT_S)
                 except TimeoutError:
                     self._write(h11.Data(b": still here\n\n"))
-                    continue
-                if event.number > written:
-                    self._write_event(event)
-        finally:
-            stop()
 
     def _write_event(self, event: Event) -> None:
         data = json.dumps(event.as_json())
@@ -423,19 +393,15 @@ async def _streams(
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
-def _refusal(status: int, why: str) -> bytes:
+async def _refuse(writer: asyncio.StreamWriter, status: int, why: str) -> None:
     content = json.dumps({"error": why}).encode() + b"\n"
     head = (
         f"HTTP/1.1 {status} Refused\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(content)}\r\nConnection: close\r\n\r\n"
     )
-    return head.encode() + content
-
-
-async def _refuse(writer: asyncio.StreamWriter, status: int, why: str) -> None:
-    writer.write(_refusal(status, why))
+    writer.write(head.encode() + content)
     with contextlib.suppress(TimeoutError, OSError):
-        await asyncio.wait_for(writer.drain(), 1)
+        await asyncio.wait_for(writer.drain(), CLOSE_S)
 
 
 def _same_user(writer: asyncio.StreamWriter) -> bool:

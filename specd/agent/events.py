@@ -17,7 +17,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -59,17 +59,14 @@ class Event:
         return {"time": self.time, "level": self.level, "message": self.message, **self.fields}
 
 
-Listener: TypeAlias = Callable[[Event], None]
-
-
 class Events:
     """The daemon's log; safe to call from any thread."""
 
     def __init__(self, log_file: Path | None, level: Level) -> None:
         self._lock = threading.Lock()
-        self._listeners: list[Listener] = []
+        self._listeners: list[Callable[[], None]] = []
         self._number = 0
-        self.recent: deque[Event] = deque(maxlen=REMEMBERED)
+        self._recent: deque[Event] = deque(maxlen=REMEMBERED)
         self._level = LEVELS[level]
         self._file = _LogFile(log_file) if log_file is not None else None
 
@@ -84,24 +81,28 @@ class Events:
         with self._lock:
             self._number += 1
             event = Event(self._number, _now(), level, message, fields)
-            self.recent.append(event)
+            self._recent.append(event)
             if self._file is not None:
                 self._file.handle(logging.makeLogRecord({"msg": format_line(event)}))
             listeners = tuple(self._listeners)
         for listener in listeners:
-            listener(event)
+            listener()
 
-    def listen(self, listener: Listener) -> Callable[[], None]:
-        """Call ``listener`` for every event; returns a function that ends it."""
+    @contextlib.contextmanager
+    def heard(self, listener: Callable[[], None]) -> Iterator[None]:
+        """Call ``listener`` after each line while the body runs, on the thread that wrote it."""
         with self._lock:
             self._listeners.append(listener)
-
-        def stop() -> None:
+        try:
+            yield
+        finally:
             with self._lock:
-                if listener in self._listeners:
-                    self._listeners.remove(listener)
+                self._listeners.remove(listener)
 
-        return stop
+    def since(self, number: int) -> list[Event]:
+        """The lines after ``number``, of the last ``REMEMBERED`` ones."""
+        # Without the lock, which a slow disk may hold for long.
+        return [event for event in tuple(self._recent) if event.number > number]
 
     def problems(self) -> tuple[str, ...]:
         """The reason why the last line is missing from the log file, if it is."""

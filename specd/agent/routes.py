@@ -1,15 +1,13 @@
 """The socket's paths, each with the function that answers it.
 
-Questions are answered from the daemon's last snapshot, on the API's thread. Orders, and questions
-that need the files, run on the daemon's loop. A returned string is sent as text, anything else as
-JSON.
+A returned string is sent as text, anything else as JSON.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -66,7 +64,17 @@ class Request:
         return int(text)
 
 
-Route: TypeAlias = Callable[["Daemon", Request], Any]
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a path is answered.
+
+    ``where``: from the last snapshot on the API's thread, on a thread of its own, or on the
+    daemon's loop, which changes the daemon's state and reads the files.
+    """
+
+    answer: Callable[[Daemon, Request], Any]
+    where: Literal["snapshot", "thread", "loop"] = "loop"
+    method: str = "GET"
 
 
 def _snapshot(daemon: Daemon) -> Snapshot:
@@ -83,16 +91,7 @@ def _journal(daemon: Daemon, request: Request) -> list[dict[str, Any]]:
     return [report.entry(each) for each in reversed(_snapshot(daemon).writes[-request.limit :])]
 
 
-QUESTIONS: dict[str, Route] = {
-    "/v1/status": _status,
-    "/v1/conditions": lambda daemon, request: _status(daemon, request)["conditions"],
-    "/v1/pairs": lambda daemon, request: _status(daemon, request)["pairs"],
-    "/v1/journal": _journal,
-    "/metrics": lambda daemon, request: metrics.render(_status(daemon, request)),
-}
-
-
-def history(daemon: Daemon, request: Request) -> list[dict[str, Any]]:
+def _history(daemon: Daemon, request: Request) -> list[dict[str, Any]]:
     """The newest benchmarks first. It opens its own store, so it may run on any thread."""
     kept = History(places.history_path(daemon.directory))
     try:
@@ -181,12 +180,18 @@ def _restore(daemon: Daemon, request: Request) -> dict[str, Any]:
     return outcome.as_json()
 
 
-ORDERS: dict[tuple[str, str], Route] = {
-    ("GET", "/v1/plan"): _plan,
-    ("GET", "/v1/verdict"): _verdict,
-    ("POST", "/v1/apply"): _apply,
-    ("POST", "/v1/bench"): _bench,
-    ("POST", "/v1/pause"): _pause,
-    ("POST", "/v1/resume"): _pause,
-    ("POST", "/v1/restore"): _restore,
+ROUTES: dict[str, Route] = {
+    "/v1/status": Route(_status, "snapshot"),
+    "/v1/conditions": Route(lambda *asked: _status(*asked)["conditions"], "snapshot"),
+    "/v1/pairs": Route(lambda *asked: _status(*asked)["pairs"], "snapshot"),
+    "/v1/journal": Route(_journal, "snapshot"),
+    "/metrics": Route(lambda *asked: metrics.render(_status(*asked)), "snapshot"),
+    "/v1/history": Route(_history, "thread"),
+    "/v1/plan": Route(_plan),
+    "/v1/verdict": Route(_verdict),
+    "/v1/apply": Route(_apply, method="POST"),
+    "/v1/bench": Route(_bench, method="POST"),
+    "/v1/pause": Route(_pause, method="POST"),
+    "/v1/resume": Route(_pause, method="POST"),
+    "/v1/restore": Route(_restore, method="POST"),
 }

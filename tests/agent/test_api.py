@@ -14,7 +14,7 @@ import pytest
 
 from specd.agent import api as api_
 from specd.agent.api import Answer, Api
-from specd.agent.routes import Request
+from specd.agent.routes import Request, Route
 
 GET = b"GET /v1/status HTTP/1.1\r\nHost: specd\r\n\r\n"
 LATE = b"GET /v1/pairs HTTP/1.1\r\nHost: specd\r\n\r\n"
@@ -31,7 +31,7 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
         look_again=lambda done: done.set_result(None),
     )
     for path in ("/v1/status", "/v1/pairs"):
-        monkeypatch.setitem(api_.QUESTIONS, path, lambda *_: "an answer")
+        monkeypatch.setitem(api_.ROUTES, path, Route(lambda *_: "an answer", "snapshot"))
     opened = Api(cast("Any", daemon))
     yield opened
     opened.close()
@@ -54,7 +54,6 @@ def test_a_new_client_waits_for_few_of_the_requests_that_others_sent_ahead(
         return await whole(self, request)
 
     monkeypatch.setattr(Api, "answer", noted)
-    assert api._loop is not None
     api._loop.call_soon_threadsafe(connects.wait, 60)
     with contextlib.ExitStack() as open_:
         for _ in range(clients):

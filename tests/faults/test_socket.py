@@ -22,7 +22,7 @@ import psutil
 import pytest
 
 from specd.agent.address import short
-from specd.agent.api import BODY_BYTES, ORDERS, QUESTIONS, REQUEST_S
+from specd.agent.api import BODY_BYTES, REQUEST_S, ROUTES
 from specd.cli import ask
 from tests.conftest import Figures
 from tests.daemon import DEADLINE_S, Sandbox, quickest, until
@@ -470,8 +470,9 @@ def mutate(sandbox: Sandbox, rounds: int) -> int:
     """Send requests with random bytes changed, dropped, doubled and swapped."""
     chance = random.Random(8)  # noqa: S311 - a repeatable corpus
     known = [*MALFORMED, GET, post("/v1/resume", {}), b"GET /metrics HTTP/1.0\r\n\r\n"]
-    known += [f"GET {path} HTTP/1.1\r\nHost: s\r\n\r\n".encode() for path in QUESTIONS]
-    known += [f"{method} {path} HTTP/1.1\r\nHost: s\r\n\r\n".encode() for method, path in ORDERS]
+    known += [
+        f"{r.method} {path} HTTP/1.1\r\nHost: s\r\n\r\n".encode() for path, r in ROUTES.items()
+    ]
     for _ in range(rounds):
         request = bytearray(chance.choice(known)[:2_000])
         for _ in range(chance.randint(1, 8)):

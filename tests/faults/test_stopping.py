@@ -8,8 +8,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Coroutine
-from typing import Any
 
 import pytest
 
@@ -89,11 +87,10 @@ def test_started_with_signals_blocked_it_ends_all_the_same(sandbox: Sandbox) -> 
 def test_without_descriptors_for_its_socket_it_ends_and_says_so(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(serving: Coroutine[Any, Any, None]) -> None:
-        serving.close()
+    def full() -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr(asyncio, "run", full)
+    monkeypatch.setattr(asyncio, "new_event_loop", full)
     with pytest.raises(OSError, match="Too many open files"):
         Api(Daemon(sandbox.config, sandbox.state))
 

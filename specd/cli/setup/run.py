@@ -12,7 +12,6 @@ import threading
 import time
 from datetime import datetime
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from specd import places
@@ -20,7 +19,7 @@ from specd.cli.paint import complain
 from specd.cli.parser import Parser
 
 if TYPE_CHECKING:
-    from specd.agent.events import Event, Events
+    from specd.agent.events import Events
 
 
 ROOM_S = 5.0
@@ -83,19 +82,20 @@ def _tell(events: Events) -> None:
     from specd.cli.paint import wants_colour  # noqa: PLC0415 - as above
 
     colour = wants_colour(sys.stderr)
-    coming: SimpleQueue[Event] = SimpleQueue()
+    more = threading.Event()
 
     def show() -> None:
         # On a separate thread: a terminal that is stopped with Ctrl-S must not stop specd.
-        with contextlib.suppress(OSError, ValueError):
+        shown = 0
+        with contextlib.suppress(OSError, ValueError), events.heard(more.set):
             while True:
-                event = coming.get()
-                at, ink = datetime.fromisoformat(event.time), INKS.get(event.level)
-                text = short_form(at, event.as_json(), ink, colour=colour)
-                print(text, file=sys.stderr, flush=True)
+                more.clear()
+                for event in events.since(shown):
+                    at, ink = datetime.fromisoformat(event.time), INKS.get(event.level)
+                    text = short_form(at, event.as_json(), ink, colour=colour)
+                    print(text, file=sys.stderr, flush=True)
+                    shown = event.number
+                more.wait()
 
     print(WELCOME, file=sys.stderr)
-    for event in events.recent:
-        coming.put(event)
-    events.listen(coming.put)
     threading.Thread(target=show, name="specd-terminal", daemon=True).start()
