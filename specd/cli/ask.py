@@ -134,7 +134,8 @@ def _connect(state: Path | None, timeout: float) -> socket.socket:
             if owner == os.getuid():
                 connection.connect(address)
                 return connection
-            problem = NotYours(f"{path} belongs to user {owner}, not to you")
+            whose = f"{path} belongs to user {owner}, not to you"
+            problem = NotYours(whose, "give specd a state directory of your own")
     except FileNotFoundError:
         problem = NotRunning("specd is not running", _how_to_start())
     except ConnectionRefusedError:

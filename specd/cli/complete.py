@@ -118,12 +118,8 @@ def _runs(**_: object) -> dict[str, str]:
 
 def _configuration() -> SpecdConfig:
     from specd.cli import world  # noqa: PLC0415 - only where a name may stand
-    from specd.config import SpecdConfig  # noqa: PLC0415
 
-    try:
-        return world.configuration()
-    except world.Unusable:  # the command itself reports it
-        return SpecdConfig()
+    return world.configuration_or_default()
 
 
 def _topics(**_: object) -> list[str]:

@@ -76,6 +76,14 @@ def configuration() -> SpecdConfig:
         raise Unusable("\n".join(error.lines())) from error
 
 
+def configuration_or_default() -> SpecdConfig:
+    """As ``configuration``; the defaults where it is broken, which other commands report."""
+    try:
+        return configuration()
+    except Unusable:
+        return SpecdConfig()
+
+
 def look(wanted: SpecdConfig, found: Home) -> Seen:
     """As ``see``, for a configuration and a home that are known.
 

@@ -14,6 +14,8 @@ import pytest
 
 from specd.cli.look import checks
 from specd.cli.look.doctor import _shown
+from specd.config import SpecdConfig
+from specd.lmstudio.home import NoHome
 from specd.lmstudio.models import models_dir
 from tests.daemon import Sandbox, switch, until
 
@@ -50,8 +52,6 @@ def test_a_healthy_daemon_on_a_seeds_home_is_found_so(seed: Sandbox) -> None:
         "state",
         "disk space",
         "daemon",
-        "lock",
-        "socket",
     ):
         assert found[name]["grade"] == "ok", found[name]
     for name in ("LM Studio", "settings.json", "MLX", "option missing?"):
@@ -105,7 +105,7 @@ def nothing(_: Sandbox) -> None:
         (broken_settings, "settings.json", "settings.json", "it writes them anew"),
         (open_state, "state", "is open to other users", "chmod 700"),
         (folder_for_a_history, "state", "history.db is no file", "move it elsewhere"),
-        (file_for_a_socket, "socket", "is no socket", "remove"),
+        (file_for_a_socket, "daemon", "it left", "`specd install` sets it up"),
         (nothing, "daemon", "specd is not running", "`specd install` sets it up"),
         (nothing, "MLX", "no Metal device", "install specd again"),
     ],
@@ -121,16 +121,15 @@ def test_what_is_wrong_is_found_with_its_remedy(
     assert remedy in finding["remedy"]
 
 
-def test_a_socket_left_behind_is_no_fault(quick: Sandbox) -> None:
+def test_a_socket_left_behind_is_named(quick: Sandbox) -> None:
     run = quick.state / "run"
     run.mkdir(mode=0o700, parents=True)
     quick.state.chmod(0o700)
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(run / "specd.sock"))
-    (run / "specd.sock").chmod(0o600)
-    found = examine(quick)
-    assert found["socket"]["grade"] == "note"
-    assert "left behind" in found["socket"]["says"]
+    finding = examine(quick)["daemon"]
+    assert "specd is not running (it left" in finding["says"]
+    assert "`specd run` starts it" in finding["remedy"]
 
 
 def test_a_daemon_that_hangs_is_named_with_its_process(quick: Sandbox) -> None:
@@ -142,15 +141,14 @@ def test_a_daemon_that_hangs_is_named_with_its_process(quick: Sandbox) -> None:
     finally:
         process.send_signal(signal.SIGCONT)
     assert found["daemon"]["grade"] == "fail"
-    assert found["lock"]["grade"] == "fail"
-    assert f"kill {process.pid}" in found["lock"]["remedy"]
+    assert f"kill {process.pid}" in found["daemon"]["remedy"]
 
 
 def test_a_process_number_that_another_program_has_now_is_no_lock(quick: Sandbox) -> None:
     run = quick.state / "run"
     run.mkdir(mode=0o700, parents=True)
     (run / "specd.lock").write_text("1\n")
-    assert examine(quick)["lock"]["grade"] == "ok"
+    assert "specd is not running" in examine(quick)["daemon"]["says"]
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everything")
@@ -258,6 +256,8 @@ def test_a_check_that_breaks_is_a_finding_of_its_own(tmp_path: Path) -> None:
     def breaks(_: checks.Patient) -> checks.Result:
         raise RuntimeError("unforeseen")
 
-    finding = checks.safely("breaks", breaks, checks.Patient(tmp_path, tmp_path))
+    finding = checks.safely(
+        "breaks", breaks, checks.Patient(tmp_path, SpecdConfig(), NoHome("none", ()))
+    )
     assert (finding.grade, finding.name) == ("fail", "breaks")
     assert "RuntimeError: unforeseen" in finding.says

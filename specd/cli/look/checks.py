@@ -5,17 +5,15 @@ A check changes nothing. "note" means worth knowing and no fault; "fail" always 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
 import platform
 import shutil
-import stat
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -24,6 +22,7 @@ from specd import __version__, config, places
 from specd.cli import alive, ask
 from specd.cli.look import logbook
 from specd.cli.paint import plural
+from specd.cli.world import configuration_or_default
 from specd.config import ConfigError, SpecdConfig
 from specd.files import private
 from specd.lmstudio import app, server_log, settings
@@ -59,29 +58,25 @@ class Finding:
     remedy: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Patient:
-    """Facts that several checks need, read once."""
+    """Facts that several checks need, read once; ``status`` is the daemon's answer, if any."""
 
     state: Path
-    config_path: Path
-    config: SpecdConfig = field(default_factory=SpecdConfig)
-    home: Home | NoHome = field(default_factory=lambda: NoHome("not looked for", ()))
+    config: SpecdConfig
+    home: Home | NoHome
     status: dict[str, Any] | None = None
     problem: ask.CannotAsk | None = None
 
 
 def examine() -> list[Finding]:
     """Every check's finding, in order; an exception in a check becomes its finding."""
-    patient = Patient(places.state_dir(), places.config_file())
-    # With a broken specd.toml, which has its own check, the others use the defaults.
-    with contextlib.suppress(ConfigError):
-        patient.config = config.load(patient.config_path)
-    patient.home = homes.find_home(patient.config.lmstudio.home)
+    read = configuration_or_default()
+    patient = Patient(places.state_dir(), read, homes.find_home(read.lmstudio.home))
     try:
-        patient.status = ask.ask("GET", "/v1/status")
+        patient = replace(patient, status=ask.ask("GET", "/v1/status"))
     except ask.CannotAsk as problem:
-        patient.problem = problem
+        patient = replace(patient, problem=problem)
     found = [safely(name, check, patient) for name, check in CHECKS]
     complaints = (each for each in get_args(Complaint) if each)
     return [*found, *(Finding(f"{each}?", *_complaint(each, patient)) for each in complaints)]
@@ -132,16 +127,17 @@ def _home_directory(_: Patient) -> Result:
         return _fail("is not set", "set HOME to your home directory")
 
 
-def _specd_toml(patient: Patient) -> Result:
+def _specd_toml(_: Patient) -> Result:
+    path = places.config_file()
     try:
-        loaded = config.read(patient.config_path)
+        loaded = config.read(path)
     except ConfigError as error:
         return _fail(str(error), "correct it; `specd config validate` checks it")
     if not loaded.exists:
-        return _note(f"there is none at {patient.config_path}: all defaults")
+        return _note(f"there is none at {path}: all defaults")
     if loaded.overruled:
         return _note(f"valid; {loaded.managed} overrules {', '.join(loaded.overruled)}")
-    return _ok(f"{patient.config_path} is valid")
+    return _ok(f"{path} is valid")
 
 
 def _state_directory(patient: Patient) -> Result:
@@ -177,49 +173,29 @@ def _room(patient: Patient) -> Result:
 
 def _daemon(patient: Patient) -> Result:
     if patient.status is None:
-        problem = patient.problem or ask.NotRunning("specd is not running")
-        return _fail(problem.why, problem.remedy or "`specd start`, or `specd install`")
-    running = patient.status["version"]
+        return _no_answer(patient)
     says = f"process {patient.status['pid']} answers, up {patient.status['uptime_s']:.0f} s"
+    running = patient.status["version"]
     if running != __version__:
         return _fail(f"{says}, but is version {running}", "`specd restart` starts the new one")
+    path = places.socket_path(patient.state)
+    if path.stat().st_mode & 0o077 and path.parent.stat().st_mode & 0o077:
+        return _fail(f"{says}; {path} is open to others", f"chmod 600 {path}")
     return _ok(says)
 
 
-def _lock(patient: Patient) -> Result:
+def _no_answer(patient: Patient) -> Result:
+    """Why the daemon does not answer, with its process if it hangs."""
     path = places.lock_path(patient.state)
     try:
-        if not path.exists():
-            return _ok("no daemon has worked here yet")
-        holder = alive.at_work(patient.state)
+        holder = alive.at_work(patient.state) if path.exists() else None
     except OSError as error:
         return _fail(f"{path}: {error.strerror}", f"chmod 600 {path}")
+    problem = patient.problem or ask.NotRunning("specd is not running")
     if holder is None:
-        return _ok("no process holds it")
-    if patient.status is None:
-        says = f"process {holder} holds {path.parent.parent} and does not answer"
-        return _fail(says, f"`specd restart`, or `kill {holder}`")
-    return _ok(f"process {holder} holds it")
-
-
-def _socket(patient: Patient) -> Result:
-    path = places.socket_path(patient.state)
-    try:
-        facts = path.lstat()
-    except OSError:
-        says = f"there is none at {path}"
-        return _note(says) if patient.status is None else _fail(says, "`specd restart`")
-    if not stat.S_ISSOCK(facts.st_mode):
-        return _fail(f"{path} is no socket", f"remove {path}")
-    if facts.st_uid != os.getuid():
-        says = f"{path} belongs to user {facts.st_uid}"
-        return _fail(says, "give specd a state directory of your own")
-    if facts.st_mode & 0o077 and path.parent.stat().st_mode & 0o077:
-        return _fail(f"{path} is open to others", f"chmod 600 {path}")
-    if patient.status is None:
-        says = f"{path} was left behind by a daemon that is gone"
-        return _note(f"{says}; the next start takes it over")
-    return _ok(f"{path} is private")
+        return _fail(problem.why, problem.remedy or "`specd start`, or `specd install`")
+    says = f"{problem.why}; process {holder} works with {patient.state}"
+    return _fail(says, f"`specd restart`, or `kill {holder}`")
 
 
 def _service(patient: Patient) -> Result:
@@ -380,8 +356,6 @@ CHECKS: tuple[tuple[str, Callable[[Patient], Result]], ...] = (
     ("state", _state_directory),
     ("disk space", _room),
     ("daemon", _daemon),
-    ("lock", _lock),
-    ("socket", _socket),
     ("service", _service),
     ("log", _log),
     ("LM Studio", _lm_studio_home),

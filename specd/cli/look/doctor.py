@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
-from specd import places
 from specd.agent import selftest
 from specd.cli.look.checks import Finding, Grade, examine
 from specd.cli.paint import Ink, dumps, paint, short, wants_colour, width, wrap
 from specd.cli.parser import Parser
+from specd.cli.world import configuration_or_default
 from specd.lmstudio import home as homes
-from specd.reconcile import survey
 
 _MARKS: dict[Grade, tuple[str, Ink]] = {
     "ok": ("✓", "green"),
@@ -55,8 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _self_test(*, as_json: bool) -> int:
-    read, _ = survey.configuration(places.config_file(), places.state_dir())
-    home = homes.find_home(read.lmstudio.home)
+    home = homes.find_home(configuration_or_default().lmstudio.home)
     results = []
     if not as_json:
         print(selftest.machine())

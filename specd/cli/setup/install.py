@@ -20,7 +20,7 @@ from specd.cli.look.status import faults, told
 from specd.cli.models import pairs as all_pairs
 from specd.cli.paint import complain, paint, say, short, wants_colour, width, wrap
 from specd.cli.parser import Parser
-from specd.config import ConfigError, Pair, SpecdConfig, edit
+from specd.config import Pair, SpecdConfig, edit
 from specd.files.pointer import ABSENT
 from specd.files.swap import SwapError, update
 from specd.lmstudio import home as homes
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
             return BAD_INPUT
         platform = PLATFORMS[args.platform] if args.platform else here()
         if args.print:
-            sys.stdout.buffer.write(platform.text(_program(_in_force())))
+            sys.stdout.buffer.write(platform.text(_program(world.configuration_or_default())))
             return DONE
         return _install(platform, sure=args.yes)
     except (ServiceError, SwapError, OSError, _CannotInstall) as problem:
@@ -447,14 +447,6 @@ def _at_work(status: dict[str, Any]) -> bool:
     return ("HomeFound", "NotLooked") in found or bool(
         {"Drifted", "Comparing"} & {reason for _, reason in found}
     )
-
-
-def _in_force() -> SpecdConfig:
-    try:
-        return config.load(places.config_file())
-    except ConfigError:
-        # The service's file needs only the home, which is mostly "auto".
-        return SpecdConfig()
 
 
 def _program(wanted: SpecdConfig) -> program.Program:
