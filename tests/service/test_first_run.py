@@ -360,7 +360,7 @@ def test_without_a_draft_the_next_step_is_a_download_by_name(user: User) -> None
         f"for {MAIN.rpartition('/')[2].lower()}, download in LM Studio: an MLX model of the qwen3"
     )
     assert following.startswith(wanted)
-    assert "then run `specd install` again `specd status`" in following
+    assert "; then run `specd install` again " in following
 
 
 def test_specd_toml_that_switches_speculation_off_is_left_alone(user: User) -> None:
