@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from specd.lmstudio.model import Drafter
+
 # -- files, relative to the home --------------------------------------------------------------
 
 SETTINGS: Final = "settings.json"
@@ -61,23 +63,17 @@ LLAMA_DRAFT_MODEL: Final = _LLAMA + "draftModel"
 LLAMA_DRAFT_MAX_TOKENS: Final = _LLAMA + "draftMaxTokens"
 LLAMA_DRAFT_SIMPLE: Final = _LLAMA + "draftSimple"  # a draft model of its own
 LLAMA_DRAFT_MTP: Final = _LLAMA + "draftMtp"  # the model's own multi-token prediction heads
-LLAMA_DRAFT_MTP_SIDECAR: Final = _LLAMA + "draftMtpSidecar"
-LLAMA_DRAFT_DFLASH_SIDECAR: Final = _LLAMA + "draftDflashSidecar"
-LLAMA_DRAFT_DSPARK_SIDECAR: Final = _LLAMA + "draftDsparkSidecar"
-LLAMA_PREDICTION_HEADS: Final = (LLAMA_DRAFT_MTP, LLAMA_DRAFT_MTP_SIDECAR)
-LLAMA_DRAFT_SIDECARS: Final = (
-    LLAMA_DRAFT_MTP_SIDECAR,
-    LLAMA_DRAFT_DFLASH_SIDECAR,
-    LLAMA_DRAFT_DSPARK_SIDECAR,
-)
-LLAMA_DRAFT_SWITCHES: Final = (  # LM Studio allows one of these to be on
-    LLAMA_DRAFT_SIMPLE,
-    LLAMA_DRAFT_MTP,
-    *LLAMA_DRAFT_SIDECARS,
-)
+LLAMA_DRAFT_SIDECARS: Final[dict[Drafter, str]] = {
+    "mtp": _LLAMA + "draftMtpSidecar",
+    "dflash": _LLAMA + "draftDflashSidecar",
+    "dspark": _LLAMA + "draftDsparkSidecar",
+}
+LLAMA_PREDICTION_HEADS: Final = (LLAMA_DRAFT_MTP, LLAMA_DRAFT_SIDECARS["mtp"])
+LLAMA_OF_DRAFT_MODEL: Final = (LLAMA_DRAFT_SIMPLE, *LLAMA_DRAFT_SIDECARS.values())
+LLAMA_DRAFT_SWITCHES: Final = (LLAMA_DRAFT_MTP, *LLAMA_OF_DRAFT_MODEL)  # one of these may be on
+DRAFTING: Final = (DRAFT_MODEL, LLAMA_DRAFT_MODEL, *LLAMA_DRAFT_SWITCHES)
 SPECULATION: Final = frozenset(
-    {DRAFT_MODEL, DRAFT_TOKENS_EXACT, MAX_TOKENS_TO_DRAFT, LLAMA_DRAFT_MODEL}
-    | {LLAMA_DRAFT_MAX_TOKENS, *LLAMA_DRAFT_SWITCHES}
+    {DRAFT_TOKENS_EXACT, MAX_TOKENS_TO_DRAFT, LLAMA_DRAFT_MAX_TOKENS, *DRAFTING}
 )
 
 PARALLEL_SESSIONS: Final = "llm.load.numParallelSessions"

@@ -28,9 +28,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
-from specd.files.pointer import ABSENT, Absent, Edit, Json, Match, Pointer
+from specd.files.pointer import ABSENT, Absent, Edit, Json, Match
 from specd.lmstudio import keys
 from specd.lmstudio.home import App, apps, bionic, lm_studio
 from specd.lmstudio.model import Drafter, Model
@@ -45,7 +46,7 @@ from specd.lmstudio.surface import (
     misfit,
     mismatch,
 )
-from specd.lmstudio.values import count, members, text
+from specd.lmstudio.values import count, items, members, text
 
 NAME: Final = "model-defaults"
 ONE_AT_A_TIME: Final = 1
@@ -56,22 +57,8 @@ _SCAFFOLD: Final[tuple[tuple[tuple[str, ...], Json], ...]] = (
 )
 """What LM Studio writes into such a file when nothing is set."""
 
-_DRAFTING: Final = (keys.DRAFT_MODEL, keys.LLAMA_DRAFT_MODEL, *keys.LLAMA_DRAFT_SWITCHES)
-"""The keys that choose the draft. Where the user's draft is adopted, they are the user's."""
-
 _Field: TypeAlias = "tuple[tuple[str, ...], str, Json]"
 """(section, key, value) of an entry that specd keeps."""
-
-
-_SIDECARS: Final[dict[Drafter, str]] = {
-    "mtp": keys.LLAMA_DRAFT_MTP_SIDECAR,
-    "dflash": keys.LLAMA_DRAFT_DFLASH_SIDECAR,
-    "dspark": keys.LLAMA_DRAFT_DSPARK_SIDECAR,
-}
-
-
-_OF_DRAFT_MODEL: Final = (keys.LLAMA_DRAFT_SIMPLE, *_SIDECARS.values())
-"""llama.cpp's switches that need a draft model."""
 
 
 def folders(home: Path) -> tuple[Path, ...]:
@@ -91,7 +78,7 @@ def file_in(app: App, model: Model) -> Path:
 
 def drafts(key: str) -> bool:
     """Whether the value of ``key`` turns drafting on."""
-    return key in _DRAFTING
+    return key in keys.DRAFTING
 
 
 def targets(desired: Desired) -> Iterator[Target]:
@@ -127,14 +114,12 @@ def desired_values(
 
     ``by_request``: a GGUF main's draft goes where an older LM Studio reads it.
     """
-    older = by_request and desired.main.format == "gguf" and desired.draft is not None
-    made_of = _older_llama_fields(desired) if older else _fields(desired, current, before)
     kept = desired.adopted and _leaves_drafting(desired, current, before)
     fields = [
         each
-        for each in made_of
+        for each in _fields(desired, current, before, by_request=by_request)
         # The user's drafting keys stay; so does a switch that specd turned on for them.
-        if not (kept and each[1] in _DRAFTING and each[1] not in before)
+        if not (kept and each[1] in keys.DRAFTING and each[1] not in before)
     ]
     problem = _misfit(file, current, [(section, key) for section, key, _ in fields])
     if problem is not None:
@@ -168,25 +153,22 @@ def _leaves_drafting(desired: DesiredDraft, current: Content, before: Before) ->
     return any(value is not ABSENT for value in users.values())
 
 
-def _fields(desired: DesiredDraft, current: Content, before: Before) -> Iterator[_Field]:
+def _fields(
+    desired: DesiredDraft, current: Content, before: Before, *, by_request: bool
+) -> Iterator[_Field]:
     if desired.draft is None and not desired.mtp:
         return
-    if desired.main.format == "gguf":
+    gguf = desired.main.format == "gguf"
+    if gguf and not (by_request and desired.draft is not None):
         yield from _llama_fields(desired, current, before)
         return
     if desired.draft is not None:
         yield keys.OPERATION_FIELDS, keys.DRAFT_MODEL, desired.draft.identifier
     if desired.draft_tokens is not None:
-        yield keys.OPERATION_FIELDS, keys.DRAFT_TOKENS_EXACT, desired.draft_tokens
-    if not _quantized_cache(_entries(current, keys.LOAD_FIELDS)):
+        length = keys.MAX_TOKENS_TO_DRAFT if gguf else keys.DRAFT_TOKENS_EXACT
+        yield keys.OPERATION_FIELDS, length, desired.draft_tokens
+    if not gguf and not _quantized_cache(_entries(current, keys.LOAD_FIELDS)):
         yield keys.LOAD_FIELDS, keys.PARALLEL_SESSIONS, ONE_AT_A_TIME
-
-
-def _older_llama_fields(desired: DesiredDraft) -> Iterator[_Field]:
-    if desired.draft is not None:
-        yield keys.OPERATION_FIELDS, keys.DRAFT_MODEL, desired.draft.identifier
-    if desired.draft_tokens is not None:
-        yield keys.OPERATION_FIELDS, keys.MAX_TOKENS_TO_DRAFT, desired.draft_tokens
 
 
 def _llama_fields(desired: DesiredDraft, current: Content, before: Before) -> Iterator[_Field]:
@@ -211,7 +193,7 @@ def switch_of(draft: Model | None) -> str:
     """llama.cpp's switch for a draft, None for the main's own heads."""
     if draft is None:
         return keys.LLAMA_DRAFT_MTP
-    return _SIDECARS.get(draft.drafter or "other", keys.LLAMA_DRAFT_SIMPLE)
+    return keys.LLAMA_DRAFT_SIDECARS.get(draft.drafter or "other", keys.LLAMA_DRAFT_SIMPLE)
 
 
 def _quantized_cache(load: dict[str, Json]) -> bool:
@@ -226,37 +208,27 @@ def _scaffold(file: Path) -> Iterator[DesiredValue]:
         )
 
 
-def _misfit(file: Path, current: Content, mine: Sequence[tuple[Pointer, str]]) -> Problem | None:
-    for section in (keys.OPERATION_FIELDS, keys.LOAD_FIELDS):
-        its = {key for at, key in mine if at == section}
-        if not its:
-            continue
+def _misfit(
+    file: Path, current: Content, mine: Sequence[tuple[tuple[str, ...], str]]
+) -> Problem | None:
+    """The problem of a key of specd's that occurs twice, or holds a list or an object."""
+    for section in dict.fromkeys(at for at, _ in mine):
         problem = misfit(file, current, section, "a list")
-        problem = problem or _misfit_entry(
-            file, _fields_of(current, section), ".".join(section), its
-        )
         if problem is not None:
             return problem
-    return None
-
-
-def _misfit_entry(file: Path, fields: list[Json], name: str, mine: set[str]) -> Problem | None:
-    """The problem of a key of specd's that occurs twice, or holds a list or an object."""
-    seen: set[str] = set()
-    for entry in fields:
-        key = entry.get("key") if isinstance(entry, dict) else None
-        if not isinstance(entry, dict) or not isinstance(key, str) or key not in mine:
-            continue
-        if key in seen:
-            return Problem(
-                file,
-                f"{file}: {name} has {key} twice, and LM Studio allows one; specd leaves the file "
-                "alone until one of them is removed",
-            )
-        seen.add(key)
-        value = entry.get("value", ABSENT)
-        if isinstance(value, dict | list):
-            return mismatch(file, key, value, "a single value")
+        seen: set[str] = set()
+        for key, value in _pairs(current, section):
+            if (section, key) not in mine:
+                continue
+            if key in seen:
+                return Problem(
+                    file,
+                    f"{file}: {'.'.join(section)} has {key} twice, and LM Studio allows one; specd "
+                    "leaves the file alone until one of them is removed",
+                )
+            seen.add(key)
+            if isinstance(value, dict | list):
+                return mismatch(file, key, value, "a single value")
     return None
 
 
@@ -293,16 +265,8 @@ class DraftDefaults:
         return self.mtp or self.sidecar is not None or self.draft_model is not None
 
 
-def read(document: Content) -> DraftDefaults:
-    """The drafting that ``document`` sets; never raises.
-
-    For GGUF the newer keys are read first, then the older ones.
-    """
-    return read_users(document, {})
-
-
-def read_users(document: Content, before: Before) -> DraftDefaults:
-    """The drafting that the user set: as ``read``, with specd's values set back to ``before``.
+def read(document: Content, before: Before = MappingProxyType({})) -> DraftDefaults:
+    """The drafting that ``document`` sets, with specd's values set back to ``before``.
 
     A switch that specd turned on stays on for a draft that the user has named since.
     """
@@ -310,7 +274,7 @@ def read_users(document: Content, before: Before) -> DraftDefaults:
     load = _entries(document, keys.LOAD_FIELDS)
     renamed = keys.LLAMA_DRAFT_MODEL in load.keys() - before.keys()
     for key, value in before.items():
-        if renamed and key in _OF_DRAFT_MODEL and load.get(key) is True:
+        if renamed and key in keys.LLAMA_OF_DRAFT_MODEL and load.get(key) is True:
             continue
         for entries in (operation, load):
             if key in entries:
@@ -322,9 +286,13 @@ def read_users(document: Content, before: Before) -> DraftDefaults:
 def from_fields(
     operation: dict[str, Json], load: dict[str, Json], preset: str = ""
 ) -> DraftDefaults:
-    """The drafting that the fields of the two sections set; both map keys to values."""
+    """The drafting that the fields of the two sections set; both map keys to values.
+
+    For GGUF the newer keys are read first, then the older ones.
+    """
     simple = load.get(keys.LLAMA_DRAFT_SIMPLE) is True
-    sidecar = next((kind for kind, key in _SIDECARS.items() if load.get(key) is True), None)
+    sidecars = keys.LLAMA_DRAFT_SIDECARS.items()
+    sidecar = next((kind for kind, key in sidecars if load.get(key) is True), None)
     newer = text(load.get(keys.LLAMA_DRAFT_MODEL)) or None if simple or sidecar else None
     mtp = load.get(keys.LLAMA_DRAFT_MTP) is True
     older = text(operation.get(keys.DRAFT_MODEL)) or None
@@ -349,7 +317,7 @@ def from_fields(
 def drafting(document: Content) -> dict[str, Json]:
     """The values in ``document`` of the keys that choose the draft."""
     both = {**_entries(document, keys.OPERATION_FIELDS), **_entries(document, keys.LOAD_FIELDS)}
-    return {key: value for key, value in both.items() if key in _DRAFTING}
+    return {key: value for key, value in both.items() if key in keys.DRAFTING}
 
 
 def sampling(document: Content) -> dict[str, Any]:
@@ -407,16 +375,14 @@ def kv_quantization(document: Content) -> dict[str, Any]:
 
 
 def _entries(document: Content, section: tuple[str, ...]) -> dict[str, Json]:
-    entries: dict[str, Json] = {}
-    for entry in _fields_of(document, section):
-        if isinstance(entry, dict) and isinstance(key := entry.get("key"), str):
-            entries.setdefault(key, entry.get("value"))
-    return entries
+    """The values at ``section`` by their keys; of a key that occurs twice, the first."""
+    return dict(reversed(list(_pairs(document, section))))
 
 
-def _fields_of(document: Content, section: tuple[str, ...]) -> list[Json]:
-    """The list at ``section``, or an empty one."""
-    value: Content = document
+def _pairs(document: Content, section: tuple[str, ...]) -> Iterator[tuple[str, Json]]:
+    value: Any = document
     for step in section:
-        value = value.get(step, ABSENT) if isinstance(value, dict) else ABSENT
-    return value if isinstance(value, list) else []
+        value = members(value).get(step)
+    for entry in map(members, items(value)):
+        if isinstance(key := entry.get("key"), str):
+            yield key, entry.get("value")

@@ -30,7 +30,7 @@ def drafting(
         file = seen.get(path) or read_file(path)
         document = ABSENT if file.marked else file.document  # LM Studio ignores such a file
         before = journal.before_standing(path, document)
-        found.append(replace(model_defaults.read_users(document, before), app=app.name))
+        found.append(replace(model_defaults.read(document, before), app=app.name))
     first = next((each for each in found if each.drafts), (*found, DraftDefaults())[0])
     also = "".join(
         f"; {each.app} drafts with {each.drafts_with}"
