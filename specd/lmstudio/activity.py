@@ -7,6 +7,7 @@ where a GPU does most of the work.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -29,21 +30,22 @@ def last_logged(home: Path, asked_at: float | None = None) -> float | None:
 
     ``asked_at`` is the time of specd's own last request; its log lines do not count.
     """
-    roots = [app.internal.parent for app in (lm_studio(home), bionic(home))]
-    logs = [log for root in roots if (log := server_log.newest(root)) is not None]
-    times = [at for at in map(_modified, logs) if at is not None]
+    times: list[float] = []
+    for app_ in (lm_studio(home), bionic(home)):
+        with contextlib.suppress(OSError):
+            if (log := server_log.newest(app_.internal.parent)) is not None:
+                times.append(log.stat().st_mtime)
     return max((at for at in times if not asked_at or abs(at - asked_at) >= OWN_S), default=None)
 
 
 def last_used(home: Path, asked_at: float | None = None) -> float | None:
-    """When LM Studio was last used, in seconds since 1970; None if it never was.
-
-    ``asked_at`` is the time of specd's own last request; its log lines do not count.
-    """
-    roots = [app.internal.parent for app in (lm_studio(home), bionic(home))]
-    chats = (facts for root in roots for _, facts in conversations.files(root / keys.CONVERSATIONS))
-    logged = last_logged(home, asked_at)
-    return max((*filter(None, [logged]), *(facts.st_mtime for facts in chats)), default=None)
+    """When LM Studio was last used, in seconds since 1970, as ``last_logged``; None for never."""
+    chats = [
+        facts.st_mtime
+        for each in (lm_studio(home), bionic(home))
+        for _, facts in conversations.files(each.internal.parent / keys.CONVERSATIONS)
+    ]
+    return max((*filter(None, [last_logged(home, asked_at)]), *chats), default=None)
 
 
 def generating(home: Path, over_s: float) -> bool | None:
@@ -52,11 +54,9 @@ def generating(home: Path, over_s: float) -> bool | None:
 
     family: list[psutil.Process] = []
     for each in app.running(home):
-        try:
+        with contextlib.suppress(psutil.Error):
             oldest = psutil.Process(each.pid)
             family += [oldest, *oldest.children(recursive=True)]
-        except psutil.Error:
-            continue
     if not family:
         return None
     before = _processor_seconds(family)
@@ -72,16 +72,7 @@ def _processor_seconds(family: list[psutil.Process]) -> dict[int, float]:
 
     found: dict[int, float] = {}
     for process in family:
-        try:
+        with contextlib.suppress(psutil.Error):
             times = process.cpu_times()
-        except psutil.Error:
-            continue
-        found[process.pid] = times.user + times.system
+            found[process.pid] = times.user + times.system
     return found
-
-
-def _modified(path: Path) -> float | None:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return None

@@ -43,11 +43,11 @@ _VERSION: Final = re.compile(r"(\d+\.\d+\.\d+(?:[-+.]\d+)?)")
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """One running LM Studio. ``started``: when its oldest process began; None if unknown."""
+    """One running LM Studio. ``started``: when its oldest process began."""
 
     kind: Kind
     pid: int
-    started: datetime | None
+    started: datetime
     version: str | None
 
 
@@ -85,7 +85,7 @@ def running(home: Path | None = None, among: Iterable[int] | None = None) -> tup
     """
     import psutil  # noqa: PLC0415 - as above
 
-    installed = dict(_installed(home)) if home is not None else {}
+    installed = {} if home is None else dict(_installed(home))
     oldest: dict[Kind, tuple[float, psutil.Process]] = {}
     # psutil.process_iter() caches names by id, and the system reuses ids.
     for pid in psutil.pids() if among is None else among:
@@ -100,7 +100,7 @@ def running(home: Path | None = None, among: Iterable[int] | None = None) -> tup
         if kind not in oldest or started < oldest[kind][0]:
             oldest[kind] = (started, process)
     return tuple(
-        Running(kind, process.pid, _time(started), _version(process))
+        Running(kind, process.pid, datetime.fromtimestamp(started, UTC), _version(process))
         for kind, (started, process) in sorted(oldest.items())
     )
 
@@ -108,8 +108,9 @@ def running(home: Path | None = None, among: Iterable[int] | None = None) -> tup
 def _recognise(process: psutil.Process, installed: dict[str, Kind]) -> tuple[Kind, float] | None:
     name = process.name()
     kind = _NAMES.get(name.casefold())
-    # Reading the executable of every process is slow, so only likely ones are read.
-    if kind is None and name in _names_of(installed):
+    # Reading the executable of every process is slow, so only likely ones are read. Linux cuts the
+    # name of a process off after 15 bytes.
+    if kind is None and any(Path(each).name[:15] == name[:15] for each in installed):
         kind = installed.get(process.exe())
     return None if kind is None else (kind, process.create_time() + _boot_fraction())
 
@@ -128,21 +129,12 @@ def _boot_fraction() -> float:
     return fraction if 0.0 <= fraction < 1.0 else 0.0
 
 
-def _names_of(installed: Iterable[str]) -> set[str]:
-    # Linux cuts a process's name off after 15 bytes.
-    return {name for path in installed for name in (Path(path).name, Path(path).name[:15])}
-
-
 def _installed(home: Path) -> Iterator[tuple[str, Kind]]:
     """(executable, kind) of what is installed."""
     for name, kind in _LOCATIONS:
         path = object_in(home / keys.INTERNAL / name).get("path")
         if isinstance(path, str) and path:
             yield path, kind
-
-
-def _time(started: float) -> datetime | None:
-    return datetime.fromtimestamp(started, UTC) if started > 0 else None
 
 
 def _version(process: psutil.Process) -> str | None:

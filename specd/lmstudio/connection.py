@@ -266,12 +266,9 @@ def decoded(content: bytes, url: str) -> dict[str, Any]:
     Raises:
         BadAnswer: there is none, or it is an error.
     """
-    try:
-        body = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise BadAnswer(f"{url} answered with something that is not JSON") from error
-    if not isinstance(body, dict):
-        raise BadAnswer(f"{url} answered with something that is not a JSON object")
+    body = _object(content)
+    if body is None:
+        raise BadAnswer(f"{url} sent an answer that is not a JSON object")
     # LM Studio answers an unknown path with status 200 and a complaint.
     if isinstance(body.get("error"), str) and "ndpoint" in body["error"]:
         raise BadAnswer(f"{url} does not know this path", 404)
@@ -282,11 +279,7 @@ def decoded(content: bytes, url: str) -> dict[str, Any]:
 
 def wants_a_token(content: bytes) -> bool:
     """Whether ``content`` is LM Studio's own answer to a request without a valid token."""
-    try:
-        body = json.loads(content)
-    except (ValueError, RecursionError):
-        return False
-    error = members(members(body).get("error"))
+    error = members((_object(content) or {}).get("error"))
     return error.get("code") == "invalid_api_key" and (
         "LM Studio API token" in text(error.get("message"), 1000)
     )
@@ -294,14 +287,19 @@ def wants_a_token(content: bytes) -> bool:
 
 def error_in(content: bytes) -> str:
     """A colon and the server's error message, shortened, on one line; "" without one."""
-    try:
-        body = json.loads(content)
-    except (ValueError, RecursionError):
-        return ""
-    message = body.get("error", body.get("message")) if isinstance(body, dict) else None
+    body = _object(content) or {}
+    message = body.get("error", body.get("message"))
     if isinstance(message, dict):
         message = message.get("message")
     if not isinstance(message, str):
         return ""
     words = "".join(c if c.isprintable() else " " for c in message)
     return f": {' '.join(words.split())[:300]}"
+
+
+def _object(content: bytes) -> dict[str, Any] | None:
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) else None

@@ -25,6 +25,7 @@ from specd import config
 from specd.files.pointer import ABSENT, Edit, Json
 from specd.lmstudio import keys
 from specd.lmstudio.surface import Before, Content, Desired, DesiredValue, Problem, Target, misfit
+from specd.lmstudio.values import members
 
 NAME: Final = "settings"
 _LEVELS: Final = (keys.DEVELOPER_MODE, keys.UI_LEVEL)
@@ -66,16 +67,14 @@ def desired_values(
             f"{file} does not exist; LM Studio writes it when it is first started, and specd "
             "fills in its values then",
         )
-    problem = misfit(file, current, keys.VISUALIZE, "a single value")
-    if problem is not None or not isinstance(current, dict):
-        return problem or ()
-    wanted = [*_wanted(speculation), *_level(speculation, current)]
+    held = members(current)
+    wanted = [*_wanted(speculation), *_level(speculation, held)]
     for at, _, _ in wanted:
         problem = misfit(file, current, at, "a single value")
         if problem is not None:
             return problem
     # A level that need not change stays as it is, also where specd set it.
-    levels = [(at, current[at[0]], "specd.toml: ui_level") for at in _LEVELS if at[0] in current]
+    levels = [(at, held[at[0]], "specd.toml: ui_level") for at in _LEVELS if at[0] in held]
     wanted += [each for each in levels if each[0] not in [at for at, _, _ in wanted]]
     return tuple(
         DesiredValue(NAME, file, ".".join(at), Edit(at, value), why) for at, value, why in wanted

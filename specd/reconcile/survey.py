@@ -237,7 +237,7 @@ def app_seen(found: Sequence[app.Running]) -> AppSeen:
     if not found:
         return AppSeen(running=False)
     own = [each for each in found if each.kind != "bionic"]
-    started = [each.started for each in own if each.started is not None]
+    started = [each.started for each in own]
     version = next((each.version for each in own if each.version is not None), None)
     second = next((each.started for each in found if each.kind == "bionic"), None)
     return AppSeen(bool(own), min(started, default=None), version, bionic_started=second)

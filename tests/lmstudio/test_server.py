@@ -497,7 +497,7 @@ def test_what_a_reasoning_model_thinks_counts_as_its_first_token(lms: Lms) -> No
 @pytest.mark.parametrize(
     ("events", "words"),
     [
-        (["{"], "not JSON"),
+        (["{"], "not a JSON object"),
         ([], "before it began"),
         ([{"error": {"message": "out of memory"}}], "out of memory"),
     ],
@@ -615,9 +615,9 @@ def test_all_the_ways_of_asking_share_one_deadline(lms: Lms) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"<html>", "not JSON"),
+        (b"<html>", "not a JSON object"),
         (b"[]", "not a JSON object"),
-        (b"[" * 100_000, "not JSON"),
+        (b"[" * 100_000, "not a JSON object"),
         (b'{"error": {"message": "model\\u001b[31m crashed"}}', "crashed"),
         (json.dumps({"models": [{"key": f"m{n}"} for n in range(300_000)]}).encode(), "more than"),
     ],

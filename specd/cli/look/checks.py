@@ -288,9 +288,8 @@ def _settings_file(patient: Patient) -> Result:
 def _lm_studio_app(patient: Patient) -> Result:
     found = app.running(patient.home.path if isinstance(patient.home, Home) else None)
     words = [
-        f"{each.kind} {each.version or 'of unknown version'} (process {each.pid}"
-        + (f", since {each.started.astimezone():%a %H:%M}" if each.started else "")
-        + ")"
+        f"{each.kind} {each.version or 'of unknown version'} (process {each.pid}, "
+        f"since {each.started.astimezone():%a %H:%M})"
         for each in found
     ]
     return _ok(", ".join(words)) if words else _note("is not running")
