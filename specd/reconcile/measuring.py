@@ -126,33 +126,22 @@ def tasks(plan: BenchmarkPlan, server: ServerSeen | None, wanted: Benchmark) -> 
         "weights": dict(wanted.weights),
         "history": str(wanted.history),
     }
-    found: list[Task] = []
-    if plan.mlx:
-        seconds = each_s * len(plan.mlx)
-        request = {**common, "seconds": seconds * SHARE, "mains": _by_main(plan.mlx, wanted)}
-        found.append(Task("bench", request, seconds))
-    if plan.gguf:
-        seconds = each_s * len(plan.gguf)
-        request = {
-            **common,
-            "seconds": seconds * SHARE,
-            "servers": [str(each) for each in wanted.llama_servers],
-            "pairs": [_local_pair(pair, wanted) for pair in plan.gguf],
-        }
-        found.append(Task("bench-gguf", request, seconds))
-    if plan.server and server is not None:
-        seconds = each_s * len(plan.server)
-        request = {
-            **common,
-            "seconds": seconds * SHARE,
-            "url": server.url,
-            "configured": server.configured,
-            "token_env": wanted.token_env,
-            "engine_version": wanted.engine_version,
-            "pairs": [_served_pair(pair, wanted) for pair in plan.server],
-        }
-        found.append(Task("bench-server", request, seconds))
-    return tuple(found)
+    servers = [str(each) for each in wanted.llama_servers]
+    local = [_local_pair(pair, wanted) for pair in plan.gguf]
+    served = [_served_pair(pair, wanted) for pair in plan.server]
+    at: dict[str, Any] = {"token_env": wanted.token_env, "engine_version": wanted.engine_version}
+    if server is not None:
+        at |= {"url": server.url, "configured": server.configured}
+    engines: tuple[tuple[str, int, dict[str, Any]], ...] = (
+        ("bench", len(plan.mlx), {"mains": _by_main(plan.mlx, wanted)}),
+        ("bench-gguf", len(local), {"servers": servers, "pairs": local}),
+        ("bench-server", len(served), {**at, "pairs": served}),
+    )
+    return tuple(
+        Task(name, {**common, "seconds": each_s * pairs * SHARE, **request}, each_s * pairs)
+        for name, pairs, request in engines
+        if pairs
+    )
 
 
 def _by_main(pairs: Iterable[tuple[Model, Model]], wanted: Benchmark) -> Sequence[dict[str, Any]]:
