@@ -71,7 +71,7 @@ def configuration() -> SpecdConfig:
         Unusable: it is broken.
     """
     try:
-        return config.load(places.config_file())
+        return config.read(places.config_file()).config
     except ConfigError as error:
         raise Unusable("\n".join(error.lines())) from error
 

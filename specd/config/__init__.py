@@ -7,7 +7,7 @@ start: a text that was valid at the last one is not validated again.
 """
 
 from specd.config.error import ConfigError, Problem
-from specd.config.reading import Loaded, Texts, load, managed_file, read, texts, understood
+from specd.config.reading import Loaded, Texts, managed_file, read, texts, understood
 from specd.config.schema import (
     LONGEST_DRAFT,
     Agent,
@@ -32,7 +32,6 @@ __all__ = [
     "Speculation",
     "Texts",
     "built",
-    "load",
     "managed_file",
     "read",
     "texts",

@@ -61,17 +61,8 @@ def managed_file() -> Path:
     return Path("/etc/specd/specd.toml")
 
 
-def load(path: Path) -> SpecdConfig:
-    """The configuration in force: ``path``, then the machine-wide policy, then the defaults.
-
-    Raises:
-        ConfigError: one of the two files cannot be read, parsed or validated.
-    """
-    return read(path).config
-
-
 def read(path: Path) -> Loaded:
-    """As ``load``, with the origin of each value.
+    """The configuration in force: ``path``, then the machine-wide policy, then the defaults.
 
     Raises:
         ConfigError: one of the two files cannot be read, parsed or validated.

@@ -25,20 +25,20 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def problems(file: Path, text: str) -> list[str]:
     file.write_text(text)
     with pytest.raises(config.ConfigError) as refused:
-        config.load(file)
+        config.read(file)
     assert refused.value.path == file
     return [line.removeprefix(f"{file}:") for line in refused.value.lines()]
 
 
 def test_no_file_means_every_default(file: Path) -> None:
-    assert config.load(file) == config.SpecdConfig()
+    assert config.read(file).config == config.SpecdConfig()
     assert not config.read(file).exists
 
 
 @pytest.mark.parametrize("text", ["", "\n", "# only a comment\n", "\ufeff[agent]\n", "[agent]\r\n"])
 def test_every_key_is_optional(file: Path, text: str) -> None:
     file.write_text(text)
-    assert config.load(file) == config.SpecdConfig()
+    assert config.read(file).config == config.SpecdConfig()
 
 
 def test_the_whole_example_of_the_documentation(file: Path) -> None:
@@ -68,7 +68,7 @@ def test_the_whole_example_of_the_documentation(file: Path) -> None:
         notify = true
         """
     )
-    read = config.load(file)
+    read = config.read(file).config
     assert read.pair == (config.Pair(main=SEED, draft_tokens=5),)
     assert read.speculation.ui_level == 2
     assert read.benchmark.on_slower == "disable"
@@ -145,7 +145,7 @@ def test_a_token_pasted_by_mistake_is_not_repeated(file: Path) -> None:
 def test_what_cannot_be_read_says_why(tmp_path: Path, file: Path) -> None:
     def said(path: Path) -> str:
         with pytest.raises(config.ConfigError) as refused:
-            config.load(path)
+            config.read(path)
         return str(refused.value)
 
     assert "Is a directory" in said(tmp_path)
@@ -208,11 +208,11 @@ class TestPolicy:
 
     def test_pairs_are_replaced_as_a_whole(self, file: Path, policy: Path) -> None:
         policy.write_text('[[pair]]\nmain = "theirs"\n')
-        assert config.load(file).pair == (config.Pair(main="theirs"),)
+        assert config.read(file).config.pair == (config.Pair(main="theirs"),)
         file.write_text('[[pair]]\nmain = "mine"\n')
-        assert config.load(file).pair == (config.Pair(main="mine"),)
+        assert config.read(file).config.pair == (config.Pair(main="mine"),)
         policy.write_text('[[pair]]\nmain = "theirs"\n[policy]\nlocked = ["pair"]\n')
-        assert config.load(file).pair == (config.Pair(main="theirs"),)
+        assert config.read(file).config.pair == (config.Pair(main="theirs"),)
 
     @pytest.mark.parametrize(
         ("text", "said"),
@@ -228,7 +228,7 @@ class TestPolicy:
     ) -> None:
         policy.write_text(text)
         with pytest.raises(config.ConfigError) as refused:
-            config.load(file)
+            config.read(file)
         assert refused.value.path == policy
         assert said in str(refused.value)
 

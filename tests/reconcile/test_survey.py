@@ -51,11 +51,11 @@ def test_only_a_text_that_was_not_the_last_valid_one_is_validated(tmp_path: Path
     assert start() == (True, False, str(config.SpecdConfig()))  # there is no file
     assert start() == (False, False, str(config.SpecdConfig()))
     path.write_text(TEXT)
-    expected = str(config.load(path))
+    expected = str(config.read(path).config)
     assert start() == (True, False, expected)
     assert start() == (False, False, expected)
     managed.write_text("[agent]\nnotify = true\n")
-    merged = str(config.load(path))
+    merged = str(config.read(path).config)
     assert "notify=True" in merged
     assert [start(), start()] == [(True, False, merged), (False, False, merged)]
     path.write_text(TEXT.replace("draft_tokens = 5", "draft_tokens = 500"))
