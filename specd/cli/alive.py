@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import time
-from pathlib import Path
 from typing import Any
 
 from specd import places
@@ -21,49 +20,45 @@ PATIENCE_S = 30.0
 STARTING_S = 10.0
 """How long a daemon may take until its socket answers; usually it is a fifth of a second."""
 
+ORDER_S = 120.0
+"""How long a daemon may take to carry out an order."""
+
 _STEP_S = 0.02
 
 
 def report_start() -> int:
     """Wait until the daemon answers and say so; exit code 1 when it does not."""
-    problem = wait()
-    if problem is not None:
-        log = places.log_path(places.state_dir())
-        complain(f"it was started, but does not answer: {problem}")
-        complain(f"see {log} and `specd doctor`")
-        return 1
-    status = ask.ask("GET", "/v1/status")
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            status = ask.ask("GET", "/v1/status")
+            break
+        except ask.CannotAsk as problem:
+            if time.monotonic() > end:
+                complain(f"it was started, but does not answer: {problem}")
+                complain(f"see {places.log_path(places.state_dir())} and `specd doctor`")
+                return 1
+        time.sleep(_STEP_S)
     say(f"specd {status['version']} runs (process {status['pid']}); `specd status` shows more")
     return 0
 
 
-def wait(patience: float = PATIENCE_S) -> ask.CannotAsk | None:
-    """None as soon as the daemon answers; the last problem when it does not in time (seconds)."""
-    end = time.monotonic() + patience
-    while True:
-        try:
-            ask.ask("GET", "/v1/status")
-        except ask.CannotAsk as problem:
-            if time.monotonic() > end:
-                return problem
-        else:
-            return None
-        time.sleep(0.05)
-
-
-def started_otherwise(platform: Platform) -> int | None:
-    """The process of a daemon that the service manager has not started, None when there is none."""
+def started_otherwise(platform: Platform) -> str | None:
+    """A sentence about a daemon that the service manager has not started; None without one."""
     running: int | None = None
     try:
         running = ask.ask("GET", "/v1/status")["pid"]
     except ask.Hung:
         with contextlib.suppress(OSError):
-            running = at_work(places.state_dir())
+            running = at_work()
     except ask.CannotAsk:
         return None
     with contextlib.suppress(ServiceError):  # what cannot be reached has not started it
-        return None if running == platform.pid() else running
-    return running
+        if running == platform.pid():
+            running = None
+    if running is None:
+        return None
+    return f"specd runs already as process {running}; {how_to_stop(running)}"
 
 
 def how_to_stop(pid: int) -> str:
@@ -80,7 +75,7 @@ def request_look() -> None:
         os.kill(ask.ask("GET", "/v1/status")["pid"], signal.SIGHUP)
 
 
-def give(path: str, body: dict[str, Any] | None, *, state: Path, timeout: float) -> Any:
+def give(path: str, body: dict[str, Any] | None) -> Any:
     """The daemon's answer to ``POST path``; waits for a daemon that has just been started.
 
     A daemon that does not listen yet would undo the command's own work.
@@ -93,24 +88,25 @@ def give(path: str, body: dict[str, Any] | None, *, state: Path, timeout: float)
     end = time.monotonic() + STARTING_S
     while True:
         try:
-            ask.ask("GET", "/v1/status", state=state)
-            return ask.ask("POST", path, body, state=state, timeout=timeout)
+            ask.ask("GET", "/v1/status")
+            return ask.ask("POST", path, body, timeout=ORDER_S)
         except ask.NotRunning:
             holder = None
             with contextlib.suppress(OSError):
-                holder = at_work(state)
+                holder = at_work()
             if holder is None:
                 raise
         if time.monotonic() > end:
+            state = places.state_dir()
             raise ask.Hung(f"process {holder} works with {state}, and does not answer")
         time.sleep(_STEP_S)
 
 
-def at_work(state: Path) -> int | None:
+def at_work() -> int | None:
     """The process of the daemon that has locked the state directory; None where none has.
 
     Raises:
         OSError: the lock file cannot be read.
     """
-    holder = lock.holder(places.lock_path(state))
+    holder = lock.holder(places.lock_path(places.state_dir()))
     return None if holder == os.getpid() else holder

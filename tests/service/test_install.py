@@ -81,7 +81,7 @@ def test_install_use_stop_and_uninstall(
     told = capsys.readouterr().out
     assert f"kept {platform.file()}" in told
     assert "stays as it is" in told
-    assert alive.wait() is None
+    assert alive.report_start() == 0
     assert ask.ask("GET", "/v1/status")["pid"] != status["pid"]
 
     assert main(["stop"]) == 0
@@ -201,7 +201,6 @@ def test_the_doctor_sees_a_healthy_installation(
         "specd.toml",
         "state",
         "daemon",
-        "socket",
         "service",
         "LM Studio",
         "settings.json",

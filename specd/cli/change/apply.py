@@ -35,8 +35,9 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         diff.print_plan(planned, pairs, as_json=False)
         return 0
-    try:
-        written, problems = _by_the_daemon(seen)
+    try:  # a running daemon does it: it would not notice a release by another process
+        answer = alive.give("/v1/apply", None)
+        written, problems = answer["written"], answer["problems"]
     except ask.NotRunning:
         written, problems = _directly(seen, reconciler)
     for entry in filter(None, map(seen.stores.journal.get, written)):
@@ -45,21 +46,10 @@ def run(args: argparse.Namespace) -> int:
             say(f"{short(str(entry.path))}: {describe(change)} {undo}")
     if not written and not problems:
         print("nothing to change")
-    stuck = [pair for pair in pairs if pair.state in ("missing", "refused", "waiting")]
-    complaints = [
-        *problems,
-        *(blocked.why for blocked in planned.blocked),
-        *(f"{pair.name}: {pair.why}" for pair in stuck),
-    ]
+    complaints = [*problems, *diff.obstacles(planned, pairs)]
     for complaint in complaints:
         complain(complaint)
     return 1 if complaints else 0
-
-
-def _by_the_daemon(seen: world.Seen) -> tuple[list[int], list[str]]:
-    """Let a running daemon do it: it would not notice a release by another process."""
-    answer = alive.give("/v1/apply", None, state=seen.state, timeout=120)
-    return answer["written"], answer["problems"]
 
 
 def _directly(seen: world.Seen, reconciler: Reconciler) -> tuple[list[int], list[str]]:

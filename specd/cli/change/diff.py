@@ -43,14 +43,17 @@ def print_plan(made: Plan, pairs: tuple[DesiredPair, ...], *, as_json: bool) -> 
             ink = _INKS.get(line[:1])
             text = _fitted(line) if sys.stdout.isatty() else safe(line.replace("\t", "    "))
             print(paint(text, ink, colour=wants_colour()) if ink else text)
-    for blocked in made.blocked:
-        complain(f"{safe(blocked.why)}")
     if made.held:
         held = ", ".join(change.key for _, change in made.held)
         complain(f"left alone since you restored it: {held}; `specd apply` sets it again")
-    for pair in pairs:
-        if pair.state in ("missing", "refused", "waiting"):
-            complain(f"{pair.name}: {pair.why}")
+    for obstacle in obstacles(made, pairs):
+        complain(obstacle)
+
+
+def obstacles(made: Plan, pairs: tuple[DesiredPair, ...]) -> list[str]:
+    """Why LM Studio's files cannot be as specd.toml wants them; empty if they can."""
+    stuck = [pair for pair in pairs if pair.state in ("missing", "refused", "waiting")]
+    return [*(each.why for each in made.blocked), *(f"{pair.name}: {pair.why}" for pair in stuck)]
 
 
 def _fitted(line: str) -> str:

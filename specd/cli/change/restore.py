@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         return _list(journal, as_json=args.json)
     body = {"all": True} if args.all else {"id": args.id}
     try:
-        answer = alive.give("/v1/restore", body, state=state, timeout=120)
+        answer = alive.give("/v1/restore", body)
     except ask.NotRunning:
         answer = directly(state, journal, args.id)
     except ask.Refused as problem:

@@ -188,7 +188,7 @@ def _no_answer(patient: Patient) -> Result:
     """Why the daemon does not answer, with its process if it hangs."""
     path = places.lock_path(patient.state)
     try:
-        holder = alive.at_work(patient.state) if path.exists() else None
+        holder = alive.at_work() if path.exists() else None
     except OSError as error:
         return _fail(f"{path}: {error.strerror}", f"chmod 600 {path}")
     problem = patient.problem or ask.NotRunning("specd is not running")

@@ -144,7 +144,7 @@ def _checked(platform: Platform) -> _Found:
     """
     other = alive.started_otherwise(platform)
     if other is not None:
-        raise _CannotInstall(f"specd runs already as process {other}; {alive.how_to_stop(other)}")
+        raise _CannotInstall(other)
     platform.ready()
     for path in (places.state_dir(), places.config_file(), platform.file()):
         there = next(each for each in path.parents if each.exists())

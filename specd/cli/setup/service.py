@@ -36,7 +36,7 @@ class Verb:
         platform = here()
         other = alive.started_otherwise(platform)
         if other is not None:
-            complain(f"specd runs as process {other}; {alive.how_to_stop(other)}")
+            complain(other)
             return 1
         ran = platform.pid() is not None
         self.act(platform)
