@@ -390,7 +390,7 @@ def _identifiers(models: Iterable[Model]) -> tuple[str, ...]:
 def _listed(names: tuple[str, ...]) -> str:
     more = len(names) - _LISTED
     if more > 0:
-        return f"{', '.join(names[:_LISTED])} or one of {more} more"
+        return f"{', '.join(names[:_LISTED])} or {more} more"
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 

@@ -14,7 +14,7 @@ from itertools import zip_longest
 
 from specd.tokenizer.engines import llama_cpp, mlx
 from specd.tokenizer.fingerprint import Fingerprint
-from specd.tokenizer.spelling import shown
+from specd.tokenizer.spelling import quoted, shown
 from specd.tokenizer.verdict import Difference, Missing, Segmentation, Verdict, VerdictKind
 
 SHOWN = 20
@@ -126,18 +126,18 @@ def _refusal(ids: _Ids, main: Fingerprint, draft: Fingerprint) -> str | None:
         first = _difference(ids.different[0], main, draft)
         return (
             f"{_many(len(ids.different), 'token id')} mean different things, the first is "
-            f"{first.id}: {_quoted(first.main)} in the main, {_quoted(first.draft)} in the draft"
+            f"{first.id}: {quoted(first.main)} in the main, {quoted(first.draft)} in the draft"
         )
     if ids.beyond:
         return (
             f"the draft can emit {_many(len(ids.beyond), 'id')} up to {ids.beyond[-1]} "
-            f"({_quoted(_text(draft, ids.beyond[-1]))}), and the main's embedding has only "
+            f"({quoted(_text(draft, ids.beyond[-1]))}), and the main's embedding has only "
             f"{main.rows:,} rows: mlx-engine would read past its end, and llama.cpp would end"
         )
     if ids.outside:
         return (
             f"the main can emit {_many(len(ids.outside), 'id')} up to {ids.outside[-1]} "
-            f"({_quoted(_text(main, ids.outside[-1]))}), and the draft's embedding has only "
+            f"({quoted(_text(main, ids.outside[-1]))}), and the draft's embedding has only "
             f"{draft.rows:,} rows: the engine would read past its end"
         )
     return None
@@ -221,7 +221,7 @@ def _text(one: Fingerprint, number: int) -> str | None:
 
 
 def _ends(one: Fingerprint, numbers: frozenset[int]) -> str:
-    named = [f"{number} ({_quoted(_text(one, number))})" for number in sorted(numbers)]
+    named = [f"{number} ({quoted(_text(one, number))})" for number in sorted(numbers)]
     return " and ".join(named) or "nothing it names"
 
 
@@ -229,10 +229,6 @@ def _names(one: Fingerprint, numbers: list[int]) -> str:
     names = ", ".join(_text(one, number) or str(number) for number in numbers[:NAMED])
     more = len(numbers) - NAMED
     return f"{names} and {more:,} more" if more > 0 else names
-
-
-def _quoted(text: str | None) -> str:
-    return "no token" if text is None else repr(text)
 
 
 def _many(count: int, what: str) -> str:

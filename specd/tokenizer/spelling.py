@@ -11,6 +11,7 @@ the decoders of the ``tokenizers`` library.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -88,6 +89,14 @@ _STAND_INS: Final = {
 }
 
 
+_ESCAPED = re.compile(r"\\\\x([0-9a-f]{2})")
+
+
 def shown(token: bytes) -> str:
     """A token for a person: its text, with bytes that are not text escaped."""
     return token.decode("utf-8", "backslashreplace")
+
+
+def quoted(text: str | None) -> str:
+    """A token as ``shown`` spells it, in quotes; its escaped bytes keep their one backslash."""
+    return "no token" if text is None else _ESCAPED.sub(r"\\x\1", repr(text))

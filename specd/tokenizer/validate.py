@@ -27,7 +27,7 @@ from specd.tokenizer.fingerprint import Fingerprint, Unreadable
 from specd.tokenizer.kv_cache import smallest_window
 from specd.tokenizer.proof import DRAFT_TOKENS, TOKENS, Proof, Refused, Tick, lack_of_memory
 from specd.tokenizer.sequential import Said, Session
-from specd.tokenizer.spelling import shown
+from specd.tokenizer.spelling import quoted, shown
 from specd.tokenizer.verdict import Segmentation
 
 STEP = 256
@@ -120,7 +120,7 @@ def _contradiction(side: _Side) -> str | None:
         # Each id twice, since decoders treat the first token of a text specially.
         if not _same(token * 2, decode([number, number])):
             return (
-                f"id {number} of the {side.role} spells {shown(token)!r} by its files and "
+                f"id {number} of the {side.role} spells {quoted(shown(token))} by its files and "
                 f"{decode([number, number])!r} twice by mlx-lm"
             )
     for text in _texts(side):
@@ -128,8 +128,8 @@ def _contradiction(side: _Side) -> str | None:
         spelled = b"".join(side.print.tokens[number] or b"" for number in ids)
         if not _same(spelled, decode(ids)):
             return (
-                f"{text[:40]!r} becomes {shown(spelled)[:80]!r} in the {side.role} by its files "
-                f"and {decode(ids)[:80]!r} by mlx-lm"
+                f"{text[:40]!r} becomes {quoted(shown(spelled)[:80])} in the {side.role} by its "
+                f"files and {decode(ids)[:80]!r} by mlx-lm"
             )
     return None
 
@@ -319,9 +319,9 @@ class _Comparison:
         if not change <= rounding:
             texts = [shown(self._print.tokens[token] or b"") for token in two]
             raise Refused(
-                f"{what} is another one with the draft: {texts[0]!r} without it, {texts[1]!r} with "
-                f"it, and the draft changes the main's logits by {change:.3g}, more than rounding "
-                "does",
+                f"{what} is another one with the draft: {quoted(texts[0])} without it, "
+                f"{quoted(texts[1])} with it, and the draft changes the main's logits "
+                f"by {change:.3g}, more than rounding does",
                 text="may differ",
             )
         self._ties.append(abs(float(mine[0] - mine[1])))

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from specd.demo.models import SMALL, ensure
 from specd.tokenizer import fingerprint
 from specd.tokenizer.compare import compare
-from specd.tokenizer.spelling import shown, to_alphabet
+from specd.tokenizer.spelling import quoted, shown, to_alphabet
 from specd.tokenizer.verdict import Verdict
 from tests.tokenizer import folders
 
@@ -277,4 +277,7 @@ def test_the_demos_models_are_what_they_are_made_to_be() -> None:
 
 def test_a_token_that_is_no_text_can_be_shown() -> None:
     assert shown(b"\xe2\x80") == "\\xe2\\x80"
+    assert quoted(shown(b"\xe2\x80\n")) == r"'\xe2\x80\n'"
+    assert quoted(shown(b"\\n")) == r"'\\n'"
+    assert quoted(None) == "no token"
     assert shown("é ▁".encode()) == "é ▁"

@@ -21,6 +21,7 @@ from specd.reconcile.conditions import CONDITIONS, Definition
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.observe import read_file
 from specd.tokenizer import suggest
+from specd.tokenizer.spelling import quoted
 from specd.tokenizer.verdict import Verdict
 
 DONE, BAD_INPUT, NOT_RUNNING = 0, 2, 3
@@ -207,8 +208,8 @@ def _pair(seen: world.Seen, main: Model, draft: Model) -> None:
 def _reasons(verdict: Verdict) -> None:
     for reason in verdict.reasons:
         _say("why", reason)
-    for difference in verdict.differences[:MANY]:
-        _say("differs", f"id {difference.id}: {difference.main!r} and {difference.draft!r}")
+    for each in verdict.differences[:MANY]:
+        _say("differs", f"id {each.id}: {quoted(each.main)} and {quoted(each.draft)}")
     for name, text in beside(verdict):
         _say(name, text)
 

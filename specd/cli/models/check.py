@@ -17,6 +17,7 @@ from specd import places
 from specd.cli import ask
 from specd.cli.paint import Ink, dumps, paint, wants_colour, width, wrap
 from specd.cli.parser import Parser
+from specd.tokenizer.spelling import quoted
 from specd.tokenizer.verdict import EngineOpinion, Verdict, from_json, to_json, with_cache
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def render(verdict: Verdict, columns: int, *, colour: bool) -> str:
     lines = [f"{name} {kind}"]
     lines += [f"  {wrap(reason, columns, '  ')}" for reason in verdict.reasons]
     for each in verdict.differences[:SHOWN]:
-        lines.append(f"    id {each.id}: main {each.main!r}, draft {each.draft!r}")
+        lines.append(f"    id {each.id}: main {quoted(each.main)}, draft {quoted(each.draft)}")
     rest = verdict.difference_count - min(SHOWN, len(verdict.differences))
     if rest > 0:
         lines.append(f"    … and {rest:,} more")

@@ -114,7 +114,11 @@ def _agreed() -> bool:
     if not sys.stdin.isatty():
         complain("--yes begins without the question")
         return False
-    return input("Begin? [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input("Begin? [y/N] ").strip().lower() in ("y", "yes")
+    except (EOFError, KeyboardInterrupt) as ended:
+        print("\nthe trial has not begun")
+        raise SystemExit(130 if isinstance(ended, KeyboardInterrupt) else 2) from None
 
 
 def render(running: Trial, found: Estimate, obstacle: str | None, columns: int) -> str:
