@@ -6,8 +6,11 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from specd.files import private
+
+Order: TypeAlias = Literal["start", "stop", "restart"]
 
 TIMEOUT_S = 90.0
 """systemd waits this long for a unit to become ready, so no call takes longer."""

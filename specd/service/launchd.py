@@ -12,7 +12,16 @@ import re
 import time
 from pathlib import Path
 
-from specd.service.command import OddPath, Ran, ServiceError, call, must_be_there, put, take_away
+from specd.service.command import (
+    OddPath,
+    Order,
+    Ran,
+    ServiceError,
+    call,
+    must_be_there,
+    put,
+    take_away,
+)
 from specd.service.program import Program
 
 LABEL = "local.specd"
@@ -56,44 +65,27 @@ def install(program: Program) -> list[str]:
     # launchd creates the log files, not their directory.
     program.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     written = put(file(), text(program))
-    if written and _loaded():
+    if written:
         _unload()
-    _load()
-    _launchctl("kickstart", "-k", _target()).or_fail("see `specd doctor`")
+    _start()
     return [f"{'wrote' if written else 'kept'} {file()}", f"loaded {_target()}"]
 
 
 def uninstall() -> list[str]:
     """Stop and unload the agent and remove its property list; returns a line for each step."""
-    done: list[str] = []
-    if _loaded():
-        _unload()
-        done.append(f"unloaded {_target()}")
+    done = [f"unloaded {_target()}"] if _unload() else []
     if take_away(file()):
         done.append(f"removed {file()}")
     return done
 
 
-def start() -> None:
-    """Load the agent, which starts it; does nothing if it runs."""
+def order(verb: Order) -> None:
+    """Load and start the agent, unload it until the next start or login, or start it anew."""
     must_be_there(file())
-    if pid() is None:
-        _load()
-        _launchctl("kickstart", _target()).or_fail("see `specd doctor`")
-
-
-def stop() -> None:
-    """Unload the agent until it is started or the user logs in again."""
-    must_be_there(file())
-    if _loaded():
+    if verb == "stop":
         _unload()
-
-
-def restart() -> None:
-    """Stop and start the agent."""
-    must_be_there(file())
-    _load()
-    _launchctl("kickstart", "-k", _target()).or_fail("see `specd doctor`")
+    elif verb == "restart" or pid() is None:
+        _start()
 
 
 def pid() -> int | None:
@@ -140,21 +132,23 @@ def _loaded() -> bool:
     return _launchctl("print", _target()).code == 0
 
 
-def _load() -> None:
-    if _loaded():
-        return
-    # An agent that was once disabled cannot be bootstrapped before it is enabled.
-    _launchctl("enable", _target()).or_fail("see `specd doctor`")
-    end = time.monotonic() + GONE_S
-    while True:
+def _start() -> None:
+    if not _loaded():
+        # An agent that was once disabled cannot be bootstrapped before it is enabled.
+        _launchctl("enable", _target()).or_fail("see `specd doctor`")
+        end = time.monotonic() + GONE_S
         ran = _launchctl("bootstrap", _domain(), str(file()))
-        if ran.code not in BUSY or time.monotonic() > end:
-            ran.or_fail(f"check {file()} with `plutil -lint`, or log out and in again")
-            return
-        time.sleep(0.2)
+        while ran.code in BUSY and time.monotonic() < end:
+            time.sleep(0.2)
+            ran = _launchctl("bootstrap", _domain(), str(file()))
+        ran.or_fail(f"check {file()} with `plutil -lint`, or log out and in again")
+    _launchctl("kickstart", "-k", _target()).or_fail("see `specd doctor`")
 
 
-def _unload() -> None:
+def _unload() -> bool:
+    """Whether the agent was loaded; it has ended."""
+    if not _loaded():
+        return False
     ran = _launchctl("bootout", _target())
     end = time.monotonic() + GONE_S
     while _loaded():  # bootout returns before the agent has ended
@@ -162,6 +156,7 @@ def _unload() -> None:
             output = ran.output or "launchctl printed nothing"
             raise ServiceError(f"{_target()} did not end within {GONE_S:g} s: {output}")
         time.sleep(0.1)
+    return True
 
 
 def _template() -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 from specd.service import launchd, systemd
-from specd.service.command import ServiceError
+from specd.service.command import Order, ServiceError
 from specd.service.program import Program
 
 PlatformName: TypeAlias = Literal["macos", "linux"]
@@ -31,14 +31,8 @@ class Platform(Protocol):
     def uninstall(self) -> list[str]:
         """Stop the service and remove its file; returns a line for each step."""
 
-    def start(self) -> None:
-        """Start the service; does nothing if it runs."""
-
-    def stop(self) -> None:
-        """Stop the service until the next start or login; does nothing if it does not run."""
-
-    def restart(self) -> None:
-        """Stop and start the service."""
+    def order(self, verb: Order) -> None:
+        """Start the installed service, stop it until the next start or login, or do both."""
 
     def pid(self) -> int | None:
         """The daemon's process id; None if the manager does not run it."""

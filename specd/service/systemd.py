@@ -9,7 +9,7 @@ import os
 import re
 from pathlib import Path
 
-from specd.service.command import OddPath, Ran, call, must_be_there, put, take_away
+from specd.service.command import OddPath, Order, Ran, call, must_be_there, put, take_away
 from specd.service.program import Program
 
 UNIT = "specd.service"
@@ -127,19 +127,10 @@ def uninstall() -> list[str]:
     return [f"stopped and disabled {UNIT}", f"removed {file()}"]
 
 
-def start() -> None:
-    """Start the unit; does nothing if it runs."""
-    _order("start")
-
-
-def stop() -> None:
-    """Stop the unit until it is started or the user logs in again."""
-    _order("stop")
-
-
-def restart() -> None:
-    """Stop and start the unit."""
-    _order("restart")
+def order(verb: Order) -> None:
+    """Start the unit, stop it, or do both."""
+    must_be_there(file())
+    _systemctl(verb, UNIT).or_fail(f"see `journalctl --user -u {UNIT}` and `specd doctor`")
 
 
 def pid() -> int | None:
@@ -171,11 +162,6 @@ def _is_utf_8(text: str) -> bool:
 
 def _systemctl(*words: str) -> Ran:
     return call(["systemctl", "--user", *words])
-
-
-def _order(verb: str) -> None:
-    must_be_there(file())
-    _systemctl(verb, UNIT).or_fail(f"see `journalctl --user -u {UNIT}` and `specd doctor`")
 
 
 def _property(name: str) -> str:

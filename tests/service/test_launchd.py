@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from specd.service import launchd
-from specd.service.command import ServiceError
+from specd.service.command import Order, ServiceError
 from specd.service.program import Program
 
 State = Callable[[], dict[str, Any]]
@@ -112,16 +112,16 @@ def test_over_ssh_the_users_own_domain_is_used(
 
 def test_stop_start_restart(program: Program, standin: State) -> None:
     launchd.install(program)
-    launchd.stop()
+    launchd.order("stop")
     assert launchd.pid() is None
     assert launchd.detail() == f"not loaded in {GUI}"
-    launchd.stop()
-    launchd.start()
+    launchd.order("stop")
+    launchd.order("start")
     assert launchd.pid() is not None
     before = len(changing_calls(standin))
-    launchd.start()
+    launchd.order("start")
     assert changing_calls(standin)[before:] == []
-    launchd.restart()
+    launchd.order("restart")
     assert changing_calls(standin)[before:] == [["kickstart", "-k", TARGET]]
 
 
@@ -134,9 +134,10 @@ def test_uninstall_leaves_nothing_and_may_be_repeated(program: Program, standin:
 
 
 def test_verbs_without_an_installed_agent_say_so(user: Path) -> None:
-    for verb in (launchd.start, launchd.stop, launchd.restart):
+    orders: tuple[Order, ...] = ("start", "stop", "restart")
+    for order in orders:
         with pytest.raises(ServiceError, match="`specd install`"):
-            verb()
+            launchd.order(order)
 
 
 def test_what_launchctl_says_is_passed_on(

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from specd.service import systemd
-from specd.service.command import ServiceError
+from specd.service.command import Order, ServiceError
 from specd.service.program import Program
 
 State = Callable[[], dict[str, Any]]
@@ -141,10 +141,10 @@ def test_where_the_kernel_gives_no_sandbox_specd_runs_without_and_says_so(
 
 def test_stop_start_restart_and_uninstall(program: Program, standin: State) -> None:
     systemd.install(program)
-    systemd.stop()
+    systemd.order("stop")
     assert systemd.pid() is None
-    systemd.start()
-    systemd.restart()
+    systemd.order("start")
+    systemd.order("restart")
     assert systemd.pid() is not None
     assert systemd.uninstall() == [
         "stopped and disabled specd.service",
@@ -156,9 +156,10 @@ def test_stop_start_restart_and_uninstall(program: Program, standin: State) -> N
 
 
 def test_verbs_without_an_installed_unit_say_so(user: Path) -> None:
-    for verb in (systemd.start, systemd.stop, systemd.restart):
+    orders: tuple[Order, ...] = ("start", "stop", "restart")
+    for order in orders:
         with pytest.raises(ServiceError, match="`specd install`"):
-            verb()
+            systemd.order(order)
 
 
 def test_a_session_without_systemd_is_told_what_to_do(

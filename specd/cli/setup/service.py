@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from specd.cli import alive
 from specd.cli.paint import complain, say
 from specd.cli.parser import Parser
-from specd.service.platforms import Platform, here
+from specd.service.command import Order
+from specd.service.platforms import here
 
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """One of the three commands; they differ in one call."""
+    """One of the three commands; they differ in their order."""
 
-    name: str
+    name: Order
     about: str
-    act: Callable[[Platform], None]
-    runs_after: bool
 
     @property
     def parser(self) -> Parser:
@@ -39,28 +37,15 @@ class Verb:
             complain(other)
             return 1
         ran = platform.pid() is not None
-        self.act(platform)
-        if self.runs_after:
+        platform.order(self.name)
+        if self.name != "stop":
             return alive.report_start()
         say("stopped; `specd start` starts it" if ran else "specd was not running")
         return 0
 
 
-VERBS = {
-    verb.name: verb
-    for verb in (
-        Verb("start", "Start the specd service.", lambda service: service.start(), runs_after=True),
-        Verb(
-            "stop",
-            "Stop the specd service until it is started or you log in again.",
-            lambda service: service.stop(),
-            runs_after=False,
-        ),
-        Verb(
-            "restart",
-            "Stop and start the specd service.",
-            lambda service: service.restart(),
-            runs_after=True,
-        ),
-    )
+VERBS: dict[str, Verb] = {
+    "start": Verb("start", "Start the specd service."),
+    "stop": Verb("stop", "Stop the specd service until it is started or you log in again."),
+    "restart": Verb("restart", "Stop and start the specd service."),
 }
