@@ -336,7 +336,7 @@ def _reading(real: Path) -> Iterator[_Read | None]:
         if facts.st_size > jsonedit.MAX_BYTES:
             raise Failed(real, f"{real} is larger than any settings file; specd leaves it alone")
         if not facts.st_mode & 0o222:
-            raise ReadOnly(real, f"{real} is read-only; make it writable (chmod u+w) for specd")
+            raise ReadOnly(real, f"{real} is read-only; make it writable (chmod u+w)")
         if not os.access(real, os.W_OK):
             mounted = os.fstatvfs(descriptor).f_flag & os.ST_RDONLY
             number = errno.EROFS if mounted else errno.EACCES
@@ -693,9 +693,7 @@ def _explaining(path: Path) -> Iterator[None]:
     except turns.Taken as error:
         raise Taken(path, f"{path} was not written: {error}") from error
     except attributes.NotKept as error:
-        raise NotKept(
-            path, f"{path} is left alone: {error}; give it to this user, or set the values by hand"
-        ) from error
+        raise NotKept(path, f"{path} is left alone: {error}; give it to this user") from error
     except OSError as error:
         raise _explained(path, error) from error
 
@@ -708,9 +706,7 @@ def _explained(path: Path, error: OSError) -> SwapError:
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         # A temporary file beside it is refused by the folder.
         what = path.parent if at.parent == path.parent and at != path else path
-        return ReadOnly(
-            path, f"{what} may not be written ({words}); allow it, or set the values by hand"
-        )
+        return ReadOnly(path, f"{what} may not be written ({words}); make it writable")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Failed(path, f"{path} could not be written ({words}); free some space")
     if error.errno in (errno.EMFILE, errno.ENFILE):

@@ -20,7 +20,6 @@ from specd.bench.use import Use, Week
 from specd.cli.look import plots
 from specd.cli.look import report as command
 from specd.cli.look.report_page import RealUse, Report, page
-from specd.files.swap import ReadOnly
 from specd.reconcile.entry import Change, Entry
 from specd.reconcile.restores import PutBack
 from tests import npm
@@ -452,13 +451,9 @@ def test_a_place_that_may_not_be_written_is_named_in_plain_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = tmp_path / "x.html"
-
-    def refused(*_: object, **_more: object) -> None:
-        cause = PermissionError(13, "Permission denied", str(made))
-        raise ReadOnly(made, "allow it, or set the values by hand") from cause
-
-    monkeypatch.setattr(command, "update", refused)
+    made.touch(0o444)
     monkeypatch.setenv("SPECD_STATE_DIR", str(tmp_path / "state"))
     assert command.run(command.parser.parse(["-o", str(made)])) == 2
     said = capsys.readouterr().err
-    assert said == f"specd: the report cannot be written: {made}: Permission denied\n"
+    remedy = "make it writable (chmod u+w)"
+    assert said == f"specd: the report cannot be written: {made} is read-only; {remedy}\n"

@@ -16,7 +16,7 @@ from specd.cli.look.report_page import RealUse, Report, page
 from specd.cli.paint import complain
 from specd.cli.parser import Parser
 from specd.files import private
-from specd.files.swap import ReadOnly, SwapError, update
+from specd.files.swap import SwapError, update
 from specd.reconcile import restores
 from specd.tokenizer import suggest
 from specd.tokenizer.verdict import VerdictKind
@@ -60,9 +60,8 @@ def run(args: argparse.Namespace) -> int:
             private.write(path, text.encode(), durable=False)
     except (OSError, SwapError) as problem:
         why: object = problem
-        cause = problem.__cause__ if isinstance(problem, ReadOnly) else problem
-        if isinstance(cause, OSError):  # no value of LM Studio's that the user could set instead
-            why = f"{cause.filename or path}: {cause.strerror or cause}"
+        if isinstance(problem, OSError):
+            why = f"{problem.filename or path}: {problem.strerror}"
         complain(f"the report cannot be written: {why}")
         return 2
     print(path)
