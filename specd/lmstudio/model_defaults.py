@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
@@ -41,9 +42,9 @@ from specd.lmstudio.surface import (
     Desired,
     DesiredDraft,
     DesiredValue,
-    Problem,
+    Misfit,
     Target,
-    misfit,
+    check,
     mismatch,
 )
 from specd.lmstudio.values import count, items, members, text
@@ -85,34 +86,20 @@ def targets(desired: Desired) -> Iterator[Target]:
     """The files of every desired main, one for each app."""
     for app in desired.apps:
         for each in desired.drafts:
-            yield _target(desired.home, app, each)
-
-
-def _target(home: Path, app: App, desired: DesiredDraft) -> Target:
-    path = file_in(app, desired.main)
-    return Target(
-        NAME,
-        path,
-        lambda current, before: desired_values(
-            path, desired, current, before, by_request=app.by_request
-        ),
-        desired.why,
-        within=home,
-        app=app.name,
-    )
+            file = file_in(app, each.main)
+            values = partial(desired_values, each, by_request=app.by_request)
+            yield Target(NAME, file, values, each.why, within=desired.home, app=app.name)
 
 
 def desired_values(
-    file: Path,
-    desired: DesiredDraft,
-    current: Content,
-    before: Before,
-    *,
-    by_request: bool = False,
-) -> tuple[DesiredValue, ...] | Problem:
-    """The values for ``file``, given its content and the values before specd's first write.
+    desired: DesiredDraft, current: Content, before: Before, *, by_request: bool = False
+) -> tuple[DesiredValue, ...]:
+    """The values for a file, given its content and the values before specd's first write.
 
     ``by_request``: a GGUF main's draft goes where an older LM Studio reads it.
+
+    Raises:
+        Misfit: the file cannot be edited.
     """
     kept = desired.adopted and _leaves_drafting(desired, current, before)
     fields = [
@@ -121,15 +108,11 @@ def desired_values(
         # The user's drafting keys stay; so does a switch that specd turned on for them.
         if not (kept and each[1] in keys.DRAFTING and each[1] not in before)
     ]
-    problem = _misfit(file, current, [(section, key) for section, key, _ in fields])
-    if problem is not None:
-        return problem
+    _check(current, [(section, key) for section, key, _ in fields])
     costs = f"{desired.why}, at the price of {desired.parallel_costs}"
     dear = desired.main.format == "mlx" and desired.parallel_costs
     made = [
         DesiredValue(
-            NAME,
-            file,
             key,
             Edit((*section, Match("key", key), "value"), value),
             costs if dear and key == keys.PARALLEL_SESSIONS else desired.why,
@@ -137,7 +120,8 @@ def desired_values(
         for section, key, value in fields
     ]
     if current is ABSENT and made:
-        return (*_scaffold(file), *made)
+        shape = "a new file of LM Studio's shape"
+        made = [DesiredValue(".".join(at), Edit(at, v), shape) for at, v in _SCAFFOLD] + made
     return tuple(made)
 
 
@@ -201,35 +185,22 @@ def _quantized_cache(load: dict[str, Json]) -> bool:
     return isinstance(cache, dict) and cache.get("enabled") is True
 
 
-def _scaffold(file: Path) -> Iterator[DesiredValue]:
-    for at, value in _SCAFFOLD:
-        yield DesiredValue(
-            NAME, file, ".".join(at), Edit(at, value), "a new file of LM Studio's shape"
-        )
-
-
-def _misfit(
-    file: Path, current: Content, mine: Sequence[tuple[tuple[str, ...], str]]
-) -> Problem | None:
-    """The problem of a key of specd's that occurs twice, or holds a list or an object."""
+def _check(current: Content, mine: Sequence[tuple[tuple[str, ...], str]]) -> None:
+    """Raise ``Misfit`` if a key of specd's occurs twice, or holds a list or an object."""
     for section in dict.fromkeys(at for at, _ in mine):
-        problem = misfit(file, current, section, "a list")
-        if problem is not None:
-            return problem
+        check(current, section, "a list")
         seen: set[str] = set()
         for key, value in _pairs(current, section):
             if (section, key) not in mine:
                 continue
             if key in seen:
-                return Problem(
-                    file,
-                    f"{file}: {'.'.join(section)} has {key} twice, and LM Studio allows one; specd "
-                    "leaves the file alone until one of them is removed",
+                raise Misfit(
+                    f"{'.'.join(section)} has {key} twice, and LM Studio allows one; specd leaves "
+                    "the file alone until one of them is removed"
                 )
             seen.add(key)
             if isinstance(value, dict | list):
-                return mismatch(file, key, value, "a single value")
-    return None
+                raise mismatch(key, value, "a single value")
 
 
 @dataclass(frozen=True, slots=True)

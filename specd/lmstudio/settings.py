@@ -17,14 +17,15 @@ settings.json is never created: only the app knows what else it must hold.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from specd import config
 from specd.files.pointer import ABSENT, Edit, Json
 from specd.lmstudio import keys
-from specd.lmstudio.surface import Before, Content, Desired, DesiredValue, Problem, Target, misfit
+from specd.lmstudio.surface import Before, Content, Desired, DesiredValue, Misfit, Target, check
 from specd.lmstudio.values import members
 
 NAME: Final = "settings"
@@ -39,46 +40,41 @@ def path(home: Path) -> Path:
     return home / keys.SETTINGS
 
 
-def targets(desired: Desired) -> Iterable[Target]:
+def targets(desired: Desired) -> Iterator[Target]:
     """The settings of each app."""
-    own = path(desired.home)
-    return [
-        _target(app.settings, desired.speculation, own=app.settings == own) for app in desired.apps
-    ]
-
-
-def _target(file: Path, speculation: config.Speculation, *, own: bool) -> Target:
-    def values(current: Content, _: Before) -> tuple[DesiredValue, ...] | Problem:
-        # It is not known whether the other app ever writes such a file.
-        unwritten = current is ABSENT and not own
-        return () if unwritten else desired_values(file, speculation, current)
-
-    why = "specd.toml: settings_key" if speculation.enabled else "specd.toml: enabled = false"
-    return Target(NAME, file, values, why)
+    on = desired.speculation.enabled
+    why = "specd.toml: settings_key" if on else "specd.toml: enabled = false"
+    for app in desired.apps:
+        own = app.settings == path(desired.home)
+        values = partial(desired_values, desired.speculation, own=own)
+        yield Target(NAME, app.settings, values, why)
 
 
 def desired_values(
-    file: Path, speculation: config.Speculation, current: Content
-) -> tuple[DesiredValue, ...] | Problem:
-    """What a settings file should hold, given its content (``ABSENT``: no file)."""
+    speculation: config.Speculation, current: Content, _before: Before, *, own: bool = True
+) -> tuple[DesiredValue, ...]:
+    """What a settings file should hold, given its content (``ABSENT``: no file).
+
+    ``own``: it is LM Studio's; whether the other app ever writes such a file is not known.
+
+    Raises:
+        Misfit: LM Studio has not written it yet, or it cannot be edited.
+    """
     if current is ABSENT:
-        return Problem(
-            file,
-            f"{file} does not exist; LM Studio writes it when it is first started, and specd "
-            "fills in its values then",
+        if not own:
+            return ()
+        raise Misfit(
+            "it does not exist; LM Studio writes it when it is first started, and specd fills in "
+            "its values then"
         )
     held = members(current)
     wanted = [*_wanted(speculation), *_level(speculation, held)]
-    for at, _, _ in wanted:
-        problem = misfit(file, current, at, "a single value")
-        if problem is not None:
-            return problem
+    for at, *_ in wanted:
+        check(current, at, "a single value")
     # A level that need not change stays as it is, also where specd set it.
     levels = [(at, held[at[0]], "specd.toml: ui_level") for at in _LEVELS if at[0] in held]
     wanted += [each for each in levels if each[0] not in [at for at, _, _ in wanted]]
-    return tuple(
-        DesiredValue(NAME, file, ".".join(at), Edit(at, value), why) for at, value, why in wanted
-    )
+    return tuple(DesiredValue(".".join(at), Edit(at, value), why) for at, value, why in wanted)
 
 
 def _wanted(speculation: config.Speculation) -> Iterator[_Value]:

@@ -27,22 +27,13 @@ from specd.lmstudio.model import Model
 class DesiredValue:
     """One value that a file should hold. ``key`` is its name in messages, ``why`` a clause."""
 
-    surface: str
-    path: Path
     key: str
     edit: Edit
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why specd cannot edit a file as it is: what is wrong where, and what helps."""
-
-    path: Path
-    message: str
-
-    def __str__(self) -> str:
-        return self.message
+class Misfit(Exception):
+    """specd cannot edit a file as it is; the message says what is wrong in it, and what helps."""
 
 
 Before: TypeAlias = Mapping[str, "Json | Absent"]
@@ -80,13 +71,12 @@ class Desired:
 Content: TypeAlias = "Json | Absent"
 """A file's parsed content; ``ABSENT`` when there is no file."""
 
-ValuesOf: TypeAlias = Callable[[Content, Before], "tuple[DesiredValue, ...] | Problem"]
-
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """One file of a surface, and a function that returns the values it should hold.
 
+    It gets the file's content and the values before specd's first write, and may raise ``Misfit``.
     specd's other values in it go back to what stood there before; ``why`` is the reason for that.
     No link may lead out of the directory ``within``; None where the user's own link counts.
     ``app``: the app that reads a model's file. It ignores it if it begins with a byte-order mark,
@@ -95,7 +85,7 @@ class Target:
 
     surface: str
     path: Path
-    desired_values: ValuesOf
+    desired_values: Callable[[Content, Before], tuple[DesiredValue, ...]]
     why: str
     within: Path | None = None
     app: str = ""
@@ -125,31 +115,31 @@ def kind_of(value: Content) -> str:
     return "a list" if isinstance(value, list) else "an object"
 
 
-def misfit(
-    path: Path,
-    document: Content,
-    at: tuple[str, ...],
-    expected: Literal["a list", "a single value"],
-) -> Problem | None:
-    """The problem if a value of the wrong kind stands at ``at`` in ``document``, or above it."""
+def check(
+    document: Content, at: tuple[str, ...], expected: Literal["a list", "a single value"]
+) -> None:
+    """Check the value at ``at`` in ``document``, if there is one.
+
+    Raises:
+        Misfit: a value of the wrong kind stands there, or above it.
+    """
     value = document
     for depth, step in enumerate(at):
         if value is ABSENT:
-            return None
+            return
         if not isinstance(value, dict):
-            return mismatch(path, ".".join(at[:depth]), value, "an object")
+            raise mismatch(".".join(at[:depth]), value, "an object")
         value = value.get(step, ABSENT)
     listed = isinstance(value, list)
-    if value is ABSENT or (listed if expected == "a list" else not isinstance(value, dict | list)):
-        return None
-    return mismatch(path, ".".join(at), value, expected)
+    fits = listed if expected == "a list" else not isinstance(value, dict | list)
+    if value is not ABSENT and not fits:
+        raise mismatch(".".join(at), value, expected)
 
 
-def mismatch(path: Path, key: str, found: Content, expected: str) -> Problem:
-    """The problem of a value of the wrong kind in LM Studio's place for another."""
+def mismatch(key: str, found: Content, expected: str) -> Misfit:
+    """The error of a value of the wrong kind in LM Studio's place for another."""
     what = f"{key} is {kind_of(found)}" if key else f"it holds {kind_of(found)}"
-    return Problem(
-        path,
-        f"{path}: {what} where LM Studio keeps {expected}; specd leaves the file alone. "
-        "Start LM Studio to have it repaired, or restore the file from a backup",
+    return Misfit(
+        f"{what} where LM Studio keeps {expected}; specd leaves the file alone. "
+        "Start LM Studio to have it repaired, or restore the file from a backup"
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from specd.files import jsonedit
 from specd.files.pointer import ABSENT, Edit, Json, Match, Pointer
-from specd.lmstudio.surface import DesiredValue, Problem, Target
+from specd.lmstudio.surface import DesiredValue, Misfit, Target
 from specd.reconcile import ownership
 from specd.reconcile.entry import EMPTY, Change, Owned, ValueKey
 from specd.reconcile.observe import FileSeen
@@ -94,16 +94,16 @@ def _compare(
 ) -> Plan:
     """The plan for one file."""
 
-    def blocked(why: object, *, unsettled: bool = False, ignored: bool = False) -> Plan:
-        return Plan(blocked=(Blocked(file.path, target.surface, str(why), unsettled, ignored),))
+    def blocked(why: str, *, unsettled: bool = False, ignored: bool = False) -> Plan:
+        return Plan(blocked=(Blocked(file.path, target.surface, why, unsettled, ignored),))
 
     if file.problem is not None:
         return blocked(file.problem, unsettled=file.unsettled)
-    desired_values = target.desired_values(
-        file.document, ownership.before_standing(owned, file.document)
-    )
-    if isinstance(desired_values, Problem):
-        return blocked(desired_values)
+    before = ownership.before_standing(owned, file.document)
+    try:
+        desired_values = target.desired_values(file.document, before)
+    except Misfit as error:
+        return blocked(f"{file.path}: {error}")
     if desired_values and target.app and file.marked:
         return blocked(
             f"{file.path} begins with a byte-order mark, and {target.app} ignores such a file; "

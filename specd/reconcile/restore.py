@@ -126,7 +126,7 @@ def _put_back(journal: Journal, path: Path, keys: AbstractSet[str], number: int 
     def kept(current: Content, _: object) -> tuple[DesiredValue, ...]:
         values = (each for key, each in owned.items() if key not in keys and not each.is_shell)
         stand = ((each, jsonedit.value_at(current, each.at)) for each in values)  # type: ignore[arg-type]
-        return tuple(DesiredValue(WHY, path, e.key, Edit(e.at, v), WHY) for e, v in stand)
+        return tuple(DesiredValue(e.key, Edit(e.at, v), WHY) for e, v in stand)
 
     target = Target(WHY, path, kept, WHY, within)
     went_back: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from specd.files.pointer import ABSENT, Json
 from specd.lmstudio import model_defaults
 from specd.lmstudio.model import Model
 from specd.lmstudio.model_defaults import DraftDefaults
-from specd.lmstudio.surface import DesiredDraft, Problem, Target
+from specd.lmstudio.surface import DesiredDraft, Misfit, Target
 from specd.reconcile.entry import Entry
 from specd.reconcile.observe import FileSeen
 from specd.reconcile.ownership import Ownership
@@ -65,13 +66,9 @@ class File:
         """Make it so, and return the content."""
         current: Json | Any = ABSENT if self.content is None else jsonedit.parse(self.content)
         desired = DesiredDraft(self.main, draft, tokens, mtp=mtp, why="a test")
-        target = Target(
-            "test",
-            PATH,
-            lambda *given: model_defaults.desired_values(PATH, desired, *given),
-            "a test",
+        made = plan(
+            [target(desired)], {PATH: FileSeen(PATH, self.content, current)}, self.ownership.of
         )
-        made = plan([target], {PATH: FileSeen(PATH, self.content, current)}, self.ownership.of)
         assert not made.blocked
         for edit in made.edits:
             sha = None if self.content is None else "content"
@@ -93,10 +90,14 @@ def apply(
     return File(main, content).drafts(draft, tokens, mtp=mtp)
 
 
+def target(desired: DesiredDraft) -> Target:
+    return Target("test", PATH, partial(model_defaults.desired_values, desired), "a test")
+
+
 def refused(document: Json) -> str:
-    made = model_defaults.desired_values(PATH, DesiredDraft(MAIN, SMALL, 4), document, {})
-    assert isinstance(made, Problem)
-    return str(made)
+    seen = FileSeen(PATH, b"", document)
+    (blocked,) = plan([target(DesiredDraft(MAIN, SMALL, 4))], {PATH: seen}).blocked
+    return blocked.why
 
 
 def fields(content: bytes | None, section: str) -> dict[str, Any]:
@@ -294,8 +295,7 @@ def test_what_others_keep_may_be_of_any_shape() -> None:
         "operation": {"fields": ["text", 7, None, {"key": 5}, {"key": "x", "value": [1]}, {}]},
         "load": {"fields": [], "x": 7},
     }
-    desired = DesiredDraft(MAIN, SMALL, 4)
-    assert not isinstance(model_defaults.desired_values(PATH, desired, odd, {}), Problem)
+    assert model_defaults.desired_values(DesiredDraft(MAIN, SMALL, 4), odd, {})
 
 
 def test_reading_back_says_what_was_written() -> None:
@@ -335,8 +335,9 @@ def test_whatever_the_file_holds_it_is_either_reported_or_edited_so_that_it_hold
     document: Json,
 ) -> None:
     model_defaults.read(document)
-    made = model_defaults.desired_values(PATH, DesiredDraft(MAIN, SMALL, 4), document, {})
-    if isinstance(made, Problem):
+    try:
+        made = model_defaults.desired_values(DesiredDraft(MAIN, SMALL, 4), document, {})
+    except Misfit:
         return
     after = jsonedit.edit(json.dumps(document).encode(), [wish.edit for wish in made])
     assert model_defaults.read(jsonedit.parse(after)) == DraftDefaults(

@@ -11,7 +11,6 @@ from specd.config import Speculation
 from specd.files.jsonedit import edit, parse
 from specd.lmstudio import catalogue, home, model_defaults, models, server_log, settings
 from specd.lmstudio.model_defaults import DraftDefaults
-from specd.lmstudio.surface import Problem
 from tests.lmstudio import shapes
 
 DEFAULTS = "0.4/model-defaults"
@@ -20,10 +19,7 @@ DEFAULTS = "0.4/model-defaults"
 @pytest.mark.parametrize("version", shapes.VERSIONS)
 def test_one_value_of_recorded_settings_changes_and_no_other_byte(version: str) -> None:
     text = shapes.path(f"{version}/settings.json").read_bytes()
-    wished = settings.desired_values(
-        Path("settings.json"), Speculation(visualize=False), parse(text)
-    )
-    assert not isinstance(wished, Problem)
+    wished = settings.desired_values(Speculation(visualize=False), parse(text), {})
     assert edit(text, [each.edit for each in wished]) == text.replace(
         b'"speculativeDecoding": false', b'"speculativeDecoding": true'
     )

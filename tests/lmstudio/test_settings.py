@@ -8,9 +8,12 @@ import pytest
 
 from specd import config
 from specd.files import jsonedit
-from specd.files.pointer import ABSENT, Json
+from specd.files.pointer import ABSENT, Absent, Json
 from specd.lmstudio import settings
-from specd.lmstudio.surface import DesiredValue, Problem
+from specd.lmstudio.home import lm_studio
+from specd.lmstudio.surface import Desired, DesiredValue
+from specd.reconcile.observe import FileSeen
+from specd.reconcile.plan import plan
 from tests.lmstudio import homes
 
 FILE = Path("/home/settings.json")
@@ -19,8 +22,7 @@ PLAIN: dict[str, Json] = {"chat": {}, "userInterfaceComplexityLevel": 1}
 
 def wished(current: Json, **speculation: Any) -> dict[str, Any]:
     speculation.setdefault("settings_key", "speculativeDecoding")
-    made = settings.desired_values(FILE, config.Speculation(**speculation), current)
-    assert not isinstance(made, Problem)
+    made = settings.desired_values(config.Speculation(**speculation), current, {})
     return {
         wish.key: wish.edit.value
         for wish in made
@@ -28,11 +30,12 @@ def wished(current: Json, **speculation: Any) -> dict[str, Any]:
     }
 
 
-def refused(current: Json | object, **speculation: Any) -> Problem:
+def refused(current: Json | Absent, **speculation: Any) -> str:
     speculation.setdefault("settings_key", "speculativeDecoding")
-    made = settings.desired_values(FILE, config.Speculation(**speculation), current)  # type: ignore[arg-type]
-    assert isinstance(made, Problem)
-    return made
+    own = lm_studio(FILE.parent)
+    desired = Desired(FILE.parent, config.Speculation(**speculation), apps=(own,))
+    (blocked,) = plan(settings.targets(desired), {FILE: FileSeen(FILE, b"", current)}).blocked
+    return blocked.why
 
 
 def test_the_switch_and_the_colours_are_wanted() -> None:
@@ -49,8 +52,7 @@ def test_switched_off_the_switch_is_the_users_and_the_colours_stay_as_wanted() -
 
 def test_by_default_it_is_the_one_that_published_settings_have() -> None:
     published = {"configPresetInclusiveness": {"speculativeDecoding": False}}
-    made = settings.desired_values(FILE, config.Speculation(visualize=False), published)
-    assert not isinstance(made, Problem)
+    made = settings.desired_values(config.Speculation(visualize=False), published, {})
     assert {wish.key: wish.edit.value for wish in made} == {
         "configPresetInclusiveness.speculativeDecoding": True,
         "chat.visualizeSpeculativeDecoding": False,
@@ -122,18 +124,18 @@ def test_a_scalar_of_the_wrong_type_is_replaced(wrong: Json) -> None:
 def test_a_container_where_it_does_not_belong_is_reported_and_left(
     document: Json, where: str, found: str, expected: str
 ) -> None:
-    message = str(refused(document))
+    message = refused(document)
     assert "/home/settings.json" in message
     assert f"{where} {found}" in message
     assert f"LM Studio keeps {expected}" in message
 
 
 def test_a_message_never_holds_a_value_that_may_be_secret() -> None:
-    assert "hf_SECRET" not in str(refused({"chat": "hf_SECRET"}))
+    assert "hf_SECRET" not in refused({"chat": "hf_SECRET"})
 
 
 def test_a_file_that_is_not_there_is_left_to_the_app() -> None:
-    assert "does not exist" in str(refused(ABSENT))
+    assert "does not exist" in refused(ABSENT)
 
 
 def test_the_edits_change_three_values_and_not_a_byte_more(home: Path) -> None:
@@ -141,7 +143,7 @@ def test_the_edits_change_three_values_and_not_a_byte_more(home: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b'"developerMode": true', b'"developerMode": false'))
     before = path.read_bytes()
     speculation = config.Speculation(ui_level=2)
-    after = _edited(before, settings.desired_values(path, speculation, jsonedit.parse(before)))
+    after = _edited(before, settings.desired_values(speculation, jsonedit.parse(before), {}))
     expected = homes.settings(home)
     expected["configPresetInclusiveness"]["speculativeDecoding"] = True
     expected["chat"]["visualizeSpeculativeDecoding"] = True
@@ -154,10 +156,9 @@ def test_the_edits_change_three_values_and_not_a_byte_more(home: Path) -> None:
         if old != new
     ]
     assert len(changed) == 6
-    again = settings.desired_values(path, speculation, jsonedit.parse(after))
+    again = settings.desired_values(speculation, jsonedit.parse(after), {})
     assert _edited(after, again) == after
 
 
-def _edited(content: bytes, desired_values: tuple[DesiredValue, ...] | Problem) -> bytes:
-    assert not isinstance(desired_values, Problem)
+def _edited(content: bytes, desired_values: tuple[DesiredValue, ...]) -> bytes:
     return jsonedit.edit(content, [wish.edit for wish in desired_values])

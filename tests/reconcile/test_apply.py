@@ -35,7 +35,7 @@ def settings(tmp_path: Path) -> Path:
 def edit_of(path: Path, *, on: bool = True) -> FileEdit:
     """The edit of a plan that wants ``on`` in settings.json, planned on what it holds now."""
     at = ("chat", "visualizeSpeculativeDecoding")
-    wish = DesiredValue("settings", path, ".".join(at), Edit(at, on), "wanted")
+    wish = DesiredValue(".".join(at), Edit(at, on), "wanted")
     target = Target("settings", path, lambda *_: (wish,), "")
     (edit,) = plan([target], {path: read_file(path)}).edits
     return edit

@@ -37,9 +37,7 @@ def settings(tmp_path: Path) -> Path:
 
 def switch(path: Path, journal: Journal, *, on: bool = True, wanted: bool = True) -> int:
     """Have specd write ``switch``, or no longer want it; returns the write's number."""
-    desired_values = (
-        (DesiredValue("test", path, "switch", Edit(SWITCH, on), "wanted"),) if wanted else ()
-    )
+    desired_values = (DesiredValue("switch", Edit(SWITCH, on), "wanted"),) if wanted else ()
     target = Target("test", path, lambda *_: desired_values, "no longer wanted")
     made = plan([target], {path: read_file(path)}, journal.owned)
     (done,) = apply(made.edits, journal, by="test")
@@ -92,7 +90,7 @@ def test_a_value_that_was_not_there_goes_away_again(tmp_path, journal):
 def test_an_element_that_was_there_without_a_value_stays_without_it(settings, journal, before):
     settings.write_bytes(before)
     at = ("fields", Match("key", "draft"), "value")
-    desired = DesiredValue("test", settings, "draft", Edit(at, "mine"), "wanted")
+    desired = DesiredValue("draft", Edit(at, "mine"), "wanted")
     target = Target("test", settings, lambda *_: (desired,), "no longer wanted")
     apply(plan([target], {settings: read_file(settings)}).edits, journal, by="test")
     assert b"mine" in settings.read_bytes()
@@ -212,7 +210,7 @@ def test_what_others_changed_is_theirs_once_it_is_no_longer_wanted(settings, jou
 
 
 def test_a_write_of_somebody_else_between_plan_and_write_is_what_stood_there(settings, journal):
-    desired_values = (DesiredValue("test", settings, "switch", Edit(SWITCH, True), "wanted"),)
+    desired_values = (DesiredValue("switch", Edit(SWITCH, True), "wanted"),)
     target = Target("test", settings, lambda *_: desired_values, "")
     made = plan([target], {settings: read_file(settings)}, journal.owned)
     settings.write_bytes(b'{"switch": "theirs"}')
