@@ -11,7 +11,7 @@ excludes 1. This works with any ``Engine``.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
@@ -248,8 +248,10 @@ def confirm(
     The first length is 0, the second the one to confirm. Further lengths are compared with the
     second until that comparison is decided; the runs do not end while one of them looks faster. No
     pass begins that would not end within ``seconds``: the first pass's time is predicted from
-    ``alone`` (the main's own answers) and the speed-ups. None if there is no time for one pass.
+    ``alone`` (the main's own answers) and the speed-ups. A pass that takes longer than that is
+    broken off and left out. None if there is no time for one pass.
     """
+    until = engine.clock() + seconds
     answers: dict[int, list[list[Timed]]] = {length: [[] for _ in prompts] for length in lengths}
     once = sum(each.seconds for each in alone)
     # Measured times differ from run to run, and so does the order that they seed.
@@ -261,20 +263,27 @@ def confirm(
         # Warm-up: the first answer with a length also compiles the kernels for its shapes.
         engine.answer(replace(prompts[0], max_tokens=2 * (length + 1)), length)
     begun = engine.clock()
-    affordable = min(LOOKS[-1], int(seconds / expected))
+    affordable = min(LOOKS[-1], int((until - begun) / expected))
     ended: Ending = "enough"
     runs: Runs | None = None
     with energy.meter() as joules:
         for number in range(LOOKS[-1]):
             if number:
                 expected = (engine.clock() - begun) / number
-            if engine.clock() + expected > begun + seconds:
+            if engine.clock() + expected > until:
                 ended = "time"
                 break
-            for done, at in enumerate(chance.sample(range(len(prompts)), len(prompts)), 1):
-                for length in chance.sample(running, len(running)):
-                    answers[length][at].append(_answer(engine, prompts[at], length, joules))
-                say(min(1.0, (number + done / len(prompts)) / max(1, affordable)))
+            made: list[tuple[int, int, Timed]] = []
+            order = _order(chance, len(prompts), running)
+            for at, length in takewhile(lambda _: engine.clock() <= until, order):
+                made.append((length, at, _answer(engine, prompts[at], length, joules)))
+                done = len(made) / len(prompts) / len(running)
+                say(min(1.0, (number + done) / max(1, affordable)))
+            if len(made) < len(prompts) * len(running):
+                ended = "time"
+                break
+            for length, at, answer in made:
+                answers[length][at].append(answer)
             runs = _runs(prompts, answers, "enough", weights)
             if number + 1 in LOOKS and (number + 1) * len(prompts) >= FEWEST:
                 others = [each for each in running[2:] if not _decided(runs.interval(each, tried))]
@@ -284,7 +293,17 @@ def confirm(
                 ):
                     ended = "decided"
                     break
+    say(1.0)
     return runs and _runs(prompts, answers, ended, weights)
+
+
+def _order(
+    chance: random.Random, prompts: int, lengths: Sequence[int]
+) -> Iterator[tuple[int, int]]:
+    """One pass: each prompt in a random order, with each length in a random order."""
+    for at in chance.sample(range(prompts), prompts):
+        for length in chance.sample(lengths, len(lengths)):
+            yield at, length
 
 
 def _answer(

@@ -257,7 +257,6 @@ def _confirm(
                 {"step": "sampling", "done": 0.5 + 0.5 * (share + (1 - share) * done)}
             ),
         )
-    request.progress({"step": "confirming", "done": 1.0})
     chosen = best.decide(foretold.lengths, runs, foretold.used, used_runs)
     found = replace(found, best=chosen)
     if runs is not None:

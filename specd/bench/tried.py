@@ -29,6 +29,11 @@ SWEEP_SHARE: Final = 0.4
 """The main's own answers and trying lengths take at most this share of the time."""
 
 
+HOPELESS: Final = 2.0
+ENOUGH: Final = 3
+"""A length that takes this many times as long as none over as many prompts is tried no further."""
+
+
 class Answering(Engine, Protocol):
     """``fixed``: the length in force if requests cannot change it, known after the first try."""
 
@@ -109,7 +114,11 @@ def _sweep(
     try_lengths: Sequence[int],
     until: float,
 ) -> tuple[LengthResult, ...]:
-    """Measure draft lengths while there is time, at least one; in the order of length, 0 first."""
+    """Measure draft lengths while there is time, at least one; in the order of length, 0 first.
+
+    A length that is far slower than none (``HOPELESS``), or whose time is up, is broken off; its
+    speed-up is that of the prompts before.
+    """
     baseline = _tps(request.prompts, alone, request.weights)
     found = {0: LengthResult(0, 0.0, 0, sum(each.tokens for each in alone), baseline, 1.0)}
     begun = engine.clock()
@@ -117,10 +126,15 @@ def _sweep(
         each_s = (engine.clock() - begun) / number if number else 0.0
         if number and engine.clock() + each_s > until:
             break
-        answers = [engine.answer(each, draft_tokens) for each in request.prompts]
+        answers: list[Timed] = []
+        for prompt in request.prompts:
+            answers.append(engine.answer(prompt, draft_tokens))
+            if engine.clock() > until or _hopeless(answers, alone):
+                break
         in_force = engine.in_force(answers, draft_tokens)
-        speed = _tps(request.prompts, answers, request.weights)
-        found[in_force] = _length(in_force, answers, speed, baseline)
+        asked = request.prompts[: len(answers)]
+        over = _tps(asked, answers, request.weights) / _tps(asked, alone, request.weights)
+        found[in_force] = _length(in_force, answers, over, baseline)
         done = 0.05 + 0.45 * (number + 1) / len(try_lengths)
         request.progress({"step": "generating", "done": done})
         if engine.fixed is not None:
@@ -128,8 +142,14 @@ def _sweep(
     return tuple(found[length] for length in sorted(found))
 
 
+def _hopeless(answers: Sequence[Timed], alone: Sequence[Timed]) -> bool:
+    both = zip(answers, alone, strict=False)
+    longer = sum(each.seconds - HOPELESS * own.seconds for each, own in both)
+    return len(answers) >= ENOUGH and longer > 0
+
+
 def _length(
-    draft_tokens: int, answers: Sequence[Timed], speed: float, baseline: float
+    draft_tokens: int, answers: Sequence[Timed], over: float, baseline: float
 ) -> LengthResult:
     counted = [each for each in answers if each.drafted is not None]
     drafted = sum(each.drafted or 0 for each in counted)
@@ -139,8 +159,8 @@ def _length(
         acceptance=(accepted / drafted if drafted else 0.0) if counted else None,
         accepted=accepted if counted else None,
         rounds=sum(each.tokens for each in counted) - accepted if counted else None,
-        predicted_tps=speed,
-        predicted_speedup=speed / baseline,
+        predicted_tps=over * baseline,
+        predicted_speedup=over,
     )
 
 
@@ -148,7 +168,7 @@ def _tps(
     prompts: Sequence[Prompt], answers: Sequence[Timed], weights: Mapping[str, float]
 ) -> float:
     return predict.tokens_per_second(
-        [(p.kind, a.tokens, a.seconds) for p, a in zip(prompts, answers, strict=True)], weights
+        [(p.kind, a.tokens, a.seconds) for p, a in zip(prompts, answers, strict=False)], weights
     )
 
 

@@ -118,6 +118,20 @@ def test_without_time_for_a_second_pass_there_is_no_interval() -> None:
     assert runs.interval(0, 5) is None
 
 
+def test_a_pass_that_outlasts_the_time_is_broken_off_and_left_out() -> None:
+    class Stuck(SimulatedEngine):
+        def seconds(self, prompt: Prompt, draft_tokens: int) -> float:
+            busy = len(self.asked) > len(BASIC) * 5  # answers alone, warm-up, two passes
+            return super().seconds(prompt, draft_tokens) * (10 if busy else 1)
+
+    engine = Stuck(QUIET, BASIC)
+    pass_s = sum(engine.seconds(p, each) for p in BASIC for each in (0, 5))
+    runs = run(engine, seconds=4.5 * pass_s)
+    assert (runs.passes, runs.ended) == (2, "time")
+    longest = max(engine.seconds(each, 0) for each in BASIC)
+    assert engine.now < 6 * pass_s + 2 * longest
+
+
 def test_one_disturbed_answer_is_named_and_counts() -> None:
     @dataclass
     class Disturbed(SimulatedEngine):

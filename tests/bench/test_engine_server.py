@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specd.bench import confirm, engine_server, prompts
+from specd.bench import confirm, engine_server, prompts, tried
 from specd.bench.choice import decide
 from specd.bench.engine import Timed
 from specd.bench.engine_server import (
@@ -366,6 +367,18 @@ def test_a_slow_main_is_confirmed_at_its_temperature_in_ten_minutes(
     assert server.pair.now <= 600
     assert result.at_temperature.interval[0] > 1
     assert result.text_equal
+
+
+def test_a_length_that_is_far_slower_is_tried_no_further() -> None:
+    server = SimulatedServer(
+        SimulatedEngine(replace(SLOW, noise=0.0, disturbed=0.0), prompts.BASIC)
+    )
+    result = simulated(server)
+    asked = Counter(length for kind, length in server.asked if kind)
+    assert asked[8] == tried.ENOUGH
+    assert asked[1] > tried.ENOUGH
+    slowest = result.lengths[-1]
+    assert (slowest.draft_tokens, slowest.predicted_speedup < 1 / tried.HOPELESS) == (8, True)
 
 
 def test_a_slow_main_is_asked_only_what_there_is_time_for() -> None:

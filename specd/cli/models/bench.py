@@ -262,7 +262,9 @@ def _run(bar: Progress, task: Task) -> dict[str, Any]:
         bar.update(line, description=step["step"], completed=step["done"])
 
     limits = Limits(task.seconds + GRACE_S, more_time=MORE_MINUTES)
-    return run_task(task.name, task.request, limits=limits, on_progress=show)
+    result = run_task(task.name, task.request, limits=limits, on_progress=show)
+    bar.update(line, completed=1.0)
+    return result
 
 
 def render(measured: dict[str, Any], columns: int) -> str:
