@@ -127,7 +127,8 @@ class Api:
         """Accept clients one by one, never more than there are descriptors for.
 
         A new client takes the place of the one whose last request is the longest ago.
-        asyncio's own server accepts its whole backlog before it serves the first.
+        asyncio's own server accepts its whole backlog before it serves the first. No connection
+        uses ``asyncio.wait_for``: up to Python 3.11 it may swallow the cancellation.
         """
         while True:
             await asyncio.sleep(0)  # sock_accept does not wait while there is a backlog
@@ -152,7 +153,8 @@ class Api:
             else:
                 await _Conversation(self, reader, writer).hold()
             writer.close()
-            await asyncio.wait_for(writer.wait_closed(), CLOSE_S)
+            async with asyncio.timeout(CLOSE_S):
+                await writer.wait_closed()
         except (OSError, asyncio.CancelledError):
             pass
         finally:
@@ -251,7 +253,8 @@ class _Conversation:
     async def hold(self) -> None:
         while True:
             try:
-                request = await asyncio.wait_for(self._read(), REQUEST_S)
+                async with asyncio.timeout(REQUEST_S):
+                    request = await self._read()
             except TimeoutError:
                 return
             except (h11.RemoteProtocolError, BadRequest) as problem:
@@ -330,9 +333,11 @@ class _Conversation:
                 for event in events.since(written):
                     self._write_event(event)
                     written = event.number
-                await asyncio.wait_for(self._writer.drain(), REQUEST_S)
+                async with asyncio.timeout(REQUEST_S):
+                    await self._writer.drain()
                 try:
-                    await asyncio.wait_for(more.wait(), HEARTBEAT_S)
+                    async with asyncio.timeout(HEARTBEAT_S):
+                        await more.wait()
                 except TimeoutError:
                     self._write(h11.Data(b": still here\n\n"))
 
@@ -343,7 +348,8 @@ class _Conversation:
 
 
 async def _within(seconds: float, future: Future[Any]) -> Answer:
-    return _json(await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(future)), seconds))
+    async with asyncio.timeout(seconds):
+        return _json(await asyncio.shield(asyncio.wrap_future(future)))
 
 
 def _json(value: object, status: int = 200) -> Answer:
@@ -401,7 +407,8 @@ async def _refuse(writer: asyncio.StreamWriter, status: int, why: str) -> None:
     )
     writer.write(head.encode() + content)
     with contextlib.suppress(TimeoutError, OSError):
-        await asyncio.wait_for(writer.drain(), CLOSE_S)
+        async with asyncio.timeout(CLOSE_S):
+            await writer.drain()
 
 
 def _same_user(writer: asyncio.StreamWriter) -> bool:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import socket
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -126,13 +127,16 @@ def _connect(state: Path | None, timeout: float) -> socket.socket:
         state = state_dir()
     path = state / "run" / "specd.sock"
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(timeout)
+    # With Python's own time limit, connect would fail at once where the queue of clients is full.
+    kernel_timeout = struct.pack("ll", int(timeout), int(timeout % 1 * 1e6))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, kernel_timeout)
     problem: CannotAsk
     try:
         with short(path) as address:
             owner = os.stat(address).st_uid  # noqa: PTH116 - the address may be a descriptor's
             if owner == os.getuid():
                 connection.connect(address)
+                connection.settimeout(timeout)
                 return connection
             whose = f"{path} belongs to user {owner}, not to you"
             problem = NotYours(whose, "give specd a state directory of your own")
@@ -140,8 +144,8 @@ def _connect(state: Path | None, timeout: float) -> socket.socket:
         problem = NotRunning("specd is not running", _how_to_start())
     except ConnectionRefusedError:
         problem = NotRunning(f"specd is not running (it left {path} behind)", _how_to_start())
-    except (TimeoutError, BlockingIOError):
-        problem = _hung(timeout)  # BlockingIOError: the queue of waiting clients is full
+    except BlockingIOError:
+        problem = _hung(timeout)
     except OSError as error:
         problem = NotRunning(f"{path} cannot be reached: {error.strerror or error}")
     connection.close()

@@ -21,8 +21,10 @@ LATE = b"GET /v1/pairs HTTP/1.1\r\nHost: specd\r\n\r\n"
 
 
 @pytest.fixture
-def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    """The real socket over a daemon that only looks at once."""
+def api(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Api]:
+    """The real socket over a daemon that only looks at once; its parameter: how many clients."""
     daemon = SimpleNamespace(
         directory=tmp_path,
         events=None,
@@ -32,11 +34,13 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     )
     for path in ("/v1/status", "/v1/pairs"):
         monkeypatch.setitem(api_.ROUTES, path, Route(lambda *_: "an answer", "snapshot"))
+    monkeypatch.setattr(api_, "CONNECTIONS", getattr(request, "param", api_.CONNECTIONS))
     opened = Api(cast("Any", daemon))
     yield opened
     opened.close()
 
 
+@pytest.mark.parametrize("api", [600, 40], indirect=True)
 def test_a_new_client_waits_for_few_of_the_requests_that_others_sent_ahead(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -179,6 +180,29 @@ def test_a_hung_daemon(
     with pytest.raises(ask.Hung, match=r"no answer within 0.2 s; `specd restart`") as hung:
         ask.ask("GET", "/v1/status", state=state, timeout=0.2)
     assert hung.value.exit_code == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS refuses where Linux waits")
+def test_where_many_clients_wait_it_waits_its_turn(tmp_path: Path) -> None:
+    address = tmp_path / "run" / "specd.sock"
+    address.parent.mkdir()
+    with contextlib.ExitStack() as open_:
+        listening = open_.enter_context(socket.socket(socket.AF_UNIX))
+        listening.bind(str(address))
+        listening.listen(0)
+        waiting = open_.enter_context(socket.socket(socket.AF_UNIX))
+        waiting.connect(str(address))
+
+        def serve() -> None:
+            listening.accept()[0].close()
+            with listening.accept()[0] as asking:
+                asking.recv(65536)
+                asking.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+        later = threading.Timer(0.3, serve)
+        later.start()
+        assert ask.ask("GET", "/v1/status", state=tmp_path, timeout=60) == {}
+        later.join()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may give a socket away")
