@@ -19,7 +19,6 @@ from specd.config import allowed, edit, problems, schema
 from specd.files.swap import SwapError, update
 from specd.lmstudio import home as homes
 from specd.lmstudio import names
-from specd.lmstudio.home import Home
 from specd.lmstudio.model import OWN_HEADS, Model
 from specd.reconcile import survey
 
@@ -77,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         for line in error.lines():
             complain(line)
         return INVALID
-    except SwapError as error:
+    except (SwapError, edit.BadKey) as error:
         complain(error)
     except OSError as error:
         complain(f"{error.filename or path} cannot be written: {error.strerror or error}")
@@ -95,12 +94,7 @@ def _init(path: Path, *, only_print: bool) -> int:
             "`specd config init --print` what a new one would hold"
         )
         return BAD_INPUT
-    path.parent.mkdir(parents=True, exist_ok=True)
-    update(
-        path,
-        lambda there: text.encode() if there is None else None,
-        before_write=_nothing_to_keep,
-    )
+    write(path, lambda there: text if there is None else None)
     say(f"wrote {path}")
     return DONE
 
@@ -184,8 +178,7 @@ def _get(path: Path, key: str) -> int:
         held = held.get(name)
     if held is None:
         near = problems.nearest(key, [*allowed.sections(), *schema.keys()])
-        complain(f"there is no {key}{near or '; `specd config show` lists them'}")
-        return BAD_INPUT
+        raise edit.BadKey(f"there is no {key}{near or '; `specd config show` lists them'}")
     if isinstance(held, str):
         print(safe(held))
     elif isinstance(held, dict):
@@ -212,49 +205,53 @@ def _edit(path: Path) -> int:
 def _set(path: Path, key: str, value: str) -> int:
     text = config.reading.content(path)
     key = _in_full(path, key, by_part=False)
-    notes, typo = _checked_names(path, key, value)
-    if typo:
-        complain(typo)
-        return BAD_INPUT
-    code = _change(path, lambda there: edit.set_value(there, key, value))
-    if code == DONE:
-        unchanged = text is not None and text == config.reading.content(path)
-        say(f"{path}: {key} = {value}{' (as it was)' if unchanged else ''}")
-        if key in config.read(path).overruled:
-            complain(f"{key} has no effect: the machine's policy locks it")
-        for note in notes:
-            complain(note)
-        home = homes.find_home(config.read(path).config.lmstudio.home)
-        if key == "lmstudio.home" and isinstance(home, homes.NoHome):
-            complain(f"{home}; specd waits for it")
-    return code
+    notes = _notes(path, key, value)
+    _change(path, lambda there: edit.set_value(there, key, value))
+    unchanged = text is not None and text == config.reading.content(path)
+    say(f"{path}: {key} = {value}{' (as it was)' if unchanged else ''}")
+    loaded = config.read(path)
+    if key in loaded.overruled:
+        complain(f"{key} has no effect: the machine's policy locks it")
+    for note in notes:
+        complain(note)
+    home = homes.find_home(loaded.config.lmstudio.home)
+    if key == "lmstudio.home" and isinstance(home, homes.NoHome):
+        complain(f"{home}; specd waits for it")
+    return DONE
 
 
 def _unset(path: Path, key: str) -> int:
     key = _in_full(path, key)
-    code = _change(path, lambda there: edit.unset_value(there, key))
-    if code == DONE:
-        main, name = _main_in(key)
-        gone = "is not set any more; its default counts"
-        say(f"{path}: {key} {'is taken out' if main and not name else gone}")
-    return code
-
-
-def _change(path: Path, made: Callable[[str], str]) -> int:
-    """Write the changed text; another program may have saved the file a moment ago."""
-    text = config.reading.content(path)
-    try:
-        made(edit.new_text() if text is None else text)
-    except edit.BadKey as error:
-        complain(error)
-        return BAD_INPUT
-    path.parent.mkdir(parents=True, exist_ok=True)
-
-    def transform(there: bytes | None) -> bytes:
-        return made(edit.new_text() if there is None else there.decode("utf-8")).encode()
-
-    update(path, transform, before_write=_nothing_to_keep)
+    _change(path, lambda there: edit.unset_value(there, key))
+    main, name = _main_in(key)
+    gone = "is not set any more; its default counts"
+    say(f"{path}: {key} {'is taken out' if main and not name else gone}")
     return DONE
+
+
+def _change(path: Path, made: Callable[[str], str]) -> None:
+    def text(there: str | None) -> str:
+        return made(edit.new_text() if there is None else there)
+
+    text(config.reading.content(path))  # before a folder is made for a wrong key
+    write(path, text)
+
+
+def write(path: Path, made: Callable[[str | None], str | None]) -> None:
+    """Replace the text of specd.toml; ``made`` gets the present one, and returns None to keep it.
+
+    The journal does not keep the old text: it is the user's own file, changed at their command.
+
+    Raises:
+        SwapError, OSError: it cannot be written.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def transform(there: bytes | None) -> bytes | None:
+        text = made(None if there is None else there.decode("utf-8"))
+        return None if text is None else text.encode()
+
+    update(path, transform, before_write=lambda _path, _before, _after: None)
 
 
 def _in_full(path: Path, key: str, *, by_part: bool = True) -> str:
@@ -287,29 +284,33 @@ def _main_in(key: str) -> tuple[str, str]:
     return (main, name) if name in allowed.names("pair") else (rest, "")
 
 
-def _checked_names(path: Path, key: str, value: str) -> tuple[list[str], str]:
-    """Warnings about names of models, and an error message if the pair's name is a typo."""
+def _notes(path: Path, key: str, value: str) -> list[str]:
+    """Warnings about names of models.
+
+    Raises:
+        edit.BadKey: the pair's name is a typo.
+    """
     main, name = _main_in(key)
     if not main:
-        return [], ""
+        return []
     installed, problem = _installed(path), None
     if name in ("main", "draft") and value not in ("auto", OWN_HEADS):
         problem = _problem(value, installed)
     notes = [] if problem is None else [str(problem)]
     mains = [pair.main for pair in config.read(path).config.pair]
     if main.lower() in map(str.lower, mains):
-        return notes, ""
+        return notes
     unknown = _problem(main, installed)
     if unknown is None:
-        return notes, ""
+        return notes
     if isinstance(unknown, names.Ambiguous):
-        return [], str(unknown)
+        raise edit.BadKey(str(unknown))
     if not mains:
-        return [*notes, f"{unknown}; the pair waits for it"], ""
+        return [*notes, f"{unknown}; the pair waits for it"]
     short_names = {each.lower().rpartition("/")[2]: each for each in mains}
     near = difflib.get_close_matches(main.lower().rpartition("/")[2], short_names, n=1, cutoff=0.5)
     meant = f"; did you mean pair.{short_names[near[0]]}.{name}?" if near else ""
-    return [], (
+    raise edit.BadKey(
         f"{unknown}, and specd.toml has no pair for it{meant}; "
         "`specd config edit` adds a pair for a model to come"
     )
@@ -326,8 +327,4 @@ def _problem(name: str, installed: tuple[Model, ...]) -> names.NameProblem | Non
 
 def _installed(path: Path) -> tuple[Model, ...]:
     home = homes.find_home(config.read(path).config.lmstudio.home)
-    return survey.look(home, places.state_dir()).models if isinstance(home, Home) else ()
-
-
-def _nothing_to_keep(_path: Path, _before: bytes | None, _after: bytes) -> None:
-    """specd.toml is the user's own file, changed at their command: the journal does not keep it."""
+    return survey.look(home, places.state_dir()).models

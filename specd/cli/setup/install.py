@@ -16,13 +16,14 @@ from typing import Any, Literal
 from specd import config, places
 from specd.cli import alive, ask, world
 from specd.cli.change import diff
+from specd.cli.change.config import write
 from specd.cli.look.status import faults, told
 from specd.cli.models import pairs as all_pairs
 from specd.cli.paint import complain, paint, say, short, wants_colour, width, wrap
 from specd.cli.parser import Parser
 from specd.config import Pair, SpecdConfig, edit
 from specd.files.pointer import ABSENT
-from specd.files.swap import SwapError, update
+from specd.files.swap import SwapError
 from specd.lmstudio import home as homes
 from specd.lmstudio import model_defaults, names, settings
 from specd.lmstudio.model import Model
@@ -386,7 +387,7 @@ def _write_and_start(found: _Found, platform: Platform) -> int:
     print()
     known = Journal(places.journal_dir(places.state_dir())).newest()
     if found.new:
-        _write(found.config_path, found.wanted.pair)
+        write(found.config_path, lambda there: _with_pairs(there, found.wanted.pair))
         say(f"wrote {found.config_path}")
     for line in platform.install(_program(found.wanted)):
         say(line)
@@ -396,18 +397,14 @@ def _write_and_start(found: _Found, platform: Platform) -> int:
     return DONE
 
 
-def _write(path: Path, pairs: Sequence[Pair]) -> None:
-    def text(there: bytes | None) -> bytes:
-        if there is None:
-            return edit.new_text(pairs).encode()
-        old = there.decode()
-        for pair in pairs:
-            for key in ("draft", "draft_tokens"):
-                old = edit.set_value(old, f"pair.{pair.main}.{key}", str(getattr(pair, key)))
-        return old.encode()
-
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    update(path, text, before_write=lambda _path, _before, _after: None)
+def _with_pairs(text: str | None, pairs: Sequence[Pair]) -> str:
+    """The text of a specd.toml with these pairs too; ``text`` is the present one, if any."""
+    if text is None:
+        return edit.new_text(pairs)
+    for pair in pairs:
+        for key in ("draft", "draft_tokens"):
+            text = edit.set_value(text, f"pair.{pair.main}.{key}", str(getattr(pair, key)))
+    return text
 
 
 def _say_how_it_stands(known: int, download: str) -> None:
