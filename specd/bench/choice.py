@@ -43,8 +43,11 @@ class Choice:
     changes_text: bool = False
 
 
-ONE_MORE_RUN = "one more run confirms it: `specd bench`"
-"""The remedy for a result that is not confirmed."""
+def remedy(unconfirmed: BenchResult) -> str:
+    """How a result that is not confirmed can be."""
+    if unconfirmed.broken:
+        return "one more run may confirm it: `specd bench`"
+    return "it needs more time: `specd bench --minutes N`, or max_minutes of [benchmark]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ def _unconfirmed(results: Sequence[BenchResult]) -> Choice | None:
     best = max(
         latest.values(), key=lambda each: each.used.predicted_speedup or each.best.predicted_speedup
     )
-    return Choice(best.draft, None, f"{outcome(best).words}; {ONE_MORE_RUN}", best.draft)
+    return Choice(best.draft, None, f"{outcome(best).words}; {remedy(best)}", best.draft)
 
 
 def _without_gain(best: BenchResult, wanted: Benchmark) -> Choice:

@@ -72,7 +72,9 @@ def test_what_was_not_confirmed_has_no_length_and_says_what_is_missing() -> None
         found = decided(unconfirmed)
         assert (found.draft, found.draft_tokens, found.confirmed) == ("small", None, False)
         assert "not confirmed" in found.reason
-        assert found.reason.endswith("one more run confirms it: `specd bench`")
+        assert "; it needs more time: `specd bench --minutes N`" in found.reason
+    broken = decided(replace(night(1.67), broken=("the machine was hot",)))
+    assert broken.reason.endswith("; one more run may confirm it: `specd bench`")
     assert "1.67×" in decided(once).reason
 
 

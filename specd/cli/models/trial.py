@@ -77,9 +77,7 @@ def run(args: argparse.Namespace) -> int:
 def _start(args: argparse.Namespace, seen: world.Seen) -> int:
     if not seen.config.benchmark.observe_conversations:
         raise world.Unusable("the trial needs observe_conversations = true in specd.toml")
-    running = Trials(seen.stores.state).read()
-    if running is not None and running.ended is None:
-        raise world.Unusable(f"a trial of {running.main} is running; `specd trial stop` ends it")
+    _refuse_while_one_runs(Trials(seen.stores.state).read())
     main = check.find(args.main, seen.world.models) if args.main else None
     pairs = [
         pair
@@ -102,12 +100,21 @@ def _start(args: argparse.Namespace, seen: world.Seen) -> int:
     if not args.yes and not _agreed():
         return 2
     fresh = trial.begin(*pair, now=time.time(), days=args.days, seed=secrets.randbits(62))
-    Trials(seen.stores.state).change(lambda _: fresh)
+    begun = Trials(seen.stores.state).change(
+        lambda before: fresh if before is None or before.ended is not None else before
+    )
+    if begun is not fresh:
+        _refuse_while_one_runs(begun)
     alive.request_look()
     say("the trial has begun; `specd trial` shows how far it is, `specd trial stop` ends it")
     if (obstacle := _obstacle(fresh, seen)) is not None:
         print(wrap(obstacle, width(), ""))
     return 0
+
+
+def _refuse_while_one_runs(last: Trial | None) -> None:
+    if last is not None and last.ended is None:
+        raise world.Unusable(f"a trial of {last.main} is running; `specd trial stop` ends it")
 
 
 def _agreed() -> bool:

@@ -110,8 +110,9 @@ def _slower(
     facts: Facts, wanted: SpecdConfig, pairs: Sequence[DesiredPair], slow: str
 ) -> Judgement:
     """The judgement of pairs without a gain."""
-    if not any(choice.confirmed(facts.benchmarks[pair.name]) for pair in pairs):
-        return advice("unknown", "NotConfirmed", slow, choice.ONE_MORE_RUN)
+    measured = [facts.benchmarks[pair.name] for pair in pairs]
+    if not any(map(choice.confirmed, measured)):
+        return advice("unknown", "NotConfirmed", slow, choice.remedy(measured[0]))
     adopted = [pair for pair in pairs if pair.state == "adopted"]
     if any(pair.reason == "ChangesText" for pair in adopted):
         remedy = "take the draft out in LM Studio, or name another in specd.toml"
