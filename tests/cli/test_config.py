@@ -233,7 +233,7 @@ def test_a_typo_in_a_pair_makes_no_second_one(
         assert f"did you mean pair.{main}.draft_tokens?" in capsys.readouterr().err
     assert specd_config("set", "pair.llama-70b.draft", "auto") == 2
     said = capsys.readouterr().err
-    assert "no installed model is called 'llama-70b'; none is installed, and specd.toml has" in said
+    assert "no pair for llama-70b, and no installed model is called 'llama-70b'; none is" in said
     assert "did you mean" not in said
     assert file.read_bytes() == before
 
@@ -250,6 +250,8 @@ def test_a_part_of_a_name_leads_to_the_pair(
     assert seed.specd("config", "get", "pair").stdout == f"{MAIN}\n"
     whole = seed.specd("config", "get", "pair.qwen3-8b").stdout
     assert whole == f'main = "{MAIN}"\ndraft = "auto"\ndraft_tokens = "auto"\n'
+    assert "8b cannot draft" in seed.specd("config", "set", "pair.qwen3-8b.draft", "8b").stderr
+    assert seed.specd("config", "unset", "pair.qwen3-8b.draft").returncode == 0
     several = seed.specd("config", "set", "pair.qwen3-8b.draft", "josiefied").stderr
     assert "'josiefied' may mean" in several
     assert "pair.qwen3-8b" not in seed.specd("config", "get", "pair.other").stdout

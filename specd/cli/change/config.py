@@ -293,10 +293,13 @@ def _notes(path: Path, key: str, value: str) -> list[str]:
     main, name = _main_in(key)
     if not main:
         return []
-    installed, problem = _installed(path), None
+    installed = _installed(path)
+    notes: list[str] = []
     if name in ("main", "draft") and value not in ("auto", OWN_HEADS):
-        problem = _problem(value, installed)
-    notes = [] if problem is None else [str(problem)]
+        if problem := _problem(value, installed):
+            notes.append(str(problem))
+        elif name == "draft" and names.resolve(value, installed) == names.lookup(main, installed):
+            notes.append(f"{value} cannot draft for itself")
     mains = [pair.main for pair in config.read(path).config.pair]
     if main.lower() in map(str.lower, mains):
         return notes
@@ -309,11 +312,11 @@ def _notes(path: Path, key: str, value: str) -> list[str]:
         return [*notes, f"{unknown}; the pair waits for it"]
     short_names = {each.lower().rpartition("/")[2]: each for each in mains}
     near = difflib.get_close_matches(main.lower().rpartition("/")[2], short_names, n=1, cutoff=0.5)
-    meant = f"; did you mean pair.{short_names[near[0]]}.{name}?" if near else ""
-    raise edit.BadKey(
-        f"{unknown}, and specd.toml has no pair for it{meant}; "
-        "`specd config edit` adds a pair for a model to come"
-    )
+    if near:
+        meant = f"pair.{short_names[near[0]]}.{name}"
+        raise edit.BadKey(f"there is no pair and no installed model {main}; did you mean {meant}?")
+    later = "`specd config edit` adds a pair for a model to come"
+    raise edit.BadKey(f"specd.toml has no pair for {main}, and {unknown}; {later}")
 
 
 def _problem(name: str, installed: tuple[Model, ...]) -> names.NameProblem | None:
