@@ -97,11 +97,6 @@ class Entry:
         """Whether the write moved the file aside."""
         return self.after_sha == sha(b"")
 
-    @property
-    def created(self) -> bool:
-        """Whether the write created the file."""
-        return self.before_sha is None
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -174,13 +169,11 @@ def read(line: bytes) -> Entry | Outcome | Content | Standing | None:
         record = json.loads(line)
         if record["v"] > VERSION:
             raise NewerJournal("the journal was written by a newer specd; upgrade this one")
-        if "path" in record:
-            return _entry(record)
-        if "owned" in record:
-            return _standing(record)
-        return Outcome(int(record["id"]), _state(record["state"]))
+        kind = Entry if "path" in record else Standing if "owned" in record else Outcome
+        decoded: Entry | Outcome | Standing = _decoded(kind, record)
     except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+    return decoded
 
 
 def pack(content: bytes) -> bytes:
@@ -220,61 +213,23 @@ def _spelled(value: Any, at: Callable[[Path], Path]) -> Any:
     }
 
 
-def _entry(record: dict[str, Any]) -> Entry:
-    before = record["before"]
-    time = datetime.fromisoformat(record["time"])
-    if time.tzinfo is None:
-        raise ValueError("a time without a zone")
-    return Entry(
-        id=int(record["id"]),
-        time=record["time"],
-        path=_path(record["path"]),
-        surface=intern(record["surface"]),
-        changes=tuple(map(_change, record["changes"])),
-        state=_state(record["state"]),
-        before_sha=None if before is None else intern(before),
-        after_sha=intern(record["after"]),
-        by=intern(record["by"]),
-        within=_path(record["within"]) if "within" in record else None,
-        made=tuple(map(_pointer, record.get("made", ()))),
-        folders=int(record.get("folders", 0)),
-        again=record.get("again"),
-    )
-
-
-def _standing(record: dict[str, Any]) -> Standing:
-    return Standing(
-        tuple(
-            Owned(
-                path=_path(each["path"]),
-                key=intern(each["key"]),
-                at=_pointer(each["at"]),
-                value=each.get("value", ABSENT),
-                before=each.get("before", ABSENT),
-                since=int(each["since"]),
-                within=_path(each["within"]) if "within" in each else None,
-                folders=int(each.get("folders", 0)),
-            )
-            for each in record["owned"]
-        ),
-        frozenset((_path(path), intern(key)) for path, key in record["held"]),
-    )
+def _decoded(kind: Any, record: dict[str, Any]) -> Any:
+    """A dataclass from the fields in ``record``, with ABSENT for values that are missing."""
+    given: dict[str, Any] = {}
+    for field in kind.__dataclass_fields__:
+        name = _NAMES.get(field, field)
+        if name in record:
+            read = _READ.get(field)
+            given[field] = record[name] if read is None else read(record[name])
+        elif field in _VALUES:
+            given[field] = ABSENT
+    return kind(**given)
 
 
 @lru_cache(maxsize=256)
 def _path(spelled: str) -> Path:
     """One ``Path`` for all entries of a file: it takes more memory than an entry."""
     return Path(spelled)
-
-
-def _change(record: dict[str, Any]) -> Change:
-    return Change(
-        key=intern(record["key"]),
-        at=_pointer(record["at"]),
-        old=record.get("old", ABSENT),
-        new=record.get("new", ABSENT),
-        why=intern(record["why"]),
-    )
 
 
 def _pointer(steps: list[Any]) -> Pointer:
@@ -285,3 +240,26 @@ def _state(value: object) -> State:
     if value not in _STATES:
         raise ValueError("no such state")
     return value  # type: ignore[return-value]
+
+
+def _time(spelled: str) -> str:
+    if datetime.fromisoformat(spelled).tzinfo is None:
+        raise ValueError("a time without a zone")
+    return spelled
+
+
+_VALUES = ("old", "new", "value", "before")
+_READ: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("id", "since", "folders"), int),
+    **dict.fromkeys(("path", "within"), _path),
+    **dict.fromkeys(("key", "surface", "why", "by", "after_sha"), intern),
+    "before_sha": lambda sha: sha if sha is None else intern(sha),
+    "at": _pointer,
+    "made": lambda pointers: tuple(map(_pointer, pointers)),
+    "changes": lambda changes: tuple(_decoded(Change, each) for each in changes),
+    "owned": lambda owned: tuple(_decoded(Owned, each) for each in owned),
+    "held": lambda held: frozenset((_path(path), intern(key)) for path, key in held),
+    "state": _state,
+    "time": _time,
+}
+"""How each field is read, by its name; others are taken as they are."""

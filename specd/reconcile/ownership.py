@@ -87,7 +87,7 @@ class Ownership:
         """Take in a write that took place."""
         known = dict(self.of(entry.path))
         changes = [_plain(change) for change in entry.changes]
-        for at in shells_of(changes) if entry.created else entry.made:
+        for at in shells_of(changes) if entry.before_sha is None else entry.made:
             known.setdefault(key_of(at), _owned(entry, key_of(at), at, ABSENT, {}))
         for change in changes:
             first = known.get(change.key)

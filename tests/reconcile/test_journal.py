@@ -93,7 +93,7 @@ def test_a_write_is_undone_when_none_of_its_values_is_specds_any_more(
 def test_a_file_that_was_created_has_nothing_before(journal: Journal, target: Path):
     number = write(journal, target, None, b"new")
     assert journal.before(number) is None
-    assert journal.entries()[0].created
+    assert journal.entries()[0].before_sha is None
 
 
 def test_equal_contents_are_kept_once(journal: Journal, tmp_path: Path, target: Path):
