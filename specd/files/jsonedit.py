@@ -16,7 +16,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from specd.files.pointer import ABSENT, Absent, Edit, Json, Match, Pointer
@@ -324,9 +324,7 @@ class _Style:
         return self.newline + self.indent if self.newline else ""
 
     def outdented(self) -> _Style:
-        return _Style(
-            self.newline, self.unit, self.indent.removesuffix(self.unit), self.colon, self.comma
-        )
+        return replace(self, indent=self.indent.removesuffix(self.unit))
 
     def render(self, value: Json) -> str:
         """The value as text; lines after the first are indented from this style's indentation."""
@@ -360,20 +358,16 @@ def _style_around(text: str, start: int) -> _Style:
 
 def _style_inside(text: str, container: int, last: _Item | None) -> _Style:
     """The style of a new item in the container that begins at ``container``."""
-    colon, comma = _separators(text)
-    base = _indent_of_line(text, container)
+    style = _style_around(text, container)
     if last is None:
-        newline = _first_newline(text[:container])
-        if container == _root(text):
-            newline = newline or _first_newline(text) or "\n"
-        unit = _unit(text)
-        return _Style(newline, unit, base + unit, colon, comma)
+        at_root = container == _root(text)
+        newline = style.newline or ((_first_newline(text) or "\n") if at_root else "")
+        return replace(style, newline=newline, indent=style.indent + style.unit)
     space = text[len(text[: last.start].rstrip(" \t\n\r")) : last.start]
     breaks = _NEWLINE.findall(space)
     if not breaks:
-        return _Style("", "", "", colon, comma)
-    indent = _NEWLINE.split(space)[-1]
-    return _Style(breaks[-1], _unit(text), indent, colon, comma)
+        return replace(style, newline="", indent="")
+    return replace(style, newline=breaks[-1], indent=_NEWLINE.split(space)[-1])
 
 
 def _first_newline(text: str) -> str:

@@ -31,10 +31,6 @@ class CannotRestore(Exception):
     """No write with that number can be undone; the message says why."""
 
 
-class HomeAway(swap.SwapError):
-    """LM Studio's home, or its disk, is missing."""
-
-
 @dataclass(frozen=True, slots=True)
 class Restored:
     """The values put back in one file, and how; ``id`` is the first write that this undoes."""
@@ -114,7 +110,7 @@ def _put_back(journal: Journal, path: Path, keys: AbstractSet[str], number: int 
     within = next(iter(owned.values())).within
     home = within or path.parent
     if is_away(home):
-        raise HomeAway(
+        raise swap.SwapError(
             path,
             f"{home} is not there or empty, so nothing in it can be put back; connect its disk or "
             "move it back, then restore once more: what stood there before is kept",
