@@ -34,6 +34,7 @@ from specd.agent.watch import Watch
 from specd.agent.writer import AFTER_FAULT_S, AGAIN, Writer
 from specd.bench import preconditions
 from specd.bench.result import BenchResult
+from specd.files.attributes import stands
 from specd.lmstudio import home as homes
 from specd.lmstudio import model_defaults
 from specd.lmstudio.home import App, NoHome, WatchedDir
@@ -173,7 +174,7 @@ class Daemon:
         """Whether the lock or the socket was removed, so that commands would not find specd."""
         if not (changed & {*self._own} or self._timers.is_due(EVERYTHING)):
             return False
-        if lock.stands(self._own[0], self._held_lock) and (self._api is None or self._api.stands()):
+        if stands(self._own[0], self._held_lock) and (self._api is None or self._api.stands()):
             return False
         self._say("warning", f"{self._own[0].parent} was removed or replaced; specd starts anew")
         return True

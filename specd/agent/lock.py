@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 from specd.files import private, turns
-from specd.files.attributes import inode
 
 PROBED_S = 0.2
 """Far longer than ``holder`` takes the lock for; then another daemon has it."""
@@ -19,11 +18,6 @@ class AlreadyRunning(Exception):
     def __init__(self, directory: Path, holder: int | None) -> None:
         super().__init__(f"another specd (process {holder or 'unknown'}) works with {directory}")
         self.holder = holder
-
-
-def stands(path: Path, descriptor: int) -> bool:
-    """Whether ``descriptor`` is still the file at ``path``, which may have been removed."""
-    return inode(path) == (os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino)
 
 
 def hold(path: Path) -> int:

@@ -32,6 +32,12 @@ def inode(path: Path) -> tuple[int, int] | None:
     return facts.st_dev, facts.st_ino
 
 
+def stands(path: Path, descriptor: int) -> bool:
+    """Whether ``descriptor`` is still the file at ``path``, which may have been removed."""
+    facts = os.fstat(descriptor)
+    return inode(path) == (facts.st_dev, facts.st_ino)
+
+
 def copy(source: int, facts: os.stat_result, target: int) -> None:
     """Copy the metadata of the open file ``source`` (with ``facts``) to the open file ``target``.
 

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from specd import places
-from specd.files import jsonedit, private, turns
+from specd.files import attributes, jsonedit, private, turns
 from specd.files.pointer import Absent, Json, Pointer
 from specd.reconcile import entry as entries_
 from specd.reconcile import ownership
@@ -380,12 +380,13 @@ class Journal:
                 raise TimeoutError(
                     errno.ETIMEDOUT, "another specd does not let go of it", str(self._file)
                 )
-            if self._named(descriptor):
+            if attributes.stands(self._file, descriptor):
                 return descriptor
 
     def _opened(self) -> int:
-        if self._descriptor is not None and self._named(self._descriptor):
-            return self._descriptor
+        descriptor = self._descriptor
+        if descriptor is not None and attributes.stands(self._file, descriptor):
+            return descriptor
         self.close()
         private.make_directory(self._file.parent)
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -396,14 +397,6 @@ class Journal:
         self._descriptor = descriptor
         self._forget()  # only now, when another file can be read
         return self._descriptor
-
-    def _named(self, descriptor: int) -> bool:
-        """Whether the open file is still the one at the journal's path."""
-        try:
-            named = self._file.stat()
-        except FileNotFoundError:
-            return False
-        return os.path.samestat(named, os.fstat(descriptor))
 
     def _append(self, descriptor: int, lines: bytes) -> None:
         lines = b"".join(map(entries_.line, self._owed)) + lines
