@@ -305,13 +305,12 @@ class Stores:
 
     def benchmarks(self, pairs: Sequence[DesiredPair]) -> dict[str, BenchResult]:
         """The latest benchmark of each pair, by the pair's name."""
-        found: dict[str, BenchResult] = {}
-        for pair in pairs:
-            if pair.main is not None and pair.drafts_with is not None:
-                latest = self.history.latest(pair.main.key, pair.drafts_with)
-                if latest is not None:
-                    found[pair.name] = latest
-        return found
+        return {
+            pair.name: latest
+            for pair in pairs
+            if pair.main is not None and pair.drafts_with is not None
+            if (latest := self.history.latest(pair.main.key, pair.drafts_with)) is not None
+        }
 
     def worth_measuring(
         self, pairs: Sequence[DesiredPair], installed: Sequence[Model]
