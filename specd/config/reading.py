@@ -85,20 +85,20 @@ def understood(path: Path, both: Texts) -> Loaded:
     Raises:
         ConfigError: one of the two cannot be parsed or validated.
     """
-    policy = managed_file()
     managed, text = both
-    below, locked = _policy(policy, managed)
+    below, locked = _policy(managed)
     own = {} if text is None else parse(path, text)
     config = _validated(path, own, text or "")
-    if below is not None:
-        config = _validated(path, _merge(below, own, locked), "")  # valid, as both are
+    origins = {key: _origin(key, own, below, locked) for key in keys()}
+    if managed is not None:
+        config = _validated(path, _merged(origins, own, below), "")  # valid, as both are
     return Loaded(
         config=config,
         path=path,
         exists=text is not None,
-        managed=policy if below is not None else None,
-        origins={key: _origin(key, own, below or {}, locked) for key in keys()},
-        overruled=tuple(key for key in keys() if _has(own, key) and _locks(locked, key)),
+        managed=None if managed is None else managed_file(),
+        origins=origins,
+        overruled=tuple(key for key in keys() if origins[key] == "locked" and _has(own, key)),
     )
 
 
@@ -141,9 +141,11 @@ def _validated(path: Path, document: Document, text: str) -> SpecdConfig:
     return allowed.validated(path, document, text)
 
 
-def _policy(path: Path, text: str | None) -> tuple[Document | None, frozenset[str]]:
+def _policy(text: str | None) -> tuple[Document, frozenset[str]]:
+    """The machine-wide policy's values, and the keys and sections that it locks."""
     if text is None:
-        return None, frozenset()
+        return {}, frozenset()
+    path = managed_file()
     document = parse(path, text)
     policy = document.pop("policy", {})
     _validated(path, document, text)
@@ -152,16 +154,22 @@ def _policy(path: Path, text: str | None) -> tuple[Document | None, frozenset[st
     return document, problems.locked_keys(path, policy, text)
 
 
-def _merge(below: Document, own: Document, locked: frozenset[str]) -> Document:
+def _origin(key: str, own: Document, below: Document, locked: frozenset[str]) -> Origin:
+    if key in locked or key.partition(".")[0] in locked:
+        return "locked"
+    if _has(own, key):
+        return "user"
+    return "managed" if _has(below, key) else "default"
+
+
+def _merged(origins: Mapping[str, Origin], own: Document, below: Document) -> Document:
     merged: Document = {}
-    for key in keys():
-        source = own if _has(own, key) and not _locks(locked, key) else below
-        if not _has(source, key):
-            continue
+    for key, origin in origins.items():
+        source = own if origin == "user" else below
         section, _, name = key.partition(".")
-        if name:
+        if name and _has(source, key):
             merged.setdefault(section, {})[name] = source[section][name]
-        else:
+        elif _has(source, key):
             merged[section] = source[section]
     return merged
 
@@ -169,15 +177,3 @@ def _merge(below: Document, own: Document, locked: frozenset[str]) -> Document:
 def _has(document: Document, key: str) -> bool:
     section, _, name = key.partition(".")
     return section in document and (not name or name in document[section])
-
-
-def _locks(locked: frozenset[str], key: str) -> bool:
-    return key in locked or key.partition(".")[0] in locked
-
-
-def _origin(key: str, own: Document, below: Document, locked: frozenset[str]) -> Origin:
-    if _locks(locked, key):
-        return "locked"
-    if _has(own, key):
-        return "user"
-    return "managed" if _has(below, key) else "default"
