@@ -79,16 +79,10 @@ class Journal:
     def __init__(self, directory: Path) -> None:
         self._file = directory / FILE
         self._lock = threading.RLock()
-        self._read_to = 0
-        self._last = 0
-        self._entries: dict[int, Entry] = {}
-        self._written: dict[Path, str] = {}  # when each file was last written
-        self._unread_lines = 0
-        self._contents: dict[str, tuple[int, int]] = {}  # by hash: offset and length of the line
+        self._forget()
         self._smallest = 0  # bytes that pruning left
         self._open_intents: set[int] = set()
         self._owed: list[Outcome | Standing] = []
-        self._ownership = Ownership()
         self.lock_s = LOCK_S
         """Seconds to wait for another specd; the daemon's loop, which tries again, waits less."""
         self.problem: str | None = None
@@ -97,6 +91,15 @@ class Journal:
         with self._lock:
             self._read_on(self._opened())
             self._adopt(places.holds_path(directory.parent))
+
+    def _forget(self) -> None:
+        self._read_to: int = 0
+        self._last: int = 0
+        self._unread_lines: int = 0
+        self._entries: dict[int, Entry] = {}
+        self._written: dict[Path, str] = {}  # when each file was last written
+        self._contents: dict[str, tuple[int, int]] = {}  # by hash: offset and length of the line
+        self._ownership = Ownership()
 
     def close(self) -> None:
         """Close the file; it is opened again when needed."""
@@ -174,8 +177,10 @@ class Journal:
 
     def settle_by_looking(self, number: int) -> State:
         """Settle an intent by its file's content; "intended" while that cannot be read."""
-        intent = self._entries[number]
-        holds = _holds(intent)
+        if number not in self._entries:  # the journal's file was removed
+            self._open_intents.discard(number)
+            return "intended"
+        holds = _holds(self._entries[number])
         if holds is not None:
             self.settle(number, written=holds)
         return self._entries[number].state
@@ -220,10 +225,7 @@ class Journal:
     def settle_own(self) -> None:
         """Settle this process's intents of unknown outcome by their files' content."""
         for number in tuple(self._open_intents):
-            if number in self._entries:
-                self.settle_by_looking(number)
-            else:  # the journal's file was removed
-                self._open_intents.discard(number)
+            self.settle_by_looking(number)
 
     def recover(self) -> tuple[Entry, ...]:
         """Settle the intents that a crash left open, by their files' content; returns them."""
@@ -432,15 +434,6 @@ class Journal:
             self._unread_lines += record is None and bool(line.strip())
         for owed in self._owed:
             self._take(owed)
-
-    def _forget(self) -> None:
-        self._read_to = 0
-        self._last = 0
-        self._unread_lines = 0
-        self._entries.clear()
-        self._written.clear()
-        self._contents.clear()
-        self._ownership = Ownership()
 
     def _take(
         self, line: Entry | Outcome | Content | Standing | None, start: int = 0, size: int = 0
