@@ -30,7 +30,6 @@ class Installed:
     quantization: str
     bits: float
     context_length: int
-    vocab_size: int
     size_bytes: int
     vision: bool
     catalogue: str = ""
@@ -112,7 +111,6 @@ def _mlx(repo: Path, config: dict[str, Any]) -> Installed:
         quantization=f"{bits}bit" if bits else "fp16",
         bits=float(bits or 16),
         context_length=int(text.get("max_position_embeddings", 4096)),
-        vocab_size=int(text.get("vocab_size", 0)),
         size_bytes=sum(file.stat().st_size for file in repo.glob("*.safetensors")),
         vision=vision,
     )
@@ -134,7 +132,6 @@ def _gguf(repo: Path, file: Path) -> Installed:
         quantization=quantization.group(1) if quantization else "unknown",
         bits=4.0,
         context_length=4096,
-        vocab_size=0,
         size_bytes=file.stat().st_size,
         vision=False,
     )

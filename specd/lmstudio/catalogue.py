@@ -14,7 +14,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,14 +33,6 @@ _MAX_CHAIN: Final = 4  # a catalogue model may stand for another one
 _NAME: Final = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")  # it becomes a path, so never ".."
 
 
-@dataclass(slots=True)
-class _Names:
-    """The first catalogue model that some files belong to, and all their names there."""
-
-    catalogue: str
-    aliases: set[str] = field(default_factory=set)
-
-
 class _Index(msgspec.Struct):
     models: list[msgspec.Raw] = []
 
@@ -57,7 +49,8 @@ def hub_path(home: Path) -> Path:
 
 def named(home: Path, installed: Sequence[Model]) -> tuple[Model, ...]:
     """``installed`` in order, each with its names in the catalogue; never raises."""
-    names: dict[str, _Names] = {}
+    first: dict[str, str] = {}  # identifier → the first catalogue model of these files
+    aliases: dict[str, set[str]] = defaultdict(set)
     entries = list(_index_entries(home))
     drafting = {
         text(each.get("indexedModelIdentifier"))
@@ -71,18 +64,20 @@ def named(home: Path, installed: Sequence[Model]) -> tuple[Model, ...]:
         for model in installed
     ]
     for catalogue, alias, identifier in _in_index(entries, installed):
-        names.setdefault(identifier, _Names(catalogue)).aliases.add(alias)
+        first.setdefault(identifier, catalogue)
+        aliases[identifier].add(alias)
     for catalogue, found in _in_hub(home, installed):
         for model in found:
-            known = names.setdefault(model.identifier, _Names(catalogue))
-            if catalogue not in {alias.partition("@")[0] for alias in known.aliases}:
-                known.aliases.add(catalogue)
-            known.aliases.add(f"{catalogue}@{model.identifier}")
+            first.setdefault(model.identifier, catalogue)
+            known = aliases[model.identifier]
+            if catalogue not in {alias.partition("@")[0] for alias in known}:
+                known.add(catalogue)
+            known.add(f"{catalogue}@{model.identifier}")
             if model.quantization:
-                known.aliases.add(f"{catalogue}@{model.quantization.lower()}")
+                known.add(f"{catalogue}@{model.quantization.lower()}")
     return tuple(
-        replace(model, catalogue=mine.catalogue, aliases=tuple(sorted(mine.aliases)))
-        if (mine := names.get(model.identifier))
+        replace(model, catalogue=first[identifier], aliases=tuple(sorted(aliases[identifier])))
+        if (identifier := model.identifier) in first
         else model
         for model in installed
     )

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from specd.files import private
 from specd.lmstudio import backends, keys
 
-_POINTER_MAX_BYTES = 4096
+_LONGEST_PATH: Final = 4096
 
 Pace: TypeAlias = Literal["now", "calm", "seldom"]
 """How soon a change in a watched directory must be known.
@@ -149,17 +149,22 @@ def find_home(
 
 def _where_lmstudio_looks(user: Path) -> Home | NoHome:
     pointer = user / keys.HOME_POINTER
-    pointed = _read_pointer(pointer)
-    if isinstance(pointed, str):
-        return NoHome(pointed, (pointer,))
-    if pointed is not None:
-        found = _named(pointed, str(pointer))
-        return found if isinstance(found, Home) else NoHome(found.reason, (pointer, pointed))
-    candidates = [user / name for name in keys.HOMES]
-    for candidate in candidates:
-        if candidate.is_dir():
-            return _named(candidate, "LM Studio's usual place")
-    return NoHome("LM Studio has not been started here", (pointer, *candidates))
+    try:
+        pointed = private.read(pointer).decode("utf-8").strip()
+    except FileNotFoundError:
+        candidates = [user / name for name in keys.HOMES]
+        for candidate in candidates:
+            if candidate.is_dir():
+                return _named(candidate, "LM Studio's usual place")
+        return NoHome("LM Studio has not been started here", (pointer, *candidates))
+    except OSError as error:
+        return NoHome(f"{pointer} cannot be read: {error.strerror or error}", (pointer,))
+    except UnicodeDecodeError:
+        pointed = ""
+    if not 0 < len(pointed) <= _LONGEST_PATH or not pointed.isprintable():
+        return NoHome(f"{pointer} does not hold the path of a directory", (pointer,))
+    found = _named(Path(pointed), str(pointer))
+    return found if isinstance(found, Home) else replace(found, looked=(pointer, *found.looked))
 
 
 def _named(path: Path, how: str) -> Home | NoHome:
@@ -177,23 +182,6 @@ def _user_home(given: Path | None) -> Path | None:
         return Path(os.path.realpath(given if given is not None else Path.home()))
     except RuntimeError:
         return None
-
-
-def _read_pointer(pointer: Path) -> Path | str | None:
-    """The path in a pointer file; None without a file; the reason, as text, if it is unusable."""
-    try:
-        text = private.read(pointer, _POINTER_MAX_BYTES).decode("utf-8").strip()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        if error.errno not in private.UNFIT:
-            return f"{pointer} cannot be read: {error.strerror or error}"
-        text = ""
-    except UnicodeDecodeError:
-        text = ""
-    if not text or not text.isprintable():
-        return f"{pointer} does not hold the path of a directory"
-    return Path(text)
 
 
 def watch_directories(

@@ -200,26 +200,14 @@ def _sort_in(
     name = entry.name
     if name.startswith("."):
         return
-    relevant = is_model_file(name)
-    try:
-        if not relevant:
-            if entry.is_dir():
-                _add_folder(name, subfolders, problems)
-            return
-        facts = entry.stat()
-    except OSError:
-        return
-    if entry.is_dir():
-        _add_folder(name, subfolders, problems)
-    elif plain_name(name) and entry.is_file():
-        files.append((name, facts.st_size, facts.st_mtime_ns))
-
-
-def _add_folder(name: str, subfolders: list[str], problems: list[str]) -> None:
-    if plain_name(name):
-        subfolders.append(name)
-    else:
-        problems.append(f"the folder {name!a} is left out: its name has unprintable characters")
+    with contextlib.suppress(OSError):
+        if entry.is_dir() and plain_name(name):
+            subfolders.append(name)
+        elif entry.is_dir():
+            problems.append(f"the folder {name!a} is left out: its name has unprintable characters")
+        elif is_model_file(name) and plain_name(name) and entry.is_file():
+            facts = entry.stat()
+            files.append((name, facts.st_size, facts.st_mtime_ns))
 
 
 def _decoded(kind: type, value: object) -> Path:

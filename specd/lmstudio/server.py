@@ -15,7 +15,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-import socket
 import time
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,7 +50,6 @@ DEFAULT_PORT: Final = 1234
 
 _INFO_VARIABLE: Final = "LMS_API_SERVER_INFO_PATH"
 _LIST_MAX_BYTES: Final = 4 << 20  # thousands of models; as objects a list takes ten times its bytes
-_ANYWHERE: Final = frozenset({"", "0.0.0.0", "::", "localhost", "::1", "127.0.0.1"})  # noqa: S104 - read, not bound
 _JUST_S: Final = 60.0  # for so long after a server required the token, requests carry it
 _UNKNOWN_PATH: Final = (404, 405, 501)
 # The server gives the reason only as a sentence.
@@ -85,7 +83,8 @@ def server_urls(
 
 def _url(app: dict[str, Any], port: int) -> str:
     host = text(app.get("networkInterface"))
-    if host in _ANYWHERE or not _is_address(host):
+    address = _address(host)
+    if address is None or address.is_unspecified or host == "::1":
         host = "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -100,13 +99,11 @@ def _base(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
-def _is_address(host: str) -> bool:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        socket.inet_pton(family, host)
-    except (OSError, ValueError):
-        return False
-    return True
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
 
 
 class Server:
@@ -129,7 +126,9 @@ class Server:
         self._token = token
         self._token_env = token_env
         host = urllib.parse.urlsplit(self.base_url).hostname or ""
-        self._may_have_token = configured or _is_loopback(host)
+        address = _address(host)
+        loopback = address.is_loopback if address is not None else host == "localhost"
+        self._may_have_token = configured or loopback
         self._wanted_token_at = -_JUST_S  # when it last required a token, by ``time.monotonic``
 
     def __repr__(self) -> str:
@@ -237,8 +236,11 @@ class Server:
         """The connection whose answer's body comes next, and the body's media type."""
         recently = time.monotonic() - self._wanted_token_at < _JUST_S
         token = self._token if recently else None
+        headers = {"Accept": "application/json"}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
         with Connection(self.base_url, deadline) as connection:
-            status, kind = connection.send(method, path, body, _headers(token))
+            status, kind = connection.send(method, path, body, headers)
             if status not in (401, 403):
                 if status >= 400:
                     words = error_in(connection.read_all())
@@ -266,15 +268,3 @@ class Server:
             f"{wants}, which goes only to this machine or to a server that specd.toml names",
             f'set server = "{self.base_url}" under [lmstudio]',
         )
-
-
-def _headers(token: str | None) -> dict[str, str]:
-    bearer = {} if token is None else {"Authorization": f"Bearer {token}"}
-    return {"Accept": "application/json", **bearer}
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
