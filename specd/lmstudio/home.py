@@ -121,9 +121,7 @@ def server_files(home: Path) -> tuple[Path, ...]:
 
 def app_of(path: Path) -> str:
     """The name of the app whose file ``path`` is."""
-    own = bionic(Path("/")).internal.parts[1:]
-    parts = path.parts
-    inside = any(parts[at : at + len(own)] == own for at in range(len(parts)))
+    inside = bionic(Path("/")).internal.as_posix() in path.as_posix()
     return "Bionic" if inside else "LM Studio"
 
 
