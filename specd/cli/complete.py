@@ -64,8 +64,8 @@ def _models(but: str = "", **_: object) -> list[str]:
     home = find_home(_configuration().lmstudio.home)
     if not isinstance(home, Home):
         return []
-    kept = models.IndexCache.load(places.state_dir() / "models.json")
-    installed = models.index(survey.models_folder(home), kept).models
+    known = models.stored(places.state_dir() / "models.json")
+    installed = models.index(survey.models_folder(home), known).models
     without = names.lookup(but, installed) if but else None
     return [model.key for model in installed if model != without]
 

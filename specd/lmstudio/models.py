@@ -14,9 +14,10 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 import msgspec
@@ -51,6 +52,10 @@ class _Listing(msgspec.Struct, array_like=True):
     problems: list[str]
 
 
+Listings: TypeAlias = Mapping[str, _Listing]
+"""Every folder below the models directory by its path, for the next pass or the next start."""
+
+
 class _Stored(msgspec.Struct):
     version: str
     folders: dict[str, _Listing]
@@ -62,38 +67,24 @@ class ModelIndex:
 
     models: tuple[Model, ...]
     problems: tuple[str, ...] = ()
+    listings: Listings = field(default_factory=dict)
 
 
-class IndexCache:
-    """The listings of all folders, for the next pass or the next start."""
+def stored(path: Path) -> Listings:
+    """The listings stored in ``path``; none when the file is missing or unusable."""
+    try:
+        found = msgspec.json.decode(private.read(path), type=_Stored, dec_hook=_decoded)
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found.folders if found.version == __version__ else {}
 
-    def __init__(self, path: Path | None = None) -> None:
-        self._path = path
-        self._stored: dict[str, _Listing] | None = None
-        self.folders: dict[str, _Listing] = {}
 
-    @classmethod
-    def load(cls, path: Path) -> IndexCache:
-        """The cache kept in ``path``; an empty one when the file is missing or unusable."""
-        cache = cls(path)
-        try:
-            kept = msgspec.json.decode(private.read(path), type=_Stored, dec_hook=_decoded)
-        except (OSError, ValueError, RecursionError):
-            return cache
-        if kept.version == __version__:
-            cache.folders = kept.folders
-            cache._stored = dict(kept.folders)
-        return cache
-
-    def save(self) -> None:
-        """Write the cache where it was loaded from; a failure only slows the next start."""
-        if self._path is None or self._stored == self.folders:
-            return
-        content = msgspec.json.encode(_Stored(__version__, self.folders), enc_hook=os.fspath)
-        with contextlib.suppress(OSError):
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            private.write(self._path, content, durable=False)
-            self._stored = dict(self.folders)
+def store(path: Path, listings: Listings) -> None:
+    """Store ``listings``; a failure only slows the next start."""
+    content = msgspec.json.encode(_Stored(__version__, dict(listings)), enc_hook=os.fspath)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.write(path, content, durable=False)
 
 
 def models_dir(home: Path, *settings: Json | Absent) -> Path:
@@ -106,26 +97,25 @@ def models_dir(home: Path, *settings: Json | Absent) -> Path:
     return home / keys.MODELS
 
 
-def index(models_dir: Path, cache: IndexCache | None = None) -> ModelIndex:
-    """Every model below ``models_dir``; nothing on disk makes it raise."""
-    known = cache if cache is not None else IndexCache()
+def index(models_dir: Path, known: Listings = MappingProxyType({})) -> ModelIndex:
+    """Every model below ``models_dir``; nothing on disk makes it raise.
+
+    ``known`` are the listings of an earlier pass.
+    """
     found: list[Model] = []
     problems: list[str] = []
     fresh: dict[str, _Listing] = {}
-    for path, listing in _walk(str(models_dir), known.folders, problems):
+    for path, listing in _walk(str(models_dir), known, problems):
         fresh[path] = listing
         found.extend(listing.models)
         problems.extend(f"{path}: {problem}" for problem in listing.problems)
-    known.folders = fresh
     found.sort(key=lambda model: model.identifier)
     if len(problems) > _MAX_PROBLEMS:
         problems[_MAX_PROBLEMS:] = [f"and {len(problems) - _MAX_PROBLEMS} more like these"]
-    return ModelIndex(tuple(found), tuple(problems))
+    return ModelIndex(tuple(found), tuple(problems), fresh)
 
 
-def _walk(
-    root: str, known: dict[str, _Listing], problems: list[str]
-) -> Iterator[tuple[str, _Listing]]:
+def _walk(root: str, known: Listings, problems: list[str]) -> Iterator[tuple[str, _Listing]]:
     entered: set[tuple[int, int]] = set()
     waiting: list[tuple[str, tuple[str, ...]]] = [(root, ())]
     while waiting:
@@ -200,14 +190,17 @@ def _sort_in(
     name = entry.name
     if name.startswith("."):
         return
-    with contextlib.suppress(OSError):
-        if entry.is_dir() and plain_name(name):
+    try:
+        if not entry.is_dir():
+            if is_model_file(name) and plain_name(name) and entry.is_file():
+                facts = entry.stat()
+                files.append((name, facts.st_size, facts.st_mtime_ns))
+        elif plain_name(name):
             subfolders.append(name)
-        elif entry.is_dir():
+        else:
             problems.append(f"the folder {name!a} is left out: its name has unprintable characters")
-        elif is_model_file(name) and plain_name(name) and entry.is_file():
-            facts = entry.stat()
-            files.append((name, facts.st_size, facts.st_mtime_ns))
+    except OSError:
+        return
 
 
 def _decoded(kind: type, value: object) -> Path:

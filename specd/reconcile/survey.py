@@ -130,9 +130,10 @@ def look(home: Home | NoHome, state: Path) -> World:
     if not isinstance(home, Home):
         return World()
     folder = models_folder(home)
-    cache = models.IndexCache.load(state / "models.json")
-    index = models.index(folder, cache)
-    cache.save()
+    known = models.stored(state / "models.json")
+    index = models.index(folder, known)
+    if index.listings != known:
+        models.store(state / "models.json", index.listings)
     installed = catalogue.named(home.path, index.models)
     types = backends.mlx_model_types(home.path)
     servers = backends.llama_servers(home.path)

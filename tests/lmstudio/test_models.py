@@ -10,7 +10,7 @@ import pytest
 from specd.files.pointer import ABSENT
 from specd.lmstudio import models as index_of
 from specd.lmstudio.model import Model
-from specd.lmstudio.models import IndexCache, index
+from specd.lmstudio.models import index, store, stored
 from specd.tokenizer import fingerprint
 from tests.conftest import Figures
 from tests.lmstudio import homes
@@ -405,20 +405,18 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 def test_what_did_not_change_is_not_read_again(home: Path, opened: list[str]) -> None:
     age(home / "models")
-    cache = IndexCache()
-    first = index(home / "models", cache)
+    first = index(home / "models")
     opened.clear()
-    assert index(home / "models", cache) == first
+    assert index(home / "models", first.listings) == first
     assert opened == []
 
 
 def test_what_changed_is_read_again_and_nothing_else(home: Path, opened: list[str]) -> None:
     age(home / "models")
-    cache = IndexCache()
-    index(home / "models", cache)
+    known = index(home / "models").listings
     opened.clear()
     homes.write(home / "models" / homes.SEED_MAIN / "config.json", {"model_type": "changed"})
-    found = index(home / "models", cache).models
+    found = index(home / "models", known).models
     assert opened == [Path(homes.SEED_MAIN).name]
     (main,) = (model for model in found if model.identifier == homes.SEED_MAIN)
     assert main.architecture == "changed"
@@ -426,35 +424,33 @@ def test_what_changed_is_read_again_and_nothing_else(home: Path, opened: list[st
 
 def test_models_that_come_and_go_are_noticed(home: Path) -> None:
     age(home / "models")
-    cache = IndexCache()
-    before = len(index(home / "models", cache).models)
+    before = index(home / "models")
     homes.mlx_model(home / "models", "new/model")
-    assert len(index(home / "models", cache).models) == before + 1
+    more = index(home / "models", before.listings)
+    assert len(more.models) == len(before.models) + 1
     for path in sorted((home / "models/new").rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
-    assert len(index(home / "models", cache).models) == before
+    assert index(home / "models", more.listings).models == before.models
 
 
 def test_a_file_written_a_moment_ago_is_not_trusted_to_stay(models: Path) -> None:
     folder = homes.mlx_model(models, "a/b", model_type="aaaa")
-    cache = IndexCache()
-    index(models, cache)
+    known = index(models).listings
     facts = (folder / "config.json").stat()
     content = (folder / "config.json").read_text().replace("aaaa", "bbbb")
     (folder / "config.json").write_text(content)
     os.utime(folder / "config.json", ns=(facts.st_atime_ns, facts.st_mtime_ns))
-    assert index(models, cache).models[0].architecture == "bbbb"
+    assert index(models, known).models[0].architecture == "bbbb"
 
 
 def test_the_cache_survives_a_restart(home: Path, tmp_path: Path, opened: list[str]) -> None:
     age(home / "models")
     kept = tmp_path / "state" / "models.json"
-    cache = IndexCache.load(kept)
-    first = index(home / "models", cache)
-    cache.save()
+    first = index(home / "models")
+    store(kept, first.listings)
     assert kept.stat().st_mode & 0o077 == 0
     opened.clear()
-    assert index(home / "models", IndexCache.load(kept)) == first
+    assert index(home / "models", stored(kept)) == first
     assert opened == []
     assert list(kept.parent.iterdir()) == [kept]
 
@@ -467,8 +463,8 @@ def test_a_cache_that_is_no_use_is_as_good_as_none(
     home: Path, tmp_path: Path, content: bytes
 ) -> None:
     (tmp_path / "models.json").write_bytes(content)
-    cache = IndexCache.load(tmp_path / "models.json")
-    assert len(index(home / "models", cache).models) == 5
+    known = stored(tmp_path / "models.json")
+    assert len(index(home / "models", known).models) == 5
 
 
 def test_a_thousand_models_are_indexed_quickly_and_again_at_once(
@@ -482,13 +478,13 @@ def test_a_thousand_models_are_indexed_quickly_and_again_at_once(
         for name, content in files.items():
             (folder / name).write_bytes(content)
     age(models)
-    cache = IndexCache(tmp_path / "kept.json")
-    cold, found = _timed(lambda: index(models, cache))
-    cache.save()
+    cold, found = _timed(lambda: index(models))
+    known = found.listings
+    store(tmp_path / "kept.json", known)
     assert len(found.models) == 1000
-    warm, _ = min((_timed(lambda: index(models, cache)) for _ in range(3)), key=lambda t: t[0])
+    warm, _ = min((_timed(lambda: index(models, known)) for _ in range(3)), key=lambda t: t[0])
     restart, again = min(
-        (_timed(lambda: index(models, IndexCache.load(tmp_path / "kept.json"))) for _ in range(3)),
+        (_timed(lambda: index(models, stored(tmp_path / "kept.json"))) for _ in range(3)),
         key=lambda t: t[0],
     )
     assert again == found
@@ -508,9 +504,8 @@ def test_a_hundred_thousand_stray_files_cost_nothing_the_second_time(
         os.close(os.open(f"f{n}", os.O_CREAT | os.O_WRONLY, dir_fd=handle))
     os.close(handle)
     age(models)
-    cache = IndexCache()
-    cold, found = _timed(lambda: index(models, cache))
-    warm, _ = _timed(lambda: index(models, cache))
+    cold, found = _timed(lambda: index(models))
+    warm, _ = _timed(lambda: index(models, found.listings))
     assert len(found.models) == 1
     figures(cold_ms=cold * 1000, warm_ms=warm * 1000)
     assert cold < 5
