@@ -23,9 +23,10 @@ import logging
 import os
 import select
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from watchdog.observers.inotify_c import (
     DEFAULT_EVENT_BUFFER_SIZE,
@@ -37,8 +38,11 @@ from watchdog.observers.inotify_c import (
     WatchDescriptor,
 )
 
-from specd.agent.source import LIMITS, Listener, Target
+from specd.agent.source import LIMITS, Target
 from specd.files import swap
+
+if TYPE_CHECKING:
+    from specd.agent.watch import Watch
 
 WRITE_S = 0.1
 """How long reading waits for specd's write after an urgent report."""
@@ -61,9 +65,9 @@ _SHAPE = (
 class Inotify:
     """One reader for urgent directories, one for calm trees, started with the first, and mounts."""
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-        self._now = _Reader(listener)
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._now = _Reader(watch)
         self._calm: _Reader | None = None
         self._end, self._ending = os.pipe()
         self._mounts = threading.Thread(target=self._wait, name="specd-mounts", daemon=True)
@@ -88,9 +92,9 @@ class Inotify:
         """Watch a target no longer."""
         self._reader(target).drop(target)
 
-    def hurry(self, urgent: Mapping[Path, Path]) -> None:
+    def hurry(self, urgent: frozenset[Path]) -> None:
         """Set the urgent files."""
-        self._now.urgent = {os.fsencode(real): known for real, known in urgent.items()}
+        self._now.urgent = frozenset(map(os.fsencode, urgent))
 
     def held_back(self) -> contextlib.AbstractContextManager[None]:
         """Report nothing urgent while the body runs; report it afterwards."""
@@ -102,13 +106,13 @@ class Inotify:
             waiting.register(table, select.POLLPRI)
             waiting.register(self._end, select.POLLHUP)
             while not any(ready == self._end for ready, _ in waiting.poll()):
-                self._listener.mounted()
+                self._watch.mounted()
 
     def _reader(self, target: Target) -> _Reader:
         if target.pace != "calm":
             return self._now
         if self._calm is None:
-            self._calm = _Reader(self._listener, pause_s=CALM_S)
+            self._calm = _Reader(self._watch, pause_s=CALM_S)
         return self._calm
 
 
@@ -135,13 +139,13 @@ class _Directory:
     def on_queue_overflow(self) -> None:
         """Events were lost; there may be new directories without a watch."""
         if self.target.recursive:
-            self.reader.listener.ended(self.target)
+            self.reader.watch.ended(self.target)
 
 
 class _Reader(InotifyFD):
     """Reads one inotify instance."""
 
-    def __init__(self, listener: Listener, *, pause_s: float = 0.0) -> None:
+    def __init__(self, watch: Watch, *, pause_s: float = 0.0) -> None:
         try:
             super().__init__()
         except OSError:
@@ -149,8 +153,8 @@ class _Reader(InotifyFD):
             with contextlib.suppress(AttributeError):
                 os.close(self._inotify_fd)
             raise
-        self.listener = listener
-        self.urgent: Mapping[bytes, Path] = {}
+        self.watch = watch
+        self.urgent: frozenset[bytes] = frozenset()
         self.closing = False
         self._pause_s = pause_s
         self._watched: dict[WatchDescriptor, tuple[_Directory, ...]] = {}
@@ -164,7 +168,7 @@ class _Reader(InotifyFD):
     def add(self, target: Target) -> None:
         path = os.fsencode(target.real)
         names = None if target.names is None else frozenset(map(os.fsencode, target.names))
-        self._watch(_Directory(self, target, path, names))
+        self._open(_Directory(self, target, path, names))
         if target.recursive:
             for _ in self._below(target, path):
                 pass
@@ -172,7 +176,7 @@ class _Reader(InotifyFD):
     def drop(self, target: Target) -> None:
         self._forget(lambda each: each.target == target)
 
-    def _watch(self, directory: _Directory) -> None:
+    def _open(self, directory: _Directory) -> None:
         mask = _SHAPE
         if directory.target.contents:
             mask |= InotifyConstants.IN_CLOSE_WRITE
@@ -198,7 +202,7 @@ class _Reader(InotifyFD):
             for name in directories:
                 path = os.path.join(at, name)  # noqa: PTH118 - bytes
                 try:
-                    self._watch(_Directory(self, target, path, None))
+                    self._open(_Directory(self, target, path, None))
                 except OSError as error:
                     if error.errno in LIMITS:
                         raise
@@ -240,7 +244,7 @@ class _Reader(InotifyFD):
             with self._reporting:
                 self._over.clear()
                 for file in written:
-                    self.listener.written(file)
+                    self.watch.changed(Path(os.fsdecode(file)))
             self._over.wait(WRITE_S)
         with self._reporting:
             return [each for each in events if not swap.is_temporary(each.name)]
@@ -253,16 +257,16 @@ class _Reader(InotifyFD):
             if error.errno not in LIMITS:
                 raise
             for directory in self._watched.get(event.wd, ()):
-                self.listener.ended(directory.target)
+                self.watch.ended(directory.target)
         except Exception as error:  # noqa: BLE001 - specd.agent.watch takes the warning for lost events
             logging.getLogger("watchdog").warning("%s in watchdog", type(error).__name__)
 
-    def _urgent(self, event: InotifyEvent) -> Iterator[Path]:
+    def _urgent(self, event: InotifyEvent) -> Iterator[bytes]:
         if event.is_close_write or event.is_moved_to:
             for directory in self._watched.get(event.wd, ()):
-                file = self.urgent.get(os.path.join(directory.path, event.name))  # noqa: PTH118 - bytes
-                if file is not None:
-                    yield file
+                path = os.path.join(directory.path, event.name)  # noqa: PTH118 - bytes
+                if path in self.urgent:
+                    yield path
 
     def heard(self, directory: _Directory, event: InotifyEvent) -> None:
         target = directory.target
@@ -279,16 +283,16 @@ class _Reader(InotifyFD):
             elif event.is_create or event.is_moved_to:
                 found += self._arrived(target, path)
         if target.pace == "calm":
-            self.listener.changed_below(target)
+            self.watch.changed(target.real)
             return
         for each in found:
-            self.listener.changed(
+            self.watch.changed(
                 Path(os.fsdecode(each)), settled=not event.is_modify, moved=not content_only
             )
 
     def _arrived(self, target: Target, path: bytes) -> list[bytes]:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-            self._watch(_Directory(self, target, path, None))
+            self._open(_Directory(self, target, path, None))
             return list(self._below(target, path))
         return []
 
@@ -296,7 +300,7 @@ class _Reader(InotifyFD):
         with self._changing:
             self._watched.pop(wd, None)
         if not self.closing and directory.path == os.fsencode(directory.target.real):
-            self.listener.ended(directory.target)
+            self.watch.ended(directory.target)
 
 
 def _is_within(path: bytes, top: bytes) -> bool:

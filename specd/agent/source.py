@@ -1,13 +1,12 @@
-"""The interface of a platform's file watcher: its targets and its reports.
+"""The interface of a platform's file watcher, and its targets.
 
 Two implementations: ``specd.agent.inotify`` on Linux, ``specd.agent.vnodes`` on macOS. Both report
-from a thread of their own.
+to a ``Watch``, from a thread of their own.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,29 +47,6 @@ class Target:
         )
 
 
-class Listener(Protocol):
-    """Receives what a source sees. Called on the source's thread."""
-
-    def changed(self, real: Path, *, settled: bool, moved: bool) -> None:
-        """Something happened to ``real``.
-
-        ``settled``: its writer has finished. ``moved``: the name appeared, disappeared or leads to
-        another file; otherwise only the content changed.
-        """
-
-    def changed_below(self, target: Target) -> None:
-        """Something happened somewhere in a tree whose pace is calm."""
-
-    def written(self, file: Path) -> None:
-        """An urgent file was written; ``file`` is the name it was followed by."""
-
-    def ended(self, target: Target) -> None:
-        """The target is not watched any more: its directory is gone, or a limit was reached."""
-
-    def mounted(self) -> None:
-        """Something was mounted or unmounted, which file events do not report."""
-
-
 class Source(Protocol):
     """Watches targets until it is closed, on a thread that the constructor starts."""
 
@@ -87,8 +63,8 @@ class Source(Protocol):
     def drop(self, target: Target) -> None:
         """Watch a target no longer; one that ended by itself may be dropped too."""
 
-    def hurry(self, urgent: Mapping[Path, Path]) -> None:
-        """From now on these are the urgent files: real path to the name it is followed by."""
+    def hurry(self, urgent: frozenset[Path]) -> None:
+        """From now on these are the urgent files, by their real paths."""
 
     def held_back(self) -> AbstractContextManager[None]:
         """Hold reports back until the body has ended, where the platform allows it."""

@@ -28,13 +28,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from watchdog.events import DirDeletedEvent, FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.api import BaseObserver, ObservedWatch
 
-from specd.agent.source import LIMITS, Listener, Target
+from specd.agent.source import LIMITS, Target
 from specd.files import swap
+
+if TYPE_CHECKING:
+    from specd.agent.watch import Watch
 
 SELDOM_S = 5.0
 """How often the names at a seldom pace are compared."""
@@ -77,19 +80,19 @@ class _Node:
 class Vnodes:
     """A thread with one kqueue, and FSEvents streams for the calm trees."""
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
         self._queue = _kernel.kqueue()
         self._wake, self._waker = os.pipe()
         self._nodes: dict[int, _Node] = {}
         self._files: dict[Path, _Node] = {}
         self._seldom: dict[Target, dict[str, Seen]] = {}
         self._look_at = 0.0
-        self._urgent: Mapping[Path, Path] = {}
+        self._urgent: frozenset[Path] = frozenset()
         self._changing = threading.RLock()
         self._closing = False
         self._count = 0
-        self._streams = _Streams(listener)
+        self._streams = _Streams(watch)
         self._thread = threading.Thread(target=self._run, name="specd-vnodes", daemon=True)
         self._register(self._wake, 0, _kernel.KQ_FILTER_READ, 0)
         self._thread.start()
@@ -111,7 +114,7 @@ class Vnodes:
         """Hold nothing back: kqueue joins several writes into one report anyway."""
         return nullcontext()
 
-    def hurry(self, urgent: Mapping[Path, Path]) -> None:
+    def hurry(self, urgent: frozenset[Path]) -> None:
         """Set the urgent files: each has a descriptor of its own."""
         with self._changing:
             self._urgent = urgent
@@ -238,7 +241,7 @@ class Vnodes:
                 ended = node.target
         self._report(changed)
         if ended is not None:
-            self._listener.ended(ended)
+            self._watch.ended(ended)
 
     def _compare_directory(self, path: Path) -> list[tuple[Path, bool]]:
         watched = [node for node in self._nodes.values() if node.directory and node.path == path]
@@ -274,7 +277,7 @@ class Vnodes:
 
     def _report(self, changed: list[tuple[Path, bool]]) -> None:
         for path, moved in changed:
-            self._listener.changed(path, settled=moved, moved=moved)
+            self._watch.changed(path, settled=moved, moved=moved)
 
     @staticmethod
     def _names(node: _Node) -> frozenset[str] | None:
@@ -284,8 +287,8 @@ class Vnodes:
 class _Streams:
     """One FSEvents stream for each calm tree, opened when there is the first."""
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
         self._observer: BaseObserver | None = None
         self._streams: dict[Target, ObservedWatch] = {}
 
@@ -295,7 +298,7 @@ class _Streams:
 
             self._observer = FSEventsObserver(latency=CALM_S)
             self._observer.start()
-        below = _Below(self._listener, target)
+        below = _Below(self._watch, target)
         self._streams[target] = self._observer.schedule(below, str(target.real), recursive=True)
 
     def drop(self, target: Target) -> None:
@@ -316,17 +319,17 @@ class _Below(FileSystemEventHandler):
     It does not report which: FSEvents' spelling of a path may differ from specd's.
     """
 
-    def __init__(self, listener: Listener, target: Target) -> None:
-        self._listener = listener
+    def __init__(self, watch: Watch, target: Target) -> None:
+        self._watch = watch
         self._target = target
 
     def dispatch(self, event: FileSystemEvent) -> None:
         if event.event_type not in _COMES_AND_GOES:
             return
         if isinstance(event, DirDeletedEvent) and not self._target.real.exists():
-            self._listener.ended(self._target)
+            self._watch.ended(self._target)
         else:
-            self._listener.changed_below(self._target)
+            self._watch.changed(self._target.real)
 
 
 def _gone() -> int:

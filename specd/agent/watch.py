@@ -21,13 +21,13 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 from specd.agent import way
-from specd.agent.source import LIMITS, Listener, Source, Target
+from specd.agent.source import LIMITS, Source, Target
 from specd.files.attributes import inode
 from specd.lmstudio.home import WatchedDir
 
@@ -35,7 +35,7 @@ Changed = Callable[[Path, bool], None]
 """(path as the daemon knows it, whether its writer has finished)."""
 
 
-def source_of_this_platform(listener: Listener) -> Source:
+def source_of_this_platform(watch: Watch) -> Source:
     """Inotify on Linux, kqueue and FSEvents on macOS.
 
     Raises:
@@ -44,10 +44,10 @@ def source_of_this_platform(listener: Listener) -> Source:
     if sys.platform == "linux":
         from specd.agent.inotify import Inotify  # noqa: PLC0415 - exists on Linux only
 
-        return Inotify(listener)
+        return Inotify(watch)
     from specd.agent.vnodes import Vnodes  # noqa: PLC0415 - exists on macOS only
 
-    return Vnodes(listener)
+    return Vnodes(watch)
 
 
 class Watch:
@@ -63,7 +63,7 @@ class Watch:
         reshaped: Callable[[], None],
         lost: Callable[[str], None],
         remounted: Callable[[], None],
-        source: Callable[[Listener], Source] = source_of_this_platform,
+        source: Callable[[Watch], Source] = source_of_this_platform,
     ) -> None:
         self._remounted = remounted
         self._changed = changed
@@ -100,19 +100,17 @@ class Watch:
         aims = _Aims()
         for directory in directories:
             aims.directory(directory)
-        urgent: dict[Path, Path] = {}
-        for file in files:
-            real = Path(os.path.realpath(file))
-            urgent[real] = file
+        followed = {Path(os.path.realpath(file)): file for file in files}
+        for real, file in followed.items():
             if file.is_symlink():
                 aims.behind(file, real)
         self._aliases = aims.aliases
         self._shape = aims.shape
-        self._files = frozenset(urgent.values())
-        again = self._subscribe(_merged(aims.targets), urgent)
+        self._files = frozenset(followed.values())
+        again = self._subscribe(_merged(aims.targets), frozenset(followed))
         return again or before != (self._watched, self._files)
 
-    def _subscribe(self, targets: set[Target], urgent: Mapping[Path, Path]) -> bool:
+    def _subscribe(self, targets: set[Target], urgent: frozenset[Path]) -> bool:
         """Watch these and no others; returns whether one that had ended is watched again."""
         reported = tuple(self._ended)
         self._ended.difference_update(reported)
@@ -159,28 +157,24 @@ class Watch:
 
     # -- what the source reports, on its thread
 
-    def changed(self, real: Path, *, settled: bool, moved: bool) -> None:
-        """See ``Listener``."""
+    def changed(self, real: Path, *, settled: bool = True, moved: bool = False) -> None:
+        """Something happened to ``real``, or below it if it is a tree at a calm pace.
+
+        ``settled``: its writer has finished. ``moved``: the name appeared, disappeared or leads to
+        another file; otherwise only the content changed.
+        """
         known = self._known_as(real)
         if moved and self._leads_elsewhere(real, known):
             self._reshaped()
         self._changed(known, settled)
 
-    def changed_below(self, target: Target) -> None:
-        """See ``Listener``."""
-        self._changed(self._known_as(target.real), True)  # noqa: FBT003 - the daemon's signature
-
-    def written(self, file: Path) -> None:
-        """See ``Listener``."""
-        self._changed(file, True)  # noqa: FBT003 - the daemon's signature
-
     def ended(self, target: Target) -> None:
-        """See ``Listener``."""
+        """The target is not watched any more: its directory is gone, or a limit was reached."""
         self._ended.add(target)
         self._reshaped()
 
     def mounted(self) -> None:
-        """See ``Listener``."""
+        """Something was mounted or unmounted, which file events do not report."""
         # Does a watched path lead to another directory now?
         if any(inode(target.real) != target.inode for target in tuple(self._watched)):
             self._reshaped()

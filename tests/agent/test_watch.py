@@ -19,7 +19,7 @@ import pytest
 
 from specd.agent import vnodes
 from specd.agent.daemon import Daemon
-from specd.agent.source import Listener, Source
+from specd.agent.source import Source
 from specd.agent.watch import Watch, source_of_this_platform
 from specd.files import swap
 from specd.lmstudio.home import WatchedDir
@@ -50,7 +50,7 @@ def heard() -> Heard:
     return Heard()
 
 
-Opened = Callable[[Listener], Source]
+Opened = Callable[[Watch], Source]
 
 
 @pytest.fixture(params=["linux", "macos"])
@@ -190,10 +190,10 @@ def test_a_write_to_an_urgent_file_is_reported_before_other_events(
         real = home / "dotfiles.json"
         settings.symlink_to(real)
     let_on = threading.Event()
-    monkeypatch.setattr(watch, "changed", lambda *_, **__: let_on.wait(30))
     beside = home / "beside"
     beside.write_text("{}")
     watch.follow([WatchedDir(home, names=ONLY)], [settings])
+    monkeypatch.setattr(reader(watch), "handle_event", lambda _: let_on.wait(30))
     beside.replace(real)
     until(lambda: heard.settled(settings), "reported although all other reports are stuck")
     let_on.set()
@@ -661,5 +661,5 @@ def test_an_attempt_without_descriptors_left_takes_none():
         for each in taken:
             held.callback(os.close, each)
         with pytest.raises(OSError, match="Too many open files"):
-            Inotify(cast("Listener", None))
+            Inotify(cast("Watch", None))
     assert {each.name for each in Path("/proc/self/fd").iterdir()} <= before
