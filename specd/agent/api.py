@@ -25,7 +25,7 @@ from urllib.parse import parse_qsl, urlsplit
 import h11
 
 from specd import __version__, places
-from specd.agent import descriptors
+from specd.agent import process
 from specd.agent.address import peer, short
 from specd.agent.events import Event
 from specd.agent.inbox import fulfil
@@ -91,7 +91,7 @@ class Api:
         self._socket = _listen(self._path)
         self._inode = _inode(self._path)
         self._connections: dict[asyncio.Task[None], None] = {}
-        self._most = min(CONNECTIONS, descriptors.allowed() // 2)
+        self._most = min(CONNECTIONS, process.open_files() // 2)
         self._turn = asyncio.Lock()
         self._looked_at = -LOOKED_S
         self._answers: dict[tuple[object, ...], tuple[float, Snapshot | None, Answer | None]] = {}

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from specd import __version__, config, places
-from specd.agent import descriptors, lock, memory, notify, private, report
+from specd.agent import lock, notify, private, process, report
 from specd.agent.benchmarks import BENCHMARK_AGAIN, GIVE_WAY, Benchmarks
-from specd.agent.events import Events, Level
+from specd.agent.events import Events
 from specd.agent.faults import Faults
 from specd.agent.inbox import Inbox
 from specd.agent.jobs import Jobs
@@ -106,6 +106,7 @@ class Daemon:
         before = survey.last_good(state)
         self._config, self._config_problem = survey.configuration(config_path, state)
         self.events = Events(places.log_path(state), self._config.agent.log_level)
+        self._say = self.events.say
         for line in opened:
             self._say("warning", line)
         self.stores = Stores.open(state)
@@ -139,8 +140,8 @@ class Daemon:
 
     def run(self) -> int:
         """Work until stopped; returns the exit code, or ``ANEW`` if the daemon must start again."""
-        memory.share_one_heap()
-        descriptors.allowed()  # the first look may open one for every folder of models
+        process.share_one_heap()
+        process.open_files()  # the first look may open one for every folder of models
         Stopping(self._stop, self._look_again, self._say)
         self._say(
             "info", f"specd {__version__} started", pid=os.getpid(), state=str(self.directory)
@@ -428,7 +429,7 @@ class Daemon:
             self._guard(self.bench.look_for_changes, "looking for outdated benchmarks")
         self._real_use.read_log()
         self._proofs.prove()
-        memory.give_back()
+        process.give_memory_back()
 
     def _learn_around(self) -> None:
         """React to a change of the server or the app."""
@@ -574,9 +575,6 @@ class Daemon:
                 if path.is_relative_to(defaults)
             },
         )
-
-    def _say(self, level: Level, message: str, **fields: str | float | bool | None) -> None:
-        self.events.say(level, message, **fields)
 
     # For the backend. On other threads: snapshots only.
 
