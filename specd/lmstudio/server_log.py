@@ -96,11 +96,6 @@ def newest(home: Path) -> Path | None:
     return None
 
 
-def read(log: Path) -> tuple[LoggedDraft, ...]:
-    """The draft counts in the last few megabytes of ``log``, oldest first; never raises."""
-    return _read(log, None, whole=True)[0].drafts
-
-
 def read_on(home: Path, place: Place | None) -> tuple[tuple[News, ...], Place | None]:
     """The counts logged in ``home`` after ``place``, and the new place; never raises.
 

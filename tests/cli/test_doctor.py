@@ -47,7 +47,6 @@ def test_a_healthy_daemon_on_a_seeds_home_is_found_so(seed: Sandbox) -> None:
     assert [each for each in found.values() if each["grade"] == "fail"] == []
     for name in (
         "Python",
-        "$HOME",
         "specd.toml",
         "state",
         "disk space",
@@ -159,22 +158,6 @@ def test_a_settings_file_that_cannot_be_replaced_is_found(quick: Sandbox) -> Non
         assert examine(quick)["settings.json"]["grade"] == "fail"
     finally:
         quick.home.chmod(0o700)
-
-
-def test_the_servers_log_is_a_witness(quick: Sandbox) -> None:
-    folder = quick.home / "server-logs" / "2026-11"
-    folder.mkdir(parents=True)
-    stats = {
-        "draft_model": "qwen3-0.6b",
-        "total_draft_tokens_count": 40,
-        "accepted_draft_tokens_count": 25,
-    }
-    answer = json.dumps({"model": "qwen3-8b", "stats": stats}, indent=2)
-    head = "[2026-11-24 00:35:56][INFO][qwen3-8b] Generated prediction: "
-    (folder / "2026-11-24.1.log").write_text(f"{head}{answer}\n")
-    found = examine(quick)["server log"]
-    assert found["grade"] == "ok"
-    assert "25 of 40 draft tokens of qwen3-0.6b accepted" in found["says"]
 
 
 # The complaints of the troubleshooting page, each on the machine where it is justified.

@@ -30,8 +30,13 @@ def log(tmp_path: Path, *lines: str) -> Path:
     return written
 
 
+def read(whole: Path) -> tuple[LoggedDraft, ...]:
+    """The draft counts of a log to which nothing is added any more."""
+    return server_log._read(whole, None, whole=True)[0].drafts
+
+
 def test_every_shape_of_a_recorded_log_is_read() -> None:
-    found = server_log.read(path("0.4/server-logs/2026-09/2026-09-10.1.log"))
+    found = read(path("0.4/server-logs/2026-09/2026-09-10.1.log"))
     assert found == (
         LoggedDraft("", 492, 176, "qwen3-8b"),  # /api/v0: in "usage"
         LoggedDraft("", 20, 17, "qwen3-8b"),  # /v1: in "stats", beside a reply that quotes a log
@@ -41,9 +46,7 @@ def test_every_shape_of_a_recorded_log_is_read() -> None:
 
 def test_an_older_servers_answer_names_its_draft(tmp_path: Path) -> None:
     body = json.dumps(value("0.3/api-v0-chat-completions.json"), indent=2)
-    found = server_log.read(
-        log(tmp_path, f"[2025-11-24 13:00:02][INFO] Generated prediction: {body}")
-    )
+    found = read(log(tmp_path, f"[2025-11-24 13:00:02][INFO] Generated prediction: {body}"))
     assert found == (LoggedDraft("qwen3-0.6b", 492, 176, "qwen3-8b"),)
 
 
@@ -60,16 +63,14 @@ def test_what_a_reply_quotes_counts_for_nothing(tmp_path: Path, quoted: str) -> 
     body = {**value("0.4/v1-chat-completions.json"), "zz": quoted}
     body["choices"][0]["message"]["content"] = quoted
     content = json.dumps(body, indent=2)
-    found = server_log.read(
-        log(tmp_path, f"[2026-09-10 00:37:12][INFO][m] Generated prediction: {content}")
-    )
+    found = read(log(tmp_path, f"[2026-09-10 00:37:12][INFO][m] Generated prediction: {content}"))
     assert found == (LoggedDraft("", 20, 17, "m"),)
 
 
 def test_an_answer_cut_off_by_a_restart_counts_and_the_next_is_not_lost(tmp_path: Path) -> None:
     whole = answer("a").splitlines()
     cut = whole[: next(n for n, line in enumerate(whole) if "rejected" in line)]
-    found = server_log.read(log(tmp_path, *cut, *answer("b").splitlines()))
+    found = read(log(tmp_path, *cut, *answer("b").splitlines()))
     assert [each.main for each in found] == ["a", "b"]
 
 
@@ -91,8 +92,8 @@ def test_llama_cpps_line_beside_its_answer_counts_once(tmp_path: Path) -> None:
     line = (
         "[2026-09-10 00:38:00][DEBUG] draft acceptance = 0.625 (   25 accepted /    40 generated)"
     )
-    before = server_log.read(log(tmp_path, line, *answer().splitlines()))
-    after = server_log.read(log(tmp_path, *answer().splitlines(), line))
+    before = read(log(tmp_path, line, *answer().splitlines()))
+    after = read(log(tmp_path, *answer().splitlines(), line))
     assert before == after == (LoggedDraft("qwen3-0.6b", 40, 25, "qwen3-8b"),)
 
 
@@ -100,28 +101,28 @@ def test_line_ends_of_windows_change_nothing(tmp_path: Path) -> None:
     recorded = path("0.4/server-logs/2026-09/2026-09-10.1.log")
     copy = tmp_path / "copy.log"
     copy.write_bytes(recorded.read_bytes().replace(b"\n", b"\r\n"))
-    assert server_log.read(copy) == server_log.read(recorded)
+    assert read(copy) == read(recorded)
 
 
 def test_llama_cpps_own_line_is_found(tmp_path: Path) -> None:
-    found = server_log.read(
+    found = read(
         log(tmp_path, "draft acceptance rate = 0.57576 (  171 accepted /   297 generated)")
     )
     assert found == (LoggedDraft("", 297, 171),)
 
 
 def test_a_draft_that_was_only_asked_for_counts_nothing(tmp_path: Path) -> None:
-    assert server_log.read(log(tmp_path, '{"draft_model": "qwen3-0.6b", "model": "x"}')) == ()
+    assert read(log(tmp_path, '{"draft_model": "qwen3-0.6b", "model": "x"}')) == ()
 
 
 def test_only_the_end_of_a_long_log_is_read(tmp_path: Path) -> None:
-    assert len(server_log.read(log(tmp_path, answer(), "x" * 5_000_000, answer()))) == 1
+    assert len(read(log(tmp_path, answer(), "x" * 5_000_000, answer()))) == 1
 
 
 def test_a_log_that_cannot_be_read_says_nothing(tmp_path: Path) -> None:
-    assert server_log.read(tmp_path / "gone.log") == ()
+    assert read(tmp_path / "gone.log") == ()
     (tmp_path / "noise.log").write_bytes(os.urandom(100_000))
-    assert server_log.read(tmp_path / "noise.log") == ()
+    assert read(tmp_path / "noise.log") == ()
 
 
 def test_the_newest_log_is_found_by_month_day_and_number(tmp_path: Path) -> None:

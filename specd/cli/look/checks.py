@@ -25,7 +25,7 @@ from specd.cli.paint import plural
 from specd.cli.world import configuration_or_default
 from specd.config import ConfigError, SpecdConfig
 from specd.files import private
-from specd.lmstudio import app, server_log, settings
+from specd.lmstudio import app, settings
 from specd.lmstudio import home as homes
 from specd.lmstudio.home import Home, NoHome
 from specd.reconcile import survey
@@ -118,13 +118,6 @@ def _machine(_: Patient) -> Result:
     if platform.machine() != "arm64":
         return _note(f"{says}: MLX needs Apple silicon; GGUF models only")
     return _ok(says)
-
-
-def _home_directory(_: Patient) -> Result:
-    try:
-        return _ok(str(Path.home()))
-    except RuntimeError:
-        return _fail("is not set", "set HOME to your home directory")
 
 
 def _specd_toml(_: Patient) -> Result:
@@ -307,22 +300,6 @@ def _server(patient: Patient) -> Result:
     return _ok(f"{seen.url} answers; loaded: {', '.join(loaded) or 'nothing'}")
 
 
-def _drafts_in_the_server_log(patient: Patient) -> Result:
-    """Whether LM Studio's log shows draft tokens; if not, that is no fault."""
-    if isinstance(patient.home, NoHome):
-        return _note("not looked at: there is no home")
-    newest = server_log.newest(patient.home.path)
-    if newest is None:
-        return _note("LM Studio has written none")
-    logged = server_log.read(newest)
-    if not logged:
-        return _note(f"{newest} shows no draft tokens; that proves nothing")
-    drafted, accepted = sum(each.total for each in logged), sum(each.accepted for each in logged)
-    drafts = ", ".join(sorted({each.draft for each in logged if each.draft})) or "a draft"
-    says = f"{newest}: {accepted} of {drafted} draft tokens of {drafts} accepted"
-    return _ok(says) if accepted else _note(says)
-
-
 def _mlx(_: Patient) -> Result:
     """Whether MLX works here, tried in a separate process, like specd's workers."""
     code = (
@@ -350,7 +327,6 @@ def _mlx(_: Patient) -> Result:
 CHECKS: tuple[tuple[str, Callable[[Patient], Result]], ...] = (
     ("Python", _python),
     ("machine", _machine),
-    ("$HOME", _home_directory),
     ("specd.toml", _specd_toml),
     ("state", _state_directory),
     ("disk space", _room),
@@ -361,7 +337,6 @@ CHECKS: tuple[tuple[str, Callable[[Patient], Result]], ...] = (
     ("settings.json", _settings_file),
     ("LM Studio app", _lm_studio_app),
     ("server", _server),
-    ("server log", _drafts_in_the_server_log),
     ("MLX", _mlx),
 )
 
