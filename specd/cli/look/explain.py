@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Sequence
 
 from specd.bench.outcome import outcome
 from specd.bench.result import BenchResult
 from specd.cli import ask, world
 from specd.cli.look.status import ago
-from specd.cli.models.check import beside
+from specd.cli.models.check import render
 from specd.cli.paint import complain, paint, safe, short, wants_colour, width, wrap
 from specd.cli.parser import Parser
 from specd.lmstudio import drafters, model_defaults, names
@@ -21,7 +20,6 @@ from specd.reconcile.conditions import CONDITIONS, Definition
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.observe import read_file
 from specd.tokenizer import suggest
-from specd.tokenizer.spelling import quoted
 from specd.tokenizer.verdict import Verdict
 
 DONE, BAD_INPUT, NOT_RUNNING = 0, 2, 3
@@ -62,14 +60,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         seen = world.see()
         models = [names.resolve(word, seen.world.models) for word in words]
-    except world.Unusable as problem:
-        complain(f"{problem}{_nearest(words)}")
-        return BAD_INPUT
-    except names.NameProblem as problem:
-        near = _nearest(words)
+    except (world.Unusable, names.NameProblem) as problem:
+        near = _nearest(words[0].lower())
         # A list of models does not help with a misspelled condition.
-        text = f"there is no condition or model {words[0]!r}" if near else safe(str(problem))
-        complain(f"{text}{near}")
+        complain(f"there is no condition or model {words[0]!r}{near}" if near else problem)
         return BAD_INPUT
     if len(models) == 1:
         _model(seen, models[0])
@@ -78,8 +72,8 @@ def run(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _nearest(words: Sequence[str]) -> str:
-    word, known = words[0].lower(), {each.type.lower(): each.type for each in CONDITIONS}
+def _nearest(word: str) -> str:
+    known = {each.type.lower(): each.type for each in CONDITIONS}
     near = [each for each in known if len(word) > 3 and word in each]
     near = near or difflib.get_close_matches(word, known, n=1, cutoff=0.75)
     return f"; did you mean the condition {known[near[0]]}?" if near else ""
@@ -192,9 +186,10 @@ def _standing(seen: world.Seen, model: Model) -> str:
 
 def _pair(seen: world.Seen, main: Model, draft: Model) -> None:
     verdict = seen.stores.verdicts.lookup(main, draft)
-    _title(f"{main.key} ← {draft.key}: {_word(verdict)}")
-    if verdict is not None:
-        _reasons(verdict)
+    if verdict is None:
+        _title(f"{main.key} ← {draft.key}: {_word(verdict)}")
+    else:
+        print(render(verdict, width(), colour=wants_colour()))
     _say("measured", _speed(seen.stores.history.latest(main.key, draft.key)))
     wanted = next((each for each in _wanted(seen) if each.main == main), None)
     if wanted is None:
@@ -203,15 +198,6 @@ def _pair(seen: world.Seen, main: Model, draft: Model) -> None:
         _say("what next", f"it is {wanted.state}: {wanted.why}")
     else:
         _say("what next", f"nothing: {wanted.name} is what specd.toml comes to ({wanted.why})")
-
-
-def _reasons(verdict: Verdict) -> None:
-    for reason in verdict.reasons:
-        _say("why", reason)
-    for each in verdict.differences[:MANY]:
-        _say("differs", f"id {each.id}: {quoted(each.main)} and {quoted(each.draft)}")
-    for name, text in beside(verdict):
-        _say(name, text)
 
 
 def _speed(measured: BenchResult | None) -> str:
