@@ -107,7 +107,8 @@ class Tokenizer:
 
     ``model`` is its kind ("gpt2", "llama", …), ``pre`` names how text is split first; ``tokens`` by
     id, ``types`` llama.cpp's token type of each and ``scores`` what decides between two splits,
-    ``merges`` best first. ``header`` holds the rest.
+    ``merges`` best first. ``header`` holds the rest. ``shapes``: the shape of each tensor by name,
+    over all parts of the model, its shortest stride first.
     """
 
     model: str
@@ -117,6 +118,7 @@ class Tokenizer:
     merges: tuple[str, ...]
     scores: tuple[float, ...]
     header: Header
+    shapes: dict[str, tuple[int, ...]]
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
@@ -129,9 +131,9 @@ def read_tokenizer(path: Path) -> Tokenizer:
     with path.open("rb") as file:
         lists: dict[str, _List] = {_TYPES: (), _MERGES: (), _SCORES: (), TOKENS: ()}
         header = _read(file, lists)
-        _check_end(file, header)
+        shapes = _shapes(file, header)
     for part in _other_parts(path, header):
-        _check_part(part)
+        shapes |= _of_part(part)
     texts = {key: tuple(map(str, lists[key])) for key in (TOKENS, _MERGES)}
     return Tokenizer(
         header.text("tokenizer.ggml.model") or "",
@@ -141,6 +143,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
         texts[_MERGES],
         tuple(float(score) for score in lists[_SCORES]),
         header,
+        shapes,
     )
 
 
@@ -185,15 +188,16 @@ def _read(file: BinaryIO, lists: dict[str, _List] | None = None) -> Header:
     return header
 
 
-def _check_end(file: BinaryIO, header: Header) -> None:
-    """Check that the file has all its tensors; ``file`` is at the list of them.
+def _shapes(file: BinaryIO, header: Header) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors in a file, which is at the list of them.
 
     Raises:
         NotGguf: it is cut off.
     """
     size, end = os.fstat(file.fileno()).st_size, 0
+    shapes: dict[str, tuple[int, ...]] = {}
     for _ in range(min(header.tensors, _MAX_TENSORS)):
-        _string(file)
+        name = _string(file)
         (dimensions,) = struct.unpack("<I", _take(file, 4))
         if dimensions > 8:
             raise NotGguf(f"it has a tensor of {dimensions:,} dimensions")
@@ -202,14 +206,14 @@ def _check_end(file: BinaryIO, header: Header) -> None:
             raise NotGguf(
                 f"llama.cpp reads no weights of its type {kind}; take another quantization"
             )
+        shapes[name] = tuple(shape)
         weights, of_block = _BLOCKS.get(kind, (1, 0))
         end = max(end, offset + math.prod(shape) // weights * of_block)
-    if not end:
-        return
     alignment = header.whole("general.alignment") or 32
     expected = -(-file.tell() // alignment) * alignment + end
-    if size < expected:
+    if end and size < expected:
         raise NotGguf(f"it is cut off: {size:,} of {expected:,} bytes are there")
+    return shapes
 
 
 def parts(name: str) -> list[str]:
@@ -236,15 +240,15 @@ def _other_parts(path: Path, header: Header) -> list[Path]:
     return [path.with_name(each) for each in parts(path.name)[1:]]
 
 
-def _check_part(path: Path) -> None:
-    """Check that another file of a split model is whole.
+def _of_part(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors in another file of a split model.
 
     Raises:
         NotGguf: it is missing, cut off or no GGUF file; the message names it.
     """
     try:
         with path.open("rb") as file:
-            _check_end(file, _read(file, {}))
+            return _shapes(file, _read(file, {}))
     except FileNotFoundError as error:
         raise NotGguf(f"its part {path.name} is missing") from error
     except NotGguf as error:

@@ -71,7 +71,8 @@ class Facts:
 
     ``known`` holds the facts from a model's files by its identifier, ``built`` what mlx-lm builds
     for it by its ``Known.config``, ``disproven`` the contents of mains and drafts whose proof
-    failed. ``mlx_types`` are the types that LM Studio's mlx-lm loads.
+    failed. ``mlx_types`` are the types that LM Studio's mlx-lm loads. ``kv_groups``: numbers that
+    share a scale in the KV caches of the mains that quantize them, by identifier.
     """
 
     models: tuple[Model, ...]
@@ -80,6 +81,7 @@ class Facts:
     built: Mapping[str, Built | None]
     disproven: frozenset[tuple[str, str]]
     mlx_types: frozenset[str] | None
+    kv_groups: Mapping[str, int]
 
     @classmethod
     def read(cls, models: tuple[Model, ...], store: VerdictStore) -> Facts:
@@ -89,7 +91,10 @@ class Facts:
         known = {name: found for name, found in rows if found is not None}
         configs = {each.config: each for each in known.values() if each.config}
         built = {config: store.built(each) for config, each in configs.items()}
-        return cls(models, known, store.kinds(), built, store.disproven(), store.mlx_types)
+        mains = [each for each in models if each.format == "mlx" and each.identifier in known]
+        groups = {each.identifier: group for each in mains if (group := store.kv_group(each))}
+        kinds, disproven = store.kinds(), store.disproven()
+        return cls(models, known, kinds, built, disproven, store.mlx_types, groups)
 
     @property
     def complete(self) -> bool:
@@ -119,10 +124,14 @@ class Facts:
             and mlx.never_drafts(draft, self._built(draft), self.mlx_types) is not None
         )
 
-    def failed(self, main: Model, draft: Model) -> bool:
-        """Whether a pair's proof failed."""
+    def refuses(self, main: Model, draft: Model) -> bool:
+        """Whether a pair's proof failed, or mlx-lm does not quantize one of its KV caches."""
         both = self.known[main.identifier].content, self.known[draft.identifier].content
-        return both in self.disproven
+        group = self.kv_groups.get(main.identifier)
+        if both in self.disproven or group is None:
+            return both in self.disproven
+        built = self._built(main), self._built(draft)
+        return mlx.not_quantized(mlx.Pair(main, draft, *built, kv_group=group)) is not None
 
     def _built(self, model: Model) -> Built | None:
         return self.built.get(self.known[model.identifier].config)
@@ -228,8 +237,8 @@ def _suggest(
         if kind not in FITTING:
             continue
         fitting = there[: bisect_right(there, largest, key=lambda model: model.size_bytes)]
-        if facts.disproven:
-            fitting = [model for model in fitting if not facts.failed(main, model)]
+        if facts.disproven or main.identifier in facts.kv_groups:
+            fitting = [model for model in fitting if not facts.refuses(main, model)]
         usable += len(fitting)
         found += [(model, kind) for model in fitting[:SUGGESTED]]
     found.sort(key=lambda pair: promise(main, pair[0]))

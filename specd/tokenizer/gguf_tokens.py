@@ -11,6 +11,7 @@ from typing import Final
 
 from specd.lmstudio import gguf
 from specd.tokenizer import spelling
+from specd.tokenizer.engines import llama_cpp
 from specd.tokenizer.reading import REMEDY, Unreadable
 from specd.tokenizer.vocabulary import Vocabulary, check_size
 
@@ -54,7 +55,8 @@ class LlamaFacts:
     """What llama.cpp looks at besides the tokens' texts: kind, BOS and EOS tokens, and the state.
 
     ``size`` counts all tokens, ``padding`` are the texts of those that only pad. ``recurrent``: the
-    model keeps a state from which no tokens can be taken back.
+    model keeps a state from which no tokens can be taken back. ``fault``: why it does not load the
+    file, ``doubt``: why that is not known, "" if it does.
     """
 
     kind: str
@@ -65,6 +67,8 @@ class LlamaFacts:
     eos: int | None
     padding: tuple[tuple[int, str], ...] = ()
     recurrent: bool = False
+    fault: str = ""
+    doubt: str = ""
 
 
 def _llama_facts(stored: gguf.Tokenizer, padding: Sequence[tuple[int, str]]) -> LlamaFacts:
@@ -92,6 +96,8 @@ def _llama_facts(stored: gguf.Tokenizer, padding: Sequence[tuple[int, str]]) -> 
         ends[1],
         tuple(padding),
         any(key.endswith(_RECURRENT) for key in stored.header.values),
+        next(llama_cpp.faults(stored), ""),
+        next(llama_cpp.doubts(stored), ""),
     )
 
 

@@ -174,10 +174,11 @@ class VerdictStore:
 
     def keep_verdict(self, main: str, draft: str, verdict: Verdict) -> None:
         """Store the verdict on two fingerprints."""
-        kinds = tuple(
-            "unsupported" if verdict.kind in FITTING and each.objects else verdict.kind
-            for each in (_named(verdict, mlx.NAME), _named(verdict, llama_cpp.NAME))
-        )
+        kinds = [verdict.kind] * 2
+        for number, name in enumerate((mlx.NAME, llama_cpp.NAME)):
+            opinion = _named(verdict, name)
+            if verdict.kind in FITTING and opinion.accepts is not True:
+                kinds[number] = "unsupported" if opinion.objects else "unknown"
         self._put("verdicts", (main, draft, verdict.kind, *kinds, json.dumps(asdict(verdict))))
 
     # -- from MLX -------------------------------------------------------------------------------
@@ -323,15 +324,19 @@ def _with_proof(made: Verdict, proof: Proof | None) -> Verdict:
     made = replace(
         made, validated=proof.words, segmentation=proof.segmentation or made.segmentation
     )
-    if proof.kind is not None and made.usable:
-        engines = made.engines
-        if proof.kind == "unsupported" and made.engine is not None:
-            accepts = proof.text == "may differ"
-            seen = EngineOpinion(made.engine.name, accepts, proof.text, proof.refusal)
-            engines = (seen, *engines[1:])
-        reasons = (proof.refusal, *made.reasons)
-        return replace(made, kind=proof.kind, reasons=reasons, engines=engines)
-    return made
+    opinion = made.engine
+    if opinion is None or not made.usable:
+        return made
+    if proof.kind is None:
+        if opinion.accepts is None and proof.whole:
+            seen = EngineOpinion(opinion.name, accepts=True, text="same", why="it was run")
+            return replace(made, engines=(seen,))
+        return made
+    if proof.kind == "unsupported":
+        accepts = proof.text == "may differ"
+        opinion = EngineOpinion(opinion.name, accepts, proof.text, proof.refusal)
+    reasons = (proof.refusal, *made.reasons)
+    return replace(made, kind=proof.kind, reasons=reasons, engines=(opinion,))
 
 
 def identity(path: Path) -> str:

@@ -53,6 +53,18 @@ def test_a_draft_whose_proof_failed_is_not_suggested(seeded: Sandbox) -> None:
     assert DRAFT not in {each["draft"] for each in first["suggested"]}
 
 
+def test_a_draft_whose_cache_is_not_quantized_is_not_suggested(seeded: Sandbox) -> None:
+    seeded.specd("pairs")
+    cache = {"key": "llm.load.mlx.kvCacheQuantization", "value": {"enabled": True, "bits": 8}}
+    file = seeded.home / ".internal/user-concrete-model-default-config" / f"{MAIN}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"load": {"fields": [cache]}}))
+    mains = json.loads(seeded.specd("pairs", "--json").stdout)["mains"]
+    (usable,) = {each["usable"] for each in mains if each["main"] == MAIN}
+    assert usable == 0  # their heads of 16 numbers are no multiple of 64
+    assert "KV cache" in seeded.specd("check", MAIN, DRAFT).stdout
+
+
 def test_where_no_draft_is_installed_it_says_what_would_fit(seeded: Sandbox) -> None:
     found = json.loads(seeded.specd("pairs", "--json").stdout)
     last = next(each for each in found["mains"] if each["main"] == DRAFT)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from specd.llamacpp.engine import find
 from specd.llamacpp.server import DidNotStart, Load, NoAnswer, Server
+from specd.lmstudio.gguf import read_tokenizer
 from specd.tokenizer import fingerprint
 from specd.tokenizer.compare import compare
 from specd.tokenizer.engines import llama_cpp
@@ -125,3 +128,137 @@ def test_gemma_4_puts_a_bos_whatever_its_file_says(
     assert engine is not None
     with Server(engine, Load(main, "draft-simple", draft, 3)) as server:
         assert server.generate([50, 60, 70], 12).drafted
+
+
+def of(key: str, value: object) -> Callable[[gguf.GGUFWriter], None]:
+    """Set a value that a file has, or leave it out where ``value`` is None."""
+
+    def change(made: gguf.GGUFWriter) -> None:
+        (values,) = made.kv_data
+        if value is None:
+            del values[key]
+        else:
+            values[key].value = value
+
+    return change
+
+
+def fewer_rows(made: gguf.GGUFWriter) -> None:
+    info = made.tensors[0]["token_embd.weight"]
+    assert info.tensor is not None
+    info.tensor = info.tensor[:-20]
+    info.shape, info.nbytes = info.tensor.shape, info.tensor.nbytes
+
+
+ALL = (
+    "token_embd",
+    "output_norm",
+    "output",
+    *(f"blk.0.{name}" for name in llama_cpp.PLAIN["llama"]),
+)
+TWICE = (*TOKENS[:60], TOKENS[59], *TOKENS[61:])
+
+FILES: dict[str, tuple[dict[str, Any], str]] = {
+    "no weights": ({"without": ALL}, "it has no weights"),
+    "no embedding": ({"without": ALL[:1]}, "it has no token embedding"),
+    "fewer rows than tokens": ({"change": fewer_rows}, "has 243 rows for 263 tokens"),
+    "a token twice": ({"tokens": TWICE}, "a token twice"),
+    "no merges": ({"change": of("tokenizer.ggml.merges", None)}, "no merges"),
+    "fewer scores": ({"scores": [0.0] * 9}, "fewer scores than tokens"),
+    "a layer more is announced": ({"change": of("llama.block_count", 2)}, "2 layers, and it has weights of 1"),
+    "a layer fewer is announced": (
+        {"layers": 2, "change": of("llama.block_count", 1)},
+        "1 layers, and it has weights of 2",
+    ),
+    "an unknown architecture": ({"architecture": "wild"}, "has no architecture 'wild'"),
+    "an unknown tokenizer": ({"change": of("tokenizer.ggml.model", "wild")}, "has no tokenizer 'wild'"),
+    "an unknown pre-tokenizer": (
+        {"change": of("tokenizer.ggml.pre", "wild")},
+        "has no pre-tokenizer 'wild'",
+    ),
+    "an unknown RoPE scaling": (
+        {"change": lambda made: made.add_rope_scaling_type(gguf.RopeScalingType.YARN) or of("llama.rope.scaling.type", "wild")(made)},
+        "has no RoPE scaling 'wild'",
+    ),
+    "RoPE scaling": ({"change": lambda made: made.add_rope_scaling_type(gguf.RopeScalingType.YARN)}, ""),
+    "no pre-tokenizer": ({"change": of("tokenizer.ggml.pre", None)}, ""),
+    "no output of its own": ({"without": ["output"]}, ""),
+}  # fmt: skip
+"""What is odd about a file, and why llama.cpp does not load it; "" if it does."""
+
+
+def loads(path: Path) -> bool:
+    engine = find()
+    assert engine is not None
+    try:
+        with Server(engine, Load(path, context=64)):
+            return True
+    except DidNotStart:
+        return False
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_refused_or_doubted_where_the_server_does_not_load_it(
+    tmp_path: Path, name: str
+) -> None:
+    how, why = FILES[name]
+    main = fingerprint.read(gguf_models.write(tmp_path / "main.gguf"))
+    path = gguf_models.write(tmp_path / "odd.gguf", **how)
+    odd = fingerprint.read(path)
+    assert odd.llama is not None
+    assert why in (odd.llama.fault or odd.llama.doubt)
+    said = llama_cpp.on_tokens(odd, odd)
+    if why:
+        assert said.accepts is (False if odd.llama.fault else None)
+        assert said.text == "unknown"
+        assert llama_cpp.on_tokens(main, odd).accepts is not True
+    else:
+        assert (said.accepts, said.text) == (True, "same")
+    assert loads(path) is not bool(why)
+
+
+PICKED = random.Random(5)  # noqa: S311 - one of the weights
+
+
+@pytest.mark.parametrize("architecture", llama_cpp.PLAIN)
+def test_it_needs_the_weights_of_each_layer_that_the_table_names(
+    tmp_path: Path, architecture: str
+) -> None:
+    def faults(path: Path) -> list[str]:
+        return list(llama_cpp.faults(read_tokenizer(path)))
+
+    whole = gguf_models.write(tmp_path / "whole.gguf", architecture=architecture, layers=2)
+    assert faults(whole) == []
+    assert loads(whole)
+    name = f"blk.1.{PICKED.choice(llama_cpp.PLAIN[architecture])}"
+    path = gguf_models.write(
+        tmp_path / "less.gguf", architecture=architecture, layers=2, without=[name]
+    )
+    assert faults(path) == [f"it has no {name}.weight"]
+    assert not loads(path)
+
+
+@pytest.mark.nightly
+def test_the_names_in_the_table_are_those_that_llama_cpp_knows(tmp_path: Path) -> None:
+    """It knows an architecture if it looks for its context length, in a file without weights."""
+    engine = find()
+    assert engine is not None
+
+    def error(architecture: str, pre: str) -> str:
+        path = tmp_path / "odd.gguf"
+        made = gguf.GGUFWriter(path, architecture)
+        if architecture == "llama":
+            gguf_models.write(path, without=ALL, change=of("tokenizer.ggml.pre", pre))
+        else:
+            made.write_header_to_file()
+            made.write_kv_data_to_file()
+            made.write_tensors_to_file()
+            made.close()
+        with pytest.raises(DidNotStart) as why:
+            Server(engine, Load(path))
+        return str(why.value)
+
+    for architecture in llama_cpp.ARCHITECTURES - {"llama"}:
+        assert "key not found in model" in error(architecture, "")
+    for pre in llama_cpp.PRE_TOKENIZERS:
+        assert "'token_embd.weight' not found" in error("llama", pre)

@@ -19,6 +19,7 @@ from specd.tokenizer.store import Known, VerdictStore
 from specd.tokenizer.verdict import EngineOpinion, EngineText
 from specd.worker.tasks_tokenizer import classes, verdicts
 from tests.conftest import Figures
+from tests.llamacpp import gguf_models
 from tests.tokenizer import folders
 from tests.tokenizer.models import model
 
@@ -218,6 +219,28 @@ def test_what_running_the_engine_showed_is_its_opinion(
     assert found is not None
     assert (found.kind, found.usable) == ("unsupported", False)
     assert found.engine == EngineOpinion("mlx-engine", accepts, text, "it fails")
+
+
+def test_running_llama_cpp_answers_what_its_table_does_not_know(tmp_path: Path) -> None:
+    main, draft = (
+        gguf_models.write(tmp_path / f"{name}.gguf", architecture="wild", layers=layers)
+        for name, layers in (("main", 2), ("draft", 1))
+    )
+    compare(tmp_path / "cache", main, draft)
+    kept = VerdictStore(tmp_path / "cache")
+    models = model("Main", main, format="gguf"), model("Draft", draft, format="gguf")
+    found = kept.lookup(*models)
+    assert found is not None
+    assert (found.kind, found.usable, found.worth_trying) == ("identical", True, False)
+    assert {each.gguf for each in kept.kinds().values()} == {"unknown"}
+    known = kept.known(main), kept.known(draft)
+    assert known[0] is not None
+    assert known[1] is not None
+    for whole in (False, True):
+        kept.keep_proof(known[0], known[1], Proof("run", whole=whole))
+        found = kept.lookup(*models)
+        assert found is not None
+        assert found.worth_trying is whole
 
 
 def test_a_broken_file_is_made_anew(tmp_path: Path, pair: tuple[Path, Path]) -> None:

@@ -225,7 +225,8 @@ def _unloadable(model: Model, built: Built | None, types: frozenset[str] | None)
     return built.problem if built is not None and built.loads is False else None
 
 
-def _not_quantized(pair: Pair) -> str | None:
+def not_quantized(pair: Pair) -> str | None:
+    """Why a request with the main's quantized KV cache fails; None if it does not."""
     group = pair.kv_group
     for role, built in (("main", pair.built), ("draft", pair.drafting)):
         if group is None or built is None or not built.kinds:
@@ -261,6 +262,6 @@ RULES: Final = (
         "model_kit.py, _load_draft_model",
         lambda pair: never_drafts(pair.draft, pair.drafting, pair.types),
     ),
-    Rule("quantized KV cache", "mlx_lm/models/cache.py, to_quantized; seen", _not_quantized),
+    Rule("quantized KV cache", "mlx_lm/models/cache.py, to_quantized; seen", not_quantized),
 )
 """In the order in which they decide."""
