@@ -71,7 +71,7 @@ class Publication:
             reason=condition.reason,
         )
         if condition.degraded and aloud:
-            text = f"{condition.message}: {condition.remedy}"
+            text = f"{condition.message} → {condition.remedy}"
             self._notify(condition.type, "Something needs your attention", text)
 
     def _notify(self, about: str, title: str, text: str) -> None:

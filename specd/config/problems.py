@@ -28,6 +28,7 @@ def of_syntax(error: Exception, text: str) -> Problem:
     if match is None:
         return Problem(None, "", f"is not TOML: {message}")
     what = message[: match.start()]
+    what = re.sub(r"\('(.+?)',?\)", lambda found: found[1].replace("', '", "."), what)
     what = what[0].lower() + what[1:]
     if match[1] is None:
         return Problem(text.count("\n") + 1, "", f"is not TOML: {what} at the end of the file")

@@ -270,3 +270,7 @@ def test_the_editor_is_opened_and_its_work_checked(
     monkeypatch.delenv("VISUAL", raising=False)
     assert specd_config("edit") == 1
     assert "agent.notfy: is not known" in capsys.readouterr().err
+    for broken in ("false", "no-such-editor", "'"):
+        monkeypatch.setenv("EDITOR", broken)
+        assert specd_config("edit") == 2
+        assert f"the editor ({broken}) ended with " in capsys.readouterr().err

@@ -119,6 +119,7 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_file(file: Path) -> N
         ('[benchmark]\nschedule = "daily"', "2: benchmark.schedule: must have five fields"),
         ('[benchmark]\nschedule = "0 24 * * *"', "2: benchmark.schedule: its hour must be 0-23"),
         ("[agent\n", "1: is not TOML: expected ']'"),
+        ("[agent]\n[agent]\n", "2: is not TOML: cannot declare agent twice"),
         ('[agent]\nnotify = "', "2: is not TOML: unterminated string"),
         ("[agent]\nnotify = true\nnotify = true\n", "3: is not TOML: cannot overwrite a value"),
         ('[agent]\n"a\\nb\\u001b" = 1', '2: "agent.a\\nb\\u001b": is not known'),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
-import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -193,13 +192,14 @@ def _get(path: Path, key: str) -> int:
 def _edit(path: Path) -> int:
     if not path.exists():
         _init(path, only_print=False)
-    editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
-    try:
-        done = subprocess.run([*editor, str(path)], check=False).returncode
-    except OSError as error:
-        complain(f"{editor[0]} cannot be started: {error.strerror}")
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    # The shell splits it into words, as it does for git.
+    command = ["/bin/sh", "-c", f'{editor} "$1"', "sh", str(path)]
+    code = subprocess.run(command, check=False).returncode
+    if code != 0:
+        complain(f"the editor ({editor}) ended with {code}; `specd config validate` checks {path}")
         return BAD_INPUT
-    return done if done != 0 else _validate(path, as_json=False)
+    return _validate(path, as_json=False)
 
 
 def _set(path: Path, key: str, value: str) -> int:

@@ -345,8 +345,8 @@ def _show(found: _Found, platform: Platform) -> None:
 def _sentences(found: _Found, pairs: tuple[DesiredPair, ...], planned: Plan) -> Iterator[str]:
     """What the user should know before the question, one sentence each."""
     yield (
-        "specd keeps the values below in LM Studio's files, and puts one back when another program "
-        "changes it."
+        "specd keeps the values that you want in LM Studio's files, and puts one back when another "
+        "program changes it."
     )
     models = found.seen.world.models if found.seen is not None else ()
     apps = found.seen.apps if found.seen is not None else ()
