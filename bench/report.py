@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from bench.figures import Claim, Section, number
 from bench.machine import Machine
@@ -15,6 +16,10 @@ BEGIN = "<!-- measured: begin -->"
 END = "<!-- measured: end -->"
 
 NOT_MEASURED = "–"
+
+
+class _Report(msgspec.Struct):
+    sections: dict[str, Section]
 
 
 def as_json(machine: Machine, sections: Mapping[str, Section]) -> str:
@@ -30,8 +35,7 @@ def read(path: Path) -> dict[str, Section]:
     """The sections of an earlier run, so that one of them can be measured anew; {} when none."""
     if not path.exists():
         return {}
-    document = json.loads(path.read_bytes())
-    return {name: _section(each) for name, each in document["sections"].items()}
+    return msgspec.json.decode(path.read_bytes(), type=_Report).sections
 
 
 def as_markdown(machine: Machine, sections: Iterable[Section]) -> str:
@@ -63,23 +67,6 @@ def put_into(document: Path, markdown: str) -> None:
     if not begin or not end:
         raise ValueError(f"{document} lacks {BEGIN} … {END}")
     document.write_text(f"{before}{BEGIN}\n\n{markdown}\n{END}{after}", encoding="utf-8")
-
-
-def _section(record: dict[str, Any]) -> Section:
-    claims = tuple(
-        Claim(**{**each, "interval": each["interval"] and tuple(each["interval"])})
-        for each in record["claims"]
-    )
-    rows = {name: tuple(cells) for name, cells in record["rows"].items()}
-    return Section(
-        **{
-            **record,
-            "columns": tuple(record["columns"]),
-            "rows": rows,
-            "claims": claims,
-            "notes": tuple(record["notes"]),
-        }
-    )
 
 
 def _claim(claim: Claim) -> tuple[str, ...]:

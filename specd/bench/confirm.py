@@ -19,7 +19,7 @@ from specd.bench import energy, statistics
 from specd.bench.engine import Engine, Timed
 from specd.bench.predict import token_shares
 from specd.bench.prompts import QUICK_TOKENS, Prompt
-from specd.bench.result import Ending, Outlier
+from specd.bench.result import BenchRequest, Ending, Outlier
 from specd.bench.statistics import LEVEL_OF_A_LOOK, LOOKS, Paired
 
 ANSWERING = 1 / 8
@@ -231,6 +231,52 @@ def cut_down(prompts: Sequence[Prompt], asked: Sequence[Prompt]) -> tuple[str, .
             "time allow no more"
         )
     return tuple(notes)
+
+
+def confirm_as_used(
+    engine: Engine,
+    request: BenchRequest,
+    lengths: Mapping[int, float],
+    greedy: Mapping[int, float],
+    *,
+    alone: Sequence[Timed],
+    drawn: Sequence[Timed],
+) -> tuple[Runs | None, Runs | None]:
+    """Confirm at temperature 0, then at that of the request, within its seconds.
+
+    ``lengths`` are to be run, with the speed-ups predicted there; ``greedy`` has those predicted at
+    0. ``alone`` and ``drawn`` are the main's own answers at both; without ``drawn`` the second runs
+    are left out.
+    """
+    until = engine.clock() + request.seconds
+    share = GREEDY_SHARE if drawn else 1.0
+    two = dict(list(lengths.items())[:2])
+
+    def say(step: str, begun: float, share: float) -> Say:
+        return lambda done: request.progress(
+            {"step": step, "done": 0.5 + 0.5 * (begun + share * done)}
+        )
+
+    runs = confirm(
+        engine,
+        request.prompts,
+        {each: greedy[each] for each in (two if drawn else lengths)},
+        alone=alone,
+        weights=request.weights,
+        seconds=request.seconds * share,
+        say=say("confirming", 0.0, share),
+    )
+    if not drawn:
+        return runs, None
+    return runs, confirm(
+        engine,
+        request.sampled(),
+        two,
+        alone=drawn,
+        weights=request.weights,
+        seconds=until - engine.clock(),
+        say=say("sampling", share, 1 - share),
+    )
 
 
 def confirm(

@@ -16,10 +16,9 @@ from specd.bench import best, costs, predict
 from specd.bench.confirm import (
     ANSWERING,
     ANSWERING_TWICE,
-    GREEDY_SHARE,
     Runs,
     answer_alone,
-    confirm,
+    confirm_as_used,
     cut_down,
 )
 from specd.bench.costs import Costs
@@ -227,36 +226,19 @@ def _confirm(
 ) -> BenchResult:
     """``found`` with real runs, also at the temperature, as far as the time allows."""
     begun = engine.clock()
-    share = GREEDY_SHARE if drawn else 1.0
-    to_run = best.to_run(foretold.used)
-    promised = {each.draft_tokens: each.predicted_speedup for each in foretold.lengths}
-    runs = confirm(
+    runs, used_runs = confirm_as_used(
         engine,
-        request.prompts,
-        {each: promised[each] for each in (list(to_run)[:2] if drawn else to_run)},
+        request,
+        best.to_run(foretold.used),
+        {each.draft_tokens: each.predicted_speedup for each in foretold.lengths},
         alone=alone,
-        weights=request.weights,
-        seconds=request.seconds * share,
-        say=lambda done: request.progress({"step": "confirming", "done": 0.5 + 0.5 * share * done}),
+        drawn=drawn,
     )
     unequal = () if runs is None else runs.unequal()
     ties = sum(
         engine.same_but_for_rounding(request.prompts[at], alone[at], answer)
         for at, answer in unequal
     )
-    used_runs = None
-    if drawn:
-        used_runs = confirm(
-            engine,
-            request.sampled(),
-            dict(list(to_run.items())[:2]),
-            alone=drawn,
-            weights=request.weights,
-            seconds=request.seconds - (engine.clock() - begun),
-            say=lambda done: request.progress(
-                {"step": "sampling", "done": 0.5 + 0.5 * (share + (1 - share) * done)}
-            ),
-        )
     chosen = best.decide(foretold.lengths, runs, foretold.used, used_runs)
     found = replace(found, best=chosen)
     if runs is not None:

@@ -7,7 +7,7 @@ beginning, so that a server's prompt cache does not make it faster.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -15,15 +15,14 @@ from specd.bench import best, predict
 from specd.bench.confirm import (
     ANSWERING,
     ANSWERING_TWICE,
-    GREEDY_SHARE,
     Runs,
     answer_alone,
-    confirm,
+    confirm_as_used,
     cut_down,
 )
 from specd.bench.engine import Engine, Timed
 from specd.bench.prompts import Prompt
-from specd.bench.result import AtTemperature, BenchRequest, BenchResult, LengthResult, Progress
+from specd.bench.result import AtTemperature, BenchRequest, BenchResult, LengthResult
 
 SWEEP_SHARE: Final = 0.4
 """The main's own answers and trying lengths take at most this share of the time."""
@@ -55,32 +54,18 @@ def measure(
     request.progress({"step": "generating", "done": 0.05})
     answering_s = request.seconds * (ANSWERING_TWICE if request.temperature else ANSWERING)
     prompts, alone = answer_alone(engine, request.prompts, seconds=answering_s)
-    sampled = replace(request, prompts=prompts).sampled()
-    answered = replace(request, prompts=sampled)
-    lengths = _sweep(engine, answered, alone, try_lengths, begun + request.seconds * SWEEP_SHARE)
+    answered = replace(request, prompts=prompts)
+    sampled = replace(request, prompts=answered.sampled())
+    lengths = _sweep(engine, sampled, alone, try_lengths, begun + request.seconds * SWEEP_SHARE)
     to_run = best.to_run(lengths)
-    two = dict(list(to_run.items())[:2])
-    share = GREEDY_SHARE if request.temperature else 1.0
-    runs = confirm(
+    runs, used_runs = confirm_as_used(
         engine,
-        prompts,
-        two if request.temperature else to_run,
+        replace(answered, seconds=until - engine.clock()),
+        to_run,
+        to_run,
         alone=alone,
-        weights=request.weights,
-        seconds=(until - engine.clock()) * share,
-        say=_part(request.progress, 0.5, share / 2),
+        drawn=alone if request.temperature else (),
     )
-    used_runs = None
-    if request.temperature:
-        used_runs = confirm(
-            engine,
-            sampled,
-            two,
-            alone=alone,
-            weights=request.weights,
-            seconds=until - engine.clock(),
-            say=_part(request.progress, 0.5 + share / 2, (1 - share) / 2),
-        )
     chosen = best.decide(lengths, runs, used_runs=used_runs)
     tried = chosen.tried or lengths[1].draft_tokens
     result = BenchResult(
@@ -170,10 +155,6 @@ def _tps(
     return predict.tokens_per_second(
         [(p.kind, a.tokens, a.seconds) for p, a in zip(prompts, answers, strict=False)], weights
     )
-
-
-def _part(progress: Progress, begun: float, share: float) -> Callable[[float], None]:
-    return lambda done: progress({"step": "confirming", "done": begun + share * done})
 
 
 class Repeated:
