@@ -100,14 +100,15 @@ class Timers:
         yield from (name for name, due in self._ticks.items() if due <= ticks)
         yield from (name for name, due in self._dates.items() if due <= dates)
 
-    def _plan(self, name: str, expression: str, latest: datetime | None = None) -> None:
-        """Set the next time of ``expression``, at most ``latest``; both in local time, no zone."""
-        nominal, due = datetime.now(), 0.0  # noqa: DTZ005 - see above
-        while due <= time.time():  # a time in an hour that the clock repeats comes once
-            found = cron.following(expression, nominal) if expression else None
-            if found is None:
-                return
-            nominal = found if latest is None else min(found, latest)
-            due = nominal.timestamp()
-        self._crons[name] = expression, nominal
-        self._dates[name] = due
+    def _plan(self, name: str, expression: str, known: datetime | None = None) -> None:
+        """Set the next time of ``expression``, or the ``known`` one if that comes earlier."""
+        now = time.time()
+        found = cron.following(expression, datetime.now()) if expression else None  # noqa: DTZ005
+        while found is not None and found.timestamp() <= now:  # in an hour that the clock repeats
+            found = cron.following(expression, found)
+        if found is None:
+            return
+        if known is not None and now < known.timestamp() < found.timestamp():
+            found = known
+        self._crons[name] = expression, found
+        self._dates[name] = found.timestamp()

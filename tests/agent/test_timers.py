@@ -88,18 +88,24 @@ def test_a_clock_set_back_does_not_leave_the_next_time_far_ahead(made: Timers, c
     assert after <= datetime.now().astimezone() + timedelta(seconds=60)
 
 
-def test_another_time_zone_moves_the_hour(made: Timers, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("hour", range(24))
+def test_another_time_zone_moves_the_hour(clock: Clock, monkeypatch: pytest.MonkeyPatch, hour: int):
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
-    made.cron("benchmark", "30 4 * * *")
-    monkeypatch.setenv("TZ", "Asia/Tokyo")
-    made.look_at_clock()
-    due = made.when("benchmark")
-    monkeypatch.undo()
-    time.tzset()
+    try:
+        clock.ahead = datetime.fromisoformat(f"2026-11-28T{hour:02}").timestamp() - time.time()
+        moved = Timers()
+        moved.cron("benchmark", "30 4 * * *")
+        monkeypatch.setenv("TZ", "Asia/Tokyo")
+        moved.look_at_clock()
+        due, now = moved.when("benchmark"), timers.datetime.now().astimezone()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
     assert due is not None
     assert due.utcoffset() == timedelta(hours=9)
     assert (due.hour, due.minute) == (4, 30)
+    assert timedelta(0) < due - now < timedelta(hours=24)
 
 
 @pytest.mark.parametrize(
