@@ -103,7 +103,7 @@ def _look(seen: world.Seen) -> _Look:
         return _Look(path, f"LM Studio keeps no compatibility cache at {path}", 0, ())
     if opinion.problem is not None:
         return _Look(path, opinion.problem, 0, ())
-    pairs.look(seen.stores.verdicts, seen.world.models, seen)
+    pairs.look(seen)
     wrong = tuple(_disagreements(seen, opinion))
     return _Look(path, None, len(opinion.pairs), wrong)
 

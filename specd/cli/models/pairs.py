@@ -11,10 +11,8 @@ from typing import Any
 from specd.cli import world
 from specd.cli.paint import Ink, dumps, paint, plural, safe, wants_colour, width, wrap
 from specd.cli.parser import Parser
-from specd.lmstudio.model import Model
 from specd.reconcile.stores import COMPARING
 from specd.tokenizer.classes import Class, Facts, Overview, Suggestion, overview, readable
-from specd.tokenizer.store import VerdictStore
 from specd.tokenizer.verdict import VerdictKind
 from specd.worker.client import run_task
 
@@ -44,7 +42,7 @@ parser.add_argument("--json", action="store_true", help="print everything as JSO
 def run(args: argparse.Namespace) -> int:
     """Let a worker read models that are not known yet, and show all pairs."""
     seen = world.see()
-    found = look(seen.stores.verdicts, seen.world.models, seen)
+    found = look(seen)
     if args.json:
         print(dumps(as_json(found)))
     else:
@@ -52,12 +50,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def look(store: VerdictStore, models: tuple[Model, ...], seen: world.Seen) -> Overview:
+def look(seen: world.Seen) -> Overview:
     """All pairs, from the stored facts; a worker reads missing ones first.
 
     Raises:
         WorkerError: it could not be read.
     """
+    models, store = seen.world.models, seen.stores.verdicts
     facts = Facts.read(models, store)
     if not facts.complete:
         if facts.unread:

@@ -156,40 +156,34 @@ def _checked(platform: Platform) -> _Found:
 
 def _look() -> _Found:
     path = places.config_file()
-    loaded = config.read(path)
-    home = homes.find_home(loaded.config.lmstudio.home)
+    present = config.read(path)
+    home = homes.find_home(present.config.lmstudio.home)
     if isinstance(home, homes.NoHome):
         waits = ("LM Studio home", f"{home}; specd will wait for it")
-        return _Found(path, loaded.config, not loaded.exists, (waits,), None)
+        return _Found(path, present.config, not present.exists, (waits,), None)
     if not os.access(home.path, os.W_OK | os.X_OK):
         raise _CannotInstall(f"LM Studio's home {home.path} cannot be written: make it writable")
-    seen = world.look(loaded.config, home)
+    seen = world.look(present.config, home)
     facts: tuple[tuple[str, str], ...] = (
         ("LM Studio home", f"{home.path} ({home.how})"),
         ("models", f"{len(seen.world.models)} installed"),
     )
-    kept = ("configuration", f"{path if loaded.exists else loaded.managed} stays as it is")
-    if loaded.config.pair or not loaded.config.speculation.enabled:
-        return _Found(path, loaded.config, new=False, facts=(*facts, kept), seen=seen)
-    loaded_now, chosen = _proposed(seen)
-    wanted = replace(loaded.config, pair=tuple(pair.configured for pair in chosen))
-    proposed = [
-        (
-            "pair",
-            f"{pair.name}: {pair.why}"
-            + " (loaded now)" * (pair.main is not None and pair.main.key in loaded_now),
-        )
-        for pair in chosen
-    ]
+    kept = ("configuration", f"{path if present.exists else present.managed} stays as it is")
+    if present.config.pair or not present.config.speculation.enabled:
+        return _Found(path, present.config, new=False, facts=(*facts, kept), seen=seen)
+    loaded, chosen = _proposed(seen)
+    wanted = replace(present.config, pair=tuple(pair.configured for pair in chosen))
     if not chosen:
         download = _download(seen)
         none = f"none: no installed main model has a draft that is proven right; {download}"
-        facts = (*facts, ("pairs", none), *([kept] if loaded.exists else []))
-        return _Found(path, wanted, not loaded.exists, facts, seen, download=download)
+        facts = (*facts, ("pairs", none), *([kept] if present.exists else []))
+        return _Found(path, wanted, not present.exists, facts, seen, download=download)
     _compare_others(seen, chosen)
     offers = tuple(offer for n, pair in enumerate(chosen) for offer in _offers(seen, n, pair))
-    seen = replace(seen, config=wanted)
-    return _Found(path, wanted, new=True, facts=(*facts, *proposed), seen=seen, offers=offers)
+    for pair in chosen:
+        now = " (loaded now)" if pair.main is not None and pair.main.key in loaded else ""
+        facts = (*facts, ("pair", f"{pair.name}: {pair.why}{now}"))
+    return _Found(path, wanted, new=True, facts=facts, seen=seen, offers=offers)
 
 
 def _proposed(seen: world.Seen) -> tuple[set[str], tuple[DesiredPair, ...]]:
@@ -212,7 +206,7 @@ def _proposed(seen: world.Seen) -> tuple[set[str], tuple[DesiredPair, ...]]:
 def _download(seen: world.Seen) -> str:
     """What to download in LM Studio, so that a pair can be proposed."""
     with contextlib.suppress(WorkerError):
-        found = all_pairs.look(seen.stores.verdicts, seen.world.models, seen).suggestions
+        found = all_pairs.look(seen).suggestions
         wanting = [each for each in found if each.wanted]
         if wanting:
             first = max(wanting, key=lambda each: each.main.size_bytes)
@@ -299,11 +293,9 @@ def _answer(offers: int) -> str:
 def _with(found: _Found, offer: _Offer) -> _Found:
     """As ``found``, with the draft that was chosen by its number."""
     pairs = list(found.wanted.pair)
-    chosen = replace(pairs[offer.pair], draft=offer.draft, draft_tokens=offer.draft_tokens)
-    pairs[offer.pair] = chosen
-    wanted = replace(found.wanted, pair=tuple(pairs))
-    seen = replace(found.seen, config=wanted) if found.seen is not None else None
-    return replace(found, wanted=wanted, seen=seen)
+    pair = pairs[offer.pair]
+    pairs[offer.pair] = replace(pair, draft=offer.draft, draft_tokens=offer.draft_tokens)
+    return replace(found, wanted=replace(found.wanted, pair=tuple(pairs)))
 
 
 def _show_offers(found: _Found) -> None:
@@ -319,10 +311,12 @@ def _show_offers(found: _Found) -> None:
 
 def _show(found: _Found, platform: Platform) -> None:
     """What will happen, in sentences, then as files, then as a diff."""
-    pairs = world.decide(found.seen) if found.seen is not None else ()
+    pairs: tuple[DesiredPair, ...] = ()
     planned = Plan()
     if found.seen is not None:
-        planned = world.reconciler(found.seen, pairs, by="specd install").plan()
+        seen = replace(found.seen, config=found.wanted)
+        pairs = world.decide(seen)
+        planned = world.reconciler(seen, pairs, by="specd install").plan()
     print()
     for sentence in _sentences(found, pairs, planned):
         print(wrap(sentence, width(), ""))
@@ -349,11 +343,9 @@ def _sentences(found: _Found, pairs: tuple[DesiredPair, ...], planned: Plan) -> 
         "program changes it."
     )
     models = found.seen.world.models if found.seen is not None else ()
-    apps = found.seen.apps if found.seen is not None else ()
     for edited, change in ((file, each) for file in planned.edits for each in file.changes):
         if model_defaults.drafts(change.key) and isinstance(old := change.shown_old, str):
-            app = next(each.name for each in apps if edited.path.is_relative_to(each.internal))
-            why = _why_replaced(names.lookup(old, models), found)
+            app, why = homes.app_of(edited.path), _why_replaced(old, models, found.offers)
             new = "takes it out" if change.new is ABSENT else f"replaces it with {change.new}"
             yield f"{app} names the draft {old}{why}: specd {new}."
     if any(pair.speculates and pair.main and pair.main.format == "mlx" for pair in pairs):
@@ -367,13 +359,13 @@ def _sentences(found: _Found, pairs: tuple[DesiredPair, ...], planned: Plan) -> 
         )
 
 
-def _why_replaced(draft: Model | None, found: _Found) -> str:
-    """Why specd replaces ``draft``, which the user set; "" where the user chose another."""
-    if draft is None or found.seen is None:
+def _why_replaced(name: str, models: tuple[Model, ...], offers: Sequence[_Offer]) -> str:
+    """Why specd replaces a draft that the user set; "" where the user chose another."""
+    draft = names.lookup(name, models)
+    if draft is None:
         return ", which is not installed"
-    if proposal.name(draft, found.seen.world.models) in {offer.draft for offer in found.offers}:
-        return ""
-    return ", which is not proven right"
+    proven = proposal.name(draft, models) in [offer.draft for offer in offers]
+    return "" if proven else ", which is not proven right"
 
 
 def _will_write(path: Path, what: str) -> None:
