@@ -7,8 +7,7 @@ another type; each is then unknown.
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from specd.lmstudio.values import count, flag, items, members, number, rate, text, tokens
@@ -123,28 +122,6 @@ def _draft_stats(stats: dict[str, Any]) -> DraftStats | None:
     if total is None and rejected is not None:
         total = (accepted or 0) + rejected + (ignored or 0)
     return DraftStats(model, total, accepted or 0)
-
-
-@dataclass(slots=True)
-class Stream:
-    """The part of a streamed answer that has arrived."""
-
-    text: list[str] = field(default_factory=list)
-    pieces: int = 0
-    first_at: float | None = None
-    last: dict[str, Any] = field(default_factory=dict)
-
-
-def add_event(stream: Stream, event: dict[str, Any]) -> None:
-    """Add an event of a streamed answer to ``stream``."""
-    if piece := text_in(event, "delta"):
-        stream.first_at = stream.first_at or time.perf_counter()
-        stream.text.append(piece)
-        stream.pieces += 1
-    for name in ("usage", "stats"):
-        if isinstance(event.get(name), dict):
-            stream.last[name] = event[name]
-    stream.last["choices"] = event.get("choices") or stream.last.get("choices")
 
 
 # -- model lists ----------------------------------------------------------------------------------

@@ -28,8 +28,6 @@ from specd.lmstudio.answers import (
     LISTINGS,
     Completion,
     ServedModel,
-    Stream,
-    add_event,
     is_named,
     read_answer,
     text_in,
@@ -44,7 +42,7 @@ from specd.lmstudio.connection import (
     wants_a_token,
 )
 from specd.lmstudio.home import server_files
-from specd.lmstudio.values import count, object_in, text
+from specd.lmstudio.values import count, members, object_in, text
 
 DEFAULT_PORT: Final = 1234
 
@@ -214,20 +212,24 @@ class Server:
     def _answer(self, path: str, body: dict[str, Any], deadline: float) -> Completion:
         """The answer, whole or streamed as the server sends it; an error may come either way."""
         started = time.perf_counter()
-        stream = Stream()
+        first: float | None = None
+        pieces: list[str] = []
+        figures: dict[str, Any] = {}
         with self._exchange("POST", path, body, deadline) as (connection, kind):
             if kind != "text/event-stream":
                 whole = decoded(connection.read_all(), self.base_url)
                 return read_answer(whole, text_in(whole), time.perf_counter() - started, None)
             for event in connection.events():
-                add_event(stream, event)
+                if piece := text_in(event, "delta"):
+                    first = first or time.perf_counter() - started
+                    pieces.append(piece)
+                figures |= {k: event[k] for k in ("usage", "stats") if members(event.get(k))}
         seconds = time.perf_counter() - started
-        if not stream.last:
+        if not pieces and not figures:
             raise BadAnswer(f"{self.base_url} ended its answer before it began")
-        first = None if stream.first_at is None else stream.first_at - started
-        answer = read_answer(stream.last, "".join(stream.text), seconds, first)
+        answer = read_answer(figures, "".join(pieces), seconds, first)
         # A server that sends no usage sends one token per event.
-        return answer if answer.tokens else replace(answer, tokens=stream.pieces)
+        return answer if answer.tokens else replace(answer, tokens=len(pieces))
 
     @contextmanager
     def _exchange(
