@@ -8,7 +8,6 @@ decided. specd follows the same order and writes nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -125,21 +124,16 @@ def app_of(path: Path) -> str:
     return "Bionic" if inside else "LM Studio"
 
 
-def find_home(
-    configured: str = "auto",
-    env: Mapping[str, str] = os.environ,
-    user_home: Path | None = None,
-) -> Home | NoHome:
+def find_home(configured: str = "auto") -> Home | NoHome:
     """Find LM Studio's home: ``$LMSTUDIO_HOME``, then ``configured``, then where LM Studio looks.
 
     ``configured`` is "auto" or a path. Where a path is named and does not exist, no other is tried.
     """
-    named = env.get("LMSTUDIO_HOME")
-    if named:
+    if named := os.environ.get("LMSTUDIO_HOME"):
         return _named(Path(named), "$LMSTUDIO_HOME")
     if configured != "auto":
         return _named(Path(configured), "home in specd.toml")
-    user = _user_home(user_home)
+    user = _user_home()
     if user is None:
         return NoHome("the user's home directory is unknown ($HOME is not set)", ())
     return _where_lmstudio_looks(user)
@@ -175,16 +169,14 @@ def _named(path: Path, how: str) -> Home | NoHome:
     return Home(path, how)
 
 
-def _user_home(given: Path | None) -> Path | None:
+def _user_home() -> Path | None:
     try:
-        return Path(os.path.realpath(given if given is not None else Path.home()))
+        return Path(os.path.realpath(Path.home()))
     except RuntimeError:
         return None
 
 
-def watch_directories(
-    home: Home | NoHome, models_dir: Path | None = None, user_home: Path | None = None
-) -> tuple[WatchedDir, ...]:
+def watch_directories(home: Home | NoHome, models_dir: Path | None) -> tuple[WatchedDir, ...]:
     """The directories in which a change may call for a write.
 
     Never the conversations or the server logs, which change with every answer. The models directory
@@ -192,7 +184,7 @@ def watch_directories(
     directory, on Linux with one inotify watch per directory (never per file).
     """
     watched: list[WatchedDir] = []
-    user = _user_home(user_home)
+    user = _user_home()
     if user is not None:
         places = {keys.HOME_POINTER, *(name for name in keys.HOMES if "/" not in name)}
         watched.append(WatchedDir(user, names=frozenset(places), pace="seldom"))

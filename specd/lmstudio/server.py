@@ -57,9 +57,7 @@ Message: TypeAlias = Mapping[str, str]
 """``{"role": …, "content": …}``."""
 
 
-def server_urls(
-    home: Path, configured: str = "auto", env: Mapping[str, str] = os.environ
-) -> tuple[str, ...]:
+def server_urls(home: Path, configured: str = "auto") -> tuple[str, ...]:
     """The base URLs where the server may be, the likeliest first, without a slash at the end.
 
     ``configured`` is "auto" or a URL, which may end in ``/v1`` or ``/api/v0``, as other programs
@@ -73,7 +71,7 @@ def server_urls(
     if configured != "auto":
         return (_base(configured),)
     info, *others = server_files(home)
-    found = [object_in(path) for path in (Path(env.get(_INFO_VARIABLE) or info), *others)]
+    found = [object_in(path) for path in (Path(os.environ.get(_INFO_VARIABLE) or info), *others)]
     ports = [count(each.get("port"), 65536) for each in found]
     urls = [_url(found[at | 1], port) for at, port in enumerate(ports) if port]  # | 1: its config
     return tuple(dict.fromkeys(urls)) or (_url(found[1], DEFAULT_PORT),)

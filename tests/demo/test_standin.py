@@ -63,7 +63,7 @@ def test_its_port_stands_where_lm_studio_writes_it(served: tuple[Path, str]) -> 
 
 def test_the_newer_writes_where_it_listens(newer: tuple[Path, str]) -> None:
     home, url = newer
-    assert server_urls(home, env={})[0] == url
+    assert server_urls(home)[0] == url
     listening = json.loads((home / ".internal" / "http-server.json").read_text())
     assert listening == {"port": urlsplit(url).port}
 

@@ -199,16 +199,19 @@ def test_the_url_comes_from_lm_studios_own_config(tmp_path: Path, config: Any, u
     assert server_urls(tmp_path, "auto")[0] == url
 
 
-def test_the_port_the_server_listens_on_goes_before_the_configured_one(tmp_path: Path) -> None:
+def test_the_port_the_server_listens_on_goes_before_the_configured_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     internal = shapes.home(tmp_path) / ".internal"
     (internal / "http-server.json").write_text('{"port": 4321}')
-    assert server_urls(tmp_path, env={})[0] == "http://127.0.0.1:4321"
+    assert server_urls(tmp_path)[0] == "http://127.0.0.1:4321"
     other = tmp_path / "info.json"
     other.write_text('{"port": 5432}')
-    env = {"LMS_API_SERVER_INFO_PATH": str(other)}
-    assert server_urls(tmp_path, env=env)[0] == "http://127.0.0.1:5432"
+    with monkeypatch.context() as env:
+        env.setenv("LMS_API_SERVER_INFO_PATH", str(other))
+        assert server_urls(tmp_path)[0] == "http://127.0.0.1:5432"
     (internal / "http-server.json").write_text("{")
-    assert server_urls(tmp_path, env={})[0] == "http://127.0.0.1:1234"
+    assert server_urls(tmp_path)[0] == "http://127.0.0.1:1234"
 
 
 def test_the_configured_port_is_tried_where_nobody_listens_on_the_last_one(
@@ -233,11 +236,11 @@ def test_bionics_server_is_asked_where_it_is_alone(tmp_path: Path) -> None:
     internal.mkdir(parents=True)
     config = {"port": 4321, "networkInterface": "192.168.1.5"}
     (internal / "http-server-config.json").write_text(json.dumps(config))
-    assert server_urls(tmp_path, env={})[0] == "http://192.168.1.5:4321"
+    assert server_urls(tmp_path)[0] == "http://192.168.1.5:4321"
     (internal / "http-server.json").write_text('{"port": 4322}')
-    assert server_urls(tmp_path, env={})[0] == "http://192.168.1.5:4322"
+    assert server_urls(tmp_path)[0] == "http://192.168.1.5:4322"
     shapes.home(tmp_path)
-    assert server_urls(tmp_path, env={})[0] == "http://127.0.0.1:1234"
+    assert server_urls(tmp_path)[0] == "http://127.0.0.1:1234"
 
 
 def test_without_a_config_the_default_port_is_taken(tmp_path: Path) -> None:
