@@ -108,8 +108,8 @@ def until(look: Callable[[], Value], what: str, *, seconds: float, pause_s: floa
     return seen
 
 
-def log_tail(sandbox: Sandbox, lines: int = 15) -> str:
-    """The end of the daemon's log, for when something went wrong."""
+def log_tail(sandbox: Sandbox) -> str:
+    """The last lines of the daemon's log, for when something went wrong."""
     parts = [sandbox.root / "daemon.out", places.log_path(sandbox.state)]
     text = "".join(part.read_text(errors="replace") for part in parts if part.exists())
-    return "\n".join(text.splitlines()[-lines:])
+    return "\n".join(text.splitlines()[-15:])

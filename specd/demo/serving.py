@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,9 +10,6 @@ from pathlib import Path
 from typing import Final
 
 _PATIENCE_S = 10.0
-
-TOKEN: Final = "STANDIN_TOKEN"  # noqa: S105 - a variable's name
-"""The environment variable with the token that the stand-in requires."""
 
 VERSIONS: Final = ("0.3", "0.4.24")
 """The versions of LM Studio that the stand-in can behave like, the newest last."""
@@ -24,26 +20,23 @@ class StandInError(Exception):
 
 
 @contextmanager
-def standin(
-    home: Path, log: Path, token: str | None = None, version: str = VERSIONS[-1]
-) -> Iterator[str]:
+def standin(home: Path, log: Path, version: str = VERSIONS[-1]) -> Iterator[str]:
     """Serve ``home`` as LM Studio of ``version`` while the context lasts; gives the base URL.
 
-    Its port stands in the home's ``.internal`` by then. What it says goes to ``log``. With
-    ``token``, requests must carry it.
+    Its port stands in the home's ``.internal`` by then. Its standard error goes to ``log``.
 
     Raises:
         StandInError: it ended before it was ready.
     """
     command = [sys.executable, "-m", "specd.demo.standin", "--home", str(home)]
+    command += ["--version", version]
     with (
         log.open("ab") as errors,
         subprocess.Popen(
-            [*command, "--version", version],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env={**os.environ, **({TOKEN: token} if token else {})},
             start_new_session=True,
         ) as process,
     ):

@@ -17,15 +17,13 @@ It has no engine for GGUF (such a model is loaded in name only), no sampling by 
 is 0 unless the request sets it), no prompt reuse, tools or images.
 
 It takes a free port, writes it into the home's ``.internal``, where LM Studio of that version does,
-and prints its address. Where ``STANDIN_TOKEN`` is set, requests must carry that token. It ends with
-its standard input, so that it cannot outlive its parent.
+and prints its address. It ends with its standard input, so that it cannot outlive its parent.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import hmac
 import http
 import json
 import os
@@ -46,7 +44,7 @@ import mlx.core as mx
 
 from specd.demo.generation import Engine, Generation, Loaded, Question, Statistics
 from specd.demo.installed import Installed, installed, named, read_object
-from specd.demo.serving import TOKEN, VERSIONS
+from specd.demo.serving import VERSIONS
 
 _LARGEST_BODY = 1 << 20
 _DRAFT = "llm.prediction.speculativeDecoding.draftModel"
@@ -64,11 +62,6 @@ _BATCHED = (
     "supported for batched MLX models."
 )
 _NOT_COMPATIBLE = "Failed to load draft model. Draft model is not compatible with main model"
-_UNAUTHORIZED = (
-    "An LM Studio API token is required to make requests to this server, but none was provided "
-    "using the Authorization header using the 'Bearer' scheme (i.e., 'Authorization: Bearer "
-    "$LM_API_TOKEN')."
-)
 
 
 class RefusedError(Exception):
@@ -84,9 +77,6 @@ class RefusedError(Exception):
 
     def body(self) -> dict[str, Any]:
         """``{"error": …}``."""
-        if self.status == http.HTTPStatus.UNAUTHORIZED:
-            code = {"type": "invalid_request", "code": "invalid_api_key"}
-            return {"error": {**code, "message": str(self)}}
         if self.as_event:
             return {"error": str(self)}
         return {"error": {"message": str(self), "type": "invalid_request"}}
@@ -94,14 +84,13 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
-    """One LM Studio. ``token``: what requests must send, if any. ``newer``: 0.4.24, not 0.3."""
+    """One LM Studio. ``newer``: 0.4.24, not 0.3."""
 
     home: Path
     engine: Engine
-    token: str | None
     newer: bool
 
-    def loaded_model(self, name: object, *, ttl: float | None = None) -> Loaded:
+    def loaded_model(self, name: object, ttl: float | None) -> Loaded:
         """The model that a request names, loaded if it is not yet.
 
         Raises:
@@ -364,7 +353,6 @@ class _Handler(BaseHTTPRequestHandler):
         unknown = {"error": f"Unexpected endpoint or method. ({call})"}  # with status 200
         newer = self.standin.newer or not self.path.startswith("/api/v1/")
         try:
-            self._check_token()
             body = routes.get(call, lambda: unknown)() if newer else unknown
         except RefusedError as refused:
             self._send(refused.status, refused.body())
@@ -373,12 +361,6 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             if body is not None:
                 self._send(200, body)
-
-    def _check_token(self) -> None:
-        sent = self.headers.get("Authorization", "")
-        wanted = self.standin.token
-        if wanted and not hmac.compare_digest(sent.encode(), f"Bearer {wanted}".encode()):
-            raise RefusedError(401, _UNAUTHORIZED)
 
     def _body(self) -> dict[str, Any]:
         length = int(self.headers.get("Content-Length", "0"))
@@ -406,7 +388,7 @@ class _Handler(BaseHTTPRequestHandler):
         Raises:
             RefusedError: the request cannot be answered.
         """
-        main = self.standin.loaded_model(request.get("model"), ttl=request.get("ttl"))
+        main = self.standin.loaded_model(request.get("model"), request.get("ttl"))
         draft, count = self.standin.draft_for(main, request)
         if main.model is None:
             raise RefusedError(500, f"There is no engine for {main.installed.format} models here")
@@ -525,7 +507,7 @@ def main() -> int:
     if mx.default_device() == mx.cpu and shutil.which("g++") is None:
         mx.disable_compile()  # MLX's CPU backend compiles with the system's compiler
     newer = args.version == VERSIONS[-1]
-    made = StandIn(args.home, Engine(), os.environ.get(TOKEN), newer)
+    made = StandIn(args.home, Engine(), newer)
     handler = type("Handler", (_Handler,), {"standin": made})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
