@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from specd import places
-from specd.bench.history import History
-from specd.bench.result import BenchResult, Best, LengthResult
+from specd.bench.history import History, Run
+from specd.bench.result import AtTemperature, BenchResult, Best, LengthResult
+from specd.cli.models import bench
+from specd.cli.models.history import command
 from tests.daemon import Sandbox
 
 LENGTHS = tuple(
@@ -83,7 +85,7 @@ def test_one_run_is_shown_with_its_plots_and_what_it_was_measured_on(measured: S
     shown = measured.specd("history", "1").stdout
     assert "best: 3" in shown
     assert "●⠤ measured" in shown
-    assert "again: specd bench main draft --engine mlx --suite seed" in shown
+    assert "again: specd bench main draft --engine mlx --suite seed --temperature 0" in shown
     assert "code" in shown
     assert "80%" in shown
     assert "mlx-lm: 0.30" in shown
@@ -142,3 +144,22 @@ def test_a_newer_specd_s_history_is_refused_in_words(measured: Sandbox) -> None:
     assert ran.returncode == 2
     assert "newer specd" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ({"engine": "llama.cpp", "draft": "ngram"}, "main mtp --suite seed --temperature 0"),
+        ({"engine": "llama.cpp", "draft": "mtp"}, "main mtp --suite seed --temperature 0"),
+        (
+            {"at_temperature": AtTemperature(0.7, 4, None, None)},
+            "main draft --engine mlx --suite seed --temperature 0.7",
+        ),
+    ],
+)
+def test_the_command_that_measures_again_is_one_that_bench_takes(
+    found: dict[str, Any], words: str
+) -> None:
+    made = command(Run(1, replace(result(4, 1.5), **found), {}))
+    assert made == f"specd bench {words}"
+    bench.parser.parse_args(made.split()[2:])

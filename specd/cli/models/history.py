@@ -19,6 +19,8 @@ from specd.cli import world
 from specd.cli.models import charts
 from specd.cli.paint import complain, dumps, paint, safe, wants_colour, width, wrap
 from specd.cli.parser import Parser, number
+from specd.lmstudio.model import OWN_HEADS
+from specd.reconcile.engine import REPETITIONS
 
 SHOWN = 20
 
@@ -143,9 +145,13 @@ def render_one(each: Run, columns: int, *, colour: bool) -> str:
 def command(each: Run) -> str:
     """The command that measures the same again."""
     result = each.result
+    # llama.cpp is taken for every GGUF main, and repetitions are measured beside any draft.
+    engine = "" if result.engine == "llama.cpp" else f" --engine {result.engine}"
+    draft = OWN_HEADS if result.draft == REPETITIONS else result.draft
+    heat = result.at_temperature.temperature if result.at_temperature else 0
     quick = " --quick" if each.context.get("quick") else ""
-    words = f"{result.main} {result.draft} --engine {result.engine} --suite {result.suite}"
-    return f"specd bench {words}{quick}"
+    words = f"{result.main} {draft}{engine} --suite {result.suite} --temperature {heat:g}{quick}"
+    return f"specd bench {words}"
 
 
 def speedup(result: BenchResult) -> str:
