@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         code = ANEW
     if code == ANEW:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this program
-    return code
+    os._exit(code)  # the interpreter would free thousands of models first, which takes seconds
 
 
 def _tell(events: Events) -> None:
