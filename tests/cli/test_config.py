@@ -89,7 +89,7 @@ def test_set_does_not_touch_a_broken_file(file: Path, capsys: pytest.CaptureFixt
     file.parent.mkdir()
     file.write_text("[agent\n")
     assert specd_config("set", "agent.notify", "true") == 1
-    assert "specd.toml:1: is not TOML" in capsys.readouterr().err
+    assert f"{file}:1: is not TOML" in capsys.readouterr().err
     assert file.read_text() == "[agent\n"
 
 

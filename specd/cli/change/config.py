@@ -72,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         return verbs[args.verb]()
     except config.ConfigError as error:
-        for line in error.lines():
+        named = path if error.path == edit.NO_PATH else error.path
+        for line in config.ConfigError(named, error.problems).lines():
             complain(line)
         return INVALID
     except (SwapError, edit.BadKey) as error:
