@@ -61,7 +61,6 @@ ACCEPT_AGAIN_S = 0.1
 
 HEARTBEAT_S = 30.0
 
-
 LOOKED_S = 0.2
 """Within this time the last look at the app's process is used again, and the last answer."""
 
@@ -146,12 +145,13 @@ class Api:
             connection.add_done_callback(self._connections.pop)
 
     async def _connection(self, client: socket.socket) -> None:
-        reader, writer = await _streams(client)
+        reader, writer = await asyncio.open_unix_connection(sock=client, limit=BODY_BYTES)
+        writer.transport.set_write_buffer_limits(PIECE_BYTES)
         try:
-            if not _same_user(writer):
-                await _refuse(writer, 403, "this socket serves its owner alone")
-            else:
+            if _same_user(client):
                 await _Conversation(self, reader, writer).hold()
+            else:
+                await _refuse(writer, 403, "this socket serves its owner alone")
             writer.close()
             async with asyncio.timeout(CLOSE_S):
                 await writer.wait_closed()
@@ -388,17 +388,6 @@ def _object(body: bytes) -> dict[str, Any]:
     return value
 
 
-async def _streams(
-    client: socket.socket,
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=BODY_BYTES)
-    protocol = asyncio.StreamReaderProtocol(reader)
-    transport, _ = await loop.connect_accepted_socket(lambda: protocol, client)
-    transport.set_write_buffer_limits(PIECE_BYTES)
-    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
-
-
 async def _refuse(writer: asyncio.StreamWriter, status: int, why: str) -> None:
     content = json.dumps({"error": why}).encode() + b"\n"
     head = (
@@ -411,9 +400,9 @@ async def _refuse(writer: asyncio.StreamWriter, status: int, why: str) -> None:
             await writer.drain()
 
 
-def _same_user(writer: asyncio.StreamWriter) -> bool:
+def _same_user(client: socket.socket) -> bool:
     try:
-        return peer(writer.get_extra_info("socket")) == os.getuid()
+        return peer(client) == os.getuid()
     except OSError:
         return False
 
@@ -430,9 +419,7 @@ def _listen(path: Path) -> socket.socket:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.chmod(0o700)
     if path.is_dir() and not path.is_symlink():
-        private.set_aside(
-            path
-        )  # Docker makes a folder where it should mount a file that is not there
+        private.set_aside(path)  # Docker makes a folder where the file to mount is not there
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with short(path) as address:
         with contextlib.suppress(FileNotFoundError):

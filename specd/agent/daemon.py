@@ -13,10 +13,10 @@ from concurrent.futures import Future
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from specd import __version__, config, places
-from specd.agent import lock, notify, private, process, report
+from specd.agent import lock, notify, private, process
 from specd.agent.benchmarks import BENCHMARK_AGAIN, GIVE_WAY, Benchmarks
 from specd.agent.events import Events
 from specd.agent.faults import Faults
@@ -552,8 +552,7 @@ class Daemon:
             paused=self.writer.paused,
             faults=(
                 *self._faults.known(),
-                *self.events.problems(),
-                *filter(None, [self.stores.journal.problem]),
+                *filter(None, [self.events.problem, self.stores.journal.problem]),
                 *self.stores.unread.values(),
             ),
         )
@@ -583,15 +582,15 @@ class Daemon:
         """The last published snapshot."""
         return self._publication.snapshot
 
-    def state(self) -> report.DaemonState:
-        """The daemon's own part of the status."""
+    def state(self) -> dict[str, Any]:
+        """The daemon's own part of the status, as in its JSON."""
         due = self._timers.when(BENCHMARK)
-        return report.DaemonState(
-            uptime_s=time.monotonic() - self._born,
-            next_benchmark=due.isoformat(timespec="seconds") if due else None,
-            benchmark=self.bench.note,
-            watching=self._watch.polling or "events",
-        )
+        return {
+            "uptime_s": round(time.monotonic() - self._born, 3),
+            "watching": self._watch.polling or "events",
+            "next_benchmark": due.isoformat(timespec="seconds") if due else None,
+            "benchmark": self.bench.note,
+        }
 
     def obey(self, order: Callable[[], Result]) -> Result:
         """Carry out a user's order; unlike a pass, it waits for another specd that writes."""

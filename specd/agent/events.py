@@ -104,9 +104,10 @@ class Events:
         # Without the lock, which a slow disk may hold for long.
         return [event for event in tuple(self._recent) if event.number > number]
 
-    def problems(self) -> tuple[str, ...]:
+    @property
+    def problem(self) -> str | None:
         """The reason why the last line is missing from the log file, if it is."""
-        return (self._file.problem,) if self._file is not None and self._file.problem else ()
+        return None if self._file is None else self._file.problem
 
     def close(self) -> None:
         """Flush and close the log file."""

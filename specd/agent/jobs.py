@@ -1,17 +1,15 @@
 """Work that is too slow for a pass: one worker process at a time, results to the inbox.
 
-Each job has its own thread, which waits for a worker process, a socket or the file system, and ends
-with the job. A job takes a frozen value and returns one to the daemon's loop, which alone changes
-the daemon's state. Every failure is a line in the log and a reason in the status (``Faults``). When
-specd ends it waits for no such thread, except a moment for the worker's, to see its process killed.
+Each job has its own thread. It takes a frozen value and returns one to the daemon's loop, which
+alone changes the daemon's state. Every failure is a line in the log and a reason in the status
+(``Faults``). When specd ends it waits for no such thread, except a moment for the worker's, to see
+its process killed.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -25,13 +23,6 @@ ENDING_S = 1.0
 """How long specd, when it ends, waits for a cancelled worker to end."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Worker:
-    task: str
-    thread: threading.Thread
-    cancelled: threading.Event
-
-
 class Jobs:
     """Starts background jobs; at most one of each name is running or waiting.
 
@@ -43,7 +34,8 @@ class Jobs:
         self._faults = faults
         self._closed = False
         self._names: set[str] = set()
-        self._workers: deque[_Worker] = deque()
+        # By task, in their order: the thread, and the event that ends its worker.
+        self._workers: dict[str, tuple[threading.Thread, threading.Event]] = {}
 
     def running(self, name: str) -> bool:
         """Whether the job called ``name`` has not ended yet."""
@@ -89,22 +81,21 @@ class Jobs:
 
         thread = self._claimed(task, look, then, failed, cancelled)
         if thread is not None:
-            self._workers.append(_Worker(task, thread, cancelled))
+            self._workers[task] = thread, cancelled
             if len(self._workers) == 1:
                 thread.start()
 
     def cancel(self, task: str) -> None:
         """Kill that worker and its processes; ``failed`` is called once they have ended."""
-        for each in self._workers:
-            if each.task == task:
-                each.cancelled.set()
+        if task in self._workers:
+            self._workers[task][1].set()
 
     def close(self) -> None:
         """Kill the running worker; start nothing any more."""
         self._closed = True
-        for each in tuple(self._workers)[:1]:
-            each.cancelled.set()
-            each.thread.join(ENDING_S)
+        for thread, cancelled in tuple(self._workers.values())[:1]:
+            cancelled.set()
+            thread.join(ENDING_S)
 
     def _claimed(self, name: str, *work: Any) -> threading.Thread | None:
         """The thread of a job, to be started; None if one of that name has not ended."""
@@ -142,8 +133,7 @@ class Jobs:
 
     def _end(self, name: str, finish: Callable[[], None]) -> None:
         self._names.discard(name)
-        if self._workers and self._workers[0].task == name:
-            self._workers.popleft()
-            if self._workers and not self._closed:
-                self._workers[0].thread.start()
+        if self._workers.pop(name, None) and self._workers and not self._closed:
+            following, _ = next(iter(self._workers.values()))
+            following.start()
         finish()

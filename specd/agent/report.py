@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,18 +31,8 @@ LAST_WRITES = 20
 _OFF = (ABSENT, None, False, "")
 
 
-@dataclass(frozen=True, slots=True)
-class DaemonState:
-    """The daemon's own part of status; ``next_benchmark`` is RFC 3339 with zone."""
-
-    uptime_s: float
-    next_benchmark: str | None
-    benchmark: str | None
-    watching: str
-
-
-def status(seen: Snapshot, daemon: DaemonState) -> dict[str, Any]:
-    """The whole answer of ``GET /v1/status``."""
+def status(seen: Snapshot, daemon: dict[str, Any]) -> dict[str, Any]:
+    """The whole answer of ``GET /v1/status``; ``daemon`` is the daemon's own part of it."""
     facts, listed = seen.facts, seen.conditions
     standing = (each for each in reversed(seen.writes) if each.state == "written")
     writes = [entry(each) for each in itertools.islice(standing, LAST_WRITES)]
@@ -53,17 +43,14 @@ def status(seen: Snapshot, daemon: DaemonState) -> dict[str, Any]:
         "home": str(facts.home.path) if isinstance(facts.home, Home) else None,
         "config": str(facts.config_path),
         "pid": os.getpid(),
-        "uptime_s": round(daemon.uptime_s, 3),
+        **daemon,
         "paused": facts.paused,
-        "watching": daemon.watching,
         "conditions": [asdict(condition) for condition in listed],
         "pairs": [pair(facts, each, seen.writes) for each in facts.pairs],
         "held": [change.key for changes in facts.held.values() for change in changes],
         "last_write": writes[0] if writes else None,
         "last_writes": writes,
         "restores": _restores(done, facts.contender),
-        "next_benchmark": daemon.next_benchmark,
-        "benchmark": daemon.benchmark,
     }
 
 
