@@ -159,7 +159,7 @@ def resolve(
                 else f"LM Studio reads one file, {main.defaults}.json, for {main.key} and for "
                 f"{first}, the main model of an earlier [[pair]]"
             )
-            pair = pair.so("refused", "SameFile", f"{why}; remove one of the two from specd.toml")
+            pair = pair.so("refused", "SameFile", why)
         elif main is not None:
             taken[main.defaults] = main.key
             if pair.state == "refused" and (refusal := known.refuses_main(main)):
@@ -193,7 +193,7 @@ def _resolve_one(
     if users.several and main.format == "gguf":
         why = (
             f"several ways of drafting are switched on for {main.key} in LM Studio, which allows "
-            "one; switch the others off there, or name the draft in specd.toml"
+            "one"
         )
         return pair.so("refused", "SeveralSwitches", why)
     return of.chosen(pair)
@@ -330,9 +330,7 @@ class _Main:
     def _no_draft(self, verdicts: Sequence[tuple[Model, Verdict | None]]) -> str:
         main = self.main.key
         if not verdicts:
-            return (
-                f"no installed model could draft for {main}; install a smaller model of its family"
-            )
+            return f"no installed model could draft for {main}"
         first, found = verdicts[0]
         reason = f" ({first.key}: {found.reasons[0]})" if found else ""
         return f"none of {len(verdicts)} smaller models may draft for {main}{reason}"

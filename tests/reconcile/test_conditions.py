@@ -115,6 +115,12 @@ def test_a_specd_toml_that_is_not_there_is_not_called_valid():
             "the GGUF file can be",
         ),
         (
+            {"pairs": (replace(PAIR, state="refused", reason="NoDraft"),)},
+            "PairsConfigured",
+            "PairRefused",
+            "`specd pairs` names a draft to download",
+        ),
+        (
             {"pairs": (replace(PAIR, state="refused", verdict=verdict("incompatible")),)},
             "TokenizersCompatible",
             "Incompatible",

@@ -269,8 +269,9 @@ def _pair(pair: dict[str, Any], columns: int, detail: int, *, colour: bool) -> l
     if pair.get("stale"):
         gain += f", stale: {', '.join(pair['stale'])}"
     known = [" · ".join([*facts, gain])]
-    # What is missing is said below, with the remedy.
-    told_below = pair.get("state") in ("wanted", "missing") and pair.get("reason") != "InTrial"
+    # What is missing or refused is said below, with the remedy.
+    below = ("wanted", "missing", "refused")
+    told_below = pair.get("state") in below and pair.get("reason") != "InTrial"
     if pair.get("why") and not told_below:
         known.append(pair["why"])
     observed = pair.get("observed")

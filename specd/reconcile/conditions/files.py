@@ -18,13 +18,19 @@ from specd.reconcile.conditions.condition import (
     true,
     unknown,
 )
-from specd.reconcile.desired import DesiredPair
+from specd.reconcile.desired import DesiredPair, Reason
 from specd.reconcile.facts import Facts
 
 SHOWN = 3
 """How many unreadable things in the models folder a message about a missing model names."""
 
 PROPOSE = "`specd install` proposes one, `specd pairs` names drafts to download"
+AUTO = 'draft = "auto" takes a proven one; `specd check MAIN DRAFT` says why'
+REFUSED: dict[Reason, str] = {
+    "SameFile": "remove one of the two from specd.toml",
+    "SeveralSwitches": "leave one on in LM Studio, or name the draft in specd.toml",
+    "NoDraft": "`specd pairs` names a draft to download",
+}
 SAVE_SETTINGS = "open and save LM Studio's settings: it writes them anew"
 SAVE_DEFAULTS = "set the model's defaults in LM Studio: it writes them anew"
 
@@ -106,14 +112,11 @@ def _pairs_configured(facts: Facts, wanted: SpecdConfig) -> Judgement:
     if missing or refused:
         unread = facts.model_problems[:SHOWN] if missing else ()
         remedies = ["download it in LM Studio, or name another in specd.toml"] if missing else []
-        if refused:
-            instead = "; ".join(pair.instead for pair in refused if pair.instead)
-            auto = 'draft = "auto" takes a proven one; `specd check MAIN DRAFT` says why'
-            remedies.append(instead or auto)
+        remedies += [pair.instead or REFUSED.get(pair.reason, AUTO) for pair in refused]
         return false(
             "ModelMissing" if missing else "PairRefused",
             "; ".join((each((*missing, *refused)), *unread)),
-            "; ".join(remedies),
+            "; ".join(dict.fromkeys(remedies)),
         )
     settings = {app.settings for app in facts.apps}
     files = _hold(
