@@ -12,10 +12,9 @@ from typing import Any, TypeVar
 
 from specd import places
 from specd.demo.sandbox import Sandbox
+from specd.demo.serving import stop
 
 Value = TypeVar("Value")
-
-_STOP_S = 10.0
 
 
 class NotHeldError(Exception):
@@ -51,13 +50,8 @@ class Daemon:
         return (self.status() or {"pairs": []})["pairs"]  # type: ignore[no-any-return]
 
     def stop(self) -> int:
-        """End it with SIGTERM; its exit code."""
-        self._process.terminate()
-        try:
-            return self._process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait()
+        """End it; returns its exit code."""
+        return stop(self._process)
 
 
 @contextmanager

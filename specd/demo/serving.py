@@ -47,8 +47,14 @@ def standin(home: Path, log: Path, version: str = VERSIONS[-1]) -> Iterator[str]
                 raise StandInError(f"the stand-in server ended with code {process.wait()}: {log}")
             yield ready.decode().strip()
         finally:
-            process.terminate()
-            try:
-                process.wait(_PATIENCE_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> int:
+    """End a process with SIGTERM, if need be with SIGKILL; returns its exit code."""
+    process.terminate()
+    try:
+        return process.wait(_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
