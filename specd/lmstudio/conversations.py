@@ -24,6 +24,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
+from specd.files import private
 from specd.lmstudio import keys, model_defaults
 from specd.lmstudio.model import OWN_HEADS
 from specd.lmstudio.values import number, rate, text, tokens
@@ -76,14 +77,6 @@ class AnswerStats:
     sampling: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class NewAnswers:
-    """The answers of one file; ``problem``: why it was not read."""
-
-    answers: tuple[AnswerStats, ...] = ()
-    problem: str | None = None
-
-
 Read: TypeAlias = dict[str, str]
 """The files that were read: a digest of each path → inode, size and time stamp at that time.
 
@@ -96,11 +89,11 @@ def directory(home: Path) -> Path:
     return home / keys.CONVERSATIONS
 
 
-def read(conversations: Path, done: Read) -> Iterator[NewAnswers]:
-    """The answers of every file that changed since it was read; ``done`` is updated.
+def read(conversations: Path, done: Read) -> Iterator[tuple[AnswerStats, ...] | None]:
+    """The answers of each file that changed since it was read, None where it cannot be read.
 
-    A file is done when the caller takes the next batch, so nothing is lost when the caller stops in
-    between. Memory is bounded by the largest file.
+    ``done`` is updated when the caller takes the next batch, so nothing is lost when the caller
+    stops in between. Memory is bounded by the largest file.
     """
     there: set[str] = set()
     for path, facts, name, stamp in _stamped(conversations):
@@ -108,7 +101,7 @@ def read(conversations: Path, done: Read) -> Iterator[NewAnswers]:
         if done.get(name) == stamp:
             continue
         settled = time.time_ns() - facts.st_mtime_ns > _RACY_NS
-        yield _read_file(path, name, facts.st_size)
+        yield _read_file(path, name)
         if settled:
             done[name] = stamp
     for gone in done.keys() - there:
@@ -208,19 +201,13 @@ class _Piece(msgspec.Struct, rename="camel"):
     is_structural: Any = None
 
 
-def _read_file(path: Path, name: str, size: int) -> NewAnswers:
-    if size > _MAX_FILE_BYTES:
-        problem = f"{path} is {size:,} bytes long; specd reads up to {_MAX_FILE_BYTES:,}"
-        return NewAnswers(problem=problem)
+def _read_file(path: Path, name: str) -> tuple[AnswerStats, ...] | None:
     try:
-        chat = msgspec.json.decode(path.read_bytes(), type=_Conversation)
-    except OSError as error:
-        return NewAnswers(problem=f"{path} cannot be read: {error.strerror or error}")
-    except (ValueError, RecursionError):
-        problem = f"{path} is not a conversation that can be read; perhaps it is being written"
-        return NewAnswers(problem=problem)
+        chat = msgspec.json.decode(private.read(path, _MAX_FILE_BYTES), type=_Conversation)
+    except (OSError, ValueError, RecursionError):
+        return None
     last = _decoded(chat.last_used_model, _Named) or _Named()
-    return NewAnswers(tuple(_answers(name, chat.messages, last)))
+    return tuple(_answers(name, chat.messages, last))
 
 
 def _answers(name: str, messages: list[msgspec.Raw], last_used: _Named) -> Iterator[AnswerStats]:

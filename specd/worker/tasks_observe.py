@@ -31,10 +31,10 @@ def observe(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     of = conversations.changed(Path(request["conversations"]), read)
     keep_at = time.monotonic() + KEEP_EVERY_S
     say_at = 0.0
-    for batch in conversations.read(Path(request["conversations"]), read):
-        answers += store.add(batch.answers)
+    for found in conversations.read(Path(request["conversations"]), read):
+        answers += store.add(found or ())
         files += 1
-        unreadable += batch.problem is not None
+        unreadable += found is None
         if time.monotonic() > say_at:
             progress({"files": files, "of": of, "answers": answers})
             say_at = time.monotonic() + SAY_EVERY_S
