@@ -19,15 +19,19 @@ from specd.agent.address import short
 
 TIMEOUT_S = 5.0
 
+OTHER_VERSION, ANOTHER_USERS = 5, 6
+"""Exit codes."""
+
 
 class CannotAsk(Exception):
     """The daemon gave no usable answer; ``remedy`` says what to do."""
 
     exit_code = 3
 
-    def __init__(self, why: str, remedy: str = "") -> None:
+    def __init__(self, why: str, remedy: str = "", exit_code: int | None = None) -> None:
         super().__init__(why, remedy)
         self.why, self.remedy = why, remedy
+        self.exit_code = exit_code or self.exit_code
 
     def __str__(self) -> str:
         return f"{self.why}; {self.remedy}" if self.remedy else self.why
@@ -35,12 +39,6 @@ class CannotAsk(Exception):
 
 class NotRunning(CannotAsk):
     """No daemon listens."""
-
-
-class NotYours(CannotAsk):
-    """The socket belongs to another user."""
-
-    exit_code = 6
 
 
 class Hung(CannotAsk):
@@ -55,12 +53,6 @@ class Refused(CannotAsk):
     exit_code = 1
 
 
-class OtherVersion(CannotAsk):
-    """The daemon has another version of the interface."""
-
-    exit_code = 5
-
-
 def ask(
     method: str,
     path: str,
@@ -72,7 +64,7 @@ def ask(
     """The decoded JSON answer of ``method path``.
 
     Raises:
-        CannotAsk: one of its subclasses, each with a message for the user.
+        CannotAsk: the message is for the user.
     """
     status, content = _exchange(method, path, body, state, timeout)
     try:
@@ -139,7 +131,7 @@ def _connect(state: Path | None, timeout: float) -> socket.socket:
                 connection.settimeout(timeout)
                 return connection
             whose = f"{path} belongs to user {owner}, not to you"
-            problem = NotYours(whose, "give specd a state directory of your own")
+            problem = CannotAsk(whose, "give specd a state directory of your own", ANOTHER_USERS)
     except FileNotFoundError:
         problem = NotRunning("specd is not running", _how_to_start())
     except ConnectionRefusedError:
@@ -191,9 +183,10 @@ def _hung(timeout: float) -> Hung:
     )
 
 
-def _other(what: str) -> OtherVersion:
-    return OtherVersion(
+def _other(what: str) -> CannotAsk:
+    return CannotAsk(
         f"the running daemon gave {what}: it is of another version than this command "
         f"({__version__})",
         "`specd restart` brings both together",
+        OTHER_VERSION,
     )

@@ -138,10 +138,10 @@ def _load(name: str) -> Module:  # noqa: C901, PLR0912, PLR0915 - a table that m
             from specd.cli.change import apply as found
         case "restore":
             from specd.cli.change import restore as found
-        case "pause" | "resume":
-            from specd.cli.change import pause
-
-            found = pause.ORDERS[name]
+        case "pause":
+            from specd.cli.change.pause import pause as found
+        case "resume":
+            from specd.cli.change.pause import resume as found
         case "pairs":
             from specd.cli.models import pairs as found
         case "check":

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
 
 from specd.cli.paint import say, width
 
@@ -55,6 +55,27 @@ class Parser(argparse.ArgumentParser):
         flags = [flag for parser in inner(self) for flag in parser._option_string_actions]  # noqa: SLF001 - argparse offers no public way to list them
         near = difflib.get_close_matches(word.partition("=")[0], flags, n=1, cutoff=0.6)
         return f"; did you mean {near[0]}?" if word.startswith("-") and near else ""
+
+
+class Bare(NamedTuple):
+    """A command without arguments; ``act`` carries it out and returns the exit code."""
+
+    name: str
+    about: str
+    exit_codes: Mapping[int, str]
+    act: Callable[[], int]
+
+    @property
+    def parser(self) -> Parser:
+        """Its help."""
+        name = f"specd {self.name}"
+        return Parser(
+            prog=name, description=self.about, examples=(name,), exit_codes=self.exit_codes
+        )
+
+    def run(self, _: argparse.Namespace) -> int:
+        """Do it."""
+        return self.act()
 
 
 def number(word: str) -> int:

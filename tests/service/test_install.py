@@ -219,6 +219,6 @@ def test_stop_says_how_a_daemon_that_is_no_service_is_stopped(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(alive, "started_otherwise", lambda _: 99)
+    monkeypatch.setattr(ask, "ask", lambda *_, **__: {"pid": 99})
     assert main(["stop"]) == 1
     assert "Ctrl-C in its terminal stops it, or `kill 99`" in capsys.readouterr().err

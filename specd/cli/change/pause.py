@@ -2,46 +2,30 @@
 
 from __future__ import annotations
 
-import argparse
-from dataclasses import dataclass
-
 from specd.cli import ask
-from specd.cli.parser import Parser
+from specd.cli.parser import Bare
+
+_EXIT_CODES = {0: "done", 3: "specd is not running"}
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """One of the two commands; ``done`` is printed at the end."""
-
-    name: str
-    about: str
-    done: str
-
-    @property
-    def parser(self) -> Parser:
-        """The command takes no arguments."""
-        return Parser(
-            prog=f"specd {self.name}",
-            description=self.about,
-            examples=(f"specd {self.name}",),
-            exit_codes={0: "done", 3: "specd is not running"},
-        )
-
-    def run(self, _: argparse.Namespace) -> int:
-        """Send the order to the daemon."""
-        ask.ask("POST", f"/v1/{self.name}", timeout=60)
-        print(self.done)
-        return 0
+def _pause() -> int:
+    ask.ask("POST", "/v1/pause", timeout=60)
+    print("paused until `specd resume` or a restart; `specd stop` lasts longer")
+    return 0
 
 
-ORDERS = {
-    order.name: order
-    for order in (
-        Order(
-            "pause",
-            "Let the running daemon write nothing until `specd resume` or until it is restarted.",
-            "paused until `specd resume` or a restart; `specd stop` lasts longer",
-        ),
-        Order("resume", "Let a paused daemon write again, starting with a look.", "resumed"),
-    )
-}
+def _resume() -> int:
+    ask.ask("POST", "/v1/resume", timeout=60)
+    print("resumed")
+    return 0
+
+
+pause = Bare(
+    "pause",
+    "Let the running daemon write nothing until `specd resume` or until it is restarted.",
+    _EXIT_CODES,
+    _pause,
+)
+resume = Bare(
+    "resume", "Let a paused daemon write again, starting with a look.", _EXIT_CODES, _resume
+)
