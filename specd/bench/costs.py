@@ -50,33 +50,24 @@ class Costs:
     short: Steps
     long: Steps
 
-    def plain(self, context: float) -> float:
-        """One token of the main alone."""
-        return self._at(context, self.short.plain, self.long.plain)
+    def at(self, context: float) -> Steps:
+        """The steps after ``context`` tokens."""
 
-    def checking(self, tokens: int, context: float) -> float:
-        """One pass of the main over ``tokens`` tokens."""
-        return self._at(context, self.short.checking(tokens), self.long.checking(tokens))
+        def between(short: float, long: float) -> float:
+            found = _between(context, self.short.context, short, self.long.context, long)
+            # A line through two noisy points may become negative far outside them.
+            return max(found, min(short, long) * 0.1)
 
-    def draft(self, context: float) -> float:
-        """One drafted token."""
-        return self._at(context, self.short.draft, self.long.draft)
-
-    def catch_up(self, context: float) -> float:
-        """The extra cost of the first drafted token after a round that was wholly accepted."""
-        return self._at(context, self.short.catch_up, self.long.catch_up)
-
-    def prefill(self, tokens: int, *, draft: bool) -> float:
-        """Prompt processing by the main; with ``draft``, by the draft as well."""
-        main = self._at(tokens, self.short.main_prefill, self.long.main_prefill)
-        if not draft:
-            return main
-        return main + self._at(tokens, self.short.draft_prefill, self.long.draft_prefill)
-
-    def _at(self, context: float, short: float, long: float) -> float:
-        found = _between(context, self.short.context, short, self.long.context, long)
-        # A line through two noisy points may become negative far outside them.
-        return max(found, min(short, long) * 0.1)
+        short, long = self.short, self.long
+        return Steps(
+            context=round(context),
+            plain=between(short.plain, long.plain),
+            main={n: between(cost, long.checking(n)) for n, cost in short.main.items()},
+            draft=between(short.draft, long.draft),
+            catch_up=between(short.catch_up, long.catch_up),
+            main_prefill=between(short.main_prefill, long.main_prefill),
+            draft_prefill=between(short.draft_prefill, long.draft_prefill),
+        )
 
 
 def _between(at: float, low: float, at_low: float, high: float, at_high: float) -> float:

@@ -67,14 +67,14 @@ class NewerHistory(Exception):
 class Opened:
     """The database at ``path``: opened on first use, and again after the file was replaced.
 
-    Only the thread that opened it may use it; SQLite raises in others. ``times`` counts the opens.
+    Only the thread that opened it may use it; SQLite raises in others.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
-        self.times = 0
+        self._times = 0
 
     def get(self) -> sqlite3.Connection:
         """The connection.
@@ -86,8 +86,13 @@ class Opened:
             self.close()
             self._connection = connect(self._path)
             self._inode = inode(self._path)
-            self.times += 1
+            self._times += 1
         return self._connection
+
+    def version(self) -> tuple[int, int]:
+        """Changes when another process has committed, or the file was replaced."""
+        (commits,) = self.get().execute("PRAGMA data_version").fetchone()
+        return self._times, commits
 
     def close(self) -> None:
         """Close the file."""

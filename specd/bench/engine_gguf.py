@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from specd.bench.engine import Timed
 from specd.bench.prompts import Prompt
@@ -48,20 +48,14 @@ class GgufEngine:
     _servers: dict[int, Server] = field(default_factory=dict)
     _repeated: Repeated = field(default_factory=Repeated)
 
-    @property
-    def name(self) -> EngineName:
-        """The engine's name in results."""
-        return "llama.cpp"
+    name: ClassVar[EngineName] = "llama.cpp"
+    clock = staticmethod(time.monotonic)
 
     def fits(self, prompt: Prompt) -> bool:
         """Whether the main's context, at most ``CONTEXT``, holds the prompt and its answer."""
         server = self._server(0)
         tokens = server.tokenize(server.chat(self._repeated.mark(prompt, 999)))
         return len(tokens) + prompt.max_tokens <= server.context
-
-    def clock(self) -> float:
-        """Wall time."""
-        return time.monotonic()
 
     def in_force(self, answers: Sequence[Timed], requested: int) -> int:
         """The draft length of the request. llama.cpp may draft fewer tokens, never more.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, ClassVar
 
 import mlx.core as mx
 import psutil
@@ -97,6 +97,9 @@ class MlxEngine:
     As in LM Studio's engine both KV caches are quantized, if one is, from the first token on.
     """
 
+    name: ClassVar[EngineName] = "mlx"
+    clock = staticmethod(time.perf_counter)
+
     def __init__(
         self,
         main: Main,
@@ -116,11 +119,6 @@ class MlxEngine:
         self._caches: dict[int, Any] = {}
 
     @property
-    def name(self) -> EngineName:
-        """The engine's name in results."""
-        return "mlx"
-
-    @property
     def longest(self) -> int:
         """Tokens: the smallest of the models' limits and what half of the free memory holds."""
         limits = [
@@ -133,10 +131,6 @@ class MlxEngine:
     def fits(self, prompt: Prompt) -> bool:
         """Whether the prompt and its answer have at most ``longest`` tokens."""
         return len(self.encode(prompt)) + prompt.max_tokens <= self.longest
-
-    def clock(self) -> float:
-        """Wall time in seconds."""
-        return time.perf_counter()
 
     def encode(self, prompt: Prompt) -> list[int]:
         """The token ids of the prompt, formatted by the chat template."""

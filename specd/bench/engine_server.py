@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import ClassVar, Final
 
 from specd.bench import silence, tried
 from specd.bench.confirm import Runs
@@ -109,10 +109,7 @@ class ServerEngine:
     waited: int = 0
     repeated: Repeated = field(default_factory=Repeated)
 
-    @property
-    def name(self) -> EngineName:
-        """The engine's name in results."""
-        return "server"
+    name: ClassVar[EngineName] = "server"
 
     def fits(self, prompt: Prompt) -> bool:
         """Whether the loaded main's context holds about as many tokens; unknown: the default's."""

@@ -80,7 +80,7 @@ class History:
 
     def add(self, result: BenchResult, context: dict[str, Any]) -> int:
         """Store a result with the ``context`` of its measurement; returns its number."""
-        runs = self._database()
+        runs = self._file.get()
         self._latest.clear()
         self._nights.clear()
         with runs:
@@ -138,7 +138,7 @@ class History:
 
     def runs(self, limit: int) -> tuple[Run, ...]:
         """The newest rows, newest first."""
-        rows = self._database().execute(
+        rows = self._file.get().execute(
             f"SELECT {_COLUMNS} FROM runs ORDER BY id DESC LIMIT ?",  # noqa: S608 - own words
             (limit,),
         )
@@ -147,7 +147,7 @@ class History:
     def run(self, number: int) -> Run | None:
         """The row of this number; None when there is none."""
         row = (
-            self._database()
+            self._file.get()
             .execute(f"SELECT {_COLUMNS} FROM runs WHERE id = ?", (number,))  # noqa: S608 - own words
             .fetchone()
         )
@@ -173,16 +173,11 @@ class History:
         self._file.close()
 
     def _up_to_date(self) -> sqlite3.Connection:
-        runs = self._database()
-        # data_version changes with every commit of another process, so the cache stays valid.
-        version = (self._file.times, *runs.execute("PRAGMA data_version").fetchone())
+        version = self._file.version()
         if version != self._seen_version:
             self._seen_version = version
             self._latest.clear()
             self._nights.clear()
-        return runs
-
-    def _database(self) -> sqlite3.Connection:
         return self._file.get()
 
 

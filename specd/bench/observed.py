@@ -7,7 +7,6 @@ name. The worker stores and sums; the daemon and the command line read the sums,
 from __future__ import annotations
 
 import json
-import sqlite3
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -68,7 +67,7 @@ class ObservedStore:
         """Store the conversations that were read."""
         before = self.files_read()
         gone = before.keys() - files.keys()
-        answers = self._database()
+        answers = self._file.get()
         with answers:
             answers.executemany(
                 "INSERT OR REPLACE INTO chats (name, stamp) VALUES (?, ?)",
@@ -78,7 +77,7 @@ class ObservedStore:
 
     def add(self, found: Iterable[AnswerStats]) -> int:
         """Store the answers that are new, or whose kind is; returns how many."""
-        answers = self._database()
+        answers = self._file.get()
         horizon = float(dict(self._rows("kept")).get("horizon", 0.0))
         rows = [_row(each) for each in found if (each.at is None or each.at > horizon)]
         with answers:
@@ -95,13 +94,13 @@ class ObservedStore:
         """Delete surplus answers, then compute and store the sums; ``now``: seconds since 1970."""
         self._make_room(kept)
         sums = Observed(now, self.uses(), self._asked())
-        answers = self._database()
+        answers = self._file.get()
         with answers:
             self._keep("observed", msgspec.json.encode(sums).decode())
         return sums
 
     def _make_room(self, kept: int) -> None:
-        answers = self._database()
+        answers = self._file.get()
         (count,) = answers.execute("SELECT count(*) FROM answers").fetchone()
         with answers:
             if count > kept:
@@ -122,7 +121,7 @@ class ObservedStore:
         """The sums of all stored answers; ``name`` gives a main's name for each name in chats."""
         groups: dict[tuple[str, str | None, int | None], list[Figures]] = defaultdict(list)
         # An older specd stored answers with draft tokens of an unnamed draft as without a draft.
-        for main, draft, draft_tokens, *figures in self._database().execute(
+        for main, draft, draft_tokens, *figures in self._file.get().execute(
             "SELECT main, coalesce(draft, CASE WHEN drafted > 0 THEN ? END),"
             " CASE WHEN draft IS NULL THEN NULL ELSE draft_tokens END,"
             " at, tokens, prompt_tokens, seconds, drafted, accepted, rounds FROM answers"
@@ -135,7 +134,7 @@ class ObservedStore:
 
     def _asked(self) -> tuple[DraftRequests, ...]:
         found: list[DraftRequests] = []
-        answers = self._database()
+        answers = self._file.get()
         for main, draft in answers.execute(
             "SELECT DISTINCT main, asked FROM answers WHERE asked IS NOT NULL ORDER BY main, asked"
         ).fetchall():
@@ -153,7 +152,7 @@ class ObservedStore:
 
     def answers_since(self, at: float) -> list[tuple[str, trial.Figures]]:
         """The (main, figures) of the timed answers since ``at``, oldest first."""
-        rows = self._database().execute(
+        rows = self._file.get().execute(
             "SELECT main, at, tokens, prompt_tokens, seconds, draft IS NOT NULL FROM answers"
             " WHERE at >= ? AND tokens > 0 AND seconds > 0 ORDER BY at",
             (at,),
@@ -169,7 +168,7 @@ class ObservedStore:
         ``bounds`` rise and separate the ranges.
         """
         found: dict[tuple[int, Kind | None], Sort] = {}
-        for prompt_tokens, kind, tokens, answers in self._database().execute(
+        for prompt_tokens, kind, tokens, answers in self._file.get().execute(
             "SELECT prompt_tokens, kind, sum(tokens), count(*) FROM answers"
             " WHERE prompt_tokens IS NOT NULL GROUP BY prompt_tokens, kind"
         ):
@@ -184,7 +183,7 @@ class ObservedStore:
         None if fewer than ``SAMPLED`` / 2 answers have any.
         """
         marks = ",".join("?" * len(mains))
-        rows = self._database().execute(
+        rows = self._file.get().execute(
             f"SELECT sampling FROM answers WHERE main IN ({marks}) AND sampling IS NOT NULL"  # noqa: S608 - own words
             " ORDER BY at DESC LIMIT ?",
             (*mains, SAMPLED),
@@ -207,7 +206,7 @@ class ObservedStore:
 
     def keep_probe(self, probe: Probe) -> None:
         """Store a benchmark's probe of a pair; it replaces the last one."""
-        answers = self._database()
+        answers = self._file.get()
         self._kept = None
         with answers:
             answers.execute(
@@ -217,30 +216,25 @@ class ObservedStore:
             )
 
     def _current(self) -> tuple[Observed, tuple[Probe, ...]]:
-        answers = self._database()
-        # data_version changes with every commit of another process, so the cache stays valid.
-        version = (self._file.times, *answers.execute("PRAGMA data_version").fetchone())
+        version = self._file.version()
         if self._kept is None or version != self._seen_version:
             self._seen_version = version
             kept = dict(self._rows("kept")).get("observed")
             sums = Observed() if kept is None else msgspec.json.decode(kept, type=Observed)
-            probes = answers.execute(
+            probes = self._file.get().execute(
                 "SELECT main, draft, at, answers, drafted, accepted, finding FROM probes"
             )
             self._kept = (sums, tuple(Probe(*row) for row in probes))
         return self._kept
 
     def _rows(self, table: str) -> list[tuple[str, str]]:
-        return self._database().execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - own words
+        return self._file.get().execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - own words
 
     def _keep(self, name: str, value: str) -> None:
         self._kept = None
-        self._database().execute(
+        self._file.get().execute(
             "INSERT OR REPLACE INTO kept (name, value) VALUES (?, ?)", (name, value)
         )
-
-    def _database(self) -> sqlite3.Connection:
-        return self._file.get()
 
 
 def _row(answer: AnswerStats) -> tuple[object, ...] | None:

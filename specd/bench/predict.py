@@ -41,14 +41,15 @@ def seconds(answer: StudiedAnswer, counts: Replay, draft_tokens: int, costs: Cos
     """Predicted seconds of ``answer`` with this draft length; 0 is without a draft."""
     # A step's cost is nearly linear in the context, so its cost in the middle is the average.
     context = answer.prompt_tokens + counts.tokens / 2
+    steps, reading = costs.at(context), costs.at(answer.prompt_tokens)
     if draft_tokens == 0:
-        prefill = costs.prefill(answer.prompt_tokens, draft=False)
-        return prefill + counts.tokens * costs.plain(context)
+        return reading.main_prefill + counts.tokens * steps.plain
     return (
-        costs.prefill(answer.prompt_tokens, draft=True)
-        + counts.drafted * costs.draft(context)
-        + counts.caught_up * costs.catch_up(context)
-        + counts.rounds * costs.checking(draft_tokens + 1, context)
+        reading.main_prefill
+        + reading.draft_prefill
+        + counts.drafted * steps.draft
+        + counts.caught_up * steps.catch_up
+        + counts.rounds * steps.checking(draft_tokens + 1)
     )
 
 

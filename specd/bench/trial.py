@@ -115,7 +115,7 @@ def step(trial: Trial, *, loaded: bool | None, now: float) -> Trial:
     *before, current = trial.arms
     if loaded and not current.loaded:
         seen = Arm(current.since, current.with_draft, loaded=True)
-        return _with_arms(trial, (*before, seen))
+        return replace(trial, arms=(*before, seen))
     if loaded is False and current.loaded:
         return _drawn(trial, now)
     return trial
@@ -249,8 +249,4 @@ def _drawn(trial: Trial, now: float) -> Trial:
     """The trial with its next arm: every two loads have the draft once, in a random order."""
     number = len(trial.arms)
     first = random.Random(f"{trial.seed}:{number // 2}").random() < 0.5  # noqa: S311 - no secret
-    return _with_arms(trial, (*trial.arms, Arm(now, first == (number % 2 == 0))))
-
-
-def _with_arms(trial: Trial, arms: tuple[Arm, ...]) -> Trial:
-    return replace(trial, arms=arms)
+    return replace(trial, arms=(*trial.arms, Arm(now, first == (number % 2 == 0))))

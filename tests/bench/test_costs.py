@@ -30,34 +30,34 @@ CURVES = Costs(steps(100), steps(300, factor=2.0))
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_a_measured_pass_costs_what_was_measured(count: int) -> None:
-    assert CURVES.checking(count, 100) == CURVES.short.main[count]
-    assert CURVES.checking(count, 300) == pytest.approx(CURVES.long.main[count])
+    assert CURVES.at(100).checking(count) == CURVES.short.main[count]
+    assert CURVES.at(300).checking(count) == pytest.approx(CURVES.long.main[count])
 
 
 def test_a_pass_between_two_measured_ones_lies_on_the_line_through_them() -> None:
-    assert CURVES.checking(3, 100) == pytest.approx(1.4)
-    assert CURVES.checking(4, 100) == pytest.approx(1.6)
+    assert CURVES.at(100).checking(3) == pytest.approx(1.4)
+    assert CURVES.at(100).checking(4) == pytest.approx(1.6)
 
 
 def test_a_pass_beyond_the_measured_ones_rises_in_proportion() -> None:
-    assert CURVES.checking(10, 100) == pytest.approx(3.6)
+    assert CURVES.at(100).checking(10) == pytest.approx(3.6)
 
 
 def test_steps_grow_with_the_context() -> None:
-    assert CURVES.plain(200) == pytest.approx(1.5)
-    assert CURVES.plain(500) == pytest.approx(3.0)
-    assert CURVES.draft(200) == pytest.approx(0.15)
-    assert CURVES.catch_up(300) == pytest.approx(0.1)
+    assert CURVES.at(200).plain == pytest.approx(1.5)
+    assert CURVES.at(500).plain == pytest.approx(3.0)
+    assert CURVES.at(200).draft == pytest.approx(0.15)
+    assert CURVES.at(300).catch_up == pytest.approx(0.1)
 
 
-def test_reading_a_prompt_takes_both_models_when_there_is_a_draft() -> None:
-    assert CURVES.prefill(200, draft=False) == pytest.approx(2.0)
-    assert CURVES.prefill(200, draft=True) == pytest.approx(2.2)
+def test_reading_a_prompt_grows_with_its_length() -> None:
+    assert CURVES.at(200).main_prefill == pytest.approx(2.0)
+    assert CURVES.at(200).draft_prefill == pytest.approx(0.2)
 
 
 def test_no_step_is_free_however_noisy_its_measurement() -> None:
     noisy = Costs(steps(100, factor=2.0), steps(110, factor=1.0))
-    assert noisy.plain(4_000) > 0
+    assert noisy.at(4_000).plain > 0
 
 
 @given(count=st.integers(1, 17), context=st.integers(0, 1000))
@@ -65,8 +65,8 @@ def test_the_least_a_pass_can_cost_is_never_more_than_what_it_is_taken_to(
     count: int, context: int
 ) -> None:
     least = costs.at_least(CURVES, 17)
-    assert least.checking(count, context) <= CURVES.checking(count, context) * (1 + 1e-9)
-    assert least.checking(count, context) >= CURVES.checking(1, context) * (1 - 1e-9)
+    assert least.at(context).checking(count) <= CURVES.at(context).checking(count) * (1 + 1e-9)
+    assert least.at(context).checking(count) >= CURVES.at(context).checking(1) * (1 - 1e-9)
 
 
 def test_the_curves_survive_json() -> None:
@@ -79,4 +79,4 @@ def test_the_curves_survive_json() -> None:
 
 
 def test_equal_contexts_are_averaged() -> None:
-    assert Costs(CURVES.short, replace(CURVES.long, context=100)).plain(100) == 1.5
+    assert Costs(CURVES.short, replace(CURVES.long, context=100)).at(100).plain == 1.5
