@@ -58,8 +58,8 @@ def test_a_pair_is_explained_by_verdict_and_measurement(seed: Sandbox) -> None:
     measured(seed, 3, 1.31, (1.22, 1.4))
     text = told(seed, MAIN, DRAFT)
     assert text.startswith(f"{MAIN}-4bit ← {DRAFT}: compatible")
-    assert "draft lacks: <tool_response>" in text
-    assert "costs acceptance, never correctness" in text
+    assert "the draft lacks 4 of the main's tokens (<tool_response>" in text
+    assert "that costs acceptance, not correctness" in text
     assert "1.31× faster [1.22, 1.40] with 3 draft tokens" in text
     assert text == told(seed, f"{MAIN} ← {DRAFT}")
 

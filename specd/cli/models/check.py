@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 USABLE, NOT_USABLE, BAD_INPUT = 0, 1, 2
 
 SHOWN = 8
-"""Differences, and tokens that the draft lacks, that are listed."""
+"""Differences that are listed."""
 
 _INKS: dict[str, Ink] = {
     "identical": "green",
@@ -115,9 +115,9 @@ def _looked_up(main_name: str, draft_name: str, *, deep: bool) -> Verdict:
 
 def render(verdict: Verdict, columns: int, *, colour: bool) -> str:
     """The verdict for people."""
+    name = wrap(f"{verdict.main} ← {verdict.draft}: {verdict.kind}", columns, "  ")
     kind = paint(verdict.kind, _INKS[verdict.kind], colour=colour)
-    name = wrap(f"{verdict.main} ← {verdict.draft}:", columns, "  ")
-    lines = [f"{name} {kind}"]
+    lines = [f"{name.removesuffix(verdict.kind)}{kind}"]
     lines += [f"  {wrap(reason, columns, '  ')}" for reason in verdict.reasons]
     for each in verdict.differences[:SHOWN]:
         lines.append(f"    id {each.id}: main {quoted(each.main)}, draft {quoted(each.draft)}")
@@ -131,9 +131,6 @@ def render(verdict: Verdict, columns: int, *, colour: bool) -> str:
 def beside(verdict: Verdict) -> list[tuple[str, str]]:
     """The (name, text) rows below the reasons."""
     rows = [("advice", each) for each in verdict.advice]
-    if verdict.missing_in_draft:
-        texts = ", ".join(each.text for each in verdict.missing_in_draft[:SHOWN])
-        rows.append(("draft lacks", f"{texts} (costs acceptance, never correctness)"))
     split = verdict.segmentation
     if split is not None and split.tokens:
         says = (
