@@ -96,7 +96,9 @@ def read(conversations: Path, done: Read) -> Iterator[tuple[AnswerStats, ...] | 
     stops in between. Memory is bounded by the largest file.
     """
     there: set[str] = set()
-    for path, facts, name, stamp in _stamped(conversations):
+    for path, facts in files(conversations):
+        name = _digest(str(path.relative_to(conversations)))
+        stamp = f"{facts.st_ino}:{facts.st_size}:{facts.st_mtime_ns}"
         there.add(name)
         if done.get(name) == stamp:
             continue
@@ -106,17 +108,6 @@ def read(conversations: Path, done: Read) -> Iterator[tuple[AnswerStats, ...] | 
             done[name] = stamp
     for gone in done.keys() - there:
         del done[gone]
-
-
-def changed(conversations: Path, done: Read) -> int:
-    """How many files ``read`` will open, without opening any."""
-    return sum(done.get(name) != stamp for *_, name, stamp in _stamped(conversations))
-
-
-def _stamped(conversations: Path) -> Iterator[tuple[Path, os.stat_result, str, str]]:
-    for path, facts in files(conversations):
-        name = _digest(str(path.relative_to(conversations)))
-        yield path, facts, name, f"{facts.st_ino}:{facts.st_size}:{facts.st_mtime_ns}"
 
 
 def files(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:

@@ -13,10 +13,8 @@ from specd.worker import Progress
 KEEP_EVERY_S = 2.0
 """Interval of storing which files were read; a killed worker reads those since then again."""
 
-SAY_EVERY_S = 0.2
 
-
-def observe(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def observe(request: dict[str, Any], progress: Progress) -> dict[str, Any]:  # noqa: ARG001 - as all tasks
     """``{"conversations": dir, "history": file, "seconds": limit}``.
 
     Reads the files that changed since the last run and updates the sums. Returns ``{"files",
@@ -28,16 +26,11 @@ def observe(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     read = store.files_read()
     files = answers = unreadable = 0
     done = True
-    of = conversations.changed(Path(request["conversations"]), read)
     keep_at = time.monotonic() + KEEP_EVERY_S
-    say_at = 0.0
     for found in conversations.read(Path(request["conversations"]), read):
         answers += store.add(found or ())
         files += 1
         unreadable += found is None
-        if time.monotonic() > say_at:
-            progress({"files": files, "of": of, "answers": answers})
-            say_at = time.monotonic() + SAY_EVERY_S
         if time.monotonic() > keep_at:
             store.keep_files_read(read)
             keep_at = time.monotonic() + KEEP_EVERY_S

@@ -263,18 +263,6 @@ def test_a_half_written_file_is_read_when_it_is_whole(tmp_path: Path, part: floa
     assert len(read(tmp_path, since)) == 1
 
 
-def test_how_much_there_is_to_read_is_known_before(tmp_path: Path) -> None:
-    for name in "abc":
-        path = keep(tmp_path, f"folder/{name}", chat(answer(1764000000000 + ord(name))))
-        os.utime(path, (HOUR_AGO, HOUR_AGO))
-    since: Read = {}
-    assert conversations.changed(tmp_path, since) == 3
-    read(tmp_path, since)
-    assert conversations.changed(tmp_path, since) == 0
-    keep(tmp_path, "folder/a", chat(answer(1764000000097), answer()))
-    assert conversations.changed(tmp_path, since) == 1
-
-
 def test_a_reader_that_is_stopped_counts_the_same_batch_again(tmp_path: Path) -> None:
     for name in "ab":
         keep(tmp_path, name, chat(answer(1764000000000 + ord(name))))

@@ -9,9 +9,6 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
 from specd.bench.expected import ExpectedSpeed, expected
 from specd.bench.observed import ObservedStore
 from specd.bench.use import Observed, Use, accepted_per_round, by_pair, in_use
@@ -52,8 +49,9 @@ def run(args: argparse.Namespace) -> int:
     )
     code = 0
     try:
-        result = _read(request, show=not args.json)
-        if not result["done"]:
+        if sys.stderr.isatty():
+            print("reading the figures in your chats …", file=sys.stderr)
+        if not run_task("observe", request, limits=Limits(READ_S, WORKER_MEMORY))["done"]:
             complain("not all was read in time; run it again to go on")
             code = 1
     except WorkerError as error:
@@ -85,26 +83,6 @@ def _one_name_each(store: ObservedStore, installed: Sequence[Model]) -> Observed
 
     asked = tuple(replace(each, main=name(each.main)) for each in sums.asked)
     return replace(sums, uses=store.uses(name), asked=asked)
-
-
-def _read(request: dict[str, Any], *, show: bool) -> dict[str, Any]:
-    shown = show and sys.stderr.isatty()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f} of {task.total:.0f} chats"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=not shown, transient=True) as bar:
-        task = bar.add_task("reading figures", total=1)
-        return run_task(
-            "observe",
-            request,
-            limits=Limits(READ_S, WORKER_MEMORY),
-            on_progress=lambda step: bar.update(
-                task, completed=step["files"], total=max(step["of"], step["files"])
-            ),
-        )
 
 
 def to_json(sums: Observed, promised: Promised) -> dict[str, Any]:
