@@ -1,4 +1,4 @@
-"""Let mlx-lm build a model's classes and caches from its config.json. Runs in the worker only.
+"""Let mlx-lm build a model and its caches. Runs in the worker only.
 
 Speculation writes drafted tokens into the main's caches and removes the rejected ones. Recurrent
 state cannot be removed, and tokens in a rotating cache only until the cache is full.
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import mlx.core as mx
 from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache
-from mlx_lm.utils import load_config
+from mlx_lm.utils import load_config, load_model
 
 from specd.tokenizer.engines.mlx import Built
 
@@ -23,9 +23,9 @@ _KEYS: Final = frozenset(
 
 
 def built(folder: Path) -> Built:
-    """Ask mlx-lm's classes for the architecture that config.json describes.
+    """The model that mlx-lm builds from a folder.
 
-    The model is built without weights, which this does not need; MLX is lazy and allocates none.
+    MLX is lazy: of the weights only their names and shapes are read.
     """
     try:
         # Private, but the only way to mlx-lm's classes without loading the weights.
@@ -41,7 +41,13 @@ def built(folder: Path) -> Built:
     except SystemExit:  # as "olmo" does at its import
         return Built(loads=False, problem="its module in mlx-lm needs a package that is missing")
     except Exception as error:  # noqa: BLE001 - any architecture's own code, on anybody's config
-        return Built(loads=False, problem=str(error)[:200] or type(error).__name__)
+        return Built(loads=False, problem=_line(error))
+    try:
+        load_model(folder, lazy=True)
+    except Exception as error:  # noqa: BLE001 - the same
+        unfit = f"its weights and config.json do not fit: {_line(error)}"
+    else:
+        unfit = ""
     caches = flat(made)
     return Built(
         loads=True,
@@ -52,7 +58,12 @@ def built(folder: Path) -> Built:
         window=smallest_window(caches),
         stretches=stretches,
         heads=_heads(model, args) if any(hasattr(each, "to_quantized") for each in made) else (),
+        unfit=unfit,
     )
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _heads(model: Any, args: Any) -> tuple[int, ...]:

@@ -36,7 +36,7 @@ from specd.tokenizer.verdict import (
     VerdictKind,
 )
 
-VERSION = 13
+VERSION = 14
 """Increase this number when the same files give other fingerprints or verdicts."""
 
 _Told = TypeVar("_Told")
@@ -52,8 +52,8 @@ class Known:
 
     ``digest``: its fingerprint's, None if the files cannot be used; ``problem`` then says why.
     ``content``: a digest of its files, with weights by size and time stamp. ``family`` and
-    ``tokens`` (their number) are the fingerprint's. ``config``: a digest of config.json, "" without
-    one.
+    ``tokens`` (their number) are the fingerprint's. ``config``: a digest of config.json and
+    the weights' headers, "" for a GGUF file.
     """
 
     digest: str | None

@@ -8,6 +8,8 @@ Format: the length of the JSON header (u64, little-endian), the header, the tens
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from specd.tokenizer.reading import REMEDY, Unreadable, content
+from specd.tokenizer.reading import CONFIG_BYTES, REMEDY, Absent, Unreadable, content
 
 HEADER_BYTES: Final = 64 << 20
 MAX_FILES: Final = 512
@@ -75,7 +77,35 @@ def rows(folder: Path) -> Rows | None:
     return Rows(found, max(output, default=found))
 
 
+def digest(folder: Path) -> str:
+    """A digest of a folder's configuration and its weights' names and shapes; "" for a GGUF file.
+
+    These decide whether mlx-lm loads the model.
+
+    Raises:
+        Unreadable: a file cannot be read or is broken.
+    """
+    if folder.is_file():
+        return ""
+    hashed = hashlib.sha256()
+    for name in ("config.json", "hf_quant_config.json"):
+        with contextlib.suppress(Absent):
+            hashed.update(content(folder / name, CONFIG_BYTES))
+    for path in sorted(folder.glob("model*.safetensors"))[:MAX_FILES]:
+        hashed.update(_raw_header(path))
+    return hashed.hexdigest()
+
+
 def _header(path: Path) -> dict[str, _Tensor]:
+    try:
+        return _HEADER.decode(_raw_header(path))
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise Unreadable(
+            f"{path.name} has no safetensors header: {str(error)[:200]}; {REMEDY}"
+        ) from error
+
+
+def _raw_header(path: Path) -> bytes:
     start = content(path, HEADER_BYTES, head=8)
     if len(start) < 8:
         raise Unreadable(f"{path.name} is cut off; {REMEDY}")
@@ -84,10 +114,4 @@ def _header(path: Path) -> dict[str, _Tensor]:
         raise Unreadable(
             f"{path.name} is no safetensors file, or its header is impossibly large; {REMEDY}"
         )
-    raw = content(path, HEADER_BYTES, head=8 + length)
-    try:
-        return _HEADER.decode(raw[8:])
-    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise Unreadable(
-            f"{path.name} has no safetensors header: {str(error)[:200]}; {REMEDY}"
-        ) from error
+    return content(path, HEADER_BYTES, head=8 + length)[8:]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from specd.llamacpp.engine import find
 from specd.lmstudio.chat_settings import ChatSettings
-from specd.tokenizer import fingerprint, prove_gguf, store
+from specd.tokenizer import fingerprint, prove_gguf, store, weights
 from specd.tokenizer.compare import compare
 from specd.tokenizer.engines.mlx import Built
 from specd.tokenizer.fingerprint import Fingerprint, Unreadable
@@ -141,7 +140,7 @@ class _Reader:
         return verdict
 
     def ask_mlx_lm(self, path: Path) -> None:
-        """Store the model that mlx-lm builds from a folder's config.json, unless stored already."""
+        """Store what mlx-lm makes of a folder, unless it is stored already."""
         known = self.known(path)
         if not known.config or self._store.built(known) is not None:
             return
@@ -161,14 +160,13 @@ class _Reader:
     def _read(self, path: Path) -> Known:
         looks, content = store.identity(path), store.content(path)
         try:
-            read = fingerprint.read(path)
+            read, loads = fingerprint.read(path), weights.digest(path)
         except Unreadable as why:
             known = Known(None, str(why), content)
         else:
             digest = read.digest()
             self._hold(digest, read)
-            config = _config(path)
-            known = Known(digest, "", content, read.family.name, read.count, config)
+            known = Known(digest, "", content, read.family.name, read.count, loads)
         self._store.keep_model(path, looks, known)
         return known
 
@@ -176,11 +174,3 @@ class _Reader:
         if len(self._held) >= HELD:
             self._held.pop(next(iter(self._held)))
         self._held[digest] = read
-
-
-def _config(path: Path) -> str:
-    """A digest of config.json, which describes the architecture; "" without one."""
-    try:
-        return hashlib.sha256((path / "config.json").read_bytes()).hexdigest()
-    except OSError:
-        return ""

@@ -77,15 +77,14 @@ def test_where_no_draft_is_installed_it_says_what_would_fit(seeded: Sandbox) -> 
     assert lonely["why_none"] == "no installed model fits"
     assert lonely["wanted"].startswith("an MLX model of the llama family of up to 3B")
     assert "such as" not in lonely["wanted"]
-    config = json.loads((folder / "config.json").read_text())
     qwen = {
+        "model_type": "qwen3",
         "head_dim": 16,
         "tie_word_embeddings": True,
         "max_position_embeddings": 512,
         "rope_theta": 1e4,
     }
-    text = json.dumps({**config, **qwen, "model_type": "qwen3"})
-    (folder / "config.json").write_text(text)
+    folders.lay_out(folder, folders.small("<lonely>"), config=qwen)
     found = json.loads(seeded.specd("pairs", "--json").stdout)
     lonely = next(each for each in found["mains"] if each["main"] == "someone/Lonely-14B-4bit")
     assert lonely["wanted"].endswith(", such as mlx-community/Qwen3-0.6B-4bit")

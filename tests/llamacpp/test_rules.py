@@ -244,21 +244,24 @@ def test_the_names_in_the_table_are_those_that_llama_cpp_knows(tmp_path: Path) -
     engine = find()
     assert engine is not None
 
-    def error(architecture: str, pre: str) -> str:
+    def knows(architecture: str, pre: str = "") -> bool:
         path = tmp_path / "odd.gguf"
-        made = gguf.GGUFWriter(path, architecture)
-        if architecture == "llama":
+        if pre:
             gguf_models.write(path, without=ALL, change=of("tokenizer.ggml.pre", pre))
         else:
+            made = gguf.GGUFWriter(path, architecture)
             made.write_header_to_file()
             made.write_kv_data_to_file()
             made.write_tensors_to_file()
             made.close()
-        with pytest.raises(DidNotStart) as why:
-            Server(engine, Load(path))
-        return str(why.value)
+        for _ in range(50):  # llama.cpp may end before its last lines are written
+            with pytest.raises(DidNotStart) as why:
+                Server(engine, Load(path))
+            if "not found" in str(why.value) or "unknown" in str(why.value):
+                return "not found" in str(why.value)
+        raise AssertionError(f"llama.cpp says nothing about {architecture} {pre}")
 
-    for architecture in llama_cpp.ARCHITECTURES - {"llama"}:
-        assert "key not found in model" in error(architecture, "")
-    for pre in llama_cpp.PRE_TOKENIZERS:
-        assert "'token_embd.weight' not found" in error("llama", pre)
+    assert not knows("wild")
+    assert not knows("llama", "wild")
+    assert [each for each in llama_cpp.ARCHITECTURES if not knows(each)] == []
+    assert [each for each in llama_cpp.PRE_TOKENIZERS if not knows("llama", each)] == []

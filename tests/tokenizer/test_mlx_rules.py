@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,14 @@ import pytest
 
 from specd.tokenizer.engines import mlx
 from specd.tokenizer.engines.mlx import Built, Pair
-from tests.tokenizer import folders
+from specd.tokenizer.weights import digest
+from tests.tokenizer import folders, mlx_models
 from tests.tokenizer.models import model
 
 MAIN = model("Main-8B-4bit", size_bytes=4_600_000_000)
 DRAFT = model("Draft-0.6B-4bit", size_bytes=400_000_000)
 FULL = Built(loads=True, kinds=("KVCache",), caches=2, layers=2, trimmable=True)
+TYPES = frozenset({MAIN.architecture, DRAFT.architecture})
 FITS = mlx.on_tokens(5, 5)
 
 
@@ -174,8 +178,65 @@ def test_mlx_lms_cache_classes_are_asked_by_architecture(
     from specd.tokenizer.kv_cache import built
 
     folder = folders.lay_out(tmp_path, folders.small(), config={**PLAIN, **config})
-    found = built(folder)
+    found = replace(built(folder), unfit="")  # the folder has a Llama's weights
     assert found == replace(expected, heads=() if config["model_type"] == "mamba" else (16,))
+
+
+def without(name: str) -> Callable[[dict[str, Any]], None]:
+    return lambda weights: weights.__delitem__(name)
+
+
+def as_part(weights: dict[str, Any]) -> None:
+    for name in list(weights):
+        weights[f"language_model.{name}"] = weights.pop(name)
+
+
+CHANGES: dict[str, tuple[dict[str, Any], Callable[[dict[str, Any]], None], str]] = {
+    "none": ({}, lambda _: None, ""),
+    "a weight is missing": ({}, without("model.layers.1.mlp.up_proj.weight"), "Missing 1 param"),
+    "a layer more": ({"num_hidden_layers": 3}, lambda _: None, "Missing 9 parameters"),
+    "a layer fewer": ({"num_hidden_layers": 1}, lambda _: None, "9 parameters not in model"),
+    "other rows": ({"vocab_size": 300}, lambda _: None, "Expected shape (300, 64)"),
+    "another width": ({"hidden_size": 32}, lambda _: None, "Expected shape (320, 32)"),
+    "no output of its own": ({"tie_word_embeddings": False}, lambda _: None, "lm_head.weight"),
+    "a prefix": ({}, as_part, "parameters not in model"),
+    "no quantized weights": ({"quantization": {"group_size": 64, "bits": 4}}, lambda _: None, ""),
+}
+
+
+@pytest.mark.mlx
+@pytest.mark.parametrize("change", CHANGES)
+def test_weights_unlike_config_json_are_found_without_loading_them(
+    tmp_path: Path, change: str
+) -> None:
+    import mlx.core as mx
+    from mlx_lm.utils import load_model
+
+    from specd.tokenizer.kv_cache import built
+
+    config, alter, why = CHANGES[change]
+    folder = mlx_models.make(tmp_path / "model", "llama")
+    before = digest(folder)
+    weights = dict(mx.load(str(folder / "model.safetensors")))
+    mx.eval(weights)
+    alter(weights)
+    mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
+    told = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**told, **config}))
+    found = built(folder)
+    assert found.loads
+    assert why in found.unfit
+    assert bool(found.unfit) is bool(why)
+    if why:
+        assert digest(folder) != before
+        with pytest.raises(ValueError, match="param"):
+            load_model(folder)
+        for pair in (Pair(MAIN, DRAFT, found, FULL), Pair(MAIN, DRAFT, FULL, found, TYPES)):
+            opinion = mlx.opinion(FITS, pair)
+            assert opinion.accepts is False
+            assert why in opinion.why
+    else:
+        load_model(folder)
 
 
 @pytest.mark.mlx

@@ -35,14 +35,15 @@ _FULL: Final = frozenset({"KVCache", "QuantizedKVCache", "ConcatenateKVCache"})
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """The model that mlx-lm builds from a folder's config.json, without its weights.
+    """The model that mlx-lm builds from a folder's config.json.
 
     ``loads``: mlx-lm knows the model type and accepts the config; None if mlx-lm was not run.
     ``kinds`` are the classes of its caches, ``caches`` their number, ``layers`` the model's layers.
     ``trimmable``: mlx-lm's own answer for an empty cache. ``window``: tokens that the smallest
     rotating cache keeps. ``stretches``: tokens after which positions depend on the pass that reads
     them (dynamic NTK scaling). ``problem``: why the model does not load or mlx-lm was not run.
-    ``heads``: numbers in a head of the KV caches, by size; empty if unknown.
+    ``heads``: numbers in a head of the KV caches, by size; empty if unknown. ``unfit``: why mlx-lm
+    does not load the folder's weights into that model.
     """
 
     loads: bool | None
@@ -54,6 +55,7 @@ class Built:
     stretches: int | None = None
     problem: str = ""
     heads: tuple[int, ...] = ()
+    unfit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,12 +219,13 @@ def never_drafts(draft: Model, drafting: Built | None, types: frozenset[str] | N
 
 def _unloadable(model: Model, built: Built | None, types: frozenset[str] | None) -> str | None:
     """Why the sequential path of the installed LM Studio cannot load a model; None if it can."""
-    if types is not None:
-        known = model.architecture in types
-        return None if known else "the mlx-lm in LM Studio's home has no such model type"
-    if model.architecture in MLX_VLM_ALONE:
+    if types is not None and model.architecture not in types:
+        return "the mlx-lm in LM Studio's home has no such model type"
+    if types is None and model.architecture in MLX_VLM_ALONE:
         return f"only mlx-vlm knows this type in {VERSION}; with parallel = 1 it does not load"
-    return built.problem if built is not None and built.loads is False else None
+    if types is None and built is not None and built.loads is False:
+        return built.problem
+    return (built.unfit or None) if built is not None else None
 
 
 def not_quantized(pair: Pair) -> str | None:
