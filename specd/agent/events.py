@@ -62,13 +62,13 @@ class Event:
 class Events:
     """The daemon's log; safe to call from any thread."""
 
-    def __init__(self, log_file: Path | None, level: Level) -> None:
+    def __init__(self, log_file: Path, level: Level) -> None:
         self._lock = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
         self._number = 0
         self._recent: deque[Event] = deque(maxlen=REMEMBERED)
         self._level = LEVELS[level]
-        self._file = _LogFile(log_file) if log_file is not None else None
+        self._file = _LogFile(log_file)
 
     def set_level(self, level: Level) -> None:
         """Drop lines below ``level`` from now on."""
@@ -80,10 +80,10 @@ class Events:
             return
         with self._lock:
             self._number += 1
-            event = Event(self._number, _now(), level, message, fields)
+            now = datetime.now().astimezone().isoformat(timespec="milliseconds")
+            event = Event(self._number, now, level, message, fields)
             self._recent.append(event)
-            if self._file is not None:
-                self._file.handle(logging.makeLogRecord({"msg": format_line(event)}))
+            self._file.handle(logging.makeLogRecord({"msg": format_line(event)}))
             listeners = tuple(self._listeners)
         for listener in listeners:
             listener()
@@ -107,12 +107,11 @@ class Events:
     @property
     def problem(self) -> str | None:
         """The reason why the last line is missing from the log file, if it is."""
-        return None if self._file is None else self._file.problem
+        return self._file.problem
 
     def close(self) -> None:
         """Flush and close the log file."""
-        if self._file is not None:
-            self._file.close()
+        self._file.close()
 
 
 def format_line(event: Event) -> str:
@@ -140,10 +139,6 @@ def _printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
-
-
-def _now() -> str:
-    return datetime.now().astimezone().isoformat(timespec="milliseconds")
 
 
 class _LogFile(logging.handlers.RotatingFileHandler):

@@ -279,9 +279,12 @@ class _Reader(InotifyFD):
         found = [path]
         if target.recursive and event.is_directory:
             if event.is_moved_from:
-                self._forget(lambda each: each.target == target and _is_within(each.path, path))
+                below = path + b"/"
+                self._forget(lambda e: e.target == target and (e.path + b"/").startswith(below))
             elif event.is_create or event.is_moved_to:
-                found += self._arrived(target, path)
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+                    self._open(_Directory(self, target, path, None))
+                    found += self._below(target, path)
         if target.pace == "calm":
             self.watch.changed(target.real)
             return
@@ -290,18 +293,8 @@ class _Reader(InotifyFD):
                 Path(os.fsdecode(each)), settled=not event.is_modify, moved=not content_only
             )
 
-    def _arrived(self, target: Target, path: bytes) -> list[bytes]:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-            self._open(_Directory(self, target, path, None))
-            return list(self._below(target, path))
-        return []
-
     def gone(self, directory: _Directory, wd: WatchDescriptor) -> None:
         with self._changing:
             self._watched.pop(wd, None)
         if not self.closing and directory.path == os.fsencode(directory.target.real):
             self.watch.ended(directory.target)
-
-
-def _is_within(path: bytes, top: bytes) -> bool:
-    return path == top or path.startswith(top + b"/")

@@ -36,15 +36,11 @@ def this_one(home: Home | NoHome) -> Program:
     """
     state = places.state_dir()
     writes, leaves = footprint(home)
-    environment = {name: os.environ[name] for name in KEPT if os.environ.get(name)}
+    given = {name: os.environ[name] for name in KEPT if os.environ.get(name)}
     return Program(
         python=Path(sys.executable),
-        environment={name: _absolute(value) for name, value in environment.items()},
+        environment={k: str(Path(v).expanduser().absolute()) for k, v in given.items()},
         logs=places.log_path(state).parent,
         writes=(state, *writes),
         leaves=leaves,
     )
-
-
-def _absolute(value: str) -> str:
-    return str(Path(value).expanduser().absolute())
