@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,10 +30,10 @@ from specd.reconcile.facts import ServerSeen
 from specd.reconcile.measuring import Task
 from specd.worker.client import Limits
 
-AGAIN = timedelta(minutes=30)
+AGAIN_S = 1800.0
 """A postponed benchmark is tried again after this."""
 
-STALE_AFTER = timedelta(minutes=10)
+STALE_AFTER_S = 600.0
 """A stale result is measured again after this: updates come in groups."""
 
 LOOK_S = 20.0
@@ -104,7 +103,7 @@ class Benchmarks:
     def _postpone(self, why: str, level: Level = "info", verb: str = "postponed") -> None:
         self.note = f"{verb}: {why}"
         self._given.say(level, f"benchmark {self.note}")
-        self._given.timers.at(BENCHMARK_AGAIN, AGAIN)
+        self._given.timers.after(BENCHMARK_AGAIN, AGAIN_S)
         self._given.learnt()
 
     def start(self, order: Order) -> str:
@@ -265,7 +264,7 @@ class Benchmarks:
         for name, why in fresh.items():
             self._given.say("info", f"the benchmark of {name} is stale: {'; '.join(why)}")
         if fresh and self._given.look().config.benchmark.schedule:
-            self._given.timers.at(BENCHMARK_AGAIN, STALE_AFTER)
+            self._given.timers.after(BENCHMARK_AGAIN, STALE_AFTER_S)
 
 
 def _weigh(

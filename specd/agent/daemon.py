@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -70,10 +70,10 @@ POLL_S = 2.0
 
 POLL_MODELS_S = 30.0
 
-CONVERSATIONS_FIRST = timedelta(minutes=3)
-"""Conversations are read this long after the start, then every ``CONVERSATIONS_EVERY``."""
+CONVERSATIONS_FIRST_S = 180.0
+"""Conversations are read this long after the start, then every ``CONVERSATIONS_S``."""
 
-CONVERSATIONS_EVERY = timedelta(hours=4)
+CONVERSATIONS_S = 4 * 3600.0
 
 LOCK_S = 0.1
 """How long the start and an order wait for another specd that writes; a pass never waits."""
@@ -201,7 +201,7 @@ class Daemon:
         self._api = Api(self)
         notify.service_manager("READY=1")
         self._timers.cron(BENCHMARK, self._config.benchmark.schedule)
-        self._timers.at(CONVERSATIONS, CONVERSATIONS_FIRST)
+        self._timers.after(CONVERSATIONS, CONVERSATIONS_FIRST_S)
         self._say("info", "ready", after_ms=round((time.monotonic() - self._born) * 1000))
         self._guard(self._scout)
 
@@ -266,7 +266,7 @@ class Daemon:
         if GIVE_WAY in due:
             self.bench.look_in_the_way()
         if CONVERSATIONS in due:
-            self._timers.at(CONVERSATIONS, CONVERSATIONS_EVERY)
+            self._timers.after(CONVERSATIONS, CONVERSATIONS_S)
             self._real_use.read()
 
     def _look_at_everything(self) -> None:

@@ -1,6 +1,6 @@
 """The daemon's timers: named deadlines, all kept here.
 
-Most use the monotonic clock. ``at`` and ``cron`` use the wall clock, which may jump:
+They use the monotonic clock, but for ``cron``, which uses the wall clock. That may jump:
 ``look_at_clock`` computes cron times again, so that they stay right after the clock is set back or
 the time zone changes. A time that passed while the machine slept, or that the clock skipped, is due
 once.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
 
@@ -28,8 +28,8 @@ class Timers:
 
     def __init__(self) -> None:
         self._ticks: dict[Name, float] = {}
-        self._dates: dict[str, float] = {}
-        self._crons: dict[str, tuple[str, datetime]] = {}
+        # The expression, its next time in local time without a zone, and in seconds since 1970.
+        self._crons: dict[Name, tuple[str, datetime, float]] = {}
 
     def after(self, name: Name, seconds: float) -> None:
         """Make ``name`` due in ``seconds``."""
@@ -39,14 +39,9 @@ class Timers:
         """The same, unless it is due earlier already."""
         self._ticks[name] = min(self._ticks.get(name, math.inf), time.monotonic() + seconds)
 
-    def at(self, name: str, delay: timedelta) -> None:
-        """Make ``name`` due after ``delay`` by the wall clock."""
-        self._dates[name] = time.time() + delay.total_seconds()
-
-    def cron(self, name: str, expression: str) -> None:
+    def cron(self, name: Name, expression: str) -> None:
         """Make ``name`` due at the times of ``expression`` ("": never), if that is a new one."""
-        known, _ = self._crons.get(name, ("", None))
-        if known != expression:
+        if self._crons.get(name, ("",))[0] != expression:
             self.clear(name)
             self._plan(name, expression)
 
@@ -54,27 +49,25 @@ class Timers:
         """Remove their deadlines."""
         for name in names:
             self._ticks.pop(name, None)
-            if isinstance(name, str):
-                self._dates.pop(name, None)
-                self._crons.pop(name, None)
+            self._crons.pop(name, None)
 
     def pending(self, name: Name) -> bool:
         """Whether a deadline is set that has not been taken."""
-        return name in self._ticks or name in self._dates
+        return name in self._ticks or name in self._crons
 
     def is_due(self, name: Name) -> bool:
         """Whether the deadline has passed and was not taken."""
         return name in self._due()
 
-    def when(self, name: str) -> datetime | None:
-        """When ``name`` is due by the wall clock, in local time; None when never."""
-        due = self._dates.get(name)
-        return None if due is None else datetime.fromtimestamp(due).astimezone()
+    def when(self, name: Name) -> datetime | None:
+        """The next time of a cron name, in local time; None when never."""
+        known = self._crons.get(name)
+        return None if known is None else datetime.fromtimestamp(known[2]).astimezone()
 
     def wait_s(self) -> float | None:
         """Seconds until the next deadline, 0 when one has passed; None when there is none."""
         waits = [due - time.monotonic() for due in self._ticks.values()]
-        waits += [due - time.time() for due in self._dates.values()]
+        waits += [due - time.time() for *_, due in self._crons.values()]
         return max(0.0, min(waits)) if waits else None
 
     def take(self) -> set[Name]:
@@ -82,33 +75,30 @@ class Timers:
         due = set(self._due())
         for name in due:
             self._ticks.pop(name, None)
-            if isinstance(name, str) and self._dates.pop(name, None) is not None:
-                expression, _ = self._crons.pop(name, ("", None))
-                self._plan(name, expression)
+            if known := self._crons.pop(name, None):
+                self._plan(name, known[0])
         return due
 
     def look_at_clock(self) -> None:
         """Compute cron times again, by the present clock and time zone."""
         time.tzset()
-        for name, (expression, known) in tuple(self._crons.items()):
+        for name, (expression, known, due) in tuple(self._crons.items()):
             # A time that has passed stays, for `take`; so does an hour that the clock skipped.
-            if self._dates[name] > time.time():
+            if due > time.time():
                 self._plan(name, expression, known)
 
     def _due(self) -> Iterator[Name]:
         ticks, dates = time.monotonic(), time.time()
         yield from (name for name, due in self._ticks.items() if due <= ticks)
-        yield from (name for name, due in self._dates.items() if due <= dates)
+        yield from (name for name, (*_, due) in self._crons.items() if due <= dates)
 
-    def _plan(self, name: str, expression: str, known: datetime | None = None) -> None:
+    def _plan(self, name: Name, expression: str, known: datetime | None = None) -> None:
         """Set the next time of ``expression``, or the ``known`` one if that comes earlier."""
         now = time.time()
         found = cron.following(expression, datetime.now()) if expression else None  # noqa: DTZ005
         while found is not None and found.timestamp() <= now:  # in an hour that the clock repeats
             found = cron.following(expression, found)
-        if found is None:
-            return
-        if known is not None and now < known.timestamp() < found.timestamp():
-            found = known
-        self._crons[name] = expression, found
-        self._dates[name] = found.timestamp()
+        if found is not None:
+            if known is not None and now < known.timestamp() < found.timestamp():
+                found = known
+            self._crons[name] = expression, found, found.timestamp()

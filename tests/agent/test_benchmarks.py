@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from specd.agent.faults import Faults
 from specd.agent.inbox import Inbox
 from specd.agent.jobs import Jobs
 from specd.agent.sight import Given, Sight
-from specd.agent.timers import Timers
+from specd.agent.timers import Name, Timers
 from specd.config import Benchmark, Pair, SpecdConfig
 from specd.demo.models import SMALL, ensure
 from specd.demo.serving import standin
@@ -43,11 +42,12 @@ class Noting(Timers):
 
     def __init__(self) -> None:
         super().__init__()
-        self.delays: list[timedelta] = []
+        self.delays: list[float] = []
 
-    def at(self, name: str, delay: timedelta) -> None:
-        self.delays.append(delay)
-        super().at(name, delay)
+    def after(self, name: Name, seconds: float) -> None:
+        if name == benchmarks.BENCHMARK_AGAIN:
+            self.delays.append(seconds)
+        super().after(name, seconds)
 
 
 @dataclass
@@ -164,7 +164,7 @@ def test_while_lm_studio_is_in_use_it_is_postponed_with_the_reason(daemon: Daemo
     daemon.until(lambda: daemon.bench.note, "it is decided")
     assert "postponed: " in (daemon.bench.note or "")
     assert "(only_when_idle)" in (daemon.bench.note or "")
-    assert daemon.timers.delays == [benchmarks.AGAIN]
+    assert daemon.timers.delays == [benchmarks.AGAIN_S]
     assert workers() == []
 
 
@@ -228,7 +228,7 @@ def test_it_gives_way_when_somebody_begins_to_use_lm_studio(
     keep(daemon.sight.home.path / "conversations", "a", chat(answer()))  # type: ignore[union-attr]
     daemon.until(daemon.heard("benchmark postponed: LM Studio was used"), "it gives way")
     assert (daemon.bench.note or "").startswith("postponed: LM Studio was used")
-    assert daemon.timers.delays == [benchmarks.AGAIN]
+    assert daemon.timers.delays == [benchmarks.AGAIN_S]
     assert worker is None or not worker.is_running()
     assert daemon.stores.history.recent(1) == ()
 
@@ -242,7 +242,7 @@ def test_other_model_files_make_a_result_stale_and_have_it_measured_again(
         daemon.bench.look_for_changes()
         daemon.until(lambda: not daemon.jobs.running("stale"), "it is compared")
     assert daemon.bench.stale == {f"{MAIN} ← {DRAFT}": ("the main's files changed",)}
-    assert daemon.timers.delays == [benchmarks.STALE_AFTER]
+    assert daemon.timers.delays == [benchmarks.STALE_AFTER_S]
 
 
 def test_never_means_never_also_for_stale_results(daemon: Daemon) -> None:

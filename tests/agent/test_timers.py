@@ -73,7 +73,7 @@ def test_what_was_slept_through_is_due_once(made: Timers, clock: Clock):
 def test_a_postponed_benchmark_is_tried_again_beside_its_ordinary_time(made: Timers):
     made.cron("benchmark", "30 4 * * *")
     due = made.when("benchmark")
-    made.at("benchmark again", timedelta(0))
+    made.after("benchmark again", 0)
     assert made.take() == {"benchmark again"}
     assert made.when("benchmark") == due
 
