@@ -139,7 +139,7 @@ class Benchmarks:
         self._gave_way = None
         sight = self._given.look()
         wanted = sight.config.benchmark
-        what = measuring.Benchmark(
+        request = measuring.Benchmark(
             places.history_path(self._given.stores.state),
             wanted.max_minutes,
             suite=order.suite,
@@ -151,7 +151,7 @@ class Benchmarks:
             engine_version=sight.engine_version,
             llama_servers=_llama_servers(sight),
         )
-        self._waiting = list(measuring.tasks(plan, server, what))
+        self._waiting = list(measuring.tasks(plan, server, request))
         if not self._waiting:
             self._end()
             return

@@ -274,7 +274,6 @@ class Daemon:
         self._timers.after(EVERYTHING, self._config.agent.resync_seconds)
         self._timers.look_at_clock()
         self._reload_what_is_whole()
-        self._timers.after(EVERYTHING, self._config.agent.resync_seconds)
         self._proofs.compare_again()
         self.survey_all()
         self._faults.over(LOOP)
@@ -319,17 +318,14 @@ class Daemon:
             self._say("error", problem, file=str(self.config_path))
         elif problem is None and (read != self._config or self._config_problem is not None):
             self._say("info", "configuration read", file=str(self.config_path))
-        changed = read != self._config
-        wants_to_observe = (
-            read.benchmark.observe_conversations
-            and not self._config.benchmark.observe_conversations
-        )
+        before = self._config
         self._config, self._config_problem = read, problem
-        if changed:
+        if read != before:
             self.events.set_level(read.agent.log_level)
             self._timers.cron(BENCHMARK, read.benchmark.schedule)
+            self._timers.sooner(EVERYTHING, read.agent.resync_seconds)
             self.survey_all()
-        if wants_to_observe:
+        if not before.benchmark.observe_conversations:
             self._real_use.read()
         self._publish()
 

@@ -182,10 +182,10 @@ def _restore(daemon: Daemon, request: Request) -> dict[str, Any]:
 
 ROUTES: dict[str, Route] = {
     "/v1/status": Route(_status, "snapshot"),
-    "/v1/conditions": Route(lambda *asked: _status(*asked)["conditions"], "snapshot"),
-    "/v1/pairs": Route(lambda *asked: _status(*asked)["pairs"], "snapshot"),
+    "/v1/conditions": Route(lambda *args: _status(*args)["conditions"], "snapshot"),
+    "/v1/pairs": Route(lambda *args: _status(*args)["pairs"], "snapshot"),
     "/v1/journal": Route(_journal, "snapshot"),
-    "/metrics": Route(lambda *asked: metrics.render(_status(*asked)), "snapshot"),
+    "/metrics": Route(lambda *args: metrics.render(_status(*args)), "snapshot"),
     "/v1/history": Route(_history, "thread"),
     "/v1/plan": Route(_plan),
     "/v1/verdict": Route(_verdict),

@@ -107,7 +107,7 @@ def install(program: Program) -> list[str]:
     _systemctl("daemon-reload").or_fail(_NO_BUS)
     _systemctl("enable", UNIT).or_fail(_NO_BUS)
     started = _systemctl("restart", UNIT)
-    if started.code != 0 and _property("ExecMainStatus") == NO_NAMESPACE:
+    if started.code != 0 and _show("ExecMainStatus").output == NO_NAMESPACE:
         why = "without the sandbox: this kernel gives a user's service none"
         done = [f"{_put(text(program, sandboxed=False))} ({why})"]
         _systemctl("daemon-reload").or_fail(_NO_BUS)
@@ -135,7 +135,7 @@ def order(verb: Order) -> None:
 
 def pid() -> int | None:
     """The daemon's process id; None if systemd does not run it."""
-    found = _property("MainPID")
+    found = _show("MainPID").output
     return int(found) if found.isdigit() and found != "0" else None
 
 
@@ -162,10 +162,6 @@ def _is_utf_8(text: str) -> bool:
 
 def _systemctl(*words: str) -> Ran:
     return call(["systemctl", "--user", *words])
-
-
-def _property(name: str) -> str:
-    return _show(name).output
 
 
 def _show(name: str) -> Ran:
