@@ -62,9 +62,9 @@ def copy(source: int, facts: os.stat_result, target: int) -> None:
     os.fchmod(target, mode)
     made = os.fstat(target)
     if made.st_uid != facts.st_uid:
-        raise NotKept(f"it belongs to user {facts.st_uid}, and a new file would not")
+        raise NotKept(f"it belongs to user {facts.st_uid}; give it to this user (chown)")
     if made.st_gid != facts.st_gid:
-        raise NotKept(f"it belongs to group {facts.st_gid}, which this user cannot give to a file")
+        raise NotKept(f"it belongs to group {facts.st_gid}; give it a group of this user's (chgrp)")
     if stat.S_IMODE(made.st_mode) != mode or _access_list(target) != _access_list(source):
         raise NotKept("its permissions cannot be given to a new file here")
 

@@ -693,7 +693,7 @@ def _explaining(path: Path) -> Iterator[None]:
     except turns.Taken as error:
         raise Taken(path, f"{path} was not written: {error}") from error
     except attributes.NotKept as error:
-        raise NotKept(path, f"{path} is left alone: {error}; give it to this user") from error
+        raise NotKept(path, f"{path} is left alone: {error}") from error
     except OSError as error:
         raise _explained(path, error) from error
 
