@@ -8,7 +8,7 @@ specd never writes the file; it only moves it aside.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -74,34 +74,17 @@ def _relations(
     node: Json, names: Mapping[str, str], main: str | None
 ) -> Iterator[tuple[str, str | None]]:
     """(main, draft) for every relation in ``node``; ``main`` is the main it lies below, if any."""
-    if isinstance(node, str):
+    if isinstance(node, str) and main is not None:
         draft = names.get(node.casefold())
-        if main is not None and draft is not None:
+        if draft is not None:
             yield main, draft
-    elif isinstance(node, list) and _is_pair(node, names):
-        # LM Studio writes maps in other files of its own as lists of such pairs (superjson).
-        yield from _members({str(node[0]): node[1]}, names, main)
-    elif isinstance(node, list):
-        for item in node:
-            yield from _relations(item, names, main)
-    elif isinstance(node, dict):
-        named = _named_main(node, names) if main is None else None
-        if named is not None:
-            yield named, None
-        if main is None or not _refuses(node):
-            yield from _members(node, names, main or named)
-
-
-def _is_pair(node: list[Json], names: Mapping[str, str]) -> bool:
-    """Whether a list holds a model's name and, as its only other item, something but a string."""
-    first = node[0] if len(node) == 2 and not isinstance(node[1], str) else None
-    return isinstance(first, str) and first.casefold() in names
-
-
-def _members(
-    node: dict[str, Json], names: Mapping[str, str], main: str | None
-) -> Iterator[tuple[str, str | None]]:
-    for key, value in node.items():
+    elif isinstance(node, dict) and main is None:
+        main = _named_main(node, names)
+        if main is not None:
+            yield main, None
+    elif isinstance(node, dict) and _refuses(node):
+        return
+    for key, value in _members(node, names):
         named = names.get(key.casefold())
         if named is None:
             yield from _relations(value, names, main)
@@ -110,6 +93,18 @@ def _members(
             yield from _relations(value, names, named)
         elif not _refuses(value):
             yield main, named
+
+
+def _members(node: Json, names: Mapping[str, str]) -> Iterable[tuple[str, Json]]:
+    """The members of an object, or of a list, where they have no keys."""
+    if isinstance(node, dict):
+        return node.items()
+    listed = node if isinstance(node, list) else []
+    # LM Studio writes maps in other files of its own as lists of pairs (superjson).
+    first = listed[0] if len(listed) == 2 and not isinstance(listed[1], str) else None
+    if isinstance(first, str) and first.casefold() in names:
+        return [(first, listed[1])]
+    return [("", each) for each in listed]
 
 
 def _named_main(node: dict[str, Json], names: Mapping[str, str]) -> str | None:
