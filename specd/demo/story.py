@@ -6,17 +6,16 @@ Outside the sandbox only the cache of built models is read and written.
 
 from __future__ import annotations
 
-import http.client
 import json
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.markup import escape
@@ -27,6 +26,8 @@ from specd.demo.models import DEMO, Family, Recipe
 from specd.demo.narrator import Narrator, Step
 from specd.demo.sandbox import Sandbox, lay_out
 from specd.demo.serving import StandInError, standin
+from specd.lmstudio.connection import ServerError
+from specd.lmstudio.server import Server
 
 # Generous: the demo must also pass on a busy machine.
 _START_S = 240.0
@@ -39,17 +40,6 @@ _POLL_S = 0.0005
 _BENCH_MINUTES = (1.2, 10.0)
 """The second try is for a machine too busy for the first."""
 _LENGTHS_SHOWN = (1, 2, 4, 8)
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """A change by the app that reverts a desired value."""
-
-    what: str
-    path: Path
-    save: app.Save
-    change: Callable[[dict[str, Any]], None]
-    restored: Callable[[dict[str, Any]], bool]
 
 
 def run(*, keep: bool, as_json: bool, family: Family = DEMO) -> int:
@@ -66,7 +56,7 @@ def run(*, keep: bool, as_json: bool, family: Family = DEMO) -> int:
     try:
         _story(narrator, sandbox)
         held = True
-    except (NotHeldError, StandInError) as problem:
+    except (NotHeldError, StandInError, ServerError) as problem:
         held = False
         console.print(f"[red]Not held:[/] {escape(str(problem))}", soft_wrap=True)
         narrator.show(log_tail(sandbox))
@@ -103,10 +93,7 @@ def _story(narrator: Narrator, sandbox: Sandbox) -> None:
         with narrator.step("The pair stands in the main model's own config") as step:
             _configured(step, sandbox, daemon)
         with narrator.step("The app forgets, specd restores") as step:
-            drifts = _drifts(sandbox)
-            restores = [_restore(drift) for drift in drifts]
-            step.facts["restored_ms"] = dict(zip([d.what for d in drifts], restores, strict=True))
-            step.says = f"{len(restores)} times, slowest {max(restores):.0f} ms"
+            _restores(step, sandbox)
         for what, milliseconds in step.facts["restored_ms"].items():
             narrator.note(f"{milliseconds:6.1f} ms  {what}")
         with narrator.step("Everything else in settings.json is as the app left it") as step:
@@ -176,47 +163,42 @@ def _configured(step: Step, sandbox: Sandbox, daemon: Daemon) -> None:
     step.says = f"{draft}, picked by specd"
 
 
-def _drifts(sandbox: Sandbox) -> list[Drift]:
+def _restores(step: Step, sandbox: Sandbox) -> None:
+    """Let the app revert specd's values in each way it saves; specd restores them."""
     settings, defaults = sandbox.settings, sandbox.main_defaults
     draft = app.draft_of(_read(defaults))
 
     def same_draft(document: dict[str, Any]) -> bool:
         return app.draft_of(document) == draft
 
-    return [
-        Drift(f"{what}, {how}", path, save, change, restored)
-        for what, path, change, restored in (
-            ("settings.json switched off", settings, app.switch_off, app.switched_on),
-            ("the main model's draft removed", defaults, app.drop_draft, same_draft),
+    off = ("settings.json switched off", settings, app.switch_off, app.switched_on)
+    removed = ("the main model's draft removed", defaults, app.drop_draft, same_draft)
+    gone = ("settings.json", settings, app.forget, app.switched_on)
+    took: dict[str, float] = {}
+    for (what, path, change, restored), how, save in (
+        (off, "written in place", app.save_in_place),
+        (off, "written by rename", app.save_by_rename),
+        (removed, "written in place", app.save_in_place),
+        (removed, "written by rename", app.save_by_rename),
+        (gone, "deleted and written without the key", app.delete_and_save),
+    ):
+        document = _read(path)
+        change(document)
+        save(path, document)
+        saved = time.perf_counter()
+        until(
+            partial(_holds, path, restored),
+            f"restored after: {what}, {how}",
+            seconds=_RESTORE_S,
+            pause_s=_POLL_S,
         )
-        for how, save in (
-            ("written in place", app.save_in_place),
-            ("written by rename", app.save_by_rename),
-        )
-    ] + [
-        Drift(
-            "settings.json deleted and written without the key",
-            settings,
-            app.delete_and_save,
-            app.forget,
-            app.switched_on,
-        )
-    ]
+        took[f"{what}, {how}"] = round((time.perf_counter() - saved) * 1000, 1)
+    step.facts["restored_ms"] = took
+    step.says = f"{len(took)} times, slowest {max(took.values()):.0f} ms"
 
 
-def _restore(drift: Drift) -> float:
-    """Let the app save; the milliseconds until the file was restored."""
-    document = _read(drift.path)
-    drift.change(document)
-    drift.save(drift.path, document)
-    saved = time.perf_counter()
-    until(
-        lambda: drift.restored(_read(drift.path)),
-        f"restored after: {drift.what}",
-        seconds=_RESTORE_S,
-        pause_s=_POLL_S,
-    )
-    return round((time.perf_counter() - saved) * 1000, 1)
+def _holds(path: Path, restored: Callable[[dict[str, Any]], bool]) -> bool:
+    return restored(_read(path))
 
 
 def _untouched(step: Step, sandbox: Sandbox, before: dict[str, Any]) -> None:
@@ -228,18 +210,12 @@ def _untouched(step: Step, sandbox: Sandbox, before: dict[str, Any]) -> None:
 
 
 def _speculates(step: Step, sandbox: Sandbox, url: str) -> None:
-    question = {
-        "model": _key(sandbox.family.main),
-        "messages": [{"role": "user", "content": "Explain SQL injection in one sentence."}],
-        "max_tokens": 24,
-        "temperature": 0,
-    }
-    usage = _ask(url, question)["usage"]
-    if not usage.get("accepted_draft_tokens_count"):
-        raise NotHeldError(f"no draft token was accepted: {usage}")
-    step.facts["usage"] = usage
-    accepted, tokens = usage["accepted_draft_tokens_count"], usage["completion_tokens"]
-    step.says = f"{accepted} of {tokens} tokens came from the draft"
+    question = [{"role": "user", "content": "Explain SQL injection in one sentence."}]
+    answer = Server(url).chat(_key(sandbox.family.main), question, max_tokens=24)
+    if answer.draft is None or not answer.draft.accepted:
+        raise NotHeldError(f"no draft token was accepted: {answer}")
+    step.facts["accepted"] = answer.draft.accepted
+    step.says = f"{answer.draft.accepted} of {answer.tokens} tokens came from the draft"
 
 
 def _proven(step: Step, sandbox: Sandbox) -> None:
@@ -319,17 +295,6 @@ def _reported(step: Step, sandbox: Sandbox) -> None:
     if code != 0 or "<h1>" not in page.read_text(encoding="utf-8"):
         raise NotHeldError(f"specd report: {text}")
     step.says = f"{page}; `specd demo --keep` leaves it there"
-
-
-def _ask(url: str, question: dict[str, Any]) -> dict[str, Any]:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=_COMPARE_S)
-    connection.request("POST", "/api/v0/chat/completions", json.dumps(question))
-    response = connection.getresponse()
-    answer: dict[str, Any] = json.loads(response.read())
-    connection.close()
-    if response.status != http.client.OK:
-        raise NotHeldError(f"the server answers {response.status}: {answer}")
-    return answer
 
 
 def _key(recipe: Recipe) -> str:

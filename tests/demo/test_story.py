@@ -27,7 +27,7 @@ def test_every_promise_holds_and_is_on_record(capsys: pytest.CaptureFixture[str]
         "incompatible",
     ]
     assert len(facts["verdicts"][0]["missing_in_draft"]) == 4
-    assert facts["usage"]["accepted_draft_tokens_count"] > 0
+    assert facts["accepted"] > 0
     assert facts["bench"]["text_equal"] is True
     assert facts["bench"]["baseline_tps"] > 0
     proofs = [step["says"] for step in story["steps"] if "proves" in step["name"]]
