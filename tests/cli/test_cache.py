@@ -113,7 +113,7 @@ def test_a_cache_the_app_has_made_anew_is_not_overwritten(seeded: Sandbox) -> No
 
 def test_nothing_to_move_is_bad_input(seeded: Sandbox) -> None:
     cache(seeded).unlink()
-    ran = seeded.specd("cache", "refresh", "--force")
+    ran = seeded.specd("cache", "refresh")
     assert ran.returncode == 2
     assert "is not there" in ran.stderr
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,7 +60,6 @@ show = what.add_parser(
 )
 show.add_argument("--json", action="store_true", help="print them as JSON")
 refresh = what.add_parser("refresh", help="move a stale cache aside; `specd restore` puts it back")
-refresh.add_argument("--force", action="store_true", help="even when nothing in it is wrong")
 refresh.add_argument("--json", action="store_true", help="print what was done as JSON")
 
 
@@ -70,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     seen = world.see()
     look = _look(seen)
     if args.what == "refresh":
-        return _refresh(seen, look, force=args.force, as_json=args.json)
+        return _refresh(seen, look, as_json=args.json)
     if args.json:
         answer = {**asdict(look), "path": str(look.path), "agrees": not look.disagreements}
         print(dumps(answer))
@@ -129,21 +127,21 @@ def _disagreements(seen: world.Seen, opinion: draft_cache.CacheOpinion) -> Itera
             yield Disagreement(identifier, draft.identifier, is_listed, verdict.kind, reason)
 
 
-def _refresh(seen: world.Seen, look: _Look, *, force: bool, as_json: bool) -> int:
-    if not look.stale and look.problem is None and not force:
+def _refresh(seen: world.Seen, look: _Look, *, as_json: bool) -> int:
+    answer: dict[str, object] = {"moved": look.stale or look.problem is not None}
+    if answer["moved"]:
+        count = len(look.disagreements)
+        why = f"specd cache refresh: {count} disagreements" if count else "specd cache refresh"
+        moved = move_aside(
+            look.path, seen.stores.journal, surface="draft-cache", why=why, by="specd cache"
+        )
+        answer |= {"to": str(moved.to), "journal": moved.journal_id}
+        message = (
+            f"moved to {moved.to}; LM Studio makes it anew, at the latest when it is started "
+            f"again (`specd restore {moved.journal_id}` puts it back)"
+        )
+    else:
         why = "leaves no usable draft out" if look.disagreements else "contradicts no verdict"
-        message = f"{look.path} {why}, so it stays; --force moves it all the same"
-        print(json.dumps({"moved": False, "message": message}) if as_json else safe(message))
-        return AGREES
-    count = len(look.disagreements)
-    why = f"specd cache refresh: {count} disagreements" if count else "specd cache refresh"
-    moved = move_aside(
-        look.path, seen.stores.journal, surface="draft-cache", why=why, by="specd cache"
-    )
-    message = (
-        f"moved to {moved.to}; LM Studio makes it anew, at the latest when it is started again "
-        f"(`specd restore {moved.journal_id}` puts it back)"
-    )
-    answer = {"moved": True, "to": str(moved.to), "journal": moved.journal_id, "message": message}
-    print(dumps(answer) if as_json else wrap(message, width(), "  "))
+        message = f"{look.path} {why}, so it stays"
+    print(dumps(answer | {"message": message}) if as_json else wrap(message, width(), "  "))
     return AGREES
