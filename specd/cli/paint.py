@@ -34,9 +34,9 @@ def wants_colour(stream: TextIO | None = None) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def paint(text: str, ink: Ink, *, colour: bool) -> str:
-    """``text`` in ``ink`` when ``colour``."""
-    return f"\x1b[{_CODES[ink]}m{text}\x1b[0m" if colour else text
+def paint(text: str, ink: Ink | None, stream: TextIO | None = None) -> str:
+    """``text`` in ``ink`` where ``stream`` (standard output) is to have colour."""
+    return f"\x1b[{_CODES[ink]}m{text}\x1b[0m" if ink and wants_colour(stream) else text
 
 
 def width(stream: TextIO | None = None) -> int:

@@ -231,7 +231,7 @@ def test_settings_that_do_not_stick_are_put_down_to_who_undoes_them(seed: Sandbo
 @pytest.mark.parametrize("columns", [40, 69, 70, 100])
 def test_findings_fit_the_terminal(columns: int) -> None:
     finding = checks.Finding("socket", "fail", "is open to others " * 5, "chmod 600 it " * 5)
-    lines = _shown(finding, columns, colour=False).splitlines()
+    lines = _shown(finding, columns).splitlines()
     assert all(len(line) <= max(columns, 55) for line in lines)
 
 

@@ -92,9 +92,9 @@ def test_a_person_reads_of_a_write_its_file_and_the_number_that_undoes_it() -> N
     fields = {"file": "/home/ada/.lmstudio/My 8B.json", "key": "x", "journal": 12, "ms": 1.5}
     event = Event(1, "2026-11-24T13:00:00.123+01:00", "info", "set x: false → true", fields)
     for read in (logbook.parse(format_line(event)).as_json(), event.as_json()):
-        told = " ".join(logs.short_form(START, read, None, colour=False).split())
+        told = " ".join(logs.short_form(START, read, None).split())
         assert told.endswith("set x: false → true in My 8B.json (undo 12)")
-    plain = logs.short_form(START, {"message": "looked", "file": "/a/b"}, None, colour=False)
+    plain = logs.short_form(START, {"message": "looked", "file": "/a/b"}, None)
     assert plain.endswith("  looked")
 
 

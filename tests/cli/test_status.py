@@ -47,6 +47,11 @@ def answer(**more: Any) -> dict[str, Any]:
     }
 
 
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
 def condition(
     kind: str, status: str, reason: str, message: str, remedy: str = "", severity: str = "state"
 ) -> dict[str, Any]:
@@ -142,7 +147,7 @@ SERVER = condition(
 def test_a_refused_draft_is_one_thing() -> None:
     known = ("PairsConfigured", "state"), ("TokenizersCompatible", "detail")
     refused = [condition(kind, "false", "Some", "it is", "do", grave) for kind, grave in known]
-    shown = status.render(answer(state="degraded", conditions=refused), 80, colour=False)
+    shown = status.render(answer(state="degraded", conditions=refused), 80)
     assert "1 thing needs attention" in " ".join(shown.split())
     assert "✗ PairsConfigured" in shown
     assert "TokenizersCompatible" not in shown
@@ -163,7 +168,6 @@ def test_a_fault_is_shown_with_what_to_do_then_advice_without_a_cross() -> None:
             ],
         ),
         80,
-        colour=False,
     )
     lines = shown.splitlines()
     at = lines.index("✗ CacheAgrees: it lists a wrong one")  # the dangerous one comes first
@@ -180,12 +184,12 @@ def test_a_fault_is_shown_with_what_to_do_then_advice_without_a_cross() -> None:
 
 
 def test_all_conditions_are_shown_when_asked_for() -> None:
-    shown = status.render(answer(conditions=[SERVER, RESTART]), 80, colour=False, everything=True)
+    shown = status.render(answer(conditions=[SERVER, RESTART]), 80, everything=True)
     assert "Conditions\n  · ServerReachable: no answer\n  ✗ AppUpToDate: specd wrote" in shown
 
 
 def test_a_pair_is_shown_with_verdict_length_speed_up_and_its_age() -> None:
-    shown = status.render(answer(pairs=[PAIR], last_writes=[WRITE]), 80, colour=False)
+    shown = status.render(answer(pairs=[PAIR], last_writes=[WRITE]), 80)
     assert "qwen3-8b ← qwen3-0.6b\n    compatible · 3 draft tokens · measured 1.31×" in shown
     told = " ".join(shown.split())
     assert re.search(r"\[1\.22, 1\.40\], \d+ d ago", told)
@@ -200,7 +204,7 @@ def test_the_last_writes_are_shown_with_age_file_key_and_both_values_the_same_on
     }
     path = "/home/ada/.lmstudio/.internal/user-concrete-model-default-config/q/qwen3-8b.json"
     writes = [WRITE, {**WRITE, "id": 11}, {**WRITE, "id": 7, "path": path, "changes": [draft]}]
-    shown = status.render(answer(last_writes=writes), 80, colour=False)
+    shown = status.render(answer(last_writes=writes), 80)
     lines = shown[shown.index("Last writes") :].splitlines()
     assert re.fullmatch(
         r"   12  \d+ \w+ ago, settings.json: speculativeDecoding \(unset\) → true \(2 times\)",
@@ -209,9 +213,7 @@ def test_the_last_writes_are_shown_with_age_file_key_and_both_values_the_same_on
     told = " ".join(" ".join(lines).split())
     assert re.search(r' 7 \d+ \w+ ago, qwen3-8b.json: draftModel "publisher/long', told)
     assert f'{"long" * 12}… → "qwen3-0.6b"' in told
-    assert "No value that specd wrote stands in the files now." in status.render(
-        answer(), 80, colour=False
-    )
+    assert "No value that specd wrote stands in the files now." in status.render(answer(), 80)
 
 
 def test_a_full_screen_fits_a_small_terminal() -> None:
@@ -222,15 +224,13 @@ def test_a_full_screen_fits_a_small_terminal() -> None:
         last_writes=writes,
         conditions=[SERVER, RESTART, condition("Faster", "unknown", "NotMeasured", "no", "bench", "advice")],
     )  # fmt: skip
-    shown = status.render(much, 80, 23, colour=False)
+    shown = status.render(much, 80, 23)
     assert len(shown.splitlines()) <= 23
     assert "✗ AppUpToDate" in shown
     assert "and 5 more; `specd status --all` shows them" in shown
     assert "  gone ← qwen3-0.6b" in shown
-    assert len(status.render(much, 80, colour=False).splitlines()) > 23
-    assert "  and 7 more; `specd status --all`\n  shows them\n" in status.render(
-        much, 36, 23, colour=False
-    )
+    assert len(status.render(much, 80).splitlines()) > 23
+    assert "  and 7 more; `specd status --all`\n  shows them\n" in status.render(much, 36, 23)
 
 
 @pytest.mark.parametrize("columns", [30, 40, 60])
@@ -246,7 +246,6 @@ def test_on_a_narrow_terminal_long_names_keep_their_indent_and_keys_stay_whole(
             last_writes=[{**WRITE, "changes": [key], "path": f"/x/{name}{name}.json"}],
         ),
         columns,
-        colour=False,
     )
     lines = shown.splitlines()
     assert all(len(line) <= max(columns, 7 + 20 + 2) for line in lines)
@@ -260,13 +259,17 @@ def test_paths_under_the_home_directory_are_written_short(monkeypatch: pytest.Mo
     monkeypatch.setenv("HOME", "/home/ada")
     fault = condition("SettingsApplied", "false", "ReadOnly", "/home/ada/x.json is read-only", "x")
     elsewhere = {**fault, "message": "/backup/home/ada/x.json is read-only"}
-    shown = status.render(answer(conditions=[fault, elsewhere]), 80, colour=False)
+    shown = status.render(answer(conditions=[fault, elsewhere]), 80)
     assert "SettingsApplied: ~/x.json is read-only" in shown
     assert "SettingsApplied: /backup/home/ada/x.json is read-only" in shown
 
 
 @pytest.mark.parametrize("columns", [30, 40, 59, 60, 80, 120, 200])
-def test_no_line_is_wider_than_the_terminal_unless_a_word_is(columns: int) -> None:
+def test_no_line_is_wider_than_the_terminal_unless_a_word_is(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("FORCE_COLOR", "1")
     wordy = "every wanted value stands in LM Studio's own settings " * 3
     shown = status.render(
         answer(
@@ -280,7 +283,6 @@ def test_no_line_is_wider_than_the_terminal_unless_a_word_is(columns: int) -> No
             benchmark=f"postponed: {wordy}",
         ),
         columns,
-        colour=True,
     )
     for line in ESCAPE.sub("", shown).splitlines()[1:]:
         room = max(columns, 24 + 20)  # a column of text is never narrower than 20
@@ -300,7 +302,6 @@ def test_nothing_that_is_shown_can_reach_the_terminal_as_a_command(text: str) ->
             benchmark=text,
         ),
         80,
-        colour=False,
     )
     assert all(character.isprintable() or character == "\n" for character in shown)
 

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from specd import config, places
-from specd.cli.paint import Ink, complain, dumps, paint, safe, say, short, wants_colour, width
+from specd.cli.paint import Ink, complain, dumps, paint, safe, say, short, width
 from specd.cli.parser import Parser
 from specd.config import allowed, edit, problems, schema
 from specd.files.swap import SwapError, update
@@ -116,7 +116,7 @@ def _show(path: Path, *, as_json: bool) -> int:
     over = [f"  # over {loaded.managed}"] if loaded.managed else []
     where = short(str(path)) if sys.stdout.isatty() else path
     for line in (f"  # {where}{there}", *over, *_rows(loaded)):
-        print(_tinted(line, colour=wants_colour()).strip())
+        print(_tinted(line).strip())
     for key in loaded.overruled:
         complain(f"{key} in {path} is overruled: {loaded.managed} locks it")
     return DONE
@@ -137,12 +137,12 @@ def _rows(loaded: config.Loaded) -> list[str]:
     return rows
 
 
-def _tinted(line: str, *, colour: bool) -> str:
+def _tinted(line: str) -> str:
     what, mark, origin = line.partition("  # ")
     if not mark:
-        return paint(what, "bold", colour=colour and what.startswith("["))
+        return paint(what, "bold" if what.startswith("[") else None)
     ink: Ink = "green" if origin in ("user", "managed", "locked") else "grey"
-    return f"{what}{paint(f'{mark}{origin}', ink, colour=colour)}"
+    return f"{what}{paint(f'{mark}{origin}', ink)}"
 
 
 def _validate(path: Path, *, as_json: bool) -> int:

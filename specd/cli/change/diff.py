@@ -7,7 +7,7 @@ import sys
 
 from specd.agent import report
 from specd.cli import world
-from specd.cli.paint import Ink, complain, dumps, paint, safe, short, wants_colour, width, wrap
+from specd.cli.paint import Ink, complain, dumps, paint, safe, short, width, wrap
 from specd.cli.parser import Parser
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.plan import Plan, unified_diff
@@ -42,7 +42,7 @@ def print_plan(made: Plan, pairs: tuple[DesiredPair, ...], *, as_json: bool) -> 
         for line in unified_diff(edit).splitlines():
             ink = _INKS.get(line[:1])
             text = _fitted(line) if sys.stdout.isatty() else safe(line.replace("\t", "    "))
-            print(paint(text, ink, colour=wants_colour()) if ink else text)
+            print(paint(text, ink))
     if made.held:
         held = ", ".join(change.key for _, change in made.held)
         complain(f"left alone since you restored it: {held}; `specd apply` sets it again")

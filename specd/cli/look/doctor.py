@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from specd.agent import selftest
 from specd.cli.look.checks import Finding, Grade, examine
-from specd.cli.paint import Ink, dumps, paint, short, wants_colour, width, wrap
+from specd.cli.paint import Ink, dumps, paint, short, width, wrap
 from specd.cli.parser import Parser
 from specd.cli.world import configuration_or_default
 from specd.lmstudio import home as homes
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         print(dumps([asdict(each) for each in found]))
     else:
         for each in found:
-            print(_shown(each, width(), colour=wants_colour()))
+            print(_shown(each, width()))
     wrong = sum(each.grade == "fail" for each in found)
     if not args.json:
         print(f"\n{wrong} of {len(found)} checks failed" if wrong else "\nnothing is wrong")
@@ -68,14 +68,14 @@ def _self_test(*, as_json: bool) -> int:
     return 0 if all(each.passed for each in results) else 1
 
 
-def _shown(finding: Finding, columns: int, *, colour: bool) -> str:
+def _shown(finding: Finding, columns: int) -> str:
     mark, ink = _MARKS[finding.grade]
-    lead = f"{paint(mark, ink, colour=colour)} {finding.name:<{NAME}}"
+    lead = f"{paint(mark, ink)} {finding.name:<{NAME}}"
     narrow = columns < 70
     indent = " " * 4 if narrow else " " * (NAME + 2)
     text = wrap(finding.says, columns, indent)
     shown = f"{lead.rstrip()}\n{indent}{text}" if narrow else f"{lead}{text}"
     if finding.remedy:
         advice = wrap(f"→ {finding.remedy}", columns, f"{indent}  ")
-        shown += f"\n{indent}{paint(advice, 'bold', colour=colour)}"
+        shown += f"\n{indent}{paint(advice, 'bold')}"
     return shown

@@ -11,7 +11,7 @@ from specd.bench.result import BenchResult
 from specd.cli import ask, world
 from specd.cli.look.status import ago
 from specd.cli.models.check import render
-from specd.cli.paint import complain, paint, safe, short, wants_colour, width, wrap
+from specd.cli.paint import complain, paint, safe, short, width, wrap
 from specd.cli.parser import Parser
 from specd.lmstudio import drafters, model_defaults, names
 from specd.lmstudio.model import Model
@@ -189,7 +189,7 @@ def _pair(seen: world.Seen, main: Model, draft: Model) -> None:
     if verdict is None:
         _title(f"{main.key} ← {draft.key}: {_word(verdict)}")
     else:
-        print(render(verdict, width(), colour=wants_colour()))
+        print(render(verdict, width()))
     _say("measured", _speed(seen.stores.history.latest(main.key, draft.key)))
     wanted = next((each for each in _wanted(seen) if each.main == main), None)
     if wanted is None:
@@ -216,7 +216,7 @@ def _word(verdict: Verdict | None) -> str:
 
 def _title(text: str) -> None:
     shown = wrap(text, width(), "  ") if sys.stdout.isatty() else safe(text)
-    print(paint(shown, "bold", colour=wants_colour()))
+    print(paint(shown, "bold"))
 
 
 def _say(name: str, text: str) -> None:

@@ -8,11 +8,12 @@ import math
 import re
 import sys
 from datetime import UTC, datetime, timedelta
+from typing import TextIO
 
 from specd import places
 from specd.cli.look import logbook
 from specd.cli.look.logbook import Entry
-from specd.cli.paint import Ink, complain, dumps, paint, safe, wants_colour, width, wrap
+from specd.cli.paint import Ink, complain, dumps, paint, safe, width, wrap
 from specd.cli.parser import Parser, number
 
 USUAL = 50
@@ -100,14 +101,16 @@ def _shown(entry: Entry, args: argparse.Namespace) -> str:
         return dumps(found, indent=None)
     ink = INKS.get(entry.level)
     if entry.time is not None and sys.stdout.isatty() and not args.utc:
-        return short_form(entry.time, entry.as_json(), ink, colour=wants_colour())
+        return short_form(entry.time, entry.as_json(), ink)
     text = safe(entry.text)
     if entry.time is not None and args.utc:
         text = f"{_utc(entry.time)} {text.partition(' ')[2]}"
-    return paint(text, ink, colour=wants_colour()) if ink else text
+    return paint(text, ink)
 
 
-def short_form(moment: datetime, event: dict[str, object], ink: Ink | None, *, colour: bool) -> str:
+def short_form(
+    moment: datetime, event: dict[str, object], ink: Ink | None, stream: TextIO | None = None
+) -> str:
     """Local time, with the day if that is not today, and the message.
 
     A write is shown with its file and with the number that undoes it.
@@ -120,7 +123,7 @@ def short_form(moment: datetime, event: dict[str, object], ink: Ink | None, *, c
     today = local.date() == datetime.now().astimezone().date()
     when = f"{local:%H:%M:%S}" if today else f"{local:%d %b %H:%M}"
     text = f"{when}  {wrap(message, width(), ' ' * (len(when) + 2))}"
-    return paint(text, ink, colour=colour) if ink else text
+    return paint(text, ink, stream)
 
 
 def _utc(moment: datetime) -> str:

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from specd.cli import ask
-from specd.cli.paint import Ink, dumps, height, paint, plural, short, wants_colour, width, wrap
+from specd.cli.paint import Ink, dumps, height, paint, plural, short, width, wrap
 from specd.cli.parser import NO_ANSWER, Parser
 
 HEALTHY, DEGRADED = 0, 1
@@ -109,7 +109,7 @@ def _clipped(shown: str) -> str:
     lines = shown.split(NEWLINE)[: rows - 1]
     lines += [""] * (rows - 1 - len(lines))
     looked = f"looked at {datetime.now().astimezone():%H:%M:%S}; Ctrl-C ends"
-    lines.append(paint(looked, "grey", colour=wants_colour()))
+    lines.append(paint(looked, "grey"))
     return f"{TO_TOP}{NEXT_ERASED.join(lines)}"
 
 
@@ -125,7 +125,7 @@ def _look(args: argparse.Namespace, *, indent: int | None) -> tuple[int, str]:
         return code, dumps(answer, indent)
     # One row is the shell's prompt, or the watch's last line.
     rows = height() - 1 if sys.stdout.isatty() and not args.all else None
-    return code, render(answer, width(), rows, colour=wants_colour(), everything=args.all)
+    return code, render(answer, width(), rows, everything=args.all)
 
 
 def render(
@@ -133,7 +133,6 @@ def render(
     columns: int,
     rows: int | None = None,
     *,
-    colour: bool,
     everything: bool = False,
 ) -> str:
     """The screen, with less detail where it would take more than ``rows`` lines."""
@@ -141,12 +140,12 @@ def render(
     lines: list[str] = []
     for detail in (2, 1, 0):
         blocks = [
-            [paint(wrap(verdict(status), columns, ""), ink, colour=colour)],
-            *_pairs(status, columns, detail, colour=colour),
-            _attention(status, columns, detail, colour=colour),
-            *([_conditions(status, columns, colour=colour)] if everything else []),
-            _writes(status, columns, detail, colour=colour),
-            _tail(status, columns, colour=colour, everything=everything),
+            [paint(wrap(verdict(status), columns, ""), ink)],
+            *_pairs(status, columns, detail),
+            _attention(status, columns, detail),
+            *([_conditions(status, columns)] if everything else []),
+            _writes(status, columns, detail),
+            _tail(status, columns, everything=everything),
         ]
         text = "\n\n".join("\n".join(block) for block in blocks if block)
         lines = text.split("\n")
@@ -241,22 +240,22 @@ def faults(status: dict[str, Any]) -> list[dict[str, Any]]:
 # -- the blocks -----------------------------------------------------------------------------------
 
 
-def _pairs(status: dict[str, Any], columns: int, detail: int, *, colour: bool) -> list[list[str]]:
+def _pairs(status: dict[str, Any], columns: int, detail: int) -> list[list[str]]:
     pairs = status["pairs"]
     if detail < 2:  # those that are cut off should be in order
         pairs = sorted(pairs, key=lambda each: each["state"] not in ("missing", "refused"))
     shown = pairs if detail >= 2 else pairs[: 4 if detail else 2]
-    blocks = [line for each in shown for line in _pair(each, columns, detail, colour=colour)]
+    blocks = [line for each in shown for line in _pair(each, columns, detail)]
     if len(shown) < len(pairs):
         more = f"and {len(pairs) - len(shown)} more; `specd status --all` shows them"
         blocks.append(f"  {wrap(more, columns - 2, '  ')}")
     return [blocks]
 
 
-def _pair(pair: dict[str, Any], columns: int, detail: int, *, colour: bool) -> list[str]:
+def _pair(pair: dict[str, Any], columns: int, detail: int) -> list[str]:
     """One pair, and below it its facts, one a line."""
     name = wrap(f"{pair['main']} ← {pair['draft'] or '(no draft)'}", columns, " " * 4)
-    lines = [f"  {paint(name, 'bold', colour=colour)}"]
+    lines = [f"  {paint(name, 'bold')}"]
     facts = [pair["verdict"] or "no verdict yet"]
     if pair["draft_tokens"] is not None:
         facts.append(plural(pair["draft_tokens"], "draft token"))
@@ -304,23 +303,23 @@ def in_use(used: dict[str, Any]) -> str:
     return f"your own chats: {', '.join(sides)}{ratio}{caution}"
 
 
-def _attention(status: dict[str, Any], columns: int, detail: int, *, colour: bool) -> list[str]:
+def _attention(status: dict[str, Any], columns: int, detail: int) -> list[str]:
     """Faults with a cross and their remedy, then advice, dim."""
     lines: list[str] = []
     for each in faults(status):
-        cross = paint("✗", "red", colour=colour)
+        cross = paint("✗", "red")
         lines.append(f"{cross} {wrap(short(_sentence(each)), columns, '  ')}")
         step = wrap(f"→ {short(each['remedy'])}", columns, " " * 4)
-        lines.append(f"  {paint(step, 'bold', colour=colour)}")
+        lines.append(f"  {paint(step, 'bold')}")
     advice = [each for each in status["conditions"] if each["severity"] == "advice"]
     for each in advice if detail >= 2 else []:
         text = wrap(f"{short(_sentence(each))}: {short(each['remedy'])}", columns, "  ")
-        lines.append(paint(f"· {text}", "grey", colour=colour))
+        lines.append(paint(f"· {text}", "grey"))
     if advice and detail < 2:
         more = wrap(
             f"{plural(len(advice), 'piece')} of advice: `specd status --all`", columns, "  "
         )
-        lines.append(paint(f"· {more}", "grey", colour=colour))
+        lines.append(paint(f"· {more}", "grey"))
     return lines
 
 
@@ -328,21 +327,21 @@ def _sentence(condition: dict[str, Any]) -> str:
     return f"{condition['type']}: {condition['message']}"
 
 
-def _conditions(status: dict[str, Any], columns: int, *, colour: bool) -> list[str]:
-    lines = [paint("Conditions", "bold", colour=colour)]
+def _conditions(status: dict[str, Any], columns: int) -> list[str]:
+    lines = [paint("Conditions", "bold")]
     for each in status["conditions"]:
         mark, ink = _MARKS[each["status"]]
         if each["severity"] == "advice":
             mark, ink = _MARKS["unknown"]
         text = wrap(short(_sentence(each)), columns, "    ")
-        lines.append(f"  {paint(mark, ink, colour=colour)} {text}")
+        lines.append(f"  {paint(mark, ink)} {text}")
     return lines
 
 
-def _writes(status: dict[str, Any], columns: int, detail: int, *, colour: bool) -> list[str]:
+def _writes(status: dict[str, Any], columns: int, detail: int) -> list[str]:
     if not status["last_writes"]:
         return [wrap("No value that specd wrote stands in the files now.", columns, "")]
-    lines = [paint("Last writes", "bold", colour=colour)]
+    lines = [paint("Last writes", "bold")]
     for what, written in _folded(status["last_writes"])[: WRITES if detail >= 1 else 1]:
         times = f" ({len(written)} times)" if len(written) > 1 else ""
         text = f"{ago(written[0]['time'])}, {what}{times}"
@@ -380,7 +379,7 @@ def _value(value: object) -> str:
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
 
 
-def _tail(status: dict[str, Any], columns: int, *, colour: bool, everything: bool) -> list[str]:
+def _tail(status: dict[str, Any], columns: int, *, everything: bool) -> list[str]:
     lines: list[str] = []
     if status.get("held"):
         held = ", ".join(key.rpartition(".")[2] for key in status["held"])
@@ -391,7 +390,7 @@ def _tail(status: dict[str, Any], columns: int, *, colour: bool, everything: boo
     me = f"specd {status['version']}, up {_span(status['uptime_s'])}"
     more = "" if everything else " · more: `specd status --all`"
     lines.append(wrap(f"{me} · {about}{more}", columns, "  "))
-    return [paint(line, "grey", colour=colour) for line in lines]
+    return [paint(line, "grey") for line in lines]
 
 
 def _when(time_of: str | None) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from specd.cli import world
 from specd.cli.models import pairs
-from specd.cli.paint import dumps, paint, plural, safe, short, wants_colour, width, wrap
+from specd.cli.paint import dumps, paint, plural, safe, short, width, wrap
 from specd.cli.parser import Parser
 from specd.lmstudio import draft_cache
 from specd.reconcile.aside import move_aside
@@ -73,11 +73,11 @@ def run(args: argparse.Namespace) -> int:
         answer = {**asdict(look), "path": str(look.path), "agrees": not look.disagreements}
         print(dumps(answer))
     else:
-        print(render(look, width(), colour=wants_colour()))
+        print(render(look, width()))
     return DISAGREES if look.disagreements else AGREES
 
 
-def render(look: _Look, columns: int, *, colour: bool) -> str:
+def render(look: _Look, columns: int) -> str:
     """The disagreements for people."""
     if look.problem is not None:
         return wrap(look.problem, columns, "  ")
@@ -87,7 +87,7 @@ def render(look: _Look, columns: int, *, colour: bool) -> str:
         return wrap(short(agrees), columns, "  ")
     lines = [safe(str(look.path))]
     for each in look.disagreements:
-        mark = paint("✗", "red", colour=colour)
+        mark = paint("✗", "red")
         lines.append(f"{mark} {wrap(str(each), columns - 2, '  ')}")
     if look.stale:
         lines.append("`specd cache refresh` moves it aside, so that LM Studio makes it anew")

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from specd import places
 from specd.cli import ask
-from specd.cli.paint import Ink, dumps, paint, wants_colour, width, wrap
+from specd.cli.paint import Ink, dumps, paint, width, wrap
 from specd.cli.parser import Parser
 from specd.tokenizer.spelling import quoted
 from specd.tokenizer.verdict import EngineOpinion, Verdict, from_json, to_json, with_cache
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(dumps(to_json(verdict)))
     else:
-        print(render(verdict, width(), colour=wants_colour()))
+        print(render(verdict, width()))
     if verdict.kind == "unknown":
         return BAD_INPUT
     return USABLE if verdict.usable else NOT_USABLE
@@ -113,10 +113,10 @@ def _looked_up(main_name: str, draft_name: str, *, deep: bool) -> Verdict:
     return with_cache(found, main, draft, opinion)
 
 
-def render(verdict: Verdict, columns: int, *, colour: bool) -> str:
+def render(verdict: Verdict, columns: int) -> str:
     """The verdict for people."""
     name = wrap(f"{verdict.main} ← {verdict.draft}: {verdict.kind}", columns, "  ")
-    kind = paint(verdict.kind, _INKS[verdict.kind], colour=colour)
+    kind = paint(verdict.kind, _INKS[verdict.kind])
     lines = [f"{name.removesuffix(verdict.kind)}{kind}"]
     lines += [f"  {wrap(reason, columns, '  ')}" for reason in verdict.reasons]
     for each in verdict.differences[:SHOWN]:

@@ -17,7 +17,7 @@ from specd.bench.outcome import ratio
 from specd.bench.result import BenchResult
 from specd.cli import world
 from specd.cli.models import charts
-from specd.cli.paint import complain, dumps, paint, safe, wants_colour, width, wrap
+from specd.cli.paint import complain, dumps, paint, safe, width, wrap
 from specd.cli.parser import Parser, number
 from specd.lmstudio.model import OWN_HEADS
 from specd.reconcile.engine import REPETITIONS
@@ -65,9 +65,9 @@ def run(args: argparse.Namespace) -> int:
     elif args.csv:
         write_csv(runs)
     elif args.run is not None:
-        print(render_one(runs[0], width(), colour=wants_colour()))
+        print(render_one(runs[0], width()))
     else:
-        print(render(runs, width(), colour=wants_colour()))
+        print(render(runs, width()))
     return 0
 
 
@@ -96,12 +96,12 @@ def _cell(value: object) -> object:
     return f"'{text}" if unicodedata.normalize("NFKC", text[:1]) in ("=", "+", "-", "@") else text
 
 
-def render(runs: tuple[Run, ...], columns: int, *, colour: bool) -> str:
+def render(runs: tuple[Run, ...], columns: int) -> str:
     """The runs as a table, then a plot of every pair that was measured several times."""
     if not runs:
         return wrap("nothing has been measured yet; `specd bench` does it now", columns, "  ")
     heading = _row(f"{'no.':>5}  {'when':<16}  {'speed-up':<19}", "pair", columns)
-    lines = [paint(heading, "bold", colour=colour)]
+    lines = [paint(heading, "bold")]
     for each in runs:
         head = f"{each.id:>5}  {_when(each.result.started_at)}  {speedup(each.result):<19}"
         pair = f"{each.result.main} ← {each.result.draft}"
@@ -111,7 +111,7 @@ def render(runs: tuple[Run, ...], columns: int, *, colour: bool) -> str:
         by_pair[f"{each.result.main} ← {each.result.draft}"].append(each)
     for name, of_pair in by_pair.items():
         if drawn := charts.speedups(of_pair, columns):
-            lines += ["", paint(safe(name), "bold", colour=colour), drawn]
+            lines += ["", paint(safe(name), "bold"), drawn]
     return "\n".join(lines)
 
 
@@ -123,11 +123,11 @@ def _row(head: str, tail: str, columns: int) -> str:
     return f"{head[:7]}{wrap(f'{head[7:]} {tail}', columns, ' ' * 7)}"
 
 
-def render_one(each: Run, columns: int, *, colour: bool) -> str:
+def render_one(each: Run, columns: int) -> str:
     """One run with everything stored about it."""
     result = each.result
     lines = [
-        paint(safe(f"{result.main} ← {result.draft}"), "bold", colour=colour),
+        paint(safe(f"{result.main} ← {result.draft}"), "bold"),
         f"  run {each.id}, {_when(result.started_at)}, {result.engine}, suite {result.suite}",
         f"  {result.baseline_tps:.1f} tokens/s without a draft",
         f"  {speedup(result)}, {length(result)}; {result.model_seconds:.0f} s of generating",

@@ -14,7 +14,7 @@ from specd.bench.observed import ObservedStore
 from specd.bench.use import Observed, Use, accepted_per_round, by_pair, in_use
 from specd.cli import world
 from specd.cli.look import status
-from specd.cli.paint import complain, dumps, paint, safe, wants_colour, width, wrap
+from specd.cli.paint import complain, dumps, paint, safe, width, wrap
 from specd.cli.parser import Parser
 from specd.lmstudio import conversations, names
 from specd.lmstudio.model import OWN_HEADS, Model
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(dumps(to_json(sums, promised)))
     else:
-        print(render(sums, promised, width(), colour=wants_colour()))
+        print(render(sums, promised, width()))
     return code
 
 
@@ -115,14 +115,14 @@ def to_json(sums: Observed, promised: Promised) -> dict[str, Any]:
     }
 
 
-def render(sums: Observed, promised: Promised, columns: int, *, colour: bool) -> str:
+def render(sums: Observed, promised: Promised, columns: int) -> str:
     """Everything for people."""
     if not sums.uses:
         none = "no answers yet: LM Studio keeps its figures with chats made in the app"
         return wrap(none, columns, "  ")
     lines: list[str] = []
     for main in dict.fromkeys(use.main for use in sums.uses):
-        lines += [paint(safe(main), "bold", colour=colour)]
+        lines += [paint(safe(main), "bold")]
         lines += [f"  {_use(use)}" for use in sums.uses if use.main == main]
         for pair_main, draft, drafted, plain in by_pair(sums.uses):
             if pair_main == main and plain:
@@ -133,7 +133,7 @@ def render(sums: Observed, promised: Promised, columns: int, *, colour: bool) ->
         for each in sums.asked:
             if each.main == main and each.ran == 0:
                 text = f"{each.draft} was requested in {each.answers} answers and never ran"
-                lines.append(f"  {paint('✗', 'red', colour=colour)} {safe(text)}")
+                lines.append(f"  {paint('✗', 'red')} {safe(text)}")
     return "\n".join(lines)
 
 

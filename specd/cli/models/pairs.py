@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from specd.cli import world
-from specd.cli.paint import Ink, dumps, paint, plural, safe, wants_colour, width, wrap
+from specd.cli.paint import Ink, dumps, paint, plural, safe, width, wrap
 from specd.cli.parser import Parser
 from specd.reconcile.stores import COMPARING
 from specd.tokenizer.classes import Class, Facts, Overview, Suggestion, overview, readable
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(dumps(as_json(found)))
     else:
-        print(render(found, width(), everything=args.all, colour=wants_colour()))
+        print(render(found, width(), everything=args.all))
     return 0
 
 
@@ -116,7 +116,7 @@ def _kind(found: Overview, main: Class, draft: Class) -> VerdictKind:
 # -- for people -----------------------------------------------------------------------------------
 
 
-def render(found: Overview, columns: int, *, everything: bool, colour: bool) -> str:
+def render(found: Overview, columns: int, *, everything: bool) -> str:
     """Classes, the matrix between them, and the drafts to try for each main."""
     limit = sys.maxsize if everything else LISTED
     lines: list[str] = []
@@ -126,10 +126,10 @@ def render(found: Overview, columns: int, *, everything: bool, colour: bool) -> 
         row = f"{each.name}  {each.tokens:,} tokens, {each.family}: {names}{more}"
         lines.append(wrap(row, columns, "   "))
     if len(found.classes) > 1:
-        lines += ["", *_matrix(found, columns, limit, colour=colour)]
-    lines += ["", *_suggested(found.suggestions, columns, limit, colour=colour)]
+        lines += ["", *_matrix(found, columns, limit)]
+    lines += ["", *_suggested(found.suggestions, columns, limit)]
     for model, reason in found.unknown[:limit]:
-        mark = paint("?", "yellow", colour=colour)
+        mark = paint("?", "yellow")
         lines.append(f"{mark} {wrap(f'{model.identifier}: {reason}', columns - 2, '    ')}")
     hidden = sum(
         max(0, len(each) - limit) for each in (found.classes, found.suggestions, found.unknown)
@@ -141,7 +141,7 @@ def render(found: Overview, columns: int, *, everything: bool, colour: bool) -> 
     return "\n".join(lines)
 
 
-def _matrix(found: Overview, columns: int, limit: int, *, colour: bool) -> list[str]:
+def _matrix(found: Overview, columns: int, limit: int) -> list[str]:
     """Mains down, drafts across, as many as there is room for."""
     room = max(1, (columns - 8) // COLUMNS_EACH)
     across = found.classes[: min(room, limit)]
@@ -150,7 +150,7 @@ def _matrix(found: Overview, columns: int, limit: int, *, colour: bool) -> list[
     for main in found.classes[:limit]:
         signs = [_SIGNS[_kind(found, main, draft)] for draft in across]
         pad = " " * (COLUMNS_EACH - 1)
-        cells = "".join(paint(sign, ink, colour=colour) + pad for sign, ink in signs)
+        cells = "".join(paint(sign, ink) + pad for sign, ink in signs)
         lines.append(f"{main.name:<8}{cells}".rstrip())
     meanings = ", ".join(
         f"{sign} {kind}" for kind, (sign, _) in _SIGNS.items() if kind != "unsupported"
@@ -158,21 +158,19 @@ def _matrix(found: Overview, columns: int, limit: int, *, colour: bool) -> list[
     return [*lines, wrap(meanings, columns, "")]
 
 
-def _suggested(
-    suggestions: tuple[Suggestion, ...], columns: int, limit: int, *, colour: bool
-) -> list[str]:
+def _suggested(suggestions: tuple[Suggestion, ...], columns: int, limit: int) -> list[str]:
     lines: list[str] = []
     for each in suggestions[:limit]:
         about = f"{each.usable} installed may draft; worth a benchmark:"
         if not each.drafts:
             about = each.why_none + (f": install {each.wanted}" if each.wanted else "")
-        lines.append(paint(safe(each.main.key), "bold", colour=colour))
+        lines.append(paint(safe(each.main.key), "bold"))
         lines.append(f"    {wrap(about, columns, ' ' * 4)}")
         for draft, kind in each.drafts:
             sign, ink = _SIGNS[kind]
             size = f"{draft.size_bytes / 1e9:.1f} GB"
             about = wrap(f"{draft.key}: {kind}, {size}", columns, " " * 4)
-            lines.append(f"  {paint(sign, ink, colour=colour)} {about}")
+            lines.append(f"  {paint(sign, ink)} {about}")
         lines += [
             f"  · {wrap(f'{name}: a drafter for this main', columns, ' ' * 4)}"
             for name in each.candidates

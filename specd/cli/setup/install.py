@@ -19,7 +19,7 @@ from specd.cli.change import diff
 from specd.cli.change.config import write
 from specd.cli.look.status import faults, told
 from specd.cli.models import pairs as all_pairs
-from specd.cli.paint import complain, paint, say, short, wants_colour, width, wrap
+from specd.cli.paint import complain, paint, say, short, width, wrap
 from specd.cli.parser import Parser
 from specd.config import Pair, SpecdConfig, edit
 from specd.files.pointer import ABSENT
@@ -421,7 +421,7 @@ def _say_how_it_stands(known: int, download: str) -> None:
         steps.append("load the model in LM Studio again")
     if any(pair["draft"] for pair in status["pairs"]):
         steps.append("`specd bench` measures what the draft gains")
-    print(paint("\nNext", "bold", colour=wants_colour()))
+    print(paint("\nNext", "bold"))
     steps += [
         "`specd status` shows how things stand",
         "`specd uninstall --restore-settings` undoes all of it",

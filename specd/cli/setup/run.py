@@ -79,9 +79,7 @@ def run(args: argparse.Namespace) -> int:
 def _tell(events: Events) -> None:
     """Print the log's lines, shortened, on the terminal of a daemon started by hand."""
     from specd.cli.look.logs import INKS, short_form  # noqa: PLC0415 - a service shows nothing
-    from specd.cli.paint import wants_colour  # noqa: PLC0415 - as above
 
-    colour = wants_colour(sys.stderr)
     more = threading.Event()
 
     def show() -> None:
@@ -92,7 +90,7 @@ def _tell(events: Events) -> None:
                 more.clear()
                 for event in events.since(shown):
                     at, ink = datetime.fromisoformat(event.time), INKS.get(event.level)
-                    text = short_form(at, event.as_json(), ink, colour=colour)
+                    text = short_form(at, event.as_json(), ink, sys.stderr)
                     print(text, file=sys.stderr, flush=True)
                     shown = event.number
                 more.wait()
