@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from specd.cli import ask
+from specd.cli.paint import say
 from specd.cli.parser import Bare
 
 _EXIT_CODES = {0: "done", 3: "specd is not running"}
@@ -10,13 +11,13 @@ _EXIT_CODES = {0: "done", 3: "specd is not running"}
 
 def _pause() -> int:
     ask.ask("POST", "/v1/pause", timeout=60)
-    print("paused until `specd resume` or a restart; `specd stop` lasts longer")
+    say("paused until `specd resume` or a restart; `specd stop` lasts longer")
     return 0
 
 
 def _resume() -> int:
     ask.ask("POST", "/v1/resume", timeout=60)
-    print("resumed")
+    say("resumed")
     return 0
 
 
