@@ -21,9 +21,13 @@ def test_a_condition_that_flaps_is_notified_of_once_and_plainly(sandbox: Sandbox
         until(lambda: sandbox.condition("ConfigValid")["status"] == "false", "it is invalid")
         sandbox.config.write_text("[agent]\nnotify = true\n")
         until(lambda: sandbox.condition("ConfigValid")["status"] == "true", "it is valid again")
-    until(shown.exists, "it is shown")
-    told = shown.read_text()
-    assert told.count("END") == 1
-    assert "specd.toml" in told
-    assert "<b>" not in told
-    assert "&lt;b&gt;" in told
+
+    def told() -> list[str]:
+        # A stand-in of LM Studio that another test runs is seen too, and told of.
+        every = shown.read_text().split("END\n") if shown.exists() else []
+        return [each for each in every if "specd.toml" in each]
+
+    until(told, "it is shown")
+    (once,) = told()
+    assert "<b>" not in once
+    assert "&lt;b&gt;" in once
