@@ -36,9 +36,8 @@ def measure(root: Path, *, seconds: float, settle: float) -> Section:
         before = {name: running.usage() for name, running in resting.items()}
         time.sleep(seconds)
         after = {name: running.usage() for name, running in resting.items()}
-    spent = {name: _Spent(before[name], after[name], seconds) for name in resting}
-    mine = spent[SPECD.name]
-    floor = after[FLOOR.name].rss
+    rows = {name: _row(before[name], after[name], seconds) for name in resting}
+    rss, _, cpu, wakeups, _, written, _ = rows[SPECD.name]
     return Section(
         title="At rest",
         about=f"{seconds:.0f} s in which nothing happens, all at the same time",
@@ -51,37 +50,25 @@ def measure(root: Path, *, seconds: float, settle: float) -> Section:
             "bytes written",
             "processes",
         ),
-        rows={name: each.row() for name, each in spent.items()},
+        rows=dict(rows),
         claims=(
-            Claim("at rest: RSS", mine.after.rss / MIB, "MiB", "≤", 48),
-            Claim("at rest: CPU", mine.cpu_percent, "%", "≤", 0.1),
-            Claim("at rest: wakeups", mine.wakeups_per_s, "/s", "≤", 2),
-            Claim("at rest: written to disk", mine.written, "bytes", "≤", 0),
-            at_most(
-                "at rest: RSS ÷ bare watchdog script's",
-                exactly(mine.after.rss / floor),
-                3,
-            ),
+            Claim("at rest: RSS", rss, "MiB", "≤", 48),
+            Claim("at rest: CPU", cpu, "%", "≤", 0.1),
+            Claim("at rest: wakeups", wakeups, "/s", "≤", 2),
+            Claim("at rest: written to disk", written, "bytes", "≤", 0),
+            at_most("at rest: RSS ÷ bare watchdog script's", exactly(rss / rows[FLOOR.name][0]), 3),
         ),
     )
 
 
-class _Spent:
-    """What was used between two looks."""
-
-    def __init__(self, before: Usage, after: Usage, seconds: float) -> None:
-        self.after = after
-        self.cpu_percent = (after.cpu_s - before.cpu_s) / seconds * 100
-        self.wakeups_per_s = (after.switches - before.switches) / seconds
-        self.written = after.written - before.written
-
-    def row(self) -> tuple[float | int, ...]:
-        return (
-            self.after.rss / MIB,
-            self.after.pss / MIB,
-            self.cpu_percent,
-            self.wakeups_per_s,
-            self.after.descriptors,
-            self.written,
-            self.after.processes,
-        )
+def _row(before: Usage, after: Usage, seconds: float) -> tuple[float | int, ...]:
+    """The table's cells: the last use of memory, and the use of the rest between both."""
+    return (
+        after.rss / MIB,
+        after.pss / MIB,
+        (after.cpu_s - before.cpu_s) / seconds * 100,
+        (after.switches - before.switches) / seconds,
+        after.descriptors,
+        after.written - before.written,
+        after.processes,
+    )

@@ -21,7 +21,7 @@ from statistics import median
 from typing import Any
 
 from bench.figures import Claim, Ratio, Section, at_least, at_most, ratio
-from bench.seed_home import byte_alphabet
+from bench.seed_home import byte_alphabet, write_weights
 from specd.cli import world
 from specd.cli.models import pairs
 from specd.config import SpecdConfig
@@ -248,10 +248,5 @@ def _model(folder: Path, number: int) -> None:
         ("config.json", {"model_type": "qwen3", "vocab_size": 512}),
     ):
         (folder / name).write_text(json.dumps(document))
-    size = 1_000_000 * (1 + number)
-    tensor = {"dtype": "U8", "shape": [512, 8], "data_offsets": [0, 4096]}
-    rest = {"dtype": "U8", "shape": [size - 4096], "data_offsets": [4096, size]}
-    header = json.dumps({"model.embed_tokens.weight": tensor, "model.norm.weight": rest}).encode()
-    with (folder / "model.safetensors").open("wb") as file:
-        file.write(len(header).to_bytes(8, "little") + header)
-        file.truncate(8 + len(header) + size)
+    shapes = {"model.embed_tokens.weight": [512, 8]}
+    write_weights(folder / "model.safetensors", shapes, 1_000_000 * (1 + number))
