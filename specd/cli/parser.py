@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
@@ -83,6 +84,18 @@ def number(word: str) -> int:
     if not word.isdecimal():
         raise argparse.ArgumentTypeError(f"must be a number, not {word!r}")
     return int(word)
+
+
+def between(least: float, most: float) -> Callable[[str], float]:
+    """A number from ``least`` to ``most``, for ``type=``."""
+
+    def read(word: str) -> float:
+        with contextlib.suppress(ValueError):
+            if least <= float(word) <= most:
+                return float(word)
+        raise argparse.ArgumentTypeError(f"must be from {least:g} to {most:g}, not {word}")
+
+    return read
 
 
 def inner(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:

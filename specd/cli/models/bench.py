@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from specd.bench.result import (
 from specd.cli import alive, world
 from specd.cli.models import bench_seed, charts, check, compare
 from specd.cli.paint import complain, dumps, safe, width, wrap
-from specd.cli.parser import Parser
+from specd.cli.parser import Parser, between
 from specd.config import SpecdConfig, mix
 from specd.llamacpp.engine import packaged
 from specd.lmstudio import backends, drafters, server
@@ -44,24 +43,6 @@ MEASURED, NOT_MEASURED = 0, 1
 
 GRACE_S = 30.0
 """How long a worker that plans with its time may overrun it before it is killed."""
-
-
-def _minutes(word: str) -> float:
-    return _between(word, 0.1, 24 * 60)
-
-
-def _between(word: str, least: float, most: float) -> float:
-    try:
-        number = float(word)
-    except ValueError:
-        number = math.nan
-    if not least <= number <= most:
-        raise argparse.ArgumentTypeError(f"must be from {least:g} to {most:g}, not {word}")
-    return number
-
-
-def _temperature(word: str) -> float:
-    return _between(word, 0.0, 5.0)
 
 
 parser = Parser(
@@ -92,11 +73,14 @@ parser.add_argument(
 )
 parser.add_argument("--quick", action="store_true", help="short answers: a rough look")
 parser.add_argument(
-    "--minutes", type=_minutes, metavar="N", help="time limit (max_minutes of specd.toml: 10)"
+    "--minutes",
+    type=between(0.1, 24 * 60),
+    metavar="N",
+    help="time limit (max_minutes of specd.toml: 10)",
 )
 parser.add_argument(
     "--temperature",
-    type=_temperature,
+    type=between(0.0, 5.0),
     metavar="T",
     help="measure, and judge, at this temperature beside 0 (that of your chats)",
 )

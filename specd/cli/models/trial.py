@@ -15,7 +15,7 @@ from specd.bench.trial import Estimate, Trial
 from specd.cli import alive, ask, world
 from specd.cli.models import check
 from specd.cli.paint import complain, dumps, safe, say, width, wrap
-from specd.cli.parser import Parser
+from specd.cli.parser import Parser, between
 from specd.lmstudio import model_defaults
 from specd.reconcile import survey, trials
 from specd.reconcile.trials import Trials
@@ -29,16 +29,6 @@ CONSENT = (
 )
 
 
-def _days(word: str) -> float:
-    try:
-        days = float(word)
-    except ValueError:
-        days = 0.0
-    if not 0.04 <= days <= 90:
-        raise argparse.ArgumentTypeError(f"must be from 0.04 to 90, not {word}")
-    return days
-
-
 parser = Parser(
     prog="specd trial",
     description="Find out in your daily use whether the draft makes a main faster. Without a "
@@ -48,7 +38,9 @@ parser = Parser(
 )
 parser.add_argument("verb", nargs="?", choices=("start", "stop"), help="begin one, or end it")
 parser.add_argument("main", nargs="?", metavar="MAIN", help="of a pair in specd.toml")
-parser.add_argument("--days", type=_days, default=DAYS, metavar="N", help="at the longest (7)")
+parser.add_argument(
+    "--days", type=between(0.04, 90), default=DAYS, metavar="N", help="at the longest (7)"
+)
 parser.add_argument("--yes", action="store_true", help="begin without asking")
 parser.add_argument("--json", action="store_true", help="print JSON")
 
