@@ -14,8 +14,7 @@ from rich.table import Table
 
 from specd.demo.daemon import NotHeldError
 
-LEAD = 9
-"""Width of the mark and the seconds, in columns."""
+LEAD = 9  # columns of the mark and the seconds
 
 
 @dataclass(slots=True)

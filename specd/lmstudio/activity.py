@@ -18,11 +18,8 @@ from specd.lmstudio.home import bionic, lm_studio
 if TYPE_CHECKING:
     import psutil
 
-AT_WORK: Final = 0.25
-"""Share of one core; an idle LM Studio takes a few hundredths."""
-
-OWN_S: Final = 5.0
-"""A log line written within this time of specd's own request counts as specd's."""
+AT_WORK: Final = 0.25  # share of one core; an idle LM Studio takes a few hundredths
+OWN_S: Final = 5.0  # a log line this close to a request of specd's counts as specd's
 
 
 def last_logged(home: Path, asked_at: float | None = None) -> float | None:

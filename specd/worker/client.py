@@ -22,14 +22,9 @@ from typing import Any
 
 from specd.worker import Progress
 
-LINE_BYTES = 64 << 20
-"""The longest line a worker may print: a result with every difference of two vocabularies."""
-
-ERROR_BYTES = 4_000
-"""Bytes from the end of standard error that the error message uses."""
-
-LOOK_S = 0.25
-"""Interval of checking limits and cancellation while the worker prints nothing."""
+LINE_BYTES = 64 << 20  # more than a result with every difference of two vocabularies
+ERROR_BYTES = 4_000  # of the end of standard error, for the error message
+LOOK_S = 0.25  # between checks of limits while the worker prints nothing
 
 
 class WorkerError(Exception):

@@ -10,8 +10,7 @@ from specd.bench.observed import ObservedStore
 from specd.lmstudio import conversations
 from specd.worker import Progress
 
-KEEP_EVERY_S = 2.0
-"""Interval of storing which files were read; a killed worker reads those since then again."""
+KEEP_EVERY_S = 2.0  # a killed worker reads the files since then again
 
 
 def observe(request: dict[str, Any], progress: Progress) -> dict[str, Any]:  # noqa: ARG001 - as all tasks

@@ -18,8 +18,7 @@ from specd.tokenizer.store import Known, VerdictStore
 from specd.tokenizer.verdict import FITTING, Verdict, to_json
 from specd.worker import Progress
 
-HELD = 64
-"""Most fingerprints in memory at once; each takes about ten megabytes."""
+HELD = 64  # fingerprints in memory at once; each takes about ten megabytes
 
 
 def verdicts(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
