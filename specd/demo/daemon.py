@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from specd import places
@@ -21,12 +22,12 @@ class NotHeldError(Exception):
     """A promise of the demo did not hold; the message says which."""
 
 
+@dataclass(frozen=True, slots=True)
 class Daemon:
     """A running ``specd run`` and commands beside it."""
 
-    def __init__(self, sandbox: Sandbox, process: subprocess.Popen[bytes]) -> None:
-        self._sandbox = sandbox
-        self._process = process
+    sandbox: Sandbox
+    process: subprocess.Popen[bytes]
 
     def status(self) -> dict[str, Any] | None:
         """``specd status --json``; None while it does not answer yet.
@@ -34,9 +35,9 @@ class Daemon:
         Raises:
             NotHeldError: the daemon has ended.
         """
-        if self._process.poll() is not None:
-            raise NotHeldError(f"specd run ended with {self._process.returncode}")
-        code, text = specd(self._sandbox, "status", "--json")
+        if self.process.poll() is not None:
+            raise NotHeldError(f"specd run ended with {self.process.returncode}")
+        code, text = specd(self.sandbox, "status", "--json")
         return json.loads(text) if code in (0, 1) else None
 
     def holding(self, *kinds: str) -> dict[str, Any] | None:
@@ -51,7 +52,7 @@ class Daemon:
 
     def stop(self) -> int:
         """End it; returns its exit code."""
-        return stop(self._process)
+        return stop(self.process)
 
 
 @contextmanager

@@ -46,17 +46,12 @@ class Installed:
         return self.catalogue or self.identifier
 
 
-def models_directory(home: Path) -> Path:
-    """``downloadsFolder`` of settings.json where it names one, else ``models`` under the home."""
-    named = read_object(home / "settings.json").get("downloadsFolder")
-    return Path(named) if isinstance(named, str) and named else home / "models"
-
-
 def installed(home: Path) -> list[Installed]:
     """Every model that is complete, by publisher and repo; a catalogue model by its own name."""
     found: list[Installed] = []
     catalogue = _catalogue(home)
-    for repo in sorted(models_directory(home).glob("*/*/")):
+    folder = read_object(home / "settings.json").get("downloadsFolder") or home / "models"
+    for repo in sorted(Path(folder).glob("*/*/")):
         config = read_object(repo / "config.json")
         if config and any(repo.glob("*.safetensors")):
             found.append(_mlx(repo, config))

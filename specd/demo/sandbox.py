@@ -72,10 +72,9 @@ def lay_out(root: Path, family: Family) -> Sandbox:
     _place("model-default-config.json", sandbox.main_defaults)
     backup = sandbox.main_defaults.with_name(f"{sandbox.main_defaults.name}.bak")
     _place("model-default-config.json", backup)
-    _write(
-        internal / "draft-model-compatibility-cache.json",
-        {main: [family.incompatible.identifier, "mlx-community/SmolLM2-135M-Instruct-8bit"]},
-    )
+    wrong = {main: [family.incompatible.identifier, "mlx-community/SmolLM2-135M-Instruct-8bit"]}
+    cache = internal / "draft-model-compatibility-cache.json"
+    cache.write_text(json.dumps(wrong, indent=2) + "\n", encoding="utf-8")
     _place(
         "conversation.json", home / "conversations" / "1764000000000.conversation.json", main=key
     )
@@ -96,12 +95,6 @@ def _place(template: str, target: Path, **names: str) -> None:
         text = text.replace(f"<{name}>", json.dumps(value, ensure_ascii=False)[1:-1])
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text, encoding="utf-8")
-
-
-def _write(target: Path, document: object) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(document, ensure_ascii=False, indent=2)
-    target.write_text(text + "\n", encoding="utf-8")
 
 
 def _unfinished_download(folder: Path) -> None:
