@@ -90,22 +90,12 @@ class StandIn:
     engine: Engine
     newer: bool
 
-    def loaded_model(self, name: object, ttl: float | None) -> Loaded:
-        """The model that a request names, loaded if it is not yet.
+    def installed(self, name: object) -> Installed:
+        """The model that a request names.
 
         Raises:
-            RefusedError: no model has this name, loading it on demand is off, or it failed.
+            RefusedError: no model has this name.
         """
-        model = self._installed(name)
-        on_demand = read_object(self.home / ".internal" / "http-server-config.json")
-        if (
-            model.key not in self.engine.loaded()
-            and on_demand.get("justInTimeModelLoading") is False
-        ):
-            raise RefusedError(400, f"Model {model.key} is not loaded; loading on demand is off")
-        return self.load(model, ttl=ttl, on_demand=True)
-
-    def _installed(self, name: object) -> Installed:
         model = named(name, installed(self.home)) if isinstance(name, str) else None
         if model is None:
             raise RefusedError(404, f"Model {name!r} not found. Installed models: GET /v1/models")
@@ -116,7 +106,6 @@ class StandIn:
         model: Installed,
         *,
         ttl: float | None = None,
-        context_length: int | None = None,
         parallel: int | None = None,
         on_demand: bool = False,
     ) -> Loaded:
@@ -134,7 +123,7 @@ class StandIn:
         try:
             return self.engine.load(
                 model,
-                context_length=context_length or fields.get(_CONTEXT),
+                context_length=fields.get(_CONTEXT),
                 parallel=at_once if isinstance(at_once, int) else _AT_ONCE,
                 ttl=ttl,
                 defaults=fields,
@@ -210,13 +199,9 @@ class StandIn:
 
     def load_v1(self, request: dict[str, Any]) -> dict[str, Any]:
         """``POST /api/v1/models/load``."""
-        model = self._installed(request.get("model"))
+        model = self.installed(request.get("model"))
         began = time.perf_counter()
-        entry = self.load(
-            model,
-            context_length=request.get("context_length"),
-            parallel=request.get("parallel"),
-        )
+        entry = self.load(model, parallel=request.get("parallel"))
         return {
             "type": "llm",
             "instance_id": model.key,
@@ -384,7 +369,8 @@ class _Handler(BaseHTTPRequestHandler):
         Raises:
             RefusedError: the request cannot be answered.
         """
-        main = self.standin.loaded_model(request.get("model"), request.get("ttl"))
+        model = self.standin.installed(request.get("model"))
+        main = self.standin.load(model, ttl=request.get("ttl"), on_demand=True)
         draft, count = self.standin.draft_for(main, request)
         if main.model is None:
             raise RefusedError(500, f"There is no engine for {main.installed.format} models here")
@@ -487,7 +473,7 @@ def _record_port(home: Path, port: int, *, newer: bool) -> None:
     """Write the port into LM Studio's files; their other settings stay."""
     path = home / ".internal" / "http-server-config.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    config = {"justInTimeModelLoading": True, **read_object(path), "port": port}
+    config = {**read_object(path), "port": port}
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     if newer:
         listening = json.dumps({"port": port}) + "\n"

@@ -94,11 +94,9 @@ def test_a_question_loads_its_model_and_an_unload_takes_it_out(newer: tuple[Path
 
     ask(url, "POST", "/api/v1/models/unload", {"instance_id": POOR})
     assert instances() == []
-    status, loaded = ask(
-        url, "POST", "/api/v1/models/load", {"model": POOR, "context_length": 2048, "parallel": 4}
-    )
+    status, loaded = ask(url, "POST", "/api/v1/models/load", {"model": POOR, "parallel": 3})
     assert (status, loaded["instance_id"]) == (200, POOR)
-    assert instances() == [{"id": POOR, "config": {"context_length": 2048, "parallel": 4}}]
+    assert instances() == [{"id": POOR, "config": {"context_length": 4096, "parallel": 3}}]
     assert ask(url, "POST", "/api/v1/models/unload", {"instance_id": POOR})[0] == 200
     assert instances() == []
 
