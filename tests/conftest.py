@@ -70,13 +70,14 @@ def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that load models run one at a time, whatever ``-n`` says (``--dist loadgroup``).
 
-    On a busy machine they take minutes.
+    On a busy machine they take minutes, and the full forms of long tests an hour.
     """
     for item in items:
         if item.get_closest_marker("mlx"):
             item.add_marker(pytest.mark.xdist_group("mlx"))
-            if item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(900))
+        for kind, seconds in (("nightly", 3600), ("mlx", 900)):
+            if item.get_closest_marker(kind) and item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(seconds))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

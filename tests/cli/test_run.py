@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import shutil
 import subprocess
 import sys
 import threading
+
+import pytest
 
 from tests.daemon import Sandbox, until
 
@@ -77,3 +80,26 @@ def test_a_second_one_says_how_the_first_is_stopped(sandbox: Sandbox) -> None:
     assert done.returncode == 2
     assert f"another specd (process {sandbox.process.pid}) works with" in done.stderr
     assert f"Ctrl-C in its terminal stops it, or `kill {sandbox.process.pid}`" in done.stderr
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can give a folder away"
+)
+def test_a_journal_that_belongs_to_root_since_a_sudo_is_said_with_what_helps(
+    sandbox: Sandbox,
+) -> None:
+    journal = sandbox.state / "journal"
+    journal.mkdir(mode=0o700, parents=True)
+    sandbox.state.chmod(0o700)
+    os.chown(journal, 12345, 12345)
+    ordinary = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--"]
+    done = subprocess.run(
+        [*ordinary, sys.executable, "-m", "specd", "run"],
+        env=sandbox.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"{journal}/entries.jsonl: Permission denied" in done.stderr.replace("\n  ", " ")
+    assert f'`sudo chown -R "$USER" {sandbox.state}` helps' in done.stderr.replace("\n  ", " ")
