@@ -48,9 +48,8 @@ _LAST_WORD: Final = re.compile(r"[-_.@ ]([^-_.@ ]+)$")
 class NameProblem(LookupError):
     """A name does not lead to one model. ``candidates`` are identifiers, the likeliest first."""
 
-    def __init__(self, name: str, candidates: tuple[str, ...], message: str) -> None:
+    def __init__(self, candidates: tuple[str, ...], message: str) -> None:
         super().__init__(message)
-        self.name = name
         self.candidates = candidates
 
 
@@ -61,7 +60,7 @@ class NoSuchModel(NameProblem):
         hint = f"the nearest: {', '.join(candidates)}" if candidates else "`lms ls` lists them all"
         if not installed:
             hint = "none is installed"
-        super().__init__(name, candidates, f"no installed model is called {_shown(name)}; {hint}")
+        super().__init__(candidates, f"no installed model is called {_shown(name)}; {hint}")
 
 
 class Ambiguous(NameProblem):
@@ -69,7 +68,6 @@ class Ambiguous(NameProblem):
 
     def __init__(self, name: str, candidates: tuple[str, ...]) -> None:
         super().__init__(
-            name,
             candidates,
             f"{_shown(name)} may mean {_listed(candidates)}; write one of these in full",
         )
@@ -97,7 +95,7 @@ def resolve(name: str, models: Sequence[Model]) -> Model:
     if (one := _one_of(found, name)) is not None:
         return one
     if found:
-        raise Ambiguous(name, _identifiers(found))
+        raise Ambiguous(name, tuple(each.identifier for each in found))
     raise NoSuchModel(name, index.nearest(name), len(models))
 
 
@@ -381,10 +379,6 @@ def _plain(quantization: str) -> str:
     """One spelling for each quantization: ``8-bit`` becomes ``8bit``, ``fp16`` ``f16``."""
     plain = re.sub(r"[-_ ]", "", quantization.casefold()).replace("bits", "bit")
     return {"fp16": "f16", "fp32": "f32"}.get(plain, plain)
-
-
-def _identifiers(models: Iterable[Model]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(model.identifier for model in models))
 
 
 def _listed(names: tuple[str, ...]) -> str:
