@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from specd import config
 from specd.files.pointer import ABSENT, Absent, Edit, Json
@@ -100,19 +100,15 @@ class Surface(Protocol):
         """Every file in which this surface keeps values."""
 
 
-def kind_of(value: Content) -> str:
-    """What a JSON value is, in words for a message; never the value, which may be a secret."""
-    if value is ABSENT:
-        return "nothing"
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "a boolean"
-    if isinstance(value, int | float):
-        return "a number"
-    if isinstance(value, str):
-        return "a string"
-    return "a list" if isinstance(value, list) else "an object"
+_KINDS: Final = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "a string",
+    list: "a list",
+    dict: "an object",
+}
 
 
 def check(
@@ -137,9 +133,9 @@ def check(
 
 
 def mismatch(key: str, found: Content, expected: str) -> Misfit:
-    """The error of a value of the wrong kind in LM Studio's place for another."""
-    what = f"{key} is {kind_of(found)}" if key else f"it holds {kind_of(found)}"
+    """The error of a value of the wrong kind; it never shows the value, which may be a secret."""
+    where = f"{key} is" if key else "it holds"
     return Misfit(
-        f"{what} where LM Studio keeps {expected}; specd leaves the file alone. "
-        "Start LM Studio to have it repaired, or restore the file from a backup"
+        f"{where} {_KINDS[type(found)]} where LM Studio keeps {expected}; specd leaves the file "
+        "alone. Start LM Studio to have it repaired, or restore the file from a backup"
     )
