@@ -9,6 +9,7 @@ from specd.agent import report
 from specd.cli import world
 from specd.cli.paint import Ink, complain, dumps, paint, safe, short, width, wrap
 from specd.cli.parser import Parser
+from specd.reconcile.conditions.files import remedy_of
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.plan import Plan, unified_diff
 
@@ -53,7 +54,8 @@ def print_plan(made: Plan, pairs: tuple[DesiredPair, ...], *, as_json: bool) -> 
 def obstacles(made: Plan, pairs: tuple[DesiredPair, ...]) -> list[str]:
     """Why LM Studio's files cannot be as specd.toml wants them; empty if they can."""
     stuck = [pair for pair in pairs if pair.state in ("missing", "refused", "waiting")]
-    return [*(each.why for each in made.blocked), *(f"{pair.name}: {pair.why}" for pair in stuck)]
+    reasons = [f"{pair.name}: {pair.why}; {remedy_of(pair)}".removesuffix("; ") for pair in stuck]
+    return [*(each.why for each in made.blocked), *reasons]
 
 
 def _fitted(line: str) -> str:

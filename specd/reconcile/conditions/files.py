@@ -40,6 +40,13 @@ def each(pairs: Iterable[DesiredPair]) -> str:
     return ". ".join(f"{pair.name}: {pair.why}" for pair in pairs)
 
 
+def remedy_of(pair: DesiredPair) -> str:
+    """What to do about a pair that is missing or refused; "" for any other."""
+    if pair.state == "missing":
+        return "download it in LM Studio, or name another in specd.toml"
+    return pair.instead or REFUSED.get(pair.reason, AUTO) if pair.state == "refused" else ""
+
+
 def _hold(facts: Facts, mine: Callable[[Path], bool], name: str, mend: str) -> Judgement:
     for blocked in facts.blocked:
         if mine(blocked.path):
@@ -111,12 +118,10 @@ def _pairs_configured(facts: Facts, wanted: SpecdConfig) -> Judgement:
     refused = [pair for pair in facts.pairs if pair.state == "refused"]
     if missing or refused:
         unread = facts.model_problems[:SHOWN] if missing else ()
-        remedies = ["download it in LM Studio, or name another in specd.toml"] if missing else []
-        remedies += [pair.instead or REFUSED.get(pair.reason, AUTO) for pair in refused]
         return false(
             "ModelMissing" if missing else "PairRefused",
             "; ".join((each((*missing, *refused)), *unread)),
-            "; ".join(dict.fromkeys(remedies)),
+            "; ".join(dict.fromkeys(map(remedy_of, (*missing, *refused)))),
         )
     settings = {app.settings for app in facts.apps}
     files = _hold(
