@@ -1,7 +1,6 @@
 """Write a plan: each file through the journal and the compare-and-swap write.
 
-If a file has changed since it was planned, its edit is planned again from the new bytes. If it then
-holds every desired value, nothing is written.
+If a file has changed since it was planned, nothing is written, and the next pass plans it again.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ def _apply_one(edit: FileEdit, journal: Journal, by: str) -> Applied:
     except swap.SwapError as error:
         if write.number is not None and journal.settle_by_looking(write.number) == "written":
             # The error came after the exchange: the values stand, and can be taken back.
-            return Applied(write.edit, write.number, deeds=write.deeds)
+            return Applied(edit, write.number, deeds=write.deeds)
         return Applied(
             edit,
             problem=str(error),
@@ -78,42 +77,37 @@ def _apply_one(edit: FileEdit, journal: Journal, by: str) -> Applied:
         why = f"{edit.path} could not be written: {error.strerror}: {error.filename}"
         return Applied(edit, problem=why)
     if write.number is None or not written:
-        return Applied(edit, conflict=write.overtaken)
+        return Applied(edit, conflict=True)
     journal.settle(write.number, written=True)
-    return Applied(write.edit, write.number, deeds=write.deeds)
+    return Applied(edit, write.number, deeds=write.deeds)
 
 
 class Write:
-    """One write of one file. When another program writes meanwhile, the edit is planned again.
-
-    ``by`` names the writer in the journal; None: the caller writes the journal.
-    ``overtaken``: the edit cannot be planned again here, and the file is left as it is.
-    """
+    """One write of one file; ``by`` names the writer in the journal, None: the caller writes it."""
 
     def __init__(self, edit: FileEdit, journal: Journal, by: str | None) -> None:
-        self.edit = edit
         self.number: int | None = None
         self.deeds: tuple[Deed, ...] = ()
-        self.overtaken = False
+        self._edit = edit
         self._journal = journal
         self._by = by
         self._folders = 0
 
     def do(self) -> bool:
-        """Write or remove the file; returns whether it did.
+        """Write or remove the file; returns False where its content is not the planned one.
 
         Raises:
             swap.SwapError: the file cannot be written.
             OSError, NewerJournal: the journal cannot be written.
         """
-        edit = self.edit
+        edit = self._edit
         if edit.after is None:
             return self._take_away(edit.before or b"")
         if edit.before is None:
             self._folders = sum(not parent.exists() for parent in edit.path.parents)
         done = swap.update(
             edit.path,
-            self._after,
+            lambda content: edit.after if content == edit.before else None,
             before_write=self._intend,
             within=edit.within,
             wait_s=self._journal.lock_s,
@@ -122,7 +116,7 @@ class Write:
 
     def _take_away(self, content: bytes) -> bool:
         """Remove a file that specd created, with its empty directories."""
-        path, root = self.edit.path, self._journal.owned(self.edit.path)[ownership.ROOT]
+        path, root = self._edit.path, self._journal.owned(self._edit.path)[ownership.ROOT]
         self._intend(path, content, b"")
         if not swap.remove(path, content, within=root.within, wait_s=self._journal.lock_s):
             self._abandon()
@@ -132,24 +126,12 @@ class Write:
                 directory.rmdir()
         return True
 
-    def _after(self, content: bytes | None) -> bytes | None:
-        # Mostly the file has not changed; planning again would take as long as the journal's fsync.
-        if content != self.edit.before:
-            if self.edit.again is None:
-                self.overtaken = True
-                return None
-            again = self.edit.again(content)
-            if again is None or again.after is None:
-                return None
-            self.edit = again
-        return None if self.edit.after == content else self.edit.after
-
     def _intend(self, _real: Path, before: bytes | None, after: bytes) -> None:
         self._abandon()
         if self._by is None:
             return
         # The planner's name for the file, and not a link's target: held values go by that name.
-        edit = self.edit
+        edit = self._edit
         owned = self._journal.owned(edit.path)
         self.deeds = tuple(deed(owned.get(change.key), change) for change in edit.changes)
         self.number = self._journal.intend(

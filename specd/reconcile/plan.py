@@ -1,8 +1,6 @@
 """The smallest set of edits from the observed values to the desired ones (pure).
 
-A plan is a list of file edits, each a list of changes to single values. If the file has changed
-when it is written, its edit is made again from the new bytes, so an old plan never overwrites newer
-content.
+A plan is a list of file edits, each a list of changes to single values.
 """
 
 from __future__ import annotations
@@ -26,10 +24,8 @@ class FileEdit:
     """What to change in one file.
 
     ``before`` is None when the file is to be created, ``after`` when it is to be removed. ``made``
-    are the objects and lists that the edit creates. ``again`` makes the edit for another content,
-    None when nothing is to be written there; it is None itself where another content needs another
-    decision. No link may lead out of the directory ``within``; None where the user's own link
-    counts.
+    are the objects and lists that the edit creates. No link may lead out of the directory
+    ``within``; None where the user's own link counts.
     """
 
     path: Path
@@ -38,7 +34,6 @@ class FileEdit:
     after: bytes | None
     changes: tuple[Change, ...]
     made: tuple[Pointer, ...] = ()
-    again: Callable[[bytes | None], FileEdit | None] | None = lambda _: None
     within: Path | None = None
 
 
@@ -134,23 +129,11 @@ def _compare(
             None if gone else render(file, changes),
             changes,
             () if file.content is None else ownership.shells_of(changes, file.document),
-            None if target.app else lambda content: _again(target, file.path, content, owned, held),
             target.within,
         )
     except jsonedit.NotUnderstood as error:
         return blocked(f"{file.path}: {error}")
     return Plan((edit,), held=left)
-
-
-def _again(
-    target: Target,
-    path: Path,
-    content: bytes | None,
-    owned: Mapping[str, Owned],
-    held: AbstractSet[ValueKey],
-) -> FileEdit | None:
-    file = FileSeen(path, content, ABSENT if content is None else jsonedit.parse(content))
-    return next(iter(_compare(target, file, owned, held).edits), None)
 
 
 def _edits(changes: Iterable[Change]) -> list[Edit]:

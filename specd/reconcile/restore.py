@@ -137,11 +137,10 @@ def _put_back(journal: Journal, path: Path, keys: AbstractSet[str], number: int 
             return Restored(first, path, went_back, how)
         edit = made.edits[0]
         spelled = _bytes_before(journal, edit)
-        write = Write(replace(edit, after=spelled or edit.after), journal, by=None)
-        if write.do():
-            values = (c.key for c in write.edit.changes if not owned[c.key].is_shell)
+        if Write(replace(edit, after=spelled or edit.after), journal, by=None).do():
+            values = (c.key for c in edit.changes if not owned[c.key].is_shell)
             went_back = (*went_back, *values)
-            changed = owned if edit.after is None else {c.key for c in write.edit.changes}
+            changed = owned if edit.after is None else {c.key for c in edit.changes}
             journal.hand_over(freed={(path, key) for key in changed})
             how = "the file is as it was" if spelled else "these values alone"
             if edit.after is None:

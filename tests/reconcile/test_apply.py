@@ -54,7 +54,10 @@ def test_it_writes_what_was_planned_and_notes_it(settings: Path, journal: Journa
 def test_what_was_written_since_the_plan_is_kept(settings: Path, journal: Journal):
     edit = edit_of(settings)
     settings.write_bytes(SETTINGS.replace(b"1.0", b"2e0"))
-    apply([edit], journal, by="test")
+    (done,) = apply([edit], journal, by="test")
+    assert (done.conflict, done.problem, done.journal_id) == (True, None, None)
+    assert settings.read_bytes() == SETTINGS.replace(b"1.0", b"2e0")
+    apply([edit_of(settings)], journal, by="test")
     assert settings.read_bytes() == SETTINGS.replace(b"1.0", b"2e0").replace(b"false", b"true")
 
 
@@ -76,7 +79,6 @@ def test_one_file_that_fails_does_not_stop_the_others(
     broken.write_bytes(b'{"half')
     first, second = apply([planned, edit_of(settings)], journal, by="test")
     assert first.conflict
-    assert "line 1" in (first.problem or "")
     assert second.journal_id is not None
     assert broken.read_bytes() == b'{"half'
 

@@ -15,7 +15,7 @@ from specd.lmstudio.surface import DesiredValue, Target
 from specd.reconcile.apply import apply
 from specd.reconcile.journal import Change, Journal
 from specd.reconcile.observe import read_file
-from specd.reconcile.plan import plan
+from specd.reconcile.plan import FileEdit, plan
 from specd.reconcile.reconciler import DesiredState, Reconciler
 from specd.reconcile.restore import CannotRestore, Restored, restore
 
@@ -212,9 +212,15 @@ def test_what_others_changed_is_theirs_once_it_is_no_longer_wanted(settings, jou
 def test_a_write_of_somebody_else_between_plan_and_write_is_what_stood_there(settings, journal):
     desired_values = (DesiredValue("switch", Edit(SWITCH, True), "wanted"),)
     target = Target("test", settings, lambda *_: desired_values, "")
-    made = plan([target], {settings: read_file(settings)}, journal.owned)
+
+    def planned() -> tuple[FileEdit, ...]:
+        return plan([target], {settings: read_file(settings)}, journal.owned).edits
+
+    edits = planned()
     settings.write_bytes(b'{"switch": "theirs"}')
-    apply(made.edits, journal, by="test")
+    apply(edits, journal, by="test")
+    assert journal.owned(settings) == {}
+    apply(planned(), journal, by="test")
     assert journal.owned(settings)["switch"].before == "theirs"
 
 
