@@ -21,7 +21,6 @@ from specd.agent.sight import Given, Sight
 from specd.bench import preconditions
 from specd.bench.history import Run
 from specd.bench.preconditions import Readings
-from specd.config import mix
 from specd.llamacpp import engine as llama_cpp
 from specd.lmstudio import backends
 from specd.reconcile import engine, measuring, survey
@@ -139,13 +138,15 @@ class Benchmarks:
         self._gave_way = None
         sight = self._given.look()
         wanted = sight.config.benchmark
+        observed = self._given.stores.observed
+        weights, sampling = measuring.of_chats(wanted, observed, sight.models)
         request = measuring.Benchmark(
             places.history_path(self._given.stores.state),
             wanted.max_minutes,
             suite=order.suite,
             quick=order.quick,
-            weights=measuring.weights(mix.read(wanted.mix), self._given.stores.observed),
-            sampling=measuring.sampling(self._given.stores.observed, sight.models),
+            weights=weights,
+            sampling=sampling,
             home=None if sight.home is None else sight.home.path,
             token_env=sight.config.lmstudio.token_env,
             engine_version=sight.engine_version,

@@ -12,8 +12,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from specd import config
 from specd.bench.observed import ObservedStore
 from specd.bench.prompts import CONTEXTS, STANDARD
+from specd.config import mix
 from specd.lmstudio import chat_settings, names
 from specd.lmstudio.chat_settings import ChatSettings
 from specd.lmstudio.model import Model
@@ -38,16 +40,26 @@ BOUNDS = (1_000, 4_000, 16_000)
 """Tokens of a prompt between a short one and the suite's contexts of 2k, 8k and 32k."""
 
 
-def weights(mix: Mapping[str, float], observed: ObservedStore) -> dict[str, float]:
-    """The weights of the prompt classes, from the figures of the user's chats and ``mix``.
+def of_chats(
+    wanted: config.Benchmark, observed: ObservedStore, installed: Sequence[Model]
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """``weights``, and ``sampling`` if specd may observe the user's chats."""
+    own_mix = mix.read(wanted.mix)
+    if not wanted.observe_conversations:
+        return own_mix, {}
+    return weights(own_mix, observed), sampling(observed, installed)
 
-    ``mix`` overrides the others. Figures show three kinds: tool calls, thinking, and the rest,
+
+def weights(own_mix: Mapping[str, float], observed: ObservedStore) -> dict[str, float]:
+    """The weights of the prompt classes, from the figures of the user's chats and ``own_mix``.
+
+    ``own_mix`` overrides the others. Figures show three kinds: tool calls, thinking, and the rest,
     whose classes have equal weights. Half of the tokens of a tool call or of thinking at a long
     context count for that context, half for the kind. The mean weight of short classes is 1.
     """
     sorts = observed.sorts(BOUNDS)
     if sum(each.answers for each in sorts) < ENOUGH:
-        return dict(mix)
+        return dict(own_mix)
     tokens: dict[str, float] = defaultdict(float)
     short = 0.0
     for each in sorts:
@@ -66,7 +78,7 @@ def weights(mix: Mapping[str, float], observed: ObservedStore) -> dict[str, floa
     elif enough and known:
         own |= {kind: len(SHORT) * tokens[kind] / known for kind in KINDS}
         own |= dict.fromkeys(plain, len(SHORT) * tokens["plain"] / known / len(plain))
-    return {**own, **mix}
+    return {**own, **own_mix}
 
 
 def sampling(observed: ObservedStore, installed: Sequence[Model]) -> dict[str, dict[str, float]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from specd import config
 from specd.bench.observed import ObservedStore
 from specd.bench.prompts import CONTEXTS
 from specd.lmstudio import model_defaults
@@ -91,6 +92,10 @@ def test_the_sampling_of_the_latest_chats_wins(tmp_path: Path) -> None:
     store.add(answers(20, 200, 300, model=MAIN.key, sampling={"temperature": 0.1}))
     store.finish(1e9)
     assert measuring.sampling(store, [MAIN]) == {MAIN.key: {"temperature": 0.1}}
+    wanted = config.Benchmark(mix="code=3")
+    assert measuring.of_chats(wanted, store, [MAIN])[1] == measuring.sampling(store, [MAIN])
+    unseen = replace(wanted, observe_conversations=False)
+    assert measuring.of_chats(unseen, store, [MAIN]) == ({"code": 3.0}, {})
     store.close()
 
 

@@ -25,7 +25,7 @@ from specd.cli import alive, world
 from specd.cli.models import bench_seed, charts, check, compare
 from specd.cli.paint import complain, dumps, safe, width, wrap
 from specd.cli.parser import Parser, between
-from specd.config import SpecdConfig, mix
+from specd.config import SpecdConfig
 from specd.llamacpp.engine import packaged
 from specd.lmstudio import backends, drafters, server
 from specd.lmstudio import home as homes
@@ -202,14 +202,17 @@ def _measure(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The results, and sentences about what could not be measured."""
     config = wanted.config
+    weights, sampling = measuring.of_chats(
+        config.benchmark, wanted.stores.observed, wanted.installed
+    )
     request = measuring.Benchmark(
         places.history_path(wanted.stores.state),
         args.minutes or config.benchmark.max_minutes,
         suite=args.suite,
         quick=args.quick,
-        weights=measuring.weights(mix.read(config.benchmark.mix), wanted.stores.observed),
+        weights=weights,
         temperature=args.temperature,
-        sampling=measuring.sampling(wanted.stores.observed, wanted.installed),
+        sampling=sampling,
         home=wanted.home.path if wanted.home else None,
         token_env=config.lmstudio.token_env,
         engine_version=survey.look_for_app(wanted.home).version if wanted.home else None,
