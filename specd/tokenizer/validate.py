@@ -76,6 +76,12 @@ def validate(
             f"{other.print.count:,} ids and on {len(probes.TEXTS)} probe texts"
         )
         words += [
+            f"mlx-lm gives the {side.role} tokens that its files lack: {sorted(added)[:8]}"
+            for side in (one, other)
+            for known, theirs in [_ids(side)]
+            if (added := theirs - known)
+        ]
+        words += [
             f"answers of the {side.role} end with {sorted(ends)} there, and with "
             f"{sorted(side.print.eos)} by the files"
             for side in (one, other)
@@ -106,14 +112,10 @@ def _load(role: str, folder: Path, tick: Tick) -> _Side:
 
 def _contradiction(side: _Side) -> str | None:
     """Where mlx-lm's tokenizer and the files disagree; None if they agree."""
-    texts = ((text, number) for number, text in enumerate(side.print.texts) if text is not None)
-    known = set(dict(texts).values())  # for a text with two ids, the last
-    theirs = set(side.tokenizer.get_vocab().values())
-    # What a tokenizer's class adds beyond the last row can be neither written nor read.
-    apart = [number for number in known ^ theirs if number < side.print.logits]
-    if apart:
-        whose = "its files" if min(apart) in known else "mlx-lm"
-        return f"only {whose} gives the {side.role} a token with the id {min(apart)}"
+    known, theirs = _ids(side)
+    lost = [number for number in known - theirs if number < side.print.logits]
+    if lost:
+        return f"mlx-lm gives the {side.role} no token with the id {min(lost)}, and its files do"
     decode = _decoder(side)
     for number in sorted(known & theirs):
         token = side.print.tokens[number] or b""
@@ -132,6 +134,17 @@ def _contradiction(side: _Side) -> str | None:
                 f"files and {decode(ids)[:80]!r} by mlx-lm"
             )
     return None
+
+
+def _ids(side: _Side) -> tuple[set[int], set[int]]:
+    """The ids that have a token by a model's files, and by mlx-lm.
+
+    mlx-lm may have more: a tokenizer's class adds tokens of its own. The model was trained on none
+    of them, so to it they are padding.
+    """
+    texts = ((text, number) for number, text in enumerate(side.print.texts) if text is not None)
+    known = set(dict(texts).values())  # for a text with two ids, the last
+    return known, set(side.tokenizer.get_vocab().values())
 
 
 def _texts(side: _Side) -> tuple[str, ...]:

@@ -153,8 +153,11 @@ def test_a_draft_without_an_accepted_token_is_no_proof_alone(tmp_path: Path) -> 
     assert words.count(" 0 came from the draft") == 1
 
 
-def test_what_a_tokenizers_class_adds_to_the_files_is_no_contradiction(tmp_path: Path) -> None:
-    """Gemma's class adds a token, here after the last row, and has an EOS token of its own."""
+@pytest.mark.parametrize("padding", [0, 20])
+def test_what_a_tokenizers_class_adds_to_the_files_is_no_contradiction(
+    tmp_path: Path, padding: int
+) -> None:
+    """Gemma's class adds a token, after the last row or in padding, and has its own EOS token."""
     text = tmp_path / "text.txt"
     text.write_text("the quick brown fox jumps over the lazy dog\n" * 50)
     sentencepiece.SentencePieceTrainer.train(
@@ -164,15 +167,18 @@ def test_what_a_tokenizers_class_adds_to_the_files_is_no_contradiction(tmp_path:
     pieces = sentencepiece.SentencePieceProcessor(str(tmp_path / "tokenizer.model"))
     pair = [tmp_path / name for name in ("main", "draft")]
     for folder in pair:
-        mlx_models.make(folder, "llama", seed=1, vocab_size=pieces.get_piece_size())
+        rows = pieces.get_piece_size() + padding
+        mlx_models.make(folder, "llama", seed=1, vocab_size=rows)
         (folder / "tokenizer.json").unlink()
         shutil.copy(tmp_path / "tokenizer.model", folder)
         folders.put(folder / "tokenizer_config.json", {"tokenizer_class": "GemmaTokenizer"})
     theirs = load_tokenizer(pair[0], {})
-    assert max(theirs.get_vocab().values()) >= pieces.get_piece_size()
+    added = set(theirs.get_vocab().values()) - set(range(pieces.get_piece_size()))
+    assert added
     assert theirs.eos_token_ids != fingerprint.read(pair[0]).eos
     proof = validate(*pair)
     assert (proof.kind, proof.refusal) == (None, "")
+    assert f"mlx-lm gives the draft tokens that its files lack: {sorted(added)}" in proof.words
     assert "answers of the main end with" in proof.words
 
 
