@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,13 @@ import pytest
 import sentencepiece
 from mlx_lm import load
 from mlx_lm.tokenizer_utils import load as load_tokenizer
+from mlx_lm.utils import load_model
 
 from bench.seed_home import write_weights
 from specd.demo.models import SMALL, Recipe, ensure
 from specd.lmstudio.chat_settings import ChatSettings
 from specd.tokenizer import fingerprint, probes
-from specd.tokenizer.validate import validate
+from specd.tokenizer.validate import _Comparison, validate
 from specd.tokenizer.verdict import Segmentation
 from tests.tokenizer import folders, mlx_models
 
@@ -151,6 +153,30 @@ def test_a_draft_without_an_accepted_token_is_no_proof_alone(tmp_path: Path) -> 
     words = validate(main, draft).words
     assert "0 came from the draft; the main as its own draft: 2 of 2 answers" in words
     assert words.count(" 0 came from the draft") == 1
+
+
+def test_a_parting_within_rounding_is_counted_and_refuses_nothing(tmp_path: Path) -> None:
+    """A draft without a trimmable cache lets the chat begin anew where the main alone goes on.
+
+    The kept keys were computed in other passes, and quantizing them makes rounding large enough to
+    part answers of random models, whose best tokens are near each other.
+    """
+    folder = mlx_models.make(tmp_path / "main", "llama", seed=1, head_dim=64)
+    main, draft = (
+        load_model(each)[0]
+        for each in (folder, mlx_models.make(tmp_path / "draft", "mamba", seed=4))
+    )
+    told: list[str] = []
+    for seed in range(5):
+        draw = random.Random(seed)  # noqa: S311 - prompts
+        ids = [draw.randrange(256) for _ in range(100)]
+        settings = ChatSettings(kv_bits=8, kv_group=64)
+        compared = _Comparison(fingerprint.read(folder), main, draft, settings, lambda _: None)
+        chat = compared.chat()
+        for length in (8, 60, 100):
+            compared.answer(chat, ids[:length], "an answer")
+        told.append(compared.words("a kept cache"))
+    assert any("answers that differ where rounding decides" in words for words in told)
 
 
 @pytest.mark.parametrize("padding", [0, 20])
