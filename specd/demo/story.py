@@ -60,11 +60,12 @@ def run(*, keep: bool, as_json: bool, family: Family = DEMO) -> int:
         held = False
         console.print(f"[red]Not held:[/] {escape(str(problem))}", soft_wrap=True)
         narrator.show(log_tail(sandbox))
+    finally:
+        if not keep:
+            shutil.rmtree(root, ignore_errors=True)
     seconds = round(time.monotonic() - began, 1)
     if keep:
         _print_where(console, sandbox)
-    else:
-        shutil.rmtree(root, ignore_errors=True)
     if as_json:
         steps = [asdict(step) for step in narrator.steps]
         kept = str(root) if keep else None

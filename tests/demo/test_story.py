@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from specd.demo.models import SMALL
 from specd.demo.story import run
+from tests.daemon import DEADLINE_S, until
 
 pytestmark = pytest.mark.mlx
 
@@ -32,3 +38,20 @@ def test_every_promise_holds_and_is_on_record(capsys: pytest.CaptureFixture[str]
     assert facts["bench"]["baseline_tps"] > 0
     proofs = [step["says"] for step in story["steps"] if "proves" in step["name"]]
     assert "token for token" in proofs[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM], ids=lambda each: each.name)
+def test_it_leaves_nothing_where_its_terminal_is_closed(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "specd", "demo"]
+    with subprocess.Popen(
+        command,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as demo:
+        until(lambda: any(tmp_path.glob("specd-demo-*/*")), "the sandbox is laid out")
+        demo.send_signal(number)
+        assert demo.wait(DEADLINE_S) == 130
+    assert not list(tmp_path.glob("specd-demo-*"))

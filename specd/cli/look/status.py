@@ -90,11 +90,8 @@ def _screen() -> Iterator[None]:
     """The alternate screen, left as it was found however the command ends."""
     import signal  # noqa: PLC0415 - only --watch needs it
 
-    def end(*_: object) -> None:
-        raise KeyboardInterrupt
-
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, end)
+        signal.signal(number, signal.default_int_handler)
     sys.stdout.write(ENTER)
     try:
         yield

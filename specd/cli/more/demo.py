@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 
 from specd.cli.paint import complain
 from specd.cli.parser import Parser
@@ -31,4 +32,7 @@ def run(args: argparse.Namespace) -> int:
         return 2
     from specd.demo import story  # noqa: PLC0415 - imports MLX
 
+    # Also where the terminal is closed, the daemon and the sandbox go.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     return story.run(keep=args.keep, as_json=args.json)
