@@ -23,7 +23,7 @@ from specd.reconcile.desired import DesiredPair
 from specd.reconcile.facts import Facts
 from specd.reconcile.journal import Change, Entry
 from specd.reconcile.plan import Plan, unified_diff
-from specd.reconcile.restores import Restores
+from specd.reconcile.restores import PutBack
 
 LAST_WRITES = 20
 """So many that, while a program keeps changing one value, other writes are still among them."""
@@ -36,7 +36,6 @@ def status(seen: Snapshot, daemon: dict[str, Any]) -> dict[str, Any]:
     facts, listed = seen.facts, seen.conditions
     standing = (each for each in reversed(seen.writes) if each.state == "written")
     writes = [entry(each) for each in itertools.islice(standing, LAST_WRITES)]
-    done = restores.count(seen.restored, datetime.now().astimezone())
     return {
         "version": __version__,
         "state": "degraded" if any(each.degraded for each in listed) else "healthy",
@@ -50,22 +49,24 @@ def status(seen: Snapshot, daemon: dict[str, Any]) -> dict[str, Any]:
         "held": [change.key for changes in facts.held.values() for change in changes],
         "last_write": writes[0] if writes else None,
         "last_writes": writes,
-        "restores": _restores(done, facts.contender),
+        "restores": _restores(seen.restored, facts.contender),
     }
 
 
-def _restores(done: Restores, program: str | None) -> dict[str, Any]:
+def _restores(found: Sequence[PutBack], program: str | None) -> dict[str, Any]:
     """``program`` is the program that keeps undoing specd's writes, if known."""
+    today, week = restores.count(found, datetime.now().astimezone())
     last = None
-    if done.last is not None:
+    if found:
+        newest = max(found, key=lambda each: each.time)
         last = {
-            "time": done.last.time.isoformat(timespec="seconds"),
-            "path": str(done.last.path),
-            "key": done.last.key,
-            "value": None if done.last.value is ABSENT else done.last.value,
+            "time": newest.time.isoformat(timespec="seconds"),
+            "path": str(newest.path),
+            "key": newest.key,
+            "value": None if newest.value is ABSENT else newest.value,
             "program": program,
         }
-    return {"today": done.today, "week": done.week, "last": last}
+    return {"today": today, "week": week, "last": last}
 
 
 def pair(facts: Facts, wanted: DesiredPair, writes: Sequence[Entry]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ from specd.reconcile.entry import Entry
 
 @dataclass(frozen=True, slots=True)
 class PutBack:
-    """One write that put a value back. ``found`` is what stood there instead."""
+    """One write that put a value back."""
 
     id: int
     time: datetime
@@ -21,16 +21,6 @@ class PutBack:
     surface: str
     key: str
     value: Json | Absent
-    found: Json | Absent
-
-
-@dataclass(frozen=True, slots=True)
-class Restores:
-    """How many writes put a value back since midnight and in the last seven days; the last one."""
-
-    today: int
-    week: int
-    last: PutBack | None
 
 
 def put_back(entries: Iterable[Entry]) -> tuple[PutBack, ...]:
@@ -43,7 +33,6 @@ def put_back(entries: Iterable[Entry]) -> tuple[PutBack, ...]:
             entry.surface,
             change.key,
             change.new,
-            change.shown_old,
         )
         for entry in entries
         for change in entry.changes
@@ -51,13 +40,8 @@ def put_back(entries: Iterable[Entry]) -> tuple[PutBack, ...]:
     )
 
 
-def count(found: Iterable[PutBack], now: datetime) -> Restores:
-    """The figures as of ``now``, which has a zone."""
-    listed = sorted(found, key=lambda each: each.time)
+def count(found: Collection[PutBack], now: datetime) -> tuple[int, int]:
+    """How many were since midnight, and in the last seven days, as of ``now``, which has a zone."""
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     week = now - timedelta(days=7)
-    return Restores(
-        sum(each.time >= midnight for each in listed),
-        sum(each.time >= week for each in listed),
-        listed[-1] if listed else None,
-    )
+    return sum(each.time >= midnight for each in found), sum(each.time >= week for each in found)

@@ -53,7 +53,7 @@ def benchmark(day: int, draft: str = "qwen3-0.6b") -> BenchResult:
 
 def put_back(days_ago: int) -> PutBack:
     time = START - timedelta(days=days_ago)
-    return PutBack(1, time, Path("/x.json"), "model-defaults", "a.draftModel", "one", "other")
+    return PutBack(1, time, Path("/x.json"), "model-defaults", "a.draftModel", "one")
 
 
 def use(draft: str | None, tps: float | None, weeks: int, **more: Any) -> Use:
