@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import random
 import statistics
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -143,7 +144,7 @@ def estimate(trial: Trial, answers: Iterable[Figures]) -> Estimate:
     end = trial.until if trial.ended is None else trial.ended
     starts = [each.since for each in trial.arms]
     for answer in answers:
-        at = sum(start <= answer.at for start in starts) - 1
+        at = bisect_right(starts, answer.at) - 1
         if at >= 0 and answer.at < end and answer.drafted <= trial.arms[at].with_draft:
             loads[at].append(answer)
     sides = tuple(
