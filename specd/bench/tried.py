@@ -128,9 +128,11 @@ def _sweep(
 
 
 def _hopeless(answers: Sequence[Timed], alone: Sequence[Timed]) -> bool:
-    both = zip(answers, alone, strict=False)
-    longer = sum(each.seconds - HOPELESS * own.seconds for each, own in both)
-    return len(answers) >= ENOUGH and longer > 0
+    # Per token: at a temperature an answer has another length.
+    own = [each.seconds / each.tokens for each in alone[: len(answers)]]
+    return len(answers) >= ENOUGH and sum(
+        each.seconds / each.tokens for each in answers
+    ) > HOPELESS * sum(own)
 
 
 def _length(

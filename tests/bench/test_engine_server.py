@@ -381,6 +381,12 @@ def test_a_length_that_is_far_slower_is_tried_no_further() -> None:
     assert (slowest.draft_tokens, slowest.predicted_speedup < 1 / tried.HOPELESS) == (8, True)
 
 
+def test_a_longer_answer_at_a_temperature_is_no_slower_one() -> None:
+    alone = [Timed("", 10, 1.0)] * 3
+    assert not tried._hopeless([Timed("", 120, 12.0)] * 3, alone)
+    assert tried._hopeless([Timed("", 120, 25.0)] * 3, alone)
+
+
 def test_a_slow_main_is_asked_only_what_there_is_time_for() -> None:
     server = SimulatedServer(SimulatedEngine(replace(FAST, step=1.0), prompts.BASIC))
     result = simulated(server, seconds=1000.0)
