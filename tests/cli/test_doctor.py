@@ -120,6 +120,16 @@ def test_what_is_wrong_is_found_with_its_remedy(
     assert remedy in finding["remedy"]
 
 
+def test_a_broken_settings_file_is_counted_once(quick: Sandbox) -> None:
+    quick.save()
+    broken_settings(quick)
+    quick.start()
+    until(lambda: quick.condition("SettingsApplied")["status"] == "false", "it is judged")
+    found = examine(quick)
+    grades = found["settings.json"]["grade"], found["option missing?"]["grade"]
+    assert grades == ("note", "fail")
+
+
 def test_a_socket_left_behind_is_named(quick: Sandbox) -> None:
     run = quick.state / "run"
     run.mkdir(mode=0o700, parents=True)

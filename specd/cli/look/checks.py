@@ -262,18 +262,23 @@ def _permission() -> str:
 
 
 def _settings_file(patient: Patient) -> Result:
+    """Whether it can be read and replaced; a running daemon's SettingsApplied is the fault."""
+
+    def wrong(says: str, remedy: str) -> Result:
+        return _fail(says, remedy) if patient.status is None else _note(says)
+
     if isinstance(patient.home, NoHome):
         return _note("not looked at: there is no home")
     path = settings.path(patient.home.path)
     seen = read_file(path)
     if seen.problem is not None:
-        return _fail(seen.problem, SAVE_SETTINGS)
+        return wrong(seen.problem, SAVE_SETTINGS)
     if seen.content is None:
         return _note(f"{path} is not there yet")
     real = Path(os.path.realpath(path))
     if not os.access(real, os.W_OK) or not os.access(real.parent, os.W_OK):
         remedy = "make it writable, or set its values where it is made (nix, dotfiles)"
-        return _fail(f"{real} cannot be replaced", remedy)
+        return wrong(f"{real} cannot be replaced", remedy)
     link = f" (a link to {real})" if path.is_symlink() else ""
     return _ok(f"{path}{link} is understood")
 
