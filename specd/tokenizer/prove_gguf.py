@@ -8,6 +8,7 @@ from typing import Final
 
 from specd.llamacpp.engine import Engine
 from specd.llamacpp.server import DidNotStart, Load, NoAnswer, Server
+from specd.lmstudio import gguf
 from specd.lmstudio.chat_settings import ChatSettings
 from specd.tokenizer import probes
 from specd.tokenizer.proof import DRAFT_TOKENS, TOKENS, Proof, Refused, Tick, lack_of_memory
@@ -27,7 +28,8 @@ def validate(
 
     ``settings``: those of the main's new chats.
     """
-    lack = lack_of_memory(sum(path.stat().st_size for path in (main, draft)))
+    files = [path.with_name(name) for path in (main, draft) for name in gguf.parts(path.name)]
+    lack = lack_of_memory(sum(path.stat().st_size for path in files))
     if lack is not None:
         return Proof(f"{engine.name}: {lack}, so nothing was run", whole=False)
     try:

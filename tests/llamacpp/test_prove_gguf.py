@@ -117,3 +117,18 @@ def test_a_worker_proves_gguf_files_with_llama_cpp(tmp_path: Path) -> None:
     (proof,) = run_task("validate", request, limits=Limits(120, 4 << 30))["proofs"]
     assert proof["kind"] is None
     assert "token for token" in proof["words"]
+
+
+def test_every_part_of_a_split_model_counts_for_memory(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(
+        "specd.tokenizer.prove_gguf.lack_of_memory", lambda size: seen.append(size) or "too big"
+    )
+    for number in (1, 2):
+        (tmp_path / f"main-0000{number}-of-00002.gguf").write_bytes(b"x" * 10 * number)
+    (tmp_path / "draft.gguf").write_bytes(b"x" * 5)
+    proof = validate(tmp_path / "main-00001-of-00002.gguf", tmp_path / "draft.gguf", engine)
+    assert seen == [35]
+    assert not proof.whole

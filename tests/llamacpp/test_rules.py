@@ -163,6 +163,7 @@ FILES: dict[str, tuple[dict[str, Any], str]] = {
     "no embedding": ({"without": ALL[:1]}, "it has no token embedding"),
     "fewer rows than tokens": ({"change": fewer_rows}, "has 243 rows for 263 tokens"),
     "a token twice": ({"tokens": TWICE}, "a token twice"),
+    "two empty tokens": ({"tokens": (*TOKENS[:60], "", "", *TOKENS[62:])}, ""),
     "no merges": ({"change": of("tokenizer.ggml.merges", None)}, "no merges"),
     "fewer scores": ({"scores": [0.0] * 9}, "fewer scores than tokens"),
     "a layer more is announced": ({"change": of("llama.block_count", 2)}, "2 layers, and it has weights of 1"),

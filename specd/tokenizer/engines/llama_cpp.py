@@ -138,7 +138,8 @@ def faults(file: gguf.Tokenizer) -> Iterator[str]:
     elif embedding[1:] != (len(file.tokens),):
         rows = " × ".join(f"{each:,}" for each in embedding[1:])
         yield f"its token embedding has {rows} rows for {len(file.tokens):,} tokens"
-    if len(set(file.tokens)) < len(file.tokens):
+    named = [text or number for number, text in enumerate(file.tokens)]  # empty ones get a name
+    if len(set(named)) < len(named):
         yield "it has a token twice"
     if file.model == "gpt2" and not file.merges and file.pre != "kimi-k2":
         yield "its tokenizer has no merges"
