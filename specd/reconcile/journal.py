@@ -402,11 +402,14 @@ class Journal:
 
     def _append(self, descriptor: int, lines: bytes) -> None:
         lines = b"".join(map(entries_.line, self._owed)) + lines
-        if os.fstat(descriptor).st_size > self._read_to:
-            lines = b"\n" + lines  # ends the line a crash or a full disk left torn
+        size = os.fstat(descriptor).st_size
+        if size > self._read_to:
+            lines = b"\n" + lines  # ends the line a crash left torn
         try:
             private.write_all(descriptor, lines)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, size)  # a part of a line would count as a broken one
             raise OSError(error.errno, error.strerror, str(self._file)) from error
         self._owed.clear()
 

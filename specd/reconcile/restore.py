@@ -84,7 +84,7 @@ def restore(journal: Journal, number: int | None) -> Outcome:
             f"{unsaved.filename} cannot be written ({unsaved.strerror}), so a restarted specd would"
             " write these values again; free some space or allow writing, then restore once more"
         )
-    return Outcome(tuple(restored), tuple(problems))
+    return Outcome(tuple(restored), tuple(dict.fromkeys(problems)))  # a home away, once
 
 
 def _all(journal: Journal) -> dict[Path, frozenset[str]]:

@@ -390,6 +390,7 @@ def test_an_intent_that_does_not_fit_is_refused_and_the_next_one_is_whole(
         again = Journal(tmp_path / "journal")
         assert again.before(number) == b"third"
         assert again.entries() == journal.entries()
+        assert again.unread is None
         again.close()
         file_of(tmp_path / "journal").write_bytes(kept)
 
@@ -420,7 +421,9 @@ def test_values_taken_back_that_do_not_fit_are_a_problem_until_they_are_written(
     journal.entries()
     assert not journal.owes
     assert journal.problem is None
-    assert key in Journal(tmp_path / "journal").held()
+    again = Journal(tmp_path / "journal")
+    assert key in again.held()
+    assert again.unread is None
 
 
 # -- several at once ------------------------------------------------------------------------------
