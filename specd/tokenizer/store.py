@@ -147,9 +147,13 @@ class VerdictStore:
         return kept[1]
 
     def all_known(self) -> None:
-        """Read every model's record at once, for callers that need most of them."""
+        """Read every model's records at once, for callers that need most of them."""
         query = "SELECT path, looks, record FROM models"
         self._known.update(self._rows(query, lambda row: (row[0], _seen(row[1:]))))
+        query = "SELECT config, record FROM built WHERE versions = ?"
+        self._built.update(
+            self._rows(query, lambda row: (row[0], convert(json.loads(row[1]), Built)), _versions())
+        )
 
     def keep_model(self, path: Path, looks: str, known: Known) -> None:
         """Store a model's facts; ``looks`` is the model's ``identity`` before it was read."""
