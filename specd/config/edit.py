@@ -77,7 +77,7 @@ def set_value(text: str, key: str, word: str) -> str:
     if meant not in known:
         hint = nearest(meant, known) or f" (there are {', '.join(known)})"
         raise BadKey(f"there is no key {key}{hint}")
-    if not isinstance(document.get(section, {}), dict | list):
+    if not isinstance(document.get(section, [] if main else {}), list if main else dict):
         allowed.validated(NO_PATH, document, text)  # raises, and names the mistake
     value = _value(section, name, word)
     wanted = copy.deepcopy(document)
@@ -141,13 +141,14 @@ def _at(document: Any, place: Iterable[str | int | None]) -> Any:
 
 def _index(document: Document, main: str) -> int | None:
     """The index of the pair with this main model, or of the pair with this number."""
-    pairs = document.get("pair", [])
+    held = document.get("pair", [])
+    pairs = held if isinstance(held, list) and all(isinstance(each, dict) for each in held) else []
     if main.isdigit():
         if 1 <= int(main) <= len(pairs):
             return int(main) - 1
         raise BadKey(f"there is no pair {main}; specd.toml has {len(pairs)}")
     for at, pair in enumerate(pairs):
-        if str(pair.get("main", "")).lower() == main.lower():
+        if main and str(pair.get("main", "")).lower() == main.lower():
             return at
     return None
 

@@ -324,10 +324,11 @@ def on_a_terminal(
     *words: str,
     enough: Callable[[bytes], bool] = lambda _: False,
     resized: tuple[int, int] | None = None,
+    suspended: bool = False,
 ) -> tuple[str, int]:
     """What ``specd status`` shows on a terminal; Ctrl-C ends it when it has shown ``enough``.
 
-    ``resized``: rows and columns from the first screen on.
+    ``resized``: rows and columns from the first screen on; ``suspended``: once, after it.
     """
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
@@ -353,6 +354,9 @@ def on_a_terminal(
         shown += chunk
         if resized is not None and screens(shown):
             termios.tcsetwinsize(ours, resized)
+        if suspended and screens(shown):
+            process.send_signal(signal.SIGTSTP)
+            suspended = False
     os.close(ours)
     return shown.decode().replace("\r\n", "\n"), process.wait(DEADLINE_S)
 
@@ -371,6 +375,18 @@ def test_watch_draws_over_itself_until_it_is_interrupted(sandbox: Sandbox) -> No
     assert not re.search(r"[^\nH]\x1b\[K", shown)
     assert code in (0, 1)
     assert "Traceback" not in shown
+
+
+def test_a_suspended_watch_gives_the_screen_back_until_it_goes_on(sandbox: Sandbox) -> None:
+    sandbox.running()
+    # The kernel does not stop a process that no shell could continue: here it goes on at once.
+    left = f"{status.LEAVE}{status.ENTER}"
+    shown, _ = on_a_terminal(
+        sandbox, "--watch", enough=lambda so_far: left.encode() in so_far, suspended=True
+    )
+    assert shown.startswith(status.ENTER)
+    assert left in shown
+    assert shown.endswith(status.LEAVE)
 
 
 def screens(shown: bytes) -> list[list[str]]:

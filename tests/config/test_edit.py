@@ -139,8 +139,20 @@ def test_a_file_that_is_broken_already_is_not_edited() -> None:
         edit.set_value("[agent]\nnotfy = 1\n", "agent.notify", "true")
     with pytest.raises(config.ConfigError, match=r"write \[agent\] on a line of its own"):
         edit.set_value("agent = 3\n", "agent.notify", "true")
-    with pytest.raises(edit.BadKey, match="is not set"):
-        edit.unset_value("agent = 3\n", "agent.notify")
+    with pytest.raises(config.ConfigError, match=r"write \[agent\] on a line of its own"):
+        edit.set_value("[[agent]]\nnotify = true\n", "agent.notify", "true")
+    with pytest.raises(config.ConfigError, match="with two brackets"):
+        edit.set_value('[pair]\nmain = "a"\n', "pair.a.draft", "b")
+    for text, key in (
+        ("agent = 3\n", "agent.notify"),
+        ("[[agent]]\nnotify = true\n", "agent.notify"),
+        ('[pair]\nmain = "a"\n', "pair"),
+        ('[pair]\nmain = "a"\n', "pair.a"),
+        ("pair = 3\n", "pair"),
+        ('[[pair]]\ndraft = "b"\n', "pair"),
+    ):
+        with pytest.raises(edit.BadKey, match="is not set"):
+            edit.unset_value(text, key)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30))

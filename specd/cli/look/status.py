@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -87,17 +88,25 @@ def run(args: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _screen() -> Iterator[None]:
-    """The alternate screen, left as it was found however the command ends."""
+    """The alternate screen, left as it was found however the command ends or is suspended."""
     import signal  # noqa: PLC0415 - only --watch needs it
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.default_int_handler)
-    sys.stdout.write(ENTER)
+
+    def suspended(number: int, _frame: object) -> None:
+        os.write(1, LEAVE.encode())
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)  # returns when the shell continues the command
+        signal.signal(number, suspended)
+        os.write(1, ENTER.encode())
+
+    signal.signal(signal.SIGTSTP, suspended)
+    os.write(1, ENTER.encode())
     try:
         yield
     finally:
-        sys.stdout.write(LEAVE)
-        sys.stdout.flush()
+        os.write(1, LEAVE.encode())
 
 
 def _clipped(shown: str) -> str:
