@@ -75,7 +75,8 @@ def set_value(text: str, key: str, word: str) -> str:
     known += [f"pair.MAIN.{each}" for each in allowed.names("pair")]
     meant = f"pair.MAIN.{name}" if main else key
     if meant not in known:
-        hint = nearest(meant, known) or f" (there are {', '.join(known)})"
+        listed = [each for each in known if each.startswith(f"{section}.")] or known
+        hint = nearest(meant, known) or f" (there are {', '.join(listed)})"
         raise BadKey(f"there is no key {key}{hint}")
     if not isinstance(document.get(section, [] if main else {}), list if main else dict):
         allowed.validated(NO_PATH, document, text)  # raises, and names the mistake

@@ -87,9 +87,16 @@ def shown(value: object) -> str:
 
 
 def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
-    """``; did you mean …?`` if a known word is similar, else ""."""
-    close = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
+    """``; did you mean …?`` if a known word is similar or ends with this one, else "".
+
+    A key in a section that exists is compared with that section's keys.
+    """
+    section, _, name = word.lower().rpartition(".")
+    inside = {each for each in known if section and each.lower().startswith(f"{section}.")}
+    names = {each.rpartition(".")[2] if inside else each: each for each in inside or known}
+    close = [each for each in known if not section and each.endswith(f".{name}")]
+    close = close or difflib.get_close_matches(name if inside else word.lower(), names, 1, 0.6)
+    return f"; did you mean {names.get(close[0], close[0])}?" if close else ""
 
 
 def _place(location: tuple[int | str, ...]) -> KeyPath:

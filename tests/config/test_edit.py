@@ -115,7 +115,10 @@ def test_every_spelling_of_a_table_can_be_edited(text: str) -> None:
     ("key", "word", "why"),
     [
         ("agent.notfy", "true", "there is no key agent.notfy; did you mean agent.notify?"),
+        ("agent.zz", "true", "there is no key agent.zz (there are agent.resync_seconds, "),
         ("agent", "true", "there is no key agent"),
+        ("pair.x.drft", "y", "there is no key pair.x.drft; did you mean pair.MAIN.draft?"),
+        ("agent.log_level", "verbose", '"warning" or "error", not "verbose"'),
         ("pair", "x", "there is no key pair"),
         ("pair.x", "y", "there is no key pair.x"),
         ("pair.2.draft", "y", "there is no pair 2; specd.toml has 1"),

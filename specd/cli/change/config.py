@@ -292,7 +292,7 @@ def _notes(path: Path, key: str, value: str) -> list[str]:
         edit.BadKey: the pair's name is a typo.
     """
     main, name = _main_in(key)
-    if not main:
+    if not name:  # of another section, or no key at all
         return []
     installed = _installed(path)
     notes: list[str] = []
