@@ -41,11 +41,11 @@ def built(folder: Path) -> Built:
     except SystemExit:  # as "olmo" does at its import
         return Built(loads=False, problem="its module in mlx-lm needs a package that is missing")
     except Exception as error:  # noqa: BLE001 - any architecture's own code, on anybody's config
-        return Built(loads=False, problem=_line(error))
+        return Built(loads=False, problem=line(error))
     try:
         load_model(folder, lazy=True)
     except Exception as error:  # noqa: BLE001 - the same
-        unfit = f"its weights and config.json do not fit: {_line(error)}"
+        unfit = f"its weights and config.json do not fit: {line(error)}"
     else:
         unfit = ""
     caches = flat(made)
@@ -62,7 +62,8 @@ def built(folder: Path) -> Built:
     )
 
 
-def _line(error: Exception) -> str:
+def line(error: Exception) -> str:
+    """An error's message in one line, or its type."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 

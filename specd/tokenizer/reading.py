@@ -15,7 +15,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-CONFIG_BYTES = 8 << 20
+from specd.lmstudio.folder import CONFIG_MAX_BYTES
 
 REMEDY = "download the model again"
 
@@ -81,7 +81,7 @@ def json_object(path: Path, *, required: bool = False) -> dict[str, Any]:
         Unreadable: it cannot be read, is not a JSON object, or is missing and required.
     """
     try:
-        raw = content(path, CONFIG_BYTES)
+        raw = content(path, CONFIG_MAX_BYTES)
     except Absent:
         if required:
             raise

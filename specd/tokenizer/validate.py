@@ -24,7 +24,7 @@ from mlx_lm.utils import load_config, load_model
 from specd.lmstudio.chat_settings import ChatSettings
 from specd.tokenizer import fingerprint, probes
 from specd.tokenizer.fingerprint import Fingerprint, Unreadable
-from specd.tokenizer.kv_cache import smallest_window
+from specd.tokenizer.kv_cache import line, smallest_window
 from specd.tokenizer.proof import DRAFT_TOKENS, TOKENS, Proof, Refused, Tick, lack_of_memory
 from specd.tokenizer.sequential import Said, Session
 from specd.tokenizer.spelling import quoted, shown
@@ -66,7 +66,7 @@ def validate(
             try:
                 why = _contradiction(side)
             except (TypeError, ValueError) as error:
-                failed = f"mlx-lm's tokenizer of the {side.role} fails: {_line(error)}"
+                failed = f"mlx-lm's tokenizer of the {side.role} fails: {line(error)}"
                 raise Refused(failed) from error
             if why is not None:
                 raise Refused(why, "incompatible")
@@ -101,9 +101,9 @@ def _load(role: str, folder: Path, tick: Tick) -> _Side:
         ends = load_config(folder).get("eos_token_id")
         tokenizer = load_tokenizer(folder, {"trust_remote_code": False}, eos_token_ids=ends)
     except ImportError as error:  # not the model's fault: LM Studio's own mlx-lm may have it
-        raise Unreadable(f"mlx-lm cannot build the {role}'s tokenizer: {_line(error)}") from error
+        raise Unreadable(f"mlx-lm cannot build the {role}'s tokenizer: {line(error)}") from error
     except Exception as error:
-        raise Refused(f"mlx-lm cannot build the {role}'s tokenizer: {_line(error)}") from error
+        raise Refused(f"mlx-lm cannot build the {role}'s tokenizer: {line(error)}") from error
     return _Side(role, folder, read, tokenizer)
 
 
@@ -284,7 +284,7 @@ class _Comparison:
         try:
             alone, paired = (each.answer(ids, TOKENS, sampler) for each in chat)
         except (ValueError, IndexError, RuntimeError) as error:
-            raise Refused(f"mlx-lm fails at {what}: {_line(error)}") from error
+            raise Refused(f"mlx-lm fails at {what}: {line(error)}") from error
         self._answers += 1
         self.drafted += paired.drafted
         pairs = zip(alone.tokens, paired.tokens, strict=True)
@@ -346,11 +346,7 @@ def _built(side: _Side) -> Any:
     except SystemExit as error:  # not the model's fault either
         raise Unreadable(f"mlx-lm's module of the {side.role} needs a missing package") from error
     except Exception as error:
-        raise Refused(f"mlx-lm cannot load the {side.role}: {_line(error)}") from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+        raise Refused(f"mlx-lm cannot load the {side.role}: {line(error)}") from error
 
 
 def _weights(folder: Path) -> int:

@@ -17,9 +17,9 @@ from typing import Final
 
 import msgspec
 
-from specd.tokenizer.reading import CONFIG_BYTES, REMEDY, Absent, Unreadable, content
+from specd.lmstudio.folder import CONFIG_MAX_BYTES, HEADER_MAX_BYTES
+from specd.tokenizer.reading import REMEDY, Absent, Unreadable, content
 
-HEADER_BYTES: Final = 64 << 20
 MAX_FILES: Final = 512
 
 _EMBEDDINGS: Final = (
@@ -90,7 +90,7 @@ def digest(folder: Path) -> str:
     hashed = hashlib.sha256()
     for name in ("config.json", "hf_quant_config.json"):
         with contextlib.suppress(Absent):
-            hashed.update(content(folder / name, CONFIG_BYTES))
+            hashed.update(content(folder / name, CONFIG_MAX_BYTES))
     for path in sorted(folder.glob("model*.safetensors"))[:MAX_FILES]:
         hashed.update(_raw_header(path))
     return hashed.hexdigest()
@@ -106,12 +106,12 @@ def _header(path: Path) -> dict[str, _Tensor]:
 
 
 def _raw_header(path: Path) -> bytes:
-    start = content(path, HEADER_BYTES, head=8)
+    start = content(path, HEADER_MAX_BYTES, head=8)
     if len(start) < 8:
         raise Unreadable(f"{path.name} is cut off; {REMEDY}")
     (length,) = struct.unpack("<Q", start)
-    if length > HEADER_BYTES:
+    if length > HEADER_MAX_BYTES:
         raise Unreadable(
             f"{path.name} is no safetensors file, or its header is impossibly large; {REMEDY}"
         )
-    return content(path, HEADER_BYTES, head=8 + length)[8:]
+    return content(path, HEADER_MAX_BYTES, head=8 + length)[8:]
