@@ -305,8 +305,8 @@ def confirm(
     expected = sum(once / promised for promised in lengths.values())
     running = list(lengths)
     _, tried, *_ = running
-    for length in running:
-        # Warm-up: the first answer with a length also compiles the kernels for its shapes.
+    for length in running if expected <= seconds else ():
+        # Warm-up: the first answer with a length also loads it, or compiles its kernels.
         engine.answer(replace(prompts[0], max_tokens=2 * (length + 1)), length)
     begun = engine.clock()
     affordable = min(LOOKS[-1], int((until - begun) / expected))

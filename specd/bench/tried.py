@@ -28,6 +28,8 @@ SWEEP_SHARE: Final = 0.4
 """The main's own answers and trying lengths take at most this share of the time."""
 
 
+WARM: Final = Prompt("warm-up", "Count from one to ten.", 4)
+
 HOPELESS: Final = 2.0
 ENOUGH: Final = 3
 """A length that takes this many times as long as none over as many prompts is tried no further."""
@@ -53,6 +55,7 @@ def measure(
     until = begun + request.seconds
     request.progress({"step": "generating", "done": 0.05})
     answering_s = request.seconds * (ANSWERING_TWICE if request.temperature else ANSWERING)
+    engine.answer(WARM, 0)  # loads the main: this time is no answer's
     prompts, alone = answer_alone(engine, request.prompts, seconds=answering_s)
     answered = replace(request, prompts=prompts)
     sampled = replace(request, prompts=answered.sampled())
