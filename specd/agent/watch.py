@@ -102,6 +102,7 @@ class Watch:
             aims.directory(directory)
         followed = {Path(os.path.realpath(file)): file for file in files}
         for real, file in followed.items():
+            aims.aliases[real] = file  # a folder on its way may lead into another watched one
             if file.is_symlink():
                 aims.behind(file, real)
         self._aliases = aims.aliases
@@ -233,7 +234,6 @@ class _Aims:
 
     def behind(self, link: Path, real: Path) -> None:
         """Watch the file that a symlink leads to, and every name on the way to it."""
-        self.aliases[real] = link
         # The file itself is replaced with every save; that does not change where the link leads.
         self.shape |= self._way(link) - {real}
         self._add(Target(real.parent, names=frozenset({real.name})))

@@ -7,6 +7,7 @@ benchmark history.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -234,9 +235,10 @@ class Stores:
 
     def keep_conditions(self, conditions: Sequence[Condition]) -> None:
         """Keep them for the next start; without them only the ``since`` times are lost."""
-        kept = msgspec.json.encode(conditions)
+        # By json, as a message may name a path that is not UTF-8.
+        kept = json.dumps(msgspec.to_builtins(conditions))
         with contextlib.suppress(OSError):
-            private.write(self.state / "conditions.json", kept, durable=False)
+            private.write(self.state / "conditions.json", kept.encode(), durable=False)
 
     # -- verdicts -------------------------------------------------------------------------------
 

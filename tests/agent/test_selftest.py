@@ -71,7 +71,6 @@ def lose_updates(patch: pytest.MonkeyPatch) -> None:
 
 def deaf(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Watch, "changed", lambda *_, **__: None)
-    patch.setattr(Watch, "written", lambda *_: None)
 
 
 def without_service(patch: pytest.MonkeyPatch) -> None:

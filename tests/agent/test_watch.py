@@ -200,6 +200,19 @@ def test_a_write_to_an_urgent_file_is_reported_before_other_events(
 
 
 @on_linux
+def test_a_file_is_told_by_its_name_where_a_folder_on_its_way_leads_to_another_watched_one(
+    watch: Watch, heard: Heard, home: Path
+):
+    (home / "old").mkdir()
+    (home / "new").symlink_to("old")
+    file = home / "new" / "model.json"
+    file.write_text("{}")
+    watch.follow([WatchedDir(home, recursive=True)], [file])
+    file.write_text('{"changed": true}')
+    until(lambda: heard.settled(file), "told by the name it was followed by")
+
+
+@on_linux
 def test_what_happens_while_nobody_writes_a_told_file_is_told_all_the_same(
     watch: Watch, heard: Heard, home: Path
 ):

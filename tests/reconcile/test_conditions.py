@@ -383,8 +383,10 @@ def test_conditions_kept_by_a_version_without_remedies_are_read(tmp_path):
         for wrong in ({**old, "type": "Unheard"}, {**old, "since": 1}, {"type": "Faster"}, "x"):
             file.write_text(json.dumps([wrong]))
             assert stores.last_conditions() == ()
-        stores.keep_conditions(judge(WELL, WANTED, (), NOW))
-        assert stores.last_conditions() == judge(WELL, WANTED, (), NOW)
+        for config in (WELL.config_path, Path("/not utf-8 \udcff/specd.toml")):
+            found = judge(replace(WELL, config_path=config), WANTED, (), NOW)
+            stores.keep_conditions(found)
+            assert stores.last_conditions() == found
 
 
 def test_a_run_without_an_interval_takes_nothing_out_and_asks_for_one_more():
