@@ -133,6 +133,7 @@ class Daemon:
         self.writer = Writer(given, self._watch.held_back)
         self._api: Api | None = None
         self._pairs: tuple[DesiredPair, ...] = ()
+        self._listed_unusable: tuple[tuple[str, str], ...] = ()
         self._benchmarks: dict[str, BenchResult] = {}
         self._memory_bytes = preconditions.machine_memory()
 
@@ -400,6 +401,7 @@ class Daemon:
         self._pairs = self._resolved()
         if self.stores.unread:
             return
+        self._listed_unusable = self.stores.listed_unusable(self.around.world, self._pairs)
         self._benchmarks = self.stores.benchmarks(self._pairs)
         self._real_use.look()
 
@@ -520,6 +522,7 @@ class Daemon:
             contender=self.writer.contender,
             apps=rec.apps,
             opinion=around.world.opinion,
+            listed_unusable=self._listed_unusable,
             presets=around.world.presets,
             server=around.server,
             app=around.app,

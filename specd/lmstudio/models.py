@@ -81,8 +81,8 @@ def stored(path: Path) -> Listings:
 
 def store(path: Path, listings: Listings) -> None:
     """Store ``listings``; a failure only slows the next start."""
-    content = msgspec.json.encode(_Stored(__version__, dict(listings)), enc_hook=os.fspath)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, UnicodeEncodeError):  # a path that is not UTF-8
+        content = msgspec.json.encode(_Stored(__version__, dict(listings)), enc_hook=os.fspath)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         private.write(path, content, durable=False)
 

@@ -74,7 +74,11 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The facts of one pass. What is not known is None or empty, never guessed."""
+    """The facts of one pass. What is not known is None or empty, never guessed.
+
+    ``listed_unusable``: the pairs ("MAIN ← DRAFT") that LM Studio's cache lists for the mains of
+    ``pairs`` though their verdict forbids them, with the verdict's kind.
+    """
 
     config_problem: str | None
     config_path: Path
@@ -91,6 +95,7 @@ class Facts:
     contender: str | None = None
     apps: tuple[App, ...] = ()
     opinion: CacheOpinion | None = None
+    listed_unusable: tuple[tuple[str, str], ...] = ()
     presets: tuple[Preset, ...] = ()
     server: ServerSeen | None = None
     app: AppSeen | None = None

@@ -139,6 +139,22 @@ class Stores:
         )
         return trials.applied(desired.resolve(wanted, models, known), self.trials.read())
 
+    def listed_unusable(
+        self, world: World, pairs: Sequence[DesiredPair]
+    ) -> tuple[tuple[str, str], ...]:
+        """What LM Studio's cache lists for the mains of ``pairs`` though its verdict forbids it."""
+        listed = world.opinion.pairs if world.opinion is not None else {}
+        models = {model.identifier: model for model in world.models}
+        return tuple(
+            (f"{pair.main.key} ← {draft.key}", verdict.kind)
+            for pair in pairs
+            if pair.main is not None
+            for name in listed.get(pair.main.identifier, ())
+            if (draft := models.get(name)) is not None
+            and (verdict := self.verdicts.lookup(pair.main, draft)) is not None
+            and verdict.kind in ("incompatible", "unsupported")
+        )
+
     def _unless_unread(
         self, path: Path, read: Callable[_Asked, _Found], empty: _Found
     ) -> Callable[_Asked, _Found]:

@@ -443,6 +443,15 @@ def test_a_file_written_a_moment_ago_is_not_trusted_to_stay(models: Path) -> Non
     assert index(models, known).models[0].architecture == "bbbb"
 
 
+def test_listings_of_a_folder_whose_path_is_not_utf_8_are_not_stored_and_nothing_fails(
+    tmp_path: Path,
+) -> None:
+    models = tmp_path / os.fsdecode(b"caf\xe9")
+    models.mkdir()
+    store(tmp_path / "kept.json", index(models).listings)
+    assert stored(tmp_path / "kept.json") == {}
+
+
 def test_the_cache_survives_a_restart(home: Path, tmp_path: Path, opened: list[str]) -> None:
     age(home / "models")
     kept = tmp_path / "state" / "models.json"

@@ -366,6 +366,14 @@ def test_a_cache_that_offers_a_pair_that_would_say_something_else_is_a_fault_and
     assert found.message.index("it lists") < found.message.index("it does not list")
 
 
+def test_an_unusable_draft_that_the_cache_offers_beside_the_chosen_one_is_advice_and_comes_first():
+    opinion = CacheOpinion({MAIN.identifier: ("other/draft",)})
+    offered = (("qwen3-8b ← other", "incompatible"),)
+    found = judged(opinion=opinion, listed_unusable=offered)["CacheAgrees"]
+    assert (found.status, found.reason, found.severity) == ("false", "ListsUnusable", "advice")
+    assert found.message.index("it lists") < found.message.index("it does not list")
+
+
 def test_conditions_kept_by_a_version_without_remedies_are_read(tmp_path):
     old = {
         "type": "Faster",

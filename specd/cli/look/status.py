@@ -318,6 +318,7 @@ def _attention(status: dict[str, Any], columns: int, detail: int) -> list[str]:
         step = wrap(f"→ {short(each['remedy'])}", columns, " " * 4)
         lines.append(f"  {paint(step, 'bold')}")
     advice = [each for each in status["conditions"] if each["severity"] == "advice"]
+    advice.sort(key=lambda each: each["reason"] != "ListsUnusable")  # the dangerous one first
     for each in advice if detail >= 2 else []:
         text = wrap(f"{short(_sentence(each))}: {short(each['remedy'])}", columns, "  ")
         lines.append(paint(f"· {text}", "grey"))

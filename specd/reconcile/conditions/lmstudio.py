@@ -42,6 +42,17 @@ def _cache_agrees(facts: Facts, _: SpecdConfig) -> Judgement:
         # A rebuilt cache would list it again.
         remedy = "do not choose it in LM Studio; `specd check MAIN DRAFT` says why"
         return false("ListsUnusable", words, remedy)
+    # Drafts that the user has not chosen, but could choose.
+    named = {pair.name for pair in facts.pairs}
+    offered = [
+        f"it lists {pair}, which is {kind}"
+        for pair, kind in facts.listed_unusable
+        if pair not in named
+    ]
+    if offered:
+        words = f"LM Studio's compatibility cache is wrong: {'; '.join(offered + left_out)}"
+        remedy = "do not choose it in LM Studio; `specd cache` says why"
+        return advice("false", "ListsUnusable", words, remedy)
     if left_out:
         remedy = "`specd cache refresh` moves it aside so that LM Studio builds it anew"
         return advice("false", "LeavesOut", words, remedy)
