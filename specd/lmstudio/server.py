@@ -213,17 +213,19 @@ class Server:
         first: float | None = None
         pieces: list[str] = []
         figures: dict[str, Any] = {}
+        begun = False
         with self._exchange("POST", path, body, deadline) as (connection, kind):
             if kind != "text/event-stream":
                 whole = decoded(connection.read_all(), self.base_url)
                 return read_answer(whole, text_in(whole), time.perf_counter() - started, None)
             for event in connection.events():
+                begun = True
                 if piece := text_in(event, "delta"):
                     first = first or time.perf_counter() - started
                     pieces.append(piece)
                 figures |= {k: event[k] for k in ("usage", "stats") if members(event.get(k))}
         seconds = time.perf_counter() - started
-        if not pieces and not figures:
+        if not begun:
             raise BadAnswer(f"{self.base_url} ended its answer before it began")
         answer = read_answer(figures, "".join(pieces), seconds, first)
         # A server that sends no usage sends one token per event.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import shlex
 import shutil
 import subprocess
 import sys
@@ -88,18 +89,20 @@ def test_a_second_one_says_how_the_first_is_stopped(sandbox: Sandbox) -> None:
 def test_a_journal_that_belongs_to_root_since_a_sudo_is_said_with_what_helps(
     sandbox: Sandbox,
 ) -> None:
-    journal = sandbox.state / "journal"
+    state = sandbox.root / "Application Support" / "specd"
+    journal = state / "journal"
     journal.mkdir(mode=0o700, parents=True)
-    sandbox.state.chmod(0o700)
+    state.chmod(0o700)
     os.chown(journal, 12345, 12345)
     ordinary = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--"]
     done = subprocess.run(
         [*ordinary, sys.executable, "-m", "specd", "run"],
-        env=sandbox.environment,
+        env=sandbox.environment | {"SPECD_STATE_DIR": str(state)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 2
     assert f"{journal}/entries.jsonl: Permission denied" in done.stderr.replace("\n  ", " ")
-    assert f'`sudo chown -R "$USER" {sandbox.state}` helps' in done.stderr.replace("\n  ", " ")
+    command = f'sudo chown -R "$USER" {shlex.quote(str(state))}'
+    assert f"`{command}` helps" in done.stderr.replace("\n  ", " ")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from specd.cli.more import demo
+from specd.demo import story
 from specd.demo.models import SMALL
 from specd.demo.story import run
 from tests.daemon import DEADLINE_S, until
@@ -50,8 +52,27 @@ def test_it_leaves_nothing_where_its_terminal_is_closed(
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-    ) as demo:
+    ) as running:
         until(lambda: any(tmp_path.glob("specd-demo-*/*")), "the sandbox is laid out")
-        demo.send_signal(number)
-        assert demo.wait(DEADLINE_S) == 130
+        running.send_signal(number)
+        assert running.wait(DEADLINE_S) == 130
     assert not list(tmp_path.glob("specd-demo-*"))
+
+
+def test_under_nohup_it_outlives_its_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[object] = []
+
+    def run_(**_: object) -> int:
+        os.kill(os.getpid(), signal.SIGHUP)
+        ran.append(signal.getsignal(signal.SIGHUP))
+        return 0
+
+    monkeypatch.setattr(story, "run", run_)
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM)}
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert demo.run(demo.parser.parse_args([])) == 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert ran == [signal.SIG_IGN]

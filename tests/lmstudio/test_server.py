@@ -488,6 +488,13 @@ def test_a_stream_without_usage_is_counted_by_its_events(lms: Lms) -> None:
     assert Server(lms.url).chat("m", CHAT, stream=True).tokens == 7
 
 
+def test_a_streamed_answer_without_text_has_no_tokens(lms: Lms) -> None:
+    end = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+    lms.streams("/v1/chat/completions", {"choices": [{"delta": {"content": ""}}]}, end)
+    answer = Server(lms.url).chat("m", CHAT, stream=True)
+    assert (answer.text, answer.tokens) == ("", 0)
+
+
 def test_what_a_reasoning_model_thinks_counts_as_its_first_token(lms: Lms) -> None:
     events = [
         {"choices": [{"delta": {"reasoning_content": "hm "}}]},

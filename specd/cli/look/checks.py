@@ -9,6 +9,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -139,7 +140,8 @@ def _state_directory(patient: Patient) -> Result:
         return _note(f"{state} is not there yet; `specd run` makes it")
     facts = state.stat()
     if facts.st_uid != os.getuid():
-        remedy = f"run specd as the owner, or `sudo chown -R $USER {state}`"
+        command = f'sudo chown -R "$USER" {shlex.quote(str(state))}'
+        remedy = f"run specd as the owner, or `{command}`"
         return _fail(f"{state} belongs to user {facts.st_uid}", remedy)
     if not os.access(state, os.R_OK | os.W_OK | os.X_OK):
         return _fail(f"{state} cannot be written", f"chmod u+rwx {state}")

@@ -92,7 +92,8 @@ def _screen() -> Iterator[None]:
     import signal  # noqa: PLC0415 - only --watch needs it
 
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
     def suspended(number: int, _frame: object) -> None:
         os.write(1, LEAVE.encode())

@@ -32,7 +32,8 @@ def run(args: argparse.Namespace) -> int:
         return 2
     from specd.demo import story  # noqa: PLC0415 - imports MLX
 
-    # Also where the terminal is closed, the daemon and the sandbox go.
+    # Also where the terminal is closed, the daemon and the sandbox go; under nohup it goes on.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     return story.run(keep=args.keep, as_json=args.json)

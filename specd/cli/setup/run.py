@@ -7,6 +7,7 @@ import contextlib
 import errno
 import gc
 import os
+import shlex
 import sys
 import threading
 import time
@@ -65,8 +66,10 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         why = f"cannot use {error.filename or state}: {error.strerror}"
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            theirs = error.errno == errno.EACCES  # root's, after one `sudo specd`
-            complain(f'{why}; `sudo chown -R "$USER" {state}` helps' if theirs else why)
+            # Perhaps root's, after one `sudo specd`.
+            theirs = error.errno == errno.EACCES and os.access(state, os.F_OK)
+            command = f'sudo chown -R "$USER" {shlex.quote(str(state))}'
+            complain(f"{why}; `{command}` helps" if theirs else why)
             return 2
         complain(f"{why}; free some space: specd tries again in {ROOM_S:g} s")
         notify.service_manager(f"READY=1\nSTATUS={why}")  # else it would end a waiting specd
