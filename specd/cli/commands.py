@@ -97,12 +97,22 @@ ALIASES = {
     "on": "resume",
     "enable": "resume",
     "setup": "install",
-    "remove": "uninstall",
     "benchmark": "bench",
     "update": "install",
     "upgrade": "install",
 }
 """Words that people try, and the command that they mean."""
+
+LIKELY = {
+    "remove": "uninstall",
+    "init": "install",
+    "repair": "doctor",
+    "fix": "doctor",
+    "test": "doctor",
+    "settings": "config",
+    "edit": "config edit",
+}
+"""Words that may mean a command: it is named, and not run."""
 
 
 def _load(name: str) -> Module:  # noqa: C901, PLR0912, PLR0915 - a table that mypy can follow

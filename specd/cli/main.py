@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from specd.cli.commands import ALIASES, COMMANDS, GROUPS
+from specd.cli.commands import ALIASES, COMMANDS, GROUPS, LIKELY
 from specd.cli.paint import complain, width, wrap
 
 CANNOT_SHOW = 74
@@ -151,6 +151,8 @@ def usage() -> str:
 def _nearest(word: str) -> str:
     import difflib
 
+    if word in LIKELY:
+        return f"; did you mean `specd {LIKELY[word]}`?"
     known = (*COMMANDS, "help", "--help", "--version")
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.7)
     return f"; did you mean `specd {near[0]}`?" if near else "; `specd --help` lists them"

@@ -295,7 +295,8 @@ class _Main:
             draft, verdict = next(iter(usable.values()))
             length = _length(pair.configured, None)
             so_far = choice.reason if choice is not None else "not benchmarked yet"
-            why = f"the most promising of {len(usable)} proven drafts; {so_far}"
+            best = f"the most promising of {len(usable)} proven drafts"
+            why = f"{best if len(usable) > 1 else 'the only proven draft'}; {so_far}"
             pair = replace(pair, draft=draft, draft_tokens=length, verdict=verdict)
             return pair.so("wanted", "MostPromising", why)
         if pair.candidates:

@@ -237,7 +237,11 @@ def test_a_typo_in_a_pair_makes_no_second_one(
     said = capsys.readouterr().err
     assert "no pair for llama-70b, and no installed model is called 'llama-70b'; none is" in said
     assert "did you mean" not in said
-    assert file.read_bytes() == before
+    assert specd_config("set", "pair.2.7b.draft", "auto") == 2  # a dot, and no pair's number
+    assert specd_config("set", "pair.1.draft", "auto") == 0
+    file.write_bytes(before + b'\n[[pair]]\nmain = "qwen3-4b"\n')
+    assert specd_config("set", "pair.qwen3-4b.main", main) == 2
+    assert "has a pair for" in capsys.readouterr().err
 
 
 def test_a_part_of_a_name_leads_to_the_pair(

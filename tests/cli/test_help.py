@@ -80,6 +80,8 @@ def test_a_word_that_people_try_leads_to_the_command_they_mean(
 def test_a_near_miss_is_named_and_a_far_one_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["statsu"]) == 2
     assert "did you mean `specd status`?" in capsys.readouterr().err
+    assert main(["remove"]) == 2
+    assert "did you mean `specd uninstall`?" in capsys.readouterr().err
     assert main(["frobnicate"]) == 2
     assert "did you mean" not in capsys.readouterr().err
 

@@ -281,7 +281,7 @@ def test_the_program_that_keeps_undoing_values_is_named(report: Report) -> None:
     assert report.status is not None
     last = {"time": START.isoformat(), "key": "x", "value": 1, "path": "/x", "program": "Syncer"}
     status = {**report.status, "restores": {"today": 5, "week": 5, "last": last}}
-    assert "Syncer changes it again and again." in page(replace(report, status=status))
+    assert "A program changes it again and again: Syncer." in page(replace(report, status=status))
 
 
 def test_contexts_are_drawn_apart_from_kinds(report: Report) -> None:

@@ -333,6 +333,15 @@ def test_nothing_is_taken_away_under_a_daemon_that_was_started_by_hand(user: Use
         process.wait(60)
 
 
+def test_an_empty_draft_is_no_draft_that_is_replaced(user: User) -> None:
+    folder = user.home / ".lmstudio" / ".internal" / "user-concrete-model-default-config"
+    path = folder / f"{MAIN}.json"
+    document = json.loads(path.read_text())
+    document["operation"]["fields"].append({"key": DRAFT, "value": ""})
+    path.write_text(json.dumps(document))
+    assert "names the draft" not in user.specd("install").stdout
+
+
 def test_a_specd_toml_without_a_pair_is_proposed_one(user: User) -> None:
     """As after an install before any draft was downloaded; what it says otherwise stays."""
     specd_toml = user.home / ".config" / "specd" / "specd.toml"

@@ -207,6 +207,7 @@ def _set(path: Path, key: str, value: str) -> int:
     text = config.reading.content(path)
     key = _in_full(path, key, by_part=False)
     notes = _notes(path, key, value)
+    _refuse_second(path, key, value)
     _change(path, lambda there: edit.set_value(there, key, value))
     unchanged = text is not None and text == config.reading.content(path)
     say(f"{path}: {key} = {value}{' (as it was)' if unchanged else ''}")
@@ -280,7 +281,7 @@ def _main_in(key: str) -> tuple[str, str]:
     """The main and the rest of a key of a pair; two empty texts for another key."""
     section, _, rest = key.partition(".")
     main, _, name = rest.rpartition(".")
-    if section != "pair" or rest.partition(".")[0].isdigit():
+    if section != "pair" or rest.isdigit() or main.isdigit():  # a pair's place: pair.0.draft
         return "", ""
     return (main, name) if name in allowed.names("pair") else (rest, "")
 
@@ -318,6 +319,19 @@ def _notes(path: Path, key: str, value: str) -> list[str]:
         raise edit.BadKey(f"there is no pair and no installed model {main}; did you mean {meant}?")
     later = "`specd config edit` adds a pair for a model to come"
     raise edit.BadKey(f"specd.toml has no pair for {main}, and {unknown}; {later}")
+
+
+def _refuse_second(path: Path, key: str, value: str) -> None:
+    """Raise ``edit.BadKey`` where ``key`` is a pair's main, and another pair has that main."""
+    main, name = _main_in(key)
+    if name != "main":
+        return
+    installed = _installed(path)
+    meant = names.lookup(value, installed)
+    for each in (pair.main for pair in config.read(path).config.pair):
+        same = meant is not None and names.lookup(each, installed) == meant
+        if each.lower() != main.lower() and (same or each.lower() == value.lower()):
+            raise edit.BadKey(f"specd.toml has a pair for {value} already: pair.{each}")
 
 
 def _problem(name: str, installed: tuple[Model, ...]) -> names.NameProblem | None:

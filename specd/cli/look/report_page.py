@@ -238,7 +238,7 @@ def _restores(report: Report) -> Iterator[Picture]:
     notes = [f"{key}: {plural(times, 'time')}." for key, times in keys.most_common(KEYS)]
     program = ((report.status or {}).get("restores") or {}).get("last") or {}
     if program.get("program"):
-        notes.append(f"{program['program']} changes it again and again.")
+        notes.append(f"A program changes it again and again: {program['program']}.")
     for span, name, steps in ((1, "by day", DAYS), (7, "by week", WEEKS)):
         counted = Counter(age // span for age in ages)
         steps_back = [(n, today - timedelta(days=n * span)) for n in range(steps) if counted[n]]

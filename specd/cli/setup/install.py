@@ -344,7 +344,9 @@ def _sentences(found: _Found, pairs: tuple[DesiredPair, ...], planned: Plan) -> 
     )
     models = found.seen.world.models if found.seen is not None else ()
     for edited, change in ((file, each) for file in planned.edits for each in file.changes):
-        if model_defaults.drafts(change.key) and isinstance(old := change.shown_old, str):
+        old = change.shown_old
+        # An empty name is LM Studio's own way to say that there is no draft.
+        if model_defaults.drafts(change.key) and isinstance(old, str) and old:
             app, why = homes.app_of(edited.path), _why_replaced(old, models, found.offers)
             new = "takes it out" if change.new is ABSENT else f"replaces it with {change.new}"
             yield f"{app} names the draft {old}{why}: specd {new}."
