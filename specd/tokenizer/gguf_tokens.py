@@ -87,6 +87,7 @@ def _llama_facts(stored: gguf.Tokenizer, padding: Sequence[tuple[int, str]]) -> 
     ]
     if stored.model == "gemma4":  # whatever the file says
         adds[0] = True
+    bare = llama_cpp.bare(stored)
     return LlamaFacts(
         kind,
         len(stored.tokens),
@@ -96,8 +97,8 @@ def _llama_facts(stored: gguf.Tokenizer, padding: Sequence[tuple[int, str]]) -> 
         ends[1],
         tuple(padding),
         any(key.endswith(_RECURRENT) for key in stored.header.values),
-        next(llama_cpp.faults(stored), ""),
-        next(llama_cpp.doubts(stored), ""),
+        "" if bare else next(llama_cpp.faults(stored), ""),
+        "" if bare else next(llama_cpp.doubts(stored), ""),
     )
 
 

@@ -77,6 +77,16 @@ def rows(folder: Path) -> Rows | None:
     return Rows(found, max(output, default=found))
 
 
+def tensors(folder: Path) -> int:
+    """The number of tensors in a folder's weights.
+
+    Raises:
+        Unreadable: a file of weights cannot be read or is broken.
+    """
+    files = sorted(folder.glob("model*.safetensors"))[:MAX_FILES]
+    return sum(len(_header(path).keys() - {"__metadata__"}) for path in files)
+
+
 def digest(folder: Path) -> str:
     """A digest of a folder's configuration and its weights' names and shapes; "" for a GGUF file.
 

@@ -159,7 +159,6 @@ ALL = (
 TWICE = (*TOKENS[:60], TOKENS[59], *TOKENS[61:])
 
 FILES: dict[str, tuple[dict[str, Any], str]] = {
-    "no weights": ({"without": ALL}, "it has no weights"),
     "no embedding": ({"without": ALL[:1]}, "it has no token embedding"),
     "fewer rows than tokens": ({"change": fewer_rows}, "has 243 rows for 263 tokens"),
     "a token twice": ({"tokens": TWICE}, "a token twice"),
@@ -216,6 +215,15 @@ def test_a_file_is_refused_or_doubted_where_the_server_does_not_load_it(
     else:
         assert (said.accepts, said.text) == (True, "same")
     assert loads(path) is not bool(why)
+
+
+def test_nothing_is_said_of_a_header_that_was_published_without_weights(tmp_path: Path) -> None:
+    """Nor of its tokens: whether such a file loads is a question for the one with the weights."""
+    for change in (lambda _: None, of("tokenizer.ggml.merges", None)):
+        bare = gguf_models.write(tmp_path / "bare.gguf", without=ALL, change=change)
+        facts = fingerprint.read(bare).llama
+        assert facts is not None
+        assert (facts.fault, facts.doubt) == ("", "")
 
 
 PICKED = random.Random(5)  # noqa: S311 - one of the weights

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import gguf
-import numpy as np
 
 PUBLISHER = "mlx-community"
 SEED_MAIN = f"{PUBLISHER}/Josiefied-Qwen3-8B-abliterated-v1-4bit"
@@ -115,11 +114,8 @@ def gguf_model(
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list([f"<{n}>" for n in range(tokens)])
     writer.add_token_types([1] * tokens)
-    writer.add_token_merges(["< 1"])
-    writer.add_tensor("token_embd.weight", np.zeros((tokens, 32), dtype=np.float16))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
     writer.close()
     return file
 

@@ -205,6 +205,20 @@ CHANGES: dict[str, tuple[dict[str, Any], Callable[[dict[str, Any]], None], str]]
 
 
 @pytest.mark.mlx
+def test_a_few_tensors_alone_are_not_called_unfit(tmp_path: Path) -> None:
+    import mlx.core as mx
+
+    from specd.tokenizer.kv_cache import built
+
+    folder = mlx_models.make(tmp_path / "model", "llama")
+    weights = dict(mx.load(str(folder / "model.safetensors")))
+    mx.eval(weights)
+    few = {name: weights[name] for name in list(weights)[:3]}
+    mx.save_safetensors(str(folder / "model.safetensors"), few, {"format": "mlx"})
+    assert built(folder).unfit == ""
+
+
+@pytest.mark.mlx
 @pytest.mark.parametrize("change", CHANGES)
 def test_weights_unlike_config_json_are_found_without_loading_them(
     tmp_path: Path, change: str

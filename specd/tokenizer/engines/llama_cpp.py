@@ -129,12 +129,21 @@ def _objections(
         )
 
 
+def bare(file: gguf.Tokenizer) -> bool:
+    """Whether a file has no weight for every layer: published for its metadata alone.
+
+    Whether it loads is left to LM Studio and the proof.
+    """
+    layers = file.header.whole(f"{file.header.architecture}.{gguf.LAYERS}") or 0
+    return len(file.shapes) <= layers
+
+
 def faults(file: gguf.Tokenizer) -> Iterator[str]:
-    """Why llama.cpp does not load a file, whatever its version."""
+    """Why llama.cpp does not load a file that is not ``bare``, whatever its version."""
     shapes = file.shapes
     embedding = shapes.get("token_embd.weight")
     if embedding is None:
-        yield "it has no weights" if not shapes else "it has no token embedding"
+        yield "it has no token embedding"
     elif embedding[1:] != (len(file.tokens),):
         rows = " × ".join(f"{each:,}" for each in embedding[1:])
         yield f"its token embedding has {rows} rows for {len(file.tokens):,} tokens"
