@@ -228,7 +228,7 @@ class _Aims:
         self.shape |= self._way(wanted.path)
         if wanted.path.is_dir():
             real = Path(os.path.realpath(wanted.path))
-            if real != wanted.path:
+            if real != wanted.path or real not in self.aliases:
                 self.aliases[real] = wanted.path
             self._add(Target(real, wanted.recursive, wanted.names, pace=wanted.pace))
 

@@ -133,7 +133,8 @@ def _loaded() -> bool:
 
 
 def _start() -> None:
-    if not _loaded():
+    again = ["-k"] if _loaded() else []  # to load the agent starts it: that one need not be killed
+    if not again:
         # An agent that was once disabled cannot be bootstrapped before it is enabled.
         _launchctl("enable", _target()).or_fail("see `specd doctor`")
         end = time.monotonic() + GONE_S
@@ -142,7 +143,7 @@ def _start() -> None:
             time.sleep(0.2)
             ran = _launchctl("bootstrap", _domain(), str(file()))
         ran.or_fail(f"check {file()} with `plutil -lint`, or log out and in again")
-    _launchctl("kickstart", "-k", _target()).or_fail("see `specd doctor`")
+    _launchctl("kickstart", *again, _target()).or_fail("see `specd doctor`")
 
 
 def _unload() -> bool:

@@ -136,11 +136,8 @@ def _lines(
             if time.monotonic() >= look_at:
                 _check(process, limits, deadline, cancelled)
                 look_at = time.monotonic() + LOOK_S
-            ready = selector.select(LOOK_S)
-            if ended and not ready:
-                # A process that the worker started and left behind still holds a pipe open.
-                return
-            for key, _ in ready:
+            ready = [key for key, _ in selector.select(LOOK_S)]
+            for key in ready:
                 chunk = os.read(key.fd, 1 << 16)
                 if not chunk:
                     selector.unregister(key.fileobj)
@@ -152,6 +149,9 @@ def _lines(
                     for start in more:
                         yield b"".join(unfinished)
                         unfinished = [start]
+            if ended and process.stdout not in [key.fileobj for key in ready]:
+                # A process that the worker started and left behind may hold a pipe open.
+                return
             if sum(map(len, unfinished)) > LINE_BYTES:
                 raise WorkerError(f"the worker printed a line of over {LINE_BYTES >> 20} MB")
 

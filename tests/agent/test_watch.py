@@ -180,6 +180,18 @@ def test_what_is_held_back_is_told_afterwards(watch: Watch, heard: Heard, home: 
         until(lambda: heard.settled(home / "settings.json"), "told afterwards")
 
 
+def test_a_watched_directory_keeps_its_name_below_one_that_is_known_by_a_link(
+    watch: Watch, heard: Heard, home: Path
+):
+    models = home / "models"
+    models.mkdir()
+    linked = home.with_name("linked")
+    linked.symlink_to(home)
+    watch.follow([WatchedDir(linked), WatchedDir(models, recursive=True)], [])
+    (models / "new").mkdir()
+    until(lambda: heard.settled(models / "new"), "told by the name it is watched by")
+
+
 @on_linux
 @pytest.mark.parametrize("linked", [False, True])
 def test_a_write_to_an_urgent_file_is_reported_before_other_events(

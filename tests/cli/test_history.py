@@ -149,8 +149,14 @@ def test_a_newer_specd_s_history_is_refused_in_words(measured: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        ({"engine": "llama.cpp", "draft": "ngram"}, "main mtp --suite seed --temperature 0"),
-        ({"engine": "llama.cpp", "draft": "mtp"}, "main mtp --suite seed --temperature 0"),
+        (
+            {"engine": "llama.cpp", "draft": "ngram"},
+            "main mtp --engine auto --suite seed --temperature 0",
+        ),
+        (
+            {"engine": "llama.cpp", "draft": "mtp"},
+            "main mtp --engine auto --suite seed --temperature 0",
+        ),
         (
             {"at_temperature": AtTemperature(0.7, 4, None, None)},
             "main draft --engine mlx --suite seed --temperature 0.7",

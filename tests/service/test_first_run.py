@@ -333,11 +333,12 @@ def test_nothing_is_taken_away_under_a_daemon_that_was_started_by_hand(user: Use
         process.wait(60)
 
 
-def test_an_empty_draft_is_no_draft_that_is_replaced(user: User) -> None:
+@pytest.mark.parametrize("name", ["", "josiefied-qwen2.5-0.5b-abliterated"])
+def test_no_draft_and_a_draft_by_its_short_name_are_not_replaced(user: User, name: str) -> None:
     folder = user.home / ".lmstudio" / ".internal" / "user-concrete-model-default-config"
     path = folder / f"{MAIN}.json"
     document = json.loads(path.read_text())
-    document["operation"]["fields"].append({"key": DRAFT, "value": ""})
+    document["operation"]["fields"].append({"key": DRAFT, "value": name})
     path.write_text(json.dumps(document))
     assert "names the draft" not in user.specd("install").stdout
 

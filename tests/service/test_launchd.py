@@ -70,7 +70,7 @@ def test_install_enables_bootstraps_and_kickstarts(program: Program, standin: St
     assert changing_calls(standin) == [
         ["enable", TARGET],
         ["bootstrap", GUI, str(launchd.file())],
-        ["kickstart", "-k", TARGET],
+        ["kickstart", TARGET],
     ]
     assert launchd.pid() is not None
     assert launchd.detail() == f"{TARGET} is running"
@@ -96,7 +96,7 @@ def test_an_upgrade_takes_the_old_agent_out_before_it_loads_the_new(
         ["bootout", TARGET],
         ["enable", TARGET],
         ["bootstrap", GUI, str(launchd.file())],
-        ["kickstart", "-k", TARGET],
+        ["kickstart", TARGET],
     ]
     held = standin()["services"][TARGET]["agent"]
     assert held["ProgramArguments"][0] == "/elsewhere/python"

@@ -63,6 +63,10 @@ FAILURES = {
     "another exit code": ('print("why", file=sys.stderr); sys.exit(3)', "exit code 3.*why"),
     "killed": ("os.kill(os.getpid(), 9)", r"SIGKILL \(out of memory\?\)"),
     "crashed": ("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
+    "an orphan that goes on talking": (
+        "subprocess.Popen(['sh', '-c', 'while sleep 0.02; do echo z >&2; done']); sys.exit(3)",
+        "exit code 3",
+    ),
     "garbage": ('print("Downloading… 10%")', "printed what is no message"),
     "bytes": (r"os.write(1, b'\xff\xfe\x00\n')", "printed what is no message"),
     "half a message": ("print('{\"result\": ')", "printed what is no message"),

@@ -145,8 +145,8 @@ def render_one(each: Run, columns: int) -> str:
 def command(each: Run) -> str:
     """The command that measures the same again."""
     result = each.result
-    # llama.cpp is taken for every GGUF main, and repetitions are measured beside any draft.
-    engine = "" if result.engine == "llama.cpp" else f" --engine {result.engine}"
+    # "auto" takes llama.cpp for every GGUF main, and repetitions are measured beside any draft.
+    engine = f" --engine {'auto' if result.engine == 'llama.cpp' else result.engine}"
     draft = OWN_HEADS if result.draft == REPETITIONS else result.draft
     heat = result.at_temperature.temperature if result.at_temperature else 0
     quick = " --quick" if each.context.get("quick") else ""

@@ -347,6 +347,9 @@ def _sentences(found: _Found, pairs: tuple[DesiredPair, ...], planned: Plan) -> 
         old = change.shown_old
         # An empty name is LM Studio's own way to say that there is no draft.
         if model_defaults.drafts(change.key) and isinstance(old, str) and old:
+            draft = names.lookup(old, models)
+            if draft is not None and change.new == draft.identifier:
+                continue  # the same draft, its name in full
             app, why = homes.app_of(edited.path), _why_replaced(old, models, found.offers)
             new = "takes it out" if change.new is ABSENT else f"replaces it with {change.new}"
             yield f"{app} names the draft {old}{why}: specd {new}."
