@@ -263,12 +263,12 @@ def _take(file: BinaryIO, size: int) -> bytes:
     return taken
 
 
-def _string(file: BinaryIO) -> str:
+def _string(file: BinaryIO, errors: str = "replace") -> str:
     (length,) = struct.unpack("<Q", _take(file, 8))
     if length > _MAX_STRING:
         at = file.tell() - 8
         raise NotGguf(f"byte {at:,} of its header announces a string of {length:,} bytes")
-    return _take(file, length).decode("utf-8", "replace")
+    return _take(file, length).decode("utf-8", errors)
 
 
 def _array(file: BinaryIO, of: int, length: int) -> _List:
@@ -276,7 +276,8 @@ def _array(file: BinaryIO, of: int, length: int) -> _List:
         at = file.tell() - 8
         raise NotGguf(f"byte {at:,} of its header announces an array of {length:,} elements")
     if of == _STRING:
-        return tuple(_string(file) for _ in range(length))
+        # Tokens that are no UTF-8 stay different from each other.
+        return tuple(_string(file, "surrogateescape") for _ in range(length))
     layout = _SCALARS.get(of, "")
     if layout[1:] not in "BbHhIiQqf" or not layout:
         raise NotGguf("it has token types or scores that are no numbers")

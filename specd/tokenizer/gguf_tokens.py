@@ -41,7 +41,7 @@ _ENDS: Final[dict[str, tuple[int | None, int | None]]] = {
 }
 _BEGINNING: Final = frozenset(
     {"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2",
-     "tekken", "chameleon", "jina-v5-nano", "gemma4"}
+     "tekken", "chameleon", "jina-v5-nano", "gemma4", "granite-embed-multi-311m"}
 )  # fmt: skip
 """Pre-tokenizers (``pre``) with which llama.cpp adds a BOS token by default."""
 
@@ -55,8 +55,9 @@ class LlamaFacts:
     """What llama.cpp looks at besides the tokens' texts: kind, BOS and EOS tokens, and the state.
 
     ``size`` counts all tokens, ``padding`` are the texts of those that only pad. ``recurrent``: the
-    model keeps a state from which no tokens can be taken back. ``fault``: why it does not load the
-    file, ``doubt``: why that is not known, "" if it does.
+    model keeps a state from which no tokens can be taken back. ``diffusion``: it does not write
+    token after token. ``fault``: why it does not load the file, ``doubt``: why that is not known,
+    "" if it does.
     """
 
     kind: str
@@ -67,6 +68,7 @@ class LlamaFacts:
     eos: int | None
     padding: tuple[tuple[int, str], ...] = ()
     recurrent: bool = False
+    diffusion: bool = False
     fault: str = ""
     doubt: str = ""
 
@@ -97,6 +99,7 @@ def _llama_facts(stored: gguf.Tokenizer, padding: Sequence[tuple[int, str]]) -> 
         ends[1],
         tuple(padding),
         any(key.endswith(_RECURRENT) for key in stored.header.values),
+        stored.header.architecture in llama_cpp.DIFFUSION,
         "" if bare else next(llama_cpp.faults(stored), ""),
         "" if bare else next(llama_cpp.doubts(stored), ""),
     )

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
+from mlx_lm.generate import maybe_quantize_kv_cache
 from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache
 from mlx_lm.utils import load_config, load_model
 
@@ -64,6 +65,7 @@ def built(folder: Path) -> Built:
         stretches=stretches,
         heads=_heads(model, args) if any(hasattr(each, "to_quantized") for each in made) else (),
         unfit=unfit,
+        unquantized=_unquantized(model),
     )
 
 
@@ -82,6 +84,27 @@ def _heads(model: Any, args: Any) -> tuple[int, ...]:
     if attends and not found and width and heads:
         found = {getattr(args, "head_dim", None) or width // heads}
     return tuple(sorted(map(int, found)))
+
+
+def _unquantized(model: Any) -> str:
+    """Why the model cannot read its KV cache when it is quantized; "" if it can.
+
+    MLX only notes what it would compute, so this costs no weights.
+    """
+    caches = make_prompt_cache(model)
+    if not any(hasattr(each, "to_quantized") for each in caches):
+        return ""
+    two = mx.zeros((1, 2), dtype=mx.int32)
+    try:
+        model(two, cache=caches)
+        maybe_quantize_kv_cache(caches, quantized_kv_start=0, kv_group_size=32, kv_bits=8)  # type: ignore[no-untyped-call]
+    except Exception:  # noqa: BLE001 - the heads or the class of a cache tell that
+        return ""
+    try:
+        model(two, cache=caches)
+    except Exception as error:  # noqa: BLE001 - any architecture's own code
+        return line(error)
+    return ""
 
 
 def smallest_window(caches: Sequence[Any]) -> int | None:

@@ -36,7 +36,7 @@ from specd.tokenizer.verdict import (
     VerdictKind,
 )
 
-VERSION = 16
+VERSION = 17
 """Increase this number when the same files give other fingerprints or verdicts."""
 
 _Told = TypeVar("_Told")

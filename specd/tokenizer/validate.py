@@ -283,7 +283,7 @@ class _Comparison:
         self._tick(f"comparing {what} with and without the draft")
         try:
             alone, paired = (each.answer(ids, TOKENS, sampler) for each in chat)
-        except (ValueError, IndexError, RuntimeError) as error:
+        except Exception as error:
             raise Refused(f"mlx-lm fails at {what}: {line(error)}") from error
         self._answers += 1
         self.drafted += paired.drafted

@@ -19,7 +19,7 @@ MERGES = ("t h", "th e", "Ġ the", "i n", "in g")
 
 def write(
     path: Path,
-    tokens: Sequence[str] = TOKENS,
+    tokens: Sequence[str] | Sequence[bytes] = TOKENS,
     *,
     seed: int = 1,
     layers: int = 1,

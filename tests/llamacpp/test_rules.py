@@ -31,6 +31,9 @@ MORE = (*TOKENS, *(f"more{number}" for number in range(129)))
 OTHER = (*TOKENS[:40], "another", *TOKENS[41:])
 SWAPPED = (TOKENS[1], TOKENS[0], *TOKENS[2:])
 
+RAW = [text.encode() for text in TOKENS]
+NO_TEXT, OTHER_BYTES = ([*RAW[:60], odd, *RAW[61:]] for odd in (b"\xff", b"\xfe"))
+
 VOCABULARIES: dict[str, tuple[dict[str, Any], dict[str, Any], bool]] = {
     "equal": ({}, {}, True),
     "padded draft": ({}, {"tokens": PADDED, "kinds": PADS}, True),
@@ -69,6 +72,9 @@ VOCABULARIES: dict[str, tuple[dict[str, Any], dict[str, Any], bool]] = {
         {"add_eos_token": True, "eos_token_id": 11},
         True,
     ),
+    "tokens that are no text": ({"tokens": NO_TEXT}, {"tokens": NO_TEXT}, True),
+    "other tokens that are no text": ({"tokens": NO_TEXT}, {"tokens": OTHER_BYTES}, False),
+    "a diffusion model as the draft": ({}, {"architecture": "llada"}, False),
     "a draft with a state": ({}, STATE, False),
     "a main with a state": (STATE, {}, True),
     "a state in both": (STATE, STATE, True),
@@ -156,6 +162,7 @@ ALL = (
     "output",
     *(f"blk.0.{name}" for name in llama_cpp.PLAIN["llama"]),
 )
+CUT = (*TOKENS[:60], f"{TOKENS[59]}\0x", *TOKENS[61:])
 TWICE = (*TOKENS[:60], TOKENS[59], *TOKENS[61:])
 
 FILES: dict[str, tuple[dict[str, Any], str]] = {
@@ -163,6 +170,8 @@ FILES: dict[str, tuple[dict[str, Any], str]] = {
     "fewer rows than tokens": ({"change": fewer_rows}, "has 243 rows for 263 tokens"),
     "a token twice": ({"tokens": TWICE}, "a token twice"),
     "two empty tokens": ({"tokens": (*TOKENS[:60], "", "", *TOKENS[62:])}, ""),
+    "two tokens that are no text": ({"tokens": [*NO_TEXT[:61], b"\xfe", *RAW[62:]]}, ""),
+    "a token twice, where llama.cpp cuts it": ({"tokens": CUT}, "a token twice"),
     "no merges": ({"change": of("tokenizer.ggml.merges", None)}, "no merges"),
     "fewer scores": ({"scores": [0.0] * 9}, "fewer scores than tokens"),
     "a layer more is announced": ({"change": of("llama.block_count", 2)}, "2 layers, and it has weights of 1"),

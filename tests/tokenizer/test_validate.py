@@ -239,6 +239,18 @@ def test_what_the_engine_does_to_the_text_is_found_by_running_it(
     assert proof.refusal.startswith(says)
 
 
+def test_whatever_mlx_lm_raises_with_a_draft_refuses_the_pair(tmp_path: Path) -> None:
+    main = mlx_models.make(tmp_path / "main", "llama", seed=1, head_dim=64)
+    draft = mlx_models.make(
+        tmp_path / "draft", "llama", model_type="gemma2", head_dim=64,
+        query_pre_attn_scalar=64, attn_logit_softcapping=50.0, final_logit_softcapping=30.0,
+    )  # fmt: skip
+    assert validate(main, draft).kind is None
+    proof = validate(main, draft, settings=ChatSettings(kv_bits=8, kv_group=64))
+    assert proof.kind == "unsupported"
+    assert proof.refusal.startswith("mlx-lm fails at a short answer: expand_dims()")
+
+
 @pytest.mark.parametrize(
     ("draft", "text", "says"),
     [

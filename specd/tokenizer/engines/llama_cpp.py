@@ -57,6 +57,9 @@ PRE_TOKENIZERS: Final = frozenset(
     superbpe talkie tekken tiny_aya trillion ufakzeka viking whitespace youtu
     """.split()  # noqa: SIM905 - a list would have a line for each name
 )
+DIFFUSION: Final = frozenset({"dream", "llada", "llada-moe", "rnd1"})
+"""Architectures whose every token sees all others: as a draft they end the server."""
+
 TOKENIZERS: Final = frozenset({"gpt2", "llama", "bert", "t5", "rwkv", "plamo2", "gemma4"})
 ROPE_SCALINGS: Final = frozenset({"", "none", "linear", "yarn", "longrope"})
 """Names that ``VERSION`` loads: each was given to it, in a file without weights."""
@@ -122,6 +125,8 @@ def _objections(
     first = _first_difference(_texts(main, one)[:both], _texts(draft, other)[:both])
     if first is not None:
         yield f"the text of id {first} differs"
+    if other.diffusion:
+        yield "the draft is a diffusion model, which writes no token after the other"
     if other.recurrent and not one.recurrent:
         yield (
             "the draft keeps a recurrent state, from which llama.cpp takes tokens back only where "
@@ -147,8 +152,7 @@ def faults(file: gguf.Tokenizer) -> Iterator[str]:
     elif embedding[1:] != (len(file.tokens),):
         rows = " × ".join(f"{each:,}" for each in embedding[1:])
         yield f"its token embedding has {rows} rows for {len(file.tokens):,} tokens"
-    named = [text or number for number, text in enumerate(file.tokens)]  # empty ones get a name
-    if len(set(named)) < len(named):
+    if len(set(named(file.tokens))) < len(file.tokens):
         yield "it has a token twice"
     if file.model == "gpt2" and not file.merges and file.pre != "kimi-k2":
         yield "its tokenizer has no merges"
@@ -156,6 +160,12 @@ def faults(file: gguf.Tokenizer) -> Iterator[str]:
         if listed and len(listed) < len(file.tokens):
             yield f"it has fewer {name} than tokens"
     yield from _layer_faults(file.header, shapes)
+
+
+def named(tokens: Sequence[str]) -> list[str]:
+    """The texts as llama.cpp holds them: C strings, and none is empty."""
+    cut = (text.partition("\0")[0] for text in tokens)
+    return [text or f"[EMPTY_{number}]" for number, text in enumerate(cut)]
 
 
 def _layer_faults(header: gguf.Header, shapes: Collection[str]) -> Iterator[str]:

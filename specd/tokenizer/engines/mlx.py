@@ -43,7 +43,8 @@ class Built:
     rotating cache keeps. ``stretches``: tokens after which positions depend on the pass that reads
     them (dynamic NTK scaling). ``problem``: why the model does not load or mlx-lm was not run.
     ``heads``: numbers in a head of the KV caches, by size; empty if unknown. ``unfit``: why mlx-lm
-    does not load the folder's weights into that model.
+    does not load the folder's weights into that model. ``unquantized``: why it cannot read a
+    quantized KV cache.
     """
 
     loads: bool | None
@@ -56,6 +57,7 @@ class Built:
     problem: str = ""
     heads: tuple[int, ...] = ()
     unfit: str = ""
+    unquantized: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,12 +233,15 @@ def _unloadable(model: Model, built: Built | None, types: frozenset[str] | None)
 def not_quantized(pair: Pair) -> str | None:
     """Why a request with the main's quantized KV cache fails; None if it does not."""
     group = pair.kv_group
-    for role, built in (("main", pair.built), ("draft", pair.drafting)):
+    both = (("main", pair.main, pair.built), ("draft", pair.draft, pair.drafting))
+    for role, model, built in both:
         if group is None or built is None or not built.kinds:
             continue
         fails = "every request fails with the KV cache quantized, as the main's settings have it: "
         if any("Rotating" in kind for kind in built.kinds):
             return f"{fails}mlx-lm quantizes no {_kinds(built)}, and the {role} has one"
+        if built.unquantized:
+            return f"{fails}the {role} ({model.architecture}) reads no such cache in mlx-lm"
         for head in built.heads:
             if head % group:
                 return f"{fails}{group} numbers share a scale, and the {role}'s heads have {head}"
