@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from specd.config.lines import KeyPath, line_of
 from specd.config.schema import keys
 
 SHOWN = 60
+
+_CURLY = frozenset("\u201c\u201d\u201e\u2018\u2019")
 
 
 def of_syntax(error: Exception, text: str) -> Problem:
@@ -32,7 +35,28 @@ def of_syntax(error: Exception, text: str) -> Problem:
     what = what[0].lower() + what[1:]
     if match[1] is None:
         return Problem(text.count("\n") + 1, "", f"is not TOML: {what} at the end of the file")
-    return Problem(int(match[1]), "", f"is not TOML: {what} (column {match[2]})")
+    slip = _slip(text.split("\n")[int(match[1]) - 1])
+    return Problem(int(match[1]), "", f"is not TOML: {what} (column {match[2]}){slip}")
+
+
+def _slip(line: str) -> str:
+    """What to do about one of the commonest slips in a line; "" if it is none of them.
+
+    The line itself is not repeated: it may hold a token.
+    """
+    _, equals, value = (part.strip() for part in line.partition("="))
+    try:
+        return "; the key is set twice" if equals and tomllib.loads(line) else ""
+    except (tomllib.TOMLDecodeError, RecursionError):
+        pass
+    if set(value) & _CURLY:
+        return '; write straight quotes: "…"'
+    if value.casefold() in ("true", "false"):
+        return f"; write {value.casefold()}"
+    if value[:1] in ('"', "'"):
+        return "; a quote is missing at its end" if value.count(value[0]) == 1 else ""
+    plain = value and value[0] not in "[{" and not set(value) & set("\\\"'#")
+    return '; put text in quotes: "…"' if plain else ""
 
 
 def of_values(error: ValidationError, text: str) -> tuple[Problem, ...]:
