@@ -284,13 +284,24 @@ class Daemon:
         self._timers.after(POLL, POLL_S)
         self._timers.sooner(MODELS, POLL_MODELS_S)
         self._reload_what_is_whole()
-        if homes.find_home(self._config.lmstudio.home) != self.around.found:
+        if self._leads_to_another_home():
             self.survey_all()
         else:
             self.write(None)
 
+    def _leads_to_another_home(self) -> bool:
+        return homes.find_home(self._config.lmstudio.home) != self.around.found
+
+    def _look_for_home(self, dirty: set[Path]) -> None:
+        """React to a pointer, or a place of a home, that came or changed."""
+        home, world = self.around.home, self.around.world
+        other = home is None or any(survey.meaning(home, world, at) == "other" for at in dirty)
+        if other and self._leads_to_another_home():
+            self._timers.after(EVERYTHING, 0)
+
     def _sort_out(self, dirty: set[Path]) -> None:
         """React to changes of files that specd only reads; after the pass, which is urgent."""
+        self._look_for_home(dirty)
         if (home := self.around.home) is None:
             return
         for path in dirty:

@@ -189,11 +189,7 @@ def watch_directories(home: Home | NoHome, models_dir: Path | None) -> tuple[Wat
         places = {keys.HOME_POINTER, *(name for name in keys.HOMES if "/" not in name)}
         watched.append(WatchedDir(user, names=frozenset(places), pace="seldom"))
     if not isinstance(home, Home):
-        watched.extend(
-            WatchedDir(path, names=frozenset(), pace="seldom")
-            for path in home.looked
-            if path.parent != user
-        )
+        watched.extend(WatchedDir(path, names=frozenset(), pace="seldom") for path in home.looked)
         return tuple(watched)
     second = bionic(home.path).internal.parent
     watched += [

@@ -275,6 +275,38 @@ def test_the_home_may_be_deleted_and_made_again(sandbox: Sandbox):
         until(sandbox.applied, "and watched")
 
 
+@pytest.mark.parametrize("name", [".lmstudio", "LMStudio"])
+def test_a_home_in_the_users_own_folder_is_found_when_it_comes_and_comes_back(
+    sandbox: Sandbox, name: str
+):
+    home, ready = sandbox.root / name, sandbox.root / "ready"
+    sandbox.env |= {"HOME": str(sandbox.root), "LMSTUDIO_HOME": ""}
+    if name != ".lmstudio":
+        sandbox.config.write_text(f'[lmstudio]\nhome = "{home}"\n')
+    ready.mkdir()
+    (ready / "settings.json").write_text(json.dumps(SETTINGS))
+    sandbox.start()
+    until(lambda: sandbox.condition("HomeFound")["status"] == "false", "there is none yet")
+    for _ in range(2):
+        ready.rename(home)
+        until(lambda: switch(sandbox.read(home / "settings.json")), "it is looked after", 60)
+        home.rename(ready)
+        until(lambda: sandbox.condition("HomeFound")["status"] == "false", "it is missed", 60)
+        (ready / "settings.json").write_text(json.dumps(SETTINGS))
+
+
+def test_the_pointer_to_the_home_may_come_and_lead_elsewhere(sandbox: Sandbox):
+    sandbox.env |= {"HOME": str(sandbox.root), "LMSTUDIO_HOME": ""}
+    sandbox.home.rename(sandbox.root / ".lmstudio")
+    sandbox.start()
+    for name in ("first", "second"):
+        settings = sandbox.root / name / "settings.json"
+        settings.parent.mkdir()
+        settings.write_text(json.dumps(SETTINGS))
+        (sandbox.root / ".lmstudio-home-pointer").write_text(str(settings.parent))
+        until(lambda: switch(sandbox.read(settings)), "it is followed", 60)  # noqa: B023
+
+
 def test_the_home_may_be_replaced_at_once(sandbox: Sandbox):
     sandbox.running()
     for count in range(10):
