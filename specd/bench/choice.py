@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from specd.bench.outcome import changed, heat, outcome, ratio
-from specd.bench.result import BenchResult
+from specd.bench.result import MIX_NEEDED, BenchResult
 from specd.config import Benchmark
 
 HYSTERESIS = 0.03
@@ -47,6 +47,11 @@ def remedy(unconfirmed: BenchResult) -> str:
     """How a result that is not confirmed can be."""
     if unconfirmed.broken:
         return "one more run may confirm it: `specd bench`"
+    if unconfirmed.of_mix < MIX_NEEDED:
+        return (
+            "it needs the standard suite and more time: `specd bench --minutes N`, or max_minutes "
+            "of [benchmark]"
+        )
     return "it needs more time: `specd bench --minutes N`, or max_minutes of [benchmark]"
 
 
@@ -83,8 +88,9 @@ def decide(results: Sequence[BenchResult], wanted: Benchmark) -> Choice | None:
 
 
 def confirmed(result: BenchResult) -> bool:
-    """Whether real runs gave a usable finding: a speed-up with an interval, or other text."""
-    return not result.broken and (result.used.interval is not None or result.other_text > 0)
+    """Whether real runs gave a usable finding: a speed-up of the user's mix, or other text."""
+    measured = result.used.interval is not None and result.of_mix >= MIX_NEEDED
+    return not result.broken and (measured or result.other_text > 0)
 
 
 def _unconfirmed(results: Sequence[BenchResult]) -> Choice | None:

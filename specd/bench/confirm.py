@@ -14,12 +14,13 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
+from types import MappingProxyType
 
 from specd.bench import energy, statistics
 from specd.bench.engine import Engine, Timed
 from specd.bench.predict import token_shares
-from specd.bench.prompts import QUICK_TOKENS, Prompt
-from specd.bench.result import BenchRequest, Ending, Outlier
+from specd.bench.prompts import CONTEXTS, KINDS, QUICK_TOKENS, Prompt
+from specd.bench.result import MIX_NEEDED, BenchRequest, Ending, Outlier
 from specd.bench.statistics import LEVEL_OF_A_LOOK, LOOKS, Paired
 
 ANSWERING = 1 / 8
@@ -33,7 +34,8 @@ GREEDY_SHARE = 1 / 3
 """Greedy runs take at most this share of the time for real runs if there is a temperature."""
 
 READING = 0.2
-"""One answer to a long context takes at most this share of the time for the main's answers."""
+"""One answer to a long context takes at most this share of the time for the main's answers, or the
+context's share of the user's mix where that is more."""
 
 TIES = 0.02
 """The largest share of a main's tokens at which rounding may decide between two equal ones."""
@@ -145,15 +147,21 @@ class Runs:
 
 
 def answer_alone(
-    engine: Engine, prompts: Sequence[Prompt], *, seconds: float, say: Say = lambda _: None
+    engine: Engine,
+    prompts: Sequence[Prompt],
+    *,
+    seconds: float,
+    weights: Mapping[str, float] = MappingProxyType({}),
+    say: Say = lambda _: None,
 ) -> tuple[tuple[Prompt, ...], tuple[Timed, ...]]:
     """The prompts as used and the main's own answers, within about ``seconds``.
 
     With a slow main all answers are cut shorter. If they would have less than ``QUICK_TOKENS``
-    each, fewer prompts are used, at least one. Long contexts come last, as long as each takes at
-    most ``READING`` of the time.
+    each, fewer prompts are used, at least one: after the first, those with the most weight. Long
+    contexts come last, as long as each takes at most ``READING`` of the time, or its share of the
+    mix.
     """
-    short = [each for each in prompts if not each.context]
+    short = _short(prompts, weights)
     asked: list[Prompt] = []
     answers: list[Timed] = []
     begun = engine.clock()
@@ -168,34 +176,77 @@ def answer_alone(
         answers.append(engine.answer(asked[-1], 0))
         say(len(answers) / len(prompts))
     if len(asked) == len(short):
-        _answer_long(engine, prompts, seconds, asked, answers)
+        _answer_long(engine, prompts, weights, seconds, asked, answers)
     say(1.0)
     return tuple(asked), tuple(answers)
+
+
+def _short(prompts: Sequence[Prompt], weights: Mapping[str, float]) -> list[Prompt]:
+    """The short prompts, cut short where they have no weight and long contexts carry the mix."""
+    first, *others = [each for each in prompts if not each.context]
+    short = [first, *sorted(others, key=lambda each: -weights.get(each.kind, 1.0))]
+    mix = _mix(prompts, weights)
+    if sum(share for kind, share in mix.items() if kind in CONTEXTS) < MIX_NEEDED:
+        return short
+    return [
+        each if mix[each.kind] else replace(each, max_tokens=min(QUICK_TOKENS, each.max_tokens))
+        for each in short
+    ]
+
+
+def _mix(prompts: Sequence[Prompt], weights: Mapping[str, float]) -> dict[str, float]:
+    """The share of the user's mix (0..1) of each class, also of contexts that no prompt has."""
+    kinds = [each.kind for each in prompts] + [kind for kind in CONTEXTS if kind in weights]
+    found = {kind: weights.get(kind, 1.0) for kind in kinds}
+    total = sum(found.values())
+    return {kind: weight / total if total else 0.0 for kind, weight in found.items()}
+
+
+def of_mix(
+    prompts: Sequence[Prompt], asked: Sequence[Prompt], weights: Mapping[str, float]
+) -> float:
+    """The share (0..1) of the user's mix that the classes of ``asked`` hold; 1 without a mix.
+
+    Short classes that figures do not tell apart stand for each other.
+    """
+
+    def group(kind: str) -> str:
+        return kind if kind in (*CONTEXTS, *KINDS) else "plain"
+
+    mix = _mix(prompts, weights)
+    if not weights or not any(mix.values()):
+        return 1.0
+    measured = {group(each.kind) for each in asked}
+    return sum(share for kind, share in mix.items() if group(kind) in measured)
 
 
 def _answer_long(
     engine: Engine,
     prompts: Sequence[Prompt],
+    weights: Mapping[str, float],
     seconds: float,
     asked: list[Prompt],
     answers: list[Timed],
 ) -> None:
     """Append the prompts of long context and their answers, the shortest first, while they fit."""
+    mix = _mix(prompts, weights) if weights else {}
+    long = [each for each in prompts if each.context]
+    limits = [seconds * max(READING, mix.get(each.kind, 0.0)) for each in long]
     # Before the first long answer, only the pace of the short ones can predict its time.
     pace = sum(each.seconds for each in answers) / sum(each.tokens for each in answers)
-    expected = 0.0
-    for prompt in (each for each in prompts if each.context):
-        if asked and asked[-1].context:
-            expected = answers[-1].seconds * prompt.context / asked[-1].context
-        else:
-            expected = pace * prompt.max_tokens
-        if expected > seconds * READING or not engine.fits(prompt):
+    second_per_token = 0.0
+    for at, (prompt, limit) in enumerate(zip(long, limits, strict=True)):
+        expected = second_per_token * prompt.context or pace * prompt.max_tokens
+        # One that is too long for its weight tells the time of a longer one with more weight.
+        if expected > max(limits[at:]) or not engine.fits(prompt):
             break
+        if second_per_token and expected > limit:
+            continue
         answer = engine.answer(prompt, 0)
-        if answer.seconds > seconds * READING:
-            break
-        asked.append(prompt)
-        answers.append(answer)
+        second_per_token = answer.seconds / prompt.context
+        if answer.seconds <= limit:
+            asked.append(prompt)
+            answers.append(answer)
 
 
 def _shortened(prompt: Prompt, to_come: Sequence[Prompt], tokens: float) -> Prompt:
@@ -207,7 +258,11 @@ def _shortened(prompt: Prompt, to_come: Sequence[Prompt], tokens: float) -> Prom
     return replace(prompt, max_tokens=least + int(more[0] * share))
 
 
-def cut_down(prompts: Sequence[Prompt], asked: Sequence[Prompt]) -> tuple[str, ...]:
+def cut_down(
+    prompts: Sequence[Prompt],
+    asked: Sequence[Prompt],
+    weights: Mapping[str, float] = MappingProxyType({}),
+) -> tuple[str, ...]:
     """Notes on prompts that were left out or cut short."""
     notes: list[str] = []
     kinds = {each.kind for each in asked}
@@ -218,8 +273,10 @@ def cut_down(prompts: Sequence[Prompt], asked: Sequence[Prompt]) -> tuple[str, .
             f"only {len(shorter)} of {len(short)} prompts were asked: the main is too slow for "
             "all of them in the time given"
         )
-    share = sum(a.max_tokens for a in shorter) / sum(p.max_tokens for p in short if p.kind in kinds)
-    if share < 1:
+    whole = {each.kind: each.max_tokens for each in short if weights.get(each.kind, 1.0)}
+    counted = [each for each in shorter if each.kind in whole]
+    if sum(each.max_tokens for each in counted) < sum(whole[each.kind] for each in counted):
+        share = sum(e.max_tokens for e in counted) / sum(whole[e.kind] for e in counted)
         notes.append(
             f"answers were cut to {share:.0%} of their length: the main is too slow for whole ones "
             "in the time given"

@@ -20,6 +20,7 @@ from specd.bench.confirm import (
     answer_alone,
     confirm_as_used,
     cut_down,
+    of_mix,
 )
 from specd.bench.costs import Costs
 from specd.bench.engine import Replayable, Timed
@@ -98,6 +99,7 @@ def benchmark(request: BenchRequest, drafts: Sequence[Candidate]) -> Iterator[Be
         engine,
         request.prompts,
         seconds=request.seconds * (ANSWERING_TWICE if request.temperature else ANSWERING),
+        weights=request.weights,
         say=lambda done: request.progress({"step": "generating", "done": 0.05 + 0.25 * done}),
     )
     answered = replace(request, prompts=prompts)
@@ -116,7 +118,8 @@ def benchmark(request: BenchRequest, drafts: Sequence[Candidate]) -> Iterator[Be
         found = replace(
             found,
             model_seconds=shared + each.seconds,
-            notes=(*found.notes, *cut_down(request.prompts, prompts)),
+            notes=(*found.notes, *cut_down(request.prompts, prompts, request.weights)),
+            of_mix=of_mix(request.prompts, prompts, request.weights),
         )
         if number == 0 or each.promise > max(1.0, measured):
             if len(drafts) > 1:

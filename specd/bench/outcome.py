@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from specd.bench.prompts import CONTEXTS
-from specd.bench.result import VAGUE, BenchResult
+from specd.bench.result import MIX_NEEDED, VAGUE, BenchResult
 
 Kind: TypeAlias = Literal["faster", "noise", "none", "unconfirmed"]
 
@@ -48,13 +48,22 @@ def outcome(result: BenchResult) -> Outcome:
             measured += ", in too few runs to say how sure that is"
     if result.other_text:
         return Outcome("none", f"the draft {changed(result)}; {measured}")
-    if used.interval is None:
-        return Outcome("unconfirmed", f"not confirmed: {measured}")
+    if used.interval is None or result.of_mix < MIX_NEEDED:
+        return Outcome("unconfirmed", f"not confirmed: {measured}{_left_out(result)}")
     if best.draft_tokens == 0 or used.interval[1] <= 1:
         return Outcome("none", f"no gain: no speculation is fastest; {measured}")
     if used.interval[0] <= 1:
         return Outcome("noise", f"within the noise: {measured}")
     return Outcome("faster", measured.replace("×", "× faster", 1))
+
+
+def _left_out(result: BenchResult) -> str:
+    """What of the user's mix was not measured, as a clause; empty if enough was."""
+    if result.of_mix >= MIX_NEEDED:
+        return ""
+    contexts = [kind for kind in CONTEXTS if kind not in result.by_class]
+    rest = f"contexts of {', '.join(contexts)} tokens" if contexts else "other kinds"
+    return f", from prompts that are {result.of_mix:.0%} of your mix, without {rest}"
 
 
 def heat(result: BenchResult) -> str:
@@ -85,7 +94,7 @@ def sentence(result: BenchResult) -> str:
     kind = outcome(result).kind
     length = f"{best.compared} token{'s'[: best.compared != 1]}"
     pair = f"with {result.draft} at {length}, {result.main} answers"
-    if used.measured_speedup is None or used.interval is None or result.broken:
+    if used.measured_speedup is None or used.interval is None or kind == "unconfirmed":
         return f"not decided: {outcome(result).words}"
     low, high = used.interval
     within = f"± {(high - low) / 2:.2f}" if high <= low * VAGUE else f"[{low:.2f}, {high:.2f}]"

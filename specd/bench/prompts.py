@@ -145,6 +145,9 @@ LONG: Final = (_of_length("2k", 2_000), _of_length("8k", 8_000), _of_length("32k
 
 CONTEXTS: Final = tuple(each.kind for each in LONG)
 
+KINDS: Final = ("tools", "thinking")
+"""The short classes that the figures of chats tell from the others."""
+
 STANDARD: Final = (*BASIC, *WORK, *LONG)
 
 BRIEF: Final = (Prompt("short", "Explain SQL injection in one sentence.", 24),)

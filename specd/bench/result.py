@@ -17,6 +17,9 @@ DEFAULT_LENGTH = 2
 VAGUE = 1.5
 """An interval that holds 1 and whose ends are further apart than this factor tells nothing."""
 
+MIX_NEEDED = 0.5
+"""A result whose classes hold less than this share of the user's mix is not confirmed."""
+
 Progress: TypeAlias = Callable[[dict[str, Any]], None]
 
 
@@ -132,6 +135,7 @@ class BenchResult:
     ``costs``: the measured step costs (``costs.to_json``). ``near_ties`` and ``other_text`` count
     answers that differ with the draft: by rounding alone, and by more (the draft changes the text).
     ``broken``: sentences on why the result is invalid; an invalid result decides nothing.
+    ``of_mix``: the share of the user's mix (0..1) that the measured classes hold.
     """
 
     main: str
@@ -153,6 +157,7 @@ class BenchResult:
     other_text: int = 0
     broken: tuple[str, ...] = ()
     draft_bytes: int = 0
+    of_mix: float = 1.0
 
     @property
     def used(self) -> Best | AtTemperature:

@@ -19,6 +19,7 @@ from specd.bench.confirm import (
     answer_alone,
     confirm_as_used,
     cut_down,
+    of_mix,
 )
 from specd.bench.engine import Engine, Timed
 from specd.bench.prompts import Prompt
@@ -56,7 +57,9 @@ def measure(
     request.progress({"step": "generating", "done": 0.05})
     answering_s = request.seconds * (ANSWERING_TWICE if request.temperature else ANSWERING)
     engine.answer(WARM, 0)  # loads the main: this time is no answer's
-    prompts, alone = answer_alone(engine, request.prompts, seconds=answering_s)
+    prompts, alone = answer_alone(
+        engine, request.prompts, seconds=answering_s, weights=request.weights
+    )
     answered = replace(request, prompts=prompts)
     sampled = replace(request, prompts=answered.sampled())
     lengths = _sweep(engine, sampled, alone, try_lengths, begun + request.seconds * SWEEP_SHARE)
@@ -83,7 +86,8 @@ def measure(
         text_equal=True,
         model_seconds=engine.clock() - begun,
         by_class={} if runs is None else best.by_class(runs, tried),
-        notes=cut_down(request.prompts, prompts),
+        notes=cut_down(request.prompts, prompts, request.weights),
+        of_mix=of_mix(request.prompts, prompts, request.weights),
         at_temperature=best.at_temperature(
             AtTemperature(request.temperature, tried, None, None), used_runs
         )

@@ -14,7 +14,7 @@ from typing import Any
 
 from specd import config
 from specd.bench.observed import ObservedStore
-from specd.bench.prompts import CONTEXTS, STANDARD
+from specd.bench.prompts import CONTEXTS, KINDS, STANDARD
 from specd.config import mix
 from specd.lmstudio import chat_settings, names
 from specd.lmstudio.chat_settings import ChatSettings
@@ -33,8 +33,7 @@ ENOUGH = 50
 """From this many answers in the user's chats on, their prompt lengths and kinds set the weights."""
 
 SHORT = tuple(each.kind for each in STANDARD if not each.context)
-KINDS = ("tools", "thinking")
-"""The classes of short prompts, and those that figures tell from the others."""
+"""The classes of short prompts."""
 
 BOUNDS = (1_000, 4_000, 16_000)
 """Tokens of a prompt between a short one and the suite's contexts of 2k, 8k and 32k."""

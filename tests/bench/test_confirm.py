@@ -7,10 +7,14 @@ from itertools import pairwise
 
 import pytest
 
+from specd.bench import choice
 from specd.bench import confirm as confirming
-from specd.bench.confirm import Runs, answer_alone, confirm, cut_down
+from specd.bench.confirm import Runs, answer_alone, confirm, cut_down, of_mix
 from specd.bench.engine import Timed
+from specd.bench.measure import Candidate, benchmark
 from specd.bench.prompts import BASIC, STANDARD, Prompt
+from specd.bench.result import BenchRequest
+from specd.config import Benchmark
 from tests.bench.simulated import Setting, SimulatedEngine
 
 QUIET = Setting(lambda k: 1.02 + 0.01 * (k - 1), 0.03, 0.95, noise=0.01, disturbed=0.0)
@@ -79,6 +83,84 @@ def test_long_contexts_are_asked_as_the_model_and_the_time_allow(
     prompts, answers = answer_alone(Long(QUIET, STANDARD), STANDARD, seconds=seconds)
     assert [each.kind for each in prompts if each.context] == asked
     assert len(prompts) == len(answers) == len(STANDARD) - 3 + len(asked)
+
+
+class Reading(SimulatedEngine):
+    """It has room for every prompt, reads 250 tokens a second, and more slowly with a draft."""
+
+    def fits(self, prompt: Prompt) -> bool:
+        return prompt.context + prompt.max_tokens <= 50_000
+
+    def seconds(self, prompt: Prompt, draft_tokens: int) -> float:
+        reading = prompt.context / 250 * (1.1 if draft_tokens else 1.0)
+        return super().seconds(prompt, draft_tokens) + reading
+
+
+NOTHING = {each.kind: 0.0 for each in STANDARD}
+
+
+@pytest.mark.parametrize(
+    ("mix", "seconds", "asked"),
+    [
+        ({}, 45.0, []),
+        (NOTHING, 45.0, []),
+        (NOTHING | {"2k": 10.0}, 45.0, ["2k"]),
+        (NOTHING | {"8k": 10.0}, 45.0, ["8k"]),
+        (NOTHING | {"32k": 10.0}, 45.0, []),
+        (NOTHING | {"code": 10.0}, 45.0, []),
+    ],
+)
+def test_the_context_that_carries_the_users_mix_gets_the_time(
+    mix: dict[str, float], seconds: float, asked: list[str]
+) -> None:
+    engine = Reading(replace(QUIET, step=1 / 60), STANDARD)
+    prompts, answers = answer_alone(engine, STANDARD, seconds=seconds, weights=mix)
+    assert [each.kind for each in prompts if each.context] == asked
+    assert len(prompts) == len(answers) == len(STANDARD) - 3 + len(asked)
+    assert engine.now <= 2 * seconds
+    cut = "answers were cut" in str(cut_down(STANDARD, prompts, mix))
+    assert not (asked and cut), "prompts without weight are shorter on purpose"
+
+
+def test_a_slow_main_answers_the_kinds_with_the_most_weight() -> None:
+    engine = SimulatedEngine(replace(QUIET, step=0.5), STANDARD)
+    mix = {"tools": 10.0}
+    prompts, _ = answer_alone(engine, STANDARD, seconds=60.0, weights=mix)
+    assert len(prompts) < len(BASIC)
+    assert "tools" in {each.kind for each in prompts}
+
+
+@pytest.mark.parametrize(
+    ("mix", "asked", "share"),
+    [
+        ({}, BASIC[:1], 1.0),
+        (NOTHING, BASIC, 1.0),
+        (NOTHING | {"2k": 10.0}, BASIC, 0.0),
+        (NOTHING | {"2k": 10.0}, STANDARD, 1.0),
+        (NOTHING | {"8k": 6.0, "code": 4.0}, BASIC[:1], 0.4),
+        (NOTHING | {"tools": 6.0, "code": 4.0}, BASIC, 0.4),
+        (dict.fromkeys(NOTHING, 1.0) | dict.fromkeys(("2k", "8k", "32k"), 0.0), BASIC, 0.8),
+    ],
+)
+def test_the_measured_share_of_the_users_mix(
+    mix: dict[str, float], asked: tuple[Prompt, ...], share: float
+) -> None:
+    assert of_mix(STANDARD, asked, mix) == pytest.approx(share)
+
+
+def test_short_prompts_confirm_nothing_for_a_user_of_long_contexts() -> None:
+    engine = Reading(replace(QUIET, step=1 / 60), STANDARD)
+    request = BenchRequest("main", BASIC, "basic", NOTHING | {"8k": 10.0}, 540.0, "now")
+    (found,) = benchmark(request, [Candidate("draft", 1, lambda: engine)])
+    assert found.used.interval is not None
+    assert found.of_mix == 0.0
+    assert not choice.confirmed(found)
+    chosen = choice.decide([found], Benchmark())
+    assert chosen is not None
+    assert not chosen.confirmed
+    assert "0% of your mix, without contexts of 2k, 8k, 32k tokens" in chosen.reason
+    assert "standard suite and more time" in chosen.reason
+    assert choice.confirmed(replace(found, other_text=1))
 
 
 def test_only_answers_of_the_same_pass_are_compared() -> None:
