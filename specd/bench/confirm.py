@@ -44,8 +44,8 @@ SURE = 0.001
 """The probability that answers which differ only by rounding count as another text."""
 
 FEWEST = 8
-"""The runs end early only after this many answers of each length: a few that a load happened to hit
-alike would look certain."""
+"""The runs end early only after this many answers of each length that count (``Runs.counting``): a
+few that a load happened to hit alike would look certain."""
 
 Say = Callable[[float], None]
 """Progress callback: the share done, 0 to 1. It never falls and ends with 1."""
@@ -64,6 +64,12 @@ class Runs:
     def passes(self) -> int:
         """How many times every prompt was answered without a draft."""
         return len(self.answers[0][0])
+
+    @property
+    def counting(self) -> float:
+        """The answers with each length, less those with little weight: n of equal weight are n."""
+        shares = [each.share for each in self.pairs(0, 0)]
+        return self.passes * sum(shares) ** 2 / sum(each**2 for each in shares)
 
     def pairs(self, one: int, other: int) -> tuple[Paired, ...]:
         """Seconds per token with two draft lengths, by prompt, over the passes with both."""
@@ -388,7 +394,7 @@ def confirm(
             for length, at, answer in made:
                 answers[length][at].append(answer)
             runs = _runs(prompts, answers, "enough", weights)
-            if number + 1 in LOOKS and (number + 1) * len(prompts) >= FEWEST:
+            if number + 1 in LOOKS and round(runs.counting, 6) >= FEWEST:
                 others = [each for each in running[2:] if not _decided(runs.interval(each, tried))]
                 running = [0, tried, *others]
                 if _decided(runs.interval(0, tried)) and all(

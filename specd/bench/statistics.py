@@ -60,7 +60,7 @@ def typical(pairs: Sequence[Paired]) -> float:
 def interval(pairs: Sequence[Paired], *, level: float = LEVEL) -> tuple[float, float] | None:
     """The interval of the speed-up; None until at least one prompt has two passes."""
     one, other = _seconds(pairs)
-    variance = smaller = 0.0
+    variance = smaller = expected = fewer = 0.0
     for each, of_one, of_other in zip(pairs, one, other, strict=True):
         passes = len(each.one)
         if passes < 2:
@@ -74,12 +74,18 @@ def interval(pairs: Sequence[Paired], *, level: float = LEVEL) -> tuple[float, f
         of_prompt = statistics.variance(differences) / passes
         variance += of_prompt
         smaller += of_prompt**2 / (passes - 1)
+        # A prompt with most of the weight has by chance nearly equal passes now and then. So there
+        # are never more degrees of freedom than with equal noise of all prompts.
+        share = weights[0] * weights[1] / passes
+        expected += share
+        fewer += share**2 / (passes - 1)
     if all(len(each.one) < 2 for each in pairs):
         return None
     middle = sum(one) / sum(other)
     if smaller == 0:
         return middle, middle
-    reach = math.exp(students_t((1 + level) / 2, variance**2 / smaller) * math.sqrt(variance))
+    freedom = min(variance**2 / smaller, expected**2 / fewer)
+    reach = math.exp(students_t((1 + level) / 2, freedom) * math.sqrt(variance))
     return middle / reach, middle * reach
 
 

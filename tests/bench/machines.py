@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from specd.bench import best
 from specd.bench.confirm import confirm
@@ -183,6 +184,7 @@ def coverage(
     prompts: Sequence[Prompt] = BASIC,
     unlike: float = 0.0,
     usual: bool = False,
+    weights: Mapping[str, float] = MappingProxyType({}),
 ) -> Coverage:
     """Measure ``trials`` times; with ``usual`` beside the usual length, which is as fast."""
     covered = faster = passes = decided = 0
@@ -195,7 +197,7 @@ def coverage(
     for seed in range(trials):
         engine = MachineEngine(machine, speedups, prompts, seed, unlike)
         alone = [engine.answer(each, 0) for each in prompts]
-        runs = confirm(engine, prompts, speedups, alone=alone, weights={}, seconds=1e9)
+        runs = confirm(engine, prompts, speedups, alone=alone, weights=weights, seconds=1e9)
         assert runs is not None
         chosen = best.decide(promised, runs)
         bounds = runs.interval(0, chosen.tried or 5)

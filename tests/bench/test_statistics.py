@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from specd.bench import statistics
-from specd.bench.prompts import SUITES
+from specd.bench.prompts import BASIC, SUITES
 from specd.bench.statistics import LOOKS, Paired
 from tests.bench.machines import MACHINES, coverage
 from tests.conftest import Figures
@@ -73,6 +73,18 @@ def test_an_interval_holds_the_truth_as_often_as_it_says_in_many_trials(
     assert 0.94 <= rate <= (1.0 if disturbed else 0.985)
 
 
+def test_it_does_so_when_one_prompt_has_most_of_the_weight() -> None:
+    rng = np.random.default_rng(4)
+    held = 0
+    for _ in range(1500):
+        pairs = measured(rng, np.ones(10), 2, 0.05, 0.0)
+        pairs = [Paired(9.0 if n == 0 else 0.1, p.one, p.other) for n, p in enumerate(pairs)]
+        bounds = statistics.interval(pairs)
+        assert bounds is not None
+        held += bounds[0] <= 1 <= bounds[1]
+    assert held / 1500 >= 0.935
+
+
 RESTLESS = ("a step of +4 % after the first answers", "correlated noise 3 %, 0.95")
 
 
@@ -88,11 +100,14 @@ def test_a_benchmark_keeps_its_level_on_a_restless_machine(machine: str, figures
 @pytest.mark.nightly
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("machine", MACHINES)
-@pytest.mark.parametrize("suite", ["seed", "basic"])
+@pytest.mark.parametrize(
+    ("suite", "weights"),
+    [("seed", {}), ("basic", {}), ("basic", {p.kind: 0.1 for p in BASIC} | {"code": 9.0})],
+)
 def test_a_benchmark_keeps_its_level_on_every_machine(
-    machine: str, suite: str, figures: Figures
+    machine: str, suite: str, weights: dict[str, float], figures: Figures
 ) -> None:
-    found = coverage(MACHINES[machine], 1.0, trials=4000, prompts=SUITES[suite])
+    found = coverage(MACHINES[machine], 1.0, trials=4000, prompts=SUITES[suite], weights=weights)
     figures(coverage=found.covered, called_faster=found.called_faster, passes=found.passes)
     error = 2 * (0.05 * 0.95 / 4000) ** 0.5
     assert found.covered >= 0.95 - error
