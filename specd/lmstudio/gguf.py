@@ -15,7 +15,7 @@ import math
 import os
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias
 
@@ -26,7 +26,9 @@ _MAX_ENTRIES: Final = 4096
 _MAX_STRING: Final = 1 << 20
 _MAX_ELEMENTS_PASSED: Final = 1 << 21
 
-_STRING: Final = 8
+U32: Final = 4
+BOOL: Final = 7
+STRING: Final = 8
 _ARRAY: Final = 9
 _SCALARS: Final = {
     0: "<B",
@@ -74,11 +76,15 @@ class NotGguf(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Scalars and strings by key, arrays by their length alone, up to the tokenizer's arrays."""
+    """Scalars and strings by key, arrays by their length alone, up to the tokenizer's arrays.
+
+    ``kinds``: the numbers of the values' types by key.
+    """
 
     values: dict[str, Scalar]
     lengths: dict[str, int]
     tensors: int = 0
+    kinds: dict[str, int] = field(default_factory=dict)
 
     @property
     def architecture(self) -> str:
@@ -169,6 +175,7 @@ def _read(file: BinaryIO, lists: dict[str, _List] | None = None) -> Header:
     for _ in range(min(count, _MAX_ENTRIES)):
         key = _string(file)
         (kind,) = struct.unpack("<I", _take(file, 4))
+        header.kinds[key] = kind
         if kind == _ARRAY:
             of, length = struct.unpack("<IQ", _take(file, 12))
             header.lengths[key] = length
@@ -178,7 +185,7 @@ def _read(file: BinaryIO, lists: dict[str, _List] | None = None) -> Header:
                 lists[key] = _array(file, of, length)
                 continue
             _pass_array(file, of, length)
-        elif kind == _STRING:
+        elif kind == STRING:
             header.values[key] = _string(file)
         elif kind in _SCALARS:
             layout = _SCALARS[kind]
@@ -275,7 +282,7 @@ def _array(file: BinaryIO, of: int, length: int) -> _List:
     if length > _MAX_ELEMENTS_PASSED:
         at = file.tell() - 8
         raise NotGguf(f"byte {at:,} of its header announces an array of {length:,} elements")
-    if of == _STRING:
+    if of == STRING:
         # Tokens that are no UTF-8 stay different from each other.
         return tuple(_string(file, "surrogateescape") for _ in range(length))
     layout = _SCALARS.get(of, "")
@@ -290,7 +297,7 @@ def _pass_array(file: BinaryIO, of: int, length: int) -> None:
         if file.tell() + size > os.fstat(file.fileno()).st_size:
             raise NotGguf("it ends in the middle of its header, in its last array")
         file.seek(size, os.SEEK_CUR)
-    elif of == _STRING and length <= _MAX_ELEMENTS_PASSED:
+    elif of == STRING and length <= _MAX_ELEMENTS_PASSED:
         for _ in range(length):
             _string(file)
     else:

@@ -36,7 +36,7 @@ from specd.tokenizer.verdict import (
     VerdictKind,
 )
 
-VERSION = 17
+VERSION = 18
 """Increase this number when the same files give other fingerprints or verdicts."""
 
 _Told = TypeVar("_Told")

@@ -149,6 +149,13 @@ def of(key: str, value: object) -> Callable[[gguf.GGUFWriter], None]:
     return change
 
 
+def typed(name: str, kind: gguf.GGUFValueType) -> Callable[[gguf.GGUFWriter], None]:
+    return lambda made: made.add_key_value(f"tokenizer.ggml.{name}", 1, kind)
+
+
+U32, INT32, UINT64 = (gguf.GGUFValueType[name] for name in ("UINT32", "INT32", "UINT64"))
+
+
 def fewer_rows(made: gguf.GGUFWriter) -> None:
     info = made.tensors[0]["token_embd.weight"]
     assert info.tensor is not None
@@ -172,6 +179,11 @@ FILES: dict[str, tuple[dict[str, Any], str]] = {
     "two empty tokens": ({"tokens": (*TOKENS[:60], "", "", *TOKENS[62:])}, ""),
     "two tokens that are no text": ({"tokens": [*NO_TEXT[:61], b"\xfe", *RAW[62:]]}, ""),
     "a token twice, where llama.cpp cuts it": ({"tokens": CUT}, "a token twice"),
+    "a flag that is a number": ({"add_bos_token": None, "change": typed("add_bos_token", U32)}, "add_bos_token is of another"),
+    "a signed id": ({"eos_token_id": None, "change": typed("eos_token_id", INT32)}, "eos_token_id is of another type"),
+    "a long id": ({"change": typed("padding_token_id", UINT64)}, "padding_token_id is of another type"),
+    "a signed separator": ({"change": typed("seperator_token_id", INT32)}, "seperator_token_id is of"),
+    "a signed unknown token": ({"change": typed("unknown_token_id", INT32)}, "unknown_token_id is of"),
     "no merges": ({"change": of("tokenizer.ggml.merges", None)}, "no merges"),
     "fewer scores": ({"scores": [0.0] * 9}, "fewer scores than tokens"),
     "a layer more is announced": ({"change": of("llama.block_count", 2)}, "2 layers, and it has weights of 1"),

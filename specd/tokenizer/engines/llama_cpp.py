@@ -78,6 +78,16 @@ PLAIN: Final[dict[str, tuple[str, ...]]] = {
 }
 """Architectures with the same weights in all layers, and those that llama.cpp requires."""
 
+_KINDS: Final = {
+    "tokenizer.ggml.pre": gguf.STRING,
+    **{f"tokenizer.ggml.add_{role}_token": gguf.BOOL for role in ("bos", "eos", "sep")},
+    **{
+        f"tokenizer.ggml.{role}_token_id": gguf.U32
+        for role in ("bos", "eos", "eot", "eom", "unknown", "seperator", "padding", "mask")
+    },
+}
+"""The types of values that llama.cpp reads from any file."""
+
 _LAYER: Final = re.compile(r"blk\.(\d+)\.")
 
 
@@ -154,6 +164,9 @@ def faults(file: gguf.Tokenizer) -> Iterator[str]:
         yield f"its token embedding has {rows} rows for {len(file.tokens):,} tokens"
     if len(set(named(file.tokens))) < len(file.tokens):
         yield "it has a token twice"
+    for key, kind in _KINDS.items():
+        if file.header.kinds.get(key, kind) != kind:
+            yield f"its {key} is of another type"
     if file.model == "gpt2" and not file.merges and file.pre != "kimi-k2":
         yield "its tokenizer has no merges"
     for name, listed in (("types", file.types), ("scores", file.scores)):
