@@ -15,6 +15,7 @@ from pathlib import Path
 
 from specd.files import jsonedit, private
 from specd.files.pointer import ABSENT, Absent, Json
+from specd.lmstudio import keys
 
 _OF_SYSTEMS = {
     *("lost+found", ".DS_Store", ".localized", ".Trashes", ".fseventsd", ".Spotlight-V100"),
@@ -80,11 +81,12 @@ def read_file(path: Path, known: FileSeen | None = None) -> FileSeen:
 def is_away(home: Path) -> bool:
     """Whether a directory is missing, or is the place where a disk was mounted.
 
-    In such a place is nothing, or only what systems make by themselves.
+    In such a place is nothing, or only what systems make by themselves, or models, which may lie on
+    another disk.
     """
     try:
         with os.scandir(home) as entries:
-            return all(each.name in _OF_SYSTEMS for each in entries)
+            return all(each.name in {*_OF_SYSTEMS, keys.MODELS} for each in entries)
     except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError:

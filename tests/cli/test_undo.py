@@ -79,7 +79,9 @@ def test_restored_out_of_order_nothing_of_specds_stays(seed: Sandbox, taken_back
     assert seed.specd("restore", "--all").stdout == "nothing to undo\n"
 
 
-@pytest.mark.parametrize("gone", ["moved", "an empty mount point", "a new disk"])
+@pytest.mark.parametrize(
+    "gone", ["moved", "an empty mount point", "a new disk", "its models alone stay"]
+)
 def test_while_the_home_is_away_the_undo_is_kept(seed: Sandbox, gone: str) -> None:
     before = tree(seed)
     assert seed.specd("apply").returncode == 0
@@ -89,6 +91,8 @@ def test_while_the_home_is_away_the_undo_is_kept(seed: Sandbox, gone: str) -> No
         seed.home.mkdir()
     if gone == "a new disk":
         (seed.home / "lost+found").mkdir()
+    if gone == "its models alone stay":
+        (seed.home / "models").mkdir()
     for words in (["restore", "--all"], ["restore", "1"]):
         refused = seed.specd(*words)
         assert refused.returncode == 2
