@@ -76,7 +76,7 @@ class ObservedStore:
             answers.executemany("DELETE FROM chats WHERE name = ?", [(name,) for name in gone])
 
     def add(self, found: Iterable[AnswerStats]) -> int:
-        """Store the answers that are new, or whose kind is; returns how many."""
+        """Store the answers that are new, or whose kind or sampling is; returns how many."""
         answers = self._file.get()
         horizon = float(dict(self._rows("kept")).get("horizon", 0.0))
         rows = [_row(each) for each in found if (each.at is None or each.at > horizon)]
@@ -84,8 +84,10 @@ class ObservedStore:
             before = answers.total_changes
             answers.executemany(
                 "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, sampling = excluded.sampling"
-                " WHERE kind IS NULL AND excluded.kind IS NOT NULL",
+                " ON CONFLICT (id) DO UPDATE SET kind = coalesce(kind, excluded.kind),"
+                " sampling = coalesce(sampling, excluded.sampling)"
+                " WHERE kind IS NULL AND excluded.kind IS NOT NULL"
+                " OR sampling IS NULL AND excluded.sampling IS NOT NULL",
                 [row for row in rows if row is not None],
             )
             return answers.total_changes - before
@@ -180,15 +182,15 @@ class ObservedStore:
     def sampling(self, mains: Sequence[str]) -> dict[str, float] | None:
         """The most frequent settings in the latest answers of a main, by its names in chats.
 
-        None if fewer than ``SAMPLED`` / 2 answers have any.
+        None if fewer than ``SAMPLED`` / 2 of them have any.
         """
         marks = ",".join("?" * len(mains))
         rows = self._file.get().execute(
-            f"SELECT sampling FROM answers WHERE main IN ({marks}) AND sampling IS NOT NULL"  # noqa: S608 - own words
+            f"SELECT sampling FROM answers WHERE main IN ({marks})"  # noqa: S608 - own words
             " ORDER BY at DESC LIMIT ?",
             (*mains, SAMPLED),
         )
-        counts = Counter(settings for (settings,) in rows)
+        counts = Counter(settings for (settings,) in rows if settings is not None)
         if counts.total() < SAMPLED / 2:
             return None
         found: dict[str, float] = json.loads(counts.most_common(1)[0][0])

@@ -16,7 +16,7 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -27,6 +27,7 @@ import msgspec
 from specd.files import private
 from specd.lmstudio import keys, model_defaults
 from specd.lmstudio.model import OWN_HEADS
+from specd.lmstudio.presets import Preset, chosen
 from specd.lmstudio.values import number, rate, text, tokens
 
 _MAX_FILE_BYTES: Final = 512 * 1024 * 1024
@@ -56,7 +57,8 @@ class AnswerStats:
     seconds since 1970. ``configured_draft`` is the draft configured for the answer, ``draft`` the
     one that ran. Either may be ``OWN_HEADS``: draft tokens were counted and no draft model was
     named or configured. ``runs`` is the pattern of acceptance, without structural text.
-    ``sampling`` are the answer's settings, by their names in ``ChatSettings``.
+    ``sampling`` are the answer's settings, or the chat's where it has none, by their names in
+    ``ChatSettings``.
     """
 
     id: str
@@ -89,11 +91,14 @@ def directory(home: Path) -> Path:
     return home / keys.CONVERSATIONS
 
 
-def read(conversations: Path, done: Read) -> Iterator[tuple[AnswerStats, ...] | None]:
+def read(
+    conversations: Path, done: Read, presets: Sequence[Preset] = ()
+) -> Iterator[tuple[AnswerStats, ...] | None]:
     """The answers of each file that changed since it was read, None where it cannot be read.
 
-    ``done`` is updated when the caller takes the next batch, so nothing is lost when the caller
-    stops in between. Memory is bounded by the largest file.
+    ``presets`` are those that a chat may name. ``done`` is updated when the caller takes the next
+    batch, so nothing is lost when the caller stops in between. Memory is bounded by the largest
+    file.
     """
     there: set[str] = set()
     for path, facts in files(conversations):
@@ -103,7 +108,7 @@ def read(conversations: Path, done: Read) -> Iterator[tuple[AnswerStats, ...] | 
         if done.get(name) == stamp:
             continue
         settled = time.time_ns() - facts.st_mtime_ns > _RACY_NS
-        yield _read_file(path, name)
+        yield _read_file(path, name, presets)
         if settled:
             done[name] = stamp
     for gone in done.keys() - there:
@@ -134,6 +139,18 @@ def files(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
 class _Conversation(msgspec.Struct, rename="camel"):
     messages: list[msgspec.Raw] = []
     last_used_model: msgspec.Raw = msgspec.Raw(b"null")
+    preset: Any = None
+    per_chat_prediction_config: msgspec.Raw = msgspec.Raw(b"null")
+    use_per_chat_prediction_config: Any = None
+
+    def sampling(self, presets: Sequence[Preset]) -> dict[str, Any]:
+        """The settings of the chat itself, else of its preset."""
+        named = text(self.preset)
+        preset = chosen(named, presets) if named else None
+        found = dict(preset.sampling) if preset is not None else {}
+        if self.use_per_chat_prediction_config is not False:
+            found |= model_defaults.sampling_of(_fields(self.per_chat_prediction_config))
+        return found
 
 
 class _Named(msgspec.Struct, rename="camel"):
@@ -149,6 +166,10 @@ class _Named(msgspec.Struct, rename="camel"):
         if own or (given and given != text(last.identifier)):
             return own or given
         return text(last.indexed_model_identifier) or text(last.identifier)
+
+
+class _LastUsed(_Named, rename="camel"):
+    instance_operation_time_config: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Version(msgspec.Struct):
@@ -192,16 +213,34 @@ class _Piece(msgspec.Struct, rename="camel"):
     is_structural: Any = None
 
 
-def _read_file(path: Path, name: str) -> tuple[AnswerStats, ...] | None:
+@dataclass(frozen=True, slots=True)
+class _Chat:
+    """What counts where an answer names no model or no settings.
+
+    ``last``: the chat's model. ``sampling``: the chat's settings; ``with_last``: with that model.
+    """
+
+    last: _Named
+    sampling: Mapping[str, Any]
+    with_last: Mapping[str, Any]
+
+    def sampling_with(self, model: str) -> Mapping[str, Any]:
+        last = self.last.model(self.last)
+        return self.sampling if last and last != model else self.with_last
+
+
+def _read_file(path: Path, name: str, presets: Sequence[Preset]) -> tuple[AnswerStats, ...] | None:
     try:
         chat = msgspec.json.decode(private.read(path, _MAX_FILE_BYTES), type=_Conversation)
     except (OSError, ValueError, RecursionError):
         return None
-    last = _decoded(chat.last_used_model, _Named) or _Named()
-    return tuple(_answers(name, chat.messages, last))
+    last = _decoded(chat.last_used_model, _LastUsed) or _LastUsed()
+    loaded = model_defaults.sampling_of(_fields(last.instance_operation_time_config))
+    own = chat.sampling(presets)
+    return tuple(_answers(name, chat.messages, _Chat(last, own, {**loaded, **own})))
 
 
-def _answers(name: str, messages: list[msgspec.Raw], last_used: _Named) -> Iterator[AnswerStats]:
+def _answers(name: str, messages: list[msgspec.Raw], chat: _Chat) -> Iterator[AnswerStats]:
     """The answers of every version of every message: a regenerated one really ran."""
     for m, message in enumerate(messages):
         decoded = _decoded(message, _Message)
@@ -212,17 +251,14 @@ def _answers(name: str, messages: list[msgspec.Raw], last_used: _Named) -> Itera
                 if step is None or step.type != "contentBlock":
                     continue
                 thought |= _type(step.style) == "thinking"
-                answer = _answer(f"{name}/{m}/{v}/{s}", step, last_used, thought=thought)
+                answer = _answer(f"{name}/{m}/{v}/{s}", step, chat, thought=thought)
                 if answer is not None:
                     yield answer
                     thought = False
 
 
-def _answer(place: str, step: _Step, last_used: _Named, *, thought: bool) -> AnswerStats | None:
-    """The statistics of one step; None when it is not a finished answer.
-
-    ``last_used`` is the chat's model, which counts where the step names none.
-    """
+def _answer(place: str, step: _Step, chat: _Chat, *, thought: bool) -> AnswerStats | None:
+    """The statistics of one step; None when it is not a finished answer."""
     info = _decoded(step.gen_info, _GenInfo)
     if info is None or not info.stats:
         return None
@@ -236,10 +272,11 @@ def _answer(place: str, step: _Step, last_used: _Named, *, thought: bool) -> Ans
     drafted = tokens(stats.get("totalDraftTokensCount"))
     accepted = tokens(stats.get("acceptedDraftTokensCount"))
     unnamed = (configured or OWN_HEADS) if drafted or accepted else None
+    model = info.model(chat.last)
     return AnswerStats(
         id=_digest(str(named)),
         at=made_at,
-        model=info.model(last_used),
+        model=model,
         configured_draft=configured,
         draft=text(stats.get("usedDraftModelKey")) or unnamed,
         draft_tokens=drafting.draft_tokens or None,
@@ -252,7 +289,7 @@ def _answer(place: str, step: _Step, last_used: _Named, *, thought: bool) -> Ans
         accepted=accepted,
         runs=_runs(step.content),
         kind=_kind(stats.get("stopReason"), fields.get(keys.STRUCTURED), thought=thought),
-        sampling=model_defaults.sampling_of(fields),
+        sampling=model_defaults.sampling_of(fields) or chat.sampling_with(model),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from specd.bench.observed import ObservedStore
-from specd.lmstudio import conversations
+from specd.lmstudio import conversations, presets
 from specd.worker import Progress
 
 KEEP_EVERY_S = 2.0  # a killed worker reads the files since then again
@@ -26,7 +26,10 @@ def observe(request: dict[str, Any], progress: Progress) -> dict[str, Any]:  # n
     files = answers = unreadable = 0
     done = True
     keep_at = time.monotonic() + KEEP_EVERY_S
-    for found in conversations.read(Path(request["conversations"]), read):
+    directory = Path(request["conversations"])
+    # Both are folders of LM Studio's home.
+    known = presets.read(directory.parent)
+    for found in conversations.read(directory, read, known):
         answers += store.add(found or ())
         files += 1
         unreadable += found is None

@@ -75,6 +75,20 @@ def test_figures_per_main_draft_and_length_are_added_up_by_the_worker(tmp_path: 
     assert with_draft.rounds == (1, 0, 0, 1)
 
 
+def test_a_chats_preset_and_what_is_seen_later_give_its_sampling(tmp_path: Path) -> None:
+    document = chat(*(answer(1764000000000 + n) for n in range(30)))
+    keep(tmp_path / "conversations", "a", document)
+    observe(tmp_path / "conversations", tmp_path / "history.db")
+    assert ObservedStore(tmp_path / "history.db").sampling([MAIN]) is None
+    fields = [{"key": "llm.prediction.temperature", "value": 0.1}]
+    (tmp_path / "config-presets").mkdir()
+    preset = {"identifier": "@local:cool", "name": "Cool", "operation": {"fields": fields}}
+    (tmp_path / "config-presets" / "Cool.preset.json").write_text(json.dumps(preset))
+    keep(tmp_path / "conversations", "a", {**document, "preset": "@local:cool"})
+    observe(tmp_path / "conversations", tmp_path / "history.db")
+    assert ObservedStore(tmp_path / "history.db").sampling([MAIN]) == {"temperature": 0.1}
+
+
 def test_a_growing_chat_read_again_and_again_counts_every_answer_once(tmp_path: Path) -> None:
     steps = [answer(1764000000000 + n) for n in range(4)]
     new = 0

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from specd.files import private
 from specd.lmstudio import conversations, keys
 from specd.lmstudio.conversations import AnswerStats, Read, TokenRun
 from specd.lmstudio.model import OWN_HEADS
+from specd.lmstudio.presets import Preset
 from tests.chats import PRIVATE, answer, chat, keep
 from tests.conftest import Figures
 from tests.lmstudio import shapes
@@ -66,6 +68,51 @@ def test_the_sampling_of_an_answer_is_read(tmp_path: Path) -> None:
     keep(tmp_path, "a", chat(step))
     (found,) = read(tmp_path, {})
     assert found.sampling == {"temperature": 0.1, "top_k": 7, "top_p": 1.0}
+
+
+def temperature(value: float) -> dict[str, Any]:
+    return {"fields": [{"key": "llm.prediction.temperature", "value": value}]}
+
+
+PER_CHAT, LOADED = "perChatPredictionConfig", "instanceOperationTimeConfig"
+COOL = Preset("@local:cool", "Cool", sampling={"temperature": 0.2})
+
+
+@pytest.mark.parametrize(
+    ("own", "of_chat", "used", "found"),
+    [
+        ({}, {PER_CHAT: temperature(0.1)}, {}, {"temperature": 0.1}),
+        (
+            {},
+            {PER_CHAT: temperature(0.1), "usePerChatPredictionConfig": True},
+            {},
+            {"temperature": 0.1},
+        ),
+        ({}, {PER_CHAT: temperature(0.1), "usePerChatPredictionConfig": False}, {}, {}),
+        ({}, {}, {LOADED: temperature(0.3)}, {"temperature": 0.3}),
+        ({}, {PER_CHAT: temperature(0.1)}, {LOADED: temperature(0.3)}, {"temperature": 0.1}),
+        ({}, {"preset": "@local:cool"}, {}, {"temperature": 0.2}),
+        ({}, {"preset": "@local:cool", PER_CHAT: temperature(0.1)}, {}, {"temperature": 0.1}),
+        ({}, {"preset": "@local:gone"}, {}, {}),
+        ({}, {"preset": ["odd"], PER_CHAT: "odd"}, {LOADED: 7}, {}),
+        (temperature(0.9), {PER_CHAT: temperature(0.1)}, {}, {"temperature": 0.9}),
+        ({}, {}, {LOADED: temperature(0.3), "indexedModelIdentifier": "other/main"}, {}),
+    ],
+)
+def test_the_chats_sampling_counts_where_its_answers_have_none(
+    tmp_path: Path,
+    own: dict[str, Any],
+    of_chat: dict[str, Any],
+    used: dict[str, Any],
+    found: dict[str, float],
+) -> None:
+    step = answer()
+    step["genInfo"]["predictionConfig"]["fields"] += own.get("fields", [])
+    model = {"indexedModelIdentifier": "mlx-community/Qwen3-8B-4bit"}
+    keep(tmp_path, "a", {**chat(step), **of_chat, "lastUsedModel": {**model, **used}})
+    ((seen,),) = conversations.read(tmp_path, {}, [COOL])
+    assert seen is not None
+    assert seen.sampling == found
 
 
 @pytest.mark.parametrize(

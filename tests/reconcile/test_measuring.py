@@ -92,6 +92,12 @@ def test_the_sampling_of_the_latest_chats_wins(tmp_path: Path) -> None:
     store.add(answers(20, 200, 300, model=MAIN.key, sampling={"temperature": 0.1}))
     store.finish(1e9)
     assert measuring.sampling(store, [MAIN]) == {MAIN.key: {"temperature": 0.1}}
+    store.add(answers(50, 200, 400, model=MAIN.key))
+    store.finish(1e9)
+    assert measuring.sampling(store, [MAIN]) == {}, "the latest answers are at LM Studio's own"
+    store.add(answers(50, 200, 400, model=MAIN.key, sampling={"temperature": 0.1}))
+    store.finish(1e9)
+    assert measuring.sampling(store, [MAIN]) == {MAIN.key: {"temperature": 0.1}}
     wanted = config.Benchmark(mix="code=3")
     assert measuring.of_chats(wanted, store, [MAIN])[1] == measuring.sampling(store, [MAIN])
     unseen = replace(wanted, observe_conversations=False)
