@@ -46,7 +46,9 @@ class Arm:
 class Trial:
     """A trial of one pair, by the models' keys. Times are seconds since 1970.
 
-    ``seed`` seeds the random arms. ``ended`` is when and ``ending`` why the trial ended.
+    ``seed`` seeds the random arms. ``before``: the main has been loaded since before the trial, so
+    with or without the draft; that load does not count. ``ended`` is when and ``ending`` why the
+    trial ended.
     """
 
     main: str
@@ -55,6 +57,7 @@ class Trial:
     days: float
     seed: int
     arms: tuple[Arm, ...] = ()
+    before: bool = False
     ended: float | None = None
     ending: Ending | None = None
 
@@ -99,7 +102,7 @@ class Estimate:
 
 
 def begin(main: str, draft: str, *, now: float, days: float, seed: int) -> Trial:
-    """A trial with its first arm drawn."""
+    """A trial with its first arm drawn, of a main that is not loaded."""
     return _drawn(Trial(main, draft, now, days, seed), now)
 
 
@@ -114,6 +117,9 @@ def step(trial: Trial, *, loaded: bool | None, now: float) -> Trial:
     if now >= trial.until:
         return stop(trial, trial.until, "time")
     *before, current = trial.arms
+    if trial.before:
+        first = replace(current, since=now)
+        return replace(trial, arms=(first,), before=False) if loaded is False else trial
     if loaded and not current.loaded:
         seen = Arm(current.since, current.with_draft, loaded=True)
         return replace(trial, arms=(*before, seen))
@@ -140,6 +146,8 @@ def estimate(trial: Trial, answers: Iterable[Figures]) -> Estimate:
     An answer counts for the arm in which it was generated. An answer whose figures contradict the
     arm is left out: the user chose another draft by hand.
     """
+    if trial.before:
+        return Estimate((0, 0), (0, 0))
     loads: list[list[Figures]] = [[] for _ in trial.arms]
     end = trial.until if trial.ended is None else trial.ended
     starts = [each.since for each in trial.arms]

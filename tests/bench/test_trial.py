@@ -101,6 +101,23 @@ def test_nothing_changes_while_the_main_is_loaded_or_nobody_can_see_it() -> None
     assert len(trial.step(loaded, loaded=False, now=4.0).arms) == 2
 
 
+def test_a_load_from_before_the_trial_is_no_arm() -> None:
+    of = trial.begin("main", "draft", now=0.0, days=7, seed=3)
+    of = replace(of, before=True)
+    assert trial.step(of, loaded=True, now=1.0) == of
+    assert trial.step(of, loaded=None, now=1.0) == of
+    early = [Figures(2.0, 100, 50, 5.0, drafted=False)]
+    assert trial.estimate(of, early).answers == (0, 0)
+    begun = trial.step(of, loaded=False, now=3.0)
+    assert (len(begun.arms), begun.before, begun.with_draft) == (1, False, of.with_draft)
+    assert trial.estimate(begun, early).answers == (0, 0)
+    counted = Figures(4.0, 100, 50, 5.0, drafted=of.with_draft is True)
+    loaded = trial.step(begun, loaded=True, now=3.5)
+    assert loaded.arms[0].loaded
+    assert sum(trial.estimate(loaded, [*early, counted]).answers) == 1
+    assert trial.step(of, loaded=True, now=7 * trial.DAY_S).ending == "time"
+
+
 def test_it_ends_by_itself_and_then_wants_nothing() -> None:
     of = trial.begin("main", "draft", now=0.0, days=7, seed=3)
     assert of.with_draft is not None

@@ -6,7 +6,7 @@ import argparse
 import secrets
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 
 from specd.bench import trial
@@ -92,6 +92,9 @@ def _start(args: argparse.Namespace, seen: world.Seen) -> int:
     if not args.yes and not _agreed():
         return 2
     fresh = trial.begin(*pair, now=time.time(), days=args.days, seed=secrets.randbits(62))
+    server = survey.ask_server(seen.home, seen.config.lmstudio) if seen.home else None
+    standing = trials.loaded(fresh, seen.world.models, server) is True
+    fresh = replace(fresh, before=standing)
     begun = Trials(seen.stores.state).change(
         lambda before: fresh if before is None or before.ended is not None else before
     )
@@ -188,5 +191,10 @@ def _obstacle(running: Trial, seen: world.Seen) -> str | None:
         return (
             "it stands still: loads are seen on LM Studio's server, which does not list "
             f"{running.main}; `lms server start` starts it"
+        )
+    if running.before:
+        return (
+            f"{running.main} has been loaded since before the trial, which does not count: unload "
+            "it, and the next load does"
         )
     return None
