@@ -320,7 +320,9 @@ def _waited(heard: Completion) -> bool:
 def _finding(engine: ServerEngine, reason: str) -> str:
     likely = "; or ".join(silence.causes(engine.pair.known))
     names = f"{engine.pair.main.name} ← {engine.pair.draft.name}"
-    return f"{names}: the draft was asked for and did not run: {reason}. Likely: {likely}"
+    return (
+        f"{names}: the draft was asked for and did not run: {reason.rstrip('.')}. Likely: {likely}"
+    )
 
 
 def _drafted(answer: Completion) -> bool:

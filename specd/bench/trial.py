@@ -13,7 +13,7 @@ import math
 import random
 import statistics
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -23,6 +23,9 @@ LOOKS: Final = (6, 8, 10, 14, 20, 28, 40, 56, 80, 112)
 """Loads with answers after which the trial is evaluated; after the last one it ends."""
 
 LEVEL_OF_A_LOOK: Final = 1 - (1 - LEVEL) / len(LOOKS)
+
+ENOUGH_BLOCKS: Final = 2
+"""From so many blocks of two loads on, their differences bound the interval too."""
 
 SHORT_CONTEXT: Final = 2_000
 SHORT_ANSWER: Final = 200
@@ -167,15 +170,15 @@ def estimate(trial: Trial, answers: Iterable[Figures]) -> Estimate:
     answer_counts = (sum(len(each) for _, each in sides[0]), sum(len(each) for _, each in sides[1]))
     if min(counts) < 1:
         return Estimate(counts, answer_counts)
-    values = tuple([_log_pace(each) for _, each in side] for side in sides)
-    middle = statistics.fmean(values[0]) - statistics.fmean(values[1])
+    values = tuple({number: _log_pace(each) for number, each in side} for side in sides)
+    middle = _difference(values)
     found = Estimate(counts, answer_counts, math.exp(middle), parts=_parts(sides))
     if min(counts) < 2:
         return found
     reach, spread = _reach(values)
     interval = math.exp(middle - reach), math.exp(middle + reach)
     # Between two planned evaluations the last one stands: only those may decide.
-    decided = _decided(values, sides)
+    decided = _decided(values)
     return Estimate(
         counts,
         answer_counts,
@@ -187,37 +190,45 @@ def estimate(trial: Trial, answers: Iterable[Figures]) -> Estimate:
     )
 
 
-def _decided(
-    values: Sequence[Sequence[float]], sides: Sequence[Sequence[tuple[int, list[Figures]]]]
-) -> bool:
+def _difference(values: Sequence[Mapping[int, float]]) -> float:
+    """Mean of the loads without the draft less that of those with it; loads by their number."""
+    return statistics.fmean(values[0].values()) - statistics.fmean(values[1].values())
+
+
+def _decided(values: Sequence[Mapping[int, float]]) -> bool:
     """Whether any planned evaluation so far, with its loads, excluded 1."""
-    order = sorted(
-        (number, side, value)
-        for side, (of_side, logs) in enumerate(zip(sides, values, strict=True))
-        for (number, _), value in zip(of_side, logs, strict=True)
-    )
+    order = sorted(number for of_side in values for number in of_side)
     for look in LOOKS:
         if look > len(order):
             return False
-        seen = [[value for _, which, value in order[:look] if which == side] for side in (0, 1)]
-        if min(map(len, seen)) < 2:
-            continue
-        middle = statistics.fmean(seen[0]) - statistics.fmean(seen[1])
-        if abs(middle) > _reach(seen)[0]:
+        seen = [{n: of_side[n] for n in order[:look] if n in of_side} for of_side in values]
+        if min(map(len, seen)) >= 2 and abs(_difference(seen)) > _reach(seen)[0]:
             return True
     return False
 
 
-def _reach(values: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """Half-width of the interval of two means' difference (Welch), and one load's deviation."""
-    variances = [statistics.variance(each) for each in values]
+def _reach(values: Sequence[Mapping[int, float]]) -> tuple[float, float]:
+    """Half-width of the interval of two means' difference, and one load's deviation.
+
+    The larger of two: the loads taken as independent (Welch), and as blocks of two. A user whose
+    loads differ by turns makes the blocks differ more than independent loads would.
+    """
+    variances = [statistics.variance(each.values()) for each in values]
     parts = [each / len(of) for each, of in zip(variances, values, strict=True)]
     total = sum(parts)
     smaller = sum(part**2 / (len(of) - 1) for part, of in zip(parts, values, strict=True))
     spread = math.sqrt(sum(variances) / 2)
-    if smaller == 0:
-        return 0.0, spread
-    return students_t((1 + LEVEL_OF_A_LOOK) / 2, total**2 / smaller) * math.sqrt(total), spread
+    reach = _width(total, total**2 / smaller) if smaller else 0.0
+    # Every two loads have the draft once (``_drawn``); one of them may have no answers.
+    sides = [{number // 2: value for number, value in of_side.items()} for of_side in values]
+    blocks = [sides[0][each] - sides[1][each] for each in sides[0].keys() & sides[1].keys()]
+    if len(blocks) >= ENOUGH_BLOCKS:
+        reach = max(reach, _width(statistics.variance(blocks) / len(blocks), len(blocks) - 1))
+    return reach, spread
+
+
+def _width(variance: float, freedom: float) -> float:
+    return students_t((1 + LEVEL_OF_A_LOOK) / 2, freedom) * math.sqrt(variance)
 
 
 def _needed(middle: float, spread: float, loads: int) -> int | None:

@@ -16,11 +16,18 @@ HOUR = 3600.0
 
 
 def lived(
-    effect: float, seed: int, *, loads: int = 112, chats: float = 0.15, answers: float = 0.1
+    effect: float,
+    seed: int,
+    *,
+    loads: int = 112,
+    chats: float = 0.15,
+    answers: float = 0.1,
+    turns: float = 0.0,
 ) -> tuple[Trial, Estimate, int]:
     """A user's loads one after another until the trial ends: (trial, estimate, loads it took).
 
-    ``chats`` is how much loads differ, ``answers`` how much answers within one do.
+    ``chats`` is how much loads differ, ``answers`` how much answers within one do, and ``turns``
+    how much slower every second load is.
     """
     chance = random.Random(seed)  # noqa: S311 - for a test
     now = 0.0
@@ -31,7 +38,7 @@ def lived(
         now += HOUR
         of = trial.step(of, loaded=True, now=now)
         drafted = bool(of.with_draft)
-        chat = chance.gauss(0, chats)
+        chat = chance.gauss(0, chats) + turns * (number % 2)
         for _ in range(chance.randint(1, 12)):
             now += 60
             tokens = chance.randint(20, 900)
@@ -47,11 +54,13 @@ def lived(
     return of, found, loads
 
 
-def coverage(effect: float, trials: int) -> tuple[float, float, float]:
+def coverage(
+    effect: float, trials: int, *, chats: float = 0.15, turns: float = 0.0
+) -> tuple[float, float, float]:
     """Shares of trials whose interval holds the effect, and that call it faster; mean loads."""
     covered = faster = taken = 0
     for seed in range(trials):
-        _, found, loads = lived(effect, seed)
+        _, found, loads = lived(effect, seed, chats=chats, turns=turns)
         assert found.interval is not None
         low, high = found.interval
         covered += low <= effect <= high
@@ -67,6 +76,12 @@ def test_known_effects_are_held_by_the_interval(effect: float, figures: Report) 
     assert covered >= 0.95 - 3 * (0.95 * 0.05 / 60) ** 0.5
     assert effect > 1 or faster <= 0.025 + 3 * (0.025 / 60) ** 0.5
     assert effect < 1.4 or loads < 30
+
+
+def test_loads_that_differ_by_turns_are_not_taken_for_an_effect(figures: Report) -> None:
+    covered, faster, loads = coverage(1.0, 60, chats=0.05, turns=0.3)
+    figures(covered=covered, called_faster=faster, loads=loads)
+    assert covered >= 0.95 - 3 * (0.95 * 0.05 / 60) ** 0.5
 
 
 @pytest.mark.nightly
