@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from msgspec import MsgspecError, convert
 
+from specd.files import private
 from specd.files.attributes import inode
 from specd.lmstudio import gguf
 from specd.lmstudio.model import Model
@@ -281,7 +282,7 @@ class VerdictStore:
         if self._open is not None and inode(self._path) != self._inode:
             self.close()  # the file was removed or replaced; the facts in memory stay valid
         if self._open is None:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private.make_directory(self._path.parent)
             made = sqlite3.connect(self._path, timeout=10)
             self._inode = inode(self._path)
             try:

@@ -251,6 +251,22 @@ def test_a_broken_file_is_made_anew(tmp_path: Path, pair: tuple[Path, Path]) -> 
     assert VerdictStore(tmp_path / "cache").lookup(main, draft) is not None
 
 
+@pytest.mark.parametrize("there", ["a file", "a link to a folder that is gone"])
+def test_what_stands_in_its_folders_place_is_set_aside(
+    tmp_path: Path, pair: tuple[Path, Path], there: str
+) -> None:
+    cache = tmp_path / "cache"
+    if there == "a file":
+        cache.write_bytes(b"somebody's")
+    else:
+        cache.symlink_to(tmp_path / "gone")
+    compare(cache, *pair)
+    main, draft = model("Main", pair[0], size_bytes=8), model("Draft", pair[1], size_bytes=1)
+    assert VerdictStore(cache).lookup(main, draft) is not None
+    [aside] = tmp_path.glob("cache.broken-*")
+    assert aside.is_symlink() or aside.read_bytes() == b"somebody's"
+
+
 def test_cut_or_flipped_anywhere_it_says_what_it_said_or_is_made_anew(
     tmp_path: Path, pair: tuple[Path, Path], figures: Figures
 ) -> None:
