@@ -52,6 +52,18 @@ def a_link(path: Path) -> None:
     path.symlink_to("nowhere/at/all")
 
 
+@pytest.mark.mlx
+@pytest.mark.parametrize("placed", [a_pipe, a_link, junk])
+def test_whatever_stands_in_place_of_its_folders_it_does_its_work(sandbox: Sandbox, placed) -> None:
+    for name in ("tokenizers", "run"):
+        sandbox.state.mkdir(exist_ok=True)
+        placed(sandbox.state / name)
+    pair(sandbox)
+    sandbox.running()
+    until(lambda: proven(sandbox), "the tokenizers are compared")
+    assert sandbox.condition("SpecdWorks")["status"] == "true"
+
+
 @pytest.mark.parametrize("placed", [a_pipe, a_folder, a_link, junk])
 def test_whatever_stands_in_place_of_its_files_it_does_its_work(sandbox: Sandbox, placed) -> None:
     for name in FILES:
