@@ -47,7 +47,7 @@ def url(paired: Sandbox, request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.mark.parametrize("url", VERSIONS, indirect=True)
 def test_auto_measures_on_the_server_that_has_the_main_loaded(paired: Sandbox, url: str) -> None:
     load(url, MAIN)
-    ran = paired.specd("bench", "--suite", "brief", "--minutes", "2", "--json")
+    ran = paired.specd("bench", "--suite", "brief", "--minutes", "0.7", "--json")
     assert ran.returncode == 0, ran.stderr
     told = json.loads(ran.stdout)
     assert told["engine"] == "server"
@@ -64,7 +64,7 @@ def test_a_draft_the_server_drops_is_a_finding_here_and_in_status(
     paired: Sandbox, url: str
 ) -> None:
     load(url, MAIN, parallel=4)
-    ran = paired.specd("bench", "--suite", "brief", "--minutes", "2")
+    ran = paired.specd("bench", "--suite", "brief", "--minutes", "0.7")
     assert ran.returncode == 1
     assert "did not run" in ran.stderr
     assert "parallel = 1" in ran.stderr

@@ -47,12 +47,14 @@ def test_it_leaves_nothing_where_its_terminal_is_closed(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     command = [sys.executable, "-m", "specd", "demo"]
+    before = signal.signal(number, signal.SIG_DFL)  # under nohup the demo inherits it ignored
     with subprocess.Popen(
         command,
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as running:
+        signal.signal(number, before)
         until(lambda: any(tmp_path.glob("specd-demo-*/*")), "the sandbox is laid out")
         running.send_signal(number)
         assert running.wait(DEADLINE_S) == 130
