@@ -277,8 +277,9 @@ class _Main:
         if adopted is not None and not self._beats(confirmed, adopted):
             return self._as_measured(adopted)
         if choice is not None and choice.draft is None:
-            measured, _ = usable.get(choice.measured or "", (None, None))
-            return replace(_measured(pair, choice), draft=measured, undecided=undecided)
+            draft, verdict = usable.get(choice.measured or "", (None, None))
+            pair = replace(pair, draft=draft, verdict=verdict, undecided=undecided)
+            return _measured(pair, choice)
         if confirmed == OWN_HEADS:
             return self.own_heads(pair)
         if sidecar := [each for each in self.sidecars if each.key == confirmed]:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from specd.cli import paint
 from specd.cli.look import status
 from specd.reconcile.conditions import CONDITIONS
+from tests.cli.conftest import MAIN, measured
 from tests.daemon import DEADLINE_S, Sandbox, until
 
 ESCAPE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -387,6 +388,22 @@ def test_a_suspended_watch_gives_the_screen_back_until_it_goes_on(sandbox: Sandb
     assert shown.startswith(status.ENTER)
     assert left in shown
     assert shown.endswith(status.LEAVE)
+
+
+def test_a_draft_that_was_taken_out_as_it_gains_nothing_is_judged_all_the_same(
+    seed: Sandbox,
+) -> None:
+    seed.config.write_text(
+        f'[[pair]]\nmain = "{MAIN}"\ndraft = "auto"\n[benchmark]\non_slower = "disable"\n'
+    )
+    measured(seed, 3, 1.13, (0.93, 1.37))
+    seed.start()
+    until(lambda: seed.status()["pairs"][0]["state"] == "withdrawn", "it is taken out")
+    told = seed.status()
+    states = {each["type"]: (each["status"], each["reason"]) for each in told["conditions"]}
+    assert states["TokenizersCompatible"] == ("true", "Proven")
+    assert states["EngineWillSpeculate"] == ("true", "NothingInTheWay")
+    assert told["state"] == "healthy"
 
 
 def screens(shown: bytes) -> list[list[str]]:

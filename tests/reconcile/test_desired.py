@@ -135,6 +135,9 @@ def test_a_withdrawn_draft_of_several_is_named_so_that_its_figure_can_be_shown()
     choice = Choice(None, 0, "measured 0.80×", SMALL.key)
     (pair,) = resolved(wanted(AUTO), choice=choice)
     assert (pair.state, pair.draft) == ("withdrawn", SMALL)
+    # Its verdict stays known: without one its tokenizers would count as being compared.
+    assert pair.verdict is not None
+    assert pair.verdict.usable
 
 
 def test_heads_and_sidecars_are_never_switched_on_unmeasured():
