@@ -317,6 +317,7 @@ class Daemon:
                 self._learn()
             elif meaning == "cache":
                 self.around.look_at_cache()
+                self._look_at_listed()
                 self._publish()
             elif meaning == "server":
                 self._scout()
@@ -407,12 +408,15 @@ class Daemon:
             self.writer.set_desired(DesiredState(home.path, speculation, self._pairs, self._apps()))
         self._proofs.compare()
 
+    def _look_at_listed(self) -> None:
+        self._listed_unusable = self.stores.listed_unusable(self.around.world, self._pairs)
+
     def _look_up(self) -> None:
         """Read the stores again; if that fails, the last values stay."""
         self._pairs = self._resolved()
         if self.stores.unread:
             return
-        self._listed_unusable = self.stores.listed_unusable(self.around.world, self._pairs)
+        self._look_at_listed()
         self._benchmarks = self.stores.benchmarks(self._pairs)
         self._real_use.look()
 

@@ -10,7 +10,7 @@ import pytest
 
 from bench.seed_home import DRAFT, MAIN, seed_home
 from specd.lmstudio.models import models_dir
-from tests.daemon import Sandbox
+from tests.daemon import Sandbox, until
 
 QWEN3_1_7B = "mlx-community/Josiefied-Qwen3-1.7B-abliterated-v1-4bit"
 
@@ -39,6 +39,24 @@ def swap_tokens(sandbox: Sandbox) -> None:
 def shown(sandbox: Sandbox) -> tuple[int, Any]:
     ran = sandbox.specd("cache", "show", "--json")
     return ran.returncode, json.loads(ran.stdout)
+
+
+def test_a_wrong_draft_is_named_as_soon_as_the_cache_lists_it(seeded: Sandbox) -> None:
+    def reason() -> str:
+        return str(seeded.condition("CacheAgrees")["reason"])
+
+    swap_tokens(seeded)
+    cache(seeded).write_text(json.dumps({MAIN: []}))
+    seeded.config.write_text(f'[[pair]]\nmain = "{MAIN}"\ndraft = "auto"\n')
+    seeded.start()
+    until(lambda: reason() == "LeavesOut", "the drafts are compared")
+    for listed, named in (
+        ([DRAFT], "ListsUnusable"),
+        ([], "LeavesOut"),
+        ([DRAFT], "ListsUnusable"),
+    ):
+        cache(seeded).write_text(json.dumps({MAIN: listed}))
+        until(lambda: reason() == named, f"it is {named}", 60)  # noqa: B023
 
 
 def test_a_cache_that_agrees_stays_where_it_is(seeded: Sandbox) -> None:
