@@ -18,6 +18,7 @@ from mlx_lm.utils import load_config, load_model
 
 from specd.tokenizer import weights
 from specd.tokenizer.engines.mlx import Built
+from specd.tokenizer.reading import Unreadable
 
 _KEYS: Final = frozenset(
     {"k_proj", "qkv_proj", "c_attn", "query_key_value", "wqkv", "Wqkv", "c_k", "attn_key"}
@@ -48,10 +49,8 @@ def built(folder: Path) -> Built:
     try:
         load_model(folder, lazy=True)
     except Exception as error:  # noqa: BLE001 - the same
-        there, needed = weights.tensors(folder), len(tree_flatten(model.parameters()))
-        # A few tensors alone are no damaged model: they stand for one whose weights are elsewhere.
-        partial = 2 * there < needed
-        unfit = "" if partial else f"its weights and config.json do not fit: {line(error)}"
+        few = _few_weights(folder, model)
+        unfit = "" if few else f"its weights and config.json do not fit: {line(error)}"
     else:
         unfit = ""
     caches = flat(made)
@@ -67,6 +66,15 @@ def built(folder: Path) -> Built:
         unfit=unfit,
         unquantized=_unquantized(model),
     )
+
+
+def _few_weights(folder: Path, model: Any) -> bool:
+    """Whether a folder holds only a few of the model's weights: the others are elsewhere."""
+    try:
+        there = weights.tensors(folder)
+    except Unreadable:
+        return False
+    return 2 * there < len(tree_flatten(model.parameters()))
 
 
 def line(error: Exception) -> str:

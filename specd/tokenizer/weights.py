@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -57,13 +58,10 @@ def rows(folder: Path) -> Rows | None:
     Raises:
         Unreadable: a file of weights cannot be read or is broken.
     """
-    files = sorted(folder.glob("model*.safetensors"))
-    if not files:
-        raise Unreadable("it has no model*.safetensors, and mlx-lm loads no other weights")
     embedding: list[int] = []
     output: list[int] = []
-    for path in files[:MAX_FILES]:
-        for name, tensor in _header(path).items():
+    for header in _headers(folder):
+        for name, tensor in header.items():
             if len(tensor.shape) != 2:
                 continue
             if name.endswith(_EMBEDDINGS):
@@ -83,8 +81,7 @@ def tensors(folder: Path) -> int:
     Raises:
         Unreadable: a file of weights cannot be read or is broken.
     """
-    files = sorted(folder.glob("model*.safetensors"))[:MAX_FILES]
-    return sum(len(_header(path).keys() - {"__metadata__"}) for path in files)
+    return sum(len(header.keys() - {"__metadata__"}) for header in _headers(folder))
 
 
 def digest(folder: Path) -> str:
@@ -101,9 +98,20 @@ def digest(folder: Path) -> str:
     for name in ("config.json", "hf_quant_config.json"):
         with contextlib.suppress(Absent):
             hashed.update(content(folder / name, CONFIG_MAX_BYTES))
-    for path in sorted(folder.glob("model*.safetensors"))[:MAX_FILES]:
+    for path in _files(folder):
         hashed.update(_raw_header(path))
     return hashed.hexdigest()
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("model*.safetensors"))[:MAX_FILES]
+
+
+def _headers(folder: Path) -> Iterator[dict[str, _Tensor]]:
+    files = _files(folder)
+    if not files:
+        raise Unreadable("it has no model*.safetensors, and mlx-lm loads no other weights")
+    yield from map(_header, files)
 
 
 def _header(path: Path) -> dict[str, _Tensor]:

@@ -216,6 +216,8 @@ def test_a_few_tensors_alone_are_not_called_unfit(tmp_path: Path) -> None:
     few = {name: weights[name] for name in list(weights)[:3]}
     mx.save_safetensors(str(folder / "model.safetensors"), few, {"format": "mlx"})
     assert built(folder).unfit == ""
+    (folder / "model.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0no header")
+    assert built(folder).unfit.startswith("its weights and config.json do not fit")
 
 
 @pytest.mark.mlx
