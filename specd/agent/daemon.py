@@ -163,6 +163,7 @@ class Daemon:
                     self._guard(task)
                 changed, self._changed = self._changed, set()
                 if self._lost_its_place(changed):
+                    lock.pass_on(self._own[0], self._held_lock)
                     return ANEW
                 self._guard(partial(self._look, changed))
         finally:
@@ -216,7 +217,7 @@ class Daemon:
         self._guard(self.stores.close)
         self._say("info", "specd stopped")
         self.events.close()
-        os.close(self._held_lock)
+        # The lock goes with the process, or on to the program that it becomes.
 
     # -- what happened ------------------------------------------------------------------------
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
 
 from specd.files import private, turns
+from specd.files.attributes import stands
+
+_PASSED_ON = "SPECD_HELD_LOCK"
+"""The variable with the descriptor that ``pass_on`` left to this program."""
 
 PROBED_S = 0.2
 """Far longer than ``holder`` takes the lock for; then another daemon has it."""
@@ -21,7 +26,7 @@ class AlreadyRunning(Exception):
 
 
 def hold(path: Path) -> int:
-    """Take the lock; returns the descriptor that holds it until it is closed.
+    """Take the lock, or the one passed on; returns the descriptor that holds it until it is closed.
 
     Raises:
         AlreadyRunning: another live process has it.
@@ -33,13 +38,36 @@ def hold(path: Path) -> int:
         private.make_directory(path.parent)
     if path.is_symlink() or not private.usable(path):
         private.set_aside(path)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = _passed_on(path)
+    if descriptor is None:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     if not turns.take(descriptor, PROBED_S):
         number = turns.signed_by(descriptor)
         os.close(descriptor)
         raise AlreadyRunning(path.parent.parent, number or None)
     turns.sign(descriptor)
     return descriptor
+
+
+def pass_on(path: Path, descriptor: int) -> None:
+    """Leave the held lock to the program that this process becomes; anew where it was removed.
+
+    Raises:
+        AlreadyRunning: another process has taken the place of a removed one.
+        OSError: the lock file cannot be made.
+    """
+    held = descriptor if stands(path, descriptor) else hold(path)
+    os.set_inheritable(held, True)  # noqa: FBT003 - positional only
+    os.environ[_PASSED_ON] = str(held)
+
+
+def _passed_on(path: Path) -> int | None:
+    with contextlib.suppress(KeyError, ValueError, OSError, OverflowError):
+        descriptor = int(os.environ.pop(_PASSED_ON))
+        if stands(path, descriptor):
+            os.set_inheritable(descriptor, False)  # noqa: FBT003 - positional only
+            return descriptor
+    return None
 
 
 def holder(path: Path) -> int | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from specd.agent import lock
 from specd.cli import ask
 from specd.demo.models import SMALL, ensure
 from specd.files.exchange import exchange
@@ -234,13 +235,19 @@ def test_removed_under_it_they_are_made_again_and_no_second_daemon_starts(
     sandbox: Sandbox, gone: str
 ) -> None:
     pid = sandbox.running().status()["pid"]
+    held = partial(lock.holder, sandbox.state / "run" / "specd.lock")
     if gone == "the socket":
         (sandbox.state / "run" / "specd.sock").unlink()
     else:
         directory = sandbox.state / "run" if gone == "the directory" else sandbox.state
         shutil.rmtree(directory.rename(sandbox.root / "gone"))
-    until((sandbox.state / "run" / "specd.sock").exists, "it is made again")
-    until(sandbox.answers, "it answers")
+        until(lambda: held() == pid, "it has locked the new directory")
+
+    def answers_and_keeps_its_lock() -> bool:
+        assert held() == pid
+        return sandbox.answers()
+
+    until(answers_and_keeps_its_lock, "it answers")
     assert sandbox.status()["pid"] == pid
     second = sandbox.specd("run")
     assert second.returncode == 2
