@@ -31,7 +31,7 @@ _OWN = (
     "conditions.json",
     "last-good.toml",
     "validated.json",
-    "report.html",
+    "specd-report.html",
 )
 
 _BESIDE = re.compile(

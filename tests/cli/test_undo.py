@@ -370,7 +370,9 @@ def test_status_says_that_lm_studio_ignores_a_file_that_begins_with_a_mark(seed:
 def test_purging_leaves_what_is_not_specds(seed: Sandbox) -> None:
     seed.specd("apply")
     theirs = [
-        *map(seed.state.joinpath, ("journal.txt", "logs-of-mine", "history.db.backup", "run-it")),
+        *map(
+            seed.state.joinpath, ("journal.txt", "logs-of-mine", "history.db.backup", "report.html")
+        ),
         *(seed.state / name / "diary.md" for name in ("journal", "logs", "run", "tokenizers")),
     ]
     for path in theirs:

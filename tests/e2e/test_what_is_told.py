@@ -158,5 +158,5 @@ def _now() -> str:
 def test_the_report_in_the_state_directory_is_its_owners_alone(sandbox: Sandbox) -> None:
     sandbox.running()
     done = sandbox.specd("report")
-    assert done.stdout == f"{sandbox.state / 'report.html'}\n"
-    assert (sandbox.state / "report.html").stat().st_mode & 0o777 == 0o600
+    assert done.stdout == f"{sandbox.state / 'specd-report.html'}\n"
+    assert (sandbox.state / "specd-report.html").stat().st_mode & 0o777 == 0o600

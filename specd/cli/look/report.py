@@ -39,7 +39,7 @@ parser.add_argument(
     "-o",
     "--output",
     metavar="FILE",
-    help="where to write it (- for standard output); usually report.html in specd's directory",
+    help="where to write it (- for standard output); usually in specd's directory",
 )
 parser.add_argument("--open", action="store_true", help="show it in the browser")
 
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output == "-":
         sys.stdout.write(text)
         return 0
-    named = Path(args.output) if args.output else places.state_dir() / "report.html"
+    named = Path(args.output) if args.output else places.state_dir() / "specd-report.html"
     path = named.expanduser().absolute()
     try:
         if args.output:
