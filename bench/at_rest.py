@@ -6,6 +6,7 @@ All of them rest at the same time, in homes of the same size, so one wait serves
 from __future__ import annotations
 
 import time
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -33,10 +34,14 @@ def measure(root: Path, *, seconds: float, settle: float) -> Section:
             resting[contender.name] = stack.enter_context(Running(contender, home))
             resting[contender.name].get_ready(Settings(home))
         time.sleep(settle)
-        before = {name: running.usage() for name, running in resting.items()}
+        before = {name: (running.usage(), running.switches()) for name, running in resting.items()}
         time.sleep(seconds)
-        after = {name: running.usage() for name, running in resting.items()}
-    rows = {name: _row(before[name], after[name], seconds) for name in resting}
+        rows = {
+            name: _row(
+                before[name][0], running.usage(), seconds, switched(before[name][1], running)
+            )
+            for name, running in resting.items()
+        }
     rss, _, cpu, wakeups, _, written, _ = rows[SPECD.name]
     return Section(
         title="At rest",
@@ -61,13 +66,19 @@ def measure(root: Path, *, seconds: float, settle: float) -> Section:
     )
 
 
-def _row(before: Usage, after: Usage, seconds: float) -> tuple[float | int, ...]:
+def switched(before: Counter[int], running: Running) -> int:
+    """The context switches since ``before``; those of threads that ended are in neither count."""
+    # A Counter's difference leaves out what is not above 0: a thread that ended since.
+    return (running.switches() - before).total()
+
+
+def _row(before: Usage, after: Usage, seconds: float, wakeups: int) -> tuple[float | int, ...]:
     """The table's cells: the last use of memory, and the use of the rest between both."""
     return (
         after.rss / MIB,
         after.pss / MIB,
         (after.cpu_s - before.cpu_s) / seconds * 100,
-        (after.switches - before.switches) / seconds,
+        wakeups / seconds,
         after.descriptors,
         after.written - before.written,
         after.processes,

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
 from importlib.util import find_spec
@@ -90,7 +91,6 @@ class Usage:
     rss: int
     pss: int
     cpu_s: float
-    switches: int
     descriptors: int
     written: int
     processes: int
@@ -156,6 +156,19 @@ class Running:
         seen = [each for process in self._tree() if (each := _used(process)) is not None]
         return Usage(*(sum(column) for column in zip(*map(astuple, seen), strict=True)))
 
+    def switches(self) -> Counter[int]:
+        """The context switches of each of its threads since it began, by the thread's number."""
+        return Counter(
+            {
+                int(task.name): sum(
+                    _proc_number(process.pid, f"task/{task.name}/status", f"{kind}_ctxt_switches:")
+                    for kind in ("voluntary", "nonvoluntary")
+                )
+                for process in self._tree()
+                for task in _tasks(process.pid)
+            }
+        )
+
     def _tree(self) -> Iterator[psutil.Process]:
         top = psutil.Process(self.process.pid)
         yield top
@@ -186,7 +199,6 @@ def _used(process: psutil.Process) -> Usage | None:
             rss=process.memory_info().rss,
             pss=_proc_number(process.pid, "smaps_rollup", "Pss:") * 1024,
             cpu_s=times.user + times.system + times.children_user + times.children_system,
-            switches=_switches(process.pid),
             descriptors=process.num_fds(),
             written=_proc_number(process.pid, "io", "write_bytes:"),
             processes=1,
@@ -195,16 +207,11 @@ def _used(process: psutil.Process) -> Usage | None:
         return None
 
 
-def _switches(pid: int) -> int:
+def _tasks(pid: int) -> tuple[Path, ...]:
     try:
-        tasks = tuple(Path(f"/proc/{pid}/task").iterdir())
+        return tuple(Path(f"/proc/{pid}/task").iterdir())
     except OSError:
-        return 0
-    return sum(
-        _proc_number(pid, f"task/{task.name}/status", key)
-        for task in tasks
-        for key in ("voluntary_ctxt_switches:", "nonvoluntary_ctxt_switches:")
-    )
+        return ()
 
 
 def _proc_number(pid: int, file: str, key: str) -> int:

@@ -252,6 +252,20 @@ def test_parallel_requests_are_named_as_what_switches_speculation_off(key: str):
     assert judged(**quantized)["EngineWillSpeculate"].status == "true"
 
 
+def test_a_silent_draft_of_a_main_to_be_loaded_again_has_the_remedy_of_that():
+    silent = Proof(MAIN.key, SMALL.key, 0, 0, "probe", "none ran")
+    found = judged(**loaded(MAIN, "qwen3-8b", parallel=4), proofs=(silent,))
+    observed, engine = found["SpeculationObserved"], found["EngineWillSpeculate"]
+    assert (observed.status, observed.remedy) == ("false", engine.remedy)
+    assert [each.type for each in found.values() if each.degraded] == ["EngineWillSpeculate"]
+    old = (in_force.NotInForce(PAIR, "m", ("it is old",), (("load", "m"),), shown=False),)
+    observed = judged(not_in_force=old, proofs=(silent,))["SpeculationObserved"]
+    assert (observed.degraded, observed.remedy) == (True, "`lms load m`")
+    other = replace(silent, main="another", finding="nor here")
+    observed = judged(not_in_force=old, proofs=(silent, other))["SpeculationObserved"]
+    assert (observed.message, "restart LM Studio" in observed.remedy) == ("nor here", True)
+
+
 def test_what_runs_otherwise_than_its_file_says_is_to_be_loaded_again():
     found = judged(
         not_in_force=(in_force.NotInForce(PAIR, "m:2", ("it is old",), (("load", "m"),)),)
