@@ -35,6 +35,7 @@ Reason: TypeAlias = Literal[
     "SetInLMStudio",
     "NotMeasured",
     "Comparing",
+    "NotProven",
     "NotReadable",
     "NoSuchMain",
     "NoSuchDraft",
@@ -61,8 +62,8 @@ class DesiredPair:
     - "wanted": main, draft and verdict are known, and specd configures the pair;
     - "adopted": the draft that the user set in LM Studio stays;
     - "unmeasured": only heads or sidecars could draft, and none was measured: nothing is written;
-    - "waiting": the verdicts on the drafts ``undecided`` are not known yet, or a store of specd's
-      cannot be read: the model's file stays as it is;
+    - "waiting": the verdicts on the drafts ``undecided`` are not known yet, the engine's opinion of
+      a named draft is not, or a store of specd's cannot be read: the model's file stays as it is;
     - "refused": the verdict forbids the pair, or there is no usable draft;
     - "withdrawn": no draft for this main: speculation is switched off, or ``draft`` was measured
       as slower;
@@ -231,8 +232,17 @@ class _Main:
         why = f"{found.kind}: {found.reasons[0]}"
         if not found.usable:
             return pair.so("refused", "VerdictForbids", why)
-        pair = pair.so("wanted", "AsNamed", why)
-        return _measured(pair, self.known.choose(self.main, (draft.key,)))
+        choice = self.known.choose(self.main, (draft.key,))
+        if choice is None and not found.worth_trying:
+            return pair.so("waiting", "NotProven", self._not_proven(draft, found))
+        return _measured(pair.so("wanted", "AsNamed", why), choice)
+
+    def _not_proven(self, draft: Model, found: Verdict) -> str:
+        why = found.engine.why if found.engine is not None else found.reasons[0]
+        return (
+            f"{why}; specd writes the draft once the engine has run with it, as "
+            f"`specd check --deep {self.main.key} {draft.key}` does now"
+        )
 
     def own_heads(self, pair: DesiredPair) -> DesiredPair:
         """The pair with the main's own prediction heads."""
@@ -361,7 +371,8 @@ class _Main:
             choice = self.known.choose(self.main, (named.key,))
             if choice is not None and choice.draft is None:
                 return None
-            kept = replace(kept, state="wanted")
+            if choice is not None or found.worth_trying:
+                kept = replace(kept, state="wanted")
         return replace(kept, draft=named, verdict=found) if found.usable else None
 
     def _beats(self, confirmed: str | None, adopted: DesiredPair) -> bool:

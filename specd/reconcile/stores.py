@@ -288,8 +288,8 @@ class Stores:
     ) -> list[tuple[Model, Model]]:
         """The mains and drafts for which the engine still has something to prove.
 
-        Pairs in use, and drafts that a proof with other settings or engines refused. GGUF pairs
-        are proven unasked where LM Studio has installed llama.cpp's server.
+        Pairs in use or waiting for it, and drafts that a proof with other settings or engines
+        refused. GGUF pairs are proven unasked where LM Studio has installed llama.cpp's server.
         """
         found: list[tuple[Model, Model]] = []
         disproven = self.verdicts.disproven()
@@ -299,7 +299,8 @@ class Stores:
                 continue
             if main.format == "gguf" and not self.verdicts.llama_servers:
                 continue
-            in_use = (pair.draft,) if pair.draft is not None and pair.speculates else ()
+            asked = pair.speculates or pair.reason == "NotProven"
+            in_use = (pair.draft,) if pair.draft is not None and asked else ()
             refused = self._refused(pair, installed) if disproven else ()
             found += [
                 (main, draft)

@@ -333,7 +333,7 @@ def _with_proof(made: Verdict, proof: Proof | None) -> Verdict:
     if opinion is None or not made.usable:
         return made
     if proof.kind is None:
-        if opinion.accepts is None and proof.whole:
+        if opinion.text == "unknown" and proof.whole:
             seen = EngineOpinion(opinion.name, accepts=True, text="same", why="it was run")
             return replace(made, engines=(seen,))
         return made

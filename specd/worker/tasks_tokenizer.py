@@ -88,7 +88,7 @@ def validate(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
         try:
             proof = _prove(main, draft, tick, context)
         except Unreadable as why:
-            proof = Proof(f"not proven: {why}")
+            proof = Proof(f"not proven: {why}", whole=False)
         kept.keep_proof(known[0], known[1], replace(proof, context=context))
         names = {"main": main.name, "draft": draft.name}
         proofs.append({**names, "words": proof.words, "kind": proof.kind})

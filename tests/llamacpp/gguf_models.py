@@ -28,6 +28,7 @@ def write(
     quiet: bool = True,
     scores: Sequence[float] = (),
     architecture: str = "llama",
+    pre: str = "gpt-2",
     kinds: Mapping[int, gguf.TokenType] | None = None,
     chat_template: str = "",
     without: Collection[str] = (),
@@ -44,7 +45,7 @@ def write(
     _shape(made, architecture, layers, heads, context)
     made.add_vocab_size(len(tokens))
     made.add_tokenizer_model("gpt2")
-    made.add_tokenizer_pre("gpt-2")
+    made.add_tokenizer_pre(pre)
     made.add_token_list(list(tokens))
     control = {END: gguf.TokenType.CONTROL, BEGIN: gguf.TokenType.CONTROL, **(kinds or {})}
     made.add_token_types([control.get(n, gguf.TokenType.NORMAL) for n in range(len(tokens))])

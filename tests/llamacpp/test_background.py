@@ -17,18 +17,20 @@ pytest.importorskip("xllamacpp", reason="specd[gguf] is not installed")
 pytestmark = pytest.mark.mlx
 
 
-def lay_out(sandbox: Sandbox, drafting: str = "", *, layers: int = 2) -> Path:
+def lay_out(
+    sandbox: Sandbox, drafting: str = "", *, always: str = "", layers: int = 2, pre: str = "gpt-2"
+) -> Path:
     """A main and its draft, and the llama-server, which adds these options where it drafts."""
     for name, deep in (("main", layers), ("draft", 1)):
         folder = sandbox.home / "models" / "tests" / f"tiny-{name}"
         folder.mkdir(parents=True)
-        gguf_models.write(folder / f"tiny-{name}.gguf", layers=deep)
+        gguf_models.write(folder / f"tiny-{name}.gguf", layers=deep, pre=pre)
     program = sandbox.home / "extensions/backends/llama.cpp-linux-x86_64-2.20.0/llama-server"
     program.parent.mkdir(parents=True)
     program.write_text(
         '#!/bin/sh\n[ "$1" = --version ] && exit 0\n'
         f'case "$*" in *--model-draft*) set -- "$@" {drafting} ;; esac\n'
-        f'exec {sys.executable} -m specd.llamacpp.packaged "$@"\n'
+        f'exec {sys.executable} -m specd.llamacpp.packaged "$@" {always}\n'
     )
     program.chmod(0o755)
     sandbox.config.write_text(
@@ -74,6 +76,33 @@ def test_a_gguf_pair_that_answers_with_other_text_is_taken_out(sandbox: Sandbox)
     )
     assert "another one" in condition["message"]
     until(lambda: not written(sandbox), "the draft is taken out")
+
+
+def test_what_specd_does_not_know_of_a_named_pair_is_written_once_it_has_run(
+    sandbox: Sandbox,
+) -> None:
+    """A llama.cpp newer than specd's tables: only it knows the pre-tokenizer."""
+    main, draft = (
+        gguf_models.write(sandbox.root / f"{name}.gguf", layers=layers)
+        for name, layers in (("main", 2), ("draft", 1))
+    )
+    known = f"--model {main}"
+    program = lay_out(sandbox, f"--model-draft {draft}", always=known, pre="wild")
+    kept = program.rename(program.with_name("not-yet"))
+    sandbox.start()
+    condition = until(
+        lambda: (c := sandbox.condition("PairsConfigured"))["reason"] == "NotProven" and c,
+        "the condition",
+    )
+    assert "has no pre-tokenizer 'wild'" in condition["message"]
+    assert "specd check --deep tiny-main tiny-draft" in condition["message"]
+    assert not written(sandbox)
+    kept.rename(program)
+    sandbox.stop()
+    sandbox.start()
+    until(lambda: "token for token" in sandbox.said(), "the proof", 90, pause_s=0.2)
+    until(lambda: written(sandbox), "the draft is written")
+    assert verdict(sandbox)["engine"]["text"] == "same"
 
 
 @pytest.mark.parametrize("draft", [pytest.param("tiny-draft", marks=pytest.mark.nightly), "auto"])

@@ -113,7 +113,18 @@ def test_a_draft_that_may_change_the_text_is_never_taken_unnamed(text):
     (pair,) = resolved(wanted(AUTO), verdicts={SMALL.key: unsure, OTHER.key: verdict()})
     assert (pair.state, pair.draft) == ("wanted", OTHER)
     (named,) = resolved(wanted(NAMED), verdicts={SMALL.key: unsure})
-    assert named.state == ("wanted" if text == "unknown" else "refused")
+    assert named.state == ("waiting" if text == "unknown" else "refused")
+
+
+def test_a_named_draft_of_which_the_engine_says_nothing_waits_until_it_has_run():
+    unsure = verdict(engines=(EngineOpinion("mlx-engine", True, "unknown", "never seen"),))
+    (pair,) = resolved(wanted(NAMED), verdicts={SMALL.key: unsure})
+    assert (pair.state, pair.reason, pair.draft) == ("waiting", "NotProven", SMALL)
+    assert "never seen; " in pair.why
+    assert f"specd check --deep {MAIN.key} {SMALL.key}" in pair.why
+    ran = Choice(SMALL.key, 3, "measured 1.40×", confirmed=True)
+    (pair,) = resolved(wanted(NAMED), verdicts={SMALL.key: unsure}, choice=ran)
+    assert (pair.state, pair.reason) == ("wanted", "Measured")
 
 
 def test_the_benchmarks_choice_decides_draft_and_length():
