@@ -1,4 +1,4 @@
-"""The running daemon: wait for it, give it an order, find out how to stop it."""
+"""The running daemon: wait for it, give it an order, end it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ import contextlib
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 from specd import places
 from specd.agent import lock
 from specd.cli import ask
 from specd.cli.paint import complain, say
+from specd.files import holders
 from specd.service.command import ServiceError
-from specd.service.platforms import Platform, here
+from specd.service.platforms import Platform
 
 PATIENCE_S = 30.0
 
 STARTING_S = 10.0
 """How long a daemon may take until its socket answers; usually it is a fifth of a second."""
+
+ENDING_S = 5.0
+"""How long a daemon may take to end after SIGTERM; it takes two seconds at most."""
 
 ORDER_S = 120.0
 """How long a daemon may take to carry out an order."""
@@ -43,30 +48,38 @@ def report_start() -> int:
     return 0
 
 
-def started_otherwise(platform: Platform) -> str | None:
-    """A sentence about a daemon that the service manager has not started; None without one."""
-    running: int | None = None
-    try:
-        running = ask.ask("GET", "/v1/status")["pid"]
-    except ask.Hung:
-        with contextlib.suppress(OSError):
-            running = at_work()
-    except ask.CannotAsk:
-        return None
-    with contextlib.suppress(ServiceError):  # what cannot be reached has not started it
-        if running == platform.pid():
-            running = None
-    if running is None:
-        return None
-    return f"specd runs already as process {running}; {how_to_stop(running)}"
+def started_otherwise(platform: Platform) -> int | None:
+    """The process of a daemon that the service manager has not started; None without one."""
+    with contextlib.suppress(OSError):
+        running = at_work()
+        with contextlib.suppress(ServiceError):  # what cannot be reached has not started it
+            if running == platform.pid():
+                return None
+        return running
+    return None
 
 
-def how_to_stop(pid: int) -> str:
-    """The command that stops this daemon."""
-    with contextlib.suppress(ServiceError):
-        if here().pid() == pid:
-            return "`specd stop` stops it"
-    return f"it is no service: Ctrl-C in its terminal stops it, or `kill {pid}`"
+def is_at_work(pid: int) -> str:
+    """The sentence for a command that cannot work beside the daemon in process ``pid``."""
+    return f"specd runs already as process {pid or 'unknown'}; `specd stop` stops it"
+
+
+def end(pid: int) -> bool:
+    """End the daemon in process ``pid``, whatever it hangs in; returns whether it has ended.
+
+    What specd wrote is as good after a kill as after an orderly end.
+    """
+    path = places.lock_path(places.state_dir())
+    for last in (signal.SIGTERM, signal.SIGKILL):
+        if pid not in holders.writers(Path(os.path.realpath(path))):
+            break  # in another container its number means another process here
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, last)
+            os.kill(pid, signal.SIGCONT)  # one that is suspended would not hear of it
+        waited = time.monotonic() + ENDING_S
+        while lock.holder(path) is not None and time.monotonic() < waited:
+            time.sleep(_STEP_S)
+    return lock.holder(path) is None
 
 
 def request_look() -> None:

@@ -45,7 +45,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("install", "set specd up, or bring it up to date"),
         Command("uninstall", "stop the service and remove it"),
         Command("start", "start the service"),
-        Command("stop", "stop the service until it is started again"),
+        Command("stop", "stop specd until it is started again"),
         Command("restart", "stop and start the service"),
         Command("run", "run the daemon in this terminal"),
     ),

@@ -13,7 +13,7 @@ import threading
 
 import pytest
 
-from tests.daemon import Sandbox, until
+from tests.daemon import DEADLINE_S, Sandbox, until
 
 
 def on_a_terminal(sandbox: Sandbox) -> tuple[int, list[bytes]]:
@@ -80,7 +80,9 @@ def test_a_second_one_says_how_the_first_is_stopped(sandbox: Sandbox) -> None:
     done = sandbox.specd("run")
     assert done.returncode == 2
     assert f"another specd (process {sandbox.process.pid}) works with" in done.stderr
-    assert f"Ctrl-C in its terminal stops it, or `kill {sandbox.process.pid}`" in done.stderr
+    assert "`specd stop` stops it" in done.stderr
+    assert sandbox.specd("stop").stdout == f"stopped process {sandbox.process.pid}\n"
+    assert sandbox.process.wait(DEADLINE_S) == 0
 
 
 @pytest.mark.skipif(

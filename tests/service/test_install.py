@@ -8,6 +8,8 @@ import json
 import os
 import plistlib
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 import pytest
 
 from specd import places
+from specd.agent import lock
 from specd.cli import alive, ask
 from specd.cli.look import doctor
 from specd.cli.main import main
@@ -149,9 +152,9 @@ def test_a_daemon_started_by_hand_is_not_fought(
     home: Path, user: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(install, "here", lambda: systemd)
-    monkeypatch.setattr(ask, "ask", lambda *_args, **_more: {"pid": 99, "version": "0"})
+    monkeypatch.setattr(alive, "at_work", lambda: 99)
     assert main(["install", "--yes"]) == 1
-    assert "runs already as process 99; it is no service" in capsys.readouterr().err
+    assert "runs already as process 99; `specd stop` stops it" in capsys.readouterr().err
 
 
 def test_a_broken_specd_toml_is_told_before_anything_is_done(
@@ -213,12 +216,43 @@ def test_the_doctor_sees_a_healthy_installation(
     assert "`specd install`" in found["service"]["remedy"]
 
 
-def test_stop_says_how_a_daemon_that_is_no_service_is_stopped(
+def test_a_daemon_that_is_no_service_and_heeds_no_signal_is_stopped(
     platform: Platform,
     home: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ask, "ask", lambda *_, **__: {"pid": 99})
-    assert main(["stop"]) == 1
-    assert "Ctrl-C in its terminal stops it, or `kill 99`" in capsys.readouterr().err
+    monkeypatch.setattr(alive, "ENDING_S", 0.5)
+    script = (
+        "import signal, sys, time; from pathlib import Path; from specd.agent import lock\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN); lock.hold(Path(sys.argv[1]))\n"
+        "print('held', flush=True); time.sleep(600)"
+    )
+    path = places.lock_path(places.state_dir())
+    command = [sys.executable, "-c", script, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as hung:
+        assert hung.stdout is not None
+        assert hung.stdout.readline() == b"held\n"
+        for word in ("start", "restart"):
+            assert main([word]) == 1
+            told = f"specd runs already as process {hung.pid}; `specd stop` stops it"
+            assert told in " ".join(capsys.readouterr().err.split())
+        assert main(["stop"]) == 0
+        assert capsys.readouterr().out == f"stopped process {hung.pid}\n"
+        assert hung.wait(DEADLINE_S) == -signal.SIGKILL
+
+
+def test_a_process_that_has_not_locked_the_directory_is_never_ended(
+    home: Path, user: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number in the lock may be another container's."""
+    monkeypatch.setattr(service, "here", lambda: systemd)
+    path = places.lock_path(places.state_dir())
+    held = lock.hold(path)
+    with subprocess.Popen(["sleep", "600"]) as other:
+        os.pwrite(held, f"{other.pid}\n".ljust(16).encode(), 0)
+        assert main(["stop"]) == 1
+        assert f"process {other.pid} did not end" in capsys.readouterr().err
+        assert other.poll() is None
+        other.kill()
+    os.close(held)

@@ -190,7 +190,7 @@ def _no_answer(patient: Patient) -> Result:
     if holder is None:
         return _fail(problem.why, problem.remedy or "`specd start`, or `specd install`")
     says = f"{problem.why}; process {holder} works with {patient.state}"
-    return _fail(says, f"`specd restart`, or `kill {holder}`")
+    return _fail(says, "`specd stop` ends it, `specd start` starts it afresh")
 
 
 def _service(patient: Patient) -> Result:

@@ -145,7 +145,7 @@ def _checked(platform: Platform) -> _Found:
     """
     other = alive.started_otherwise(platform)
     if other is not None:
-        raise _CannotInstall(other)
+        raise _CannotInstall(alive.is_at_work(other))
     platform.ready()
     for path in (places.state_dir(), places.config_file(), platform.file()):
         there = next(each for each in path.parents if each.exists())

@@ -58,10 +58,7 @@ def run(args: argparse.Namespace) -> int:
             _tell(daemon.events)
         code = daemon.run()
     except lock.AlreadyRunning as problem:
-        from specd.cli import alive  # noqa: PLC0415 - as a rule there is no other
-
-        how = alive.how_to_stop(problem.holder) if problem.holder else "stop it first"
-        complain(f"{problem}; {how}")
+        complain(f"{problem}; `specd stop` stops it")
         return 2
     except OSError as error:
         why = f"cannot use {error.filename or state}: {error.strerror}"

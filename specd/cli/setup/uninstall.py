@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     other = alive.started_otherwise(platform)
     if other is not None and (args.restore_settings or args.purge):
         # It would write the settings again, and keep files in a directory that is gone.
-        complain(other)
+        complain(alive.is_at_work(other))
         return 1
     done = platform.uninstall()
     for line in done or ["no service of specd's was installed"]:
