@@ -198,8 +198,7 @@ class Api:
         daemon, path = self._daemon, request.path
         route = ROUTES.get(path)
         if route is None:
-            known = ", ".join([*ROUTES, EVENTS])
-            return _json({"error": f"there is no {path}; there are {known}"}, 404)
+            return _json({"error": f"there is no {path}", "paths": [*ROUTES, EVENTS]}, 404)
         if route.method != ("GET" if request.method == "HEAD" else request.method):
             return _json({"error": f"{path} takes {route.method}"}, 405)
         if route.where == "snapshot":

@@ -24,6 +24,7 @@ from specd.bench.preconditions import Readings
 from specd.llamacpp import engine as llama_cpp
 from specd.lmstudio import backends
 from specd.reconcile import engine, measuring, survey
+from specd.reconcile.desired import PairName
 from specd.reconcile.engine import BenchmarkPlan, Candidate
 from specd.reconcile.facts import ServerSeen
 from specd.reconcile.measuring import Task
@@ -62,7 +63,7 @@ class Benchmarks:
     def __init__(self, given: Given) -> None:
         self._given = given
         self.note: str | None = None
-        self.stale: dict[str, tuple[str, ...]] = {}
+        self.stale: dict[PairName, tuple[str, ...]] = {}
         self._waiting: list[Task] = []
         self._not_measured: list[str] = []
         self._running: Task | None = None
@@ -257,7 +258,7 @@ class Benchmarks:
         ]
         self._given.jobs.scout("stale", lambda: _stale(measured, sight), self._learn_stale)
 
-    def _learn_stale(self, found: dict[str, tuple[str, ...]]) -> None:
+    def _learn_stale(self, found: dict[PairName, tuple[str, ...]]) -> None:
         fresh = {name: why for name, why in found.items() if self.stale.get(name) != why}
         if found != self.stale:
             self.stale = found
@@ -310,8 +311,8 @@ def _llama_servers(sight: Sight) -> tuple[Path, ...]:
 
 
 def _stale(
-    measured: Sequence[tuple[str, Path, Path, Run]], sight: Sight
-) -> dict[str, tuple[str, ...]]:
+    measured: Sequence[tuple[PairName, Path, Path, Run]], sight: Sight
+) -> dict[PairName, tuple[str, ...]]:
     if not measured:
         return {}
     # Reads packages' metadata, which a daemon's start need not wait for.
@@ -319,7 +320,7 @@ def _stale(
 
     local = any(run.result.engine == "llama.cpp" for *_, run in measured)
     llama = llama_cpp.find(_llama_servers(sight)) if local else None
-    found: dict[str, tuple[str, ...]] = {}
+    found: dict[PairName, tuple[str, ...]] = {}
     for name, main, draft, run in measured:
         version = sight.engine_version
         if run.result.engine == "llama.cpp":

@@ -38,8 +38,8 @@ from specd.files.attributes import stands
 from specd.lmstudio import home as homes
 from specd.lmstudio import model_defaults
 from specd.lmstudio.home import App, NoHome, WatchedDir
-from specd.reconcile import in_force, proving, survey, trials
-from specd.reconcile.desired import DesiredPair
+from specd.reconcile import in_force, real_use, survey, trials
+from specd.reconcile.desired import DesiredPair, PairName
 from specd.reconcile.facts import Facts
 from specd.reconcile.in_force import NotInForce
 from specd.reconcile.reconciler import DesiredState, Pass
@@ -133,8 +133,8 @@ class Daemon:
         self.writer = Writer(given, self._watch.held_back)
         self._api: Api | None = None
         self._pairs: tuple[DesiredPair, ...] = ()
-        self._listed_unusable: tuple[tuple[str, str], ...] = ()
-        self._benchmarks: dict[str, BenchResult] = {}
+        self._listed_unusable: tuple[tuple[PairName, str], ...] = ()
+        self._benchmarks: dict[PairName, BenchResult] = {}
         self._memory_bytes = preconditions.machine_memory()
 
     # -- life ---------------------------------------------------------------------------------
@@ -471,6 +471,7 @@ class Daemon:
                 self.around.world.models,
                 self.around.server,
                 self.stores.observed,
+                self.around.home.path,
                 stuck={*self.writer.files.blocked, *self.writer.files.failed},
             )
         except OSError as error:
@@ -552,7 +553,7 @@ class Daemon:
             not_in_force=self._not_in_force(written),
             benchmarks=self._benchmarks,
             stale=dict(self.bench.stale),
-            proofs=proving.proofs(
+            drafts_seen=real_use.drafts_seen(
                 self._pairs,
                 self._real_use.uses,
                 around.world.models,

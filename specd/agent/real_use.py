@@ -8,8 +8,9 @@ from typing import Any
 from specd.agent.sight import Given
 from specd.lmstudio import conversations, server_log
 from specd.lmstudio.home import bionic
+from specd.reconcile.desired import PairName
 from specd.reconcile.logged import LoggedStore
-from specd.reconcile.proving import PairUse
+from specd.reconcile.real_use import PairUse
 from specd.reconcile.stores import WORKER_MEMORY
 from specd.worker.client import Limits
 
@@ -24,7 +25,7 @@ class RealUse:
 
     def __init__(self, given: Given) -> None:
         self._given = given
-        self.uses: dict[str, PairUse] = {}
+        self.uses: dict[PairName, PairUse] = {}
 
     def read(self) -> None:
         """Have a worker read the conversations that changed since the last time."""

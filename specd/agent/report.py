@@ -81,7 +81,7 @@ def pair(facts: Facts, wanted: DesiredPair, writes: Sequence[Entry]) -> dict[str
         path = model_defaults.config_path(facts.home.path, wanted.main)
     unwritten = {each.path for each in facts.blocked} | {each.edit.path for each in facts.applied}
     measured = facts.benchmarks.get(wanted.name)
-    proof = next((p for p in facts.proofs if f"{p.main} ← {p.draft}" == wanted.name), None)
+    observed = next((each for each in facts.drafts_seen if each.pair == wanted.name), None)
     return {
         "main": wanted.main.key if wanted.main else wanted.configured.main,
         "draft": wanted.drafts_with,
@@ -101,7 +101,7 @@ def pair(facts: Facts, wanted: DesiredPair, writes: Sequence[Entry]) -> dict[str
         "unwritten": path in unwritten,
         "left": None if wanted.drafts_with else _left(path, writes),
         "set_by_user": wanted.users.drafts_with if wanted.users.drafts else None,
-        "observed": asdict(proof) if proof else None,
+        "observed": asdict(observed) if observed else None,
         "in_use": asdict(used) if (used := facts.in_use.get(wanted.name)) else None,
     }
 

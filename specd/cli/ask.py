@@ -72,9 +72,10 @@ def ask(
     except ValueError:
         raise _other("an answer that is not JSON") from None
     if status >= 400:
-        message = str((answer.get("error") if isinstance(answer, dict) else None) or "")
+        fields = answer if isinstance(answer, dict) else {}
+        message = str(fields.get("error") or "")
         # 404 is also the answer for a valid thing that does not exist, such as a write's number.
-        if status == 404 and (not message or message.startswith(f"there is no {path}")):
+        if status == 404 and ("paths" in fields or not message):
             raise _other(f"no {path}")
         raise Refused(message or f"the daemon answered {status}")
     return answer

@@ -25,7 +25,7 @@ from specd.lmstudio.model import Model
 
 @dataclass(frozen=True, slots=True)
 class DesiredValue:
-    """One value that a file should hold. ``key`` is its name in messages, ``why`` a clause."""
+    """A value that a file should hold. ``key`` is unique in the file, ``why`` a clause."""
 
     key: str
     edit: Edit

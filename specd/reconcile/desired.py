@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from specd import config
 from specd.bench.choice import Choice
@@ -53,6 +53,16 @@ Reason: TypeAlias = Literal[
 
 
 NOTHING_SET: Final = DraftDefaults()
+
+
+class PairName(NamedTuple):
+    """The keys of a pair's models; as text ``main ← draft``."""
+
+    main: str
+    draft: str
+
+    def __str__(self) -> str:
+        return f"{self.main} ← {self.draft}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +105,10 @@ class DesiredPair:
         return replace(self, state=state, reason=reason, why=why)
 
     @property
-    def name(self) -> str:
-        """``main ← draft``, for messages."""
+    def name(self) -> PairName:
+        """Its models, as far as they are found."""
         main = self.main.key if self.main else self.configured.main
-        return f"{main} ← {self.drafts_with or self.configured.draft}"
+        return PairName(main, self.drafts_with or self.configured.draft)
 
     @property
     def drafts_with(self) -> str | None:

@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeAlias
 
 from specd.bench.silence import Circumstances
 from specd.lmstudio.model import OWN_HEADS, Model
-from specd.reconcile import proving
+from specd.reconcile import real_use
 from specd.reconcile.facts import ServerSeen
 from specd.tokenizer.verdict import Verdict
 
@@ -98,8 +98,8 @@ def plan(
     served: list[ServedPair] = []
     problems: list[str] = []
     # ``mlx_lm.server`` answers without a list on a machine that never downloaded a model.
-    unlisted = choice == "server" and server is not None and server.url.startswith("http")
-    listed = server if server is not None and server.problem is None else ServerSeen("", None)
+    unlisted = choice == "server" and server is not None and server.url is not None
+    listed = server if server is not None and server.problem is None else ServerSeen(None, None)
     for candidate in candidates:
         main, draft, verdict = candidate.main, candidate.draft, candidate.verdict
         found = listed.served(main, installed)
@@ -134,7 +134,7 @@ def plan(
                         found.key if found else str(main.path),
                         draft_served.key if draft_served else str(draft.path),
                     ),
-                    proving.circumstances(main, draft, installed, server, memory, verdict),
+                    real_use.circumstances(main, draft, installed, server, memory, verdict),
                     candidate.draft_tokens,
                 )
             )

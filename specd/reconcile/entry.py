@@ -30,7 +30,7 @@ EMPTY: tuple[Json, ...] = ({}, [], "")
 """A container without a value in it."""
 
 ValueKey: TypeAlias = tuple[Path, str]
-"""A value: the path of its file, and its name in messages."""
+"""A value: the path of its file, and its key there."""
 
 _STATES = get_args(State)
 _NAMES = {"before_sha": "before", "after_sha": "after"}
@@ -44,7 +44,7 @@ class NewerJournal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One value: its name in messages, its place, the old and new value, and the reason."""
+    """One value: its key (no two of a file have the same), place, old and new value, and reason."""
 
     key: str
     at: Pointer

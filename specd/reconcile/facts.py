@@ -17,7 +17,7 @@ from specd.lmstudio.model import Model
 from specd.lmstudio.presets import Preset
 from specd.reconcile.apply import Applied
 from specd.reconcile.contention import Patience
-from specd.reconcile.desired import DesiredPair
+from specd.reconcile.desired import DesiredPair, PairName
 from specd.reconcile.in_force import NotInForce
 from specd.reconcile.journal import Change
 from specd.reconcile.plan import Blocked
@@ -27,11 +27,11 @@ from specd.reconcile.plan import Blocked
 class ServerSeen:
     """The last look at the server. ``problem`` is None when it answered.
 
-    ``remedy``: what to do where it refused because of the token, else "". ``configured``: its
-    address stands in specd.toml.
+    ``url``: None where no address is known. ``remedy``: what to do where it refused because of the
+    token, else "". ``configured``: its address stands in specd.toml.
     """
 
-    url: str
+    url: str | None
     problem: str | None
     models: tuple[ServedModel, ...] = ()
     remedy: str = ""
@@ -57,7 +57,7 @@ class AppSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class DraftsSeen:
     """The draft tokens seen for a pair, or, in ``finding``, why there are none.
 
     ``silent``: the newer answers without figures are more than the answers with figures.
@@ -71,13 +71,18 @@ class Proof:
     finding: str | None = None
     silent: bool = False
 
+    @property
+    def pair(self) -> PairName:
+        """The pair's name."""
+        return PairName(self.main, self.draft)
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """The facts of one pass. What is not known is None or empty, never guessed.
 
-    ``listed_unusable``: the pairs ("MAIN ← DRAFT") that LM Studio's cache lists for the mains of
-    ``pairs`` though their verdict forbids them, with the verdict's kind.
+    ``listed_unusable``: the pairs that LM Studio's cache lists for the mains of ``pairs`` though
+    their verdict forbids them, with the verdict's kind.
     """
 
     config_problem: str | None
@@ -95,15 +100,15 @@ class Facts:
     contender: str | None = None
     apps: tuple[App, ...] = ()
     opinion: CacheOpinion | None = None
-    listed_unusable: tuple[tuple[str, str], ...] = ()
+    listed_unusable: tuple[tuple[PairName, str], ...] = ()
     presets: tuple[Preset, ...] = ()
     server: ServerSeen | None = None
     app: AppSeen | None = None
     settings_written: Mapping[str, datetime] = field(default_factory=dict)
     not_in_force: tuple[NotInForce, ...] = ()
-    benchmarks: dict[str, BenchResult] = field(default_factory=dict)
-    stale: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    proofs: tuple[Proof, ...] = ()
-    in_use: dict[str, InUse] = field(default_factory=dict)
+    benchmarks: dict[PairName, BenchResult] = field(default_factory=dict)
+    stale: dict[PairName, tuple[str, ...]] = field(default_factory=dict)
+    drafts_seen: tuple[DraftsSeen, ...] = ()
+    in_use: dict[PairName, InUse] = field(default_factory=dict)
     paused: bool = False
     faults: tuple[str, ...] = ()

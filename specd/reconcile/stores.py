@@ -30,13 +30,13 @@ from specd.files import private, swap
 from specd.lmstudio import chat_settings, drafters
 from specd.lmstudio.home import App
 from specd.lmstudio.model import OWN_HEADS, Model
-from specd.reconcile import desired, proving, trials, users
+from specd.reconcile import desired, real_use, trials, users
 from specd.reconcile.conditions import Condition
-from specd.reconcile.desired import DesiredPair, Known
+from specd.reconcile.desired import DesiredPair, Known, PairName
 from specd.reconcile.engine import Candidate
 from specd.reconcile.journal import Journal
 from specd.reconcile.logged import LoggedStore
-from specd.reconcile.proving import PairUse
+from specd.reconcile.real_use import PairUse
 from specd.reconcile.survey import World
 from specd.reconcile.trials import Trials
 from specd.tokenizer import suggest
@@ -141,12 +141,12 @@ class Stores:
 
     def listed_unusable(
         self, world: World, pairs: Sequence[DesiredPair]
-    ) -> tuple[tuple[str, str], ...]:
+    ) -> tuple[tuple[PairName, str], ...]:
         """What LM Studio's cache lists for the mains of ``pairs`` though its verdict forbids it."""
         listed = world.opinion.pairs if world.opinion is not None else {}
         models = {model.identifier: model for model in world.models}
         return tuple(
-            (f"{pair.main.key} ← {draft.key}", verdict.kind)
+            (PairName(pair.main.key, draft.key), verdict.kind)
             for pair in pairs
             if pair.main is not None
             for name in listed.get(pair.main.identifier, ())
@@ -322,7 +322,7 @@ class Stores:
 
     # -- benchmarks -----------------------------------------------------------------------------
 
-    def benchmarks(self, pairs: Sequence[DesiredPair]) -> dict[str, BenchResult]:
+    def benchmarks(self, pairs: Sequence[DesiredPair]) -> dict[PairName, BenchResult]:
         """The latest benchmark of each pair, by the pair's name."""
         return {
             pair.name: latest
@@ -375,7 +375,7 @@ class Stores:
 
     def uses(
         self, pairs: Sequence[DesiredPair], installed: Sequence[Model], *, conversations: bool
-    ) -> dict[str, PairUse]:
+    ) -> dict[PairName, PairUse]:
         """The use of each pair, by the pair's name: from the last probes.
 
         With ``conversations`` also from the user's answers in conversations and the server log.
@@ -383,4 +383,4 @@ class Stores:
         seen = self.observed.sums() if conversations else Observed()
         both = (*self.logged.asked(), *self.bionic_logged.asked())
         logged = both if conversations else ()
-        return proving.uses(pairs, installed, seen, self.observed.probes(), logged)
+        return real_use.uses(pairs, installed, seen, self.observed.probes(), logged)

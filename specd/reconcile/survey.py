@@ -200,7 +200,7 @@ def ask_server(home: Home, wanted: config.LmStudio) -> ServerSeen:
     try:
         first, *others = server.server_urls(home.path, wanted.server)
     except ValueError as error:
-        return ServerSeen(wanted.server, f"server under [lmstudio] in specd.toml: {error}")
+        return ServerSeen(None, f"server under [lmstudio] in specd.toml: {error}")
     seen = ask_url(first, wanted)
     for url in others if seen.problem and not seen.remedy else ():
         other = ask_url(url, wanted)

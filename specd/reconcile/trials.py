@@ -17,7 +17,9 @@ from specd.bench.observed import ObservedStore
 from specd.bench.trial import Ending, Estimate, Trial
 from specd.files import private
 from specd.lmstudio import names
+from specd.lmstudio.home import apps
 from specd.lmstudio.model import Model
+from specd.lmstudio.model_defaults import file_in
 from specd.reconcile import restore as undo
 from specd.reconcile.desired import DesiredPair, PairState
 from specd.reconcile.facts import ServerSeen
@@ -154,11 +156,13 @@ def look(
     installed: Sequence[Model],
     server: ServerSeen | None,
     observed: ObservedStore,
-    stuck: Collection[Path] = (),
+    home: Path,
+    stuck: Collection[Path],
 ) -> bool:
     """Continue a running trial; returns whether its main should have no draft now.
 
-    ``stuck``: files that cannot be written. While the main's is one of them, the trial waits.
+    ``stuck``: files in ``home`` that cannot be written. While the main's is one of them, the trial
+    waits.
 
     Raises:
         OSError: the trial cannot be written.
@@ -169,7 +173,7 @@ def look(
     now = time.time()
     seen = loaded(running, installed, server)
     main = next((each for each in installed if each.key == running.main), None)
-    if main is not None and any(str(path).endswith(f"/{main.defaults}.json") for path in stuck):
+    if main is not None and any(file_in(app, main) in stuck for app in apps(home)):
         return running.with_draft is False
     found = estimate(running, installed, observed)
 

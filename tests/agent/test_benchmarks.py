@@ -241,7 +241,7 @@ def test_other_model_files_make_a_result_stale_and_have_it_measured_again(
     for _ in range(2):
         daemon.bench.look_for_changes()
         daemon.until(lambda: not daemon.jobs.running("stale"), "it is compared")
-    assert daemon.bench.stale == {f"{MAIN} ← {DRAFT}": ("the main's files changed",)}
+    assert daemon.bench.stale == {(MAIN, DRAFT): ("the main's files changed",)}
     assert daemon.timers.delays == [benchmarks.STALE_AFTER_S]
 
 

@@ -157,8 +157,11 @@ def test_a_stale_socket(environment: dict[str, str], tmp_path: Path) -> None:
     assert "specd is not running (it left" in done.stderr
 
 
-def test_a_daemon_of_another_version(environment: dict[str, str], serve: Serve) -> None:
-    serve(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}")
+@pytest.mark.parametrize("body", [b"{}", b'{"error": "there is none", "paths": ["/v2/status"]}'])
+def test_a_daemon_of_another_version(
+    environment: dict[str, str], serve: Serve, body: bytes
+) -> None:
+    serve(b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
     done = specd(environment, "status")
     assert done.returncode == 5
     assert "another version" in done.stderr

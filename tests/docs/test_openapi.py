@@ -131,6 +131,12 @@ def test_verdicts_are_answered_as_described(described: OpenAPI, running: Sandbox
     assert json.loads(content)["verdict"] is not None
 
 
+def test_an_unknown_path_is_answered_with_the_known_ones(running: Sandbox) -> None:
+    status, _, content = exchange(running, "GET", "/v2/status")
+    assert status == 404
+    assert json.loads(content)["paths"] == [*api.ROUTES, api.EVENTS]
+
+
 def test_metrics_and_events_are_answered_as_described(described: OpenAPI, running: Sandbox) -> None:
     status, content = check(described, running, "GET", "/metrics")
     assert (status, b"specd_healthy" in content) == (200, True)

@@ -25,8 +25,8 @@ from specd.reconcile import in_force
 from specd.reconcile.apply import Applied
 from specd.reconcile.conditions import CONDITIONS, Condition, ConditionType, files, judge
 from specd.reconcile.contention import Patience
-from specd.reconcile.desired import DesiredPair
-from specd.reconcile.facts import AppSeen, Facts, Proof, ServerSeen
+from specd.reconcile.desired import DesiredPair, PairName
+from specd.reconcile.facts import AppSeen, DraftsSeen, Facts, ServerSeen
 from specd.reconcile.plan import Blocked, FileEdit
 from specd.reconcile.stores import Stores
 from specd.tokenizer.verdict import VerdictKind
@@ -50,7 +50,7 @@ WELL = Facts(
     server=ServerSeen("http://localhost:1234", None),
     app=AppSeen(running=True, started=datetime(2026, 11, 24, 12, tzinfo=UTC)),
     benchmarks={PAIR.name: measured(1.3)},
-    proofs=(Proof(MAIN.key, SMALL.key, 100, 80, "the last probe"),),
+    drafts_seen=(DraftsSeen(MAIN.key, SMALL.key, 100, 80, "the last probe"),),
     opinion=CacheOpinion({MAIN.identifier: (SMALL.identifier,)}),
 )
 
@@ -151,7 +151,7 @@ def test_a_specd_toml_that_is_not_there_is_not_called_valid():
             "lms server start",
         ),
         (
-            {"proofs": (Proof(MAIN.key, SMALL.key, 0, 0, "probe", "no draft tokens"),)},
+            {"drafts_seen": (DraftsSeen(MAIN.key, SMALL.key, 0, 0, "probe", "no draft tokens"),)},
             "SpeculationObserved",
             "NoDraftTokens",
             "no draft tokens",
@@ -212,7 +212,7 @@ def test_a_fight_is_one_fault(undone, faults):
         ),
         ({"benchmarks": {}}, "Faster"),
         ({"benchmarks": {PAIR.name: measured(1.01, interval=(0.97, 1.05))}}, "Faster"),
-        ({"proofs": ()}, "SpeculationObserved"),
+        ({"drafts_seen": ()}, "SpeculationObserved"),
         ({"opinion": None}, "CacheAgrees"),
         ({"app": None}, "AppUpToDate"),
         ({"app": AppSeen(running=False), "server": ServerSeen("u", None)}, "AppUpToDate"),
@@ -253,16 +253,16 @@ def test_parallel_requests_are_named_as_what_switches_speculation_off(key: str):
 
 
 def test_a_silent_draft_of_a_main_to_be_loaded_again_has_the_remedy_of_that():
-    silent = Proof(MAIN.key, SMALL.key, 0, 0, "probe", "none ran")
-    found = judged(**loaded(MAIN, "qwen3-8b", parallel=4), proofs=(silent,))
+    silent = DraftsSeen(MAIN.key, SMALL.key, 0, 0, "probe", "none ran")
+    found = judged(**loaded(MAIN, "qwen3-8b", parallel=4), drafts_seen=(silent,))
     observed, engine = found["SpeculationObserved"], found["EngineWillSpeculate"]
     assert (observed.status, observed.remedy) == ("false", engine.remedy)
     assert [each.type for each in found.values() if each.degraded] == ["EngineWillSpeculate"]
     old = (in_force.NotInForce(PAIR, "m", ("it is old",), (("load", "m"),), shown=False),)
-    observed = judged(not_in_force=old, proofs=(silent,))["SpeculationObserved"]
+    observed = judged(not_in_force=old, drafts_seen=(silent,))["SpeculationObserved"]
     assert (observed.degraded, observed.remedy) == (True, "`lms load m`")
     other = replace(silent, main="another", finding="nor here")
-    observed = judged(not_in_force=old, proofs=(silent, other))["SpeculationObserved"]
+    observed = judged(not_in_force=old, drafts_seen=(silent, other))["SpeculationObserved"]
     assert (observed.message, "restart LM Studio" in observed.remedy) == ("nor here", True)
 
 
@@ -335,7 +335,7 @@ optional_facts = st.fixed_dictionaries(
         "server": st.sampled_from([None, WELL.server, ServerSeen("u", "no answer")]),
         "app": st.sampled_from([None, WELL.app, AppSeen(running=False), AppSeen(running=True)]),
         "benchmarks": st.sampled_from([{}, {PAIR.name: measured(0.9)}, {PAIR.name: measured(1.2)}]),
-        "proofs": st.sampled_from([(), WELL.proofs]),
+        "drafts_seen": st.sampled_from([(), WELL.drafts_seen]),
         "opinion": st.sampled_from([None, CacheOpinion({}), CacheOpinion({}, "unreadable")]),
         "pending": st.sampled_from([(), (SETTINGS,)]),
         "apps": st.sampled_from([(), (lm_studio(HOME),)]),
@@ -382,7 +382,7 @@ def test_a_cache_that_offers_a_pair_that_would_say_something_else_is_a_fault_and
 
 def test_an_unusable_draft_that_the_cache_offers_beside_the_chosen_one_is_advice_and_comes_first():
     opinion = CacheOpinion({MAIN.identifier: ("other/draft",)})
-    offered = (("qwen3-8b ← other", "incompatible"),)
+    offered = ((PairName("qwen3-8b", "other"), "incompatible"),)
     found = judged(opinion=opinion, listed_unusable=offered)["CacheAgrees"]
     assert (found.status, found.reason, found.severity) == ("false", "ListsUnusable", "advice")
     assert found.message.index("it lists") < found.message.index("it does not list")

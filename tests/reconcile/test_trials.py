@@ -11,7 +11,12 @@ import pytest
 from specd import places
 from specd.bench import trial
 from specd.bench.history import alone
-from specd.reconcile.trials import Trials
+from specd.bench.observed import ObservedStore
+from specd.lmstudio.model import Model
+from specd.lmstudio.model_defaults import config_path
+from specd.reconcile.trials import Trials, look
+
+from .pairs import MAIN, SMALL
 
 
 @pytest.fixture
@@ -45,6 +50,18 @@ def test_one_that_ended_keeps_why(kept: Trials) -> None:
     ended = kept.read()
     assert ended is not None
     assert ended.ending == "restored"
+
+
+@pytest.mark.parametrize(("stuck", "ending"), [(MAIN, None), (SMALL, "gone")])
+def test_it_waits_while_its_mains_file_cannot_be_written(
+    kept: Trials, tmp_path: Path, stuck: Model, ending: str | None
+) -> None:
+    begun = trial.begin(MAIN.key, SMALL.key, now=time.time(), days=7, seed=1)
+    kept.change(lambda _: begun)
+    (observed := ObservedStore(tmp_path / "history.sqlite")).close()
+    look(kept, (), (MAIN, SMALL), None, observed, tmp_path, {config_path(tmp_path, stuck)})
+    after = kept.read()
+    assert (after and after.ending) == ending
 
 
 def test_a_file_without_a_single_arm_is_no_trial(kept: Trials, tmp_path: Path) -> None:

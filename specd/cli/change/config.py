@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from specd import config, places
-from specd.cli.paint import Ink, complain, dumps, paint, safe, say, short, width
+from specd.cli.paint import complain, dumps, paint, safe, say, short, width
 from specd.cli.parser import Parser
 from specd.config import allowed, edit, problems, schema
 from specd.files.swap import SwapError, update
@@ -113,10 +113,10 @@ def _show(path: Path, *, as_json: bool) -> int:
         print(dumps(shown))
         return DONE
     there = "" if loaded.exists else " (not there: every default counts)"
-    over = [f"  # over {loaded.managed}"] if loaded.managed else []
+    over = [paint(f"# over {loaded.managed}", "grey")] if loaded.managed else []
     where = short(str(path)) if sys.stdout.isatty() else path
-    for line in (f"  # {where}{there}", *over, *_rows(loaded)):
-        print(_tinted(line).strip())
+    for line in (paint(f"# {where}{there}", "grey"), *over, *_rows(loaded)):
+        print(line)
     for key in loaded.overruled:
         complain(f"{key} in {path} is overruled: {loaded.managed} locks it")
     return DONE
@@ -127,22 +127,19 @@ def _rows(loaded: config.Loaded) -> list[str]:
     for section, held in asdict(loaded.config).items():
         if section == "pair":
             for pair in held:
-                rows += ["", f"[[pair]]  # {loaded.origins['pair']}"]
+                rows += ["", paint("[[pair]]", "bold") + _from(loaded.origins["pair"])]
                 rows += [f"{key} = {edit.toml(value)}" for key, value in pair.items()]
             continue
-        rows += ["", f"[{section}]"]
+        rows += ["", paint(f"[{section}]", "bold")]
         for key, value in held.items():
             row = f"{key} = {edit.toml(value)}"
-            rows.append(f"{row:<{min(40, width() - 12)}}  # {loaded.origins[f'{section}.{key}']}")
+            from_ = _from(loaded.origins[f"{section}.{key}"])
+            rows.append(f"{row:<{min(40, width() - 12)}}{from_}")
     return rows
 
 
-def _tinted(line: str) -> str:
-    what, mark, origin = line.partition("  # ")
-    if not mark:
-        return paint(what, "bold" if what.startswith("[") else None)
-    ink: Ink = "green" if origin in ("user", "managed", "locked") else "grey"
-    return f"{what}{paint(f'{mark}{origin}', ink)}"
+def _from(origin: str) -> str:
+    return paint(f"  # {origin}", "grey" if origin == "default" else "green")
 
 
 def _validate(path: Path, *, as_json: bool) -> int:

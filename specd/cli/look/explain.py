@@ -147,7 +147,7 @@ def _model(seen: world.Seen, model: Model) -> None:
         _say("not usable", model.problem)
         return
     _as_main(seen, model)
-    mains = [pair.name for pair in _wanted(seen) if pair.draft == model and pair.speculates]
+    mains = [str(pair.name) for pair in _wanted(seen) if pair.draft == model and pair.speculates]
     if mains:
         _say("as draft", f"in use by {', '.join(mains)}")
     _say("LM Studio", _standing(seen, model))

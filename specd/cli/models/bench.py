@@ -171,7 +171,7 @@ def _server(wanted: _Wanted) -> ServerSeen:
     if wanted.home is not None:
         return survey.ask_server(wanted.home, lmstudio)
     if lmstudio.server == "auto":
-        return ServerSeen("auto", "there is no LM Studio home that names its port")
+        return ServerSeen(None, "there is no LM Studio home that names its port")
     return survey.ask_url(server.server_urls(Path(), lmstudio.server)[0], lmstudio)
 
 

@@ -145,7 +145,7 @@ def _as_resolved(facts: Facts, held: Judgement) -> Judgement:
             return advice(
                 "false",
                 "PresetWins",
-                f"new chats with {pair.name.partition(' ')[0]} begin with the preset "
+                f"new chats with {pair.name.main} begin with the preset "
                 f"{preset.name}, which wins over the pair",
                 f"set the draft in the preset {preset.name}, or choose none for the model",
             )

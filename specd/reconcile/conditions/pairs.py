@@ -18,7 +18,7 @@ from specd.reconcile.conditions.condition import (
 )
 from specd.reconcile.conditions.files import each
 from specd.reconcile.desired import DesiredPair
-from specd.reconcile.facts import Facts, Proof
+from specd.reconcile.facts import DraftsSeen, Facts
 
 
 def _tokenizers_compatible(facts: Facts, _: SpecdConfig) -> Judgement:
@@ -79,30 +79,29 @@ ENGINE_WILL_SPECULATE = Definition(
 
 
 def _speculation_observed(facts: Facts, _: SpecdConfig) -> Judgement:
-    silent = [proof for proof in facts.proofs if proof.finding is not None]
+    silent = [each for each in facts.drafts_seen if each.finding is not None]
     again = {it.pair.main.key: it for it in facts.not_in_force if it.pair.main is not None}
-    if unexplained := [proof for proof in silent if proof.main not in again]:
+    if unexplained := [each for each in silent if each.main not in again]:
         remedy = "restart LM Studio, load the model and ask again"
         return false("NoDraftTokens", _findings(unexplained), remedy)
     if silent:
         # One fault with one remedy, whichever condition tells of it.
-        loads = [again[proof.main] for proof in silent]
+        loads = [again[each.main] for each in silent]
         remedy = "; ".join(f"`{each.command}`" for each in loads)
         judge = detail if all(each.shown for each in loads) else false
         return judge("NoDraftTokens", _findings(silent), remedy)
-    seen = [proof for proof in facts.proofs if proof.drafted > 0]
+    seen = [each for each in facts.drafts_seen if each.drafted > 0]
     if seen:
         words = "; ".join(
-            f"{proof.main} ← {proof.draft}: {proof.accepted} of {proof.drafted} draft tokens "
-            f"accepted ({proof.where})"
-            for proof in seen
+            f"{each.pair}: {each.accepted} of {each.drafted} draft tokens accepted ({each.where})"
+            for each in seen
         )
         return true("Seen", words)
     return unknown("NotLooked", "no answer with a draft has been seen yet")
 
 
-def _findings(proofs: Sequence[Proof]) -> str:
-    return "; ".join(proof.finding for proof in proofs if proof.finding is not None)
+def _findings(seen: Sequence[DraftsSeen]) -> str:
+    return "; ".join(each.finding for each in seen if each.finding is not None)
 
 
 SPECULATION_OBSERVED = Definition(

@@ -7,9 +7,9 @@ from dataclasses import replace
 from specd.bench.use import DraftRequests, Figures, Observed, Probe, use_of
 from specd.config import Pair
 from specd.lmstudio.model import OWN_HEADS
-from specd.reconcile import proving
+from specd.reconcile import real_use
 from specd.reconcile.desired import DesiredPair
-from specd.reconcile.facts import Proof
+from specd.reconcile.facts import DraftsSeen
 
 from .pairs import MAIN, OTHER, SMALL, model, verdict
 
@@ -33,10 +33,10 @@ def proof(
     log: DraftRequests | None = None,
     probe: Probe | None = None,
     pairs: tuple[DesiredPair, ...] = (PAIR,),
-) -> Proof | None:
+) -> DraftsSeen | None:
     seen = Observed(asked=(chats,) if chats else ())
-    known = proving.uses(pairs, INSTALLED, seen, (probe,) if probe else (), (log,) if log else ())
-    return next(iter(proving.proofs(pairs, known, INSTALLED, None, None)), None)
+    known = real_use.uses(pairs, INSTALLED, seen, (probe,) if probe else (), (log,) if log else ())
+    return next(iter(real_use.drafts_seen(pairs, known, INSTALLED, None, None)), None)
 
 
 def test_nobody_saw_anything() -> None:
@@ -45,7 +45,7 @@ def test_nobody_saw_anything() -> None:
 
 def test_the_servers_log_is_a_witness() -> None:
     found = proof(log=asked(5.0))
-    assert found == Proof(
+    assert found == DraftsSeen(
         MAIN.key,
         SMALL.key,
         40,
@@ -116,7 +116,7 @@ def test_own_heads_are_seen_in_conversations_and_are_no_baseline() -> None:
     plain, heads = use_of(MAIN.key, None, None, figures[:1]), use_of(
         MAIN.key, OWN_HEADS, None, figures[1:]
     )  # fmt: skip
-    known = proving.uses((OWN,), INSTALLED, Observed(uses=(plain, heads)), ())
+    known = real_use.uses((OWN,), INSTALLED, Observed(uses=(plain, heads)), ())
     used = known[OWN.name].in_use
     assert (used.tps, used.baseline_tps) == (41, 20)
 

@@ -13,8 +13,8 @@ from specd.bench import silence
 from specd.bench.use import DraftRequests, InUse, Observed, Probe, in_use
 from specd.lmstudio import names
 from specd.lmstudio.model import OWN_HEADS, Model
-from specd.reconcile.desired import DesiredPair
-from specd.reconcile.facts import Proof, ServerSeen
+from specd.reconcile.desired import DesiredPair, PairName
+from specd.reconcile.facts import DraftsSeen, ServerSeen
 from specd.tokenizer.verdict import Verdict
 
 ENOUGH = 3
@@ -40,14 +40,14 @@ def uses(
     seen: Observed,
     probes: Sequence[Probe],
     logged: Sequence[DraftRequests] = (),
-) -> dict[str, PairUse]:
+) -> dict[PairName, PairUse]:
     """The figures of each pair from conversations, probes and the server's log, by its name."""
     drafts = [pair.draft for pair in pairs]
 
     def meant(name: str) -> Model | None:
         return names.lookup(name, installed)
 
-    found: dict[str, PairUse] = {}
+    found: dict[PairName, PairUse] = {}
     for pair in pairs:
         key = pair.drafts_with
         if pair.main is None or key is None:
@@ -79,29 +79,29 @@ def uses(
     return found
 
 
-def proofs(
+def drafts_seen(
     pairs: Sequence[DesiredPair],
-    known: Mapping[str, PairUse],
+    known: Mapping[PairName, PairUse],
     installed: Sequence[Model],
     server: ServerSeen | None,
     memory: int | None,
-) -> tuple[Proof, ...]:
-    """A ``Proof`` for every pair with figures from any source; ``memory``: the machine's, bytes."""
+) -> tuple[DraftsSeen, ...]:
+    """Of every pair with figures from any source; ``memory``: the machine's, in bytes."""
     return tuple(
-        proof
+        seen
         for pair in pairs
         if (use := known.get(pair.name)) is not None
-        and (proof := _proof(pair, use, installed, server, memory)) is not None
+        and (seen := _seen(pair, use, installed, server, memory)) is not None
     )
 
 
-def _proof(
+def _seen(
     pair: DesiredPair,
     use: PairUse,
     installed: Sequence[Model],
     server: ServerSeen | None,
     memory: int | None,
-) -> Proof | None:
+) -> DraftsSeen | None:
     main, key, probe = pair.main, pair.drafts_with, use.probe
     if main is None or key is None:
         return None
@@ -111,7 +111,9 @@ def _proof(
         key=lambda source: -1.0 if source[0] is None else _last(source[0]),
     )
     if probe is not None and (answers is None or probe.at >= _last(answers)):
-        return Proof(main.key, key, probe.drafted, probe.accepted, "the last probe", probe.finding)
+        return DraftsSeen(
+            main.key, key, probe.drafted, probe.accepted, "the last probe", probe.finding
+        )
     if answers is None or (answers.ran == 0 and answers.answers < ENOUGH):
         return None
     of = whose.format(answers.answers, answers.app)
@@ -132,7 +134,7 @@ def _proof(
     if answers.bare >= ENOUGH:
         where += f"; none of the {answers.bare} answers after them has any"
     silent = answers.bare >= ENOUGH and answers.bare > answers.answers
-    return Proof(main.key, key, answers.drafted, answers.accepted, where, finding, silent)
+    return DraftsSeen(main.key, key, answers.drafted, answers.accepted, where, finding, silent)
 
 
 def _last(answers: DraftRequests) -> float:
