@@ -5,8 +5,9 @@ to the newest, and the choice changes only by more than the noise (hysteresis): 
 removed when its interval is below ``min_speedup`` - ``HYSTERESIS``, a removed draft returns above
 ``min_speedup`` + ``HYSTERESIS``, and another draft or length replaces the current one when it is
 better by more than ``HYSTERESIS``. Only confirmed results count: real runs in several passes, with
-an interval, at the temperature at which the draft is used. The same results always give the same
-choice, so no state is stored.
+an interval, at the temperature at which the draft is used; and a draft that is far slower, which
+leaves no time for several passes. The same results always give the same choice, so no state is
+stored.
 """
 
 from __future__ import annotations
@@ -69,13 +70,13 @@ def decide(results: Sequence[BenchResult], wanted: Benchmark) -> Choice | None:
     """The best draft for one main, from all results, oldest first; None without any."""
     standing = _Standing({}, {}, None, 0)
     for result in results:
-        if confirmed(result):
+        if decisive(result):
             standing = _after(standing, result, wanted.min_speedup)
     if not standing.latest:
         return _unconfirmed(results)
     if standing.draft is not None:
         newest = standing.latest[standing.draft]
-        measured = f"measured {_speedup(newest):.2f}×{heat(newest)}"
+        measured = f"measured {newest.speedup:.2f}×{heat(newest)}"
         return Choice(
             standing.draft,
             standing.draft_tokens,
@@ -87,10 +88,10 @@ def decide(results: Sequence[BenchResult], wanted: Benchmark) -> Choice | None:
     return _without_gain(best, wanted)
 
 
-def confirmed(result: BenchResult) -> bool:
-    """Whether real runs gave a usable finding: a speed-up of the user's mix, or other text."""
+def decisive(result: BenchResult) -> bool:
+    """Whether a result decides: a speed-up of the user's mix, other text, or far slower answers."""
     measured = result.used.interval is not None and result.of_mix >= MIX_NEEDED
-    return not result.broken and (measured or result.other_text > 0)
+    return result.far_slower or (not result.broken and (measured or result.other_text > 0))
 
 
 def _unconfirmed(results: Sequence[BenchResult]) -> Choice | None:
@@ -115,13 +116,15 @@ def _shortfall(result: BenchResult, wanted: Benchmark) -> str:
     if result.other_text:
         return changed(result)
     used = result.used
-    if used.interval is not None and used.interval[0] <= 1:
+    if used.interval is None:
+        return f"is {outcome(result).words}"
+    if used.interval[0] <= 1:
         sure = "slower" if used.interval[1] < 1 else "not surely faster"
         return (
-            f"was measured {ratio(_speedup(result), used.interval)}{heat(result)}, {sure} than none"
+            f"was measured {ratio(result.speedup, used.interval)}{heat(result)}, {sure} than none"
         )
-    measured = f"was measured {_speedup(result):.2f}×{heat(result)}"
-    if _speedup(result) < wanted.min_speedup:
+    measured = f"was measured {result.speedup:.2f}×{heat(result)}"
+    if result.speedup < wanted.min_speedup:
         return f"{measured}, below the wanted {wanted.min_speedup:.2f}×"
     return f"{measured}; once out, it comes back at {wanted.min_speedup + HYSTERESIS:.2f}×"
 
@@ -139,7 +142,7 @@ def _after(before: _Standing, result: BenchResult, wanted: float) -> _Standing:
         return _Standing(latest, pays, None, 0)
     best = _fastest(paying)
     current = paying.get(before.draft) if before.draft is not None else None
-    if current is not None and _speedup(best) <= _speedup(current) * (1 + HYSTERESIS):
+    if current is not None and best.speedup <= current.speedup * (1 + HYSTERESIS):
         return _Standing(latest, pays, current.draft, _length(current, before.draft_tokens))
     return _Standing(latest, pays, best.draft, best.best.draft_tokens)
 
@@ -155,7 +158,7 @@ def _pays(result: BenchResult, wanted: float, *, before: bool | None) -> bool:
     """Whether a draft pays; ``before``: whether it paid so far, None for a new one."""
     if result.other_text:
         return False
-    measured = _speedup(result)
+    measured = result.speedup
     low, high = result.used.interval or (measured, measured)
     if before:
         return high >= wanted - HYSTERESIS
@@ -166,9 +169,9 @@ def _pays(result: BenchResult, wanted: float, *, before: bool | None) -> bool:
 def _fastest(latest: Mapping[str, BenchResult]) -> BenchResult:
     """The fastest draft that keeps the text; of those that tie, the smallest."""
     latest = {name: each for name, each in latest.items() if not each.other_text} or latest
-    most = max(_speedup(each) for each in latest.values())
-    tied = [each for each in latest.values() if _speedup(each) >= most * (1 - TIE)]
-    return min(tied, key=lambda each: (each.draft_bytes, -_speedup(each)))
+    most = max(each.speedup for each in latest.values())
+    tied = [each for each in latest.values() if each.speedup >= most * (1 - TIE)]
+    return min(tied, key=lambda each: (each.draft_bytes, -each.speedup))
 
 
 def _length(result: BenchResult, standing: int) -> int:
@@ -177,7 +180,3 @@ def _length(result: BenchResult, standing: int) -> int:
     best = result.best.draft_tokens or standing
     enough = promised.get(best, 0.0) / (1 + HYSTERESIS)
     return standing if promised.get(standing, 0.0) >= enough else best
-
-
-def _speedup(result: BenchResult) -> float:
-    return result.used.measured_speedup or 0.0

@@ -7,6 +7,7 @@ the same context, the user's types of KV cache, and no prompt cache. Runs in the
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from specd.bench.prompts import Prompt
 from specd.bench.result import EngineName
 from specd.bench.tried import Repeated
 from specd.llamacpp.engine import Engine
-from specd.llamacpp.server import Load, Server, Speculation
+from specd.llamacpp.server import ANSWER_S, Load, Server, Speculation, TookTooLong
 from specd.lmstudio.chat_settings import ChatSettings
 
 LENGTHS: Final = (4, 16, 8, 2)
@@ -37,13 +38,17 @@ class DraftSilent(Exception):
 
 @dataclass(slots=True)
 class GgufEngine:
-    """A main with a drafter: a draft model, a sidecar, its own heads, or repetitions (n-grams)."""
+    """A main with a drafter: a draft model, a sidecar, its own heads, or repetitions (n-grams).
+
+    No answer takes longer than until ``until``, by ``clock``.
+    """
 
     engine: Engine
     main: Path
     speculation: Speculation
     draft: Path | None
     settings: ChatSettings = ChatSettings()  # noqa: RUF009 - frozen
+    until: float = math.inf
     fixed: int | None = None
     _servers: dict[int, Server] = field(default_factory=dict)
     _repeated: Repeated = field(default_factory=Repeated)
@@ -63,24 +68,36 @@ class GgufEngine:
         Raises:
             DraftSilent: nothing was drafted.
         """
-        if self.speculation != "ngram-simple" and not any(each.drafted for each in answers):
+        nothing = all(each.drafted == 0 for each in answers)
+        if self.speculation != "ngram-simple" and nothing:
             raise DraftSilent(f"{self.engine.name} drafts nothing with {self.draft or 'its heads'}")
         return requested
 
     def answer(self, prompt: Prompt, draft_tokens: int) -> Timed:
         """A whole answer; ``draft_tokens`` 0 is without the draft.
 
+        With a draft an answer that took too long counts as a whole one that ended just then: its
+        speed is at most that.
+
         Raises:
             DidNotStart, NoAnswer: llama.cpp did not start or answer.
         """
         server = self._server(draft_tokens)
-        found = server.generate(
-            server.chat(self._repeated.text(prompt, draft_tokens), thinks=prompt.thinks),
-            prompt.max_tokens,
-            temperature=prompt.temperature,
-            narrowed=self.settings.narrowed,
-            keep=False,
-        )
+        text = server.chat(self._repeated.text(prompt, draft_tokens), thinks=prompt.thinks)
+        seconds = min(ANSWER_S, max(1.0, self.until - self.clock()))
+        try:
+            found = server.generate(
+                text,
+                prompt.max_tokens,
+                temperature=prompt.temperature,
+                narrowed=self.settings.narrowed,
+                keep=False,
+                seconds=seconds,
+            )
+        except TookTooLong:
+            if not draft_tokens:
+                raise
+            return Timed((), prompt.max_tokens, seconds)
         return Timed(
             found.tokens,
             max(1, len(found.tokens)),

@@ -30,15 +30,9 @@ def outcome(result: BenchResult) -> Outcome:
     best, used = result.best, result.used
     tokens = best.compared
     length = f" with {tokens} draft token{'s'[: tokens != 1]}" if tokens else ""
-    thought = "predicted" if result.engine == "mlx" else "tried once"
-    if best.measured_speedup is None and used.measured_speedup is None:
-        promised = f"{used.predicted_speedup or best.predicted_speedup:.2f}×{length}"
-        if best.draft_tokens == 0:
-            return Outcome(
-                "none",
-                f"no gain {thought}, not confirmed: no speculation is fastest ({promised})",
-            )
-        return Outcome("unconfirmed", f"{thought}, not confirmed: {promised}")
+    measured_at_all = best.measured_speedup is not None or used.measured_speedup is not None
+    if not measured_at_all or (result.far_slower and used.interval is None):
+        return _of_one_try(result, length)
     if used.measured_speedup is None:
         greedy = ratio(best.measured_speedup or 0.0, best.interval)
         measured = f"{greedy}{length} at temperature 0, and not measured{heat(result)}"
@@ -55,6 +49,26 @@ def outcome(result: BenchResult) -> Outcome:
     if used.interval[0] <= 1:
         return Outcome("noise", f"within the noise: {measured}")
     return Outcome("faster", measured.replace("×", "× faster", 1))
+
+
+def _of_one_try(result: BenchResult, length: str) -> Outcome:
+    """The outcome without an interval: of a prediction, or of a draft that is far slower."""
+    thought = _thought(result)
+    if result.far_slower:
+        times = f"{result.speedup:.2f}×{length}{heat(result)}"
+        return Outcome("none", f"far slower than none: {times}, {thought}")
+    promised = f"{result.speedup:.2f}×{length}"
+    if result.best.draft_tokens:
+        return Outcome("unconfirmed", f"{thought}, not confirmed: {promised}")
+    words = f"no gain {thought}, not confirmed: no speculation is fastest ({promised})"
+    return Outcome("none", words)
+
+
+def _thought(result: BenchResult) -> str:
+    """How an unconfirmed speed-up is known."""
+    if result.used.measured_speedup is not None:
+        return "measured once"
+    return "predicted" if result.engine == "mlx" else "tried once"
 
 
 def _left_out(result: BenchResult) -> str:
@@ -94,6 +108,9 @@ def sentence(result: BenchResult) -> str:
     kind = outcome(result).kind
     length = f"{best.compared} token{'s'[: best.compared != 1]}"
     pair = f"with {result.draft} at {length}, {result.main} answers"
+    if result.far_slower and used.interval is None:
+        times = f"{pair} {result.speedup:.2f} times as fast as alone{heat(result)}"
+        return f"{times[0].upper()}{times[1:]}, {_thought(result)}: it is far faster without"
     if used.measured_speedup is None or used.interval is None or kind == "unconfirmed":
         return f"not decided: {outcome(result).words}"
     low, high = used.interval

@@ -20,6 +20,9 @@ VAGUE = 1.5
 MIX_NEEDED = 0.5
 """A result whose classes hold less than this share of the user's mix is not confirmed."""
 
+FAR_BELOW = 0.5
+"""A speed-up up to this needs no interval: no noise explains an answer that takes twice as long."""
+
 Progress: TypeAlias = Callable[[dict[str, Any]], None]
 
 
@@ -163,6 +166,18 @@ class BenchResult:
     def used(self) -> Best | AtTemperature:
         """The speed-up of the draft as it is used: at the temperature, if it is used at one."""
         return self.at_temperature or self.best
+
+    @property
+    def speedup(self) -> float:
+        """The speed-up of the draft as it is used: measured, else predicted or tried once."""
+        used, best = self.used, self.best
+        predicted = used.predicted_speedup or best.measured_speedup or best.predicted_speedup
+        return used.measured_speedup or predicted
+
+    @property
+    def far_slower(self) -> bool:
+        """Whether the draft slows its main down so far that nothing has to confirm it."""
+        return not self.broken and self.speedup <= FAR_BELOW
 
     @property
     def measured_tps(self) -> float | None:

@@ -28,8 +28,8 @@ from specd.bench.result import AtTemperature, BenchRequest, BenchResult, LengthR
 SWEEP_SHARE: Final = 0.4
 """The main's own answers and trying lengths take at most this share of the time."""
 
-
 WARM: Final = Prompt("warm-up", "Count from one to ten.", 4)
+"""Loads the models: this time is no answer's."""
 
 HOPELESS: Final = 2.0
 ENOUGH: Final = 3
@@ -56,7 +56,7 @@ def measure(
     until = begun + request.seconds
     request.progress({"step": "generating", "done": 0.05})
     answering_s = request.seconds * (ANSWERING_TWICE if request.temperature else ANSWERING)
-    engine.answer(WARM, 0)  # loads the main: this time is no answer's
+    engine.answer(WARM, 0)
     prompts, alone = answer_alone(
         engine, request.prompts, seconds=answering_s, weights=request.weights
     )
@@ -119,6 +119,7 @@ def _sweep(
         if number and engine.clock() + each_s > until:
             break
         answers: list[Timed] = []
+        engine.answer(WARM, draft_tokens)
         for prompt in request.prompts:
             answers.append(engine.answer(prompt, draft_tokens))
             if engine.clock() > until or _hopeless(answers, alone):

@@ -42,6 +42,10 @@ class NoAnswer(Exception):
     """The server refused a prompt or ended before the answer; the message says why."""
 
 
+class TookTooLong(NoAnswer):
+    """There was no answer within the time allowed; the server gives the request up."""
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """The models and settings of a server.
@@ -154,14 +158,15 @@ class Server:
         seed: int = 0,
         keep: bool = True,
         narrowed: Mapping[str, float] = MappingProxyType({}),
+        seconds: float = ANSWER_S,
     ) -> Answer:
-        """Answer ``prompt`` with at most ``tokens`` tokens.
+        """Answer ``prompt`` with at most ``tokens`` tokens, within ``seconds``.
 
         With ``keep`` the server may reuse its cache for the prompt's start, as in a chat.
         ``narrowed``: ``top_k``, ``top_p`` and ``min_p`` that differ from llama.cpp's defaults.
 
         Raises:
-            NoAnswer: the server refuses the prompt, or has ended.
+            NoAnswer: the server refuses the prompt, or has ended; ``TookTooLong``.
         """
         found = self._ask(
             "/completion",
@@ -174,6 +179,7 @@ class Server:
                 "return_tokens": True,
                 **narrowed,
             },
+            seconds,
         )
         timings = found["timings"]
         return Answer(
@@ -236,9 +242,11 @@ class Server:
             time.sleep(0.05)
         raise DidNotStart(f"llama.cpp did not answer within {START_S:.0f} seconds")
 
-    def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, path: str, body: dict[str, Any], seconds: float = ANSWER_S) -> dict[str, Any]:
         try:
-            status, content = self._request("POST", path, body, ANSWER_S)
+            status, content = self._request("POST", path, body, seconds)
+        except TimeoutError as error:
+            raise TookTooLong(f"llama.cpp gave no answer within {seconds:.0f} s") from error
         except (OSError, http.client.HTTPException) as error:
             ended = self._process.poll() is not None
             raise NoAnswer(self._error() if ended else str(error) or repr(error)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,9 @@ def _measure(session: Session) -> None:
         context = session.context(main, draft or main, engine.name)
         try:
             settings = ChatSettings(**pair["settings"])
+            until = time.monotonic() + asked.seconds
             with closing(
-                GgufEngine(engine, main, pair["speculation"], draft, settings)
+                GgufEngine(engine, main, pair["speculation"], draft, settings, until)
             ) as pair_engine:
                 result, _ = tried.measure(pair_engine, asked, pair["name"], LENGTHS)
         except DraftSilent as silent:

@@ -78,6 +78,23 @@ def test_what_was_not_confirmed_has_no_length_and_says_what_is_missing() -> None
     assert "1.67×" in decided(once).reason
 
 
+def test_a_draft_that_is_far_slower_goes_out_also_where_nothing_could_confirm_it() -> None:
+    hopeless = replace(night(None), engine="llama.cpp", best=Best(0, 0.05, None, None, 4))
+    why = "the best draft, small, is far slower than none: 0.05× with 4 draft tokens, tried once"
+    assert decided(hopeless) == Choice(None, None, why, "small")
+    kept = decided(hopeless, wanted=WARN)
+    assert (kept.draft, kept.reason) == ("small", f'kept as on_slower is "warn": {why}')
+    assert decided(night(1.4), hopeless).draft is None
+    assert decided(hopeless, night(1.2)).draft == "small"
+    for undecided in (replace(hopeless, broken=("it was hot",)), night(None, promised={4: 12.0})):
+        assert decided(undecided).draft == "small"
+    at = AtTemperature(0.8, 4, None, None)
+    assert (
+        "0.05× with 4 draft tokens at temperature 0.8"
+        in decided(replace(hopeless, at_temperature=at)).reason
+    )
+
+
 def test_a_draft_that_changes_the_text_is_taken_out_however_fast() -> None:
     found = decided(replace(night(1.8), other_text=2, text_equal=False), wanted=WARN)
     assert (found.draft, found.confirmed) == (None, False)

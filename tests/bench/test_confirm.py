@@ -154,13 +154,13 @@ def test_short_prompts_confirm_nothing_for_a_user_of_long_contexts() -> None:
     (found,) = benchmark(request, [Candidate("draft", 1, lambda: engine)])
     assert found.used.interval is not None
     assert found.of_mix == 0.0
-    assert not choice.confirmed(found)
+    assert not choice.decisive(found)
     chosen = choice.decide([found], Benchmark())
     assert chosen is not None
     assert not chosen.confirmed
     assert "0% of your mix, without contexts of 2k, 8k, 32k tokens" in chosen.reason
     assert "standard suite and more time" in chosen.reason
-    assert choice.confirmed(replace(found, other_text=1))
+    assert choice.decisive(replace(found, other_text=1))
 
 
 def test_only_answers_of_the_same_pass_are_compared() -> None:

@@ -17,13 +17,16 @@ from specd import places
 from specd.agent import benchmarks
 from specd.bench import confirm
 from specd.bench.circumstances import dependencies
+from specd.bench.engine import Timed
 from specd.bench.engine_gguf import DraftSilent, GgufEngine
 from specd.bench.history import Run
+from specd.bench.outcome import outcome
 from specd.bench.prompts import BASIC, Prompt
 from specd.bench.result import BenchRequest, BenchResult, Best
 from specd.bench.tried import Repeated, measure
 from specd.demo.weights import find_gguf
 from specd.llamacpp.engine import Engine, find
+from specd.llamacpp.server import TookTooLong
 from tests.daemon import Sandbox, until
 from tests.llamacpp import gguf_models
 
@@ -73,6 +76,37 @@ def test_a_draft_that_llama_cpp_drops_is_a_finding(llama: Engine, tmp_path: Path
         pytest.raises(DraftSilent, match="drafts nothing"),
     ):
         measure(engine, asked(PROMPTS[:1]), "draft", (4,))
+
+
+@pytest.mark.mlx
+def test_no_answer_outlasts_the_time_of_its_pair(drafting_for_itself: GgufEngine) -> None:
+    engine = drafting_for_itself
+    long = replace(BASIC[0], text="Count on and on, from one to ten thousand.", max_tokens=9_000)
+    for length in (0, 4):
+        engine.answer(PROMPTS[0], length)  # loads its server
+    engine.until = engine.clock()
+    assert engine.answer(long, 4) == Timed((), 9_000, 1.0)
+    with pytest.raises(TookTooLong, match="no answer within 1 s"):
+        engine.answer(long, 0)
+    engine.until = engine.clock() + 300
+    assert engine.answer(PROMPTS[1], 4).drafted  # the server gave the long ones up
+
+
+class FarSlower(GgufEngine):
+    """A real llama.cpp that has no time left for an answer with a draft."""
+
+    def answer(self, prompt: Prompt, draft_tokens: int) -> Timed:
+        found = GgufEngine.answer(self, prompt, draft_tokens)
+        return replace(found, seconds=1_000 * found.seconds) if draft_tokens else found
+
+
+@pytest.mark.mlx
+def test_a_draft_that_takes_all_the_time_is_called_far_slower(llama: Engine) -> None:
+    with closing(FarSlower(llama, find_gguf(), "draft-simple", find_gguf())) as engine:
+        result, runs = measure(engine, replace(asked(), seconds=9.0), "draft", (4, 16))
+    assert runs is None
+    assert result.far_slower
+    assert outcome(result).kind == "none"
 
 
 def test_the_same_answer_of_two_ways_has_the_same_text_and_none_is_asked_twice() -> None:

@@ -424,6 +424,14 @@ def test_a_run_without_an_interval_takes_nothing_out_and_asks_for_one_more():
     assert found.remedy == "`specd bench` measures again"
 
 
+def test_a_draft_that_is_far_slower_is_a_fault_without_an_interval_too():
+    slow = measured(0.05)
+    once = replace(slow, best=replace(slow.best, measured_speedup=None, interval=None))
+    found = judged(benchmarks={PAIR.name: once})["Faster"]
+    assert (found.status, found.reason, found.severity) == ("false", "NoGain", "state")
+    assert found.remedy == "`specd config set benchmark.on_slower disable` takes it out"
+
+
 def test_without_a_pair_the_advice_is_a_pair_and_no_benchmark() -> None:
     found = judged(SpecdConfig())
     assert found["PairsConfigured"].remedy == files.PROPOSE

@@ -121,7 +121,7 @@ def _slower(
 ) -> Judgement:
     """The judgement of pairs without a gain."""
     measured = [facts.benchmarks[pair.name] for pair in pairs]
-    if not any(map(choice.confirmed, measured)):
+    if not any(map(choice.decisive, measured)):
         return advice("unknown", "NotConfirmed", slow, choice.remedy(measured[0]))
     adopted = [pair for pair in pairs if pair.state == "adopted"]
     if any(pair.reason == "ChangesText" for pair in adopted):
