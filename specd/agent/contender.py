@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from specd.files import holders
+from specd.reconcile.contention import Contender
 
 LOOK_S = 0.5
 """How long to look for a process that has the file open, before one that watches it."""
@@ -27,8 +28,8 @@ MOST_NAMED = 3
 """Indexers and file managers watch folders too, so a longer list would not help."""
 
 
-def find(path: Path) -> str | None:
-    """``name (process N), which …``, None if no program was found. Takes ``LOOK_S`` at most."""
+def find(path: Path) -> Contender | None:
+    """The processes that a sign points to, None if there are none. Takes ``LOOK_S`` at most."""
     look, last = (_writer, _watchers) if sys.platform == "linux" else (_opener, _opener)
     end = time.monotonic() + LOOK_S
     while time.monotonic() < end:
@@ -38,7 +39,7 @@ def find(path: Path) -> str | None:
     return last(path)
 
 
-def _writer(path: Path) -> str | None:
+def _writer(path: Path) -> Contender | None:
     """The process that writes the file, or a file beside it that may replace it."""
     folders = {path.parent, path.resolve().parent}
     for process in holders.others():
@@ -49,11 +50,11 @@ def _writer(path: Path) -> str | None:
                 and path.name in file.name
                 and holders.for_writing(process, number)
             ):
-                return f"{_name(process)}, which had the file open for writing"
+                return Contender((_named(process),), "which had the file open for writing")
     return None
 
 
-def _watchers(path: Path) -> str | None:
+def _watchers(path: Path) -> Contender | None:
     """The processes that watch the file, its folder or its link's target (inotify)."""
     wanted: set[str] = set()
     for each in (path, path.parent, path.resolve().parent):
@@ -61,10 +62,8 @@ def _watchers(path: Path) -> str | None:
             facts = each.stat()
             device = os.major(facts.st_dev) << 20 | os.minor(facts.st_dev)
             wanted.add(f"ino:{facts.st_ino:x} sdev:{device:x}")
-    named = [_name(process) for process in holders.others() if _watches(process, wanted)]
-    if not named:
-        return None
-    return f"{' or '.join(named[:MOST_NAMED])}, which watches the folder"
+    found = tuple(_named(process) for process in holders.others() if _watches(process, wanted))
+    return Contender(found[:MOST_NAMED], "which watches the folder") if found else None
 
 
 def _watches(process: Path, wanted: set[str]) -> bool:
@@ -79,24 +78,24 @@ def _watches(process: Path, wanted: set[str]) -> bool:
     return False
 
 
-def _name(process: Path) -> str:
+def _named(process: Path) -> tuple[str, int]:
     try:
         name = (process / "comm").read_text("utf-8", "replace").strip()
     except OSError:
         name = ""
-    return _named(name, process.name)
+    return _printable(name), int(process.name)
 
 
-def _named(name: str, number: str | int) -> str:
-    printable = "".join(c if c.isprintable() else "?" for c in name)
-    return f"{printable or 'a program'} (process {number})"
+def _printable(name: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in name) or "a program"
 
 
-def _opener(path: Path) -> str | None:
+def _opener(path: Path) -> Contender | None:
     """The process that has the file open: other platforms do not show whether for writing."""
     import psutil  # noqa: PLC0415 - costs memory, and only a fight needs it
 
     for number in holders.writers(path.resolve()):
         with contextlib.suppress(psutil.Error, OSError):
-            return f"{_named(psutil.Process(number).name(), number)}, which had the file open"
+            name = _printable(psutil.Process(number).name())
+            return Contender(((name, number),), "which had the file open")
     return None

@@ -19,6 +19,7 @@ from specd.lmstudio import model_defaults
 from specd.lmstudio.home import Home
 from specd.lmstudio.model import OWN_HEADS
 from specd.reconcile import restores
+from specd.reconcile.contention import Contender
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.facts import Facts
 from specd.reconcile.journal import Change, Entry
@@ -53,8 +54,7 @@ def status(seen: Snapshot, daemon: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _restores(found: Sequence[PutBack], program: str | None) -> dict[str, Any]:
-    """``program`` is the program that keeps undoing specd's writes, if known."""
+def _restores(found: Sequence[PutBack], contender: Contender | None) -> dict[str, Any]:
     today, week = restores.count(found, datetime.now().astimezone())
     last = None
     if found:
@@ -64,7 +64,7 @@ def _restores(found: Sequence[PutBack], program: str | None) -> dict[str, Any]:
             "path": str(newest.path),
             "key": newest.key,
             "value": None if newest.value is ABSENT else newest.value,
-            "program": program,
+            "program": contender.names if contender else None,
         }
     return {"today": today, "week": week, "last": last}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from specd.agent import contender
 from specd.agent.sight import Given
 from specd.reconcile.apply import Applied, describe
+from specd.reconcile.contention import Contender
 from specd.reconcile.reconciler import DesiredState, Pass, Reconciler
 
 AFTER_FAULT_S = 60.0
@@ -38,7 +39,7 @@ class Writer:
         self._cleared: set[Path] = set()
         self.files = Reconciler(given.stores.journal, by="daemon")
         self.paused = False
-        self.contender: str | None = None
+        self.contender: Contender | None = None
 
     def set_desired(self, desired: DesiredState | None) -> None:
         """Set the desired state; clean up interrupted writes beside files that are new in it."""
@@ -92,7 +93,7 @@ class Writer:
             self._given.timers.after(CONTENDER, CONTENDER_S)
             self._given.jobs.scout("contender", lambda: contender.find(fights[0]), self._learn)
 
-    def _learn(self, found: str | None) -> None:
+    def _learn(self, found: Contender | None) -> None:
         if found is not None and found != self.contender:
             self._given.say("warning", f"likely undone by {found}")
             self.contender = found

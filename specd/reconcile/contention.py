@@ -35,6 +35,23 @@ each write rests in between.)"""
 
 
 @dataclass(frozen=True, slots=True)
+class Contender:
+    """The processes (name and id) that may be undoing specd's writes, and what points to them."""
+
+    processes: tuple[tuple[str, int], ...]
+    sign: str
+
+    @property
+    def names(self) -> str:
+        """The programs' names, for people and for a metric's label."""
+        return " or ".join(dict.fromkeys(name for name, _ in self.processes))
+
+    def __str__(self) -> str:
+        named = (f"{name} (process {number})" for name, number in self.processes)
+        return f"{' or '.join(named)}, {self.sign}"
+
+
+@dataclass(frozen=True, slots=True)
 class Patience:
     """The history of one file. Times are seconds of a monotonic clock."""
 

@@ -16,7 +16,7 @@ from specd.lmstudio.home import App, Home, NoHome
 from specd.lmstudio.model import Model
 from specd.lmstudio.presets import Preset
 from specd.reconcile.apply import Applied
-from specd.reconcile.contention import Patience
+from specd.reconcile.contention import Contender, Patience
 from specd.reconcile.desired import DesiredPair, PairName
 from specd.reconcile.in_force import NotInForce
 from specd.reconcile.journal import Change
@@ -97,7 +97,7 @@ class Facts:
     held: dict[Path, tuple[Change, ...]] = field(default_factory=dict)
     pending: tuple[Path, ...] = ()
     patience: dict[Path, Patience] = field(default_factory=dict)
-    contender: str | None = None
+    contender: Contender | None = None
     apps: tuple[App, ...] = ()
     opinion: CacheOpinion | None = None
     listed_unusable: tuple[tuple[PairName, str], ...] = ()

@@ -168,6 +168,9 @@ def test_the_other_side_is_named(sandbox: Sandbox):
     with fight(WATCHER, sandbox.settings, kept(sandbox)) as reverter:
         named = f"process {reverter.pid})"
         until(lambda: named in sandbox.condition("Uncontended")["message"], "who it is")
+        name = psutil.Process(reverter.pid).name()
+        assert sandbox.status()["restores"]["last"]["program"] == name
+        assert f'program="{name}"' in sandbox.specd("metrics").stdout
     assert named in sandbox.said()
 
 

@@ -24,7 +24,7 @@ from specd.lmstudio.presets import Preset
 from specd.reconcile import in_force
 from specd.reconcile.apply import Applied
 from specd.reconcile.conditions import CONDITIONS, Condition, ConditionType, files, judge
-from specd.reconcile.contention import Patience
+from specd.reconcile.contention import Contender, Patience
 from specd.reconcile.desired import DesiredPair, PairName
 from specd.reconcile.facts import AppSeen, DraftsSeen, Facts, ServerSeen
 from specd.reconcile.plan import Blocked, FileEdit
@@ -181,7 +181,7 @@ def test_a_specd_toml_that_is_not_there_is_not_called_valid():
         (
             {
                 "patience": {SETTINGS: Patience(undone=9)},
-                "contender": "sync-tool (pid 77)",
+                "contender": Contender((("sync-tool", 77),), "which watches the folder"),
             },
             "Uncontended",
             "Contended",
