@@ -147,7 +147,9 @@ class Daemon:
         self._say(
             "info", f"specd {__version__} started", pid=os.getpid(), state=str(self.directory)
         )
-        if self._config_problem is not None:
+        known = {each.type: each.status for each in self.stores.last_conditions()}
+        if self._config_problem is not None and known.get("ConfigValid") == "false":
+            # Else the log has it with ConfigValid, which changes now.
             self._say("error", self._config_problem, file=str(self.config_path))
         try:
             for line in self.stores.recover():
@@ -328,7 +330,7 @@ class Daemon:
     def reload(self) -> None:
         """Read specd.toml again; a broken one leaves the last good one in force."""
         read, problem = self._to_adopt()
-        if problem is not None and problem != self._config_problem:
+        if problem is not None and self._config_problem not in (None, problem):
             self._say("error", problem, file=str(self.config_path))
         elif problem is None and (read != self._config or self._config_problem is not None):
             self._say("info", "configuration read", file=str(self.config_path))

@@ -113,9 +113,8 @@ def unset_value(text: str, key: str) -> str:
     section, _, name = key.partition(".")
     place: tuple[str | int | None, ...] = (section, name)
     if section == "pair":
-        main, _, last = name.rpartition(".")
-        whole = _index(wanted, name)
-        place = (section, _index(wanted, main), last) if whole is None else (section, whole)
+        at, last = pair_place(wanted, name)
+        place = (section, at, last) if last else (section, at)
     made = tomlkit.parse(text)
     for document in (wanted, made):
         try:
@@ -140,14 +139,26 @@ def _at(document: Any, place: Iterable[str | int | None]) -> Any:
     return document
 
 
+def pair_place(document: Document, name: str) -> tuple[int | None, str]:
+    """The index of the pair in ``MAIN`` or ``MAIN.KEY``, None without one, and the key or "".
+
+    Raises:
+        BadKey: MAIN is a number, and there are fewer pairs.
+    """
+    if (whole := _index(document, name)) is not None:
+        return whole, ""
+    main, _, last = name.rpartition(".")
+    return _index(document, main), last
+
+
 def _index(document: Document, main: str) -> int | None:
     """The index of the pair with this main model, or of the pair with this number."""
     held = document.get("pair", [])
     pairs = held if isinstance(held, list) and all(isinstance(each, dict) for each in held) else []
-    if main.isdigit():
+    if main.isdecimal():
         if 1 <= int(main) <= len(pairs):
             return int(main) - 1
-        raise BadKey(f"there is no pair {main}; specd.toml has {len(pairs)}")
+        raise BadKey(f"there is no pair {main}; specd.toml has {len(pairs) or 'none'}")
     for at, pair in enumerate(pairs):
         if main and str(pair.get("main", "")).lower() == main.lower():
             return at

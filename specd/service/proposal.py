@@ -3,7 +3,7 @@
 First come the mains whose draft the user has set in LM Studio, then those that LM Studio has
 loaded, else the largest main with a proven draft. A draft that the user has set is named, and so is
 its length, so that specd restores both when LM Studio loses them; otherwise "auto" lets benchmarks
-choose.
+choose. A main whose own draft a pair would replace is not proposed.
 """
 
 from __future__ import annotations
@@ -45,6 +45,13 @@ def propose(resolved: Sequence[DesiredPair], loaded: Collection[str]) -> tuple[D
         if pair.state == "adopted" or (pair.main is not None and pair.main.key in loaded)
     ]
     return tuple(sorted(chosen, key=lambda pair: pair.state != "adopted") or usable[:1])
+
+
+def replaces(pair: DesiredPair, models: Sequence[Model]) -> bool:
+    """Whether the pair would replace a draft that the user has set in one of the apps."""
+    users = pair.users
+    same = pair.state == "adopted" or names.lookup(users.drafts_with, models) == pair.draft
+    return users.drafts and (not same or bool(users.also))
 
 
 def kept(pair: DesiredPair, models: Sequence[Model]) -> DesiredPair:

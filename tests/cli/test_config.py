@@ -201,6 +201,29 @@ def test_a_part_of_a_pairs_name_is_enough_to_take_it_out(file: Path) -> None:
     assert file.read_text() == '[[pair]]\nmain = "josie-4b"\n'
 
 
+def test_a_pair_may_be_named_by_its_place(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert specd_config("set", "benchmark.schedule", "") == 0
+    assert capsys.readouterr().out.endswith('benchmark.schedule = ""\n')
+    assert specd_config("get", "pair.1") == 2
+    assert "there is no pair 1; specd.toml has none" in capsys.readouterr().err
+    file.write_text('[[pair]]\nmain = "a-8b"\n\n[[pair]]\nmain = "b-8b"\ndraft = "c"\n')
+    assert specd_config("get", "pair.2.draft") == 0
+    assert capsys.readouterr().out == "c\n"
+    assert specd_config("get", "pair.3.draft") == 2
+    assert "there is no pair 3; specd.toml has 2" in capsys.readouterr().err
+    assert specd_config("get", "pair.c.draft") == 2
+    assert "specd.toml has pair.a-8b, pair.b-8b" in capsys.readouterr().err
+    assert specd_config("get", "pair.².draft") == 2
+    assert specd_config("set", "pair.1.draft_tokens", "4") == 0
+    assert "pair.a-8b.draft_tokens = 4" in capsys.readouterr().out
+    assert specd_config("unset", "pair.2") == 0
+    assert "pair.b-8b is taken out" in capsys.readouterr().out
+    file.write_text('[[pair]]\nmain = "a-8b"\n\n[[pair]]\nmain = "a-8b"\ndraft = "c"\n')
+    assert specd_config("unset", "pair.2") == 0
+    assert "pair.2 is taken out" in capsys.readouterr().out
+    assert file.read_text() == '[[pair]]\nmain = "a-8b"\n\n'
+
+
 def test_a_key_is_taken_out_and_the_rest_stays(file: Path) -> None:
     file.parent.mkdir()
     file.write_text('[agent]\nnotify = true  # yes\nlog_level = "debug"\n\n[[pair]]\nmain = "a"\n')

@@ -196,6 +196,16 @@ def test_a_pair_is_shown_with_verdict_length_speed_up_and_its_age() -> None:
     assert re.search(r"\[1\.22, 1\.40\], \d+ d ago", told)
 
 
+@pytest.mark.parametrize(
+    "known",
+    [{"state": "refused", "reason": "SameFile"}, {"state": "missing", "reason": "NoSuchMain"}],
+)
+def test_a_pair_that_is_not_in_force_is_not_shown_as_if_it_were(known: dict[str, str]) -> None:
+    shown = status.render(answer(pairs=[PAIR, {**PAIR, **known}]), 80)
+    assert shown.count("compatible · ") == 1
+    assert shown.count("not in force; the reason is below") == 1
+
+
 def test_the_last_writes_are_shown_with_age_file_key_and_both_values_the_same_ones_once() -> None:
     draft = {
         "key": "llm.prediction.speculativeDecoding.draftModel",

@@ -142,6 +142,13 @@ def test_a_broken_configuration_leaves_the_last_good_one_in_force(running: Sandb
     )
     assert "visualize" in broken["message"]
     assert "2" in broken["message"]
+    assert running.said().count("visualise") == 1
+    running.config.write_text("[speculation]\nenabled = 1\n")
+    until(lambda: "must be true" in running.condition("ConfigValid")["message"], "another mistake")
+    running.stop()
+    running.start()
+    until(lambda: running.condition("ConfigValid")["status"] == "false", "still wrong")
+    assert running.said().count(":2: speculation.enabled") == 2
     save_in_place(running, SETTINGS)
     until(lambda: wanted(running), "the last good configuration still works")
     running.config.write_text("[speculation]\nvisualize = false\n")

@@ -118,14 +118,27 @@ def test_ctrl_c_at_the_question_writes_nothing(user: User) -> None:
     assert files(user) == before
 
 
-def test_a_draft_that_is_not_installed_is_named_before_it_is_replaced(user: User) -> None:
+def test_a_draft_that_cannot_draft_stays_unless_another_is_chosen(user: User) -> None:
     folder = user.home / ".lmstudio" / ".internal" / "user-concrete-model-default-config"
     path = folder / f"{MAIN}.json"
     document = json.loads(path.read_text())
     document["operation"]["fields"].append({"key": DRAFT, "value": "someone/Gone-1B"})
     path.write_text(json.dumps(document))
-    told = " ".join(user.specd("install").stdout.split())
-    assert "LM Studio names the draft someone/Gone-1B, which is not installed: specd" in told
+    before = path.read_bytes()
+    _, said = on_a_terminal(user, "n\n")
+    number = re.search(rf"(?m)^  (\d)  \S+ for {path.stem.lower()}", said)
+    assert number is not None
+    _, said = on_a_terminal(user, f"{number[1]}\nn\n")
+    said = " ".join(said.split())
+    assert "the draft someone/Gone-1B, which is not installed: specd replaces it with" in said
+    done = user.specd("install", "--yes")
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stdout.split())
+    assert "LM Studio drafts with someone/Gone-1B, which is not installed; it stays" in told
+    assert "replaces" not in told
+    assert path.read_bytes() == before
+    made = tomllib.loads((user.home / ".config" / "specd" / "specd.toml").read_text())
+    assert path.stem.lower() not in [pair["main"] for pair in made["pair"]]
 
 
 def test_yes_does_what_was_shown_and_says_what_was_written(user: User) -> None:
@@ -210,7 +223,7 @@ def test_a_draft_that_the_user_has_set_is_kept(user: User) -> None:
     assert held[1] in json.loads(mine.read_text())["operation"]["fields"]
 
 
-def test_another_draft_in_bionic_is_named_before_it_is_replaced(user: User) -> None:
+def test_two_apps_with_different_drafts_keep_them(user: User) -> None:
     for folder, name in (
         ("", "Josiefied-Qwen2.5-0.5B-abliterated"),
         ("apps/bionic", "Qwen3-4B-4bit"),
@@ -220,9 +233,15 @@ def test_another_draft_in_bionic_is_named_before_it_is_replaced(user: User) -> N
         mine.parent.mkdir(parents=True, exist_ok=True)
         held = {"key": DRAFT, "value": f"mlx-community/{name}"}
         mine.write_text(json.dumps({"operation": {"fields": [held]}, "load": {"fields": []}}))
-    told = " ".join(user.specd("install").stdout.split())
-    assert "Bionic names the draft mlx-community/Qwen3-4B-4bit: specd replaces it with" in told
-    assert "LM Studio names the draft" not in told
+    told = on_a_terminal(user, "n\n")[1]
+    said = " ".join(told.split())
+    assert "-0.5B-abliterated; Bionic drafts with mlx-community/Qwen3-4B-4bit; it stays" in said
+    assert "replaces" not in said
+    number = re.search(r"(?m)^  (\d)  josiefied-qwen2.5-0.5b-abliterated for josie", told)
+    assert number is not None
+    said = " ".join(on_a_terminal(user, f"{number[1]}\nn\n")[1].split())
+    assert "Bionic names the draft mlx-community/Qwen3-4B-4bit: specd replaces it with" in said
+    assert "LM Studio names the draft" not in said
 
 
 def test_another_draft_is_taken_by_its_number(user: User) -> None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from specd import config, places
 from specd.cli.paint import complain, dumps, paint, safe, say, short, width
@@ -167,14 +168,16 @@ def _get(path: Path, key: str) -> int:
     loaded = asdict(config.read(path).config)
     key = _in_full(path, key)
     section, _, name = key.partition(".")
-    held = loaded.get(section)
+    held: Any = loaded.get(section)
     if section == "pair" and name:
-        main, name = _main_in(key)
-        held = next((pair for pair in loaded["pair"] if pair["main"].lower() == main.lower()), None)
+        at, name = edit.pair_place({"pair": list(held)}, name)
+        held = None if at is None else held[at]
     if isinstance(held, dict) and name:
         held = held.get(name)
     if held is None:
+        mains = ", ".join(f"pair.{pair['main']}" for pair in loaded["pair"]) or "no [[pair]]"
         near = problems.nearest(key, [*allowed.sections(), *schema.keys()])
+        near = f"; specd.toml has {mains}" if section == "pair" else near
         raise edit.BadKey(f"there is no {key}{near or '; `specd config show` lists them'}")
     if isinstance(held, str):
         print(safe(held))
@@ -207,7 +210,7 @@ def _set(path: Path, key: str, value: str) -> int:
     _refuse_second(path, key, value)
     _change(path, lambda there: edit.set_value(there, key, value))
     unchanged = text is not None and text == config.reading.content(path)
-    say(f"{path}: {key} = {value}{' (as it was)' if unchanged else ''}")
+    say(f"{path}: {key} = {value or edit.toml('')}{' (as it was)' if unchanged else ''}")
     loaded = config.read(path)
     if key in loaded.overruled:
         complain(f"{key} has no effect: the machine's policy locks it")
@@ -263,8 +266,13 @@ def _in_full(path: Path, key: str, *, by_part: bool = True) -> str:
         sections = [each for each in allowed.sections() if key in allowed.names(each)]
         return f"{sections[0]}.{key}" if len(sections) == 1 and sections != ["pair"] else key
     mains = [pair.main for pair in config.read(path).config.pair]
+    if main.isdecimal():  # a pair's place, counted from one
+        at = int(main) - 1
+        if not 0 <= at < len(mains) or mains.count(mains[at]) > 1:
+            return key
+        main = mains[at]
     if main.lower() in map(str.lower, mains):
-        return key
+        return ".".join(filter(None, ("pair", main, name)))
     installed = _installed(path)
     meant = names.lookup(main, installed)
     if meant is not None:
@@ -278,7 +286,7 @@ def _main_in(key: str) -> tuple[str, str]:
     """The main and the rest of a key of a pair; two empty texts for another key."""
     section, _, rest = key.partition(".")
     main, _, name = rest.rpartition(".")
-    if section != "pair" or rest.isdigit() or main.isdigit():  # a pair's place: pair.0.draft
+    if section != "pair":
         return "", ""
     return (main, name) if name in allowed.names("pair") else (rest, "")
 
@@ -300,7 +308,7 @@ def _notes(path: Path, key: str, value: str) -> list[str]:
         elif name == "draft" and names.resolve(value, installed) == names.lookup(main, installed):
             notes.append(f"{value} cannot draft for itself")
     mains = [pair.main for pair in config.read(path).config.pair]
-    if main.lower() in map(str.lower, mains):
+    if main.isdecimal() or main.lower() in map(str.lower, mains):
         return notes
     unknown = _problem(main, installed)
     if unknown is None:

@@ -276,7 +276,8 @@ def _pair(pair: dict[str, Any], columns: int, detail: int) -> list[str]:
         gain += f", {ago(pair['measured_at'])}"
     if pair.get("stale"):
         gain += f", stale: {', '.join(pair['stale'])}"
-    known = [" · ".join([*facts, gain])]
+    unused = pair["state"] == "missing" or pair.get("reason") == "SameFile"
+    known = ["not in force; the reason is below" if unused else " · ".join([*facts, gain])]
     # What is missing or refused is said below, with the remedy.
     below = ("wanted", "missing", "refused")
     told_below = pair.get("state") in below and pair.get("reason") != "InTrial"

@@ -51,12 +51,12 @@ OFFERED = 9
 
 @dataclass(frozen=True, slots=True)
 class _Offer:
-    """A draft that the user may choose by its number: for which pair, and why.
+    """A draft that the user may choose by its number: for which main, and why.
 
     ``draft_tokens``: the length that the user has set for this draft, else "auto".
     """
 
-    pair: int
+    main: str
     draft: str
     why: str
     draft_tokens: Literal["auto"] | int
@@ -171,23 +171,31 @@ def _look() -> _Found:
     kept = ("configuration", f"{path if present.exists else present.managed} stays as it is")
     if present.config.pair or not present.config.speculation.enabled:
         return _Found(path, present.config, new=False, facts=(*facts, kept), seen=seen)
-    loaded, chosen = _proposed(seen)
+    loaded, chosen, spared = _proposed(seen)
     wanted = replace(present.config, pair=tuple(pair.configured for pair in chosen))
-    if not chosen:
+    if not chosen and not spared:
         download = _download(seen)
         none = f"none: no installed main model has a draft that is proven right; {download}"
         facts = (*facts, ("pairs", none), *([kept] if present.exists else []))
         return _Found(path, wanted, not present.exists, facts, seen, download=download)
-    _compare_others(seen, chosen)
-    offers = tuple(offer for n, pair in enumerate(chosen) for offer in _offers(seen, n, pair))
+    _compare_others(seen, (*chosen, *spared))
+    offers = tuple(offer for pair in (*chosen, *spared) for offer in _offers(seen, pair))
     for pair in chosen:
         now = " (loaded now)" if pair.main is not None and pair.main.key in loaded else ""
         facts = (*facts, ("pair", f"{pair.name}: {pair.why}{now}"))
-    return _Found(path, wanted, new=True, facts=facts, seen=seen, offers=offers)
+    for pair in spared:
+        theirs = pair.users
+        why = theirs.also or _why_replaced(theirs.drafts_with, seen.world.models, offers)
+        text = f"{pair.configured.main}: {theirs.app} drafts with {theirs.drafts_with}{why}"
+        facts = (*facts, ("your draft", f"{text}; it stays unless you choose another by number"))
+    new = bool(chosen) or not present.exists
+    return _Found(path, wanted, new=new, facts=facts, seen=seen, offers=offers)
 
 
-def _proposed(seen: world.Seen) -> tuple[set[str], tuple[DesiredPair, ...]]:
-    """The keys of the loaded models, and the pairs to propose."""
+def _proposed(
+    seen: world.Seen,
+) -> tuple[set[str], tuple[DesiredPair, ...], tuple[DesiredPair, ...]]:
+    """The keys of the loaded models, the pairs to propose, and those that would replace a draft."""
     answer = survey.ask_server(seen.home, seen.config.lmstudio)
     served = [model.key for model in answer.models if model.loaded_instances]
     loaded = {
@@ -199,8 +207,10 @@ def _proposed(seen: world.Seen) -> tuple[set[str], tuple[DesiredPair, ...]]:
         m for m in seen.world.models if users.drafting(m, seen.apps, seen.stores.journal).drafts
     ]
     asking = proposal.candidates(seen.world.models, loaded, drafted)
-    found = proposal.propose(world.decide(replace(seen, config=asking)), loaded)
-    return loaded, tuple(proposal.kept(pair, seen.world.models) for pair in found)
+    models, resolved = seen.world.models, world.decide(replace(seen, config=asking))
+    spared = tuple(p for p in resolved if p.speculates and proposal.replaces(p, models))
+    found = proposal.propose([pair for pair in resolved if pair not in spared], loaded)
+    return loaded, tuple(proposal.kept(pair, models) for pair in found), spared
 
 
 def _download(seen: world.Seen) -> str:
@@ -228,7 +238,7 @@ def _compare_others(seen: world.Seen, chosen: Sequence[DesiredPair]) -> None:
         world.compare(seen, undecided)
 
 
-def _offers(seen: world.Seen, number: int, pair: DesiredPair) -> Iterator[_Offer]:
+def _offers(seen: world.Seen, pair: DesiredPair) -> Iterator[_Offer]:
     """The proven drafts of the pair's main, each with its size and other reasons."""
     main = pair.main
     if main is None:
@@ -248,7 +258,9 @@ def _offers(seen: world.Seen, number: int, pair: DesiredPair) -> Iterator[_Offer
         if draft == smallest:
             why.append("smallest")
         length = pair.configured.draft_tokens if draft == pair.draft else "auto"
-        yield _Offer(number, proposal.name(draft, seen.world.models), ", ".join(why), length)
+        yield _Offer(
+            pair.configured.main, proposal.name(draft, seen.world.models), ", ".join(why), length
+        )
 
 
 # -- the question ---------------------------------------------------------------------------------
@@ -292,20 +304,21 @@ def _answer(offers: int) -> str:
 
 def _with(found: _Found, offer: _Offer) -> _Found:
     """As ``found``, with the draft that was chosen by its number."""
-    pairs = list(found.wanted.pair)
-    pair = pairs[offer.pair]
-    pairs[offer.pair] = replace(pair, draft=offer.draft, draft_tokens=offer.draft_tokens)
-    return replace(found, wanted=replace(found.wanted, pair=tuple(pairs)))
+    pairs = {pair.main: pair for pair in found.wanted.pair}
+    pair = pairs.get(offer.main, Pair(main=offer.main))
+    pairs[offer.main] = replace(pair, draft=offer.draft, draft_tokens=offer.draft_tokens)
+    return replace(found, wanted=replace(found.wanted, pair=tuple(pairs.values())), new=True)
 
 
 def _show_offers(found: _Found) -> None:
     if found.offers:
         print(f"\n{wrap('drafts that are proven right (→ is chosen)', width(), '')}")
-    best: dict[int, str] = {}
+    chosen = {pair.main: pair.draft for pair in found.wanted.pair}
+    best: dict[str, str] = {}
     for number, offer in enumerate(found.offers, 1):
-        pair, auto = found.wanted.pair[offer.pair], best.setdefault(offer.pair, offer.draft)
-        mark = "→" if offer.draft == (auto if pair.draft == "auto" else pair.draft) else " "
-        text = f"{offer.draft} for {pair.main}: {offer.why}"
+        auto, draft = best.setdefault(offer.main, offer.draft), chosen.get(offer.main)
+        mark = "→" if offer.draft == (auto if draft == "auto" else draft) else " "
+        text = f"{offer.draft} for {offer.main}: {offer.why}"
         print(f"{mark} {number}  {wrap(short(text), width(), ' ' * 5)}")
 
 
