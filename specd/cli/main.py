@@ -27,9 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _mend_time_zone()
         code = _main(words)
         sys.stdout.flush()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         if sys.stderr.isatty():
             print(file=sys.stderr)  # the shell's prompt goes on a line of its own
+        if stopped.args:
+            complain(stopped)
         return 130
     except BrokenPipeError:
         # The reader has gone: print nothing more, not even at exit.
@@ -124,7 +126,10 @@ def _main(words: list[str]) -> int:
     if command is None:
         complain(f"there is no command {words[0]!r}{_nearest(words[0])}")
         return 2
-    module = command.load()
+    try:
+        module = command.load()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped before anything was done") from None
     try:
         return module.run(module.parser.parse(words[1:]))
     except SystemExit as ended:  # argparse's way to end --help and errors

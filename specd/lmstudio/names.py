@@ -220,11 +220,15 @@ class _Index:
                 yield model, spelled, its, first
 
     def _parts(self, base: str) -> Iterator[tuple[int, _Named]]:
-        """Each short name with ``base`` at a word, ending in no number, and its offset there."""
+        """Each short name with ``base`` at a word or a word's number, and its offset there.
+
+        ``base`` ends in no longer number: ``2.5-3`` is no part of ``qwen2.5-32b``.
+        """
         lines, at = self._lines, self._lines.find(base)
         while at > 0:
             cut = base[-1].isdigit() and lines[at + len(base)].isdigit()
-            if not (cut or lines[at - 1].isalnum()):
+            inside = lines[at - 1].isdigit() or (lines[at - 1].isalpha() and base[0].isalpha())
+            if not (cut or inside):
                 start = lines.rfind("\n", 0, at) + 1
                 name = lines[start : lines.index("\n", start)]
                 for model in self._short[name]:

@@ -91,3 +91,23 @@ def test_help_can_be_asked_for_as_a_command(name: str, capsys: pytest.CaptureFix
     text = helped(name, capsys)
     assert main(["help", name]) == 0
     assert capsys.readouterr().out == text
+
+
+@pytest.mark.parametrize("name", ["install", "uninstall"])
+def test_ctrl_c_says_where_things_stand(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    module = f"specd.cli.setup.{name}"
+    monkeypatch.setattr(
+        f"{module}._checked" if name == "install" else f"{module}.here", interrupted
+    )
+    assert main([name]) == 130
+    half = "nothing was written to LM Studio's files, and nothing was installed"
+    half = half if name == "install" else "the same command finishes it"
+    assert half in capsys.readouterr().err
+    monkeypatch.setattr("specd.cli.commands._load", interrupted)
+    assert main([name]) == 130
+    assert "specd: stopped before anything was done\n" in capsys.readouterr().err

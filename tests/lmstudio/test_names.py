@@ -169,9 +169,18 @@ def test_a_near_miss_lists_at_most_three_the_nearest_first(name: str, nearest: s
     assert len(caught.value.candidates) <= 3
 
 
+def test_a_part_may_begin_at_a_words_number_and_leaves_out_no_word() -> None:
+    coder = model("a/Qwen2.5-Coder-3B-4bit")
+    for part in ("2.5-coder", "2.5-coder-3", "5-coder-3b-4bit"):
+        assert names.resolve(part, (coder, model("a/Qwen2.5-7B-4bit"))) == coder
+    with pytest.raises(names.NoSuchModel) as caught:  # which may be another model's whole name
+        names.resolve("2.5-3b", (coder,))
+    assert caught.value.candidates == (coder.identifier,)
+
+
 def test_a_number_is_no_part_of_a_longer_one() -> None:
     library = (model("a/Qwen3-80B-4bit"), model("a/Qwen3-14B-4bit"))
-    for name in ("qwen3-8", "qwen3-4b", "qwen3-8b"):
+    for name in ("qwen3-8", "qwen3-4b", "qwen3-8b", "0b", "en3-14b"):
         with pytest.raises(names.NoSuchModel):
             names.resolve(name, library)
 

@@ -38,7 +38,7 @@ from specd.service.platforms import PLATFORMS, Platform, here
 from specd.tokenizer import suggest
 from specd.worker.client import WorkerError
 
-DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, BAD_INPUT = 0, 1, 2
 
 SETTLES_S = 60.0
 """How long to wait for the daemon's first writes, so that they can be shown."""
@@ -120,8 +120,7 @@ def _install(platform: Platform, *, sure: bool) -> int:
         found = _checked(platform)
         chosen = _agreed(found, platform, sure=sure)
     except KeyboardInterrupt:
-        print(f"\n{wrap(f'stopped: {NOTHING_DONE}', width(), '')}")
-        return INTERRUPTED
+        raise KeyboardInterrupt(f"stopped: {NOTHING_DONE}") from None
     except (ServiceError, _CannotInstall) as problem:
         raise _CannotInstall(f"{problem}; {NOTHING_DONE}") from problem
     if chosen is None:
@@ -130,8 +129,7 @@ def _install(platform: Platform, *, sure: bool) -> int:
         return _write_and_start(chosen, platform)
     except KeyboardInterrupt:
         half = "stopped half-way: `specd install` finishes it, `specd uninstall` takes it away"
-        print(f"\n{wrap(half, width(), '')}")
-        return INTERRUPTED
+        raise KeyboardInterrupt(half) from None
 
 
 # -- before the question --------------------------------------------------------------------------

@@ -36,6 +36,13 @@ parser.add_argument(
 
 def run(args: argparse.Namespace) -> int:
     """Stop, restore, remove, in this order."""
+    try:
+        return _uninstall(args)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped half-way: the same command finishes it") from None
+
+
+def _uninstall(args: argparse.Namespace) -> int:
     platform = here()
     other = alive.started_otherwise(platform)
     if other is not None and (args.restore_settings or args.purge):
