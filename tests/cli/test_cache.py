@@ -16,11 +16,10 @@ QWEN3_1_7B = "mlx-community/Josiefied-Qwen3-1.7B-abliterated-v1-4bit"
 
 
 @pytest.fixture
-def seeded(tmp_path: Path) -> Sandbox:
-    made = Sandbox(tmp_path)
-    seed_home(made.home)
-    made.config.write_text("")
-    return made
+def seeded(sandbox: Sandbox) -> Sandbox:
+    seed_home(sandbox.home)
+    sandbox.config.write_text("")
+    return sandbox
 
 
 def cache(sandbox: Sandbox) -> Path:
