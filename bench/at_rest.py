@@ -58,8 +58,8 @@ def measure(root: Path, *, seconds: float, settle: float) -> Section:
         rows=dict(rows),
         claims=(
             Claim("at rest: RSS", rss, "MiB", "≤", 48),
-            Claim("at rest: CPU", cpu, "%", "≤", 0.1),
-            Claim("at rest: wakeups", wakeups, "/s", "≤", 2),
+            Claim("at rest: CPU", cpu, "%", "≤", 0.05),
+            Claim("at rest: wakeups", wakeups, "/s", "≤", 0.5),
             Claim("at rest: written to disk", written, "bytes", "≤", 0),
             at_most("at rest: RSS ÷ bare watchdog script's", exactly(rss / rows[FLOOR.name][0]), 3),
         ),

@@ -25,8 +25,8 @@ from bench.running import FLOOR, PEERS, SPECD, Contender, Running, restored_with
 LOST_AFTER_S = 5.0
 QUIET_S = 0.05
 
-P50_BOUND = 3.0
-P99_BOUND = 5.0
+P50_BOUND = 2.0
+P99_BOUND = 3.0
 PEER_BOUND = 8.0
 
 
