@@ -187,7 +187,7 @@ def _write_log(home: Home, size: int) -> None:
     """Lines a second apart up to now, all in the current file."""
     log = places.log_path(home.state)
     log.parent.mkdir(mode=0o700)
-    line = "{} INFO    restored chat.visualizeSpeculativeDecoding: false → true  journal={}\n"
+    line = "{} INFO    put back chat.visualizeSpeculativeDecoding: false → true  journal={}\n"
     count = size // len(line.format("2026-01-01T00:00:00.000+00:00", 100_000).encode())
     moment = datetime.now().astimezone() - timedelta(seconds=count)
     with log.open("w", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
 """The daemon: watching, scheduling, the socket API, worker processes, and their wiring.
 
-The only package with threads and loops. Decisions are made below, in ``reconcile``.
+Its loops and threads are all here. Decisions are made below, in ``reconcile``.
 """

@@ -530,7 +530,6 @@ class Daemon:
             config_path=self.config_path,
             config_there=survey.is_there(self.config_path),
             home=around.found,
-            models=around.world.models,
             model_problems=around.world.problems,
             pairs=self._pairs,
             applied=tuple(each for each in rec.failed.values() if each.lasts),
@@ -593,7 +592,7 @@ class Daemon:
             },
         )
 
-    # For the backend. On other threads: snapshots only.
+    # -- for the socket, whose thread reads `snapshot` and `state` --------------------------------
 
     @property
     def snapshot(self) -> Snapshot | None:

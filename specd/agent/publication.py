@@ -12,10 +12,11 @@ from specd.agent import notify
 from specd.agent.events import Level
 from specd.agent.sight import Given
 from specd.config import SpecdConfig
+from specd.reconcile import restores
 from specd.reconcile.conditions import Condition, judge
 from specd.reconcile.entry import Entry
 from specd.reconcile.facts import Facts
-from specd.reconcile.restores import PutBack, put_back
+from specd.reconcile.restores import PutBack
 
 QUIET_S = 3600.0
 """The same notification is shown once in this time."""
@@ -30,9 +31,9 @@ class Snapshot:
     writes: tuple[Entry, ...]
 
     @cached_property
-    def restored(self) -> tuple[PutBack, ...]:
+    def put_back(self) -> tuple[PutBack, ...]:
         """The writes that put a value back; milliseconds, so no pass waits for it."""
-        return put_back(self.writes)
+        return restores.put_back(self.writes)
 
 
 class Publication:
@@ -52,7 +53,7 @@ class Publication:
         first, self.snapshot = self.snapshot is None, Snapshot(facts, judged, writes)
         newest, self._newest = self._newest, writes[-1].id if writes else 0
         if config.agent.notify and self._newest > newest and not first:
-            drafts = [e for e in self.snapshot.restored if e.surface == "model-defaults"]
+            drafts = [e for e in self.snapshot.put_back if e.surface == "model-defaults"]
             if drafts and drafts[-1].id > newest:
                 text = f"LM Studio had lost it in {drafts[-1].path.name}: load the model again"
                 self._notify("draft", "specd put a draft back", text)

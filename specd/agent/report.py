@@ -50,7 +50,7 @@ def status(seen: Snapshot, daemon: dict[str, Any]) -> dict[str, Any]:
         "held": [change.key for changes in facts.held.values() for change in changes],
         "last_write": writes[0] if writes else None,
         "last_writes": writes,
-        "restores": _restores(seen.restored, facts.contender),
+        "restores": _restores(seen.put_back, facts.contender),
     }
 
 

@@ -18,7 +18,7 @@ from specd.bench.engine import Timed
 from specd.bench.prompts import Prompt
 from specd.bench.result import EngineName
 from specd.bench.tried import Repeated
-from specd.llamacpp.engine import Engine
+from specd.llamacpp.engine import LlamaCpp
 from specd.llamacpp.server import ANSWER_S, Load, Server, Speculation, TookTooLong
 from specd.lmstudio.chat_settings import ChatSettings
 
@@ -43,7 +43,7 @@ class GgufEngine:
     No answer takes longer than until ``until``, by ``clock``.
     """
 
-    engine: Engine
+    engine: LlamaCpp
     main: Path
     speculation: Speculation
     draft: Path | None

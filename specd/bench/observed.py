@@ -152,7 +152,7 @@ class ObservedStore:
             )
         return tuple(found)
 
-    def answers_since(self, at: float) -> list[tuple[str, trial.Figures]]:
+    def answers_since(self, at: float) -> list[tuple[str, trial.ChatAnswer]]:
         """The (main, figures) of the timed answers since ``at``, oldest first."""
         rows = self._file.get().execute(
             "SELECT main, at, tokens, prompt_tokens, seconds, draft IS NOT NULL FROM answers"
@@ -160,7 +160,7 @@ class ObservedStore:
             (at,),
         )
         return [
-            (main, trial.Figures(when, tokens, prompt, seconds, bool(drafted)))
+            (main, trial.ChatAnswer(when, tokens, prompt, seconds, bool(drafted)))
             for main, when, tokens, prompt, seconds, drafted in rows
         ]
 

@@ -76,7 +76,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class ChatAnswer:
     """One answer of the main: its time, tokens, prompt tokens, and seconds of generating."""
 
     at: float
@@ -143,7 +143,7 @@ def stop(trial: Trial, now: float, why: Ending = "stopped") -> Trial:
     return trial if trial.ended is not None else replace(trial, ended=now, ending=why)
 
 
-def estimate(trial: Trial, answers: Iterable[Figures]) -> Estimate:
+def estimate(trial: Trial, answers: Iterable[ChatAnswer]) -> Estimate:
     """The speed-up over the loads of a trial.
 
     An answer counts for the arm in which it was generated. An answer whose figures contradict the
@@ -151,7 +151,7 @@ def estimate(trial: Trial, answers: Iterable[Figures]) -> Estimate:
     """
     if trial.before:
         return Estimate((0, 0), (0, 0))
-    loads: list[list[Figures]] = [[] for _ in trial.arms]
+    loads: list[list[ChatAnswer]] = [[] for _ in trial.arms]
     end = trial.until if trial.ended is None else trial.ended
     starts = [each.since for each in trial.arms]
     for answer in answers:
@@ -240,15 +240,15 @@ def _needed(middle: float, spread: float, loads: int) -> int | None:
     return None
 
 
-def _log_pace(answers: Sequence[Figures]) -> float:
+def _log_pace(answers: Sequence[ChatAnswer]) -> float:
     """Mean logarithm of seconds per token over a load's answers, each with weight 1."""
     return statistics.fmean(math.log(each.seconds / each.tokens) for each in answers)
 
 
 def _parts(
-    sides: Sequence[Sequence[tuple[int, list[Figures]]]],
+    sides: Sequence[Sequence[tuple[int, list[ChatAnswer]]]],
 ) -> tuple[tuple[str, float], ...]:
-    def speedup(kept: Sequence[Sequence[Figures]]) -> float | None:
+    def speedup(kept: Sequence[Sequence[ChatAnswer]]) -> float | None:
         return math.exp(_log_pace(kept[0]) - _log_pace(kept[1])) if all(kept) else None
 
     answers = [[each for _, of_load in side for each in of_load] for side in sides]

@@ -93,7 +93,7 @@ def _story(narrator: Narrator, sandbox: Sandbox) -> None:
             narrator.note(f"{verdict['verdict']:<13} {verdict['draft']}: {verdict['reasons'][0]}")
         with narrator.step("The pair stands in the main model's own config") as step:
             _configured(step, sandbox, daemon)
-        with narrator.step("The app forgets, specd restores") as step:
+        with narrator.step("The app forgets, specd puts it back") as step:
             _restores(step, sandbox)
         for what, milliseconds in step.facts["restored_ms"].items():
             narrator.note(f"{milliseconds:6.1f} ms  {what}")
@@ -165,7 +165,7 @@ def _configured(step: Step, sandbox: Sandbox, daemon: Daemon) -> None:
 
 
 def _restores(step: Step, sandbox: Sandbox) -> None:
-    """Let the app revert specd's values in each way it saves; specd restores them."""
+    """Let the app revert specd's values in each way it saves; specd puts them back."""
     settings, defaults = sandbox.settings, sandbox.main_defaults
     draft = app.draft_of(_read(defaults))
 
@@ -189,7 +189,7 @@ def _restores(step: Step, sandbox: Sandbox) -> None:
         saved = time.perf_counter()
         until(
             partial(_holds, path, restored),
-            f"restored after: {what}, {how}",
+            f"put back after: {what}, {how}",
             seconds=_RESTORE_S,
             pause_s=_POLL_S,
         )

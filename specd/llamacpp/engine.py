@@ -11,25 +11,25 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class LlamaCpp:
     """``name`` is for people, with a version; ``command`` plus options starts a server."""
 
     name: str
     command: tuple[str, ...]
 
 
-def find(installed: Sequence[Path] = ()) -> Engine | None:
+def find(installed: Sequence[Path] = ()) -> LlamaCpp | None:
     """The first ``llama-server`` of ``installed`` that starts, else xllamacpp, else None."""
     for path in installed:
         if _starts(path):
-            return Engine(path.parent.name, (str(path),))
+            return LlamaCpp(path.parent.name, (str(path),))
     from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - slow to import
 
     try:
         name = f"xllamacpp {version('xllamacpp')}"
     except PackageNotFoundError:
         return None
-    return Engine(name, (sys.executable, "-m", "specd.llamacpp.packaged"))
+    return LlamaCpp(name, (sys.executable, "-m", "specd.llamacpp.packaged"))
 
 
 def packaged() -> bool:

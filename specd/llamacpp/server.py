@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, Final, Literal, Self, TypeAlias
 
-from specd.llamacpp.engine import Engine
+from specd.llamacpp.engine import LlamaCpp
 
 START_S: Final = 300.0
 ANSWER_S: Final = 600.0
@@ -89,13 +89,13 @@ class Server:
         DidNotStart: the server ended or did not answer within ``START_S``.
     """
 
-    def __init__(self, engine: Engine, load: Load) -> None:
+    def __init__(self, engine: LlamaCpp, load: Load) -> None:
         self._key = secrets.token_hex(16)
         self.context = load.context
         while not self._starts(engine, load):
             self.close()
 
-    def _starts(self, engine: Engine, load: Load) -> bool:
+    def _starts(self, engine: LlamaCpp, load: Load) -> bool:
         """Start the process and wait for it; False if another program took its port meanwhile."""
         self._port = _free_port()
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the server

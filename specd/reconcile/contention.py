@@ -1,6 +1,6 @@
 """How long to wait before writing a file that another program keeps changing (pure).
 
-specd restores an overwritten value immediately. When another program undoes five writes in a row,
+specd puts an overwritten value back immediately. When another program undoes five writes in a row,
 each within a minute, specd reports ``Contended``, names the keys, and waits longer before each
 further write: 1 s, 2 s, … 5 min, until a write lasts.
 

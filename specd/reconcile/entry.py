@@ -75,7 +75,7 @@ class Entry:
     ``before_sha`` is None when the file was created, together with its innermost ``folders``
     directories. ``made`` are the objects and lists that were created to hold the values. No link
     may lead out of ``within``, if given. ``again`` is the key of the first value that the write
-    restored after others had changed it, as known at its outcome.
+    put back after others had changed it, as known at its outcome.
     """
 
     id: int

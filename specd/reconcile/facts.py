@@ -89,7 +89,6 @@ class Facts:
     config_path: Path
     home: Home | NoHome
     config_there: bool = True
-    models: tuple[Model, ...] = ()
     model_problems: tuple[str, ...] = ()
     pairs: tuple[DesiredPair, ...] = ()
     applied: tuple[Applied, ...] = ()

@@ -10,7 +10,7 @@ The owned values, with what stood there before (``ownership``), follow from all 
 
 The file stays small: beyond ``PRUNE_ENTRIES`` or ``PRUNE_BYTES`` it is written again with the
 newest writes, the first write of every owned value, and a line that lists the owned values, so that
-they can be put back at any time later. A journal with unreadable lines is kept beside it.
+they can be given back at any time later. A journal with unreadable lines is kept beside it.
 
 Several processes and threads may use one journal. To append, each locks the file and reads what the
 others have appended, so that each number is given once.
@@ -460,7 +460,7 @@ class Journal:
         if entry.state == "written":
             self._written[entry.path] = entry.time
         if entry.state == "written" or (entry.state == "restored" and before is None):
-            entry = replace(entry, again=entry.again or self._ownership.restored_by(entry))
+            entry = replace(entry, again=entry.again or self._ownership.put_back_by(entry))
             self._ownership.wrote(entry)
         self._entries[entry.id] = entry
         if entry.state == "restored":

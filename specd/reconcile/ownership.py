@@ -1,7 +1,7 @@
 """Which values in LM Studio's files are owned by specd, and what stood there before.
 
 specd owns a value (file, key) from its first write on. What stood there before that write is kept,
-however often others change the value and specd writes it again, until it has been put back, or
+however often others change the value and specd writes it again, until it has been given back, or
 until specd no longer desires the value and finds it changed by others. Everything that undoes
 starts from here: ``specd restore``, a withdrawn pair, a length left to LM Studio again, another
 draft, ``specd uninstall``. A value that specd did not write is not listed, so never removed.
@@ -30,8 +30,8 @@ from specd.reconcile.entry import EMPTY, Change, Entry, Owned, Standing, ValueKe
 ROOT = ""
 """The key of a file that specd created, as a shell."""
 
-Deed: TypeAlias = Literal["set", "restored", "put back"]
-"""A write sets a value, restores specd's last one, or puts back what stood there before specd."""
+Deed: TypeAlias = Literal["set", "put back", "given back"]
+"""A write sets a value, puts specd's last one back, or gives back what stood there before specd."""
 
 
 class Ownership:
@@ -77,11 +77,11 @@ class Ownership:
         self._files = dict(files)
         self.held = standing.held
 
-    def restored_by(self, entry: Entry) -> str | None:
+    def put_back_by(self, entry: Entry) -> str | None:
         """The key of the first value that a write sets once more; not yet taken in."""
         known = {key: each for key, each in self.of(entry.path).items() if each.since < entry.id}
         changes = map(_plain, entry.changes)
-        return next((c.key for c in changes if deed(known.get(c.key), c) == "restored"), None)
+        return next((c.key for c in changes if deed(known.get(c.key), c) == "put back"), None)
 
     def wrote(self, entry: Entry) -> None:
         """Take in a write that took place."""
@@ -101,7 +101,7 @@ class Ownership:
         self._set(entry.path, known)
 
     def took_back(self, entry: Entry) -> None:
-        """Take in that an earlier specd put back what a write had replaced."""
+        """Take in that an earlier specd gave back what a write had replaced."""
         known = dict(self.of(entry.path))
         for change in map(_plain, entry.changes):
             owned = known.get(change.key)
@@ -175,8 +175,8 @@ def before_standing(
 def deed(owned: Owned | None, change: Change) -> Deed:
     """What a write does to a value; ``owned``: its ownership before, if any."""
     if owned is not None and jsonedit.same(owned.before, change.new):
-        return "put back"
-    return "restored" if owned is not None and jsonedit.same(owned.value, change.new) else "set"
+        return "given back"
+    return "put back" if owned is not None and jsonedit.same(owned.value, change.new) else "set"
 
 
 @dataclass(frozen=True, slots=True)

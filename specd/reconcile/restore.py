@@ -3,8 +3,8 @@
 Each owned value goes back to what stood there before specd's first write of it; a value that others
 have changed since stays theirs. Objects, lists and files that specd created go away with the last
 value in them. The restored values are *held*: the planner leaves them alone until specd.toml or
-``specd apply`` asks for them again. A value that cannot be put back now stays owned, and can be put
-back later.
+``specd apply`` asks for them again. A value that cannot be restored now stays owned, and can be
+restored later.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class CannotRestore(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The values put back in one file, and how; ``id`` is the first write that this undoes."""
+    """The values restored in one file, and how; ``id`` is the first write that this undoes."""
 
     id: int
     path: Path
@@ -45,8 +45,8 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """The values put back, and for the others why not, with the remedy."""
+class Undone:
+    """The values restored, and for the others why not, with the remedy."""
 
     restored: tuple[Restored, ...] = ()
     problems: tuple[str, ...] = ()
@@ -59,8 +59,8 @@ class Outcome:
         return {"restored": restored, "problems": self.problems}
 
 
-def restore(journal: Journal, number: int | None) -> Outcome:
-    """Put back the values that write ``number`` set, or all owned ones when None.
+def restore(journal: Journal, number: int | None) -> Undone:
+    """Undo the values that write ``number`` set, or all owned ones when None.
 
     Raises:
         CannotRestore: there is no write ``number``, or it was undone already.
@@ -73,7 +73,7 @@ def restore(journal: Journal, number: int | None) -> Outcome:
     problems: list[str] = []
     for path, taken_back in keys.items():
         try:
-            restored.append(_put_back(journal, path, taken_back, number))
+            restored.append(_restore(journal, path, taken_back, number))
         except swap.SwapError as problem:
             if number is not None:
                 raise
@@ -84,7 +84,7 @@ def restore(journal: Journal, number: int | None) -> Outcome:
             f"{unsaved.filename} cannot be written ({unsaved.strerror}), so a restarted specd would"
             " write these values again; free some space or allow writing, then restore once more"
         )
-    return Outcome(tuple(restored), tuple(dict.fromkeys(problems)))  # a home away, once
+    return Undone(tuple(restored), tuple(dict.fromkeys(problems)))  # a home away, once
 
 
 def _all(journal: Journal) -> dict[Path, frozenset[str]]:
@@ -104,7 +104,7 @@ def _of(journal: Journal, number: int) -> dict[Path, frozenset[str]]:
     return {entry.path: frozenset(c.key for c in entry.changes if c.key in owned)}
 
 
-def _put_back(journal: Journal, path: Path, keys: AbstractSet[str], number: int | None) -> Restored:
+def _restore(journal: Journal, path: Path, keys: AbstractSet[str], number: int | None) -> Restored:
     owned = journal.owned(path)
     first = number or min(each.since for each in owned.values())
     within = next(iter(owned.values())).within
@@ -112,7 +112,7 @@ def _put_back(journal: Journal, path: Path, keys: AbstractSet[str], number: int 
     if is_away(home):
         raise swap.SwapError(
             path,
-            f"{home} is not there or empty, so nothing in it can be put back; connect its disk or "
+            f"{home} is not there or empty, so nothing in it can be restored; connect its disk or "
             "move it back, then restore once more: what stood there before is kept",
         )
     whole = [key for key, each in owned.items() if each.is_whole_file and key in keys]
@@ -149,7 +149,7 @@ def _put_back(journal: Journal, path: Path, keys: AbstractSet[str], number: int 
 
 
 def _moved_back(journal: Journal, whole: Owned) -> Restored:
-    """Put a file that was moved aside back, unless there is a new one."""
+    """Restore a file that was moved aside, unless there is a new one."""
     done = swap.update(
         whole.path,
         lambda content: journal.before(whole.since) if content is None else None,
@@ -158,7 +158,7 @@ def _moved_back(journal: Journal, whole: Owned) -> Restored:
     if done is not None:
         aside.forget(done.path, done.after)
     journal.hand_over(freed={(whole.path, whole.key)})
-    keys, how = ((whole.key,), "put back") if done else ((), "others have changed it since")
+    keys, how = ((whole.key,), "it is back") if done else ((), "others have changed it since")
     return Restored(whole.since, whole.path, keys, how)
 
 

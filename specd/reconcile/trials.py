@@ -24,7 +24,7 @@ from specd.reconcile import restore as undo
 from specd.reconcile.desired import DesiredPair, PairState
 from specd.reconcile.facts import ServerSeen
 from specd.reconcile.journal import Journal
-from specd.reconcile.restore import Outcome
+from specd.reconcile.restore import Undone
 
 
 class Trials:
@@ -71,7 +71,7 @@ class Trials:
             self.change(lambda before: before and trial.stop(before, time.time(), why))
 
 
-def restore(kept: Trials, journal: Journal, number: int | None) -> Outcome:
+def restore(kept: Trials, journal: Journal, number: int | None) -> Undone:
     """Undo as ``restore.restore``, and end a running trial.
 
     The values that the trial has removed from LM Studio's files are held as well.

@@ -2,7 +2,7 @@
 
 First come the mains whose draft the user has set in LM Studio, then those that LM Studio has
 loaded, else the largest main with a proven draft. A draft that the user has set is named, and so is
-its length, so that specd restores both when LM Studio loses them; otherwise "auto" lets benchmarks
+its length, so that specd puts both back when LM Studio loses them; otherwise "auto" lets benchmarks
 choose. A main whose own draft a pair would replace is not proposed.
 """
 

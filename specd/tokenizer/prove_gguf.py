@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from specd.llamacpp.engine import Engine
+from specd.llamacpp.engine import LlamaCpp
 from specd.llamacpp.server import DidNotStart, Load, NoAnswer, Server
 from specd.lmstudio import gguf
 from specd.lmstudio.chat_settings import ChatSettings
@@ -20,7 +20,7 @@ TIE: Final = 0.15
 def validate(
     main: Path,
     draft: Path,
-    engine: Engine,
+    engine: LlamaCpp,
     tick: Tick = lambda _: None,
     settings: ChatSettings = ChatSettings(),  # noqa: B008 - frozen
 ) -> Proof:
@@ -38,7 +38,7 @@ def validate(
         return found.proof(f"{engine.name}: ")
 
 
-def _answers(main: Path, draft: Path, engine: Engine, tick: Tick, settings: ChatSettings) -> str:
+def _answers(main: Path, draft: Path, engine: LlamaCpp, tick: Tick, settings: ChatSettings) -> str:
     tick("answering without the draft")
     try:
         with Server(engine, Load(main, kv_types=settings.kv_types)) as server:
@@ -126,7 +126,7 @@ def _first_difference(alone: Sequence[int], paired: Sequence[int]) -> int | None
 
 def _logit_differences(
     alone: Load,
-    engine: Engine,
+    engine: LlamaCpp,
     parted: Sequence[tuple[Sequence[int], Sequence[int], tuple[int, int]]],
     tick: Tick,
 ) -> list[tuple[float, float]]:

@@ -71,5 +71,5 @@ def test_a_draft_that_was_put_back_is_notified_of_once(
     )
     assert [each for each in told if "put a draft back" in each] == [expected] * asked
     # A pass does not go through the whole journal where nobody is notified.
-    assert ("restored" in vars(published.snapshot)) == asked
-    assert [each.id for each in published.snapshot.restored] == [2, 4, 5]
+    assert ("put_back" in vars(published.snapshot)) == asked
+    assert [each.id for each in published.snapshot.put_back] == [2, 4, 5]

@@ -25,7 +25,7 @@ from specd.bench.prompts import BASIC, Prompt
 from specd.bench.result import BenchRequest, BenchResult, Best
 from specd.bench.tried import Repeated, measure
 from specd.demo.weights import find_gguf
-from specd.llamacpp.engine import Engine, find
+from specd.llamacpp.engine import LlamaCpp, find
 from specd.llamacpp.server import TookTooLong
 from tests.daemon import Sandbox, until
 from tests.llamacpp import gguf_models
@@ -34,14 +34,14 @@ PROMPTS = tuple(replace(each, max_tokens=12) for each in BASIC[:2])
 
 
 @pytest.fixture(scope="module")
-def llama() -> Engine:
+def llama() -> LlamaCpp:
     found = find()
     assert found is not None
     return found
 
 
 @pytest.fixture
-def drafting_for_itself(llama: Engine) -> Iterator[GgufEngine]:
+def drafting_for_itself(llama: LlamaCpp) -> Iterator[GgufEngine]:
     with closing(GgufEngine(llama, find_gguf(), "draft-simple", find_gguf())) as engine:
         yield engine
 
@@ -69,7 +69,7 @@ def test_a_pair_is_measured_with_and_without_the_draft(
 
 
 @pytest.mark.mlx
-def test_a_draft_that_llama_cpp_drops_is_a_finding(llama: Engine, tmp_path: Path) -> None:
+def test_a_draft_that_llama_cpp_drops_is_a_finding(llama: LlamaCpp, tmp_path: Path) -> None:
     stranger = gguf_models.write(tmp_path / "stranger.gguf")
     with (
         closing(GgufEngine(llama, find_gguf(), "draft-simple", stranger)) as engine,
@@ -101,7 +101,7 @@ class FarSlower(GgufEngine):
 
 
 @pytest.mark.mlx
-def test_a_draft_that_takes_all_the_time_is_called_far_slower(llama: Engine) -> None:
+def test_a_draft_that_takes_all_the_time_is_called_far_slower(llama: LlamaCpp) -> None:
     with closing(FarSlower(llama, find_gguf(), "draft-simple", find_gguf())) as engine:
         result, runs = measure(engine, replace(asked(), seconds=9.0), "draft", (4, 16))
     assert runs is None
@@ -160,7 +160,7 @@ def test_the_daemon_measures_a_gguf_main_without_lm_studio_running(sandbox: Sand
     assert {each["engine"] for each in runs} == {"llama.cpp"}
 
 
-def test_a_result_of_llama_cpp_depends_on_llama_cpp_and_not_on_lm_studio(llama: Engine) -> None:
+def test_a_result_of_llama_cpp_depends_on_llama_cpp_and_not_on_lm_studio(llama: LlamaCpp) -> None:
     model = find_gguf()
     sight: Any = SimpleNamespace(home=None, engine_version="0.4.24")
     best = Best(4, 1.2, None, None, 4)

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from specd.bench import trial
-from specd.bench.trial import Estimate, Figures, Trial
-from tests.conftest import Figures as Report
+from specd.bench.trial import ChatAnswer, Estimate, Trial
+from tests.conftest import Figures
 
 HOUR = 3600.0
 
@@ -32,7 +32,7 @@ def lived(
     chance = random.Random(seed)  # noqa: S311 - for a test
     now = 0.0
     of = trial.begin("main", "draft", now=now, days=1e6, seed=seed)
-    given: list[Figures] = []
+    given: list[ChatAnswer] = []
     found = Estimate((0, 0), (0, 0))
     for number in range(loads):
         now += HOUR
@@ -44,7 +44,7 @@ def lived(
             tokens = chance.randint(20, 900)
             pace = 0.05 / (effect if drafted else 1.0)
             seconds = tokens * pace * math.exp(chat + chance.gauss(0, answers))
-            given.append(Figures(now, tokens, chance.randint(10, 9000), seconds, drafted))
+            given.append(ChatAnswer(now, tokens, chance.randint(10, 9000), seconds, drafted))
         now += HOUR
         of = trial.step(of, loaded=False, now=now)
         found = trial.estimate(of, given)
@@ -70,7 +70,7 @@ def coverage(
 
 
 @pytest.mark.parametrize("effect", [0.8, 1.0, 1.15, 1.4])
-def test_known_effects_are_held_by_the_interval(effect: float, figures: Report) -> None:
+def test_known_effects_are_held_by_the_interval(effect: float, figures: Figures) -> None:
     covered, faster, loads = coverage(effect, 60)
     figures(effect=effect, covered=covered, called_faster=faster, loads=loads)
     assert covered >= 0.95 - 3 * (0.95 * 0.05 / 60) ** 0.5
@@ -78,7 +78,7 @@ def test_known_effects_are_held_by_the_interval(effect: float, figures: Report) 
     assert effect < 1.4 or loads < 30
 
 
-def test_loads_that_differ_by_turns_are_not_taken_for_an_effect(figures: Report) -> None:
+def test_loads_that_differ_by_turns_are_not_taken_for_an_effect(figures: Figures) -> None:
     covered, faster, loads = coverage(1.0, 60, chats=0.05, turns=0.3)
     figures(covered=covered, called_faster=faster, loads=loads)
     assert covered >= 0.95 - 3 * (0.95 * 0.05 / 60) ** 0.5
@@ -88,7 +88,7 @@ def test_loads_that_differ_by_turns_are_not_taken_for_an_effect(figures: Report)
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("effect", [0.8, 0.95, 1.0, 1.1, 1.2, 1.4, 2.0])
 def test_known_effects_are_held_by_the_interval_in_many_trials(
-    effect: float, figures: Report
+    effect: float, figures: Figures
 ) -> None:
     covered, faster, loads = coverage(effect, 1500)
     figures(effect=effect, covered=covered, called_faster=faster, loads=loads)
@@ -121,12 +121,12 @@ def test_a_load_from_before_the_trial_is_no_arm() -> None:
     of = replace(of, before=True)
     assert trial.step(of, loaded=True, now=1.0) == of
     assert trial.step(of, loaded=None, now=1.0) == of
-    early = [Figures(2.0, 100, 50, 5.0, drafted=False)]
+    early = [ChatAnswer(2.0, 100, 50, 5.0, drafted=False)]
     assert trial.estimate(of, early).answers == (0, 0)
     begun = trial.step(of, loaded=False, now=3.0)
     assert (len(begun.arms), begun.before, begun.with_draft) == (1, False, of.with_draft)
     assert trial.estimate(begun, early).answers == (0, 0)
-    counted = Figures(4.0, 100, 50, 5.0, drafted=of.with_draft is True)
+    counted = ChatAnswer(4.0, 100, 50, 5.0, drafted=of.with_draft is True)
     loaded = trial.step(begun, loaded=True, now=3.5)
     assert loaded.arms[0].loaded
     assert sum(trial.estimate(loaded, [*early, counted]).answers) == 1
@@ -147,9 +147,9 @@ def test_answers_that_contradict_their_arm_do_not_count() -> None:
     of = trial.begin("main", "draft", now=0.0, days=7, seed=3)
     without = replace(of, arms=(trial.Arm(0.0, with_draft=False),))
     answers = [
-        Figures(1.0, 100, 50, 5.0, drafted=False),
-        Figures(2.0, 100, 50, 1.0, drafted=True),
-        Figures(-1.0, 100, 50, 5.0, drafted=False),
+        ChatAnswer(1.0, 100, 50, 5.0, drafted=False),
+        ChatAnswer(2.0, 100, 50, 1.0, drafted=True),
+        ChatAnswer(-1.0, 100, 50, 5.0, drafted=False),
     ]
     assert trial.estimate(without, answers) == Estimate((1, 0), (1, 0))
 

@@ -81,7 +81,7 @@ def test_json_holds_what_the_event_held(log: Path, capsys: pytest.CaptureFixture
         "forced": True,
         "odd": 'quo"te \\ é',
     }
-    event = Event(1, "2026-11-24T13:00:00.123+01:00", "info", "restored x: false → true", fields)
+    event = Event(1, "2026-11-24T13:00:00.123+01:00", "info", "put back x: false → true", fields)
     log.write_text(format_line(event) + "\n")
     assert [json.loads(row) for row in shown(capsys, "--json")] == [
         {"time": event.time, "level": "info", "message": event.message, **fields}

@@ -139,7 +139,7 @@ def report() -> Report:
             for n in range(1, 8)
         ),
         took={n: 2.0 + n for n in range(2, 8)},
-        restored=tuple(put_back(n % 3) for n in range(5)),
+        put_back=tuple(put_back(n % 3) for n in range(5)),
         uses=(
             RealUse(
                 "mlx-community/Qwen3-8B-4bit",
@@ -268,7 +268,7 @@ def test_it_opens_with_the_verdict_of_status_and_pictures(report: Report) -> Non
 def test_restores_are_drawn_by_week_where_they_reach_further_back(report: Report) -> None:
     assert "by week" not in page(report)
     longer = tuple(map(put_back, (0, 6, 7, 20, 21, 22, 300)))
-    text = page(replace(report, restored=longer))
+    text = page(replace(report, put_back=longer))
     days, weeks = (text.partition(f"put back, by {name}<")[2] for name in ("day", "week"))
     assert re.findall(r"<span>(\d+) times?</span>", days.partition("</section>")[0]) == ["1"] * 3
     shown = re.findall(r"<span>(\w+ \d+ \w+)</span>.*?<span>(\d) times?</span>", weeks, re.DOTALL)

@@ -333,7 +333,7 @@ def test_a_draft_that_the_user_picks_over_specds_is_adopted_and_an_apps_rewrite_
     path.write_bytes(before)
     until(lambda: path.read_bytes() == specds, "what the app had in memory is no choice")
     # In one step, and after the pass: docs/guarantees.md says what may be lost of two at once.
-    until(lambda: "restored" in lm.said(), "the pass has ended")
+    until(lambda: "put back" in lm.said(), "the pass has ended")
     pick = path.with_name("pick.json")
     pick.write_bytes(specds.replace(drafts[0].encode(), drafts[1].encode()))
     pick.replace(path)

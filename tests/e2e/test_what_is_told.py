@@ -32,9 +32,9 @@ def test_every_write_is_a_line_with_file_key_old_new_and_what_undoes_it(sandbox:
     until(lambda: len(ask.ask("GET", "/v1/journal", state=sandbox.state)) == 2, "both are noted")
     entries = json.loads(sandbox.specd("restore", "--list", "--json").stdout)
     # What is noted before the write is said after it.
-    until(lambda: f"restored {entries[-1]['changes'][-1]['key']}" in sandbox.said(), "it is said")
+    until(lambda: f"put back {entries[-1]['changes'][-1]['key']}" in sandbox.said(), "it is said")
     lines = logged(sandbox)
-    for entry, did in zip(entries, ("set", "restored"), strict=True):
+    for entry, did in zip(entries, ("set", "put back"), strict=True):
         for change in entry["changes"]:
             (line,) = (
                 each

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from specd.llamacpp.engine import Engine, find
+from specd.llamacpp.engine import LlamaCpp, find
 from specd.llamacpp.server import Load, Server
 from specd.lmstudio.chat_settings import ChatSettings
 from specd.tokenizer.prove_gguf import TIE, _logit_differences, validate
@@ -18,13 +18,13 @@ pytest.importorskip("xllamacpp", reason="specd[gguf] is not installed")
 
 
 @pytest.fixture
-def engine() -> Engine:
+def engine() -> LlamaCpp:
     found = find()
     assert found is not None
     return found
 
 
-def test_a_pair_is_proven_and_says_what_was_run(tmp_path: Path, engine: Engine) -> None:
+def test_a_pair_is_proven_and_says_what_was_run(tmp_path: Path, engine: LlamaCpp) -> None:
     main = gguf_models.write(tmp_path / "main.gguf", layers=2)
     draft = gguf_models.write(tmp_path / "draft.gguf", seed=2)
     proof = validate(main, draft, engine)
@@ -37,7 +37,7 @@ def test_a_pair_is_proven_and_says_what_was_run(tmp_path: Path, engine: Engine) 
     assert "top-k" not in validate(main, draft, engine, settings=ChatSettings(0.0)).words
 
 
-def test_the_users_sampling_reaches_llama_cpp(tmp_path: Path, engine: Engine) -> None:
+def test_the_users_sampling_reaches_llama_cpp(tmp_path: Path, engine: LlamaCpp) -> None:
     main = gguf_models.write(tmp_path / "main.gguf", layers=2)
     prompt = [50, 60, 70, 80]
     with Server(engine, Load(main)) as server:
@@ -47,7 +47,7 @@ def test_the_users_sampling_reaches_llama_cpp(tmp_path: Path, engine: Engine) ->
         assert server.generate(prompt, 24, temperature=5.0, seed=1).tokens != best
 
 
-def test_the_users_types_of_kv_cache_reach_llama_cpp(tmp_path: Path, engine: Engine) -> None:
+def test_the_users_types_of_kv_cache_reach_llama_cpp(tmp_path: Path, engine: LlamaCpp) -> None:
     main = gguf_models.write(tmp_path / "main.gguf", layers=2, heads=1)
     draft = gguf_models.write(tmp_path / "draft.gguf", seed=2)
     plain = validate(main, draft, engine)
@@ -62,7 +62,7 @@ def test_the_users_types_of_kv_cache_reach_llama_cpp(tmp_path: Path, engine: Eng
     assert len(set(answers.values())) == 2
 
 
-def test_rounding_is_measured_where_answers_part(tmp_path: Path, engine: Engine) -> None:
+def test_rounding_is_measured_where_answers_part(tmp_path: Path, engine: LlamaCpp) -> None:
     """A main whose best token is far ahead is not excused by rounding."""
     main = gguf_models.write(tmp_path / "main.gguf", layers=2)
     prompt = [50, 60, 70, 80]
@@ -78,14 +78,14 @@ def test_rounding_is_measured_where_answers_part(tmp_path: Path, engine: Engine)
     assert TIE <= rounding < gap
 
 
-def test_rounding_decides_between_parts_of_characters_too(tmp_path: Path, engine: Engine) -> None:
+def test_rounding_decides_between_parts_of_characters_too(tmp_path: Path, engine: LlamaCpp) -> None:
     """llama.cpp reports no probabilities of them, and this pair parts at one of them."""
     main = gguf_models.write(tmp_path / "main.gguf", layers=12)
     proof = validate(main, gguf_models.write(tmp_path / "draft.gguf"), engine)
     assert proof.kind is None, proof.refusal
 
 
-def test_a_main_or_a_draft_with_a_small_context_is_proven(tmp_path: Path, engine: Engine) -> None:
+def test_a_main_or_a_draft_with_a_small_context_is_proven(tmp_path: Path, engine: LlamaCpp) -> None:
     draft = gguf_models.write(tmp_path / "draft.gguf", seed=2, context=256)
     main = gguf_models.write(tmp_path / "main.gguf", layers=2, context=512)
     proof = validate(main, draft, engine)
@@ -94,7 +94,7 @@ def test_a_main_or_a_draft_with_a_small_context_is_proven(tmp_path: Path, engine
     assert 256 < int(tokens) < 512
 
 
-def test_a_draft_that_llama_cpp_refuses_is_unsupported(tmp_path: Path, engine: Engine) -> None:
+def test_a_draft_that_llama_cpp_refuses_is_unsupported(tmp_path: Path, engine: LlamaCpp) -> None:
     main = gguf_models.write(tmp_path / "main.gguf")
     draft = gguf_models.write(tmp_path / "draft.gguf", gguf_models.TOKENS[::-1])
     proof = validate(main, draft, engine)
@@ -102,7 +102,7 @@ def test_a_draft_that_llama_cpp_refuses_is_unsupported(tmp_path: Path, engine: E
     assert proof.refusal == "llama.cpp loads the main and does not draft with this draft"
 
 
-def test_a_file_that_llama_cpp_cannot_load_is_unsupported(tmp_path: Path, engine: Engine) -> None:
+def test_a_file_that_llama_cpp_cannot_load_is_unsupported(tmp_path: Path, engine: LlamaCpp) -> None:
     main = gguf_models.write(tmp_path / "main.gguf")
     draft = tmp_path / "draft.gguf"
     draft.write_bytes(main.read_bytes()[:-4000])
@@ -120,7 +120,7 @@ def test_a_worker_proves_gguf_files_with_llama_cpp(tmp_path: Path) -> None:
 
 
 def test_every_part_of_a_split_model_counts_for_memory(
-    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, engine: LlamaCpp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
     monkeypatch.setattr(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from specd.llamacpp import server
-from specd.llamacpp.engine import Engine, find
+from specd.llamacpp.engine import LlamaCpp, find
 from specd.llamacpp.server import DidNotStart, Load, NoAnswer, Server
 from tests.llamacpp import gguf_models
 
@@ -15,7 +15,7 @@ pytest.importorskip("xllamacpp", reason="specd[gguf] is not installed")
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
+def engine() -> LlamaCpp:
     found = find()
     assert found is not None
     return found
@@ -31,7 +31,7 @@ def main(folder: Path) -> Path:
     return gguf_models.write(folder / "main.gguf", layers=2)
 
 
-def test_it_answers_and_says_what_it_took(engine: Engine, main: Path) -> None:
+def test_it_answers_and_says_what_it_took(engine: LlamaCpp, main: Path) -> None:
     with Server(engine, Load(main)) as running:
         assert running.context == 2048  # of the 4096 that were asked for: the model has no more
         ids = running.tokenize("the thing")
@@ -49,7 +49,9 @@ def test_it_answers_and_says_what_it_took(engine: Engine, main: Path) -> None:
             running.generate([1] * 5000, 8)
 
 
-def test_a_draft_drafts_and_the_text_is_the_same(engine: Engine, main: Path, folder: Path) -> None:
+def test_a_draft_drafts_and_the_text_is_the_same(
+    engine: LlamaCpp, main: Path, folder: Path
+) -> None:
     poor = gguf_models.write(folder / "poor.gguf", seed=2)
     prompt = "the thing in the string"
     with Server(engine, Load(main)) as running:
@@ -63,7 +65,7 @@ def test_a_draft_drafts_and_the_text_is_the_same(engine: Engine, main: Path, fol
             assert paired.drafted == paired.accepted > 20
 
 
-def test_a_reasoning_model_thinks_only_where_it_may(engine: Engine, folder: Path) -> None:
+def test_a_reasoning_model_thinks_only_where_it_may(engine: LlamaCpp, folder: Path) -> None:
     template = "{{ messages[0].content }}{% if not enable_thinking %}<think></think>{% endif %}"
     reasoning = gguf_models.write(folder / "reasoning.gguf", chat_template=template)
     with Server(engine, Load(reasoning)) as running:
@@ -72,7 +74,7 @@ def test_a_reasoning_model_thinks_only_where_it_may(engine: Engine, folder: Path
 
 
 def test_a_port_that_another_server_took_meanwhile_is_left_to_it(
-    engine: Engine, main: Path, monkeypatch: pytest.MonkeyPatch
+    engine: LlamaCpp, main: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = server._free_port()
     ports = iter((free, free, server._free_port()))
@@ -82,7 +84,7 @@ def test_a_port_that_another_server_took_meanwhile_is_left_to_it(
     assert next(ports, None) is None
 
 
-def test_what_it_cannot_load_is_said_in_its_own_words(engine: Engine, folder: Path) -> None:
+def test_what_it_cannot_load_is_said_in_its_own_words(engine: LlamaCpp, folder: Path) -> None:
     with pytest.raises(DidNotStart, match=r"missing\.gguf"):
         Server(engine, Load(folder / "missing.gguf"))
 
@@ -94,7 +96,7 @@ def test_the_one_that_lm_studio_installed_is_taken_where_it_starts(tmp_path: Pat
         (each / "llama-server").write_text(f"#!/bin/sh\n{script}\n")
         (each / "llama-server").chmod(0o755)
     found = find([broken / "llama-server", sound / "llama-server"])
-    assert found == Engine("llama.cpp-a-1.9.0", (str(sound / "llama-server"),))
+    assert found == LlamaCpp("llama.cpp-a-1.9.0", (str(sound / "llama-server"),))
     packaged = find([broken / "llama-server"])
     assert packaged is not None
     assert packaged.name.startswith("xllamacpp ")

@@ -39,7 +39,7 @@ def test_it_is_put_back_byte_for_byte(tmp_path: Path, journal: Journal) -> None:
     moved = move(path, journal)
     (undone,) = restore(journal, moved.journal_id).restored
     assert path.read_bytes() == CONTENT
-    assert undone.how == "put back"
+    assert undone.how == "it is back"
     assert not moved.to.exists()
 
 

@@ -44,7 +44,6 @@ WELL = Facts(
     config_problem=None,
     config_path=Path("/home/anna/.config/specd/specd.toml"),
     home=Home(HOME, "LM Studio's usual place"),
-    models=(MAIN, SMALL),
     pairs=(PAIR,),
     apps=(lm_studio(HOME),),
     server=ServerSeen("http://localhost:1234", None),
@@ -234,7 +233,7 @@ def loaded(main: Model, key: str, **config: Any) -> dict[str, Any]:
     pair = replace(PAIR, main=main)
     served = ServedModel(key, loaded_instances=(Instance(key, **config),))
     found = in_force.find((pair,), (served,), (main, SMALL), {}, {})
-    return {"pairs": (pair,), "models": (main, SMALL), "not_in_force": found}
+    return {"pairs": (pair,), "not_in_force": found}
 
 
 @pytest.mark.parametrize("key", ["qwen3-8b", "qwen3-8b-4bit"])

@@ -221,7 +221,7 @@ def test_a_draft_that_the_user_set_and_that_works_is_adopted():
 def test_so_are_heads_and_sidecars_that_are_switched_on():
     models = (HEADED, SIDECAR, SMALL)
     (pair,) = resolved(wanted(AUTO), models=models, users=DraftDefaults(mtp=True))
-    assert (pair.state, pair.mtp, pair.name) == ("adopted", True, "qwen3-8b ← mtp")
+    assert (pair.state, pair.mtp, pair.name) == ("adopted", True, ("qwen3-8b", "mtp"))
     models = (replace(HEADED, mtp_heads=0), *models[1:])
     (pair,) = resolved(wanted(AUTO), models=models, users=DraftDefaults(mtp=True))
     assert (pair.state, pair.mtp) == ("wanted", False)

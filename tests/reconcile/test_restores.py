@@ -126,9 +126,9 @@ def test_one_that_an_earlier_specd_undid_is_no_restore_when_set_again():
     assert isinstance(first, Entry)
     known.wrote(first)
     second = replace(first, id=2)
-    assert known.restored_by(second) == KEY
+    assert known.put_back_by(second) == KEY
     known.took_back(first)
-    assert known.restored_by(second) is None
+    assert known.put_back_by(second) is None
 
 
 def test_they_are_counted_since_midnight_and_in_seven_days():

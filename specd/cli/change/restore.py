@@ -67,7 +67,7 @@ def directly(state: Path, journal: Journal, number: int | None) -> dict[str, Any
 
 
 def show(answer: dict[str, Any], unread: str | None, *, as_json: bool) -> bool:
-    """Print what was put back, and ``unread``; returns False if something was not put back."""
+    """Print what was restored, and ``unread``; returns False if something was not restored."""
     problems = [*answer["problems"], *filter(None, [unread])]
     if as_json:
         print(dumps(answer))

@@ -35,7 +35,7 @@ _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LogLine:
     """One line. ``level`` is lower case; ``text`` is the whole line.
 
     Other lines, such as those of a traceback, have no ``time`` and no ``level``.
@@ -67,16 +67,16 @@ class Entry:
         return LEVELS.index(self.level) >= LEVELS.index(level)
 
 
-def parse(text: str) -> Entry:
+def parse(text: str) -> LogLine:
     """The entry of one line, without its newline."""
     match = _LINE.fullmatch(text)
     if match is None:
-        return Entry(text)
+        return LogLine(text)
     try:
         moment = datetime.fromisoformat(match["time"])
     except ValueError:
-        return Entry(text)
-    return Entry(text, moment, match["level"].lower(), match["rest"])
+        return LogLine(text)
+    return LogLine(text, moment, match["level"].lower(), match["rest"])
 
 
 def files(log: Path) -> list[Path]:
@@ -100,12 +100,12 @@ def end(log: Path) -> IO[bytes] | None:
 
 def last(
     log: Path, count: float, level: str, since: datetime | None, until: IO[bytes] | None
-) -> list[Entry]:
+) -> list[LogLine]:
     """The last ``count`` entries of at least ``level``, oldest first.
 
     They are from ``since`` on and before the place of ``until``, which ``end`` has opened.
     """
-    found: list[Entry] = []
+    found: list[LogLine] = []
     stop = 0 if until is None else until.tell()
     for path in files(log):
         for row in reversed(_rows(path, stop if path == log else None)):
@@ -127,7 +127,7 @@ def _rows(path: Path, end: int | None) -> list[bytes]:
         return file.read(stop - start).splitlines()
 
 
-def follow(log: Path, level: str, since: IO[bytes] | None) -> Iterator[Entry]:
+def follow(log: Path, level: str, since: IO[bytes] | None) -> Iterator[LogLine]:
     """Entries of at least ``level`` as they are written after the place of ``since``, for ever.
 
     It continues across rotations, however many there are between two reads.

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from specd import places
 from specd.cli.look import logbook
-from specd.cli.look.logbook import Entry
+from specd.cli.look.logbook import LogLine
 from specd.cli.paint import Ink, complain, dumps, paint, safe, width, wrap
 from specd.cli.parser import Parser, number
 
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _shown(entry: Entry, args: argparse.Namespace) -> str:
+def _shown(entry: LogLine, args: argparse.Namespace) -> str:
     if args.json:
         found = entry.as_json()
         if args.utc and entry.time is not None:

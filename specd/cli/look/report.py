@@ -90,7 +90,7 @@ def gather() -> Report:
         benchmarks=tuple(reversed(stores.history.recent(BENCHMARKS))),
         writes=entries,
         took=_times(places.log_path(stores.state)),
-        restored=restores.put_back(entries),
+        put_back=restores.put_back(entries),
         uses=_uses(seen) if seen and seen.config.benchmark.observe_conversations else (),
     )
 

@@ -56,7 +56,7 @@ class Report:
     """Everything the page shows. ``status`` is the daemon's answer, None when it is not running.
 
     ``matrix`` maps main → draft → the verdict's kind, None where they have not been compared yet.
-    ``benchmarks``, ``writes`` and ``restored`` (what specd put back) are oldest first; ``took`` is
+    ``benchmarks``, ``writes`` and ``put_back`` are oldest first; ``took`` is
     the milliseconds of a write by its number, where known.
     """
 
@@ -67,7 +67,7 @@ class Report:
     benchmarks: tuple[BenchResult, ...]
     writes: tuple[Entry, ...]
     took: Mapping[int, float] = field(default_factory=dict)
-    restored: tuple[PutBack, ...] = ()
+    put_back: tuple[PutBack, ...] = ()
     uses: tuple[RealUse, ...] = ()
 
 
@@ -229,12 +229,12 @@ def _speedup_point(result: BenchResult) -> Point:
 
 def _restores(report: Report) -> Iterator[Picture]:
     heading = "Values that specd put back"
-    if not report.restored:
+    if not report.put_back:
         yield Picture(heading, "No other program has changed what specd wrote.")
         return
     today = report.made_at.date()
-    ages = [(today - each.time.date()).days for each in report.restored]
-    keys = Counter(each.key.rpartition(".")[2] for each in report.restored)
+    ages = [(today - each.time.date()).days for each in report.put_back]
+    keys = Counter(each.key.rpartition(".")[2] for each in report.put_back)
     notes = [f"{key}: {plural(times, 'time')}." for key, times in keys.most_common(KEYS)]
     program = ((report.status or {}).get("restores") or {}).get("last") or {}
     if program.get("program"):

@@ -25,7 +25,7 @@ parser = Parser(
 parser.add_argument(
     "--restore-settings",
     action="store_true",
-    help="also put back what stood in LM Studio's files before specd",
+    help="also restore what stood in LM Studio's files before specd",
 )
 parser.add_argument(
     "--purge",
@@ -74,7 +74,7 @@ def _uninstall(args: argparse.Namespace) -> int:
 
 
 def _restore(state: Path) -> bool:
-    """Put everything back; returns False if something could not be put back."""
+    """Restore everything; returns False if something could not be restored."""
     journal = Journal(places.journal_dir(state))
     return restore.show(restore.directly(state, journal, None), journal.unread, as_json=False)
 
