@@ -32,6 +32,7 @@ from specd.lmstudio.values import text
 
 _MAX_DEPTH: Final = 4  # publisher / repo / a folder of shards / one more
 _MAX_FOLDERS: Final = 20_000
+_MAX_MODELS: Final = 5_000  # each costs the daemon some kilobytes
 _MAX_ENTRIES: Final = 200_000  # of one folder
 _MAX_FILES: Final = 2_000  # of one folder
 _MAX_PROBLEMS: Final = 100
@@ -106,6 +107,12 @@ def index(models_dir: Path, known: Listings = MappingProxyType({})) -> ModelInde
     problems: list[str] = []
     fresh: dict[str, _Listing] = {}
     for path, listing in _walk(str(models_dir), known, problems):
+        if len(found) + len(listing.models) > _MAX_MODELS:
+            problems.append(
+                f"{models_dir} has more than {_MAX_MODELS:,} models; those from {path} on, by name,"
+                " are left out"
+            )
+            break
         fresh[path] = listing
         found.extend(listing.models)
         problems.extend(f"{path}: {problem}" for problem in listing.problems)
@@ -140,7 +147,8 @@ def _walk(root: str, known: Listings, problems: list[str]) -> Iterator[tuple[str
             continue
         yield path, listing
         if len(parts) < _MAX_DEPTH:
-            waiting += [(f"{path}/{name}", (*parts, name)) for name in listing.subfolders]
+            below = [(f"{path}/{name}", (*parts, name)) for name in listing.subfolders]
+            waiting += reversed(below)
 
 
 def _holds(path: str, facts: os.stat_result, listing: _Listing) -> bool:

@@ -111,3 +111,8 @@ class Facts:
     in_use: dict[PairName, InUse] = field(default_factory=dict)
     paused: bool = False
     faults: tuple[str, ...] = ()
+
+    @property
+    def models_left_out(self) -> tuple[str, ...]:
+        """The first sentences about what is left out of the models folder, for a message."""
+        return self.model_problems[:3]

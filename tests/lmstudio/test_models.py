@@ -502,6 +502,20 @@ def test_a_thousand_models_are_indexed_quickly_and_again_at_once(
     assert restart < cold / 1.5
 
 
+def test_more_models_than_memory_is_meant_for_are_left_out_by_name(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(7):
+        homes.gguf_model(models, f"a/repo-{number}/model.gguf")
+    monkeypatch.setattr(index_of, "_MAX_MODELS", 5)
+    found = index(models)
+    assert [model.repo for model in found.models] == [f"repo-{number}" for number in range(5)]
+    assert found.problems == (
+        f"{models} has more than 5 models; those from {models}/a/repo-5 on, by name, are left out",
+    )
+    assert index(models, found.listings) == found
+
+
 def test_a_hundred_thousand_stray_files_cost_nothing_the_second_time(
     models: Path, figures: Figures
 ) -> None:

@@ -63,6 +63,12 @@ def test_when_all_is_well_every_condition_is_true():
     assert {kind: each.status for kind, each in judged().items()} == dict.fromkeys(judged(), "true")
 
 
+def test_what_is_left_out_of_the_models_folder_is_said():
+    found = judged(model_problems=("/models/a cannot be read: Permission denied",))["HomeFound"]
+    assert found.status == "true"
+    assert found.message.endswith("; /models/a cannot be read: Permission denied")
+
+
 @pytest.mark.parametrize("kind", ["incompatible", "unknown", "unsupported"])
 def test_a_refused_draft_is_one_fault_and_others_are_named_beside_it(kind: VerdictKind):
     refused = replace(PAIR, state="refused", why="no", verdict=verdict(kind))

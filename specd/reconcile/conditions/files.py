@@ -21,9 +21,6 @@ from specd.reconcile.conditions.condition import (
 from specd.reconcile.desired import DesiredPair, Reason
 from specd.reconcile.facts import Facts
 
-SHOWN = 3
-"""How many unreadable things in the models folder a message about a missing model names."""
-
 PROPOSE = "`specd install` proposes one, `specd pairs` names drafts to download"
 AUTO = 'draft = "auto" takes a proven one; `specd check MAIN DRAFT` says why'
 REFUSED: dict[Reason, str] = {
@@ -117,7 +114,7 @@ def _pairs_configured(facts: Facts, wanted: SpecdConfig) -> Judgement:
     missing = [pair for pair in facts.pairs if pair.state == "missing"]
     refused = [pair for pair in facts.pairs if pair.state == "refused"]
     if missing or refused:
-        unread = facts.model_problems[:SHOWN] if missing else ()
+        unread = facts.models_left_out if missing else ()
         return false(
             "ModelMissing" if missing else "PairRefused",
             "; ".join((each((*missing, *refused)), *unread)),

@@ -32,7 +32,8 @@ CONFIG_VALID = Definition(
 
 def _home_found(facts: Facts, _: SpecdConfig) -> Judgement:
     if not isinstance(facts.home, NoHome):
-        return true("Found", f"{facts.home.path} ({facts.home.how})")
+        found = f"{facts.home.path} ({facts.home.how})"
+        return true("Found", "; ".join((found, *facts.models_left_out)))
     if not facts.home.looked:
         return unknown("NotLooked", "specd has not looked for LM Studio's home yet")
     looked = ", ".join(str(path) for path in facts.home.looked)
