@@ -51,8 +51,6 @@ class Surroundings:
         found = homes.find_home(wanted.home)
         if isinstance(found, Home) and found != self.found:
             self._given.say("info", "LM Studio home found", home=str(found.path), how=found.how)
-        elif found != self.found:
-            self._given.say("warning", str(found))
         self.found = found
         return self.look_into_home()
 

@@ -57,7 +57,7 @@ class NoSuchModel(NameProblem):
     """No installed model fits the name; ``candidates`` are up to three with a similar spelling."""
 
     def __init__(self, name: str, candidates: tuple[str, ...], installed: int) -> None:
-        hint = f"the nearest: {', '.join(candidates)}" if candidates else "`lms ls` lists them all"
+        hint = f"the nearest: {', '.join(candidates)}" if candidates else "`specd pairs` lists them"
         if not installed:
             hint = "none is installed"
         super().__init__(candidates, f"no installed model is called {_shown(name)}; {hint}")

@@ -31,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
     pairs = world.decide(seen)
     made = world.reconciler(seen, pairs, by="specd diff").plan()
     print_plan(made, pairs, as_json=args.json)
+    if not made.edits and sys.stdout.isatty() and not args.json:
+        print("nothing to change")
     return 1 if made.edits else 0
 
 

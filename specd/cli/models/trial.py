@@ -14,7 +14,7 @@ from specd.bench.outcome import ratio
 from specd.bench.trial import Estimate, Trial
 from specd.cli import alive, ask, world
 from specd.cli.models import check
-from specd.cli.paint import complain, dumps, safe, say, width, wrap
+from specd.cli.paint import complain, dumps, say, width, wrap
 from specd.cli.parser import Parser, between
 from specd.lmstudio import model_defaults
 from specd.reconcile import survey, trials
@@ -136,8 +136,9 @@ def render(running: Trial, found: Estimate, obstacle: str | None, columns: int) 
         speed = ratio(found.speedup, found.interval) + ("" if found.interval else unsure)
         rows.append(("speed-up so far", speed))
     rows += [(f"  {name}", f"{value:.2f}×") for name, value in found.parts]
-    lines = [safe(f"{running.main} ← {running.draft}")]
-    lines += [f"  {name:<19}  {wrap(text, columns, ' ' * 23)}" for name, text in rows]
+    lines = [wrap(f"{running.main} ← {running.draft}", columns, " " * 4)]
+    lead, indent = ("  {}\n    ", " " * 4) if columns < 60 else ("  {:<19}  ", " " * 23)
+    lines += [lead.format(name) + wrap(text, columns, indent) for name, text in rows]
     for text in (_state(running, found, time.time()), *filter(None, [obstacle])):
         lines.append(f"  {wrap(text, columns, '  ')}")
     return "\n".join(lines)

@@ -157,8 +157,9 @@ def _look() -> _Found:
     present = config.read(path)
     home = homes.find_home(present.config.lmstudio.home)
     if isinstance(home, homes.NoHome):
-        waits = ("LM Studio home", f"{home}; specd will wait for it")
-        return _Found(path, present.config, not present.exists, (waits,), None)
+        waits = ("LM Studio home", f"none: {home.reason}; specd will wait for it")
+        new = not present.exists
+        return _Found(path, present.config, new, (waits,), None, download="start LM Studio once")
     if not os.access(home.path, os.W_OK | os.X_OK):
         raise _CannotInstall(f"LM Studio's home {home.path} cannot be written: make it writable")
     seen = world.look(present.config, home)
