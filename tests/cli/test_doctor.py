@@ -150,7 +150,7 @@ def test_a_daemon_that_hangs_is_named_with_its_process(quick: Sandbox) -> None:
     finally:
         process.send_signal(signal.SIGCONT)
     assert found["daemon"]["grade"] == "fail"
-    assert f"kill {process.pid}" in found["daemon"]["remedy"]
+    assert "`specd stop` ends it" in found["daemon"]["remedy"]
 
 
 def test_a_process_number_that_another_program_has_now_is_no_lock(quick: Sandbox) -> None:
