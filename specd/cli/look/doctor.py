@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from specd.agent import selftest
 from specd.cli.look.checks import Finding, Grade, examine
-from specd.cli.paint import Ink, dumps, paint, width, wrap
+from specd.cli.paint import Ink, dumps, paint, say, short, width, wrap
 from specd.cli.parser import Parser
 from specd.cli.world import configuration_or_default
 from specd.lmstudio import home as homes
@@ -57,13 +57,12 @@ def _self_test(*, as_json: bool) -> int:
     home = homes.find_home(configuration_or_default().lmstudio.home)
     results = []
     if not as_json:
-        print(wrap(selftest.machine(), width(), " " * 5))
+        say(selftest.machine())
     for each in selftest.run(home):
         results.append(each)
         if not as_json:
             mark = "ok  " if each.passed else "FAIL"
-            text = f"{each.name:<24} {each.seconds:5.2f} s  {each.says}"
-            print(f"{mark} {wrap(text, width(), ' ' * 5)}", flush=True)
+            say(short(f"{mark} {each.name:<24} {each.seconds:5.2f} s  {each.says}"))
     if as_json:
         print(dumps({"machine": selftest.machine(), "checks": [asdict(r) for r in results]}))
     return 0 if all(each.passed for each in results) else 1
