@@ -15,9 +15,9 @@ from specd.agent.publication import Snapshot
 from specd.bench.outcome import outcome
 from specd.files.pointer import ABSENT
 from specd.lmstudio import home as homes
-from specd.lmstudio import model_defaults
 from specd.lmstudio.home import Home
 from specd.lmstudio.model import OWN_HEADS
+from specd.lmstudio.model_defaults import config_path, drafts
 from specd.reconcile import restores
 from specd.reconcile.contention import Contender
 from specd.reconcile.desired import DesiredPair
@@ -78,7 +78,7 @@ def pair(facts: Facts, wanted: DesiredPair, writes: Sequence[Entry]) -> dict[str
     """
     path = None
     if isinstance(facts.home, Home) and wanted.main is not None:
-        path = model_defaults.config_path(facts.home.path, wanted.main)
+        path = config_path(facts.home.path, wanted.main)
     unwritten = {each.path for each in facts.blocked} | {each.edit.path for each in facts.applied}
     measured = facts.benchmarks.get(wanted.name)
     observed = next((each for each in facts.drafts_seen if each.pair == wanted.name), None)
@@ -96,7 +96,7 @@ def pair(facts: Facts, wanted: DesiredPair, writes: Sequence[Entry]) -> dict[str
         "reason": wanted.reason,
         "candidates": list(wanted.candidates),
         "why": wanted.why,
-        "held": any(_drafts(each) for each in facts.held.get(path, ())) if path else False,
+        "held": any(drafts(each.key) for each in facts.held.get(path, ())) if path else False,
         "ignored": any(each.path == path and each.ignored for each in facts.blocked),
         "unwritten": path in unwritten,
         "left": None if wanted.drafts_with else _left(path, writes),
@@ -109,13 +109,9 @@ def pair(facts: Facts, wanted: DesiredPair, writes: Sequence[Entry]) -> dict[str
 def _left(path: Path | None, writes: Sequence[Entry]) -> str | None:
     """The draft in the last write of a main's file that was not undone; None if there is none."""
     standing = (each for each in reversed(writes) if each.path == path and each.state == "written")
-    drafts = (each.shown_new for entry in standing for each in entry.changes if _drafts(each))
-    set_ = (each if isinstance(each, str) else OWN_HEADS for each in drafts if each not in _OFF)
-    return next(set_, None)
-
-
-def _drafts(change: Change) -> bool:
-    return model_defaults.drafts(change.key)
+    chosen = (each.shown_new for entry in standing for each in entry.changes if drafts(each.key))
+    names = (each if isinstance(each, str) else OWN_HEADS for each in chosen if each not in _OFF)
+    return next(names, None)
 
 
 def entry(written: Entry) -> dict[str, Any]:

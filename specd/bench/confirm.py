@@ -125,7 +125,7 @@ class Runs:
     def other_text(self) -> int:
         """How many of ``unequal`` are another text: all, if rounding cannot explain their number.
 
-        For engines that do not give the main's logits where two answers part.
+        For engines that do not give the main's logits where two answers differ.
         """
         parted, together = 0, 0.0
         for length, of_length in self.answers.items():

@@ -253,7 +253,7 @@ def _confirm(
     if unequal:
         note = (
             f"answers with the draft that differ from the one without: {len(unequal)}; "
-            f"{ties} part where rounding decides between two tokens, {len(unequal) - ties} do not"
+            f"{ties} where rounding decides between two tokens, {len(unequal) - ties} elsewhere"
         )
         found = replace(found, notes=(note, *found.notes))
     seconds = found.model_seconds + engine.clock() - begun

@@ -89,7 +89,7 @@ def _answers(main: Path, draft: Path, engine: LlamaCpp, tick: Tick, settings: Ch
         words += f"; a KV cache of {' and '.join(settings.kv_types)}"
     if gaps:
         ties = ", ".join(f"{gap:.3g}" for gap, _ in gaps)
-        words += f"; {len(gaps)} parted where rounding decides ({ties} apart)"
+        words += f"; {len(gaps)} differ where rounding decides ({ties} apart)"
     if drawn:
         same = sum(one == other for one, other in zip(drawn_alone, drawn, strict=True))
         words += f"; at temperature {settings.sampling}, with equal seeds, {same} of {len(drawn)}"

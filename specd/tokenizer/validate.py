@@ -314,7 +314,7 @@ class _Comparison:
         return Session(self._main, draft, DRAFT_TOKENS, kept.kv_bits, kept.kv_group)
 
     def _part(self, ids: list[int], alone: Said, paired: Said, at: int, what: str) -> None:
-        """Note a parting, where the draft changes the main's logits no more than rounding does.
+        """Record a difference where the draft changes the main's logits no more than rounding does.
 
         Raises:
             Refused: it changes them more.

@@ -10,3 +10,6 @@ from typing import Any, TypeAlias
 
 Progress: TypeAlias = Callable[[dict[str, Any]], None]
 """Takes each progress message of a worker."""
+
+Task: TypeAlias = Callable[[dict[str, Any], Progress], dict[str, Any]]
+"""Takes a request and returns the result."""

@@ -9,12 +9,9 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
-from specd.worker import Progress
-
-Task: TypeAlias = Callable[[dict[str, Any], Progress], dict[str, Any]]
+from specd.worker import Task
 
 PR_SET_PDEATHSIG = 1
 NICENESS = 10
@@ -45,6 +42,7 @@ def _bound_limits() -> None:
 def _task(name: str) -> Task:
     """The task, imported alone: MLX takes seconds."""
     _bound_limits()
+    task: Task
     match name:
         case "verdicts":
             from specd.worker.tasks_tokenizer import verdicts as task

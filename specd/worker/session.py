@@ -13,7 +13,7 @@ from typing import Any
 from specd.bench import circumstances, prompts
 from specd.bench.history import Busy, History, alone
 from specd.bench.result import BenchRequest, BenchResult
-from specd.worker import Progress
+from specd.worker import Progress, Task
 
 LEAST = 0.2
 """Of its part of the time, a benchmark is not begun with less than this share."""
@@ -83,22 +83,21 @@ class Session:
         self.results.append(asdict(found))
 
 
-def run(
-    request: dict[str, Any], progress: Progress, measure: Callable[[Session], None]
-) -> dict[str, Any]:
-    """``{"results", "findings", "failures"}`` of a benchmark; the request is ``measuring``'s.
+def task(measure: Callable[[Session], None]) -> Task:
+    """The worker task of a benchmark: ``{"results", "findings", "failures"}``.
 
-    ``"busy"`` is a sentence if another benchmark runs; then nothing was measured.
+    Its request is ``measuring``'s. ``"busy"`` is a sentence if another benchmark runs; then nothing
+    was measured.
     """
-    path = Path(request["history"])
-    try:
-        with alone(path), closing(History(path)) as history:
-            session = Session(request, progress, history)
-            measure(session)
-    except Busy as busy:
-        return {"results": [], "findings": [], "failures": [], "busy": str(busy)}
-    return {
-        "results": session.results,
-        "findings": session.findings,
-        "failures": session.failures,
-    }
+
+    def run(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
+        path = Path(request["history"])
+        try:
+            with alone(path), closing(History(path)) as history:
+                session = Session(request, progress, history)
+                measure(session)
+        except Busy as busy:
+            return {"results": [], "findings": [], "failures": [], "busy": str(busy)}
+        return {name: getattr(session, name) for name in ("results", "findings", "failures")}
+
+    return run

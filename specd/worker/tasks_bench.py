@@ -11,16 +11,12 @@ from specd.bench.engine_mlx import Main, MlxEngine, open_draft, open_main
 from specd.bench.history import History
 from specd.bench.measure import Candidate, benchmark
 from specd.lmstudio.chat_settings import ChatSettings
-from specd.worker import Progress
-from specd.worker.session import Session, run
+from specd.worker.session import Session, task
 
 
-def bench(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """As ``run``. A main's results are stored together, after the last one."""
-    return run(request, progress, _measure)
-
-
-def _measure(session: Session) -> None:
+@task
+def bench(session: Session) -> None:
+    """A main's results are stored together, after the last one."""
     for entry, request in session.requests(session.request["mains"]):
         folder = Path(entry["main"]["path"])
         contexts = {

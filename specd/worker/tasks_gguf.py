@@ -5,23 +5,18 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from specd.bench import tried
 from specd.bench.engine_gguf import LENGTHS, DraftSilent, GgufEngine
 from specd.llamacpp.engine import find
 from specd.llamacpp.server import DidNotStart, NoAnswer
 from specd.lmstudio.chat_settings import ChatSettings
-from specd.worker import Progress
-from specd.worker.session import Session, run
+from specd.worker.session import Session, task
 
 
-def bench_gguf(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """As ``run``."""
-    return run(request, progress, _measure)
-
-
-def _measure(session: Session) -> None:
+@task
+def bench_gguf(session: Session) -> None:
+    """One llama.cpp server for each draft length."""
     request = session.request
     engine = find([Path(each) for each in request["servers"]])
     if engine is None:

@@ -20,16 +20,12 @@ from specd.bench.engine_server import (
 from specd.bench.observed import ObservedStore
 from specd.lmstudio.connection import ServerError
 from specd.lmstudio.server import Server
-from specd.worker import Progress
-from specd.worker.session import Session, run
+from specd.worker.session import Session, task
 
 
-def bench_server(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """As ``run``. Every result and probe is stored immediately."""
-    return run(request, progress, _measure)
-
-
-def _measure(session: Session) -> None:
+@task
+def bench_server(session: Session) -> None:
+    """Every result and probe is stored immediately."""
     request = session.request
     server = Server(
         request["url"],

@@ -133,8 +133,8 @@ def test_wide_letters_count_as_two_columns() -> None:
 def test_the_empty_parts_of_a_new_file_are_not_told() -> None:
     made = {"key": "load.fields", "old": None, "new": []}
     change = WRITE["changes"][0]
-    assert status.told([made, change]) == [change]
-    assert status.told([made]) == [made]
+    assert status.worth_showing([made, change]) == [change]
+    assert status.worth_showing([made]) == [made]
 
 
 RESTART = condition(

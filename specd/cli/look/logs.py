@@ -67,7 +67,7 @@ parser.add_argument(
     "--level",
     choices=logbook.LEVELS,
     default="debug",
-    help="only lines as grave as this, or graver",
+    help="only lines of this level and above",
 )
 parser.add_argument("--utc", action="store_true", help="show times in UTC, not as written")
 parser.add_argument("--json", action="store_true", help="one JSON object per line")

@@ -56,8 +56,8 @@ class Report:
     """Everything the page shows. ``status`` is the daemon's answer, None when it is not running.
 
     ``matrix`` maps main → draft → the verdict's kind, None where they have not been compared yet.
-    ``benchmarks``, ``writes`` and ``put_back`` are oldest first; ``took`` is
-    the milliseconds of a write by its number, where known.
+    ``benchmarks``, ``writes`` and ``put_back`` are oldest first; ``took`` is the milliseconds of a
+    write by its number, where known.
     """
 
     made_at: datetime

@@ -280,8 +280,8 @@ def _pair(pair: dict[str, Any], columns: int, detail: int) -> list[str]:
     known = ["not in force; the reason is below" if unused else " · ".join([*facts, gain])]
     # What is missing or refused is said below, with the remedy.
     below = ("wanted", "missing", "refused")
-    told_below = pair.get("state") in below and pair.get("reason") != "InTrial"
-    if pair.get("why") and not told_below:
+    shown_below = pair.get("state") in below and pair.get("reason") != "InTrial"
+    if pair.get("why") and not shown_below:
         known.append(pair["why"])
     observed = pair.get("observed")
     if detail >= 2 and observed and observed["drafted"]:
@@ -367,12 +367,12 @@ def _folded(writes: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]
         file = write["path"].rpartition("/")[2]
         if write.get("app") == "Bionic":
             file = f"Bionic's {file}"
-        changes = ", ".join(_changed(change) for change in told(write["changes"]))
+        changes = ", ".join(_changed(change) for change in worth_showing(write["changes"]))
         found.setdefault(f"{file}: {changes}", []).append(write)
     return list(found.items())
 
 
-def told(changes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def worth_showing(changes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The changes without the empty parts of a new file, unless there is nothing else."""
     return [c for c in changes if c["old"] is not None or c["new"] not in ("", [], {})] or changes
 

@@ -17,7 +17,7 @@ from specd import config, places
 from specd.cli import alive, ask, world
 from specd.cli.change import diff
 from specd.cli.change.config import write
-from specd.cli.look.status import faults, told
+from specd.cli.look.status import faults, worth_showing
 from specd.cli.models import pairs as all_pairs
 from specd.cli.paint import complain, paint, say, short, width, wrap
 from specd.cli.parser import Parser
@@ -423,7 +423,7 @@ def _say_how_it_stands(known: int, download: str) -> None:
         time.sleep(0.1)
     written = [entry for entry in ask.ask("GET", "/v1/journal") if entry["id"] > known]
     for entry in reversed(written):
-        keys = ", ".join(change["key"] for change in told(entry["changes"]))
+        keys = ", ".join(change["key"] for change in worth_showing(entry["changes"]))
         text = f"wrote {keys} in {entry['path']} (undo: specd restore {entry['id']})"
         print(wrap(text, width(), "  "))
     for condition in faults(status):
