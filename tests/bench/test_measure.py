@@ -234,7 +234,7 @@ def test_texts_that_differ_are_told() -> None:
     result = measure(SimulatedEngine(FAST, TWO, differs=True))
     assert not result.text_equal
     assert (result.near_ties, result.other_text) == (0, 2)
-    assert "2 do not" in result.notes[0]
+    assert "2 elsewhere" in result.notes[0]
     rounded = measure(SimulatedEngine(FAST, TWO, differs=True, rounds=True))
     assert (rounded.near_ties, rounded.other_text) == (2, 0)
 
