@@ -12,6 +12,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import lru_cache, partial
@@ -30,6 +31,16 @@ EMPTY: tuple[Json, ...] = ({}, [], "")
 """A container without a value in it."""
 
 ValueKey: TypeAlias = tuple[Path, str]
+
+EVERYTHING: ValueKey = (Path("/"), "*")
+"""Held in place of single values: all of them, also those that specd has not written yet."""
+
+
+def is_held(held: AbstractSet[ValueKey], path: Path, key: str) -> bool:
+    """Whether the user took this value back, or everything."""
+    return EVERYTHING in held or (path, key) in held
+
+
 """A value: the path of its file, and its key there."""
 
 _STATES = get_args(State)

@@ -15,7 +15,7 @@ from specd.files import jsonedit
 from specd.files.pointer import ABSENT, Edit, Json, Match, Pointer
 from specd.lmstudio.surface import DesiredValue, Misfit, Target
 from specd.reconcile import ownership
-from specd.reconcile.entry import EMPTY, Change, Owned, ValueKey
+from specd.reconcile.entry import EMPTY, Change, Owned, ValueKey, is_held
 from specd.reconcile.observe import FileSeen
 
 
@@ -106,12 +106,12 @@ def _compare(
             ignored=True,
         )
     differing = changes_between(file, desired_values)
-    left = tuple((file.path, each) for each in differing if (file.path, each.key) in held)
-    changes = tuple(each for each in differing if (file.path, each.key) not in held)
+    left = tuple((file.path, each) for each in differing if is_held(held, file.path, each.key))
+    changes = tuple(each for each in differing if not is_held(held, file.path, each.key))
     if all(each.new in EMPTY for each in changes):
         changes = ()  # the shape of a file in which no value is desired
     # A value that the user restored while the file could not be written is given back here.
-    kept = {each.key for each in desired_values if (file.path, each.key) not in held}
+    kept = {each.key for each in desired_values if not is_held(held, file.path, each.key)}
     back = {k for k, o in owned.items() if k not in kept and not o.is_whole_file}
     try:
         after, freed = file.document, frozenset[str]()

@@ -3,8 +3,8 @@
 Each owned value goes back to what stood there before specd's first write of it; a value that others
 have changed since stays theirs. Objects, lists and files that specd created go away with the last
 value in them. The restored values are *held*: the planner leaves them alone until specd.toml or
-``specd apply`` asks for them again. A value that cannot be restored now stays owned, and can be
-restored later.
+``specd apply`` asks for them again. Where all are restored, those are held too that specd has not
+written yet. A value that cannot be restored now stays owned, and can be restored later.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from specd.files.pointer import Edit
 from specd.lmstudio.surface import Content, DesiredValue, Target
 from specd.reconcile import aside
 from specd.reconcile.apply import Write
-from specd.reconcile.entry import Owned, sha
+from specd.reconcile.entry import EVERYTHING, Owned, sha
 from specd.reconcile.journal import Journal
 from specd.reconcile.observe import is_away, read_file
 from specd.reconcile.plan import FileEdit, plan
@@ -68,7 +68,10 @@ def restore(journal: Journal, number: int | None) -> Undone:
     """
     keys = _all(journal) if number is None else _of(journal, number)
     # Held first: if specd is interrupted after the write, it must not see the user's wish as drift.
-    unsaved = journal.hand_over(held={(path, key) for path in keys for key in keys[path]})
+    held = {(path, key) for path in keys for key in keys[path]}
+    if number is None and journal.newest():
+        held = {EVERYTHING}
+    unsaved = journal.hand_over(held=held)
     restored: list[Restored] = []
     problems: list[str] = []
     for path, taken_back in keys.items():
@@ -79,7 +82,7 @@ def restore(journal: Journal, number: int | None) -> Undone:
                 raise
             problems.append(str(problem))
     unsaved = journal.hand_over() or unsaved
-    if unsaved is not None and keys:
+    if unsaved is not None and held:
         problems.append(
             f"{unsaved.filename} cannot be written ({unsaved.strerror}), so a restarted specd would"
             " write these values again; free some space or allow writing, then restore once more"

@@ -331,6 +331,24 @@ def test_status_says_that_a_draft_was_taken_back(seed: Sandbox) -> None:
     assert "does not draft" in " ".join(seed.specd("status").stdout.split())
 
 
+def test_what_was_not_written_yet_is_left_alone_too_after_all_was_restored(seed: Sandbox) -> None:
+    before = tree(seed)
+    (draft,) = (p for p in (seed.home / "models").glob("*/*") if p.name.lower() == DRAFT)
+    away = draft.rename(seed.root / "away")
+    seed.start()
+    until(lambda: seed.condition("PairsConfigured")["status"] == "false", "the draft is missing")
+    until(seed.applied, "the rest is written")
+    assert seed.specd("restore", "--all").returncode == 0
+    away.rename(draft)
+    until(lambda: seed.status()["pairs"][0]["held"], "the pair is known, and left alone")
+    assert tree(seed) == before
+    assert seed.specd("apply").returncode == 0
+    assert {name for name, content in tree(seed).items() if content != before[name]} == {
+        "settings.json",
+        f"{DEFAULTS}/mlx-community/Josiefied-Qwen3-8B-abliterated-v1-4bit.json",
+    }
+
+
 def test_a_draft_switched_off_leaves_nothing_of_specds(seed: Sandbox) -> None:
     before = tree(seed)
     assert seed.specd("apply").returncode == 0

@@ -27,7 +27,8 @@ def _entry(word: str) -> int:
 parser = Parser(
     prog="specd restore",
     description="Undo what specd wrote into LM Studio's files. What is restored is left alone "
-    "from then on, until `specd apply`, or a change of what specd.toml asks for.",
+    "from then on, until `specd apply`, or a change of what specd.toml asks for; after --all, so "
+    "is what specd has not written yet.",
     examples=("specd restore --list", "specd restore 12", "specd restore --all"),
     exit_codes={
         0: "done",

@@ -18,6 +18,7 @@ from specd.cli.paint import complain, dumps, say, width, wrap
 from specd.cli.parser import Parser, between
 from specd.lmstudio import model_defaults
 from specd.reconcile import survey, trials
+from specd.reconcile.entry import EVERYTHING
 from specd.reconcile.trials import Trials
 
 DAYS = 7.0
@@ -82,7 +83,8 @@ def _start(args: argparse.Namespace, seen: world.Seen) -> int:
         names = ", ".join(pair.main.key for pair in pairs if pair.main is not None)
         raise world.Unusable(f"name one of these mains: {names}")
     files = {model_defaults.file_in(app, pairs[0].main) for app in seen.apps}
-    if any(p in files and model_defaults.drafts(key) for p, key in seen.stores.journal.held()):
+    held = seen.stores.journal.held()
+    if EVERYTHING in held or any(p in files and model_defaults.drafts(key) for p, key in held):
         raise world.Unusable(
             f"you took the draft of {pairs[0].main.key} back, so specd leaves it alone; "
             "`specd apply` sets it again, then begin the trial"
