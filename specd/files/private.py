@@ -18,6 +18,8 @@ from specd.files.exchange import move_to_free_name
 MAX_BYTES = 64 << 20
 """Bytes: far above any of these files; limits the cost of reading a damaged one."""
 
+_CHUNK = 1 << 16
+
 UNFIT = (errno.EINVAL, errno.EFBIG, errno.EISDIR)
 """The errors of a file that is too large or not a regular one."""
 
@@ -66,14 +68,20 @@ def read(path: Path, at_most: int = MAX_BYTES) -> bytes:
         OSError: it cannot be read; with an errno of ``UNFIT`` where it is larger than ``at_most``
             bytes or not a regular file.
     """
-    with open(path, "rb", opener=_unnoted) as file:
-        facts = os.fstat(file.fileno())
+    descriptor = _open_unnoted(path)
+    try:
+        facts = os.fstat(descriptor)
+        if stat.S_ISDIR(facts.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(facts.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", str(path))
-        # Some files of the kernel's have no size and no end, or nothing to read now (None).
-        most = (facts.st_size or at_most) + 1
-        content: bytes | None = file.read(most) if facts.st_size <= at_most else None
-    if content is None or len(content) > at_most:
+        # Some files of the kernel's have no size.
+        content = os.read(descriptor, min(facts.st_size, at_most) + 1 if facts.st_size else _CHUNK)
+        while facts.st_size < len(content) <= at_most and (more := os.read(descriptor, _CHUNK)):
+            content += more
+    finally:
+        os.close(descriptor)
+    if len(content) > at_most:
         raise OSError(errno.EFBIG, f"it holds more than {at_most >> 20} MiB", str(path))
     return content
 
@@ -88,8 +96,9 @@ def usable(path: Path) -> bool:
         return False
 
 
-def _unnoted(path: str, flags: int) -> int:
-    flags |= os.O_NONBLOCK  # a pipe in the file's place must not block the daemon
+def _open_unnoted(path: Path) -> int:
+    # O_NONBLOCK: a pipe in the file's place must not block the daemon.
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
     with contextlib.suppress(PermissionError):  # another user's file
         return os.open(path, flags | getattr(os, "O_NOATIME", 0))
     return os.open(path, flags)

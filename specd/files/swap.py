@@ -66,6 +66,9 @@ AT_WORK_S = 10.0
 
 STEP_S = 0.001
 
+_CHUNK_BYTES = 1 << 16
+"""Read at once; the C library maps pages for a larger buffer and unmaps them, each time anew."""
+
 NAME_BYTES = 255
 """The longest name that file systems allow."""
 
@@ -348,13 +351,12 @@ def _reading(real: Path) -> Iterator[_Read | None]:
 
 
 def _content(descriptor: int) -> bytes:
-    content = os.pread(descriptor, 1 << 20, 0)
-    while len(content) >= 1 << 20:
-        more = os.pread(descriptor, 1 << 20, len(content))
-        content += more
-        if not more or len(content) > jsonedit.MAX_BYTES:
-            break
-    return content
+    parts = [os.pread(descriptor, _CHUNK_BYTES, 0)]
+    size = len(parts[0])
+    while len(parts[-1]) == _CHUNK_BYTES and size <= jsonedit.MAX_BYTES:
+        parts.append(os.pread(descriptor, _CHUNK_BYTES, size))
+        size += len(parts[-1])
+    return b"".join(parts)
 
 
 @contextlib.contextmanager

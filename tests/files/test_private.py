@@ -37,6 +37,16 @@ def test_what_is_not_understood_is_broken_with_the_reason(tmp_path: Path, conten
         private.read_json(path)
 
 
+@pytest.mark.parametrize("size", [0, 1, (1 << 16) + 1, 1 << 20])
+def test_a_file_up_to_the_limit_is_read_whole_and_no_larger_one(tmp_path: Path, size: int):
+    path = tmp_path / "small.json"
+    path.write_bytes(content := os.urandom(size))
+    assert private.read(path, size) == content
+    path.write_bytes(content + b".")
+    with pytest.raises(OSError, match="more than"):
+        private.read(path, size)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_of_a_file_without_end_only_so_much_is_read(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(private, "MAX_BYTES", 1 << 20)

@@ -95,6 +95,13 @@ def test_the_content_is_replaced_and_told(path: Path):
     assert alone(path)
 
 
+@pytest.mark.parametrize("size", [0, 1, (1 << 16) - 1, 1 << 16, (1 << 16) + 1, 3 << 16])
+def test_a_file_of_any_length_is_read_whole(path: Path, size: int):
+    path.write_bytes(content := os.urandom(size))
+    assert swap.update(path, lambda read: (read or b"") + b".", before_write=nothing)
+    assert path.read_bytes() == content + b"."
+
+
 def test_nothing_to_do_touches_nothing(path: Path):
     swap.update(path, shout, before_write=nothing)
     before = path.stat()
