@@ -1,6 +1,6 @@
 """Step costs in seconds: measured at a short and a long context, interpolated between (pure).
 
-The main's pass over several tokens is measured for a few token counts, and interpolated too.
+The verify cost is measured for a few token counts, and interpolated between them too.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Steps:
     main_prefill: float
     draft_prefill: float
 
-    def checking(self, tokens: int) -> float:
-        """One pass of the main over ``tokens`` tokens."""
+    def verify_cost(self, tokens: int) -> float:
+        """One pass of the main over ``tokens`` tokens, in seconds."""
         known = sorted(self.main)
         right = bisect_left(known, tokens)
         if right == len(known):
@@ -62,7 +62,7 @@ class Costs:
         return Steps(
             context=round(context),
             plain=between(short.plain, long.plain),
-            main={n: between(cost, long.checking(n)) for n, cost in short.main.items()},
+            main={n: between(cost, long.verify_cost(n)) for n, cost in short.main.items()},
             draft=between(short.draft, long.draft),
             catch_up=between(short.catch_up, long.catch_up),
             main_prefill=between(short.main_prefill, long.main_prefill),

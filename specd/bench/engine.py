@@ -72,11 +72,11 @@ class Replayable(Engine, Protocol):
         self,
         prompt: Prompt,
         *,
-        checking: Sequence[int],
+        verifying: Sequence[int],
         seconds: float,
         known: Costs | None = None,
     ) -> Costs:
-        """Measure the costs of the draft's steps and of the main's passes over ``checking`` tokens.
+        """Measure the draft's step costs, and the main's verify costs for ``verifying`` tokens.
 
         Each is measured at least twice, and more often within about ``seconds``. With ``known``,
         only the main's passes are measured and added to ``known``.

@@ -227,7 +227,7 @@ class MlxEngine:
         self,
         prompt: Prompt,
         *,
-        checking: Sequence[int],
+        verifying: Sequence[int],
         seconds: float,
         known: Costs | None = None,
     ) -> Costs:
@@ -238,21 +238,21 @@ class MlxEngine:
         ids = self.encode(prompt)
         each_s = seconds / 2
         if known is not None:
-            short = self._also(known.short, ids, checking, each_s)
+            short = self._also(known.short, ids, verifying, each_s)
             if known.long is known.short:
                 return Costs(short, short)
-            return Costs(short, self._also(known.long, ids, checking, each_s))
+            return Costs(short, self._also(known.long, ids, verifying, each_s))
         begun = time.perf_counter()
-        short = self._steps(ids, len(ids), checking, each_s)
+        short = self._steps(ids, len(ids), verifying, each_s)
         if time.perf_counter() - begun > 1.5 * each_s:
             return Costs(short, short)
         per_token = (short.main_prefill + short.draft_prefill) / len(ids)
         affordable = [each for each in LONG if each * per_token < LONG_S]
         long = max([*affordable, len(ids) + LONG[-1]])
-        return Costs(short, self._steps(ids, long, checking, each_s))
+        return Costs(short, self._steps(ids, long, verifying, each_s))
 
     def _steps(
-        self, ids: Sequence[int], context: int, checking: Sequence[int], seconds: float
+        self, ids: Sequence[int], context: int, verifying: Sequence[int], seconds: float
     ) -> Steps:
         until = time.perf_counter() + seconds
         main_cache, main_prefill = self._prefill(self.main, ids, context)
@@ -265,12 +265,12 @@ class MlxEngine:
             "one": lambda: _check(self.draft, draft_cache, ids, 1),
             "two": lambda: _check(self.draft, draft_cache, ids, 2),
         }
-        taken = _in_turn(steps | _checks(self.main, main_cache, ids, checking), until)
+        taken = _in_turn(steps | _checks(self.main, main_cache, ids, verifying), until)
         catch_up = [two - one for one, two in zip(taken["one"], taken["two"], strict=True)]
         return Steps(
             context=context,
             plain=median(taken["plain"]),
-            main={count: median(taken[str(count)]) for count in checking},
+            main={count: median(taken[str(count)]) for count in verifying},
             draft=median(taken["draft"]),
             catch_up=median(catch_up),
             main_prefill=main_prefill,
@@ -278,11 +278,11 @@ class MlxEngine:
         )
 
     def _also(
-        self, known: Steps, ids: Sequence[int], checking: Sequence[int], seconds: float
+        self, known: Steps, ids: Sequence[int], verifying: Sequence[int], seconds: float
     ) -> Steps:
         cache = self._caches[known.context]
-        taken = _in_turn(_checks(self.main, cache, ids, checking), time.perf_counter() + seconds)
-        more = {count: median(taken[str(count)]) for count in checking}
+        taken = _in_turn(_checks(self.main, cache, ids, verifying), time.perf_counter() + seconds)
+        more = {count: median(taken[str(count)]) for count in verifying}
         return replace(known, main={**known.main, **more})
 
     def _read(self, model: Any, ids: Sequence[int], cache: Any) -> Any:

@@ -36,7 +36,7 @@ from specd.bench.result import (
 )
 
 STEPS = (1, 2, 3, 5, 9, 17)
-"""The main's verification pass is first measured for these token counts."""
+"""The verify cost is first measured for these token counts."""
 
 PRICING = 0.4
 """Measuring ``STEPS`` takes about this share of the time of the main's own answers."""
@@ -164,13 +164,13 @@ def _foretell(
         measured = draft.known
         until = engine.clock()
     else:
-        measured = engine.costs(request.prompts[0], checking=STEPS, seconds=once * PRICING)
+        measured = engine.costs(request.prompts[0], verifying=STEPS, seconds=once * PRICING)
     lengths = predict.lengths(used, measured, request.weights)
     while engine.clock() < until and (
         more := _worth_measuring(used, measured, lengths, request.weights)
     ):
         measured = engine.costs(
-            request.prompts[0], checking=more, seconds=once * FURTHER, known=measured
+            request.prompts[0], verifying=more, seconds=once * FURTHER, known=measured
         )
         lengths = predict.lengths(used, measured, request.weights)
     return _Foretold(

@@ -49,7 +49,7 @@ def seconds(answer: StudiedAnswer, counts: Replay, draft_tokens: int, costs: Cos
         + reading.draft_prefill
         + counts.drafted * steps.draft
         + counts.caught_up * steps.catch_up
-        + counts.rounds * steps.checking(draft_tokens + 1)
+        + counts.rounds * steps.verify_cost(draft_tokens + 1)
     )
 
 

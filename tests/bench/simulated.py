@@ -28,13 +28,13 @@ LONG = 512
 
 @dataclass(frozen=True)
 class Setting:
-    """``checking(k)`` is a pass of the main over k tokens, in its plain steps; ``draft`` a guess.
+    """``verifying(k)`` is a pass of the main over k tokens, in its plain steps; ``draft`` a guess.
 
     ``acceptance`` is how often a guess is right after a right one in the most predictable class;
     each further class has ``spread`` less. ``sticky`` is how much likelier right follows right.
     """
 
-    checking: Callable[[int], float]
+    verifying: Callable[[int], float]
     draft: float
     acceptance: float
     spread: float = 0.1
@@ -133,36 +133,36 @@ class SimulatedEngine:
         self,
         prompt: Prompt,
         *,
-        checking: Sequence[int],
+        verifying: Sequence[int],
         seconds: float,
         known: Costs | None = None,
     ) -> Costs:
         assert prompt.kind in self.agrees
-        measured = len(checking) + (0 if known else 6)
+        measured = len(verifying) + (0 if known else 6)
         self.repeats = max(2, min(9, round(seconds / (5 * self.setting.step * measured))))
         if known is None:
-            return Costs(self._steps(PROMPT_TOKENS, checking), self._steps(LONG, checking))
-        return Costs(*(self._also(each, checking) for each in (known.short, known.long)))
+            return Costs(self._steps(PROMPT_TOKENS, verifying), self._steps(LONG, verifying))
+        return Costs(*(self._also(each, verifying) for each in (known.short, known.long)))
 
-    def _steps(self, context: int, checking: Sequence[int]) -> Steps:
+    def _steps(self, context: int, verifying: Sequence[int]) -> Steps:
         at = context - PROMPT_TOKENS
         prefill = 10 * self.setting.step * context / PROMPT_TOKENS
         return Steps(
             context,
             plain=self._measure(self._step(1, at)),
-            main=self._checks(at, checking),
+            main=self._checks(at, verifying),
             draft=self._measure(self._draft(at)),
             catch_up=self._measure(0.5 * self._draft(at)),
             main_prefill=self._prefill(prefill),
             draft_prefill=self._prefill(prefill * self.setting.draft),
         )
 
-    def _also(self, known: Steps, checking: Sequence[int]) -> Steps:
-        more = self._checks(known.context - PROMPT_TOKENS, checking)
+    def _also(self, known: Steps, verifying: Sequence[int]) -> Steps:
+        more = self._checks(known.context - PROMPT_TOKENS, verifying)
         return replace(known, main={**known.main, **more})
 
-    def _checks(self, at: int, checking: Sequence[int]) -> dict[int, float]:
-        return {count: self._measure(self._step(count, at)) for count in checking}
+    def _checks(self, at: int, verifying: Sequence[int]) -> dict[int, float]:
+        return {count: self._measure(self._step(count, at)) for count in verifying}
 
     def _measure(self, seconds: float) -> float:
         # One more for warming up, as the real engine takes.
@@ -177,7 +177,7 @@ class SimulatedEngine:
         return median(taken[1:] or taken)
 
     def _step(self, tokens: int, at: int) -> float:
-        cost = 1.0 if tokens == 1 else self.setting.checking(tokens)
+        cost = 1.0 if tokens == 1 else self.setting.verifying(tokens)
         return self.setting.step * cost * (1 + self.setting.growth * at)
 
     def _draft(self, at: int) -> float:

@@ -30,17 +30,17 @@ CURVES = Costs(steps(100), steps(300, factor=2.0))
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_a_measured_pass_costs_what_was_measured(count: int) -> None:
-    assert CURVES.at(100).checking(count) == CURVES.short.main[count]
-    assert CURVES.at(300).checking(count) == pytest.approx(CURVES.long.main[count])
+    assert CURVES.at(100).verify_cost(count) == CURVES.short.main[count]
+    assert CURVES.at(300).verify_cost(count) == pytest.approx(CURVES.long.main[count])
 
 
 def test_a_pass_between_two_measured_ones_lies_on_the_line_through_them() -> None:
-    assert CURVES.at(100).checking(3) == pytest.approx(1.4)
-    assert CURVES.at(100).checking(4) == pytest.approx(1.6)
+    assert CURVES.at(100).verify_cost(3) == pytest.approx(1.4)
+    assert CURVES.at(100).verify_cost(4) == pytest.approx(1.6)
 
 
 def test_a_pass_beyond_the_measured_ones_rises_in_proportion() -> None:
-    assert CURVES.at(100).checking(10) == pytest.approx(3.6)
+    assert CURVES.at(100).verify_cost(10) == pytest.approx(3.6)
 
 
 def test_steps_grow_with_the_context() -> None:
@@ -65,8 +65,10 @@ def test_the_least_a_pass_can_cost_is_never_more_than_what_it_is_taken_to(
     count: int, context: int
 ) -> None:
     least = costs.at_least(CURVES, 17)
-    assert least.at(context).checking(count) <= CURVES.at(context).checking(count) * (1 + 1e-9)
-    assert least.at(context).checking(count) >= CURVES.at(context).checking(1) * (1 - 1e-9)
+    assert least.at(context).verify_cost(count) <= CURVES.at(context).verify_cost(count) * (
+        1 + 1e-9
+    )
+    assert least.at(context).verify_cost(count) >= CURVES.at(context).verify_cost(1) * (1 - 1e-9)
 
 
 def test_the_curves_survive_json() -> None:

@@ -81,7 +81,7 @@ def test_the_quantized_cache_of_chats_is_that_of_both_sides() -> None:
     assert alone.output == drafted.output or engine.same_but_for_rounding(prompt, alone, drafted)
     counts = engine.study(prompt, alone).counts(3)
     assert drafted.from_draft == pytest.approx(counts.accepted, abs=3)
-    engine.costs(PROMPT, checking=(1, 3), seconds=0.2)
+    engine.costs(PROMPT, verifying=(1, 3), seconds=0.2)
     assert {type(each) for cache in engine._caches.values() for each in cache} == {QuantizedKVCache}
 
 
@@ -121,7 +121,7 @@ def test_layers_that_add_nothing_cost_time_and_change_no_word(figures: Figures) 
 
 def test_costs_are_measured_at_a_short_and_a_long_context_for_every_count() -> None:
     engine = tiny.engine(noise=0.01)
-    costs = engine.costs(PROMPT, checking=STEPS, seconds=5)
+    costs = engine.costs(PROMPT, verifying=STEPS, seconds=5)
     for steps in (costs.short, costs.long):
         assert sorted(steps.main) == list(STEPS)
         assert steps.main[17] > steps.main[1]
@@ -134,8 +134,8 @@ def test_costs_are_measured_at_a_short_and_a_long_context_for_every_count() -> N
 
 def test_further_counts_are_added_to_what_is_known() -> None:
     engine = tiny.engine(noise=0.01)
-    known = engine.costs(PROMPT, checking=(1, 5), seconds=0.1)
-    more = engine.costs(PROMPT, checking=(3,), seconds=0.1, known=known)
+    known = engine.costs(PROMPT, verifying=(1, 5), seconds=0.1)
+    more = engine.costs(PROMPT, verifying=(3,), seconds=0.1, known=known)
     assert sorted(more.long.main) == [1, 3, 5]
     assert more.short.plain == known.short.plain
     assert more.short.main[5] == known.short.main[5]
@@ -193,7 +193,7 @@ def test_steps_that_use_up_the_time_are_measured_twice_and_at_one_context(
         return check(model, cache, ids, tokens)
 
     monkeypatch.setattr(engine_mlx, "_check", count)
-    slow = engine.costs(PROMPT, checking=(1, 2), seconds=0.0)
+    slow = engine.costs(PROMPT, verifying=(1, 2), seconds=0.0)
     assert sorted(measured) == [1, 1, 2, 2]
     assert slow.long is slow.short
 
@@ -201,7 +201,7 @@ def test_steps_that_use_up_the_time_are_measured_twice_and_at_one_context(
 def test_measuring_leaves_the_next_answer_as_it_was() -> None:
     engine = tiny.engine(noise=0.01)
     before = engine.answer(PROMPT, 2)
-    engine.costs(PROMPT, checking=(1, 2), seconds=0.1)
+    engine.costs(PROMPT, verifying=(1, 2), seconds=0.1)
     after = engine.answer(PROMPT, 2)
     assert (after.output, after.from_draft) == (before.output, before.from_draft)
 

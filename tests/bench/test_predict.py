@@ -14,11 +14,11 @@ from specd.bench.predict import LONGEST, StudiedAnswer
 from specd.bench.result import LengthResult
 
 
-def free(checking: float = 1.0, draft: float = 0.1, prefill: float = 0.0) -> Costs:
+def free(verifying: float = 1.0, draft: float = 0.1, prefill: float = 0.0) -> Costs:
     """A main's step of one second whatever it reads at once, and a cheaper draft."""
 
     def at(context: int) -> Steps:
-        main = dict.fromkeys(range(1, LONGEST + 2), checking)
+        main = dict.fromkeys(range(1, LONGEST + 2), verifying)
         return Steps(context, 1.0, main, draft, 0.0, prefill, prefill)
 
     return Costs(at(10), at(1000))
