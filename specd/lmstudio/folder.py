@@ -27,10 +27,9 @@ HEADER_MAX_BYTES: Final = 64 * 1024 * 1024
 
 PARTIAL_SUFFIXES: Final = (".part", ".incomplete", ".downloading", ".crdownload", ".download")
 _FOREIGN_SUFFIXES: Final = (".bin", ".pt", ".pth", ".onnx", ".ckpt", ".npz", ".h5", ".tflite")
-_TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+_TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tekken.json")
 _MODEL_FILES: Final = frozenset(
     {"config.json", "adapter_config.json", "modules.json", "config_sentence_transformers.json"}
-    | {"tekken.json"}
     | set(_TOKENIZERS)
 )
 _MODEL_SUFFIXES: Final = (
@@ -210,11 +209,6 @@ def _unusable(folder: Folder, weights: list[str], tensors: set[str]) -> str | No
         if problem:
             return f"{name} {problem}"
     tokenizers = [*filter(folder.sizes.__contains__, _TOKENIZERS), *folder.ending(".tiktoken")]
-    if not tokenizers and "tekken.json" in folder.sizes:
-        return (
-            "its only tokenizer is tekken.json, Mistral's own format, which specd cannot compare; "
-            "put the tokenizer.json of the same model beside it"
-        )
     if not tokenizers:
         return "it has no tokenizer (tokenizer.json); download the model again"
     empty = [name for name in tokenizers if folder.sizes[name] == 0]

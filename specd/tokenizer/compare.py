@@ -68,7 +68,7 @@ def compare(main_name: str, main: Fingerprint, draft_name: str, draft: Fingerpri
             llama_cpp.on_tokens(main, draft),
         ),
         counts=_counts(ids, main, draft),
-        segmentation=Segmentation(0, 0) if main.splits and main.splits == draft.splits else None,
+        segmentation=Segmentation(0, 0) if _split_alike(ids, main, draft) else None,
     )
 
 
@@ -91,6 +91,12 @@ def _sort(main: Fingerprint, draft: Fingerprint) -> _Ids:
             if _has(written, number) and _has(drafted, number)
         ),
     )
+
+
+def _split_alike(ids: _Ids, main: Fingerprint, draft: Fingerprint) -> bool:
+    """Whether the files alone show it."""
+    same = not (ids.different or ids.extra or ids.missing or ids.outside)
+    return same and main.splits != "" and main.splits == draft.splits
 
 
 def _unlike(main: Fingerprint, draft: Fingerprint) -> list[int]:

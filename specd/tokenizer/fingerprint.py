@@ -106,11 +106,11 @@ def read(path: Path) -> Fingerprint:
 
 def _read_folder(folder: Path) -> Fingerprint:
     config = json_object(folder / "config.json", required=True)
-    tokenizer_config = json_object(folder / "tokenizer_config.json")
+    tokenizer_config = roles.configuration(folder)
     _refuse_custom_code(config, tokenizer_config)
-    vocabulary, fast = _vocabulary(folder)
+    vocabulary = _vocabulary(folder)
     try:
-        roles.complete(vocabulary, folder, tokenizer_config, fast=fast)
+        roles.complete(vocabulary, folder, tokenizer_config)
     except Impossible as why:
         raise Unreadable(f"added_tokens.json or tokenizer_config.json: {why}; {REMEDY}") from why
     generation = json_object(folder / "generation_config.json")
@@ -149,18 +149,18 @@ _FILES: Final = (
     ("vocab.json", other_files.read_vocab_and_merges),
     ("tiktoken.model", other_files.read_model),
     ("vocab.txt", other_files.read_words),
+    ("tekken.json", other_files.read_tekken),
 )
 
 
-def _vocabulary(folder: Path) -> tuple[Vocabulary, bool]:
-    """The vocabulary, and whether it came from ``tokenizer.json``."""
+def _vocabulary(folder: Path) -> Vocabulary:
     for name, read_file in _FILES:
         try:
-            return _named(read_file, folder / name), name == "tokenizer.json"
+            return _named(read_file, folder / name)
         except Absent:
             continue
     for path in sorted(folder.glob("*.tiktoken"))[:1]:
-        return _named(other_files.read_ranks, path), False
+        return _named(other_files.read_ranks, path)
     raise Absent(f"tokenizer.json is missing, and no other tokenizer is there; {REMEDY}")
 
 

@@ -3,9 +3,10 @@
 - SentencePiece's ``tokenizer.model``: a protobuf, read by SentencePiece's own library;
 - ``tiktoken`` ranks: a line per token, its bytes in base64 and its id;
 - ``vocab.json`` beside ``merges.txt``: GPT-2's files, in its byte alphabet;
-- ``vocab.txt``: WordPiece, a token per line.
+- ``vocab.txt``: WordPiece, a token per line;
+- ``tekken.json``: Mistral's, the control tokens and then the others' bytes in base64.
 
-Special tokens are not in them but in ``added_tokens.json`` and ``tokenizer_config.json``.
+Special tokens are not in the others but in ``added_tokens.json`` and ``tokenizer_config.json``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import base64
 import binascii
 import hashlib
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -88,6 +90,47 @@ def read_words(path: Path) -> Vocabulary:
     return Vocabulary(spelling.WORDPIECE, [*texts], ids)
 
 
+class _Tekken(msgspec.Struct):
+    class Config(msgspec.Struct):
+        default_vocab_size: int | None = None
+        default_num_special_tokens: int | None = None
+
+    class Token(msgspec.Struct):
+        token_bytes: str
+
+    class Control(msgspec.Struct):
+        rank: int
+        token_str: str
+
+    config: Config
+    vocab: list[Token]
+    special_tokens: list[Control]
+
+
+def read_tekken(path: Path) -> Vocabulary:
+    """``tekken.json``.
+
+    Raises:
+        Unreadable: it cannot be read, or is of the first versions, which name no control tokens.
+    """
+    raw = content(path, LIMIT_BYTES)
+    try:
+        read = msgspec.json.decode(raw, type=_Tekken)
+        tokens = [base64.b64decode(each.token_bytes, validate=True) for each in read.vocab]
+    except (ValueError, RecursionError) as error:
+        raise damaged(path.name, raw, error, "a tekken vocabulary") from error
+    named = by_id({each.token_str: each.rank for each in read.special_tokens})
+    size = read.config.default_num_special_tokens or len(named)
+    check_size(size + len(tokens))
+    control = [text or f"<SPECIAL_{number}>" for number, text in zip_longest(range(size), named)]
+    most = read.config.default_vocab_size or size + len(tokens)
+    texts = [*control, *map(spelling.to_alphabet, tokens[: most - size])]
+    ids = {text: number for number, text in enumerate(texts)}
+    splits = hashlib.sha256(raw).hexdigest()
+    special = set(range(len(control)))
+    return Vocabulary(spelling.BYTE_LEVEL, [*texts], ids, special=special, splits=splits)
+
+
 def _sentencepiece(name: str, raw: bytes) -> Vocabulary:
     from sentencepiece import SentencePieceProcessor  # noqa: PLC0415 - few models need it
 
@@ -120,7 +163,7 @@ def _ranks(name: str, raw: bytes) -> Vocabulary:
             raise Unreadable(f"{name}, line {number + 1:,}, is no tiktoken rank; {REMEDY}")
         ids[spelling.to_alphabet(rank[0])] = rank[1]
     splits = hashlib.sha256(b"tiktoken" + raw).hexdigest()
-    return Vocabulary(spelling.BYTE_LEVEL, by_id(ids), ids, splits=splits)
+    return Vocabulary(spelling.BYTE_LEVEL, by_id(ids), ids, splits=splits, as_listed=True)
 
 
 def _rank(line: bytes) -> tuple[bytes, int] | None:

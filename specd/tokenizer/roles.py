@@ -11,39 +11,49 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from specd.tokenizer.reading import REMEDY, Absent, Unreadable, content, json_object, whole
 from specd.tokenizer.vocabulary import Flags, Vocabulary
 
 TEMPLATE_BYTES: Final = 1 << 20
 
-_ROLES: Final = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "mask_token")
+_ROLES: Final = tuple(
+    f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+)
 _MARKUP: Final = re.compile(r"<[^<>\s]{1,100}>|\[[^\[\]\s]{1,40}\]")
 
 
-def complete(
-    vocabulary: Vocabulary, folder: Path, config: Mapping[str, Any], *, fast: bool
-) -> None:
-    """Add the missing tokens of ``added_tokens.json`` and ``tokenizer_config.json`` (``config``).
+_Added: TypeAlias = tuple[int, str, bool, Flags]
+"""An added token: id, text, whether it is a control token, flags."""
 
-    ``fast``: the vocabulary is from ``tokenizer.json``; only then do loaders choose the ids.
+
+def configuration(folder: Path) -> dict[str, Any]:
+    """``tokenizer_config.json``, with ``special_tokens_map.json`` where loaders read it.
+
+    Raises:
+        Unreadable: one of them cannot be read.
+    """
+    config = json_object(folder / "tokenizer_config.json")
+    if "added_tokens_decoder" not in config:
+        config |= json_object(folder / "special_tokens_map.json")
+    return config
+
+
+def complete(vocabulary: Vocabulary, folder: Path, config: Mapping[str, Any]) -> None:
+    """Add the missing tokens of ``added_tokens.json`` and ``tokenizer_config.json`` (``config``).
 
     Raises:
         Unreadable: an id is impossible.
     """
-    listed = {} if fast else json_object(folder / "added_tokens.json")
-    for text, number in listed.items():
-        place = whole(number)
-        if place is not None and vocabulary.id_of(text) is None:
-            vocabulary.add(text, place, special=False)
-    for number, text, special, flags in _decoder(config):
+    listed = _decoder(config) or _legacy(vocabulary, folder, config)
+    for number, text, special, flags in listed:
         known = vocabulary.id_of(text)
         if known is None:
-            known = vocabulary.next_id() if fast else number
+            known = number if vocabulary.as_listed else vocabulary.next_id()
             vocabulary.add(text, known, special=special)
         elif special:
             vocabulary.special.add(known)
@@ -57,15 +67,27 @@ def complete(
     for text in _named(config):
         known = vocabulary.id_of(text)
         if known is None:
-            known = vocabulary.next_id() if fast else len(vocabulary.texts)
+            known = vocabulary.next_id()
             vocabulary.add(text, known, special=True)
         vocabulary.special.add(known)
+        vocabulary.flags.setdefault(text, Flags(normalized=False))
 
 
-def _decoder(config: Mapping[str, Any]) -> list[tuple[int, str, bool, Flags]]:
-    """``added_tokens_decoder``: (id, text, special, flags), by id."""
+def _legacy(vocabulary: Vocabulary, folder: Path, config: Mapping[str, Any]) -> list[_Added]:
+    """``added_tokens.json``, which loaders read only where there is no ``added_tokens_decoder``."""
+    if "added_tokens_decoder" in config:
+        return []
+    special = set(_named(config))
+    return sorted(
+        (place, text, text in special, Flags(normalized=text not in special))
+        for text, number in json_object(folder / "added_tokens.json").items()
+        if (place := whole(number)) is not None and text not in vocabulary.flags
+    )
+
+
+def _decoder(config: Mapping[str, Any]) -> list[_Added]:
     listed = config.get("added_tokens_decoder")
-    found: list[tuple[int, str, bool, Flags]] = []
+    found: list[_Added] = []
     for key, entry in listed.items() if isinstance(listed, dict) else ():
         text = _text(entry)
         if text is None or not (isinstance(key, str) and key.isdecimal() and len(key) < 10):
@@ -84,17 +106,27 @@ _SPLITTING: Final = ("add_prefix_space", "split_special_tokens", "do_lower_case"
 """Settings with which transformers' classes split otherwise than ``tokenizer.json`` says."""
 
 
+_TYPES: Final = {
+    "Qwen2Tokenizer": ("qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "qwen3_next"),
+    "GemmaTokenizer": ("gemma", "gemma2", "gemma3", "gemma3_text", "gemma3n", "gemma3n_text"),
+}
+"""Model types with which transformers takes the named class as it is."""
+
+
 def splitting(
     vocabulary: Vocabulary, tokenizer_config: Mapping[str, Any], config: Mapping[str, Any]
 ) -> str:
     """A digest of all that splits ordinary text; "" if unknown."""
     if not vocabulary.splits:
         return ""
-    named = tokenizer_config.get("tokenizer_class") or config.get("model_type")
+    named = str(tokenizer_config.get("tokenizer_class")).removesuffix("Fast")
+    kind = config.get("model_type")
     rules = (
         vocabulary.splits,
-        str(named).removesuffix("Fast"),  # classes have rules of their own
+        # transformers chooses a class by both, and classes have rules of their own.
+        named if kind in _TYPES.get(named, ()) else (named, kind),
         [tokenizer_config.get(name) or None for name in _SPLITTING],
+        list(_named(tokenizer_config)),
         sorted(
             (text, vocabulary.id_of(text) in vocabulary.special, repr(flags))
             for text, flags in vocabulary.flags.items()
@@ -104,17 +136,13 @@ def splitting(
 
 
 def _named(config: Mapping[str, Any]) -> Iterator[str]:
-    for role in _ROLES:
-        text = _text(config.get(role))
-        if text:
-            yield text
-    for key in ("additional_special_tokens", "extra_special_tokens"):
-        more = config.get(key)
-        listed = more.values() if isinstance(more, dict) else more
-        for each in listed if isinstance(listed, Iterable) and not isinstance(listed, str) else ():
-            text = _text(each)
-            if text:
-                yield text
+    """The control tokens that the configuration names, in the order in which loaders add them."""
+    own = [key for key in config if key.endswith("_token") and key not in _ROLES]
+    more = config.get("extra_special_tokens") or config.get("additional_special_tokens")
+    if isinstance(more, dict):
+        more = list(more.values())
+    listed = [*map(config.get, (*_ROLES, *own)), *(more if isinstance(more, list) else ())]
+    yield from filter(None, map(_text, listed))
 
 
 def _text(value: object) -> str | None:

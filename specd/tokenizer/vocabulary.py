@@ -34,7 +34,8 @@ class Vocabulary:
     lists, with duplicates. ``ids``: the ids of those tokens by text, ``added``: the other tokens,
     ``special``: the ids of control tokens. ``flags``: how the other tokens are found in a text.
     ``splits``: a digest of the other splitting rules, "" if unknown; tokenizers with equal digests
-    split ordinary text alike. ``remarks``: sentences on oddities of the files.
+    split ordinary text alike. ``remarks``: sentences on oddities of the files. ``as_listed``:
+    loaders give added tokens the ids in the files, and the next free ones otherwise.
     """
 
     family: Family
@@ -46,6 +47,7 @@ class Vocabulary:
     splits: str = ""
     remarks: list[str] = field(default_factory=list)
     own: int = -1
+    as_listed: bool = False
 
     def __post_init__(self) -> None:
         if self.own < 0:

@@ -339,12 +339,10 @@ def test_files_that_are_linked_one_by_one_are_read(models: Path, tmp_path: Path)
     assert fingerprint.read(found["cache/Qwen"].path).logits == 151936
 
 
-def test_tekken_alone_gets_a_remedy_that_helps(models: Path) -> None:
+def test_tekken_alone_is_a_tokenizer(models: Path) -> None:
     folder = homes.mlx_model(models, "a/Mistral")
     (folder / "tokenizer.json").rename(folder / "tekken.json")
-    found = only(models)
-    assert found.kind == "incomplete"
-    assert "put the tokenizer.json of the same model beside it" in (found.problem or "")
+    assert only(models).kind == "llm"
 
 
 def test_a_name_with_control_characters_is_left_out_and_shown_escaped(models: Path) -> None:

@@ -223,6 +223,17 @@ TOLD: dict[str, tuple[Spoil, str]] = {
         _write("tokenizer_config.json", '{"ü":\n1,,}'.encode()),
         "tokenizer_config.json, line 2 (byte 9), is not JSON that can be read",
     ),
+    "a tekken of the first version": (
+        _in_place_of_it("tekken.json", b'{"config": {}, "vocab": []}'),
+        "tekken.json is not a tekken vocabulary: Object missing required field `special_tokens`",
+    ),
+    "a tekken whose bytes are none": (
+        _in_place_of_it(
+            "tekken.json",
+            b'{"config": {}, "vocab": [{"token_bytes": "?"}], "special_tokens": []}',
+        ),
+        "tekken.json is not a tekken vocabulary: ",
+    ),
     "an added id beyond every model": (
         _in_place_of_it("tokenizer.model", b"AA== 0\n"),
         "added_tokens.json or tokenizer_config.json: the tokenizer lists the id 2147483646",
@@ -238,6 +249,7 @@ def test_a_broken_file_is_named_with_the_place_in_it_and_the_remedy(
     folder = folders.lay_out(tmp_path / "model", folders.small())
     if "added id" in name:
         folders.put(folder / "added_tokens.json", {"<far>": (1 << 31) - 2})
+        folders.put(folder / "tokenizer_config.json", {})
     spoil(folder)
     with pytest.raises(Unreadable) as raised:
         fingerprint.read(folder)
