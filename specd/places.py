@@ -20,6 +20,9 @@ _FOLDERS = {
 }
 """specd's folders in the state directory, and the names of its files in them."""
 
+REPLACEABLE = frozenset({"run", "logs", "tokenizers"})
+"""Those of them that may begin anew: what stands in their place may be set aside."""
+
 _OWN = (
     *_FOLDERS,
     "history.db",

@@ -170,7 +170,7 @@ class _LogFile(logging.handlers.RotatingFileHandler):
 
     def _open(self) -> io.TextIOWrapper:
         path = Path(self.baseFilename)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.make_directory(path.parent)
         if not private.usable(path):
             private.set_aside(path)  # a pipe in its place would wait for a reader
         path.touch(mode=0o600)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from specd import places
 from specd.files.exchange import move_to_free_name
 
 MAX_BYTES = 64 << 20
@@ -146,18 +147,20 @@ def set_aside(path: Path, *, by: Callable[[Path, Path], None] = move_to_free_nam
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory of specd's own; what else stands in its place is set aside.
+    """Make a directory of specd's own; what stands in place of a ``REPLACEABLE`` one is set aside.
 
     Directories above it that are missing are made private too.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be made, or something else stands in its place.
     """
     for missing in [each for each in reversed(path.parents) if not each.exists()]:
         missing.mkdir(mode=0o700, exist_ok=True)
     try:
         path.mkdir(mode=0o700, exist_ok=True)
     except FileExistsError:
+        if path.name not in places.REPLACEABLE:
+            raise
         set_aside(path)
         path.mkdir(mode=0o700)
 

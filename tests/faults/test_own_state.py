@@ -56,13 +56,24 @@ def a_link(path: Path) -> None:
 @pytest.mark.mlx
 @pytest.mark.parametrize("placed", [a_pipe, a_link, junk])
 def test_whatever_stands_in_place_of_its_folders_it_does_its_work(sandbox: Sandbox, placed) -> None:
-    for name in ("tokenizers", "run"):
+    for name in ("tokenizers", "run", "logs"):
         sandbox.state.mkdir(exist_ok=True)
         placed(sandbox.state / name)
     pair(sandbox)
     sandbox.running()
     until(lambda: proven(sandbox), "the tokenizers are compared")
     assert sandbox.condition("SpecdWorks")["status"] == "true"
+    assert "ready" in sandbox.said()
+
+
+@pytest.mark.parametrize("placed", [a_pipe, a_link, junk])
+def test_a_journal_that_may_be_elsewhere_is_not_begun_anew(sandbox: Sandbox, placed) -> None:
+    sandbox.state.mkdir()
+    placed(sandbox.state / "journal")
+    refused = sandbox.specd("run")
+    assert refused.returncode == 2
+    assert f"{sandbox.state / 'journal'}: File exists" in " ".join(refused.stderr.split())
+    assert [path.name for path in sandbox.state.glob("journal*")] == ["journal"]
 
 
 @pytest.mark.parametrize("placed", [a_pipe, a_folder, a_link, junk])
@@ -272,8 +283,8 @@ def test_while_paused_it_says_which_values_do_not_stand(sandbox: Sandbox) -> Non
 
 def test_a_fault_turns_a_condition_false(sandbox: Sandbox) -> None:
     sandbox.running()
-    (sandbox.root / "file").write_text("")
-    exchange(sandbox.root / "file", sandbox.state / "logs")  # in one step: it makes it anew
+    (sandbox.root / "link").symlink_to("/proc")
+    exchange(sandbox.root / "link", sandbox.state / "logs")  # in one step: it makes it anew
     sandbox.save()
     until(lambda: sandbox.condition("SpecdWorks")["status"] == "false", "it says so")
     assert sandbox.status()["state"] == "degraded"

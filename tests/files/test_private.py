@@ -93,3 +93,16 @@ def test_reading_writes_nothing_not_even_when_it_was(tmp_path: Path) -> None:
     kept.read_bytes()
     if kept.stat().st_atime_ns == 1_000_000_000:
         pytest.skip("this file system notes no reading")
+
+
+@pytest.mark.parametrize("name", ["journal", "state", "null"])
+def test_only_what_can_be_made_again_is_set_aside_for_a_directory(tmp_path: Path, name: str):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(FileExistsError):
+        private.make_directory(tmp_path / name)
+    with pytest.raises(NotADirectoryError):
+        private.make_directory(tmp_path / name / "logs")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    os.mkfifo(tmp_path / "logs")
+    private.make_directory(tmp_path / "logs")
+    assert (tmp_path / "logs").is_dir()
