@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench.figures import Claim, Section
-from specd.bench.prompts import SUITES
+from specd.bench.prompts import BASIC, SUITES
 from tests.bench.machines import MACHINES, coverage
 
 COVERED_BOUND = 0.94
 FASTER_BOUND = 0.025
 
+MEASURED: Mapping[str, tuple[str, Mapping[str, float]]] = {
+    "suite seed": ("seed", {}),
+    "suite basic": ("basic", {}),
+    "suite basic, a mix of nine tenths code": (
+        "basic",
+        {each.kind: 0.1 for each in BASIC} | {"code": 0.9 * (len(BASIC) - 1)},
+    ),
+}
+
 
 def measure(_: Path, *, trials: int) -> Section:
     """Simulate benchmarks of a draft that gains nothing, with the rule that ends them."""
     rows: dict[str, tuple[float, ...]] = {}
-    for suite in ("seed", "basic"):
+    for of, (suite, weights) in MEASURED.items():
         for name, machine in MACHINES.items():
-            found = coverage(machine, 1.0, trials=trials, prompts=SUITES[suite])
-            rows[f"{name}; suite {suite}"] = found.covered, found.called_faster, found.passes
+            found = coverage(machine, 1.0, trials=trials, prompts=SUITES[suite], weights=weights)
+            rows[f"{name}; {of}"] = found.covered, found.called_faster, found.passes
     return Section(
         title="Intervals",
         about=(
