@@ -10,8 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -69,6 +71,7 @@ class Benchmarks:
         self._running: Task | None = None
         self._scheduled = False
         self._gave_way: str | None = None
+        self._late: list[datetime] = []
 
     # -- beginning ----------------------------------------------------------------------------
 
@@ -101,8 +104,11 @@ class Benchmarks:
             self._postpone(why)
 
     def _postpone(self, why: str, level: Level = "info", verb: str = "postponed") -> None:
-        self.note = f"{verb}: {why}"
-        self._given.say(level, f"benchmark {self.note}")
+        self._given.say(level, f"benchmark {verb}: {why}")
+        self._late.append(datetime.now().astimezone())
+        count, since = len(self._late), self._late[0].strftime("%Y-%m-%d %H:%M")
+        more = f"; {count} times since {since}: `specd bench` measures at once"
+        self.note = f"{verb}: {why}{more if count > 1 else ''}"
         self._given.timers.after(BENCHMARK_AGAIN, AGAIN_S)
         self._given.learnt()
 
@@ -207,6 +213,7 @@ class Benchmarks:
             self._end()
             self._postpone(busy)
             return
+        self._late.clear()
         for each in result["results"]:
             best = each["best"]
             used = each.get("at_temperature") or best
@@ -290,9 +297,9 @@ def _weigh(
 
 
 def _readings(sight: Sight, needed: int, asked_at: float | None) -> Readings:
-    return preconditions.read(
-        None if sight.home is None else sight.home.path, needed, asked_at=asked_at
-    )
+    home = None if sight.home is None else sight.home.path
+    url = urlsplit((sight.server and sight.server.url) or "")
+    return preconditions.read(home, needed, asked_at=asked_at, port=url.port)
 
 
 def _plan(

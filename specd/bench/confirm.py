@@ -10,6 +10,7 @@ excludes 1. This works with any ``Engine``.
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from itertools import takewhile
 from types import MappingProxyType
 
 from specd.bench import energy, statistics
-from specd.bench.engine import Engine, Timed
+from specd.bench.engine import Engine, Timed, TimeUp
 from specd.bench.predict import token_shares
 from specd.bench.prompts import CONTEXTS, KINDS, QUICK_TOKENS, Prompt
 from specd.bench.result import MIX_NEEDED, BenchRequest, Ending, Outlier
@@ -368,9 +369,10 @@ def confirm(
     expected = sum(once / promised for promised in lengths.values())
     running = list(lengths)
     _, tried, *_ = running
-    for length in running if expected <= seconds else ():
-        # Warm-up: the first answer with a length also loads it, or compiles its kernels.
-        engine.answer(replace(prompts[0], max_tokens=2 * (length + 1)), length)
+    with contextlib.suppress(TimeUp):
+        for length in running if expected <= seconds else ():
+            # Warm-up: the first answer with a length also loads it, or compiles its kernels.
+            engine.answer(replace(prompts[0], max_tokens=2 * (length + 1)), length)
     begun = engine.clock()
     affordable = min(LOOKS[-1], int((until - begun) / expected))
     ended: Ending = "enough"
@@ -384,10 +386,11 @@ def confirm(
                 break
             made: list[tuple[int, int, Timed]] = []
             order = _order(chance, len(prompts), running)
-            for at, length in takewhile(lambda _: engine.clock() <= until, order):
-                made.append((length, at, _answer(engine, prompts[at], length, joules)))
-                done = len(made) / len(prompts) / len(running)
-                say(min(1.0, (number + done) / max(1, affordable)))
+            with contextlib.suppress(TimeUp):
+                for at, length in takewhile(lambda _: engine.clock() <= until, order):
+                    made.append((length, at, _answer(engine, prompts[at], length, joules)))
+                    done = len(made) / len(prompts) / len(running)
+                    say(min(1.0, (number + done) / max(1, affordable)))
             if len(made) < len(prompts) * len(running):
                 ended = "time"
                 break

@@ -35,6 +35,10 @@ class Timed:
     joules: float | None = None
 
 
+class TimeUp(Exception):
+    """The benchmark's time was up before the answer was whole."""
+
+
 class Engine(Protocol):
     """A main model with one draft, ready to answer."""
 
@@ -46,7 +50,7 @@ class Engine(Protocol):
         """Whether the model and the memory allow the prompt with its answer."""
 
     def answer(self, prompt: Prompt, draft_tokens: int) -> Timed:
-        """A whole answer; ``draft_tokens`` 0 is without the draft."""
+        """A whole answer; ``draft_tokens`` 0 is without the draft. May raise ``TimeUp``."""
 
     def clock(self) -> float:
         """Seconds, from an arbitrary start."""

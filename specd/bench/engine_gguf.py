@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Final
 
-from specd.bench.engine import Timed
+from specd.bench.engine import Timed, TimeUp
 from specd.bench.prompts import Prompt
 from specd.bench.result import EngineName
 from specd.bench.tried import Repeated
@@ -40,7 +40,7 @@ class DraftSilent(Exception):
 class GgufEngine:
     """A main with a drafter: a draft model, a sidecar, its own heads, or repetitions (n-grams).
 
-    No answer takes longer than until ``until``, by ``clock``.
+    No answer ends after ``until``, by ``clock``.
     """
 
     engine: LlamaCpp
@@ -76,10 +76,8 @@ class GgufEngine:
     def answer(self, prompt: Prompt, draft_tokens: int) -> Timed:
         """A whole answer; ``draft_tokens`` 0 is without the draft.
 
-        With a draft an answer that took too long counts as a whole one that ended just then: its
-        speed is at most that.
-
         Raises:
+            TimeUp: it would have ended after ``until``.
             DidNotStart, NoAnswer: llama.cpp did not start or answer.
         """
         server = self._server(draft_tokens)
@@ -94,10 +92,8 @@ class GgufEngine:
                 keep=False,
                 seconds=seconds,
             )
-        except TookTooLong:
-            if not draft_tokens:
-                raise
-            return Timed((), prompt.max_tokens, seconds)
+        except TookTooLong as late:
+            raise TimeUp(str(late)) from late
         return Timed(
             found.tokens,
             max(1, len(found.tokens)),

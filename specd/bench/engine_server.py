@@ -13,7 +13,6 @@ is not counted. Runs in the worker only.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -93,7 +92,6 @@ class ServedPair:
 class ServerEngine:
     """A server, the request parameters, and what its answers have shown.
 
-    No answer takes longer than until ``until``, by ``clock``.
     ``has_statistics``: answers contain them. ``without``: the draft's name in a request without
     a draft. ``fixed``: the length in force if requests cannot change it. ``drafting``: the last
     request named a draft. ``waited``: how many answers waited for another program's request.
@@ -102,7 +100,6 @@ class ServerEngine:
     server: Server
     pair: ServedPair
     clock: Callable[[], float] = time.monotonic
-    until: float = math.inf
     has_statistics: bool = False
     without: str | None = None
     fixed: int | None = None
@@ -139,7 +136,7 @@ class ServerEngine:
             narrowed=self.pair.settings.narrowed if temperature else {},
             ttl=self.pair.ttl,
             stream=stream or not self.has_statistics,
-            timeout=min(ANSWER_S, max(1.0, self.until - self.clock())),
+            timeout=ANSWER_S,
         )
         self.seconds += answer.seconds
         self.drafting = draft_tokens > 0
@@ -235,8 +232,7 @@ def benchmark(
         specd.lmstudio.connection.ServerError: the server does not answer, or answers wrongly.
     """
     begun = clock()
-    until = begun + request.seconds
-    engine = _acquainted(ServerEngine(server, pair, clock, until, has_statistics=True))
+    engine = _acquainted(ServerEngine(server, pair, clock, has_statistics=True))
     before = _loaded_with(engine)
     configured = pair.draft_tokens
     result, runs = tried.measure(

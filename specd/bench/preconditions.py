@@ -51,7 +51,8 @@ class Readings:
     """The state of the machine; None means unknown.
 
     ``idle_s``: seconds since the last input. ``unused_s``: seconds since LM Studio's last sign of
-    use. ``thermal``: "nominal", or what is too hot.
+    use. ``thermal``: "nominal", or what is too hot. ``clients``: the programs connected to LM
+    Studio's server, and ``busiest`` the one that uses most of the processor, where they matter.
     """
 
     load_per_core: float
@@ -62,26 +63,41 @@ class Readings:
     unused_s: float | None = None
     generating: bool | None = None
     thermal: str | None = None
+    clients: tuple[str, ...] = ()
+    busiest: str | None = None
 
 
-def read(home: Path | None, needed_bytes: int, *, asked_at: float | None = None) -> Readings:
-    """Read the machine's state; takes about a second.
+def read(
+    home: Path | None,
+    needed_bytes: int,
+    *,
+    asked_at: float | None = None,
+    port: int | None = None,
+) -> Readings:
+    """Read the machine's state; takes a second, or two where it is busy.
 
     ``asked_at``: when specd itself last sent a request to the server, in seconds since 1970.
+    ``port``: where LM Studio's server listens on this machine.
     """
     import psutil  # noqa: PLC0415 - 20 ms that a daemon's start need not wait for
 
     battery = psutil.sensors_battery()
     used = activity.last_used(home, asked_at) if home is not None else None
+    unused_s = None if used is None else max(0.0, time.time() - used)
+    generating = activity.generating(home, WATCHED_S) if home is not None else None
+    in_use = generating or (unused_s is not None and unused_s < USED_S)
+    load = os.getloadavg()[0] / (os.cpu_count() or 1)
     return Readings(
-        load_per_core=os.getloadavg()[0] / (os.cpu_count() or 1),
+        load_per_core=load,
         on_battery=None if battery is None else not battery.power_plugged,
         free_bytes=psutil.virtual_memory().available,
         needed_bytes=needed_bytes,
         idle_s=sensors.idle_s(),
-        unused_s=None if used is None else max(0.0, time.time() - used),
-        generating=activity.generating(home, WATCHED_S) if home is not None else None,
+        unused_s=unused_s,
+        generating=generating,
         thermal=sensors.heat(),
+        clients=activity.clients(home, port) if home and port and in_use else (),
+        busiest=sensors.busiest(WATCHED_S) if load > BUSY_LOAD else None,
     )
 
 
@@ -96,7 +112,9 @@ def postponed(readings: Readings, wanted: Benchmark) -> str | None:
     if why is not None:
         return why
     if wanted.only_when_idle and readings.load_per_core > BUSY_LOAD:
-        return f"the machine is busy, load {readings.load_per_core:.1f} per core (only_when_idle)"
+        most = f", most of it by {readings.busiest}" if readings.busiest else ""
+        load = f"load {readings.load_per_core:.1f} per core"
+        return f"the machine is busy, {load}{most} (only_when_idle)"
     if readings.thermal not in (None, "nominal"):
         return f"the machine is hot: {readings.thermal}"
     if readings.needed_bytes > readings.free_bytes:
@@ -118,10 +136,12 @@ def in_the_way(readings: Readings, wanted: Benchmark) -> str | None:
         return None
     if readings.idle_s is not None and readings.idle_s < TYPING_S:
         return f"somebody typed {readings.idle_s:.0f} s ago (only_when_idle)"
+    names = ", ".join(readings.clients)
+    whom = f"; connected to its server: {names}" if names else ""
     if readings.unused_s is not None and readings.unused_s < USED_S:
-        return f"LM Studio was used {readings.unused_s:.0f} s ago (only_when_idle)"
+        return f"LM Studio was used {readings.unused_s:.0f} s ago{whom} (only_when_idle)"
     if readings.generating:
-        return "LM Studio is generating (only_when_idle)"
+        return f"LM Studio is generating{whom} (only_when_idle)"
     return None
 
 

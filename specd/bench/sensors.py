@@ -64,6 +64,27 @@ def _terminals() -> Iterator[float]:
                 yield max(0.0, time.time() - touched)
 
 
+def busiest(over_s: float) -> str | None:
+    """The program that used most of the processor in ``over_s`` seconds, as ``name (pid 7)``."""
+    import psutil  # noqa: PLC0415 - as in preconditions
+
+    def used() -> dict[psutil.Process, float]:
+        found: dict[psutil.Process, float] = {}
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                times = process.cpu_times()
+                found[process] = times.user + times.system
+        return found
+
+    before = used()
+    time.sleep(over_s)
+    spent = {each: after - before.get(each, after) for each, after in used().items()}
+    most = max(spent, key=spent.__getitem__, default=None)
+    with contextlib.suppress(psutil.Error):
+        return f"{most.name()} (pid {most.pid})" if most and spent[most] else None
+    return None
+
+
 def heat() -> str | None:
     """What is too hot, as a sentence, or "nominal"; None if the system has no such reading."""
     if sys.platform == "darwin":

@@ -21,7 +21,7 @@ from specd.bench.confirm import (
     cut_down,
     of_mix,
 )
-from specd.bench.engine import Engine, Timed
+from specd.bench.engine import Engine, Timed, TimeUp
 from specd.bench.prompts import Prompt
 from specd.bench.result import AtTemperature, BenchRequest, BenchResult, LengthResult
 
@@ -119,11 +119,23 @@ def _sweep(
         if number and engine.clock() + each_s > until:
             break
         answers: list[Timed] = []
-        engine.answer(WARM, draft_tokens)
-        for prompt in request.prompts:
-            answers.append(engine.answer(prompt, draft_tokens))
-            if engine.clock() > until or _hopeless(answers, alone):
+        asked_at = engine.clock()
+        try:
+            engine.answer(WARM, draft_tokens)
+            for prompt in request.prompts:
+                asked_at = engine.clock()
+                answers.append(engine.answer(prompt, draft_tokens))
+                if engine.clock() > until or _hopeless(answers, alone):
+                    break
+        except TimeUp:
+            at, waited = len(answers), engine.clock() - asked_at
+            if waited > alone[at].seconds:
+                # The rest of the answer was still to come: its speed is at most that.
+                answers.append(Timed((), request.prompts[at].max_tokens, waited))
+            if not answers and number:
                 break
+            if not answers:
+                raise
         in_force = engine.in_force(answers, draft_tokens)
         asked = request.prompts[: len(answers)]
         over = _tps(asked, answers, request.weights) / _tps(asked, alone, request.weights)

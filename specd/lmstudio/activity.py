@@ -8,6 +8,7 @@ where a GPU does most of the work.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -47,13 +48,7 @@ def last_used(home: Path, asked_at: float | None = None) -> float | None:
 
 def generating(home: Path, over_s: float) -> bool | None:
     """Watch LM Studio's processes for ``over_s`` seconds: are they busy? None if none runs."""
-    import psutil  # noqa: PLC0415 - as in app
-
-    family: list[psutil.Process] = []
-    for each in app.running(home):
-        with contextlib.suppress(psutil.Error):
-            oldest = psutil.Process(each.pid)
-            family += [oldest, *oldest.children(recursive=True)]
+    family = _family(home)
     if not family:
         return None
     before = _processor_seconds(family)
@@ -62,6 +57,39 @@ def generating(home: Path, over_s: float) -> bool | None:
     after = _processor_seconds(family)
     spent = sum(after[pid] - before[pid] for pid in before.keys() & after.keys())
     return spent / (time.monotonic() - started) > AT_WORK
+
+
+def clients(home: Path, port: int) -> tuple[str, ...]:
+    """The programs connected to LM Studio's server, but specd's, as ``name (pid 7)``.
+
+    One on another machine is named by its address.
+    """
+    import psutil  # noqa: PLC0415 - as in app
+
+    own = {os.getpid(), *(each.pid for each in _family(home))}
+    found: dict[str, None] = {}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            for each in process.net_connections("tcp"):
+                if each.status != psutil.CONN_ESTABLISHED:
+                    continue
+                here = each.raddr.ip == each.laddr.ip
+                if here and each.raddr.port == port and process.pid not in own:
+                    found[f"{process.name()} (pid {process.pid})"] = None
+                elif not here and each.laddr.port == port:
+                    found[f"a program on {each.raddr.ip}"] = None
+    return tuple(found)
+
+
+def _family(home: Path) -> list[psutil.Process]:
+    import psutil  # noqa: PLC0415 - as in app
+
+    found: list[psutil.Process] = []
+    for each in app.running(home):
+        with contextlib.suppress(psutil.Error):
+            oldest = psutil.Process(each.pid)
+            found += [oldest, *oldest.children(recursive=True)]
+    return found
 
 
 def _processor_seconds(family: list[psutil.Process]) -> dict[int, float]:

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from specd.bench import tried
+from specd.bench.engine import TimeUp
 from specd.bench.engine_gguf import LENGTHS, DraftSilent, GgufEngine
 from specd.llamacpp.engine import find
 from specd.llamacpp.server import DidNotStart, NoAnswer
@@ -37,7 +38,7 @@ def bench_gguf(session: Session) -> None:
                 result, _ = tried.measure(pair_engine, asked, pair["name"], LENGTHS)
         except DraftSilent as silent:
             session.findings.append(f"{name}: {silent}")
-        except (DidNotStart, NoAnswer) as problem:
+        except (DidNotStart, NoAnswer, TimeUp) as problem:
             session.failures.append(f"{name}: {problem}")
         else:
             session.keep(result, context)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +16,11 @@ from specd.bench.preconditions import Readings, in_the_way, postponed
 from specd.config import Benchmark
 from specd.lmstudio.models import index
 from tests.chats import answer, chat, keep
+from tests.daemon import until
 from tests.lmstudio.homes import gguf_model, mlx_model
 
 WANTED = Benchmark()
+CONNECTED = "connected to its server: curl (pid 7), a program on ::2"
 CALM = Readings(
     load_per_core=0.1,
     on_battery=False,
@@ -46,6 +50,14 @@ def test_what_the_platform_does_not_tell_stands_in_nobodys_way() -> None:
         ({"unused_s": 40.0}, "LM Studio was used 40 s ago (only_when_idle)"),
         ({"generating": True}, "LM Studio is generating (only_when_idle)"),
         ({"load_per_core": 0.9}, "the machine is busy, load 0.9 per core (only_when_idle)"),
+        (
+            {"generating": True, "clients": ("curl (pid 7)", "a program on ::2")},
+            f"LM Studio is generating; {CONNECTED} (only_when_idle)",
+        ),
+        (
+            {"load_per_core": 0.9, "busiest": "ffmpeg (pid 8)"},
+            "the machine is busy, load 0.9 per core, most of it by ffmpeg (pid 8) (only_when_idle)",
+        ),
         ({"thermal": "thermal warning level 2"}, "the machine is hot: thermal warning level 2"),
         ({"free_bytes": 3 << 30}, "it needs 6.0 GiB of memory and 3.0 GiB are free"),
     ],
@@ -79,6 +91,16 @@ def test_this_machine_is_read(tmp_path: Path) -> None:
     assert found.unused_s is None
     battery = psutil.sensors_battery()
     assert found.on_battery is (None if battery is None else not battery.power_plugged)
+
+
+def test_what_takes_the_processor_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as loop:
+        two = [psutil.Process(), psutil.Process(loop.pid)]
+        # The neighbours of this test may take more.
+        monkeypatch.setattr(psutil, "process_iter", lambda: two)
+        named = f"{two[1].name()} (pid {loop.pid})"
+        until(lambda: sensors.busiest(0.2) == named, "it is named")
+        loop.kill()
 
 
 def test_a_chat_that_just_ended_is_a_use_of_lm_studio(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -62,6 +63,23 @@ def test_an_lm_studio_that_sleeps_is_not_generating(start: Start, tmp_path: Path
 def test_an_lm_studio_that_works_is_generating(start: Start, tmp_path: Path) -> None:
     start("yes")
     until(lambda: activity.generating(tmp_path, 0.3), "it is seen at work")
+
+
+ASKER = (
+    "import socket, sys; s = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); s.recv(1)"
+)
+
+
+def test_a_program_that_is_connected_to_the_server_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert activity.clients(tmp_path, port) == ()
+        with subprocess.Popen([sys.executable, "-c", ASKER, str(port)]) as asker:
+            accepted, _ = server.accept()
+            with accepted, socket.create_connection(("127.0.0.1", port)):
+                (found,) = activity.clients(tmp_path, port)  # and not this process's own
+            assert found == f"{psutil.Process(asker.pid).name()} (pid {asker.pid})"
+            asker.kill()
 
 
 def test_where_it_does_not_run_nothing_is_known(tmp_path: Path) -> None:
