@@ -18,11 +18,7 @@ PROBED_S = 0.2
 
 
 class AlreadyRunning(Exception):
-    """Another specd holds the state directory: ``holder`` is its process, None if unknown."""
-
-    def __init__(self, directory: Path, holder: int | None) -> None:
-        super().__init__(f"another specd (process {holder or 'unknown'}) works with {directory}")
-        self.holder = holder
+    """Another specd holds the state directory; the message names its process."""
 
 
 def hold(path: Path) -> int:
@@ -33,9 +29,6 @@ def hold(path: Path) -> int:
         OSError: the lock file cannot be made.
     """
     private.make_directory(path.parent)
-    if not os.access(path.parent, os.W_OK | os.X_OK):  # another user's, such as root's after sudo
-        private.set_aside(path.parent)
-        private.make_directory(path.parent)
     if path.is_symlink() or not private.usable(path):
         private.set_aside(path)
     descriptor = _passed_on(path)
@@ -44,7 +37,9 @@ def hold(path: Path) -> int:
     if not turns.take(descriptor, PROBED_S):
         number = turns.signed_by(descriptor)
         os.close(descriptor)
-        raise AlreadyRunning(path.parent.parent, number or None)
+        raise AlreadyRunning(
+            f"another specd (process {number or 'unknown'}) works with {path.parent.parent}"
+        )
     turns.sign(descriptor)
     return descriptor
 

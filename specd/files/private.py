@@ -147,7 +147,7 @@ def set_aside(path: Path, *, by: Callable[[Path, Path], None] = move_to_free_nam
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory of specd's own; what stands in place of a ``REPLACEABLE`` one is set aside.
+    """Make a directory of specd's own; in place of a ``REPLACEABLE`` one any other is set aside.
 
     Directories above it that are missing are made private too.
 
@@ -156,13 +156,14 @@ def make_directory(path: Path) -> None:
     """
     for missing in [each for each in reversed(path.parents) if not each.exists()]:
         missing.mkdir(mode=0o700, exist_ok=True)
-    try:
-        path.mkdir(mode=0o700, exist_ok=True)
-    except FileExistsError:
-        if path.name not in places.REPLACEABLE:
-            raise
-        set_aside(path)
+    with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
+        return
+    # After one `sudo specd` it is root's.
+    fits = path.is_dir() and os.access(path, os.W_OK | os.X_OK)
+    if not fits and path.name in places.REPLACEABLE:
+        set_aside(path)
+    path.mkdir(mode=0o700, exist_ok=True)
 
 
 def sweep(directory: Path) -> None:
