@@ -93,7 +93,7 @@ def journal_dir(state: Path) -> Path:
 
 
 def holds_path(state: Path) -> Path:
-    """An older specd's file of the values that the user took back."""
+    """An older specd's file of the values that the user restored."""
     return state / "holds.json"
 
 

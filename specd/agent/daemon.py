@@ -548,7 +548,7 @@ class Daemon:
                 app.name: written[app.settings]
                 for app in rec.apps
                 if app.settings in written
-                # What the user took back as a whole needs no restart for specd's sake.
+                # A file that the user restored as a whole needs no restart for specd's sake.
                 and (app.settings not in rec.held or self.stores.journal.owned(app.settings))
             },
             not_in_force=self._not_in_force(written),

@@ -62,7 +62,7 @@ def _apply_one(edit: FileEdit, journal: Journal, by: str) -> Applied:
         written = write.do()
     except swap.SwapError as error:
         if write.number is not None and journal.settle_by_looking(write.number) == "written":
-            # The error came after the exchange: the values stand, and can be taken back.
+            # The error came after the exchange: the values stand, and can be restored.
             return Applied(edit, write.number, deeds=write.deeds)
         return Applied(
             edit,

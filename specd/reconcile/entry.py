@@ -37,7 +37,7 @@ EVERYTHING: ValueKey = (Path("/"), "*")
 
 
 def is_held(held: AbstractSet[ValueKey], path: Path, key: str) -> bool:
-    """Whether the user took this value back, or everything."""
+    """Whether the user restored this value, or everything."""
     return EVERYTHING in held or (path, key) in held
 
 
@@ -147,7 +147,7 @@ class Owned:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Every owned value, and those that the user took back."""
+    """Every owned value, and those that the user restored."""
 
     owned: tuple[Owned, ...]
     held: frozenset[ValueKey]

@@ -312,7 +312,7 @@ class Journal:
         return self._ownership.paths()
 
     def held(self) -> frozenset[ValueKey]:
-        """The values that the user took back."""
+        """The values that the user restored."""
         return self._ownership.held
 
     def before_standing(self, path: Path, document: Json | Absent) -> dict[str, Json | Absent]:
@@ -422,7 +422,7 @@ class Journal:
         else:
             self.problem = (
                 f"journal: {self._file} could not be written, so a restarted specd would write "
-                "again what was just taken back"
+                "again what was just restored"
                 if self.owes
                 else None
             )

@@ -176,7 +176,7 @@ class Reconciler:
         return plan(targets, seen, self.journal.owned, held)
 
     def _chosen_since(self, paths: AbstractSet[Path]) -> dict[Path, DraftDefaults]:
-        """What the user sets to draft since the desired state was resolved, where he may."""
+        """What the user chose in LM Studio since the desired state was resolved, by file."""
         return {
             path: found
             for path in paths & self._left_open.keys()
@@ -192,7 +192,7 @@ class Reconciler:
             self.blocked.pop(path, None)
             self._again.pop(path, None)
             if _keys(held.get(path)) != _keys(self.held.pop(path, None)):
-                self.patience.pop(path, None)  # the user took a value back: that ends a fight
+                self.patience.pop(path, None)  # the user restored a value: that ends a fight
         self.held |= held
         for blocked in made.blocked:
             self.blocked[blocked.path] = blocked

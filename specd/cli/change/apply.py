@@ -13,8 +13,8 @@ from specd.reconcile.reconciler import Reconciler
 
 parser = Parser(
     prog="specd apply",
-    description="Make LM Studio's files as specd.toml wants them, now and once. Values you had "
-    "restored are taken under specd's care again.",
+    description="Make LM Studio's files as specd.toml wants them, now and once. Values that you "
+    "restored are set again, and kept.",
     examples=("specd apply --dry-run", "specd apply"),
     exit_codes={
         0: "everything stands as wanted",

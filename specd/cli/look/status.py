@@ -224,7 +224,7 @@ def _of_none(pair: dict[str, Any]) -> str:
     if draft and pair.get("unwritten") and not pair.get("ignored"):
         return f"specd cannot set LM Studio to draft for {main} with {draft}"
     why = ": it ignores the file that is to name the draft" if pair.get("ignored") else ""
-    return f"LM Studio does not draft for {main}{': you took it back' if pair.get('held') else why}"
+    return f"LM Studio does not draft for {main}{': you restored it' if pair.get('held') else why}"
 
 
 def _is_on(pair: dict[str, Any]) -> bool:

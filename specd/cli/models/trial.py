@@ -86,7 +86,7 @@ def _start(args: argparse.Namespace, seen: world.Seen) -> int:
     held = seen.stores.journal.held()
     if EVERYTHING in held or any(p in files and model_defaults.drafts(key) for p, key in held):
         raise world.Unusable(
-            f"you took the draft of {pairs[0].main.key} back, so specd leaves it alone; "
+            f"you restored the draft of {pairs[0].main.key}, so specd leaves it alone; "
             "`specd apply` sets it again, then begin the trial"
         )
     pair = pairs[0].main.key, pairs[0].drafts_with

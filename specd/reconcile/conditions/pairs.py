@@ -85,7 +85,7 @@ def _speculation_observed(facts: Facts, _: SpecdConfig) -> Judgement:
         remedy = "restart LM Studio, load the model and ask again"
         return false("NoDraftTokens", _findings(unexplained), remedy)
     if silent:
-        # One fault with one remedy, whichever condition tells of it.
+        # One fault with one remedy, whichever condition reports it.
         loads = [again[each.main] for each in silent]
         remedy = "; ".join(f"`{each.command}`" for each in loads)
         judge = detail if all(each.shown for each in loads) else false
