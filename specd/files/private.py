@@ -76,13 +76,17 @@ def read(path: Path, at_most: int = MAX_BYTES) -> bytes:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(facts.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", str(path))
-        # Some files of the kernel's have no size.
-        content = os.read(descriptor, min(facts.st_size, at_most) + 1 if facts.st_size else _CHUNK)
-        while facts.st_size < len(content) <= at_most and (more := os.read(descriptor, _CHUNK)):
-            content += more
+        content = b""
+        if facts.st_size <= at_most:
+            # Some files of the kernel's have no size. A read may return less than was asked for.
+            content = os.read(descriptor, facts.st_size + 1 if facts.st_size else _CHUNK)
+            while len(content) != facts.st_size and len(content) <= at_most:
+                if not (more := os.read(descriptor, _CHUNK)):
+                    break
+                content += more
     finally:
         os.close(descriptor)
-    if len(content) > at_most:
+    if max(facts.st_size, len(content)) > at_most:
         raise OSError(errno.EFBIG, f"it holds more than {at_most >> 20} MiB", str(path))
     return content
 

@@ -58,6 +58,14 @@ def test_of_a_file_without_end_only_so_much_is_read(tmp_path: Path, monkeypatch)
         private.read(path, 1 << 20)
 
 
+def test_a_file_that_comes_in_small_parts_is_read_whole(tmp_path: Path, monkeypatch):
+    file = tmp_path / "file"
+    file.write_bytes(bytes(range(100)))
+    whole = os.read
+    monkeypatch.setattr(os, "read", lambda descriptor, most: whole(descriptor, min(most, 7)))
+    assert private.read(file) == bytes(range(100))
+
+
 def test_a_fifo_in_its_place_holds_nobody_up(tmp_path: Path):
     os.mkfifo(tmp_path / "small.json")
     with pytest.raises(private.Broken, match="no regular file"):
