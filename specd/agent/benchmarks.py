@@ -225,7 +225,7 @@ class Benchmarks:
                 baseline_tps=each["baseline_tps"],
                 engine=each["engine"],
             )
-        for trouble in (*result.get("findings", ()), *result.get("failures", ())):
+        for trouble in result["troubles"]:
             self._cannot_measure(trouble)
         self._end()
 

@@ -11,10 +11,13 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from specd.files.attributes import inode
+
+Kept = TypeVar("Kept")
 
 WAL_BYTES: Final = 16 << 20
 """Bytes: the largest size of the write-ahead log after a checkpoint."""
@@ -75,6 +78,8 @@ class Opened:
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
         self._times = 0
+        self._kept: dict[object, Any] = {}
+        self._kept_at: tuple[int, int, int] | None = None
 
     def get(self) -> sqlite3.Connection:
         """The connection.
@@ -89,10 +94,18 @@ class Opened:
             self._times += 1
         return self._connection
 
-    def version(self) -> tuple[int, int]:
-        """Changes when another process has committed, or the file was replaced."""
-        (commits,) = self.get().execute("PRAGMA data_version").fetchone()
-        return self._times, commits
+    def kept(self, name: object, read: Callable[[], Kept]) -> Kept:
+        """What ``read`` returns, kept until somebody commits or the file is replaced."""
+        connection = self.get()
+        (commits,) = connection.execute("PRAGMA data_version").fetchone()
+        now = self._times, commits, connection.total_changes
+        if now != self._kept_at:
+            self._kept_at = now
+            self._kept.clear()
+        if name not in self._kept:
+            self._kept[name] = read()
+        found: Kept = self._kept[name]
+        return found
 
     def close(self) -> None:
         """Close the file."""

@@ -13,6 +13,7 @@ is not counted. Runs in the worker only.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -357,9 +358,8 @@ def on_demand(server: Server) -> frozenset[str]:
     """The models that are not loaded, which LM Studio loads when a request names them.
 
     Empty if the server does not list loaded models: only LM Studio's own API does, and only it
-    gives a model's format.
-
-    Raises:
-        specd.lmstudio.connection.ServerError: as ``Server.models``.
+    gives a model's format. Empty also if it does not answer, which each pair meets and reports.
     """
-    return frozenset(each.key for each in server.models() if each.format and not each.loaded)
+    with contextlib.suppress(ServerError):
+        return frozenset(each.key for each in server.models() if each.format and not each.loaded)
+    return frozenset()

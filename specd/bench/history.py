@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -27,8 +26,6 @@ KEPT: Final = 5_000
 
 NIGHTS: Final = 365
 """The choice of a draft reads this many of each draft's newest results."""
-
-_COLUMNS: Final = "id, result, context"
 
 
 class Busy(Exception):
@@ -74,15 +71,10 @@ class History:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = database.Opened(path)
-        self._latest: dict[tuple[str, str], Run | None] = {}
-        self._nights: dict[tuple[str, tuple[str, ...]], tuple[BenchResult, ...]] = {}
-        self._seen_version = (0, 0)
 
     def add(self, result: BenchResult, context: dict[str, Any]) -> int:
         """Store a result with the ``context`` of its measurement; returns its number."""
         runs = self._file.get()
-        self._latest.clear()
-        self._nights.clear()
         with runs:
             number = runs.execute(
                 "INSERT INTO runs (started_at, main, draft, result, context) "
@@ -105,32 +97,24 @@ class History:
 
     def latest_run(self, main: str, draft: str) -> Run | None:
         """As ``latest``, with number and context."""
-        runs = self._up_to_date()
-        if (main, draft) not in self._latest:
-            row = runs.execute(
-                f"SELECT {_COLUMNS} FROM runs WHERE main = ? AND draft = ? "  # noqa: S608 - own words
-                "ORDER BY id DESC LIMIT 1",
-                (main, draft),
-            ).fetchone()
-            self._latest[main, draft] = None if row is None else _run(row)
-        return self._latest[main, draft]
+        return self._file.kept((main, draft), lambda: self._newest(main, draft))
+
+    def _newest(self, main: str, draft: str) -> Run | None:
+        query = "WHERE main = ? AND draft = ? ORDER BY id DESC LIMIT 1"
+        return next(iter(self._rows(query, main, draft)), None)
 
     def nights(self, main: str, drafts: Sequence[str]) -> tuple[BenchResult, ...]:
         """The last results of a main with any of ``drafts``, oldest first.
 
         Results of other model files with the same names are left out.
         """
-        asked = (main, tuple(drafts))
-        runs = self._up_to_date()
-        if asked not in self._nights:
-            marks = ",".join("?" * len(drafts))
-            rows = runs.execute(
-                f"SELECT {_COLUMNS} FROM runs WHERE main = ? AND draft IN ({marks}) "  # noqa: S608 - own words
-                "ORDER BY id DESC LIMIT ?",
-                (main, *drafts, NIGHTS * len(drafts)),
-            )
-            self._nights[asked] = _of_same_files(tuple(map(_run, rows)))
-        return self._nights[asked]
+        marks = ",".join("?" * len(drafts))
+        query = f"WHERE main = ? AND draft IN ({marks}) ORDER BY id DESC LIMIT ?"
+        most = NIGHTS * len(drafts)
+        return self._file.kept(
+            (main, tuple(drafts)),
+            lambda: _of_same_files(self._rows(query, main, *drafts, most)),
+        )
 
     def recent(self, limit: int) -> tuple[BenchResult, ...]:
         """The newest results, newest first."""
@@ -138,20 +122,11 @@ class History:
 
     def runs(self, limit: int) -> tuple[Run, ...]:
         """The newest rows, newest first."""
-        rows = self._file.get().execute(
-            f"SELECT {_COLUMNS} FROM runs ORDER BY id DESC LIMIT ?",  # noqa: S608 - own words
-            (limit,),
-        )
-        return tuple(map(_run, rows))
+        return self._rows("ORDER BY id DESC LIMIT ?", limit)
 
     def run(self, number: int) -> Run | None:
         """The row of this number; None when there is none."""
-        row = (
-            self._file.get()
-            .execute(f"SELECT {_COLUMNS} FROM runs WHERE id = ?", (number,))  # noqa: S608 - own words
-            .fetchone()
-        )
-        return None if row is None else _run(row)
+        return next(iter(self._rows("WHERE id = ?", number)), None)
 
     def recover(self) -> str | None:
         """Check the file and move a broken one aside; returns a message if it was broken.
@@ -172,13 +147,9 @@ class History:
         """Close the file."""
         self._file.close()
 
-    def _up_to_date(self) -> sqlite3.Connection:
-        version = self._file.version()
-        if version != self._seen_version:
-            self._seen_version = version
-            self._latest.clear()
-            self._nights.clear()
-        return self._file.get()
+    def _rows(self, query: str, *values: object) -> tuple[Run, ...]:
+        rows = self._file.get().execute(f"SELECT id, result, context FROM runs {query}", values)  # noqa: S608 - own words
+        return tuple(map(_run, rows))
 
 
 def _of_same_files(newest_first: Sequence[Run]) -> tuple[BenchResult, ...]:

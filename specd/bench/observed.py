@@ -50,8 +50,6 @@ class ObservedStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = database.Opened(path)
-        self._kept: tuple[Observed, tuple[Probe, ...]] | None = None
-        self._seen_version = (0, 0)
 
     def close(self) -> None:
         """Close the file."""
@@ -200,16 +198,23 @@ class ObservedStore:
 
     def sums(self) -> Observed:
         """The stored sums."""
-        return self._current()[0]
+
+        def read() -> Observed:
+            kept = dict(self._rows("kept")).get("observed")
+            return Observed() if kept is None else msgspec.json.decode(kept, type=Observed)
+
+        return self._file.kept("sums", read)
 
     def probes(self) -> tuple[Probe, ...]:
         """The last probe of every pair."""
-        return self._current()[1]
+        query = "SELECT main, draft, at, answers, drafted, accepted, finding FROM probes"
+        return self._file.kept(
+            "probes", lambda: tuple(Probe(*row) for row in self._file.get().execute(query))
+        )
 
     def keep_probe(self, probe: Probe) -> None:
         """Store a benchmark's probe of a pair; it replaces the last one."""
         answers = self._file.get()
-        self._kept = None
         with answers:
             answers.execute(
                 "INSERT OR REPLACE INTO probes (main, draft, at, answers, drafted, accepted,"
@@ -217,23 +222,10 @@ class ObservedStore:
                 astuple(probe),
             )
 
-    def _current(self) -> tuple[Observed, tuple[Probe, ...]]:
-        version = self._file.version()
-        if self._kept is None or version != self._seen_version:
-            self._seen_version = version
-            kept = dict(self._rows("kept")).get("observed")
-            sums = Observed() if kept is None else msgspec.json.decode(kept, type=Observed)
-            probes = self._file.get().execute(
-                "SELECT main, draft, at, answers, drafted, accepted, finding FROM probes"
-            )
-            self._kept = (sums, tuple(Probe(*row) for row in probes))
-        return self._kept
-
     def _rows(self, table: str) -> list[tuple[str, str]]:
         return self._file.get().execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - own words
 
     def _keep(self, name: str, value: str) -> None:
-        self._kept = None
         self._file.get().execute(
             "INSERT OR REPLACE INTO kept (name, value) VALUES (?, ?)", (name, value)
         )

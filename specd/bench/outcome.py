@@ -108,11 +108,9 @@ def sentence(result: BenchResult) -> str:
     kind = outcome(result).kind
     length = f"{best.compared} token{'s'[: best.compared != 1]}"
     pair = f"with {result.draft} at {length}, {result.main} answers"
-    if result.far_slower and used.interval is None:
-        times = f"{pair} {result.speedup:.2f} times as fast as alone{heat(result)}"
-        return f"{times[0].upper()}{times[1:]}, {_thought(result)}: it is far faster without"
     if used.measured_speedup is None or used.interval is None or kind == "unconfirmed":
-        return f"not decided: {outcome(result).words}"
+        lead = f"with {result.draft}, {result.main} is" if result.far_slower else "not decided:"
+        return f"{lead} {outcome(result).words}"
     low, high = used.interval
     within = f"± {(high - low) / 2:.2f}" if high <= low * VAGUE else f"[{low:.2f}, {high:.2f}]"
     times = f"{pair} {used.measured_speedup:.2f} {within} times as fast as alone{heat(result)}"

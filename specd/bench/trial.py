@@ -168,25 +168,21 @@ def estimate(trial: Trial, answers: Iterable[ChatAnswer]) -> Estimate:
     )
     counts = (len(sides[0]), len(sides[1]))
     answer_counts = (sum(len(each) for _, each in sides[0]), sum(len(each) for _, each in sides[1]))
+    found = Estimate(counts, answer_counts)
     if min(counts) < 1:
-        return Estimate(counts, answer_counts)
+        return found
     values = tuple({number: _log_pace(each) for number, each in side} for side in sides)
     middle = _difference(values)
-    found = Estimate(counts, answer_counts, math.exp(middle), parts=_parts(sides))
+    found = replace(found, speedup=math.exp(middle), parts=_parts(sides))
     if min(counts) < 2:
         return found
     reach, spread = _reach(values)
-    interval = math.exp(middle - reach), math.exp(middle + reach)
-    # Between two planned evaluations the last one stands: only those may decide.
-    decided = _decided(values)
-    return Estimate(
-        counts,
-        answer_counts,
-        math.exp(middle),
-        interval,
-        decided,
-        found.parts,
-        _needed(middle, spread, sum(counts)),
+    return replace(
+        found,
+        interval=(math.exp(middle - reach), math.exp(middle + reach)),
+        # Between two planned evaluations the last one stands: only those may decide.
+        decided=_decided(values),
+        needed=_needed(middle, spread, sum(counts)),
     )
 
 

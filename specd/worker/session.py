@@ -21,14 +21,13 @@ LEAST = 0.2
 
 @dataclass(slots=True)
 class Session:
-    """One benchmark, while the lock is held. ``findings`` and ``failures`` are sentences."""
+    """One benchmark, while the lock is held. ``troubles``: sentences on what was not measured."""
 
     request: dict[str, Any]
     progress: Progress
     history: History
     results: list[dict[str, Any]] = field(default_factory=list)
-    findings: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
     stood: dict[str, Any] = field(default_factory=circumstances.here)
     begun: float = field(default_factory=time.monotonic)
 
@@ -37,7 +36,7 @@ class Session:
     ) -> Iterator[tuple[dict[str, Any], BenchRequest]]:
         """Each entry of the request with its benchmark, with an equal part of the time left.
 
-        An entry that is left with too little of its part is a failure.
+        An entry that is left with too little of its part is not measured.
         """
         suite, count = self.request["suite"], len(entries)
         for number, each in enumerate(entries):
@@ -49,7 +48,7 @@ class Session:
             left = self.request["seconds"] - (time.monotonic() - self.begun)
             if left / (count - number) < self.request["seconds"] / count * LEAST:
                 name = each["main"]["name"]
-                self.failures.append(f"{name}: the time was up before all its drafts were measured")
+                self.troubles.append(f"{name}: the time was up before all its drafts were measured")
                 return
             yield (
                 each,
@@ -84,7 +83,7 @@ class Session:
 
 
 def task(measure: Callable[[Session], None]) -> Task:
-    """The worker task of a benchmark: ``{"results", "findings", "failures"}``.
+    """The worker task of a benchmark: ``{"results", "troubles"}``.
 
     Its request is ``measuring``'s. ``"busy"`` is a sentence if another benchmark runs; then nothing
     was measured.
@@ -97,7 +96,7 @@ def task(measure: Callable[[Session], None]) -> Task:
                 session = Session(request, progress, history)
                 measure(session)
         except Busy as busy:
-            return {"results": [], "findings": [], "failures": [], "busy": str(busy)}
-        return {name: getattr(session, name) for name in ("results", "findings", "failures")}
+            return {"results": [], "troubles": [], "busy": str(busy)}
+        return {"results": session.results, "troubles": session.troubles}
 
     return run

@@ -21,7 +21,7 @@ def bench_gguf(session: Session) -> None:
     request = session.request
     engine = find([Path(each) for each in request["servers"]])
     if engine is None:
-        session.failures.append(
+        session.troubles.append(
             "no llama.cpp starts here: install specd with its extra gguf (specd[gguf])"
         )
         return
@@ -36,9 +36,7 @@ def bench_gguf(session: Session) -> None:
                 GgufEngine(engine, main, pair["speculation"], draft, settings, until)
             ) as pair_engine:
                 result, _ = tried.measure(pair_engine, asked, pair["name"], LENGTHS)
-        except DraftSilent as silent:
-            session.findings.append(f"{name}: {silent}")
-        except (DidNotStart, NoAnswer, TimeUp) as problem:
-            session.failures.append(f"{name}: {problem}")
+        except (DraftSilent, DidNotStart, NoAnswer, TimeUp) as trouble:
+            session.troubles.append(f"{name}: {trouble}")
         else:
             session.keep(result, context)

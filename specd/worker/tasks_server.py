@@ -34,7 +34,7 @@ def bench_server(session: Session) -> None:
         configured=request["configured"],
     )
     # Read once, before the first pair: models that a benchmark loads are not the user's.
-    borrowed = _on_demand(server)
+    borrowed = on_demand(server)
     with closing(ObservedStore(Path(request["history"]))) as observed:
         for pair, bench_request in session.requests(request["pairs"]):
             main, draft = Path(pair["main"]["path"]), Path(pair["draft"]["path"])
@@ -43,19 +43,12 @@ def bench_server(session: Session) -> None:
                 result, probe = benchmark(server, _served(pair, borrowed), bench_request)
             except DraftSilent as silent:
                 observed.keep_probe(silent.probe)
-                session.findings.append(str(silent))
+                session.troubles.append(str(silent))
             except (CannotMeasure, ServerError) as problem:
-                session.failures.append(str(problem))
+                session.troubles.append(str(problem))
             else:
                 observed.keep_probe(probe)
                 session.keep(result, {**context, "server": request["url"]})
-
-
-def _on_demand(server: Server) -> frozenset[str]:
-    try:
-        return on_demand(server)
-    except ServerError:  # each pair meets and reports it
-        return frozenset()
 
 
 def _served(pair: dict[str, Any], borrowed: frozenset[str]) -> ServedPair:

@@ -200,7 +200,7 @@ def test_what_is_measured_by_itself_is_the_users_own_mix_at_their_own_temperatur
     daemon.until(lambda: asked, "it begins")
     assert asked[0]["weights"]["8k"] > 0
     assert [each["settings"]["temperature"] for each in asked[0]["mains"]] == [0.35]
-    told = {"results": [], "findings": ["one is silent"], "failures": ["one is away"]}
+    told = {"results": [], "troubles": ["one is silent", "one is away"]}
     daemon.bench._learn(told)
     assert daemon.bench.note == "not measured: one is silent; one is away"
 

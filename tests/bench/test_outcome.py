@@ -120,7 +120,7 @@ def test_the_sentence_tells_the_gain_by_kind_and_from_where_on_there_is_none() -
         (Best(0, 1.1, 0.62, (0.6, 0.64), 1), "0.62 ± 0.02 times as fast as alone: it is faster without"),
         (Best(0, 1.1, 1.0, (0.98, 1.02), 1), "1.00 ± 0.02 times as fast as alone, which is no gain"),
         (Best(4, 1.9, 1.82, (1.05, 3.2), 4), "1.82 [1.05, 3.20] times as fast as alone"),
-        (Best(0, 0.3, None, None, 4), "answers 0.30 times as fast as alone, predicted: it is far faster without"),
+        (Best(0, 0.3, None, None, 4), "main is far slower than none: 0.30× with 4 draft tokens, predicted"),
         (Best(4, 1.3, None, None, 4), "not decided: predicted, not confirmed: 1.30× with 4 draft tokens"),
     ],
 )  # fmt: skip

@@ -85,33 +85,45 @@ def test_a_benchmark_on_schedule_waits_for_whoever_uses_lm_studio_and_says_so(
 
 @pytest.mark.mlx
 @pytest.mark.nightly
-def test_in_the_night_a_main_that_is_loaded_has_a_run_in_the_history(
-    sandbox: Sandbox, tmp_path: Path
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("loaded", [True, False], ids=["loaded", "not-loaded"])
+@pytest.mark.parametrize("form", ["mlx", "gguf"])
+def test_the_night_leaves_a_run_in_the_history_or_a_reason_in_status(
+    sandbox: Sandbox, tmp_path: Path, form: str, *, loaded: bool
 ) -> None:
     clock = tmp_path / "ahead"
     customize(sandbox, SHIFTED, CLOCK_AHEAD=str(clock))
     # Whether this machine is idle, and for how long a suite may run, is not what is asked here.
-    install(
-        sandbox,
+    more = (
         f'[benchmark]\nschedule = "{in_twelve_hours()}"\n'
         "only_when_idle = false\nonly_on_ac = false\nmax_minutes = 2\n"
-        "[agent]\nresync_seconds = 1\n",
+        "[agent]\nresync_seconds = 1\n"
     )
+    main = SMALL.main.identifier
+    if form == "mlx":
+        install(sandbox, more)
+    else:
+        main, draft = gguf_models.install(sandbox.home)
+        sandbox.config.write_text(f'[[pair]]\nmain = "{main}"\ndraft = "{draft}"\n{more}')
     with standin(sandbox.home, tmp_path / "standin.log") as url:
-        load(url, SMALL.main.identifier)
+        if loaded:
+            load(url, main)
         sandbox.running()
-        until(
-            lambda: sandbox.condition("TokenizersCompatible")["status"] == "true",
-            "the pair is compared",
-        )
+        until(lambda: sandbox.condition("TokenizersCompatible")["status"] == "true", "the verdict")
         when_it_is_due(sandbox, clock)
+        until(lambda: sandbox.status()["benchmark"], "the night's benchmark")
         until(
-            lambda: ask.ask("GET", "/v1/history", state=sandbox.state),
-            "a run stands in the history",
-            300,
+            lambda: not (sandbox.status()["benchmark"] or "").startswith("running"),
+            "its end",
+            400,
+            pause_s=0.5,
         )
-    (run, *_) = ask.ask("GET", "/v1/history", state=sandbox.state)
-    assert run["engine"] == "server"
+        reason = sandbox.status()["benchmark"]
+        runs = ask.ask("GET", "/v1/history", state=sandbox.state)
+    assert runs or reason.startswith(("postponed: ", "not measured: ")), sandbox.said()
+    engine = {"gguf": "llama.cpp", "mlx": "server" if loaded else "mlx"}[form]
+    assert {each["engine"] for each in runs} <= {engine}
+    assert {each["at_temperature"]["temperature"] for each in runs} <= {0.8}
 
 
 @pytest.mark.mlx

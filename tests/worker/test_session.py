@@ -18,4 +18,4 @@ def test_what_has_too_little_time_left_is_not_begun_and_is_named(tmp_path: Path)
     assert 25 < first.seconds <= 30
     session.begun = time.monotonic() - 57
     assert list(begun) == []
-    assert session.failures == ["main-1: the time was up before all its drafts were measured"]
+    assert session.troubles == ["main-1: the time was up before all its drafts were measured"]

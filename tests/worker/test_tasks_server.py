@@ -64,9 +64,9 @@ def test_a_main_loaded_only_to_be_measured_is_dropped_again_and_the_users_own_st
             "history": os.fspath(state / "history.db"),
         }
         told = tasks_server.bench_server(request, lambda _: None)
-        assert (told["findings"], told["failures"]) == ([], [])
+        assert told["troubles"] == []
         assert told["results"][0]["confirmation"]["passes"] == 2
         until(lambda: in_memory(server) == set(), "both are dropped")
         load(url, pair["main"]["served"])
-        mine = tasks_server._served(pair, tasks_server._on_demand(server))
+        mine = tasks_server._served(pair, tasks_server.on_demand(server))
         assert mine.ttl is None

@@ -222,11 +222,7 @@ def _measure(
     with _progress(show=not args.json) as bar:
         found += [_run(bar, task) for task in measuring.tasks(plan, seen, request)]
     results = [each for result in found for each in result["results"]]
-    troubles = [
-        each
-        for result in found
-        for each in (*result.get("findings", ()), *result.get("failures", ()))
-    ]
+    troubles = [each for result in found for each in result["troubles"]]
     troubles += [result["busy"] for result in found if result.get("busy")][:1]
     return results, troubles
 
@@ -283,15 +279,13 @@ def render(measured: dict[str, Any], columns: int) -> str:
     if result.suite == "seed":
         lines += ["", bench_seed.table(result)]
     lines.append("")
-    if spent := (*costs(result), *_engine_costs(result)):
+    of_engine = (
+        (f"in LM Studio's MLX engine: {PARALLEL_ONE_COSTS}",) if result.engine == "mlx" else ()
+    )
+    if spent := (*costs(result), *of_engine):
         lines.append(f"  costs             {wrap('; '.join(spent), columns, ' ' * 20)}")
     lines.append(f"  {wrap(safe(sentence(result)) + '.', columns, '  ')}")
     return "\n".join(lines)
-
-
-def _engine_costs(result: BenchResult) -> tuple[str, ...]:
-    """The cost of speculation in LM Studio's MLX engine."""
-    return (f"in LM Studio's MLX engine: {PARALLEL_ONE_COSTS}",) if result.engine == "mlx" else ()
 
 
 def _at_temperature(found: AtTemperature) -> str:
