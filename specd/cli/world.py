@@ -55,7 +55,8 @@ def see() -> Seen:
     """Look at configuration, home and models, and open the stores.
 
     Raises:
-        Unusable: specd.toml is broken, there is no home, or the state directory cannot be used.
+        ConfigError: specd.toml is broken.
+        Unusable: there is no home, or the state directory cannot be used.
     """
     read = configuration()
     found = homes.find_home(read.lmstudio.home)
@@ -65,22 +66,15 @@ def see() -> Seen:
 
 
 def configuration() -> SpecdConfig:
-    """What specd.toml asks for.
-
-    Raises:
-        Unusable: it is broken.
-    """
-    try:
-        return config.read(places.config_file()).config
-    except ConfigError as error:
-        raise Unusable("\n".join(error.lines())) from error
+    """What specd.toml asks for; raises ConfigError where it is broken."""
+    return config.read(places.config_file()).config
 
 
 def configuration_or_default() -> SpecdConfig:
     """As ``configuration``; the defaults where it is broken, which other commands report."""
     try:
         return configuration()
-    except Unusable:
+    except ConfigError:
         return SpecdConfig()
 
 

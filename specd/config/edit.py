@@ -84,7 +84,7 @@ def set_value(text: str, key: str, word: str) -> str:
     wanted = copy.deepcopy(document)
     table: KeyPath = (section,)
     if main:
-        at = _index(document, main)
+        at = index(document, main)
         if at is None:
             added = {"main": main, name: value}
             wanted.setdefault("pair", []).append(added)
@@ -113,8 +113,8 @@ def unset_value(text: str, key: str) -> str:
     section, _, name = key.partition(".")
     place: tuple[str | int | None, ...] = (section, name)
     if section == "pair":
-        at, last = pair_place(wanted, name)
-        place = (section, at, last) if last else (section, at)
+        main, last = split(key)
+        place = (section, index(wanted, main), last)[: 3 if last else 2]
     made = tomlkit.parse(text)
     for document in (wanted, made):
         try:
@@ -139,20 +139,21 @@ def _at(document: Any, place: Iterable[str | int | None]) -> Any:
     return document
 
 
-def pair_place(document: Document, name: str) -> tuple[int | None, str]:
-    """The index of the pair in ``MAIN`` or ``MAIN.KEY``, None without one, and the key or "".
+def split(key: str) -> tuple[str, str]:
+    """The main, and what follows it, of a pair's key; two empty texts for another key."""
+    section, _, rest = key.partition(".")
+    main, _, name = rest.rpartition(".")
+    if section != "pair":
+        return "", ""
+    return (main, name) if name in allowed.names("pair") else (rest, "")
+
+
+def index(document: Document, main: str) -> int | None:
+    """The index of the pair with this main model, or of the pair with this number.
 
     Raises:
-        BadKey: MAIN is a number, and there are fewer pairs.
+        BadKey: there are fewer pairs than this number.
     """
-    if (whole := _index(document, name)) is not None:
-        return whole, ""
-    main, _, last = name.rpartition(".")
-    return _index(document, main), last
-
-
-def _index(document: Document, main: str) -> int | None:
-    """The index of the pair with this main model, or of the pair with this number."""
     held = document.get("pair", [])
     pairs = held if isinstance(held, list) and all(isinstance(each, dict) for each in held) else []
     if main.isdecimal():

@@ -126,12 +126,6 @@ def test_lines_that_are_no_log_lines_are_shown_too(
     assert json.loads(shown(capsys, "--json")[1])["message"].startswith("Traceback")
 
 
-def test_utc_on_request(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    log.write_text("2026-11-24T09:00:00.000+01:00 INFO    looked\n")
-    assert shown(capsys, "--utc") == ["2026-11-24T08:00:00.000Z INFO    looked"]
-    assert json.loads(shown(capsys, "--utc", "--json")[0])["time"] == "2026-11-24T08:00:00.000Z"
-
-
 def test_no_log_yet_says_so(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert logs.run(logs.parser.parse_args([])) == 1
     assert "there is no log yet" in capsys.readouterr().err

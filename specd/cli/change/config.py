@@ -170,7 +170,8 @@ def _get(path: Path, key: str) -> int:
     section, _, name = key.partition(".")
     held: Any = loaded.get(section)
     if section == "pair" and name:
-        at, name = edit.pair_place({"pair": list(held)}, name)
+        main, name = edit.split(key)
+        at = edit.index({"pair": list(held)}, main)
         held = None if at is None else held[at]
     if isinstance(held, dict) and name:
         held = held.get(name)
@@ -225,7 +226,7 @@ def _set(path: Path, key: str, value: str) -> int:
 def _unset(path: Path, key: str) -> int:
     key = _in_full(path, key)
     _change(path, lambda there: edit.unset_value(there, key))
-    main, name = _main_in(key)
+    main, name = edit.split(key)
     gone = "is not set any more; its default counts"
     say(f"{path}: {key} {'is taken out' if main and not name else gone}")
     return DONE
@@ -261,7 +262,7 @@ def _in_full(path: Path, key: str, *, by_part: bool = True) -> str:
 
     ``by_part``: a word that means no installed model may be a part of a pair's main.
     """
-    main, name = _main_in(key)
+    main, name = edit.split(key)
     if not main:
         sections = [each for each in allowed.sections() if key in allowed.names(each)]
         return f"{sections[0]}.{key}" if len(sections) == 1 and sections != ["pair"] else key
@@ -282,22 +283,13 @@ def _in_full(path: Path, key: str, *, by_part: bool = True) -> str:
     return ".".join(filter(None, ("pair", same[0] if len(same) == 1 else main, name)))
 
 
-def _main_in(key: str) -> tuple[str, str]:
-    """The main and the rest of a key of a pair; two empty texts for another key."""
-    section, _, rest = key.partition(".")
-    main, _, name = rest.rpartition(".")
-    if section != "pair":
-        return "", ""
-    return (main, name) if name in allowed.names("pair") else (rest, "")
-
-
 def _notes(path: Path, key: str, value: str) -> list[str]:
     """Warnings about names of models.
 
     Raises:
         edit.BadKey: the pair's name is a typo.
     """
-    main, name = _main_in(key)
+    main, name = edit.split(key)
     if not name:  # of another section, or no key at all
         return []
     installed = _installed(path)
@@ -328,7 +320,7 @@ def _notes(path: Path, key: str, value: str) -> list[str]:
 
 def _refuse_second(path: Path, key: str, value: str) -> None:
     """Raise ``edit.BadKey`` where ``key`` is a pair's main, and another pair has that main."""
-    main, name = _main_in(key)
+    main, name = edit.split(key)
     if name != "main":
         return
     installed = _installed(path)

@@ -13,6 +13,7 @@ from specd.cli.look.status import ago
 from specd.cli.models.check import render
 from specd.cli.paint import complain, paint, safe, short, width, wrap
 from specd.cli.parser import Parser
+from specd.config import ConfigError
 from specd.lmstudio import drafters, model_defaults, names
 from specd.lmstudio.model import Model
 from specd.reconcile.apply import show
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         seen = world.see()
         models = [names.resolve(word, seen.world.models) for word in words]
-    except (world.Unusable, names.NameProblem) as problem:
+    except (world.Unusable, ConfigError, names.NameProblem) as problem:
         near = _nearest(words[0].lower())
         # A list of models does not help with a misspelled condition.
         complain(f"there is no condition or model {words[0]!r}{near}" if near else problem)
@@ -124,7 +125,7 @@ def _values(*, settings_alone: bool) -> None:
     """Every value of these files that differs from what specd.toml asks for."""
     try:
         seen = world.see()
-    except world.Unusable:
+    except (world.Unusable, ConfigError):
         return  # the condition's own message gives the reason
     for edit in world.reconciler(seen, _wanted(seen), by="specd explain").plan().edits:
         if (edit.path.name == "settings.json") is settings_alone:

@@ -7,7 +7,7 @@ import itertools
 import math
 import re
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TextIO
 
 from specd import places
@@ -69,7 +69,6 @@ parser.add_argument(
     default="debug",
     help="only lines of this level and above",
 )
-parser.add_argument("--utc", action="store_true", help="show times in UTC, not as written")
 parser.add_argument("--json", action="store_true", help="one JSON object per line")
 
 
@@ -95,17 +94,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _shown(entry: LogLine, args: argparse.Namespace) -> str:
     if args.json:
-        found = entry.as_json()
-        if args.utc and entry.time is not None:
-            found["time"] = _utc(entry.time)
-        return dumps(found, indent=None)
+        return dumps(entry.as_json(), indent=None)
     ink = INKS.get(entry.level)
-    if entry.time is not None and sys.stdout.isatty() and not args.utc:
+    if entry.time is not None and sys.stdout.isatty():
         return short_form(entry.time, entry.as_json(), ink)
-    text = safe(entry.text)
-    if entry.time is not None and args.utc:
-        text = f"{_utc(entry.time)} {text.partition(' ')[2]}"
-    return paint(text, ink)
+    return paint(safe(entry.text), ink)
 
 
 def short_form(
@@ -124,7 +117,3 @@ def short_form(
     when = f"{local:%H:%M:%S}" if today else f"{local:%d %b %H:%M}"
     text = f"{when}  {wrap(message, width(), ' ' * (len(when) + 2))}"
     return paint(text, ink, stream)
-
-
-def _utc(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

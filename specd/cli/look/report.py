@@ -15,6 +15,7 @@ from specd.cli.look import logbook
 from specd.cli.look.report_page import RealUse, Report, page
 from specd.cli.paint import complain
 from specd.cli.parser import Parser
+from specd.config import ConfigError
 from specd.files import private
 from specd.files.swap import SwapError, update
 from specd.reconcile import restores
@@ -79,7 +80,7 @@ def gather() -> Report:
     try:
         seen = world.see()
         stores = seen.stores
-    except world.Unusable:
+    except (world.Unusable, ConfigError):
         seen, stores = None, world.open_stores()
     entries = stores.journal.entries()
     return Report(
