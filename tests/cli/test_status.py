@@ -204,6 +204,10 @@ def test_a_pair_that_is_not_in_force_is_not_shown_as_if_it_were(known: dict[str,
     shown = status.render(answer(pairs=[PAIR, {**PAIR, **known}]), 80)
     assert shown.count("compatible · ") == 1
     assert shown.count("not in force; the reason is below") == 1
+    off = {**PAIR, "state": "withdrawn", "reason": "SwitchedOff", "why": "switched off"}
+    shown = status.render(answer(pairs=[off]), 80)
+    assert "\n    switched off\n" in shown
+    assert "compatible · " not in shown
 
 
 def test_the_last_writes_are_shown_with_age_file_key_and_both_values_the_same_ones_once() -> None:

@@ -276,8 +276,11 @@ def _pair(pair: dict[str, Any], columns: int, detail: int) -> list[str]:
         gain += f", {ago(pair['measured_at'])}"
     if pair.get("stale"):
         gain += f", stale: {', '.join(pair['stale'])}"
-    unused = pair["state"] == "missing" or pair.get("reason") == "SameFile"
-    known = ["not in force; the reason is below" if unused else " · ".join([*facts, gain])]
+    known = [" · ".join([*facts, gain])]
+    if pair["state"] == "missing" or pair.get("reason") == "SameFile":
+        known = ["not in force; the reason is below"]
+    elif pair.get("reason") == "SwitchedOff":
+        known = []
     # What is missing or refused is said below, with the remedy.
     below = ("wanted", "missing", "refused")
     shown_below = pair.get("state") in below and pair.get("reason") != "InTrial"

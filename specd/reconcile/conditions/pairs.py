@@ -142,7 +142,8 @@ def _faster(facts: Facts, wanted: SpecdConfig) -> Judgement:
         for pair in facts.pairs
         if pair.name in facts.benchmarks
     }
-    if not wanted.pair:
+    out = ("refused", "missing")
+    if all(pair.state in out or pair.reason == "SwitchedOff" for pair in facts.pairs):
         return unknown("NoPairs", "there is no pair to measure")
     if not found:
         return advice("unknown", "NotMeasured", "no benchmark yet", "`specd bench` runs one now")
