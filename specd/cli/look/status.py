@@ -261,10 +261,12 @@ def _pairs(status: dict[str, Any], columns: int, detail: int) -> list[list[str]]
     return [blocks]
 
 
-def _pair(pair: dict[str, Any], columns: int, detail: int) -> list[str]:
-    """One pair, and below it its facts, one a line."""
-    name = wrap(f"{pair['main']} ← {pair['draft'] or '(no draft)'}", columns, " " * 4)
-    lines = [f"  {paint(name, 'bold')}"]
+def _figures(pair: dict[str, Any]) -> list[str]:
+    """Verdict, draft length and gain, in one line; none for a pair that is switched off."""
+    if pair.get("reason") == "SwitchedOff":
+        return []
+    if pair["state"] == "missing" or pair.get("reason") == "SameFile":
+        return ["not in force; the reason is below"]
     facts = [pair["verdict"] or "no verdict yet"]
     if pair["draft_tokens"] is not None:
         facts.append(plural(pair["draft_tokens"], "draft token"))
@@ -276,11 +278,14 @@ def _pair(pair: dict[str, Any], columns: int, detail: int) -> list[str]:
         gain += f", {ago(pair['measured_at'])}"
     if pair.get("stale"):
         gain += f", stale: {', '.join(pair['stale'])}"
-    known = [" · ".join([*facts, gain])]
-    if pair["state"] == "missing" or pair.get("reason") == "SameFile":
-        known = ["not in force; the reason is below"]
-    elif pair.get("reason") == "SwitchedOff":
-        known = []
+    return [" · ".join([*facts, gain])]
+
+
+def _pair(pair: dict[str, Any], columns: int, detail: int) -> list[str]:
+    """One pair, and below it its facts, one a line."""
+    name = wrap(f"{pair['main']} ← {pair['draft'] or '(no draft)'}", columns, " " * 4)
+    lines = [f"  {paint(name, 'bold')}"]
+    known = _figures(pair)
     # What is missing or refused is said below, with the remedy.
     below = ("wanted", "missing", "refused")
     shown_below = pair.get("state") in below and pair.get("reason") != "InTrial"
