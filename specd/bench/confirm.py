@@ -114,14 +114,18 @@ class Runs:
     def unequal(self) -> tuple[tuple[int, Timed], ...]:
         """Greedy answers with a draft that differ from the one without, with the prompt's index."""
         found: dict[tuple[int, object], Timed] = {}
-        for length, of_length in self.answers.items():
-            for at, answers in enumerate(of_length):
-                if not length or self.prompts[at].temperature:
-                    continue
-                for alone, answer in zip(self.answers[0][at], answers, strict=False):
-                    if answer.output != alone.output:
-                        found.setdefault((at, answer.output), answer)
+        for at, alone, answer in self._compared():
+            if answer.output != alone.output:
+                found.setdefault((at, answer.output), answer)
         return tuple((at, answer) for (at, _), answer in found.items())
+
+    def _compared(self) -> Iterator[tuple[int, Timed, Timed]]:
+        """Greedy answers without and with a draft of one pass, with the prompt's index."""
+        for length, of_length in self.answers.items():
+            for at, prompt in enumerate(self.prompts):
+                if length and not prompt.temperature:
+                    for alone, answer in zip(self.answers[0][at], of_length[at], strict=False):
+                        yield at, alone, answer
 
     def other_text(self) -> int:
         """How many of ``unequal`` are another text: all, if rounding cannot explain their number.
@@ -129,17 +133,11 @@ class Runs:
         For engines that do not give the main's logits where two answers differ.
         """
         parted, together = 0, 0.0
-        for length, of_length in self.answers.items():
-            for prompt, drafted, alone in zip(
-                self.prompts, of_length, self.answers[0], strict=True
-            ):
-                if not length or prompt.temperature:
-                    continue
-                for own, answer in zip(alone, drafted, strict=False):
-                    parted += own.output != answer.output
-                    both = zip(own.output, answer.output, strict=False)
-                    shared = sum(1 for _ in takewhile(lambda each: each[0] == each[1], both))
-                    together += own.tokens * shared / max(1, len(own.output)) + 1
+        for _, alone, answer in self._compared():
+            parted += alone.output != answer.output
+            both = zip(alone.output, answer.output, strict=False)
+            shared = sum(1 for _ in takewhile(lambda each: each[0] == each[1], both))
+            together += alone.tokens * shared / max(1, len(alone.output)) + 1
         chance = statistics.at_least(parted, TIES * together)
         return len(self.unequal()) if parted and chance < SURE else 0
 

@@ -292,14 +292,19 @@ class MlxEngine:
         mx.eval(logits, [each.state for each in cache])
         return logits
 
+    def _before_last(self, model: Any, ids: Sequence[int]) -> Any:
+        """A cache that holds all of ``ids`` but the last."""
+        cache = make_prompt_cache(model)
+        for start in range(0, len(ids) - 1, READ_AT_ONCE):
+            self._read(model, ids[start : min(start + READ_AT_ONCE, len(ids) - 1)], cache)
+        return cache
+
     def _shown(self, model: Any, ids: Sequence[int], output: Sequence[int]) -> Iterator[Any]:
         """The logits at every position of an answer, at most ``AT_ONCE`` at a time.
 
         Each array has the shape (positions, tokens).
         """
-        cache = make_prompt_cache(model)
-        for start in range(0, len(ids) - 1, READ_AT_ONCE):
-            self._read(model, ids[start : min(start + READ_AT_ONCE, len(ids) - 1)], cache)
+        cache = self._before_last(model, ids)
         shown = [ids[-1], *output[:-1]]
         for start in range(0, len(shown), AT_ONCE):
             yield self._read(model, shown[start : start + AT_ONCE], cache)
@@ -309,9 +314,7 @@ class MlxEngine:
 
         For a draft in whose cache refused tokens stay: mlx-lm's rounds are run, with one length.
         """
-        cache = make_prompt_cache(self.draft)
-        for start in range(0, len(ids) - 1, READ_AT_ONCE):
-            self._read(self.draft, ids[start : min(start + READ_AT_ONCE, len(ids) - 1)], cache)
+        cache = self._before_last(self.draft, ids)
         agrees: list[float] = []
         unread = [ids[-1]]
         while len(agrees) < len(output):

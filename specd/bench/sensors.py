@@ -65,24 +65,17 @@ def _terminals() -> Iterator[float]:
 
 
 def busiest(over_s: float) -> str | None:
-    """The program that used most of the processor in ``over_s`` seconds, as ``name (pid 7)``."""
+    """The program that uses most of the processor for ``over_s`` seconds, as ``name (pid 7)``."""
     import psutil  # noqa: PLC0415 - as in preconditions
 
-    def used() -> dict[psutil.Process, float]:
-        found: dict[psutil.Process, float] = {}
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                times = process.cpu_times()
-                found[process] = times.user + times.system
-        return found
+    def share(process: psutil.Process) -> float:
+        return float(process.info["cpu_percent"] or 0.0)  # since the call before
 
-    before = used()
+    for _ in psutil.process_iter(["cpu_percent"]):
+        pass
     time.sleep(over_s)
-    spent = {each: after - before.get(each, after) for each, after in used().items()}
-    most = max(spent, key=spent.__getitem__, default=None)
-    with contextlib.suppress(psutil.Error):
-        return f"{most.name()} (pid {most.pid})" if most and spent[most] else None
-    return None
+    most = max(psutil.process_iter(["cpu_percent", "name"]), key=share, default=None)
+    return f"{most.info['name']} (pid {most.pid})" if most and share(most) else None
 
 
 def heat() -> str | None:

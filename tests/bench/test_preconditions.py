@@ -95,10 +95,9 @@ def test_this_machine_is_read(tmp_path: Path) -> None:
 
 def test_what_takes_the_processor_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as loop:
-        two = [psutil.Process(), psutil.Process(loop.pid)]
         # The neighbours of this test may take more.
-        monkeypatch.setattr(psutil, "process_iter", lambda: two)
-        named = f"{two[1].name()} (pid {loop.pid})"
+        monkeypatch.setattr(psutil, "pids", lambda: [os.getpid(), loop.pid])
+        named = f"{psutil.Process(loop.pid).name()} (pid {loop.pid})"
         until(lambda: sensors.busiest(0.2) == named, "it is named")
         loop.kill()
 

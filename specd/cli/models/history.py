@@ -156,10 +156,9 @@ def command(each: Run) -> str:
 
 def speedup(result: BenchResult) -> str:
     """The measured speed-up with its interval, in words."""
-    used = result.used
-    if used.measured_speedup is None:
+    if result.used.measured_speedup is None and not result.far_slower:
         return "not confirmed"
-    return ratio(used.measured_speedup, used.interval)
+    return ratio(result.speedup, result.used.interval)
 
 
 def length(result: BenchResult) -> str:
