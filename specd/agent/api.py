@@ -32,6 +32,7 @@ from specd.agent.inbox import fulfil
 from specd.agent.publication import Snapshot
 from specd.agent.routes import ROUTES, STATUS, BadRequest, Request, Route
 from specd.files import private
+from specd.files.attributes import inode
 
 if TYPE_CHECKING:
     from specd.agent.daemon import Daemon
@@ -408,8 +409,7 @@ def _same_user(client: socket.socket) -> bool:
 
 def _inode(path: Path) -> tuple[int, int] | None:
     with contextlib.suppress(OSError), short(path) as address:
-        facts = os.stat(address)  # noqa: PTH116 - the address may be a descriptor's
-        return facts.st_dev, facts.st_ino
+        return inode(Path(address))
     return None
 
 

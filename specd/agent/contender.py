@@ -50,7 +50,9 @@ def _writer(path: Path) -> Contender | None:
                 and path.name in file.name
                 and holders.for_writing(process, number)
             ):
-                return Contender((_named(process),), "which had the file open for writing")
+                return Contender(
+                    (_named(int(process.name)),), "which had the file open for writing"
+                )
     return None
 
 
@@ -62,8 +64,8 @@ def _watchers(path: Path) -> Contender | None:
             facts = each.stat()
             device = os.major(facts.st_dev) << 20 | os.minor(facts.st_dev)
             wanted.add(f"ino:{facts.st_ino:x} sdev:{device:x}")
-    found = tuple(_named(process) for process in holders.others() if _watches(process, wanted))
-    return Contender(found[:MOST_NAMED], "which watches the folder") if found else None
+    found = [int(each.name) for each in holders.others() if _watches(each, wanted)][:MOST_NAMED]
+    return Contender(tuple(map(_named, found)), "which watches the folder") if found else None
 
 
 def _watches(process: Path, wanted: set[str]) -> bool:
@@ -78,24 +80,16 @@ def _watches(process: Path, wanted: set[str]) -> bool:
     return False
 
 
-def _named(process: Path) -> tuple[str, int]:
-    try:
-        name = (process / "comm").read_text("utf-8", "replace").strip()
-    except OSError:
-        name = ""
-    return _printable(name), int(process.name)
-
-
-def _printable(name: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in name) or "a program"
-
-
 def _opener(path: Path) -> Contender | None:
     """The process that has the file open: other platforms do not show whether for writing."""
+    found = next(holders.writers(path.resolve()), None)
+    return None if found is None else Contender((_named(found),), "which had the file open")
+
+
+def _named(process: int) -> tuple[str, int]:
     import psutil  # noqa: PLC0415 - costs memory, and only a fight needs it
 
-    for number in holders.writers(path.resolve()):
-        with contextlib.suppress(psutil.Error, OSError):
-            name = _printable(psutil.Process(number).name())
-            return Contender(((name, number),), "which had the file open")
-    return None
+    name = ""
+    with contextlib.suppress(psutil.Error, OSError):
+        name = psutil.Process(process).name()
+    return "".join(c if c.isprintable() else "?" for c in name) or "a program", process
