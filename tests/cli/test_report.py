@@ -138,7 +138,6 @@ def report() -> Report:
             )
             for n in range(1, 8)
         ),
-        took={n: 2.0 + n for n in range(2, 8)},
         put_back=tuple(put_back(n % 3) for n in range(5)),
         uses=(
             RealUse(

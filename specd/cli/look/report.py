@@ -11,7 +11,6 @@ from pathlib import Path
 from specd import __version__, places
 from specd.bench.use import by_pair
 from specd.cli import ask, world
-from specd.cli.look import logbook
 from specd.cli.look.report_page import RealUse, Report, page
 from specd.cli.paint import complain
 from specd.cli.parser import Parser
@@ -21,9 +20,6 @@ from specd.files.swap import SwapError, update
 from specd.reconcile import restores
 from specd.tokenizer import suggest
 from specd.tokenizer.verdict import VerdictKind
-
-LOG_LINES = 20_000
-"""How many lines of the log are searched for the time that writes took."""
 
 MAINS, DRAFTS = 12, 12
 BENCHMARKS = 1_000
@@ -90,7 +86,6 @@ def gather() -> Report:
         matrix=_matrix(seen) if seen else {},
         benchmarks=tuple(reversed(stores.history.recent(BENCHMARKS))),
         writes=entries,
-        took=_times(places.log_path(stores.state)),
         put_back=restores.put_back(entries),
         uses=_uses(seen) if seen and seen.config.benchmark.observe_conversations else (),
     )
@@ -126,14 +121,3 @@ def _uses(seen: world.Seen) -> tuple[RealUse, ...]:
             for main in alone
         ),
     )
-
-
-def _times(log: Path) -> dict[int, float]:
-    """Milliseconds that each write took, by journal number, as far as the log shows."""
-    found: dict[int, float] = {}
-    for entry in logbook.last(log, LOG_LINES, "info", None, logbook.end(log)):
-        fields = entry.as_json()
-        number, took = fields.get("journal"), fields.get("ms")
-        if isinstance(number, int) and isinstance(took, int | float):
-            found[number] = float(took)
-    return found

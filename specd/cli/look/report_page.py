@@ -7,8 +7,8 @@ page holds no script and makes no request; its content security policy says so t
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -56,8 +56,7 @@ class Report:
     """Everything the page shows. ``status`` is the daemon's answer, None when it is not running.
 
     ``matrix`` maps main → draft → the verdict's kind, None where they have not been compared yet.
-    ``benchmarks``, ``writes`` and ``put_back`` are oldest first; ``took`` is the milliseconds of a
-    write by its number, where known.
+    ``benchmarks``, ``writes`` and ``put_back`` are oldest first.
     """
 
     made_at: datetime
@@ -66,7 +65,6 @@ class Report:
     matrix: dict[str, dict[str, VerdictKind | None]]
     benchmarks: tuple[BenchResult, ...]
     writes: tuple[Entry, ...]
-    took: Mapping[int, float] = field(default_factory=dict)
     put_back: tuple[PutBack, ...] = ()
     uses: tuple[RealUse, ...] = ()
 
