@@ -124,7 +124,9 @@ def _seen(
             "llama.cpp 2.15.0"
         )
         if pair.draft is not None:
-            known = circumstances(main, pair.draft, installed, server, memory, pair.verdict)
+            # With a quantized cache several requests do not switch speculation off.
+            asked = server if pair.one_at_a_time else None
+            known = circumstances(main, pair.draft, installed, asked, memory, pair.verdict)
             likely = "; or ".join(silence.causes(known))
         finding = (
             f"{pair.name}: none of {of} has draft tokens although the draft was asked for. "

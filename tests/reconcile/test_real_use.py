@@ -6,10 +6,12 @@ from dataclasses import replace
 
 from specd.bench.use import DraftRequests, Figures, Observed, Probe, use_of
 from specd.config import Pair
+from specd.lmstudio.answers import Instance, ServedModel
 from specd.lmstudio.model import OWN_HEADS
+from specd.lmstudio.model_defaults import DraftDefaults
 from specd.reconcile import real_use
 from specd.reconcile.desired import DesiredPair
-from specd.reconcile.facts import DraftsSeen
+from specd.reconcile.facts import DraftsSeen, ServerSeen
 
 from .pairs import MAIN, OTHER, SMALL, model, verdict
 
@@ -91,6 +93,16 @@ def test_a_few_silent_answers_in_the_log_prove_nothing_and_more_do() -> None:
         "none of the last 3 answers with draft counts in LM Studio's server log has draft tokens"
         in found.finding
     )
+
+
+def test_several_requests_at_once_are_no_cause_where_the_cache_is_quantized() -> None:
+    instance = Instance(MAIN.key, parallel=4)
+    server = ServerSeen("u", None, (ServedModel(MAIN.key, loaded_instances=(instance,)),))
+    quantized = replace(PAIR, users=DraftDefaults(quantized_cache=True))
+    for pair, named in ((PAIR, True), (quantized, False)):
+        known = real_use.uses((pair,), INSTALLED, Observed(), (), (asked(1.0, ran=0),))
+        (found,) = real_use.drafts_seen((pair,), known, INSTALLED, server, None)
+        assert ("for 4 requests at once" in (found.finding or "")) == named
 
 
 def test_where_the_log_names_no_main_the_draft_tells_which_pair_if_it_serves_one() -> None:
