@@ -18,7 +18,7 @@ from specd.lmstudio.model import Model
 from specd.reconcile import survey
 from specd.reconcile.desired import DesiredPair
 from specd.reconcile.reconciler import DesiredState, Reconciler
-from specd.reconcile.stores import COMPARING, Stores
+from specd.reconcile.stores import COMPARING, Stores, asks_anew
 from specd.reconcile.survey import World
 from specd.worker.client import WorkerError, run_task
 
@@ -126,7 +126,11 @@ def compare(seen: Seen, pairs: Sequence[tuple[Model, Model]]) -> None:
 def reconciler(
     seen: Seen, pairs: tuple[DesiredPair, ...], *, by: str, heeds_held: bool = True
 ) -> Reconciler:
-    """A reconciler with specd.toml's desired state; ``heeds_held``: held values stay alone."""
-    made = Reconciler(seen.stores.journal, by=by, heeds_held=heeds_held)
+    """A reconciler with specd.toml's desired state; ``heeds_held``: held values stay alone.
+
+    They do until specd.toml asks anew: the daemon releases them when it reads that.
+    """
+    anew = asks_anew(survey.last_good(seen.stores.state), seen.config)
+    made = Reconciler(seen.stores.journal, by=by, heeds_held=heeds_held and not anew)
     made.set_desired(DesiredState(seen.home.path, seen.config.speculation, pairs, seen.apps))
     return made

@@ -62,6 +62,11 @@ PROOF_BYTES = 4 << 30
 """Memory MLX may take to prove a pair: twice the weights, and this beside them."""
 
 
+def asks_anew(before: SpecdConfig | None, now: SpecdConfig) -> bool:
+    """Whether [speculation] or [[pair]] changed; ``before`` is None where it is not known."""
+    return before is not None and (before.speculation, before.pair) != (now.speculation, now.pair)
+
+
 def proof_limits(main: Model, draft: Model) -> Limits:
     """The limits of a worker that proves a pair."""
     weights = main.size_bytes + draft.size_bytes
@@ -171,14 +176,12 @@ class Stores:
         return found
 
     def release_if_asked(self, before: SpecdConfig | None, now: SpecdConfig) -> None:
-        """Release all held values if [speculation] or [[pair]] in specd.toml have changed.
-
-        ``before`` is None where the former configuration is not known.
+        """Release all held values if ``now`` asks for others.
 
         Raises:
             OSError: the journal cannot be written.
         """
-        if before is not None and (before.speculation, before.pair) != (now.speculation, now.pair):
+        if asks_anew(before, now):
             failed = self.journal.hand_over(released=True)
             if failed is not None:
                 raise failed

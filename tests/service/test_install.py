@@ -148,6 +148,25 @@ def test_a_number_that_no_draft_has_is_asked_again(
     assert capsys.readouterr().out == "there is no draft 9\nthere is no draft 0\n"
 
 
+def test_what_was_taken_back_and_is_asked_for_anew_is_shown_before_it_is_written(
+    platform: Platform, home: Path, user: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["install", "--yes"]) == 0
+    assert main(["restore", "--all"]) == 0
+    assert main(["stop"]) == 0
+    capsys.readouterr()
+    assert main(["diff"]) == 0
+    assert "left alone since you restored it" in " ".join(capsys.readouterr().err.split())
+    places.config_file().write_text("[speculation]\nui_level = 2\n")
+    for words in (["diff"], ["install"]):
+        main(words)
+        told = capsys.readouterr().out
+        assert "visualizeSpeculativeDecoding" in told, words
+        assert "left alone" not in told
+    assert main(["install", "--yes"]) == 0
+    until(lambda: switch(json.loads((home / "settings.json").read_text())))
+
+
 def test_a_daemon_started_by_hand_is_not_fought(
     home: Path, user: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
