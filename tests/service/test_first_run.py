@@ -134,7 +134,9 @@ def test_a_draft_that_cannot_draft_stays_unless_another_is_chosen(user: User) ->
     done = user.specd("install", "--yes")
     assert done.returncode == 0, done.stderr
     told = " ".join(done.stdout.split())
-    assert "LM Studio drafts with someone/Gone-1B, which is not installed; it stays" in told
+    assert (
+        "LM Studio is set to draft with someone/Gone-1B, which is not installed; it stays" in told
+    )
     assert "replaces" not in told
     assert path.read_bytes() == before
     made = tomllib.loads((user.home / ".config" / "specd" / "specd.toml").read_text())

@@ -185,7 +185,9 @@ def _look() -> _Found:
     for pair in spared:
         theirs = pair.users
         why = theirs.also or _why_replaced(theirs.drafts_with, seen.world.models, offers)
-        text = f"{pair.configured.main}: {theirs.app} drafts with {theirs.drafts_with}{why}"
+        text = (
+            f"{pair.configured.main}: {theirs.app} is set to draft with {theirs.drafts_with}{why}"
+        )
         facts = (*facts, ("your draft", f"{text}; it stays unless you choose another by number"))
     new = bool(chosen) or not present.exists
     return _Found(path, wanted, new=new, facts=facts, seen=seen, offers=offers)
@@ -335,7 +337,9 @@ def _show(found: _Found, platform: Platform) -> None:
     print("\nspecd will write")
     _will_write(platform.file(), "starts it at login")
     if found.new:
-        _will_write(found.config_path, "what you want, every key explained")
+        there = found.config_path.exists()
+        what = "your pairs, beside what it holds" if there else "what you want, every key explained"
+        _will_write(found.config_path, what)
     _will_write(places.state_dir(), "log, journal with undo, measurements")
     if planned.edits:
         changes = "and change in LM Studio's files (`specd restore --all` undoes it)"
