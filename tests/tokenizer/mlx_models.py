@@ -117,13 +117,37 @@ NESTED: Mapping[str, Any] = {
 """Two KV caches in each layer, in a ``CacheList``."""
 
 
+GENERIC: Mapping[str, Any] = {
+    "attn_logit_softcapping": 50.0, "block_auto_adjust_ff_dim": False, "block_dim": 64,
+    "block_ff_dim": 128, "block_ffn_dim_multiplier": 1.0, "block_multiple_of": 8,
+    "conv_L_cache": 3, "conv_bias": False, "final_logit_softcapping": 30.0,
+    "first_k_dense_replace": 1, "full_attn_idxs": [1], "index_head_dim": 16, "index_n_heads": 2,
+    "index_topk": 16, "kv_lora_rank": 16, "layer_norm_eps": 1e-5, "logit_scale": 1.0,
+    "layer_types": ["full_attention", "full_attention"], "linear_num_value_heads": 4,
+    "linear_num_key_heads": 2, "linear_key_head_dim": 32, "linear_value_head_dim": 32,
+    "linear_conv_kernel_dim": 4, "full_attention_interval": 2, "mamba_d_conv": 4,
+    "mamba_d_state": 8, "mamba_num_heads": 4, "moe_intermediate_size": 32, "moe_layer_freq": 1,
+    "n_group": 1, "n_routed_experts": 4, "n_shared_experts": 1, "norm_eps": 1e-5,
+    "norm_topk_prob": True, "num_dense_layers": 1, "num_experts": 4, "num_experts_per_tok": 2,
+    "num_nextn_predict_layers": 0, "num_shared_experts": 1, "partial_rotary_factor": 0.5,
+    "q_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "query_pre_attn_scalar": 16,
+    "decoder_sparse_step": 1, "mlp_only_layers": [], "use_bias": False, "logits_scaling": 1.0,
+    "attention_multiplier": 1.0, "embedding_multiplier": 1.0, "residual_multiplier": 1.0,
+    "shared_expert_intermediate_size": 32,
+    "routed_scaling_factor": 1.0, "scoring_func": "sigmoid", "sliding_window": WINDOW,
+    "sliding_window_pattern": 2, "topk_group": 1, "topk_method": "noaux_tc", "use_qk_norm": True,
+    "tie_word_embeddings": False, "attention_bias": False, "mlp_bias": False, "v_head_dim": 16,
+}  # fmt: skip
+"""Facts from which mlx-lm builds a small model of many types."""
+
+
 def make(folder: Path, kind: str, *, seed: int = 0, **config: Any) -> Path:
     """A model of this kind with random weights, and the small tokenizer."""
     import mlx.core as mx
     from mlx.utils import tree_flatten
     from mlx_lm.utils import _get_classes
 
-    told = {**_SHAPE, **KINDS[kind], **config}
+    told = {**_SHAPE, **KINDS.get(kind, {"model_type": kind}), **config}
     folders.lay_out(folder, folders.small(), rows=told["vocab_size"], config=told)
     mx.random.seed(seed)
     model_class, args_class = _get_classes(told)

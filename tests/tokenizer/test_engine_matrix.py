@@ -93,7 +93,7 @@ def opinion(kind: str, main: Path, draft: Path, kv_group: int | None = None) -> 
     from specd.tokenizer.kv_cache import built
 
     models = (
-        model("Main", main, architecture=KINDS[kind].get("model_type", "llama")),
+        model("Main", main, architecture=KINDS.get(kind, {}).get("model_type", "llama")),
         model("Draft", draft, architecture="llama"),
     )
     pair = mlx.Pair(*models, built(main), built(draft), kv_group=kv_group)
@@ -129,6 +129,38 @@ def test_the_verdict_and_mlx_lm_agree(kind: str, folders: Path, drafts: dict[int
         "nemotron-nas": (True, "may differ"),
     }
     assert (found.accepts, found.text) == expected[kind]
+
+
+SAME = (
+    "muse_glimmer", "talkie", "afmoe", "bailing_moe_v3", "glm4_moe_lite", "solar_open", "telechat3",
+    "youtu_llm", "nanbeige", "gear", "helium", "seed_oss", "hunyuan_v1_dense", "dots1", "smollm3",
+    "granite", "olmo2", "phi3", "qwen3_moe", "ernie4_5",
+)  # fmt: skip
+FAILS = ("deepseek_v41", "lfm2", "qwen3_5", "plamo2")
+DIFFERS = ("plamo3", "cohere2")
+DAILY = ("muse_glimmer", "deepseek_v41", "plamo3")
+"""Of each kind of outcome one of the newest types."""
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(each, marks=() if each in DAILY else pytest.mark.nightly)
+        for each in (*SAME, *FAILS, *DIFFERS)
+    ],
+)
+def test_of_further_types_too_the_text_is_what_the_verdict_says(
+    kind: str, folders: Path, drafts: dict[int, Path]
+) -> None:
+    main = mlx_models.make(folders / kind, kind, seed=1, **mlx_models.GENERIC)
+    found, seen = opinion(kind, main, drafts[1]), set(outcomes(main, drafts[1]))
+    if kind in SAME:
+        assert (found.accepts, found.text, seen) == (True, "same", {"same"})
+    elif kind in FAILS:
+        assert (found.accepts, seen) == (False, {"ValueError"})
+    else:
+        assert found.text == "may differ"
+        assert "differs" in seen
 
 
 def test_a_guess_beyond_the_mains_embedding_changes_the_answer(folders: Path) -> None:
