@@ -61,7 +61,7 @@ def advice(main: Model, draft: Model, drafting: Built | None) -> tuple[str, ...]
     if draft.size_bytes >= main.size_bytes > 0:
         found.append("the draft is not smaller than the main, so it cannot make it faster")
     else:
-        found += _sizes(billions(main), billions(draft))
+        found += _sizes(main, draft)
     if drafting is not None and drafting.window is not None:
         found.append(
             f"part of the draft's KV cache keeps only the last {drafting.window:,} tokens; once it "
@@ -81,14 +81,14 @@ def worth_drafting(main: Model) -> float | None:
     return None if size is None else next(limit for below, limit in _WORTH_DRAFTING if size < below)
 
 
-def _sizes(main: float | None, draft: float | None) -> list[str]:
-    if main is None or draft is None:
+def _sizes(main: Model, draft: Model) -> list[str]:
+    size, drafting, most = billions(main), billions(draft), worth_drafting(main)
+    if size is None or drafting is None or most is None:
         return []
-    most = next(limit for below, limit in _WORTH_DRAFTING if main < below)
-    if not most and main >= 1.5:
-        return [f"LM Studio's docs see no gain in a draft for a main of {main:g}B"]
-    if most and draft > most * 1.2:
-        return [f"LM Studio's docs advise a draft of up to {most:g}B for a main of {main:g}B"]
+    if not most and size >= 1.5:
+        return [f"LM Studio's docs see no gain in a draft for a main of {size:g}B"]
+    if most and drafting > most * 1.2:
+        return [f"LM Studio's docs advise a draft of up to {most:g}B for a main of {size:g}B"]
     return []
 
 

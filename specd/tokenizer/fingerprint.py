@@ -5,6 +5,7 @@ Nothing in a model folder is executed, the network is not used, and every read h
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from array import array
 from collections.abc import Callable, Mapping
@@ -154,13 +155,10 @@ _FILES: Final = (
 
 
 def _vocabulary(folder: Path) -> Vocabulary:
-    for name, read_file in _FILES:
-        try:
+    ranks = [(each.name, other_files.read_model) for each in sorted(folder.glob("*.tiktoken"))]
+    for name, read_file in (*_FILES, *ranks):
+        with contextlib.suppress(Absent):
             return _named(read_file, folder / name)
-        except Absent:
-            continue
-    for path in sorted(folder.glob("*.tiktoken"))[:1]:
-        return _named(other_files.read_ranks, path)
     raise Absent(f"tokenizer.json is missing, and no other tokenizer is there; {REMEDY}")
 
 

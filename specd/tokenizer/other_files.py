@@ -36,7 +36,7 @@ _SPACE: Final = (
 
 
 def read_model(path: Path) -> Vocabulary:
-    """``tokenizer.model``: SentencePiece's, or tiktoken's ranks under the same name.
+    """SentencePiece's model, or tiktoken's ranks, which go by the same name.
 
     Raises:
         Unreadable: it is neither, or cannot be read.
@@ -44,15 +44,6 @@ def read_model(path: Path) -> Vocabulary:
     raw = content(path, LIMIT_BYTES)
     first = raw[:4096].partition(b"\n")[0]
     return _ranks(path.name, raw) if _rank(first) is not None else _sentencepiece(path.name, raw)
-
-
-def read_ranks(path: Path) -> Vocabulary:
-    """A ``.tiktoken`` file.
-
-    Raises:
-        Unreadable: it cannot be read, or a line is no rank.
-    """
-    return _ranks(path.name, content(path, LIMIT_BYTES))
 
 
 def read_vocab_and_merges(path: Path) -> Vocabulary:
