@@ -80,8 +80,8 @@ class Bare(NamedTuple):
 
 
 def number(word: str) -> int:
-    """A whole number that is not negative, for ``type=``."""
-    if not word.isdecimal():
+    """A whole number of up to 18 digits (SQLite holds no more), for ``type=``."""
+    if not word.isdecimal() or len(word) > 18:
         raise argparse.ArgumentTypeError(f"must be a number, not {word!r}")
     return int(word)
 

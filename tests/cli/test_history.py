@@ -12,6 +12,7 @@ import pytest
 from specd import places
 from specd.bench.history import History, Run
 from specd.bench.result import AtTemperature, BenchResult, Best, LengthResult
+from specd.cli.main import main
 from specd.cli.models import bench
 from specd.cli.models.history import command
 from tests.daemon import Sandbox
@@ -169,3 +170,10 @@ def test_the_command_that_measures_again_is_one_that_bench_takes(
     made = command(Run(1, replace(result(4, 1.5), **found), {}))
     assert made == f"specd bench {words}"
     bench.parser.parse_args(made.split()[2:])
+
+
+def test_a_number_that_no_run_can_have_is_an_error_in_words(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["history", "9" * 40]) == 2
+    assert "must be a number" in capsys.readouterr().err
