@@ -10,6 +10,8 @@ import pytest
 from specd.llamacpp.engine import LlamaCpp, find
 from specd.llamacpp.server import Load, Server
 from specd.lmstudio.chat_settings import ChatSettings
+from specd.tokenizer import fingerprint
+from specd.tokenizer.engines import llama_cpp
 from specd.tokenizer.prove_gguf import TIE, _logit_differences, validate
 from specd.worker.client import Limits, run_task
 from tests.llamacpp import gguf_models
@@ -35,6 +37,29 @@ def test_a_pair_is_proven_and_says_what_was_run(tmp_path: Path, engine: LlamaCpp
     drawn = "at temperature 0.8 (top-k 40, top-p 0.95, min-p 0.05), with equal seeds, "
     assert drawn in proof.words
     assert "top-k" not in validate(main, draft, engine, settings=ChatSettings(0.0)).words
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        "nanbeige",
+        *(
+            pytest.param(each, marks=pytest.mark.nightly)
+            for each in ("internlm2", "exaone", "xverse", "minicpm", "ernie4_5", "deci", "baichuan",
+                         "gemma2", "mistral3", "smollm3", "qwen2", "lfm2")
+        ),
+    ],
+)  # fmt: skip
+def test_with_further_architectures_too_the_text_is_what_the_rules_say(
+    tmp_path: Path, engine: LlamaCpp, architecture: str
+) -> None:
+    main, draft = (
+        gguf_models.write(tmp_path / f"{name}.gguf", architecture=architecture, layers=layers)
+        for name, layers in (("main", 4), ("draft", 2))
+    )
+    opinion = llama_cpp.on_tokens(fingerprint.read(main), fingerprint.read(draft))
+    assert (opinion.accepts, opinion.text) == (True, "same")
+    assert validate(main, draft, engine).kind is None
 
 
 def test_the_users_sampling_reaches_llama_cpp(tmp_path: Path, engine: LlamaCpp) -> None:
