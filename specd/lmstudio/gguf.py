@@ -114,7 +114,7 @@ class Tokenizer:
     ``model`` is its kind ("gpt2", "llama", …), ``pre`` names how text is split first; ``tokens`` by
     id, ``types`` llama.cpp's token type of each and ``scores`` what decides between two splits,
     ``merges`` best first. ``header`` holds the rest. ``shapes``: the shape of each tensor by name,
-    over all parts of the model, its shortest stride first. ``behind``: bytes after its header.
+    over all parts of the model, its shortest stride first.
     """
 
     model: str
@@ -125,7 +125,6 @@ class Tokenizer:
     scores: tuple[float, ...]
     header: Header
     shapes: dict[str, tuple[int, ...]]
-    behind: int
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
@@ -139,7 +138,6 @@ def read_tokenizer(path: Path) -> Tokenizer:
         lists: dict[str, _List] = {_TYPES: (), _MERGES: (), _SCORES: (), TOKENS: ()}
         header = _read(file, lists)
         shapes = _shapes(file, header)
-        behind = os.fstat(file.fileno()).st_size - file.tell()
     for part in _other_parts(path, header):
         shapes |= _of_part(part)
     texts = {key: tuple(map(str, lists[key])) for key in (TOKENS, _MERGES)}
@@ -152,7 +150,6 @@ def read_tokenizer(path: Path) -> Tokenizer:
         tuple(float(score) for score in lists[_SCORES]),
         header,
         shapes,
-        behind,
     )
 
 

@@ -297,15 +297,3 @@ def test_the_names_in_the_table_are_those_that_llama_cpp_knows(tmp_path: Path) -
     assert not knows("llama", "wild")
     assert [each for each in llama_cpp.ARCHITECTURES if not knows(each)] == []
     assert [each for each in llama_cpp.PRE_TOKENIZERS if not knows("llama", each)] == []
-
-
-def test_a_vocabulary_without_weights_loads_in_no_llama_cpp(tmp_path: Path) -> None:
-    """As llama.cpp publishes them for its tests."""
-    alone = gguf_models.write(tmp_path / "alone.gguf", without=ALL)
-    whole = gguf_models.write(tmp_path / "whole.gguf")
-    engine = find()
-    assert engine is not None
-    with pytest.raises(DidNotStart):
-        Server(engine, Load(alone))
-    read = [fingerprint.read(each) for each in (whole, alone)]
-    assert "has no token embedding" in llama_cpp.on_tokens(*read).why

@@ -88,9 +88,6 @@ _KINDS: Final = {
 }
 """The types of values that llama.cpp reads from any file."""
 
-_PADDING: Final = 64
-"""Bytes with which a header may be filled up."""
-
 _LAYER: Final = re.compile(r"blk\.(\d+)\.")
 
 
@@ -148,12 +145,10 @@ def _objections(
 
 
 def bare(file: gguf.Tokenizer) -> bool:
-    """Whether a file lists no weight for every layer, though something lies behind its header.
+    """Whether a file has no weight for every layer: published for its metadata alone.
 
     Whether it loads is left to LM Studio and the proof.
     """
-    if not file.shapes and file.behind < _PADDING:
-        return False
     layers = file.header.whole(f"{file.header.architecture}.{gguf.LAYERS}") or 0
     return len(file.shapes) <= layers
 
