@@ -9,6 +9,7 @@ from specd.cli import ask
 from specd.demo.models import SMALL, ensure
 from specd.demo.serving import VERSIONS, standin
 from tests.chats import answer, chat, keep
+from tests.conftest import Figures
 from tests.daemon import SHIFTED, Sandbox, customize, until
 from tests.llamacpp import gguf_models
 from tests.standins import load
@@ -89,7 +90,7 @@ def test_a_benchmark_on_schedule_waits_for_whoever_uses_lm_studio_and_says_so(
 @pytest.mark.parametrize("loaded", [True, False], ids=["loaded", "not-loaded"])
 @pytest.mark.parametrize("form", ["mlx", "gguf"])
 def test_the_night_leaves_a_run_in_the_history_or_a_reason_in_status(
-    sandbox: Sandbox, tmp_path: Path, form: str, *, loaded: bool
+    sandbox: Sandbox, tmp_path: Path, figures: Figures, form: str, *, loaded: bool
 ) -> None:
     clock = tmp_path / "ahead"
     customize(sandbox, SHIFTED, CLOCK_AHEAD=str(clock))
@@ -120,6 +121,7 @@ def test_the_night_leaves_a_run_in_the_history_or_a_reason_in_status(
         )
         reason = sandbox.status()["benchmark"]
         runs = ask.ask("GET", "/v1/history", state=sandbox.state)
+    figures(runs=len(runs), reason=str(reason))
     assert runs or reason.startswith(("postponed: ", "not measured: ")), sandbox.said()
     engine = {"gguf": "llama.cpp", "mlx": "server" if loaded else "mlx"}[form]
     assert {each["engine"] for each in runs} <= {engine}
