@@ -72,8 +72,8 @@ class DesiredPair:
     - "wanted": main, draft and verdict are known, and specd configures the pair;
     - "adopted": the draft that the user set in LM Studio stays;
     - "unmeasured": only heads or sidecars could draft, and none was measured: nothing is written;
-    - "waiting": the verdicts on the drafts ``undecided`` are not known yet, the engine's opinion of
-      a named draft is not, or a store of specd's cannot be read: the model's file stays as it is;
+    - "waiting": the verdicts on the drafts ``undecided`` are not known yet, the proof of a named
+      draft is due, or a store of specd's cannot be read: the model's file stays as it is;
     - "refused": the verdict forbids the pair, or there is no usable draft;
     - "withdrawn": no draft for this main: speculation is switched off, or ``draft`` was measured
       as slower;
@@ -141,6 +141,7 @@ class Known:
     benchmarks' best of a main's drafts, named by their keys; None before the first benchmark.
     ``users`` returns the user's settings in LM Studio for a main, without specd's own values.
     ``refuses_main`` returns why the engine speculates for no such main, None if it does.
+    ``proves`` returns whether specd runs the main's engine unasked to prove a pair.
     ``unread`` returns why what the others return is not all there is, None if it is.
     """
 
@@ -149,6 +150,7 @@ class Known:
     choose: Callable[[Model, Sequence[str]], Choice | None]
     users: Callable[[Model], DraftDefaults] = lambda _: NOTHING_SET
     refuses_main: Callable[[Model], str | None] = lambda _: None
+    proves: Callable[[Model], bool] = lambda _: False
     unread: Callable[[], str | None] = lambda: None
 
 
@@ -243,7 +245,8 @@ class _Main:
         if not found.usable:
             return pair.so("refused", "VerdictForbids", why)
         choice = self.known.choose(self.main, (draft.key,))
-        if choice is None and not found.worth_trying:
+        untried = choice is None and not found.validated
+        if untried and not found.worth_trying and self.known.proves(self.main):
             return pair.so("waiting", "NotProven", self._not_proven(draft, found))
         return _measured(pair.so("wanted", "AsNamed", why), choice)
 

@@ -140,6 +140,7 @@ class Stores:
             self._unless_unread(history_file, choose, None),
             lambda main: users.drafting(main, apps, self.journal),
             self._unless_unread(verdict_file, self.verdicts.refuses_main, None),
+            self._proves,
             lambda: next(iter(self.unread.values()), None),
         )
         return trials.applied(desired.resolve(wanted, models, known), self.trials.read())
@@ -292,7 +293,7 @@ class Stores:
         """The mains and drafts for which the engine still has something to prove.
 
         Pairs in use or waiting for it, and drafts that a proof with other settings or engines
-        refused. GGUF pairs are proven unasked where LM Studio has installed llama.cpp's server.
+        refused.
         """
         found: list[tuple[Model, Model]] = []
         disproven = self.verdicts.disproven()
@@ -300,7 +301,7 @@ class Stores:
             main = pair.main
             if main is None or pair.reason == "SwitchedOff":
                 continue
-            if main.format == "gguf" and not self.verdicts.llama_servers:
+            if not self._proves(main):
                 continue
             asked = pair.speculates or pair.reason == "NotProven"
             in_use = (pair.draft,) if pair.draft is not None and asked else ()
@@ -311,6 +312,10 @@ class Stores:
                 if draft.drafter is None and not self.proven(main, draft, home)
             ]
         return found
+
+    def _proves(self, main: Model) -> bool:
+        """Whether specd proves a main's pairs unasked: GGUF only with LM Studio's llama-server."""
+        return main.format != "gguf" or bool(self.verdicts.llama_servers)
 
     def _refused(self, pair: DesiredPair, installed: Sequence[Model]) -> Iterator[Model]:
         """The drafts that specd.toml allows for a pair and a proof refused."""

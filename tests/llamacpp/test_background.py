@@ -88,7 +88,9 @@ def test_what_specd_does_not_know_of_a_named_pair_is_written_once_it_has_run(
     )
     known = f"--model {main}"
     program = lay_out(sandbox, f"--model-draft {draft}", always=known, pre="wild")
-    kept = program.rename(program.with_name("not-yet"))
+    go = sandbox.root / "go"
+    held = f"until [ -e {go} ]; do sleep 0.05; done; exec "
+    program.write_text(program.read_text().replace("exec ", held))
     sandbox.start()
     condition = until(
         lambda: (c := sandbox.condition("PairsConfigured"))["reason"] == "NotProven" and c,
@@ -97,9 +99,7 @@ def test_what_specd_does_not_know_of_a_named_pair_is_written_once_it_has_run(
     assert "has no pre-tokenizer 'wild'" in condition["message"]
     assert "specd check --deep tiny-main tiny-draft" in condition["message"]
     assert not written(sandbox)
-    kept.rename(program)
-    sandbox.stop()
-    sandbox.start()
+    go.touch()
     until(lambda: "token for token" in sandbox.said(), "the proof", 90, pause_s=0.2)
     until(lambda: written(sandbox), "the draft is written")
     assert verdict(sandbox)["engine"]["text"] == "same"

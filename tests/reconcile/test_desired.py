@@ -36,6 +36,7 @@ def resolved(
     users: DraftDefaults = NOTHING,
     measured: Sequence[str] | None = None,
     refusal: str | None = None,
+    proves: bool = True,
 ) -> tuple[DesiredPair, ...]:
     known = {SMALL.key: verdict(), OTHER.key: verdict()} if verdicts is None else verdicts
     return resolve(
@@ -47,6 +48,7 @@ def resolved(
             lambda _, drafts: choice if drafts and _any(drafts, measured) else None,
             lambda _: users,
             lambda _: refusal,
+            lambda _: proves,
         ),
     )
 
@@ -122,6 +124,11 @@ def test_a_named_draft_of_which_the_engine_says_nothing_waits_until_it_has_run()
     assert (pair.state, pair.reason, pair.draft) == ("waiting", "NotProven", SMALL)
     assert "never seen; " in pair.why
     assert f"specd check --deep {MAIN.key} {SMALL.key}" in pair.why
+    (pair,) = resolved(wanted(NAMED), verdicts={SMALL.key: unsure}, proves=False)
+    assert (pair.state, pair.reason) == ("wanted", "AsNamed")
+    tried = {SMALL.key: replace(unsure, validated="not proven: it needs more memory")}
+    (pair,) = resolved(wanted(NAMED), verdicts=tried)
+    assert (pair.state, pair.reason) == ("wanted", "AsNamed")
     ran = Choice(SMALL.key, 3, "measured 1.40×", confirmed=True)
     (pair,) = resolved(wanted(NAMED), verdicts={SMALL.key: unsure}, choice=ran)
     assert (pair.state, pair.reason) == ("wanted", "Measured")
