@@ -6,9 +6,11 @@ of workers reach it through the inbox. After every change it publishes one immut
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Future
 from datetime import datetime
 from functools import partial
@@ -60,7 +62,10 @@ UNFINISHED_S = 0.015
 """A file that was modified and not closed is read after this anyway."""
 
 CONFIG_UNFINISHED_S = 1.0
-"""The same for specd.toml: a half-written one is often valid, and asks for less."""
+"""The same for specd.toml: a half-written one is often valid, and asks for less.
+
+An editor that saves may also remove it for a moment, or leave it empty.
+"""
 
 MODELS_SETTLE_S = 1.0
 """A download touches a models directory many times a second; one look after it pauses is enough."""
@@ -105,6 +110,8 @@ class Daemon:
         self._held_lock = lock.hold(places.lock_path(state))
         before = survey.last_good(state)
         self._config, self._config_problem = survey.configuration(config_path, state)
+        # Since when there is nothing to read in them, as monotonic seconds.
+        self._blank_since = dict.fromkeys((config_path, config.managed_file()), -math.inf)
         self.events = Events(places.log_path(state), self._config.agent.log_level)
         self._say = self.events.say
         for line in opened:
@@ -241,8 +248,8 @@ class Daemon:
         self.inbox.do(again)
 
     def _look_soon(self, path: Path) -> None:
-        wait = CONFIG_UNFINISHED_S if path == self.config_path else UNFINISHED_S
-        self._timers.sooner(path, wait)
+        own = path in (self.config_path, config.managed_file())
+        self._timers.sooner(path, CONFIG_UNFINISHED_S if own else UNFINISHED_S)
 
     def _look(self, changed: set[Path]) -> None:
         due = self._timers.take()
@@ -252,10 +259,8 @@ class Daemon:
             self._poll()
         if MODELS in due:
             self._look_at_models()
-        own = {self.config_path, config.managed_file()}
-        if dirty & own:
-            # Where only a timer is due, the file may be half-written at this very moment.
-            (self.reload if changed & own else self._reload_what_is_whole)()
+        if dirty & {self.config_path, config.managed_file()}:
+            self._reload_what_is_whole(changed)
         if EVERYTHING in due:
             self._look_at_everything()
             self._scout()
@@ -345,12 +350,23 @@ class Daemon:
             self._real_use.read()
         self._publish()
 
-    def _reload_what_is_whole(self) -> None:
-        """Read specd.toml again, or later if it was written a moment ago and may be incomplete."""
-        if survey.written_within(self.config_path, CONFIG_UNFINISHED_S):
-            self._look_soon(self.config_path)
-        else:
-            self.reload()
+    def _reload_what_is_whole(self, closed: AbstractSet[Path] = frozenset()) -> None:
+        """Read specd.toml and the policy again, or later if one may be in the middle of a save.
+
+        It may if it vanished or became empty a moment ago, or was written then and is not among the
+        ``closed``.
+        """
+        for path in (self.config_path, config.managed_file()):
+            if survey.is_blank(path):
+                now = time.monotonic()
+                unfinished = now - self._blank_since.setdefault(path, now) < CONFIG_UNFINISHED_S
+            else:
+                self._blank_since.pop(path, None)
+                unfinished = path not in closed and survey.written_within(path, CONFIG_UNFINISHED_S)
+            if unfinished:
+                self._look_soon(path)
+                return
+        self.reload()
 
     def _to_adopt(self) -> tuple[config.SpecdConfig, str | None]:
         """The configuration in force from now on, and the error if it is not specd.toml's."""

@@ -86,6 +86,16 @@ def is_there(path: Path) -> bool:
         return True
 
 
+def is_blank(path: Path) -> bool:
+    """Whether a file is missing or empty; False if that cannot be known."""
+    try:
+        return not path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+
+
 def written_within(path: Path, seconds: float) -> bool:
     """Whether a file was written in the last ``seconds``, by its time of modification."""
     try:
