@@ -72,8 +72,10 @@ def decide(results: Sequence[BenchResult], wanted: Benchmark) -> Choice | None:
     for result in results:
         if decisive(result):
             standing = _after(standing, result, wanted.min_speedup)
-    if not standing.latest:
-        return _unconfirmed(results)
+    others = [each for each in results if each.draft not in standing.latest]
+    hopeless = all(each.far_slower for each in standing.latest.values())
+    if hopeless and (others or not standing.latest):
+        return _unconfirmed(others)  # far slower answers with one draft decide nothing of another
     if standing.draft is not None:
         newest = standing.latest[standing.draft]
         measured = f"measured {newest.speedup:.2f}×{heat(newest)}"

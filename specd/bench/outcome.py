@@ -31,7 +31,7 @@ def outcome(result: BenchResult) -> Outcome:
     tokens = best.compared
     length = f" with {tokens} draft token{'s'[: tokens != 1]}" if tokens else ""
     measured_at_all = best.measured_speedup is not None or used.measured_speedup is not None
-    if not measured_at_all or (result.far_slower and used.interval is None):
+    if not measured_at_all:
         return _of_one_try(result, length)
     if used.measured_speedup is None:
         greedy = ratio(best.measured_speedup or 0.0, best.interval)
@@ -39,9 +39,12 @@ def outcome(result: BenchResult) -> Outcome:
     else:
         measured = f"{ratio(used.measured_speedup, used.interval)}{length}{heat(result)}"
         if used.interval is None:
-            measured += ", in too few runs to say how sure that is"
+            few = "in too few runs to say how sure that is"
+            measured += f", {'measured once' if result.far_slower else few}"
     if result.other_text:
         return Outcome("none", f"the draft {changed(result)}; {measured}")
+    if result.far_slower:
+        return Outcome("none", f"far slower than none: {measured}")
     if used.interval is None or result.of_mix < MIX_NEEDED:
         return Outcome("unconfirmed", f"not confirmed: {measured}{_left_out(result)}")
     if best.draft_tokens == 0 or used.interval[1] <= 1:
@@ -52,8 +55,8 @@ def outcome(result: BenchResult) -> Outcome:
 
 
 def _of_one_try(result: BenchResult, length: str) -> Outcome:
-    """The outcome without an interval: of a prediction, or of a draft that is far slower."""
-    thought = _thought(result)
+    """The outcome of a prediction, or of one answer to each prompt."""
+    thought = "predicted" if result.engine == "mlx" else "tried once"
     if result.far_slower:
         times = f"{result.speedup:.2f}×{length}{heat(result)}"
         return Outcome("none", f"far slower than none: {times}, {thought}")
@@ -62,13 +65,6 @@ def _of_one_try(result: BenchResult, length: str) -> Outcome:
         return Outcome("unconfirmed", f"{thought}, not confirmed: {promised}")
     words = f"no gain {thought}, not confirmed: no speculation is fastest ({promised})"
     return Outcome("none", words)
-
-
-def _thought(result: BenchResult) -> str:
-    """How an unconfirmed speed-up is known."""
-    if result.used.measured_speedup is not None:
-        return "measured once"
-    return "predicted" if result.engine == "mlx" else "tried once"
 
 
 def _left_out(result: BenchResult) -> str:

@@ -176,8 +176,11 @@ class BenchResult:
 
     @property
     def far_slower(self) -> bool:
-        """Whether the draft slows its main down so far that nothing has to confirm it."""
-        return not self.broken and self.speedup <= FAR_BELOW
+        """Whether real answers with the draft are so slow that no interval has to confirm it."""
+        used, best = self.used, self.best
+        answered = self.engine != "mlx" or (used.measured_speedup or best.measured_speedup)
+        valid = answered and not self.broken and not self.other_text
+        return bool(valid) and used.interval is None and self.speedup <= FAR_BELOW
 
     @property
     def measured_tps(self) -> float | None:

@@ -315,6 +315,7 @@ class _Main:
             # The most promising draft may be among those still being compared: wait, rather than
             # write one draft now and another a second later.
             return _waiting(pair, undecided)
+        usable = {key: both for key, both in usable.items() if not self._is_out(key)}
         if usable:
             draft, verdict = next(iter(usable.values()))
             length = _length(pair.configured, None)
@@ -387,6 +388,11 @@ class _Main:
             if choice is not None or found.worth_trying:
                 kept = replace(kept, state="wanted")
         return replace(kept, draft=named, verdict=found) if found.usable else None
+
+    def _is_out(self, draft: str) -> bool:
+        """Whether benchmarks took this draft out."""
+        choice = self.known.choose(self.main, (draft,))
+        return choice is not None and choice.draft is None
 
     def _beats(self, confirmed: str | None, adopted: DesiredPair) -> bool:
         """Whether benchmarks measured the adopted draft and confirmed a faster one."""

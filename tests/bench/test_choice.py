@@ -95,6 +95,33 @@ def test_a_draft_that_is_far_slower_goes_out_also_where_nothing_could_confirm_it
     )
 
 
+def test_a_draft_that_is_far_slower_decides_nothing_of_another() -> None:
+    hopeless = replace(night(None), engine="llama.cpp", best=Best(0, 0.4, None, None, 4))
+    tried = replace(hopeless, draft="other", best=Best(4, 1.5, None, None, 4))
+    for found in (decided(hopeless, tried), decided(tried, hopeless)):
+        assert (found.draft, found.confirmed) == ("other", False)
+        assert found.reason.startswith("tried once, not confirmed: 1.50×")
+
+
+def test_a_draft_is_called_far_slower_only_by_answers_without_an_interval() -> None:
+    slow = replace(night(None), best=Best(0, 0.4, None, None, 4))
+    assert not slow.far_slower, "mlx: a prediction"
+    real = replace(slow, engine="llama.cpp")
+    assert real.far_slower
+    assert not replace(real, other_text=1).far_slower
+    greedy = replace(
+        real,
+        best=Best(0, 0.3, 0.3, (0.28, 0.32), 4),
+        at_temperature=AtTemperature(0.8, 4, None, None),
+    )
+    assert greedy.far_slower
+    assert (
+        "0.30× [0.28, 0.32] with 4 draft tokens at temperature 0, and not" in decided(greedy).reason
+    )
+    vague = replace(real, best=Best(4, 0.5, 0.5, (0.2, 1.3), 4))
+    assert not vague.far_slower
+
+
 def test_a_draft_that_changes_the_text_is_taken_out_however_fast() -> None:
     found = decided(replace(night(1.8), other_text=2, text_equal=False), wanted=WARN)
     assert (found.draft, found.confirmed) == (None, False)

@@ -46,7 +46,7 @@ def result(best: Best, engine: str = "mlx") -> BenchResult:
         (
             Best(0, 0.3, None, None, 4),
             "none",
-            "far slower than none: 0.30× with 4 draft tokens, predicted",
+            "no gain predicted, not confirmed: no speculation is fastest (0.30× with 4 draft tokens)",
         ),
         (
             Best(0, 0.3, 0.4, None, 4),
@@ -68,6 +68,11 @@ def result(best: Best, engine: str = "mlx") -> BenchResult:
 def test_the_words_claim_what_was_shown_and_no_more(best: Best, kind: str, words: str) -> None:
     told = outcome(result(best))
     assert (told.kind, told.words) == (kind, words)
+
+
+def test_a_draft_that_was_tried_once_on_a_server_may_be_far_slower() -> None:
+    told = outcome(result(Best(0, 0.3, None, None, 4), "llama.cpp"))
+    assert told.words == "far slower than none: 0.30× with 4 draft tokens, tried once"
 
 
 def test_on_a_server_nothing_is_predicted() -> None:
@@ -120,7 +125,7 @@ def test_the_sentence_tells_the_gain_by_kind_and_from_where_on_there_is_none() -
         (Best(0, 1.1, 0.62, (0.6, 0.64), 1), "0.62 ± 0.02 times as fast as alone: it is faster without"),
         (Best(0, 1.1, 1.0, (0.98, 1.02), 1), "1.00 ± 0.02 times as fast as alone, which is no gain"),
         (Best(4, 1.9, 1.82, (1.05, 3.2), 4), "1.82 [1.05, 3.20] times as fast as alone"),
-        (Best(0, 0.3, None, None, 4), "main is far slower than none: 0.30× with 4 draft tokens, predicted"),
+        (Best(0, 0.3, 0.3, None, 4), "main is far slower than none: 0.30× with 4 draft tokens, measured once"),
         (Best(4, 1.3, None, None, 4), "not decided: predicted, not confirmed: 1.30× with 4 draft tokens"),
     ],
 )  # fmt: skip

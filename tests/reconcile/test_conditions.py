@@ -430,7 +430,7 @@ def test_a_run_without_an_interval_takes_nothing_out_and_asks_for_one_more():
 
 
 def test_a_draft_that_is_far_slower_is_a_fault_without_an_interval_too():
-    slow = measured(0.05)
+    slow = replace(measured(0.05), engine="llama.cpp")
     once = replace(slow, best=replace(slow.best, measured_speedup=None, interval=None))
     found = judged(benchmarks={PAIR.name: once})["Faster"]
     assert (found.status, found.reason, found.severity) == ("false", "NoGain", "state")
