@@ -107,7 +107,7 @@ class Proofs:
             request,
             limits=proof_limits(main, draft),
             then=self._learn_proofs,
-            failed=self._proof_failed,
+            failed=partial(self._proof_failed, main, draft, request["context"]),
         )
 
     def _learn_proofs(self, result: dict[str, Any]) -> None:
@@ -117,6 +117,8 @@ class Proofs:
         self._given.learnt()
         self.prove()
 
-    def _proof_failed(self, why: str) -> None:
-        self._given.say("warning", f"a pair could not be proven: {why}")
+    def _proof_failed(self, main: Model, draft: Model, context: dict[str, Any], why: str) -> None:
+        self._given.say("warning", f"{main.key} ← {draft.key} could not be proven: {why}")
+        self._given.stores.keep_unproven(main, draft, context, why)
+        self._given.learnt()
         self.prove()

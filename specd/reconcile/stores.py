@@ -40,6 +40,7 @@ from specd.reconcile.real_use import PairUse
 from specd.reconcile.survey import World
 from specd.reconcile.trials import Trials
 from specd.tokenizer import suggest
+from specd.tokenizer.proof import Proof
 from specd.tokenizer.store import FILE as TOKENIZERS
 from specd.tokenizer.store import VerdictStore
 from specd.worker.client import Limits
@@ -286,6 +287,13 @@ class Stores:
         """Whether a pair's proof is complete and was made with the present settings and engines."""
         proof = self.verdicts.proven(main, draft)
         return proof is not None and proof.whole and proof.context == self._context(main, home)
+
+    def keep_unproven(self, main: Model, draft: Model, context: dict[str, Any], why: str) -> None:
+        """Store that the engine could not run a pair, for ``why``; an earlier proof stands."""
+        one, other = self.verdicts.known(main.path), self.verdicts.known(draft.path)
+        if one is not None and other is not None and self.verdicts.proof(one, other) is None:
+            proof = Proof(f"not proven: {why}", whole=False, context=context)
+            self.verdicts.keep_proof(one, other, proof)
 
     def unproven(
         self, pairs: Sequence[DesiredPair], installed: Sequence[Model], home: Path | None

@@ -105,6 +105,15 @@ def test_what_specd_does_not_know_of_a_named_pair_is_written_once_it_has_run(
     assert verdict(sandbox)["engine"]["text"] == "same"
 
 
+def test_a_named_pair_whose_proof_fails_is_written(sandbox: Sandbox) -> None:
+    program = lay_out(sandbox, pre="wild")
+    program.write_text('#!/bin/sh\n[ "$1" = --version ] && exit 0\nkill -9 $PPID\n')
+    sandbox.start()
+    until(lambda: written(sandbox), "the draft is written", 30)
+    assert "tiny-main ← tiny-draft could not be proven" in sandbox.said()
+    assert verdict(sandbox)["validated"].startswith("not proven: ")
+
+
 @pytest.mark.parametrize("draft", [pytest.param("tiny-draft", marks=pytest.mark.nightly), "auto"])
 def test_a_refused_gguf_pair_is_proven_anew_when_the_settings_change(
     sandbox: Sandbox, draft: str
