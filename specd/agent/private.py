@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from specd import places
+from specd.files import private
 
 
 def enforce(state: Path) -> Iterator[str]:
@@ -19,6 +20,7 @@ def enforce(state: Path) -> Iterator[str]:
         PermissionError: the directory belongs to another user.
         OSError: it cannot be created or closed.
     """
+    private.reach(state)
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     facts = state.stat()
     if facts.st_uid != os.geteuid():

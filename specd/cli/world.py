@@ -98,7 +98,6 @@ def open_stores() -> Stores:
     """
     state = places.state_dir()
     try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Stores.open(state)
     except OSError as error:
         raise Unusable(f"{error.filename or state} cannot be used: {error.strerror}") from error

@@ -29,6 +29,14 @@ class Broken(Exception):
     """The file's content is not what specd writes; the message says why."""
 
 
+class LeadsNowhere(FileNotFoundError):
+    """A link on the way to a file leads to what is not there, as a disk that is not connected."""
+
+    def __init__(self, link: Path) -> None:
+        why = f"it is a link to {os.path.realpath(link)}, which is not there"
+        super().__init__(errno.ENOENT, f"{why}; connect its disk, or remove the link", str(link))
+
+
 _LEFTOVER = re.compile(r".+\.(\d+)\.new")
 
 
@@ -62,14 +70,32 @@ def write_all(descriptor: int, content: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
+def reach(path: Path) -> None:
+    """Do nothing, unless a link on the way to ``path``, or in its place, leads to nothing.
+
+    Raises:
+        LeadsNowhere: one does.
+    """
+    for each in (path, *path.parents):
+        if each.exists():
+            return
+        if each.is_symlink():
+            raise LeadsNowhere(each)
+
+
 def read(path: Path, at_most: int = MAX_BYTES) -> bytes:
     """The file's content, read without updating its access time, which would cost a write.
 
     Raises:
+        LeadsNowhere: a link on the way to it leads to nothing.
         OSError: it cannot be read; with an errno of ``UNFIT`` where it is larger than ``at_most``
             bytes or not a regular file.
     """
-    descriptor = _open_unnoted(path)
+    try:
+        descriptor = _open_unnoted(path)
+    except FileNotFoundError:
+        reach(path)
+        raise
     try:
         facts = os.fstat(descriptor)
         if stat.S_ISDIR(facts.st_mode):
@@ -156,8 +182,10 @@ def make_directory(path: Path) -> None:
     Directories above it that are missing are made private too.
 
     Raises:
+        LeadsNowhere: a link in its place, or on the way to it, leads to nothing.
         OSError: it cannot be made, or something else stands in its place.
     """
+    reach(path.parent if path.name in places.REPLACEABLE else path)
     for missing in [each for each in reversed(path.parents) if not each.exists()]:
         missing.mkdir(mode=0o700, exist_ok=True)
     with contextlib.suppress(FileExistsError):

@@ -7,6 +7,7 @@ full pass (start, resync, reload) reads them all, and parses those with other by
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 from collections.abc import Collection
 from collections.abc import Set as AbstractSet
@@ -65,11 +66,12 @@ def read_file(path: Path, known: FileSeen | None = None) -> FileSeen:
     """
     try:
         content = private.read(path, jsonedit.MAX_BYTES)
-    except FileNotFoundError:
-        return FileSeen(path, None, ABSENT)
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not isinstance(error, private.LeadsNowhere):
+            return FileSeen(path, None, ABSENT)
         why = f"{path} cannot be read: {error.strerror or error}"
-        return FileSeen(path, None, ABSENT, why, unsettled=error.errno not in private.UNFIT)
+        lasts = error.errno in (*private.UNFIT, errno.ENOENT)
+        return FileSeen(path, None, ABSENT, why, unsettled=not lasts)
     if known is not None and known.content == content:
         return known
     try:

@@ -106,6 +106,23 @@ def test_while_the_home_is_away_the_undo_is_kept(seed: Sandbox, gone: str) -> No
     assert tree(seed) == before
 
 
+def test_while_what_a_link_leads_to_is_away_the_undo_is_kept(seed: Sandbox) -> None:
+    disk = seed.home.with_name("disk")
+    disk.mkdir()
+    seed.settings.rename(disk / "settings.json")
+    seed.settings.symlink_to(disk / "settings.json")
+    before = tree(seed)
+    assert seed.specd("apply").returncode == 0
+    away = disk.rename(seed.home.with_name("away"))
+    refused = seed.specd("restore", "--all")
+    assert refused.returncode == 2
+    assert f"it is a link to {disk / 'settings.json'}, which is not there" in refused.stderr
+    away.rename(disk)
+    assert seed.specd("restore", "--all").returncode == 0
+    assert seed.settings.is_symlink()
+    assert tree(seed) == before
+
+
 def test_what_is_specds_goes_with_a_home_that_is_moved_for_good(seed: Sandbox) -> None:
     before = tree(seed)
     seed.start()

@@ -35,6 +35,12 @@ def test_no_file_means_every_default(file: Path) -> None:
     assert not config.read(file).exists
 
 
+def test_a_file_on_a_disk_that_is_away_is_not_taken_for_none(file: Path) -> None:
+    file.symlink_to(file.parent / "disk" / "specd.toml")
+    with pytest.raises(config.ConfigError, match=r"is a link to .*disk/specd"):
+        config.read(file)
+
+
 @pytest.mark.parametrize("text", ["", "\n", "# only a comment\n", "\ufeff[agent]\n", "[agent]\r\n"])
 def test_every_key_is_optional(file: Path, text: str) -> None:
     file.write_text(text)

@@ -70,9 +70,17 @@ def test_whatever_stands_in_place_of_its_folders_it_does_its_work(sandbox: Sandb
 def test_a_journal_that_may_be_elsewhere_is_not_begun_anew(sandbox: Sandbox, placed) -> None:
     sandbox.state.mkdir()
     placed(sandbox.state / "journal")
+    link = "it is a link to " + os.path.realpath(sandbox.state / "nowhere/at/all")
+    why = f"{link}, which is not there" if placed is a_link else "File exists"
     refused = sandbox.specd("run")
     assert refused.returncode == 2
-    assert f"{sandbox.state / 'journal'}: File exists" in " ".join(refused.stderr.split())
+    assert f"{sandbox.state / 'journal'}: {why}" in " ".join(refused.stderr.split())
+    if placed is a_link:
+        assert why in " ".join(sandbox.specd("doctor").stdout.split())
+    for how in ([], ["--purge"]):
+        undone = sandbox.specd("uninstall", "--restore-settings", *how)
+        assert undone.returncode == 1
+        assert why in " ".join(undone.stderr.split())
     assert [path.name for path in sandbox.state.glob("journal*")] == ["journal"]
 
 

@@ -103,6 +103,21 @@ def test_reading_writes_nothing_not_even_when_it_was(tmp_path: Path) -> None:
         pytest.skip("this file system notes no reading")
 
 
+@pytest.mark.parametrize("on_the_way", [".", "state", "state/logs"])
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path, on_the_way: str):
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "away")
+    for use in (private.read, private.make_directory):
+        with pytest.raises(private.LeadsNowhere) as found:
+            use(link / on_the_way)
+        assert found.value.filename == str(link)
+    (tmp_path / "away").mkdir()
+    private.make_directory(link / on_the_way)
+    with pytest.raises(FileNotFoundError) as missing:
+        private.read(link / on_the_way / "file")
+    assert not isinstance(missing.value, private.LeadsNowhere)
+
+
 @pytest.mark.parametrize("name", ["journal", "state", "null"])
 def test_only_what_can_be_made_again_is_set_aside_for_a_directory(tmp_path: Path, name: str):
     os.mkfifo(tmp_path / name)

@@ -136,6 +136,10 @@ def _specd_toml(_: Patient) -> Result:
 
 def _state_directory(patient: Patient) -> Result:
     state = patient.state
+    try:
+        private.reach(places.journal_dir(state))
+    except private.LeadsNowhere as error:
+        return _fail(f"{error.filename}: {error.strerror}", "what `specd restore` needs is there")
     if not state.exists():
         return _note(f"{state} is not there yet; `specd run` makes it")
     facts = state.stat()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 from pathlib import Path
 
 from specd import places
@@ -11,6 +12,7 @@ from specd.cli import alive
 from specd.cli.change import restore
 from specd.cli.paint import complain, say
 from specd.cli.parser import Parser
+from specd.files import private
 from specd.reconcile.journal import Journal
 from specd.reconcile.trials import Trials
 from specd.service.platforms import here
@@ -53,8 +55,11 @@ def _uninstall(args: argparse.Namespace) -> int:
     for line in done or ["no service of specd's was installed"]:
         say(line)
     state = places.state_dir()
-    had_journal = places.journal_dir(state).is_dir()
+    journal = places.journal_dir(state)
+    had_journal = os.path.lexists(journal)
     try:
+        if args.restore_settings:
+            private.reach(journal)
         if not args.restore_settings:
             Trials(state).end("stopped")
         elif had_journal and not _restore(state):
