@@ -108,9 +108,10 @@ def index(models_dir: Path, known: Listings = MappingProxyType({})) -> ModelInde
     fresh: dict[str, _Listing] = {}
     for path, listing in _walk(str(models_dir), known, problems):
         if len(found) + len(listing.models) > _MAX_MODELS:
-            problems.append(
+            problems.insert(
+                0,
                 f"{models_dir} has more than {_MAX_MODELS:,} models; those from {path} on, by name,"
-                " are left out"
+                " are left out",
             )
             break
         fresh[path] = listing
@@ -128,7 +129,8 @@ def _walk(root: str, known: Listings, problems: list[str]) -> Iterator[tuple[str
     while waiting:
         path, parts = waiting.pop()
         if len(entered) >= _MAX_FOLDERS:
-            problems.append(f"{root} has more than {_MAX_FOLDERS:,} folders; the rest is left out")
+            more = f"{root} has more than {_MAX_FOLDERS:,} folders; the rest is left out"
+            problems.insert(0, more)  # the first few are shown, and this explains what is missing
             return
         try:
             facts = os.stat(path)  # noqa: PTH116 - thousands of these

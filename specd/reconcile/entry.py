@@ -31,6 +31,7 @@ EMPTY: tuple[Json, ...] = ({}, [], "")
 """A container without a value in it."""
 
 ValueKey: TypeAlias = tuple[Path, str]
+"""A value: the path of its file, and its key there."""
 
 EVERYTHING: ValueKey = (Path("/"), "*")
 """Held in place of single values: all of them, also those that specd has not written yet."""
@@ -40,8 +41,6 @@ def is_held(held: AbstractSet[ValueKey], path: Path, key: str) -> bool:
     """Whether the user restored this value, or everything."""
     return EVERYTHING in held or (path, key) in held
 
-
-"""A value: the path of its file, and its key there."""
 
 _STATES = get_args(State)
 _NAMES = {"before_sha": "before", "after_sha": "after"}

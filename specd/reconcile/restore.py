@@ -69,7 +69,7 @@ def restore(journal: Journal, number: int | None) -> Undone:
     keys = _all(journal) if number is None else _of(journal, number)
     # Held first: if specd is interrupted after the write, it must not see the user's wish as drift.
     held = {(path, key) for path in keys for key in keys[path]}
-    if number is None and journal.newest():
+    if number is None:
         held = {EVERYTHING}
     unsaved = journal.hand_over(held=held)
     restored: list[Restored] = []

@@ -64,8 +64,12 @@ PROOF_BYTES = 4 << 30
 
 
 def asks_anew(before: SpecdConfig | None, now: SpecdConfig) -> bool:
-    """Whether [speculation] or [[pair]] changed; ``before`` is None where it is not known."""
-    return before is not None and (before.speculation, before.pair) != (now.speculation, now.pair)
+    """Whether ``now`` asks for other values or files; ``before`` is None where it is not known."""
+    return before is not None and _asked(before) != _asked(now)
+
+
+def _asked(wanted: SpecdConfig) -> tuple[object, ...]:
+    return wanted.speculation, wanted.pair, wanted.lmstudio.home, wanted.lmstudio.apps
 
 
 def proof_limits(main: Model, draft: Model) -> Limits:

@@ -86,7 +86,9 @@ def test_restore_undoes_one_write_or_all_of_them_to_the_byte(seed: Sandbox) -> N
 
     assert seed.specd("restore", "--all").returncode == 0
     assert contents(seed) == before
-    assert seed.specd("restore", "--all").stdout == "nothing to undo\n"
+    assert seed.specd("restore", "--all").stdout.startswith(
+        "nothing to undo; specd writes nothing from "
+    )
 
 
 def test_what_was_restored_is_left_alone_until_apply_asks_for_it(seed: Sandbox) -> None:

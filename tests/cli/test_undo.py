@@ -76,7 +76,9 @@ def test_restored_out_of_order_nothing_of_specds_stays(seed: Sandbox, taken_back
     assert seed.specd("restore", str(numbers[taken_back])).returncode == 0
     assert seed.specd("restore", "--all").returncode == 0
     assert tree(seed) == before
-    assert seed.specd("restore", "--all").stdout == "nothing to undo\n"
+    assert seed.specd("restore", "--all").stdout.startswith(
+        "nothing to undo; specd writes nothing from "
+    )
 
 
 @pytest.mark.parametrize(
@@ -364,6 +366,32 @@ def test_what_was_not_written_yet_is_left_alone_too_after_all_was_restored(seed:
         "settings.json",
         f"{DEFAULTS}/mlx-community/Josiefied-Qwen3-8B-abliterated-v1-4bit.json",
     }
+
+
+def test_before_the_first_write_all_is_left_alone_too(seed: Sandbox) -> None:
+    before = tree(seed)
+    assert seed.specd("restore", "--all").stdout.startswith("nothing to undo; ")
+    seed.start()
+    until(lambda: seed.status()["pairs"][0]["held"], "the pair is known, and left alone")
+    assert tree(seed) == before
+
+
+def test_what_specd_toml_asks_for_after_all_was_restored_is_written(seed: Sandbox) -> None:
+    asked = seed.config.read_text()
+    seed.config.write_text("[speculation]\n")
+    before = tree(seed)
+    assert seed.specd("apply").returncode == 0
+    assert seed.specd("restore", "--all").returncode == 0
+    assert tree(seed) == before
+    seed.config.write_text(asked)
+    seed.start()
+    until(seed.applied, "another pair is asked for")
+    assert seed.specd("restore", "--all").returncode == 0
+    bionic = seed.home / "apps/bionic/.internal"
+    bionic.mkdir(parents=True)
+    (bionic / "settings.json").write_text(PLAIN)
+    assert seed.specd("config", "set", "lmstudio.apps", "bionic").returncode == 0
+    until(lambda: (bionic / "settings.json").read_text() != PLAIN, "another app's files are")
 
 
 def test_a_draft_switched_off_leaves_nothing_of_specds(seed: Sandbox) -> None:

@@ -512,6 +512,9 @@ def test_more_models_than_memory_is_meant_for_are_left_out_by_name(
         f"{models} has more than 5 models; those from {models}/a/repo-5 on, by name, are left out",
     )
     assert index(models, found.listings) == found
+    (models / "a" / "a\nb").mkdir()
+    first, other = index(models).problems
+    assert ("more than 5 models" in first, "unprintable" in other) == (True, True)
 
 
 def test_a_hundred_thousand_stray_files_cost_nothing_the_second_time(

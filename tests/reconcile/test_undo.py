@@ -406,8 +406,7 @@ class Undo(RuleBasedStateMachine):
         with full_after(10_000 if writes is None else writes):
             outcome = restore(self.journal, None)
         after = self.everything()
-        if self.journal.newest():
-            self.held |= set(self.all_values())
+        self.held |= set(self.all_values())
         if self.is_away:
             assert bool(outcome.problems) >= bool(self.own)
             return

@@ -11,6 +11,7 @@ from specd.agent import report
 from specd.cli import alive, ask
 from specd.cli.paint import complain, dumps, say, short, width, wrap
 from specd.cli.parser import NO_ANSWER, Parser
+from specd.reconcile import survey
 from specd.reconcile.apply import describe
 from specd.reconcile.journal import Journal
 from specd.reconcile.trials import Trials, restore
@@ -64,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
 def directly(state: Path, journal: Journal, number: int | None) -> dict[str, Any]:
     """Undo write ``number``, or everything, without a daemon; its answer to the same request."""
     journal.recover()
+    survey.configuration(places.config_file(), state)  # keeps it: what differs later is asked anew
     return restore(Trials(state), journal, number).as_json()
 
 
@@ -73,7 +75,7 @@ def show(answer: dict[str, Any], unread: str | None, *, as_json: bool) -> bool:
     if as_json:
         print(dumps(answer))
     elif not answer["restored"] and not problems:
-        print("nothing to undo")
+        print("nothing to undo; specd writes nothing from now on, until `specd apply`")
     else:
         for undone in answer["restored"]:
             say(undone["message"])
