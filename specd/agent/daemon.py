@@ -154,10 +154,6 @@ class Daemon:
         self._say(
             "info", f"specd {__version__} started", pid=os.getpid(), state=str(self.directory)
         )
-        known = {each.type: each.status for each in self.stores.last_conditions()}
-        if self._config_problem is not None and known.get("ConfigValid") == "false":
-            # Else the log has it with ConfigValid, which changes now.
-            self._say("error", self._config_problem, file=str(self.config_path))
         try:
             for line in self.stores.recover():
                 self._say("warning", line)

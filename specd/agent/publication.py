@@ -36,6 +36,10 @@ class Snapshot:
         return restores.put_back(self.writes)
 
 
+AT_EACH_START = ("ConfigValid", "HomeFound")
+"""Logged by every start while they are false: specd can do little then."""
+
+
 class Publication:
     """Judges facts into conditions; ``snapshot`` is the last one, None before the first."""
 
@@ -59,10 +63,11 @@ class Publication:
                 self._notify("draft", "specd put a draft back", text)
         if [(c.type, c.status) for c in judged] != [(c.type, c.status) for c in before]:
             self._given.stores.keep_conditions(judged)
-            known = {each.type: each.status for each in before}
-            for condition in judged:
-                if known.get(condition.type, "unknown") != condition.status:
-                    self._announce(condition, aloud=config.agent.notify)
+        known = {each.type: each.status for each in before}
+        for condition in judged:
+            changed = known.get(condition.type, "unknown") != condition.status
+            if changed or (first and condition.degraded and condition.type in AT_EACH_START):
+                self._announce(condition, aloud=changed and config.agent.notify)
 
     def _announce(self, condition: Condition, *, aloud: bool) -> None:
         level: Level = "warning" if condition.degraded else "info"

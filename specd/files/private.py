@@ -20,6 +20,7 @@ MAX_BYTES = 64 << 20
 """Bytes: far above any of these files; limits the cost of reading a damaged one."""
 
 _CHUNK = 1 << 16
+"""Read at once; the C library maps pages for a larger buffer and unmaps them, each time anew."""
 
 UNFIT = (errno.EINVAL, errno.EFBIG, errno.EISDIR)
 """The errors of a file that is too large or not a regular one."""
@@ -115,6 +116,16 @@ def read(path: Path, at_most: int = MAX_BYTES) -> bytes:
     if max(facts.st_size, len(content)) > at_most:
         raise OSError(errno.EFBIG, f"it holds more than {at_most >> 20} MiB", str(path))
     return content
+
+
+def read_at(descriptor: int, size: int, start: int = 0) -> bytes:
+    """The ``size`` bytes of an open file from ``start`` on; fewer where it ends before."""
+    parts: list[bytes] = []
+    # A read may return less than was asked for: only an empty one is the end.
+    while size and (part := os.pread(descriptor, min(size, _CHUNK), start)):
+        parts.append(part)
+        start, size = start + len(part), size - len(part)
+    return b"".join(parts)
 
 
 def usable(path: Path) -> bool:

@@ -66,9 +66,6 @@ AT_WORK_S = 10.0
 
 STEP_S = 0.001
 
-_CHUNK_BYTES = 1 << 16
-"""Read at once; the C library maps pages for a larger buffer and unmaps them, each time anew."""
-
 NAME_BYTES = 255
 """The longest name that file systems allow."""
 
@@ -351,12 +348,7 @@ def _reading(real: Path) -> Iterator[_Read | None]:
 
 
 def _content(descriptor: int) -> bytes:
-    parts = [os.pread(descriptor, _CHUNK_BYTES, 0)]
-    size = len(parts[0])
-    while len(parts[-1]) == _CHUNK_BYTES and size <= jsonedit.MAX_BYTES:
-        parts.append(os.pread(descriptor, _CHUNK_BYTES, size))
-        size += len(parts[-1])
-    return b"".join(parts)
+    return private.read_at(descriptor, jsonedit.MAX_BYTES + 1)
 
 
 @contextlib.contextmanager

@@ -333,12 +333,15 @@ class _Main:
         return pair.so("refused", "NoDraft", self._no_draft(verdicts))
 
     def kept(self, pair: DesiredPair) -> DesiredPair:
-        """The pair; where the user set its draft in LM Studio, that stays also without a gain."""
-        if pair.state != "withdrawn" or not pair.users.drafts:
+        """The pair; what the user set in LM Studio stays, also without a gain or a proof."""
+        unproven = pair.reason == "NotProven"
+        if not (unproven or pair.state == "withdrawn") or not pair.users.drafts:
             return pair
         adopted = None if pair.users.several else self._adopted(replace(pair, draft=None))
         if adopted is None or adopted.drafts_with != (pair.drafts_with or OWN_HEADS):
             return pair
+        if unproven:
+            return adopted
         if pair.reason == "NoGain":
             return self._as_measured(adopted) if adopted.state == "adopted" else pair
         left = f"it was set in {pair.users.app}, where it still drafts: take it out there"

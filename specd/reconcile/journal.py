@@ -471,7 +471,7 @@ class Journal:
         if named is None or named not in self._contents:
             return None
         start, size = self._contents[named]
-        return entries_.unpack(os.pread(descriptor, size, start), named)
+        return entries_.unpack(private.read_at(descriptor, size, start), named)
 
     # -- keeping it small -----------------------------------------------------------------------
 

@@ -156,6 +156,14 @@ def test_a_broken_configuration_leaves_the_last_good_one_in_force(running: Sandb
     until(lambda: running.read()["chat"]["visualizeSpeculativeDecoding"] is False, "and in force")
 
 
+def test_every_start_without_a_home_says_so(sandbox: Sandbox):
+    sandbox.home.rename(sandbox.home.with_name("away"))
+    for starts in (1, 2):
+        sandbox.start()
+        until(lambda n=starts: sandbox.said().count("HomeFound is false") == n, "it is logged")
+        sandbox.stop()
+
+
 def test_a_configuration_that_is_being_written_is_not_taken_for_an_empty_one(sandbox: Sandbox):
     # On a busy machine this test may write for longer than specd waits.
     customize(sandbox, "import specd.agent.daemon as it\nit.CONFIG_UNFINISHED_S = 600.0\n")

@@ -102,6 +102,18 @@ def test_a_file_of_any_length_is_read_whole(path: Path, size: int):
     assert path.read_bytes() == content + b"."
 
 
+def test_a_file_that_the_system_hands_out_in_parts_is_read_whole(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    whole = b"x" * 5_000
+    path.write_bytes(whole)
+    read = os.pread
+    monkeypatch.setattr(os, "pread", lambda file, size, at: read(file, min(size, 999), at))
+    seen: list[bytes | None] = []
+    swap.update(path, seen.append, before_write=lambda *_: None)
+    assert seen == [whole]
+
+
 def test_nothing_to_do_touches_nothing(path: Path):
     swap.update(path, shout, before_write=nothing)
     before = path.stat()

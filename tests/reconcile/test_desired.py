@@ -134,6 +134,17 @@ def test_a_named_draft_of_which_the_engine_says_nothing_waits_until_it_has_run()
     assert (pair.state, pair.reason) == ("wanted", "Measured")
 
 
+def test_a_draft_that_the_user_set_and_names_needs_no_proof_to_stay():
+    unsure = verdict(engines=(EngineOpinion("mlx-engine", True, "unknown", "never seen"),))
+    for users, state in (
+        (DraftDefaults(SMALL.identifier), "adopted"),
+        (DraftDefaults(OTHER.identifier), "waiting"),
+        (NOTHING, "waiting"),
+    ):
+        (pair,) = resolved(wanted(NAMED), verdicts={SMALL.key: unsure}, users=users)
+        assert (pair.state, pair.draft) == (state, SMALL)
+
+
 def test_the_benchmarks_choice_decides_draft_and_length():
     (pair,) = resolved(wanted(AUTO), choice=Choice(OTHER.key, 7, "measured 1.40×", confirmed=True))
     assert (pair.draft, pair.draft_tokens, pair.why) == (OTHER, 7, "measured 1.40×")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,16 @@ def undo(journal: Journal, number: int | None = None) -> Restored:
     assert outcome.problems == ()
     (restored,) = outcome.restored
     return restored
+
+
+def test_where_the_system_hands_out_files_in_parts_the_old_bytes_come_back(
+    settings, journal, monkeypatch
+):
+    read = os.pread
+    monkeypatch.setattr(os, "pread", lambda file, size, at: read(file, min(size, 9), at))
+    restored = undo(journal, switch(settings, journal))
+    assert settings.read_bytes() == SETTINGS
+    assert restored.how == "the file is as it was"
 
 
 def test_untouched_since_the_old_bytes_come_back(settings, journal):

@@ -197,7 +197,7 @@ def _of_one(pair: dict[str, Any]) -> str:
     if pair["state"] == "waiting" and pair.get("reason") == "NotReadable":
         return f"specd cannot find a draft for {main}: {pair['why']}"
     if pair["state"] == "waiting" and pair.get("reason") == "NotProven":
-        return f"specd does not let {draft} draft for {main} before that is proven"
+        return f"specd does not write {draft} as the draft of {main} before it is proven"
     if pair["state"] == "waiting":
         return f"specd is comparing drafts for {main}"
     if pair["state"] == "withdrawn" and pair.get("reason") == "InTrial":
