@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -71,7 +72,8 @@ class Benchmarks:
         self._running: Task | None = None
         self._scheduled = False
         self._gave_way: str | None = None
-        self._late: list[datetime] = []
+        # Since which time, and how many times; the history's newest row then.
+        self._late: tuple[str, int, int] | None = None
 
     # -- beginning ----------------------------------------------------------------------------
 
@@ -105,8 +107,12 @@ class Benchmarks:
 
     def _postpone(self, why: str, level: Level = "info", verb: str = "postponed") -> None:
         self._given.say(level, f"benchmark {verb}: {why}")
-        self._late.append(datetime.now().astimezone())
-        count, since = len(self._late), self._late[0].strftime("%Y-%m-%d %H:%M")
+        newest = next((run.id for run in self._given.stores.history.runs(1)), 0)
+        since, count, before = self._late or ("", 0, None)
+        if before != newest:  # something was measured meanwhile
+            since, count = f"{datetime.now().astimezone():%Y-%m-%d %H:%M}", 0
+        count += 1
+        self._late = since, count, newest
         more = f"; {count} times since {since}: `specd bench` measures at once"
         self.note = f"{verb}: {why}{more if count > 1 else ''}"
         self._given.timers.after(BENCHMARK_AGAIN, AGAIN_S)
@@ -192,20 +198,19 @@ class Benchmarks:
         """Check whether the user needs the machine that a scheduled benchmark runs on."""
         if self._running is not None and self._scheduled:
             self._given.timers.after(GIVE_WAY, LOOK_S)
-            sight = self._given.look()
-            self._given.jobs.scout("way", lambda: _readings(sight, 0, None), self._give_way)
+            sight, task = self._given.look(), self._running
+            if task.name == "bench-server":
+                sight = replace(sight, home=None)  # this benchmark itself keeps LM Studio busy
+            self._given.jobs.scout("way", lambda: _readings(sight), partial(self._give_way, task))
 
-    def _give_way(self, readings: Readings) -> None:
-        if self._running is None:
+    def _give_way(self, task: Task, readings: Readings) -> None:
+        if self._running is not task:
             return
-        if self._running.name == "bench-server":
-            # This benchmark itself keeps LM Studio busy.
-            readings = replace(readings, unused_s=None, generating=None)
         why = preconditions.in_the_way(readings, self._given.look().config.benchmark)
         if why is not None:
             self._gave_way = why
             self._waiting.clear()
-            self._given.jobs.cancel(self._running.name)
+            self._given.jobs.cancel(task.name)
 
     def _learn(self, result: dict[str, Any]) -> None:
         if busy := result.get("busy"):
@@ -213,7 +218,6 @@ class Benchmarks:
             self._end()
             self._postpone(busy)
             return
-        self._late.clear()
         for each in result["results"]:
             best = each["best"]
             used = each.get("at_temperature") or best
@@ -234,6 +238,7 @@ class Benchmarks:
             self._end()
             self._postpone(self._gave_way)
             return
+        self._late = None
         self._cannot_measure(why)
         self._end()
 
@@ -293,13 +298,15 @@ def _weigh(
         *((pair.main, pair.main, *filter(None, [pair.draft])) for pair in plan.gguf),
     ]
     needed = max((preconditions.needed(*models) for models in together), default=0)
-    return plan, server, _readings(sight, needed, asked_at)
+    return plan, server, _readings(sight, needed, asked_at, busiest=True)
 
 
-def _readings(sight: Sight, needed: int, asked_at: float | None) -> Readings:
+def _readings(
+    sight: Sight, needed: int = 0, asked_at: float | None = None, *, busiest: bool = False
+) -> Readings:
     home = None if sight.home is None else sight.home.path
     url = urlsplit((sight.server and sight.server.url) or "")
-    return preconditions.read(home, needed, asked_at=asked_at, port=url.port)
+    return preconditions.read(home, needed, asked_at=asked_at, port=url.port, busiest=busiest)
 
 
 def _plan(

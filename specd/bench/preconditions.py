@@ -52,7 +52,7 @@ class Readings:
 
     ``idle_s``: seconds since the last input. ``unused_s``: seconds since LM Studio's last sign of
     use. ``thermal``: "nominal", or what is too hot. ``clients``: the programs connected to LM
-    Studio's server, and ``busiest`` the one that uses most of the processor, where they matter.
+    Studio's server, and ``busiest`` the one that uses most of the processor now, where they matter.
     """
 
     load_per_core: float
@@ -73,11 +73,13 @@ def read(
     *,
     asked_at: float | None = None,
     port: int | None = None,
+    busiest: bool = False,
 ) -> Readings:
-    """Read the machine's state; takes a second, or two where it is busy.
+    """Read the machine's state; takes a second.
 
     ``asked_at``: when specd itself last sent a request to the server, in seconds since 1970.
-    ``port``: where LM Studio's server listens on this machine.
+    ``port``: where LM Studio's server listens on this machine. ``busiest``: whether to watch all
+    processes for a second more, where the machine is busy.
     """
     import psutil  # noqa: PLC0415 - 20 ms that a daemon's start need not wait for
 
@@ -97,7 +99,7 @@ def read(
         generating=generating,
         thermal=sensors.heat(),
         clients=activity.clients(home, port) if home and port and in_use else (),
-        busiest=sensors.busiest(WATCHED_S) if load > BUSY_LOAD else None,
+        busiest=sensors.busiest(WATCHED_S) if busiest and load > BUSY_LOAD else None,
     )
 
 
@@ -112,7 +114,7 @@ def postponed(readings: Readings, wanted: Benchmark) -> str | None:
     if why is not None:
         return why
     if wanted.only_when_idle and readings.load_per_core > BUSY_LOAD:
-        most = f", most of it by {readings.busiest}" if readings.busiest else ""
+        most = f"; busiest now: {readings.busiest}" if readings.busiest else ""
         load = f"load {readings.load_per_core:.1f} per core"
         return f"the machine is busy, {load}{most} (only_when_idle)"
     if readings.thermal not in (None, "nominal"):

@@ -82,7 +82,7 @@ class Bare(NamedTuple):
 def number(word: str) -> int:
     """A whole number of up to 18 digits (SQLite holds no more), for ``type=``."""
     if not word.isdecimal() or len(word) > 18:
-        raise argparse.ArgumentTypeError(f"must be a number, not {word!r}")
+        raise argparse.ArgumentTypeError(f"must be a number of up to 18 digits, not {word!r}")
     return int(word)
 
 

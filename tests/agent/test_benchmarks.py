@@ -24,6 +24,7 @@ from specd.lmstudio.conversations import AnswerStats
 from specd.lmstudio.home import find_home
 from specd.lmstudio.models import index
 from specd.reconcile import measuring, survey
+from specd.reconcile.measuring import Task
 from specd.reconcile.stores import Stores
 from specd.worker.client import Limits, run_task
 from tests.chats import answer, chat, keep
@@ -166,6 +167,43 @@ def test_while_lm_studio_is_in_use_it_is_postponed_with_the_reason(daemon: Daemo
     assert "(only_when_idle)" in (daemon.bench.note or "")
     assert daemon.timers.delays == [benchmarks.AGAIN_S]
     assert workers() == []
+
+
+def test_the_times_that_it_was_postponed_count_from_the_last_result(daemon: Daemon) -> None:
+    def times() -> str:
+        daemon.bench._postpone("why")
+        return (daemon.bench.note or "").partition(" times since ")[0]
+
+    assert times() == "postponed: why"
+    assert times() == "postponed: why; 2"
+    assert times() == "postponed: why; 3"
+    daemon.stores.history.add(result(1, 1.5), {})  # by `specd bench` in a terminal
+    assert times() == "postponed: why"
+    assert times() == "postponed: why; 2"
+    daemon.bench._failed("it ended")
+    assert times() == "postponed: why"
+
+
+def test_the_look_during_a_benchmark_of_the_server_leaves_lm_studio_and_its_clients_alone(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        pytest.fail("it was looked at")
+
+    for module, name in (
+        ("sensors", "busiest"),
+        ("activity", "generating"),
+        ("activity", "clients"),
+    ):
+        monkeypatch.setattr(getattr(benchmarks.preconditions, module), name, never)
+    monkeypatch.setattr(benchmarks.preconditions, "BUSY_LOAD", -1.0)
+    keep(daemon.sight.home.path / "conversations", "a", chat(answer()))  # type: ignore[union-attr]
+    daemon.wants(Benchmark(only_on_ac=False))
+    daemon.bench._scheduled = True
+    daemon.bench._running = Task("bench-server", {}, 1.0)
+    daemon.bench.look_in_the_way()
+    daemon.until(lambda: not daemon.jobs.running("way"), "it has looked")
+    assert daemon.bench._gave_way is None
 
 
 def test_without_a_proven_pair_there_is_nothing_to_measure(daemon: Daemon) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from tests.lmstudio.homes import gguf_model, mlx_model
 
 WANTED = Benchmark()
 CONNECTED = "connected to its server: curl (pid 7), a program on ::2"
+BUSY = "the machine is busy, load 0.9 per core"
 CALM = Readings(
     load_per_core=0.1,
     on_battery=False,
@@ -49,14 +51,14 @@ def test_what_the_platform_does_not_tell_stands_in_nobodys_way() -> None:
         ({"idle_s": 12.3}, "somebody typed 12 s ago (only_when_idle)"),
         ({"unused_s": 40.0}, "LM Studio was used 40 s ago (only_when_idle)"),
         ({"generating": True}, "LM Studio is generating (only_when_idle)"),
-        ({"load_per_core": 0.9}, "the machine is busy, load 0.9 per core (only_when_idle)"),
+        ({"load_per_core": 0.9}, f"{BUSY} (only_when_idle)"),
         (
             {"generating": True, "clients": ("curl (pid 7)", "a program on ::2")},
             f"LM Studio is generating; {CONNECTED} (only_when_idle)",
         ),
         (
-            {"load_per_core": 0.9, "busiest": "ffmpeg (pid 8)"},
-            "the machine is busy, load 0.9 per core, most of it by ffmpeg (pid 8) (only_when_idle)",
+            {"load_per_core": 0.9, "busiest": "x (pid 8) with 90 % of a core"},
+            f"{BUSY}; busiest now: x (pid 8) with 90 % of a core (only_when_idle)",
         ),
         ({"thermal": "thermal warning level 2"}, "the machine is hot: thermal warning level 2"),
         ({"free_bytes": 3 << 30}, "it needs 6.0 GiB of memory and 3.0 GiB are free"),
@@ -97,9 +99,17 @@ def test_what_takes_the_processor_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as loop:
         # The neighbours of this test may take more.
         monkeypatch.setattr(psutil, "pids", lambda: [os.getpid(), loop.pid])
-        named = f"{psutil.Process(loop.pid).name()} (pid {loop.pid})"
-        until(lambda: sensors.busiest(0.2) == named, "it is named")
+        named = (
+            rf"{re.escape(psutil.Process(loop.pid).name())} \(pid {loop.pid}\) with \d+ % of a core"
+        )
+        until(lambda: re.fullmatch(named, sensors.busiest(0.2) or ""), "it is named")
+        monkeypatch.setattr(preconditions, "BUSY_LOAD", -1.0)
+        monkeypatch.setattr(preconditions, "WATCHED_S", 0.2)
+        until(lambda: preconditions.read(None, 0, busiest=True).busiest, "it is read")
+        assert preconditions.read(None, 0).busiest is None
         loop.kill()
+        monkeypatch.setattr(psutil, "pids", lambda: [os.getpid()])
+        assert sensors.busiest(0.0) is None
 
 
 def test_a_chat_that_just_ended_is_a_use_of_lm_studio(tmp_path: Path) -> None:

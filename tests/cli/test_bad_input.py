@@ -55,7 +55,7 @@ def specd(
         (["install", "--platform", "macos"], "--platform goes with --print"),
         (["explain", "a", "b", "c"], "one condition, one model, or a main and a draft"),
         (["explain", "Fastr"], "did you mean the condition Faster?"),
-        (["logs", "-n", "many"], "must be a number, not 'many'"),
+        (["logs", "-n", "many"], "must be a number of up to 18 digits, not 'many'"),
         ([], ""),
     ],
 )

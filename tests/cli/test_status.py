@@ -114,6 +114,7 @@ def test_the_first_line_is_the_verdict() -> None:
         ([{**PAIR, "state": "missing", "draft": None, "left": "mtp"}], {}, "LM Studio is still set to draft for qwen3-8b with mtp."),
         ([{**PAIR, "state": "refused"}], {}, "LM Studio does not draft for qwen3-8b."),
         ([used, {**used, "speedup": 1.5}], {}, "LM Studio drafts for 2 of 2 models: 1.3× to 1.5× as fast."),
+        ([PAIR, {**PAIR, "state": "refused", "reason": "SameFile"}], {}, "LM Studio is set to draft for qwen3-8b with qwen3-0.6b: 1.3× faster."),
         ([], {}, "specd keeps LM Studio's settings; no pair is configured."),
         ([used], {"paused": True}, "specd is paused and writes nothing until `specd resume` or a restart."),
         ([], {"home": None}, "specd waits for LM Studio's home."),

@@ -271,7 +271,9 @@ def test_a_process_that_has_not_locked_the_directory_is_never_ended(
     with subprocess.Popen(["sleep", "600"]) as other:
         os.pwrite(held, f"{other.pid}\n".ljust(16).encode(), 0)
         assert main(["stop"]) == 1
-        assert f"process {other.pid} did not end" in capsys.readouterr().err
+        told = " ".join(capsys.readouterr().err.split())
+        assert f"process {other.pid} did not end" in told
+        assert "one in a container is stopped in it" in told
         assert other.poll() is None
         other.kill()
     os.close(held)

@@ -290,7 +290,7 @@ def _notes(path: Path, key: str, value: str) -> list[str]:
         edit.BadKey: the pair's name is a typo.
     """
     main, name = edit.split(key)
-    if not name:  # of another section, or no key at all
+    if not (main and name):  # of another section, or no key at all
         return []
     installed = _installed(path)
     notes: list[str] = []

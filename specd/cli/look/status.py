@@ -167,7 +167,7 @@ def render(
 def verdict(status: dict[str, Any]) -> str:
     """The state of everything, in one sentence."""
     wrong = len(faults(status))
-    pairs = status["pairs"]
+    pairs = [each for each in status["pairs"] if each.get("reason") != "SameFile"]
     on = [each for each in pairs if _is_on(each)]
     needs = f"{plural(wrong, 'thing')} {'needs' if wrong == 1 else 'need'} attention"
     but = f"{', but' if on else ';'} {needs}"

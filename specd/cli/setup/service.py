@@ -35,7 +35,10 @@ def _stop(platform: Platform, other: int | None) -> int:
     if platform.file().is_file():
         platform.order("stop")  # it would take the other's place
     if not ended:
-        complain(f"process {other or 'unknown'} did not end, or is no process of yours here")
+        complain(
+            f"process {other or 'unknown'} did not end, or is no process of yours here; "
+            "one in a container is stopped in it"
+        )
         return 1
     say(f"stopped process {other}")
     return 0
