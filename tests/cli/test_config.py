@@ -254,8 +254,9 @@ def test_a_typo_in_a_pair_makes_no_second_one(
     for typo in ("josiefied-qwen3-8b-ablitreated", "josefied-qwen-8b", "Josiefied-Qwen3-8B-4bit-x"):
         assert specd_config("set", f"pair.{typo}.draft_tokens", "5") == 2
         assert f"did you mean pair.{main}.draft_tokens?" in capsys.readouterr().err
-    assert specd_config("set", f"pair.{main}.drft", "auto") == 2
-    assert "did you mean pair.MAIN.draft?" in capsys.readouterr().err
+    for typo in (f"pair.{main}.drft", "pair.draft"):
+        assert specd_config("set", typo, "auto") == 2
+        assert "did you mean pair.MAIN.draft?" in capsys.readouterr().err
     assert specd_config("set", "pair.llama-70b.draft", "auto") == 2
     said = capsys.readouterr().err
     assert "no pair for llama-70b, and no installed model is called 'llama-70b'; none is" in said
