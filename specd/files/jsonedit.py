@@ -147,6 +147,20 @@ def _spells(text: str, intended: Json, edits: Sequence[Edit]) -> bool:
 # ---- parsing ---------------------------------------------------------------------------------
 
 
+_FAULTS = {
+    "',' delimiter": "a comma is missing, or the end of what was begun",
+    "':' delimiter": "a colon is missing",
+    "property name": "a key in double quotes is missing, or a comma is too much",
+    "Expecting value": "a value is missing",
+    "trailing comma": "a comma is too much",
+    "Unterminated string": "a text begins here that does not end",
+    "control character": "a line break or another control character stands in a text",
+    "escape": "a backslash that means nothing stands in a text",
+    "Extra data": "something stands behind the end",
+}
+"""The json module's words, which speak to programmers, and specd's."""
+
+
 def _decode(content: bytes) -> str:
     if len(content) > MAX_BYTES:
         raise NotUnderstood(f"{len(content)} bytes is more than specd reads ({MAX_BYTES})")
@@ -162,7 +176,7 @@ def _parse(text: str) -> Json:
         if text.count("{") + text.count("[") > MAX_DEPTH and _depth(document) > MAX_DEPTH:
             raise RecursionError
     except json.JSONDecodeError as error:
-        what = re.sub(r"( starting)? at$", " here", error.msg)  # json's words go on with a position
+        what = next((ours for said, ours in _FAULTS.items() if said in error.msg), error.msg)
         raise _not_understood(text, error.pos + text.startswith(_BOM), what) from None
     except NotUnderstood:
         raise
@@ -191,7 +205,7 @@ def _not_understood(text: str, position: int, what: str) -> NotUnderstood:
     line = len(_NEWLINE.findall(before)) + 1
     column = len(_NEWLINE.split(before)[-1]) + 1
     if position >= len(text.rstrip()):
-        what = f"the text ends early ({what.lower()})"
+        what = "the text ends early"
     return NotUnderstood(f"line {line}, column {column}: {what}")
 
 

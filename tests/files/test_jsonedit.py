@@ -443,7 +443,7 @@ def test_a_fresh_document_holds_the_values_alone():
 
 
 def test_where_it_went_wrong_is_told_by_line_and_column():
-    with pytest.raises(NotUnderstood, match=r"column 7: Unterminated string here$"):
+    with pytest.raises(NotUnderstood, match=r"column 7: a text begins here that does not end$"):
         parse(b'{"a": "b')
     with pytest.raises(NotUnderstood, match="line 3, column 3"):
         parse(b'{\n  "a": 1,\n  oops\n}')
@@ -492,3 +492,21 @@ def test_a_key_that_stands_elsewhere_too_is_left_alone_there(other: str):
     before = f'{{"x": {other}, "a": 1, "y": {other}}}'
     after = f'{{"x": {other}, "a": true, "y": {other}}}'
     assert edit(before.encode(), [Edit(("a",), True)]) == after.encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b'{"a": 1 "b": 2}', "line 1, column 9: a comma is missing"),
+        (b'{"a" 1}', "a colon is missing"),
+        (b'{"a": }', "a value is missing"),
+        (b'{"a": 1, "b', "a text begins here that does not end"),
+        (b'{"a": "x\ny"}', "a line break or another control character stands in a text"),
+        (rb'{"a": "\q"}', "a backslash that means nothing stands in a text"),
+        (b"{} {}", "something stands behind the end"),
+        (b'{"a": [1,', "the text ends early"),
+    ],
+)
+def test_a_fault_is_named_in_words_that_are_no_programmers(content: bytes, why: str) -> None:
+    with pytest.raises(jsonedit.NotUnderstood, match=why):
+        jsonedit.parse(content)

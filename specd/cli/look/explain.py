@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import shlex
 import sys
 
 from specd.bench.outcome import outcome
@@ -191,20 +192,24 @@ def _pair(seen: world.Seen, main: Model, draft: Model) -> None:
         _title(f"{main.key} ← {draft.key}: {_word(verdict)}")
     else:
         print(render(verdict, width()))
-    _say("measured", _speed(seen.stores.history.latest(main.key, draft.key)))
+    _say("measured", _speed(seen.stores.history.latest(main.key, draft.key), verdict))
     wanted = next((each for each in _wanted(seen) if each.main == main), None)
     if wanted is None:
         _say("what next", f"nothing: specd.toml has no [[pair]] for {main.key}")
+    elif wanted.draft == draft and wanted.state == "wanted":
+        _say("what next", "nothing: it is what specd.toml comes to")
     elif wanted.draft == draft:
         _say("what next", f"it is {wanted.state}: {wanted.why}")
     else:
         _say("what next", f"nothing: {wanted.name} is what specd.toml comes to ({wanted.why})")
 
 
-def _speed(measured: BenchResult | None) -> str:
-    if measured is None:
-        return "not yet; `specd bench` does it now"
-    return f"{outcome(measured).words}, {ago(measured.started_at)}"
+def _speed(measured: BenchResult | None, verdict: Verdict | None) -> str:
+    if measured is not None:
+        return f"{outcome(measured).words}, {ago(measured.started_at)}"
+    if verdict is None or not verdict.usable:
+        return "not yet"
+    return f"not yet; `specd bench {shlex.join((verdict.main, verdict.draft))}` does it now"
 
 
 def _wanted(seen: world.Seen) -> tuple[DesiredPair, ...]:

@@ -201,12 +201,12 @@ def _of_one(pair: dict[str, Any]) -> str:
     if pair["state"] == "waiting":
         return f"specd is comparing drafts for {main}"
     if pair["state"] == "withdrawn" and pair.get("reason") == "InTrial":
-        return f"LM Studio runs {main} without a draft now, as a trial compares both"
+        return f"LM Studio is set to run {main} without a draft for now: a trial compares both"
     if pair["state"] not in ON and pair.get("set_by_user"):
         return f"LM Studio is set to draft for {main} with {pair['set_by_user']}: you set it there"
     if pair["state"] == "withdrawn":
         why = WITHOUT.get(pair.get("reason", ""), "none was faster")
-        return f"LM Studio runs {main} without a draft: {why}"
+        return f"LM Studio is set to run {main} without a draft: {why}"
     if not _is_on(pair):
         return _of_none(pair)
     gain = "not measured yet"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,7 +146,8 @@ def beside(verdict: Verdict) -> list[tuple[str, str]]:
     if verdict.validated:
         rows.append(("proven", verdict.validated))
     elif verdict.usable:
-        rows.append(("proven", "not yet; `specd check --deep` does it"))
+        names = shlex.join((verdict.main, verdict.draft))
+        rows.append(("proven", f"not yet; `specd check --deep {names}` does it"))
     return rows
 
 

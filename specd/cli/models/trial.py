@@ -77,6 +77,8 @@ def _start(args: argparse.Namespace, seen: world.Seen) -> int:
         for pair in world.decide(seen)
         if pair.state == "wanted" and pair.drafts_with and main in (None, pair.main)
     ]
+    if main is not None and main not in {pair.main for pair in world.decide(seen)}:
+        raise world.Unusable(f"specd.toml has no pair for {main.key}; see `specd status`")
     if not pairs or pairs[0].main is None or pairs[0].drafts_with is None:
         raise world.Unusable("no pair of specd.toml is configured with a draft; see `specd status`")
     if len(pairs) > 1:

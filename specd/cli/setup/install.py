@@ -434,7 +434,9 @@ def _say_how_it_stands(known: int, download: str) -> None:
         text = short(f"{condition['type']}: {condition['message']}")
         print(wrap(text, width(), "  "))
         print(f"  → {wrap(short(condition['remedy']), width(), ' ' * 4)}")
-    steps = [f"{download}; then run `specd install` again"] if download else []
+    steps = ["`specd apply` sets again what you restored"] if status["held"] else []
+    if download:
+        steps.append(f"{download}; then run `specd install` again")
     surfaces = {entry["surface"] for entry in written}
     if settings.NAME in surfaces:
         steps.append("if LM Studio is running, restart it: it reads settings.json at its start")
@@ -443,10 +445,8 @@ def _say_how_it_stands(known: int, download: str) -> None:
     if any(pair["draft"] for pair in status["pairs"]):
         steps.append("`specd bench` measures what the draft gains")
     print(paint("\nNext", "bold"))
-    steps += [
-        "`specd status` shows how things stand",
-        "`specd uninstall --restore-settings` undoes all of it",
-    ]
+    undo = "`specd uninstall --restore-settings` puts LM Studio's files back and ends the service"
+    steps += ["`specd status` shows how things stand", undo]
     for step in steps:
         print(f"  {wrap(step, width(), ' ' * 4)}")
 
