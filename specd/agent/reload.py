@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from specd.agent.sight import Given
-from specd.lmstudio import activity, keys
+from specd.lmstudio import activity
+from specd.lmstudio import home as homes
 from specd.reconcile.in_force import NotInForce
 
 QUIET_S: Final = 120.0
@@ -66,7 +67,7 @@ def load_again(home: Path, wanted: NotInForce, asked_at: float | None) -> str | 
         return BUSY
     if activity.generating(home, WATCHED_S):
         return BUSY
-    lms = home.joinpath(*keys.LMS)
+    lms = homes.lms(home)
     for words in wanted.steps:
         try:
             done = subprocess.run(

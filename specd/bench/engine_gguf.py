@@ -32,6 +32,9 @@ RUNNING: Final = 2
 """Servers that run at a time: one without a draft, one with."""
 
 
+TOO_LATE: Final = "the time was up before an answer was whole; `specd bench --minutes N` gives more"
+
+
 class DraftSilent(Exception):
     """llama.cpp loaded the draft and never drafted with it: it does not accept the pair."""
 
@@ -82,7 +85,9 @@ class GgufEngine:
         """
         server = self._server(draft_tokens)
         text = server.chat(self._repeated.text(prompt, draft_tokens), thinks=prompt.thinks)
-        seconds = min(ANSWER_S, max(1.0, self.until - self.clock()))
+        seconds = min(ANSWER_S, self.until - self.clock())
+        if seconds <= 0:  # loading took it
+            raise TimeUp(TOO_LATE)
         try:
             found = server.generate(
                 text,
@@ -93,7 +98,7 @@ class GgufEngine:
                 seconds=seconds,
             )
         except TookTooLong as late:
-            raise TimeUp(str(late)) from late
+            raise TimeUp(TOO_LATE) from late
         return Timed(
             found.tokens,
             max(1, len(found.tokens)),

@@ -118,6 +118,16 @@ def server_files(home: Path) -> tuple[Path, ...]:
     return tuple(app.internal / name for app in (lm_studio(home), bionic(home)) for name in names)
 
 
+def lms(home: Path) -> Path:
+    """LM Studio's own command line program, whether or not it is there."""
+    return home.joinpath(*keys.LMS)
+
+
+def own_models(home: Path) -> Path:
+    """The models folder inside the home; settings.json may name another one."""
+    return home / keys.MODELS
+
+
 def app_of(path: Path) -> str:
     """The name of the app whose file ``path`` is."""
     inside = bionic(Path("/")).internal.as_posix() in path.as_posix()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from specd.files import jsonedit, private
 from specd.files.pointer import ABSENT, Absent, Json
-from specd.lmstudio import keys
+from specd.lmstudio import home as homes
 
 _OF_SYSTEMS = {
     *("lost+found", ".DS_Store", ".localized", ".Trashes", ".fseventsd", ".Spotlight-V100"),
@@ -86,9 +86,10 @@ def is_away(home: Path) -> bool:
     In such a place is nothing, or only what systems make by themselves, or models, which may lie on
     another disk.
     """
+    models = homes.own_models(home).name
     try:
         with os.scandir(home) as entries:
-            return all(each.name in {*_OF_SYSTEMS, keys.MODELS} for each in entries)
+            return all(each.name in {*_OF_SYSTEMS, models} for each in entries)
     except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError:

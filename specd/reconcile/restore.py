@@ -129,15 +129,17 @@ def _restore(journal: Journal, path: Path, keys: AbstractSet[str], number: int |
 
     target = Target(WHY, path, kept, WHY, within)
     went_back: tuple[str, ...] = ()
-    how = "the file is gone" if read_file(path).content is None else "others have changed it since"
+    how = ""
     for _ in range(swap.ATTEMPTS):
-        made = plan([target], {path: read_file(path)}, journal.owned)
+        seen = read_file(path)
+        made = plan([target], {path: seen}, journal.owned)
         for blocked in made.blocked:
             raise swap.Unsettled(path, blocked.why)
         if not made.edits:
-            gone = {(path, key) for key in owned} if how == "the file is gone" else made.freed
-            journal.hand_over(freed=gone)
-            return Restored(first, path, went_back, how)
+            is_gone = seen.content is None
+            journal.hand_over(freed={(path, key) for key in owned} if is_gone else made.freed)
+            left = "the file is gone" if is_gone else "others have changed it since"
+            return Restored(first, path, went_back, how or left)
         edit = made.edits[0]
         spelled = _bytes_before(journal, edit)
         if Write(replace(edit, after=spelled or edit.after), journal, by=None).do():

@@ -13,7 +13,7 @@ from specd.config import Speculation
 from specd.files import jsonedit, swap
 from specd.files.pointer import ABSENT, Edit, Match
 from specd.lmstudio.surface import DesiredValue, Target
-from specd.reconcile.apply import apply
+from specd.reconcile.apply import Write, apply
 from specd.reconcile.journal import Change, Journal
 from specd.reconcile.observe import read_file
 from specd.reconcile.plan import FileEdit, plan
@@ -125,6 +125,21 @@ def test_a_file_that_is_gone_is_not_made_again(settings, journal):
     settings.unlink()
     assert undo(journal, number).how == "the file is gone"
     assert not settings.exists()
+
+
+def test_a_file_that_disappears_while_it_is_restored_is_no_longer_owned(
+    settings, journal, monkeypatch
+):
+    number = switch(settings, journal)
+    write = Write.do
+
+    def do(each: Write) -> bool:
+        settings.unlink()
+        return write(each)
+
+    monkeypatch.setattr(Write, "do", do)
+    assert undo(journal, number).how == "the file is gone"
+    assert journal.owned_files() == ()
 
 
 def test_a_file_that_specd_made_is_taken_away_again(tmp_path, journal):
