@@ -26,7 +26,7 @@ class NotInForce:
 
     ``steps`` are the arguments of each call of LM Studio's ``lms``. ``parallel``: it serves too
     many requests at once for an MLX main to speculate. ``shown``: the server shows the difference;
-    else it follows from the time of loading.
+    else it follows from the time of loading. ``length_only``: it drafts, with another draft length.
     """
 
     pair: DesiredPair
@@ -35,6 +35,7 @@ class NotInForce:
     steps: tuple[tuple[str, ...], ...]
     parallel: bool = False
     shown: bool = True
+    length_only: bool = False
 
     @property
     def command(self) -> str:
@@ -67,6 +68,8 @@ def find(
         for model in served:
             for instance in model.loaded_instances if model.key == key else ():
                 differs = list(_differs(pair, pair.main, instance))
+                length = list(_other_length(pair, instance))
+                length_only, differs = not differs, differs + length
                 shown = bool(differs)
                 seen = loaded_at.get(instance)
                 if not shown and written is not None and seen is not None and written > seen:
@@ -80,6 +83,7 @@ def find(
                             _steps(pair, model.key, instance),
                             parallel=pair.main.format == "mlx" and _too_parallel(pair, instance),
                             shown=shown,
+                            length_only=length_only and shown,
                         )
                     )
     return tuple(found)
@@ -99,8 +103,11 @@ def _differs(pair: DesiredPair, main: Model, instance: Instance) -> Iterator[str
             yield "it runs without the draft"
         elif instance.draft_model not in (None, pair.draft.identifier, pair.draft.key):
             yield f"it runs with {instance.draft_model} as the draft"
+
+
+def _other_length(pair: DesiredPair, instance: Instance) -> Iterator[str]:
     length = instance.draft_max_tokens
-    if None not in (pair.draft_tokens, length) and length != pair.draft_tokens:
+    if pair.speculates and None not in (pair.draft_tokens, length) and length != pair.draft_tokens:
         yield f"it drafts {length} tokens instead of {pair.draft_tokens}"
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from specd import config
-from specd.lmstudio import model_defaults
-from specd.lmstudio.home import App, lm_studio
+from specd.lmstudio import model_defaults, settings
+from specd.lmstudio.home import App, bionic, lm_studio
 from specd.lmstudio.model import Model
 from specd.lmstudio.model_defaults import DraftDefaults
 from specd.lmstudio.surface import Desired, DesiredDraft, Target
@@ -270,18 +270,23 @@ def _targets(state: DesiredState, journal: Journal) -> dict[Path, Target]:
 
 
 def _left_over(state: DesiredState, journal: Journal) -> dict[Path, Target]:
-    """The files with owned values whose main has no [[pair]]; none while any main is missing."""
+    """The files with owned values that specd.toml is not about: settings, and a main's of no pair.
+
+    None of mains while any main is missing.
+    """
     mains = [pair.main for pair in state.pairs if pair.main is not None]
-    if len(mains) < len(state.pairs):
-        return {}
     paired = {model_defaults.file_in(app, main) for app in state.kept for main in mains}
-    why = "no [[pair]] of specd.toml is about it"
-    return {
-        path: Target(model_defaults.NAME, path, lambda *_: (), why, within=state.home)
-        for path in journal.owned_files()
-        if path not in paired
-        and any(each.within == state.home for each in journal.owned(path).values())
-    }
+    of_apps = {settings.path(state.home), bionic(state.home).settings}
+    left: dict[Path, Target] = {}
+    for path in journal.owned_files():
+        within = {each.within for each in journal.owned(path).values()}
+        if path in of_apps:
+            why = "specd.toml leaves out the app: apps"
+            left[path] = Target(settings.NAME, path, lambda *_: (), why)
+        elif len(mains) == len(state.pairs) and path not in paired and state.home in within:
+            why = "no [[pair]] of specd.toml is about it"
+            left[path] = Target(model_defaults.NAME, path, lambda *_: (), why, state.home)
+    return left
 
 
 def _left_open(state: DesiredState) -> dict[Path, tuple[Model, DraftDefaults]]:

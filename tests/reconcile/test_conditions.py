@@ -266,6 +266,9 @@ def test_a_silent_draft_of_a_main_to_be_loaded_again_has_the_remedy_of_that():
     old = (in_force.NotInForce(PAIR, "m", ("it is old",), (("load", "m"),), shown=False),)
     observed = judged(not_in_force=old, drafts_seen=(silent,))["SpeculationObserved"]
     assert (observed.degraded, observed.remedy) == (True, "`lms load m`")
+    slower = (replace(old[0], differs=("it drafts 3 tokens",), shown=True, length_only=True),)
+    observed = judged(not_in_force=slower, drafts_seen=(silent,))["SpeculationObserved"]
+    assert (observed.degraded, "restart LM Studio" in observed.remedy) == (True, True)
     other = replace(silent, main="another", finding="nor here")
     observed = judged(not_in_force=old, drafts_seen=(silent, other))["SpeculationObserved"]
     assert (observed.message, "restart LM Studio" in observed.remedy) == ("nor here", True)

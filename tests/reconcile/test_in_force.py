@@ -68,6 +68,7 @@ def test_an_instance_is_held_against_its_file(
     each = found(wanted, Instance("m", **instance))
     assert bool(each) == (differs is not None)
     assert differs is None or differs in str(each[0])
+    assert all(it.length_only == ("tokens instead of" in str(differs)) for it in each)
 
 
 def test_every_instance_is_looked_at_by_itself() -> None:

@@ -291,6 +291,20 @@ def test_a_gguf_main_with_prediction_heads_is_told_to_draft_with_them(
     assert (held.mtp, held.draft_model, held.draft_tokens) == (True, None, 3)
 
 
+def test_the_settings_of_an_app_that_is_left_out_go_back(reconciler: Reconciler, home: Path):
+    apps = (lm_studio(home), bionic(home))
+    before: dict[Path, bytes] = {}
+    for app in apps:
+        app.settings.parent.mkdir(parents=True, exist_ok=True)
+        app.settings.write_text('{"chat": {"visualizeSpeculativeDecoding": false}}')
+        before[app.settings] = app.settings.read_bytes()
+    for kept in (apps, apps[:1], apps[1:]):
+        reconciler.set_desired(DesiredState(home, config.Speculation(), (), kept))
+        reconciler.run(None)
+        for app in apps:
+            assert (app.settings.read_bytes() == before[app.settings]) == (app not in kept)
+
+
 def test_what_no_pair_asks_for_any_more_goes_back(reconciler: Reconciler, home: Path):
     path = model_defaults.config_path(home, MAIN)
     pair = DesiredPair(config.Pair(main=MAIN.key), "wanted", "", MAIN, SMALL, 4)

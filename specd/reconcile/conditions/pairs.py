@@ -80,7 +80,11 @@ ENGINE_WILL_SPECULATE = Definition(
 
 def _speculation_observed(facts: Facts, _: SpecdConfig) -> Judgement:
     silent = [each for each in facts.drafts_seen if each.finding is not None]
-    again = {it.pair.main.key: it for it in facts.not_in_force if it.pair.main is not None}
+    again = {
+        it.pair.main.key: it
+        for it in facts.not_in_force
+        if it.pair.main is not None and not it.length_only
+    }
     if unexplained := [each for each in silent if each.main not in again]:
         remedy = "restart LM Studio, load the model and ask again"
         return false("NoDraftTokens", _findings(unexplained), remedy)
