@@ -21,7 +21,7 @@ _FOLDERS = {
 """specd's folders in the state directory, and the names of its files in them."""
 
 REPLACEABLE = frozenset({"run", "logs", "tokenizers"})
-"""Those of them that may begin anew: what stands in their place may be set aside."""
+"""Those that may start empty: specd may set aside whatever stands in their place."""
 
 _OWN = (
     *_FOLDERS,

@@ -3,7 +3,7 @@
 One thread runs an asyncio loop with all connections; h11 parses the protocol strictly. Questions
 are answered from the daemon's last snapshot, so a busy daemon still answers; orders run on the
 daemon's own loop. A slow, silent or malformed client costs one connection, for a bounded time, and
-keeps nobody out: where there are too many, the one that was silent longest makes room.
+keeps no other client out: if there are too many, the daemon ends the one that was silent longest.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ ACCEPT_AGAIN_S = 0.1
 HEARTBEAT_S = 30.0
 
 LOOKED_S = 0.2
-"""Within this time the last look at the app's process is used again, and the last answer."""
+"""For this long the last look at the app's process, and the last answer, are used again."""
 
 EVENTS = "/v1/events"
 

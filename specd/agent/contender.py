@@ -19,7 +19,7 @@ from specd.files import holders
 from specd.reconcile.contention import Contender
 
 LOOK_S = 0.5
-"""How long to look for a process that has the file open, before one that watches it."""
+"""How long to look for a process that has the file open; then for one that watches it."""
 
 PAUSE_S = 0.02
 """The pause between two looks."""

@@ -56,13 +56,13 @@ ANEW = -1
 """In place of an exit code: start again in the same process."""
 
 LOOP = "daemon"
-"""The name for faults of the loop's own work; they are over after a whole look without one."""
+"""The name of faults in the loop's own work; a full look without a fault ends them."""
 
 UNFINISHED_S = 0.015
 """A file that was modified and not closed is read after this anyway."""
 
 CONFIG_UNFINISHED_S = 1.0
-"""The same for specd.toml: a half-written one is often valid, and asks for less.
+"""The same for specd.toml: half of it is often valid TOML, and asks for less.
 
 An editor that saves may also remove it for a moment, or leave it empty.
 """
@@ -297,7 +297,7 @@ class Daemon:
         return homes.find_home(self._config.lmstudio.home) != self.around.found
 
     def _look_for_home(self, dirty: set[Path]) -> None:
-        """React to a pointer, or a place of a home, that came or changed."""
+        """React to a home pointer, or a possible home directory, that appeared or changed."""
         home, world = self.around.home, self.around.world
         other = home is None or any(survey.meaning(home, world, at) == "other" for at in dirty)
         if other and self._leads_to_another_home():
@@ -365,12 +365,12 @@ class Daemon:
         self.reload()
 
     def _to_adopt(self) -> tuple[config.SpecdConfig, str | None]:
-        """The configuration in force from now on, and the error if it is not specd.toml's."""
+        """The configuration in force from now on, and the error if that is not specd.toml's."""
         read, problem = survey.configuration(self.config_path, self.directory, self._config)
         try:
             self.stores.release_if_asked(self._config, read)
         except OSError as error:
-            # Adopted without the release, the values it asks for would stay held.
+            # Without the release, specd would not write the values that it asks for.
             self._look_soon(self.config_path)
             return self._config, f"specd.toml was changed; specd cannot follow it yet: {error}"
         return read, problem
@@ -386,7 +386,7 @@ class Daemon:
         home = self.around.home
         old = None if home is None else self.stores.journal.follow_home(home.path)
         if old is not None:
-            self._say("info", f"{old} was moved; what specd wrote in it is still specd's")
+            self._say("info", f"{old} was moved; specd still owns what it wrote there")
 
     def _look_at_models(self) -> None:
         if self.around.look_into_home():
@@ -475,7 +475,7 @@ class Daemon:
             self._load_again.look(home.path, waiting, self.around.asked_at)
 
     def _go_on_with_trial(self) -> None:
-        # While paused the drawn state cannot be written; without a home no load can be seen.
+        # While paused, specd cannot write the drawn state; without a home, it sees no load.
         if self.writer.paused or self.around.home is None:
             return
         try:
@@ -560,7 +560,7 @@ class Daemon:
                 app.name: written[app.settings]
                 for app in rec.apps
                 if app.settings in written
-                # A file that the user restored as a whole needs no restart for specd's sake.
+                # If the user restored all values in a file, the app needs no restart because of it.
                 and (app.settings not in rec.held or self.stores.journal.owned(app.settings))
             },
             not_in_force=self._not_in_force(written),

@@ -1,9 +1,9 @@
 """Linux's file events, read with watchdog's inotify wrapper on one thread.
 
 A write to an urgent file is reported directly from the thread that reads inotify. That thread then
-waits until specd has written: specd's write makes half a dozen events, and handling each would take
-the interpreter from the write. The kernel keeps the events meanwhile, and reports if it dropped
-any. Names outside a target's ``names`` and specd's temporary files are not reported.
+waits until specd has written: specd's write makes half a dozen events, and handling each event
+would take the interpreter away from that write. The kernel keeps the events meanwhile, and reports
+if it dropped any. Names outside a target's ``names`` and specd's temporary files are not reported.
 
 Trees at a calm pace (the models) have a separate reader. It does not watch modification, and pauses
 after each read: a download wakes it at most every two seconds.

@@ -11,10 +11,10 @@ from specd.files import private, turns
 from specd.files.attributes import stands
 
 _PASSED_ON = "SPECD_HELD_LOCK"
-"""The variable with the descriptor that ``pass_on`` left to this program."""
+"""The environment variable with the number of the descriptor that ``pass_on`` kept open."""
 
 PROBED_S = 0.2
-"""Far longer than ``holder`` takes the lock for; then another daemon has it."""
+"""``holder`` takes the lock for far less time; after this wait another daemon has it."""
 
 
 class AlreadyRunning(Exception):
@@ -45,7 +45,7 @@ def hold(path: Path) -> int:
 
 
 def pass_on(path: Path, descriptor: int) -> None:
-    """Leave the held lock to the program that this process becomes; anew where it was removed.
+    """Pass the lock on to the program that this process becomes; take a new one if it was removed.
 
     Raises:
         AlreadyRunning: another process has taken the place of a removed one.
@@ -66,7 +66,7 @@ def _passed_on(path: Path) -> int | None:
 
 
 def holder(path: Path) -> int | None:
-    """The process that holds the lock, 0 where its number cannot be read; None when none does.
+    """The id of the process that holds the lock: 0 if it cannot be read, None if no process does.
 
     Raises:
         OSError: the lock file cannot be opened.

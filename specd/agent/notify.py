@@ -52,7 +52,7 @@ def plain(text: str) -> str:
 
 
 def desktop(title: str, text: str) -> None:
-    """Show a notification; a desktop that cannot is no fault of specd's."""
+    """Show a notification; a desktop that shows none is not an error."""
     command = desktop_command(title, plain(text))
     if command is None:
         return

@@ -14,7 +14,7 @@ from specd.files import private
 def enforce(state: Path) -> Iterator[str]:
     """Make specd's files private; yields a line for each that other users could open.
 
-    The directory itself is closed too, unless it holds files of others: then it is not specd's.
+    The directory is made private too, unless it holds other programs' files.
 
     Raises:
         PermissionError: the directory belongs to another user.
@@ -40,13 +40,13 @@ def enforce(state: Path) -> Iterator[str]:
         except PermissionError:
             if path == state:
                 raise
-            yield f"{path} is open to other users, and not specd's to close: it is another user's"
+            yield f"{path} is open to other users; it is another user's: specd cannot change it"
         else:
-            yield f"{path} was open to other users; it is not any more"
+            yield f"{path} was open to other users; specd made it private"
 
 
 def _holds_others(folder: Path) -> bool:
-    """Whether it is a folder with files of others in it too, as far as it can be read."""
+    """Whether the directory holds other programs' files too, as far as it can be read."""
     if not folder.is_dir():
         return False
     try:

@@ -11,7 +11,7 @@ import gc
 import resource
 
 OPEN_FILES = 4_096
-"""Open files that specd wants to be allowed; launchd gives 256. Clients get half at most."""
+"""The number of open files that specd asks for; launchd allows 256. Clients get half at most."""
 
 _M_ARENA_MAX = -8  # malloc.h
 

@@ -32,7 +32,7 @@ class Snapshot:
 
     @cached_property
     def put_back(self) -> tuple[PutBack, ...]:
-        """The writes that put a value back; milliseconds, so no pass waits for it."""
+        """The writes that put a value back; found on first use, as it takes milliseconds."""
         return restores.put_back(self.writes)
 
 
@@ -59,7 +59,7 @@ class Publication:
         if config.agent.notify and self._newest > newest and not first:
             drafts = [e for e in self.snapshot.put_back if e.surface == "model-defaults"]
             if drafts and drafts[-1].id > newest:
-                text = f"LM Studio had lost it in {drafts[-1].path.name}: load the model again"
+                text = f"LM Studio had removed it from {drafts[-1].path.name}: load the model again"
                 self._notify("draft", "specd put a draft back", text)
         if [(c.type, c.status) for c in judged] != [(c.type, c.status) for c in before]:
             self._given.stores.keep_conditions(judged)

@@ -27,7 +27,7 @@ from specd.reconcile.plan import Plan, unified_diff
 from specd.reconcile.restores import PutBack
 
 LAST_WRITES = 20
-"""So many that, while a program keeps changing one value, other writes are still among them."""
+"""Enough to show other writes too while a program keeps changing one value."""
 
 _OFF = (ABSENT, None, False, "")
 

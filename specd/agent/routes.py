@@ -41,7 +41,7 @@ STATUS: dict[type[Exception], int] = {
     SwapError: 409,
     TimeoutError: 504,
 }
-"""The status of an answer, by the error; the first that fits counts, 500 for any other."""
+"""The HTTP status of each error; the first class that fits counts, 500 is for all others."""
 
 
 @dataclass(frozen=True, slots=True)

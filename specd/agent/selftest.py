@@ -38,7 +38,7 @@ CALM_S = 10.0
 PROOF_S = 50.0
 
 PASS_S = 0.1
-"""The reporting thread waits so long for a pass of the daemon; here there is none."""
+"""The reporting thread waits this long for the daemon's pass; the self-test has no daemon."""
 
 _QUIET_S = 1.0
 
@@ -269,7 +269,7 @@ def _proof() -> str:
     found = run_task("self-test", {}, limits=Limits(PROOF_S))
     where = f"MLX {found['mlx']}, mlx-lm {found['mlx_lm']} on {found['device']}"
     if not found["same"]:
-        raise Failed(f"{where}: a model with a draft says something else than without")
+        raise Failed(f"{where}: a model gives another answer with a draft than without")
     if not found["drafted"]:
         raise Failed(f"{where}: no drafted token was accepted, although the draft is the main")
     return (

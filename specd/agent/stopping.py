@@ -50,4 +50,4 @@ class Stopping:
     def _give_up(self) -> None:
         # Writing the log may be slow too.
         threading.Timer(0.1, os._exit, (0,)).start()
-        self._say("warning", "specd stopped without waiting for what was under way")
+        self._say("warning", "specd stopped without waiting for unfinished work")

@@ -3,7 +3,7 @@
 FSEvents watches whole trees: a stream on the user's home directory or on LM Studio's would wake
 specd at every change that any program makes below it. So:
 
-- **now** (settings.json, per-model files, specd.toml): a descriptor on each directory and each
+- **now** (settings.json, model defaults, specd.toml): a descriptor on each directory and each
   relevant file, in one kqueue. The kernel reports a directory when a name in it appears, disappears
   or is replaced, and a file when it is written, but nothing below. Comparing a few ``stat`` results
   with the last ones shows which names of a directory changed.

@@ -51,5 +51,5 @@ def steps(path: Path) -> Iterator[Path]:
 
 
 def _split(path: Path) -> tuple[Path, list[str]]:
-    """Where a path begins, and its names, the first one last."""
+    """A path's root, and its names in reverse order."""
     return Path(path.anchor), [name for name in reversed(path.parts) if name != path.anchor]

@@ -114,7 +114,7 @@ def at_temperature(found: AtTemperature, runs: Runs | None) -> AtTemperature:
 
 
 def _telling(interval: tuple[float, float] | None) -> tuple[float, float] | None:
-    """The interval, or None for one that tells nothing (``VAGUE``)."""
+    """The interval; None if it is too wide to conclude anything (``VAGUE``)."""
     vague = interval is not None and interval[0] <= 1 <= interval[1] > interval[0] * VAGUE
     return None if vague else interval
 

@@ -45,7 +45,7 @@ class Choice:
 
 
 def remedy(unconfirmed: BenchResult) -> str:
-    """How a result that is not confirmed can be."""
+    """How the user can confirm a result."""
     if unconfirmed.broken:
         return "one more run may confirm it: `specd bench`"
     if unconfirmed.of_mix < MIX_NEEDED:
@@ -128,7 +128,7 @@ def _shortfall(result: BenchResult, wanted: Benchmark) -> str:
     measured = f"was measured {result.speedup:.2f}×{heat(result)}"
     if result.speedup < wanted.min_speedup:
         return f"{measured}, below the wanted {wanted.min_speedup:.2f}×"
-    return f"{measured}; once out, it comes back at {wanted.min_speedup + HYSTERESIS:.2f}×"
+    return f"{measured}; taken out, a draft comes back at {wanted.min_speedup + HYSTERESIS:.2f}×"
 
 
 def _after(before: _Standing, result: BenchResult, wanted: float) -> _Standing:

@@ -46,7 +46,7 @@ SURE = 0.001
 
 FEWEST = 8
 """The runs end early only after this many answers of each length that count (``Runs.counting``): a
-few that a load happened to hit alike would look certain."""
+few answers that the same disturbance hit would look certain."""
 
 Say = Callable[[float], None]
 """Progress callback: the share done, 0 to 1. It never falls and ends with 1."""
@@ -242,7 +242,7 @@ def _answer_long(
     second_per_token = 0.0
     for at, (prompt, limit) in enumerate(zip(long, limits, strict=True)):
         expected = second_per_token * prompt.context or pace * prompt.max_tokens
-        # One that is too long for its weight tells the time of a longer one with more weight.
+        # A prompt too long for its weight still shows the time of a longer one with more weight.
         if expected > max(limits[at:]) or not engine.fits(prompt):
             break
         if second_per_token and expected > limit:

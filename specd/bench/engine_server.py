@@ -1,8 +1,8 @@
 """Real answers from a server, timed with and without the draft: LM Studio's, or another's.
 
 specd sends requests like any other program, and verifies in the answer's statistics whether the
-draft ran and with which length; also that none ran without a request for it, because a default
-config may name one. LM Studio reports statistics and takes the length from the model's config.
+draft ran and with which length; also that none ran without a request for it, because the model's
+defaults may name one. LM Studio reports statistics and takes the length from the model's config.
 Plain OpenAI servers such as ``mlx_lm.server`` report none and take ``num_draft_tokens`` from the
 request; for them the time to the first token is measured on the stream.
 
@@ -285,7 +285,7 @@ def _acquainted(engine: ServerEngine) -> ServerEngine:
     first = engine.ask(WARM_TEXT, WARM_TOKENS, 0)
     engine.has_statistics = first.tokens_per_second is not None
     if _drafted(first):
-        # The model's default config names a draft; an empty name in the request turns it off.
+        # The model's defaults name a draft; an empty name in the request turns it off.
         engine.without = ""
         if _drafted(engine.ask(WARM_TEXT, WARM_TOKENS, 0)):
             raise CannotMeasure(

@@ -15,7 +15,7 @@ DEFAULT_LENGTH = 2
 """The default draft length of mlx-lm and LM Studio."""
 
 VAGUE = 1.5
-"""An interval that holds 1 and whose ends are further apart than this factor tells nothing."""
+"""An interval that holds 1 is too wide to conclude anything if its ends differ by this factor."""
 
 MIX_NEEDED = 0.5
 """A result whose classes hold less than this share of the user's mix is not confirmed."""

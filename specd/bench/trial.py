@@ -206,8 +206,8 @@ def _decided(values: Sequence[Mapping[int, float]]) -> bool:
 def _reach(values: Sequence[Mapping[int, float]]) -> tuple[float, float]:
     """Half-width of the interval of two means' difference, and one load's deviation.
 
-    The larger of two: the loads taken as independent (Welch), and as blocks of two. A user whose
-    loads differ by turns makes the blocks differ more than independent loads would.
+    The larger of two: the loads taken as independent (Welch), and as blocks of two. If a user's
+    loads alternate between two kinds, the blocks differ more than independent loads.
     """
     variances = [statistics.variance(each.values()) for each in values]
     parts = [each / len(of) for each, of in zip(variances, values, strict=True)]

@@ -52,7 +52,7 @@ def started_otherwise(platform: Platform) -> int | None:
     """The process of a daemon that the service manager has not started; None without one."""
     with contextlib.suppress(OSError):
         running = at_work()
-        with contextlib.suppress(ServiceError):  # what cannot be reached has not started it
+        with contextlib.suppress(ServiceError):  # an unreachable manager started no daemon
             if running == platform.pid():
                 return None
         return running
@@ -75,7 +75,7 @@ def end(pid: int) -> bool:
             break  # in another container its number means another process here
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, last)
-            os.kill(pid, signal.SIGCONT)  # one that is suspended would not hear of it
+            os.kill(pid, signal.SIGCONT)  # a suspended process handles no SIGTERM
         waited = time.monotonic() + ENDING_S
         while lock.holder(path) is not None and time.monotonic() < waited:
             time.sleep(_STEP_S)

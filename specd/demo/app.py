@@ -55,7 +55,7 @@ def forget(settings: dict[str, Any]) -> None:
 
 
 def draft_of(defaults: dict[str, Any]) -> str | None:
-    """The draft a model's default config names."""
+    """The draft that a model's defaults name."""
     for entry in defaults.get("operation", {}).get("fields", []):
         if entry["key"] == "llm.prediction.speculativeDecoding.draftModel":
             return str(entry["value"])

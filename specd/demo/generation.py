@@ -60,8 +60,8 @@ class Statistics:
 class Loaded:
     """A model in memory. ``ttl`` seconds after its last use it goes, None: it stays.
 
-    ``defaults`` are the fields of its default config as they stood when it was loaded. ``model`` is
-    None where there is no engine for it.
+    ``defaults`` are the fields of its defaults at the time when it was loaded. ``model`` is None
+    where there is no engine for it.
     """
 
     installed: Installed

@@ -36,13 +36,13 @@ class Installed:
 
     @property
     def identifier(self) -> str:
-        """How per-model configs name it."""
+        """How LM Studio's files of model defaults name it."""
         tail = f"/{self.path.name}" if self.format == "gguf" else ""
         return f"{self.publisher}/{self.repo}{tail}"
 
     @property
     def defaults(self) -> str:
-        """Which file of default configs LM Studio reads for it, without ``.json``."""
+        """The name of the file of its defaults, without ``.json``."""
         return self.catalogue or self.identifier
 
 

@@ -32,7 +32,7 @@ class Place:
         return self.home / "settings.json"
 
     def defaults(self, main: str) -> Path:
-        """The default config of a main model."""
+        """The file of a main model's defaults."""
         return self.home / ".internal" / "user-concrete-model-default-config" / f"{main}.json"
 
     @property

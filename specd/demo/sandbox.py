@@ -2,9 +2,9 @@
 
 Everything lies under one directory: the home, specd.toml and specd's state. The home holds what an
 app that has been in use for a while leaves behind: settings with speculation switched off, a
-default config for the main model without a draft, a compatibility cache that is wrong twice (it
-names a model that is gone and a draft that speaks another vocabulary), a conversation, a download
-that was never finished, an embedding model.
+defaults of the main model without a draft, a compatibility cache that is wrong twice (it names a
+model that is gone and a draft that speaks another vocabulary), a conversation, a download that was
+never finished, an embedding model.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Sandbox(Place):
 
     @property
     def main_defaults(self) -> Path:
-        """The main model's default config."""
+        """The file of the main model's defaults."""
         return self.defaults(self.family.main.identifier)
 
 

@@ -6,12 +6,13 @@ that their MLX engine refuses: another vocabulary, or a main that sees images or
 several requests at once.
 
 - **0.3** has ``/api/v0`` and ``/v1`` and serves one request at a time. The draft comes from the
-  request, else from the model's default config at that moment. ``stats`` has its counts.
-- **0.4.24** also has ``/api/v1``. It reads the default config when it loads a model, and shows the
-  settings in force with each instance. A model that was unloaded after its idle time and is loaded
-  again by a request serves four requests at once, whatever its config says. The counts of a draft
-  are in ``usage`` (``/api/v0``) or in ``stats`` (``/v1``); for MLX only the accepted tokens. A GGUF
-  main takes no draft from a request. ``/api/v1/chat`` is missing, as specd never requests it.
+  request, else from the model's defaults at that moment. ``stats`` has its counts.
+- **0.4.24** also has ``/api/v1``. It reads the model's defaults when it loads a model, and shows
+  the settings in force with each instance. A model that was unloaded after its idle time and is
+  loaded again by a request serves four requests at once, whatever its config says. The counts of a
+  draft are in ``usage`` (``/api/v0``) or in ``stats`` (``/v1``); for MLX only the accepted tokens.
+  A GGUF main takes no draft from a request. ``/api/v1/chat`` is missing, as specd never requests
+  it.
 
 It has no engine for GGUF (such a model is loaded in name only), no sampling by default (temperature
 is 0 unless the request sets it), no prompt reuse, tools or images.
@@ -166,7 +167,7 @@ class StandIn:
         return loaded, count if isinstance(count, int) and count > 0 else 2
 
     def _defaults(self, model: Installed) -> dict[str, Any]:
-        """The fields of the model's own default config, by key."""
+        """The fields of the model's defaults, by key."""
         folder = self.home / ".internal" / "user-concrete-model-default-config"
         document = read_object(folder / f"{model.defaults}.json")
         fields: dict[str, Any] = {}

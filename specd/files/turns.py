@@ -75,7 +75,7 @@ def _had(descriptor: int, wait_s: float) -> bool:
     try:
         had = take(descriptor, wait_s)
     except OSError:
-        return True  # a file system without locks does without
+        return True  # without locks in the file system, specd works without one
     if had:
         sign(descriptor)
     return had
@@ -101,7 +101,7 @@ def take(descriptor: int, wait_s: float, kind: int = fcntl.LOCK_EX) -> bool:
 
 def sign(descriptor: int) -> None:
     """Write the number of this process into the file that it has locked."""
-    with contextlib.suppress(OSError):  # a full disk: the lock counts, the number only helps
+    with contextlib.suppress(OSError):  # a full disk: the lock alone is enough
         os.pwrite(descriptor, f"{os.getpid()}\n".ljust(_NUMBER_BYTES).encode(), 0)
 
 

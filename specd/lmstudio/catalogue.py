@@ -1,9 +1,9 @@
 """The names that installed models have in LM Studio's catalogue.
 
 A catalogue ("hub", "virtual") model such as ``qwen/qwen3.8-27b`` stands for files that lie under
-``models/`` by another name, and its default configuration is read by its own name, not by theirs.
-Two places say which files it means: LM Studio's index of models, a cache that may be missing, old
-or damaged, and ``manifest.json`` or ``model.yaml`` in ``hub/models/<owner>/<name>/``. The index is
+``models/`` by another name, and LM Studio reads its defaults by its own name, not by theirs. Two
+places say which files it means: LM Studio's index of models, a cache that may be missing, old or
+damaged, and ``manifest.json`` or ``model.yaml`` in ``hub/models/<owner>/<name>/``. The index is
 read first, because it also has each variant's name and marks drafters. Only installed files count.
 """
 

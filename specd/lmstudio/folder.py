@@ -70,7 +70,7 @@ _FILE_TYPES: Final = {  # llama.cpp's enum llama_ftype
 
 
 def is_model_file(name: str) -> bool:
-    """Whether a file of this name says something about a model."""
+    """Whether a file of this name is relevant to a model."""
     lowered = name.lower()
     return lowered in _MODEL_FILES or lowered.endswith(_MODEL_SUFFIXES)
 
@@ -172,7 +172,7 @@ def _read_config(folder: Folder) -> dict[str, Any] | str:
     if size == 0:
         return "config.json is empty; download the model again"
     if size > CONFIG_MAX_BYTES:
-        return f"config.json is {size:,} bytes long, which no model's is"
+        return f"config.json is {size:,} bytes long: too long for a model's"
     try:
         value = json.loads((folder.path / "config.json").read_bytes())
     except OSError as error:

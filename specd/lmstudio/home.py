@@ -92,7 +92,7 @@ def bionic(home: Path) -> App:
 def apps(home: Path, which: str = "all") -> tuple[App, ...]:
     """The apps whose files specd keeps: "all" that are there, or only "lmstudio" or "bionic".
 
-    Where neither is there, LM Studio counts as the one that will be.
+    If neither is there, returns LM Studio.
     """
     own, second = lm_studio(home), bionic(home)
     if not second.internal.is_dir():

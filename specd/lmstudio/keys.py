@@ -42,7 +42,7 @@ DEVELOPER_MODE: Final[tuple[str, ...]] = ("developerMode",)
 UI_LEVEL: Final[tuple[str, ...]] = ("userInterfaceComplexityLevel",)  # before developerMode
 DOWNLOADS_FOLDER: Final = "downloadsFolder"
 
-# -- a model's default configuration: two ordered lists of {"key": …, "value": …} -----------------
+# -- a model's defaults: two ordered lists of {"key": …, "value": …} -----------------------------
 
 OPERATION_FIELDS: Final[tuple[str, ...]] = ("operation", "fields")
 LOAD_FIELDS: Final[tuple[str, ...]] = ("load", "fields")

@@ -58,5 +58,5 @@ class Model:
 
     @property
     def defaults(self) -> str:
-        """The name of the model's default configuration: LM Studio reads ``<defaults>.json``."""
+        """The name of the file of the model's defaults, without ``.json``."""
         return self.catalogue or self.identifier

@@ -1,4 +1,4 @@
-"""The surface of per-model defaults: the draft of every new chat with a main model.
+"""The surface of model defaults: the draft of every new chat with a main model.
 
 LM Studio keeps one file per model under ``.internal/user-concrete-model-default-config/``:
 

@@ -222,7 +222,8 @@ class _Index:
     def _parts(self, base: str) -> Iterator[tuple[int, _Named]]:
         """Each short name with ``base`` at a word or a word's number, and its offset there.
 
-        ``base`` ends in no longer number: ``2.5-3`` is no part of ``qwen2.5-32b``.
+        A number at the end of ``base`` must be a whole one: ``2.5-3`` is no part of
+        ``qwen2.5-32b``.
         """
         lines, at = self._lines, self._lines.find(base)
         while at > 0:

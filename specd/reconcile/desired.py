@@ -284,7 +284,7 @@ class _Main:
         """The pair with heads or a sidecar, as a benchmark left it."""
         key = pair.drafts_with or OWN_HEADS
         pair = replace(pair, verdict=self._own_tokens(key))
-        pair = pair.so("wanted", "AsNamed", "asked for in specd.toml; not benchmarked yet")
+        pair = pair.so("wanted", "AsNamed", "named in specd.toml; not benchmarked yet")
         return _measured(pair, self.known.choose(self.main, (key,)))
 
     def chosen(self, pair: DesiredPair) -> DesiredPair:

@@ -121,7 +121,7 @@ def plan(
         elif not wants_server:
             problems.append(f"{main.key} is {main.format}: only LM Studio's server can run it")
         elif server is None or (server.problem is not None and not unlisted):
-            why = server.problem if server is not None else "it has not been asked yet"
+            why = server.problem if server is not None else "specd has not asked it yet"
             problems.append(f"{main.key} is to be measured on the server: {why}")
         else:
             draft_served = listed.served(draft, installed)

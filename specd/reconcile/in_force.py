@@ -56,7 +56,7 @@ def find(
     """Every loaded instance of a pair's main that does not run with its file's settings.
 
     ``loaded_at``: when each instance was first seen. ``written_at``: when specd last wrote each
-    file of defaults, by its name.
+    file of model defaults, by its name.
     """
     keys = [model.key for model in served]
     found: list[NotInForce] = []

@@ -380,7 +380,7 @@ class Journal:
                 return descriptor  # the file system has no locks
             if not had:
                 raise TimeoutError(
-                    errno.ETIMEDOUT, "another specd does not let go of it", str(self._file)
+                    errno.ETIMEDOUT, "another specd keeps it locked", str(self._file)
                 )
             if attributes.stands(self._file, descriptor):
                 return descriptor

@@ -149,7 +149,7 @@ def _restore(journal: Journal, path: Path, keys: AbstractSet[str], number: int |
             journal.hand_over(freed={(path, key) for key in changed})
             how = "the file is as it was" if spelled else "these values alone"
             if edit.after is None:
-                return Restored(first, path, went_back, "the file specd had made is taken away")
+                return Restored(first, path, went_back, "the file that specd created is removed")
     raise swap.Unsettled(path, f"{path} is being written all the time; restore once more")
 
 

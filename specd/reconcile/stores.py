@@ -120,7 +120,7 @@ class Stores:
         self.verdicts.close()
 
     def see(self, world: World, home: Path | None) -> None:
-        """Take from LM Studio's home what decides verdicts."""
+        """Read the facts in LM Studio's home on which verdicts depend."""
         self.verdicts.mlx_types = world.mlx_types
         self.verdicts.llama_servers = world.llama_servers
         self.verdicts.kv_group = cache(partial(chat_settings.kv_group, home))
@@ -169,7 +169,7 @@ class Stores:
     def _unless_unread(
         self, path: Path, read: Callable[_Asked, _Found], empty: _Found
     ) -> Callable[_Asked, _Found]:
-        """``read``, or ``empty`` from the first time on that the store at ``path`` fails it."""
+        """What ``read`` returns; ``empty`` once the store at ``path`` has failed."""
 
         def found(*asked: _Asked.args, **named: _Asked.kwargs) -> _Found:
             if path not in self.unread:

@@ -102,7 +102,7 @@ def applied(pairs: Sequence[DesiredPair], running: Trial | None) -> tuple[Desire
     if running is None or running.with_draft is None:
         return tuple(pairs)
     how = "with" if running.with_draft else "without"
-    why = f"a trial has this load {how} the draft; `specd trial` shows how far it is"
+    why = f"a trial runs this load {how} the draft; `specd trial` shows how far it is"
     state: PairState = "wanted" if running.with_draft else "withdrawn"
     return tuple(
         replace(pair, state=state, reason="InTrial", why=why)

@@ -16,7 +16,7 @@ from specd.bench.result import BenchRequest, BenchResult
 from specd.worker import Progress, Task
 
 LEAST = 0.2
-"""Of its part of the time, a benchmark is not begun with less than this share."""
+"""A benchmark does not begin with less than this share of its part of the time."""
 
 
 @dataclass(slots=True)

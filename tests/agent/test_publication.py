@@ -67,7 +67,7 @@ def test_a_draft_that_was_put_back_is_notified_of_once(
     published.publish(FACTS, (*old, write(4)), config)
     published.publish(FACTS, (*old, write(4), write(5)), config)
     expected = (
-        "specd put a draft back: LM Studio had lost it in qwen3-8b.json: load the model again"
+        "specd put a draft back: LM Studio had removed it from qwen3-8b.json: load the model again"
     )
     assert [each for each in told if "put a draft back" in each] == [expected] * asked
     # A pass does not go through the whole journal where nobody is notified.

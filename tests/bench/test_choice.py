@@ -183,7 +183,7 @@ def test_what_was_taken_out_comes_back_only_when_it_is_clearly_faster() -> None:
     out = [night(1.2), night(0.9)]
     almost = decided(*out, night(1.06))
     assert almost.draft is None
-    assert almost.reason.endswith("was measured 1.06×; once out, it comes back at 1.08×")
+    assert almost.reason.endswith("was measured 1.06×; taken out, a draft comes back at 1.08×")
     assert decided(*out, night(1.10)).draft == "small"
 
 

@@ -67,7 +67,7 @@ def test_a_pair_is_explained_by_verdict_and_measurement(seed: Sandbox) -> None:
 def test_a_pair_that_is_not_asked_for_says_so(seed: Sandbox) -> None:
     assert seed.specd("apply").returncode == 0
     text = told(seed, MAIN, "qwen3-4b")
-    assert f"nothing: {MAIN}-4bit ← {DRAFT} is what specd.toml comes to" in text
+    assert f"nothing: {MAIN}-4bit ← {DRAFT} is what specd.toml asks for here" in text
     assert "nothing: specd.toml has no [[pair]] for qwen3-4b" in told(seed, "qwen3-4b", DRAFT)
 
 

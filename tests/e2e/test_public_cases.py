@@ -424,7 +424,7 @@ def test_where_there_is_bionic_alone_its_files_are_kept_alone(
     assert own[LLAMA + "draftModel"] == SMALL
     assert not lm.settings.exists()
     assert not defaults(lm, "google/gemma-4-31b-qat").exists()
-    assert f"its default configuration names {SMALL}" in " ".join(
+    assert f"the file of its defaults names {SMALL}" in " ".join(
         lm.specd("explain", "google/gemma-4-31b-qat").stdout.split()
     )
 

@@ -119,7 +119,7 @@ def test_a_trial_gives_every_load_its_arm_by_chance_and_undoes_itself(
         defaults.parent.mkdir(parents=True, exist_ok=True)
         whole = defaults.read_bytes() if defaults.exists() else b"{}"
         defaults.write_text("{broken")
-        until(lambda: "it stands still:" in sandbox.specd("trial").stdout, "that it cannot go on")
+        until(lambda: "the trial waits:" in sandbox.specd("trial").stdout, "that it cannot go on")
         before = told(sandbox)["trial"]["arms"]
         instance = post(url, "load", model=MAIN)["instance_id"]
         time.sleep(3)  # two looks at everything

@@ -17,8 +17,8 @@ parser = Parser(
     "restored are set again, and kept.",
     examples=("specd apply --dry-run", "specd apply"),
     exit_codes={
-        0: "everything stands as wanted",
-        1: "something could not be",
+        0: "every value is as wanted",
+        1: "not every value could be written",
         2: "bad input",
         **NO_ANSWER,
     },

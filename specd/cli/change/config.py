@@ -40,7 +40,7 @@ verbs = parser.add_subparsers(
 )
 init = verbs.add_parser("init", help="write a new specd.toml in which every key is explained")
 init.add_argument("--print", action="store_true", help="print it instead of writing it")
-show = verbs.add_parser("show", help="show what is in force and who decided it")
+show = verbs.add_parser("show", help="show every value in force and which file sets it")
 show.add_argument("--json", action="store_true", help="print JSON")
 check = verbs.add_parser("validate", help="check specd.toml, with line and key of each mistake")
 check.add_argument("--json", action="store_true", help="print JSON")

@@ -11,7 +11,7 @@ _EXIT_CODES = {0: "done", 3: "specd is not running"}
 
 def _pause() -> int:
     ask.ask("POST", "/v1/pause", timeout=60)
-    say("paused until `specd resume` or a restart; `specd stop` lasts longer")
+    say("paused until `specd resume` or a restart; `specd stop` stops it until `specd start`")
     return 0
 
 

@@ -114,7 +114,7 @@ def _condition(meaning: Definition) -> int:
         _values(settings_alone=kind == "SettingsApplied")
     _say("true when", meaning.true_when)
     _say("looked at", meaning.looks_at)
-    well = "nothing: it is so, and looked at again whenever something changes"
+    well = "nothing: the condition is true, and specd looks again whenever something changes"
     _say("what next", well if now.get("status") == "true" else meaning.what_specd_does)
     if problem is not None:
         complain(f"its state is not known: {problem}")
@@ -182,8 +182,8 @@ def _standing(seen: world.Seen, model: Model) -> str:
         if held.draft_model is not None:
             tokens = held.draft_tokens
             length = f" with {tokens} draft tokens" if tokens is not None else ""
-            return f"its default configuration names {held.draft_model}{length} ({path})"
-    return "its default configuration names no draft"
+            return f"the file of its defaults names {held.draft_model}{length} ({path})"
+    return "the file of its defaults names no draft"
 
 
 def _pair(seen: world.Seen, main: Model, draft: Model) -> None:
@@ -197,11 +197,11 @@ def _pair(seen: world.Seen, main: Model, draft: Model) -> None:
     if wanted is None:
         _say("what next", f"nothing: specd.toml has no [[pair]] for {main.key}")
     elif wanted.draft == draft and wanted.state == "wanted":
-        _say("what next", "nothing: it is what specd.toml comes to")
+        _say("what next", "nothing: it is what specd.toml asks for here")
     elif wanted.draft == draft:
         _say("what next", f"it is {wanted.state}: {wanted.why}")
     else:
-        _say("what next", f"nothing: {wanted.name} is what specd.toml comes to ({wanted.why})")
+        _say("what next", f"nothing: {wanted.name} is what specd.toml asks for here ({wanted.why})")
 
 
 def _speed(measured: BenchResult | None, verdict: Verdict | None) -> str:

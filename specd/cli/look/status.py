@@ -251,7 +251,7 @@ def faults(status: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _pairs(status: dict[str, Any], columns: int, detail: int) -> list[list[str]]:
     pairs = status["pairs"]
-    if detail < 2:  # those that are cut off should be in order
+    if detail < 2:  # a short list must not leave out faults
         pairs = sorted(pairs, key=lambda each: each["state"] not in ("missing", "refused"))
     shown = pairs if detail >= 2 else pairs[: 4 if detail else 2]
     blocks = [line for each in shown for line in _pair(each, columns, detail)]

@@ -53,7 +53,7 @@ parser = Parser(
         "specd bench qwen3-8b qwen3-0.6b --quick",
         "specd bench compare 3 7 (two runs of `specd history`)",
     ),
-    exit_codes={0: "measured", 1: "it could not be", 2: "bad input"},
+    exit_codes={0: "measured", 1: "not everything was measured", 2: "bad input"},
 )
 parser.add_argument("main", nargs="?", metavar="MAIN", help="a model name or folder")
 parser.add_argument(

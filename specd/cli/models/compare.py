@@ -18,7 +18,7 @@ CIRCUMSTANCES = (*REASONS, "specd", "machine", "on_battery", "thermal")
 
 parser = Parser(
     prog="specd bench compare",
-    description="Put two runs of the history side by side. They differ where their intervals "
+    description="Compare two runs of the history. They differ where their intervals "
     "do not overlap; what else differs between them is listed. `specd history` lists the runs.",
     exit_codes={0: "shown", 2: "there is no such run"},
 )

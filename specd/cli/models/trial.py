@@ -179,22 +179,22 @@ _STUCK = ("Unreadable", "ReadOnly", "WriteFailed")
 
 
 def _obstacle(running: Trial, seen: world.Seen) -> str | None:
-    """What keeps a running trial from going on, with the remedy."""
+    """Why a running trial waits, with the remedy."""
     if running.ended is not None:
         return None
     try:
         status = ask.ask("GET", "/v1/status", state=seen.stores.state)
     except ask.CannotAsk:
-        return "it stands still: specd does not run; `specd start` starts it"
+        return "the trial waits: specd does not run; `specd start` starts it"
     if status["paused"]:
-        return "it stands still: specd is paused; `specd resume` lets it go on"
+        return "the trial waits: specd is paused; `specd resume` lets it go on"
     for each in status["conditions"]:
         if each["type"] == "PairsConfigured" and each["reason"] in _STUCK:
-            return f"it stands still: {each['message']}"
+            return f"the trial waits: {each['message']}"
     server = survey.ask_server(seen.home, seen.config.lmstudio) if seen.home else None
     if trials.loaded(running, seen.world.models, server) is None:
         return (
-            "it stands still: loads are seen on LM Studio's server, which does not list "
+            "the trial waits: loads are seen on LM Studio's server, which does not list "
             f"{running.main}; `lms server start` starts it"
         )
     if running.before:

@@ -124,7 +124,7 @@ def _pairs_configured(facts: Facts, wanted: SpecdConfig) -> Judgement:
     files = _hold(
         facts,
         lambda path: path not in settings,
-        "the per-model configs",
+        "the models' defaults",
         SAVE_DEFAULTS,
     )
     if files.status != "true":
@@ -163,7 +163,7 @@ def _as_resolved(facts: Facts, held: Judgement) -> Judgement:
     pairs = "the pair stands" if len(facts.pairs) == 1 else f"all {len(facts.pairs)} pairs stand"
     others = sorted({preset.name for _, preset in _undoing(facts)})
     undone = f"; a chat that chooses the preset {' or '.join(others)} undoes it" if others else ""
-    earlier = "a chat begun earlier keeps its own draft until another is chosen in it once"
+    earlier = "a chat that you began earlier keeps its draft until you choose another in it"
     return true("Applied", f"{pairs} as wanted in {_names(facts)}; {earlier}{undone}")
 
 
@@ -182,11 +182,11 @@ def _undoing(facts: Facts) -> Iterator[tuple[DesiredPair, Preset]]:
 
 PAIRS_CONFIGURED = Definition(
     "PairsConfigured",
-    "Every pair of specd.toml stands in its main model's default configuration.",
-    "The per-model configuration files in LM Studio's home, and the installed models.",
+    "Every pair of specd.toml is set in its main model's defaults.",
+    "The files of model defaults in LM Studio's home, and the installed models.",
     "specd writes a pair as soon as both models are there and their tokenizers are proven to "
-    "agree. It never writes a pair whose draft would make the main say something else, nor a "
-    "preset. A chat begun earlier keeps its own draft until another is chosen in it once.",
+    "agree. It never writes a pair whose draft would change the main's answers, nor a preset. "
+    "A chat that you began earlier keeps its draft until you choose another in it.",
     _pairs_configured,
     "option missing",
 )
@@ -205,8 +205,8 @@ def _uncontended(facts: Facts, _: SpecdConfig) -> Judgement:
     return false(
         "Contended",
         f"{'; '.join(fights)}{who}",
-        "if you set it yourself, change in specd.toml what stands in brackets; else stop the "
-        "program that sets it back, or `specd pause`; `specd apply` tries at once",
+        "if you set it yourself, change the key in brackets in specd.toml; else stop the program "
+        "that sets it back, or run `specd pause`; `specd apply` writes at once",
     )
 
 

@@ -11,7 +11,7 @@ from specd.reconcile.facts import Facts
 def _server_reachable(facts: Facts, _: SpecdConfig) -> Judgement:
     seen = facts.server
     if seen is None:
-        return unknown("NotAsked", "the server has not been asked yet")
+        return unknown("NotAsked", "specd has not asked the server yet")
     if seen.problem is None:
         return true("Answers", f"{seen.url} answers")
     if seen.remedy:
@@ -104,8 +104,8 @@ def _app_up_to_date(facts: Facts, _: SpecdConfig) -> Judgement:
         if written is not None and since is not None and written > since:
             return false(
                 "RestartNeeded",
-                f"specd wrote settings.json of {app} after it was started, and it reads it at "
-                "start only",
+                f"specd wrote {app}'s settings.json after {app} was started, and {app} reads it "
+                "only when it starts",
                 f"restart {app}",
             )
     if not facts.app.running and facts.server is not None and facts.server.problem is None:
@@ -113,8 +113,8 @@ def _app_up_to_date(facts: Facts, _: SpecdConfig) -> Judgement:
     if not facts.app.running:
         return true("NotRunning", "LM Studio is not running; it reads the files when it starts")
     if facts.app.started is None:
-        return unknown("StartUnknown", "LM Studio runs, but since when cannot be known")
-    return true("StartedAfter", "nothing that specd wrote waits for a start of LM Studio")
+        return unknown("StartUnknown", "LM Studio is running; its start time cannot be read")
+    return true("StartedAfter", "no write of specd's needs a restart of LM Studio")
 
 
 APP_UP_TO_DATE = Definition(

@@ -63,7 +63,7 @@ def _engine_will_speculate(facts: Facts, _: SpecdConfig) -> Judgement:
         remedy = " && ".join(f"`{each.command}`" for each in parallel)
         return false("Parallel", f"{words}: {why}", remedy)
     if not any(pair.verdict for pair in facts.pairs):
-        return unknown("NoPairs", "no pair has been judged yet")
+        return unknown("NoPairs", "specd has judged no pair yet")
     return true("NothingInTheWay", "nothing known switches speculation off")
 
 
@@ -86,7 +86,7 @@ def _speculation_observed(facts: Facts, _: SpecdConfig) -> Judgement:
         if it.pair.main is not None and not it.length_only
     }
     if unexplained := [each for each in silent if each.main not in again]:
-        remedy = "restart LM Studio, load the model and ask again"
+        remedy = "restart LM Studio, load the model and send it a prompt"
         return false("NoDraftTokens", _findings(unexplained), remedy)
     if silent:
         # One fault with one remedy, whichever condition reports it.

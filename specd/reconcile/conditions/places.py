@@ -16,7 +16,7 @@ def _config_valid(facts: Facts, _: SpecdConfig) -> Judgement:
             "mend specd.toml; `specd config validate` names each mistake",
         )
     if not facts.config_there:
-        return true("Defaults", f"there is none at {facts.config_path}: every default counts")
+        return true("Defaults", f"there is no {facts.config_path}: every default counts")
     return true("Parsed", f"{facts.config_path} is valid")
 
 
@@ -55,7 +55,7 @@ HOME_FOUND = Definition(
 
 def _specd_works(facts: Facts, _: SpecdConfig) -> Judgement:
     if not facts.faults:
-        return true("NoFault", "all of specd's own work succeeds")
+        return true("NoFault", "no work of specd's own fails")
     return false(
         "Fault",
         "; ".join(facts.faults),
