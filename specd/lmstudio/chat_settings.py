@@ -17,8 +17,9 @@ class ChatSettings:
     """LM Studio's own defaults, where the user set nothing else.
 
     ``top_k`` 0, ``top_p`` 1 and ``min_p`` 0 keep every token. ``kv_bits``: bits of a number in
-    MLX's quantized KV cache, None for full precision; ``kv_group``: numbers that share a scale.
-    ``k_type`` and ``v_type``: llama.cpp's names of the types of numbers in its KV cache.
+    MLX's quantized KV cache, None for full precision; ``kv_group``: numbers that share a scale;
+    ``kv_start``: tokens after which it is quantized. ``k_type`` and ``v_type``: llama.cpp's names
+    of the types of numbers in its KV cache.
     """
 
     temperature: float = 0.8
@@ -27,6 +28,7 @@ class ChatSettings:
     min_p: float = 0.05
     kv_bits: int | None = None
     kv_group: int = 64
+    kv_start: int = 0
     k_type: str = "f16"
     v_type: str = "f16"
 
@@ -48,13 +50,16 @@ class ChatSettings:
         )
 
 
-def kv_group(home: Path | None, main: Model) -> int | None:
-    """Numbers that share a scale in an MLX main's KV cache; None if it is not quantized."""
+def kv_quantized(home: Path | None, main: Model) -> tuple[int, int] | None:
+    """Numbers that share a scale in an MLX main's KV cache, and tokens after which it is quantized.
+
+    None if it is not.
+    """
     if home is None:
         return None
     document = values.object_in(model_defaults.config_path(home, main))
-    group = model_defaults.kv_quantization(document).get("kv_group")
-    return group if isinstance(group, int) else None
+    held = model_defaults.kv_quantization(document)
+    return (held["kv_group"], held["kv_start"]) if "kv_group" in held else None
 
 
 def read(home: Path | None, main: Model) -> ChatSettings:

@@ -340,9 +340,11 @@ def kv_quantization(document: Content) -> dict[str, Any]:
             found[name] = held["value"]
     cache = members(load.get(keys.MLX_CACHE_QUANTIZATION))
     bits, group = cache.get("bits", 8), cache.get("groupSize", 64)
+    start = cache.get("quantizedStart")
     if not _quantized_cache(load) or bits not in _KV_BITS or group not in _KV_GROUPS:
         return found
-    return {**found, "kv_bits": bits, "kv_group": group}
+    start = start if isinstance(start, int) and start > 0 else 0
+    return {**found, "kv_bits": bits, "kv_group": group, "kv_start": int(start)}
 
 
 def _entries(document: Content, section: tuple[str, ...]) -> dict[str, Json]:

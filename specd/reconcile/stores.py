@@ -123,7 +123,7 @@ class Stores:
         """Read the facts in LM Studio's home on which verdicts depend."""
         self.verdicts.mlx_types = world.mlx_types
         self.verdicts.llama_servers = world.llama_servers
-        self.verdicts.kv_group = cache(partial(chat_settings.kv_group, home))
+        self.verdicts.kv_quantized = cache(partial(chat_settings.kv_quantized, home))
 
     def resolve(
         self, wanted: SpecdConfig, models: Sequence[Model], apps: Sequence[App]

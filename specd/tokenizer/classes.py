@@ -71,8 +71,9 @@ class Facts:
 
     ``known`` holds the facts from a model's files by its identifier, ``built`` what mlx-lm builds
     for it by its ``Known.config``, ``disproven`` the contents of mains and drafts whose proof
-    failed. ``mlx_types`` are the types that LM Studio's mlx-lm loads. ``kv_groups``: numbers that
-    share a scale in the KV caches of the mains that quantize them, by identifier.
+    failed. ``mlx_types`` are the types that LM Studio's mlx-lm loads. ``kv_quantized``: numbers
+    that share a scale in the KV caches of the mains that quantize them, and tokens after which they
+    do, by identifier.
     """
 
     models: tuple[Model, ...]
@@ -81,7 +82,7 @@ class Facts:
     built: Mapping[str, Built | None]
     disproven: frozenset[tuple[str, str]]
     mlx_types: frozenset[str] | None
-    kv_groups: Mapping[str, int]
+    kv_quantized: Mapping[str, tuple[int, int]]
 
     @classmethod
     def read(cls, models: tuple[Model, ...], store: VerdictStore) -> Facts:
@@ -92,9 +93,9 @@ class Facts:
         configs = {each.config: each for each in known.values() if each.config}
         built = {config: store.built(each) for config, each in configs.items()}
         mains = [each for each in models if each.format == "mlx" and each.identifier in known]
-        groups = {each.identifier: group for each in mains if (group := store.kv_group(each))}
+        quantized = {each.identifier: how for each in mains if (how := store.kv_quantized(each))}
         kinds, disproven = store.kinds(), store.disproven()
-        return cls(models, known, kinds, built, disproven, store.mlx_types, groups)
+        return cls(models, known, kinds, built, disproven, store.mlx_types, quantized)
 
     @property
     def complete(self) -> bool:
@@ -125,13 +126,14 @@ class Facts:
         )
 
     def refuses(self, main: Model, draft: Model) -> bool:
-        """Whether a pair's proof failed, or mlx-lm does not quantize one of its KV caches."""
+        """Whether a pair's proof failed, or its quantized KV caches do not go with drafts."""
         both = self.known[main.identifier].content, self.known[draft.identifier].content
-        group = self.kv_groups.get(main.identifier)
-        if both in self.disproven or group is None:
+        quantized = self.kv_quantized.get(main.identifier)
+        if both in self.disproven or quantized is None:
             return both in self.disproven
         built = self._built(main), self._built(draft)
-        return mlx.not_quantized(mlx.Pair(main, draft, *built, kv_group=group)) is not None
+        pair = mlx.Pair(main, draft, *built, None, *quantized)
+        return (mlx.not_quantized(pair) or mlx.quantized_late(pair)) is not None
 
     def _built(self, model: Model) -> Built | None:
         return self.built.get(self.known[model.identifier].config)
@@ -237,7 +239,7 @@ def _suggest(
         if kind not in FITTING:
             continue
         fitting = there[: bisect_right(there, largest, key=lambda model: model.size_bytes)]
-        if facts.disproven or main.identifier in facts.kv_groups:
+        if facts.disproven or main.identifier in facts.kv_quantized:
             fitting = [model for model in fitting if not facts.refuses(main, model)]
         usable += len(fitting)
         found += [(model, kind) for model in fitting[:SUGGESTED]]

@@ -9,8 +9,10 @@ answer, and llama.cpp ends.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Final
 
 from specd.tokenizer.engines import llama_cpp, mlx
 from specd.tokenizer.fingerprint import Fingerprint
@@ -20,6 +22,9 @@ from specd.tokenizer.verdict import Difference, Missing, Segmentation, Verdict, 
 SHOWN = 20
 NAMED = 8
 
+_INPUT: Final = re.compile(r"<\w+_soft_token>")
+"""Tokens that stand for an image or a sound in a prompt; no answer contains them."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Ids:
@@ -27,8 +32,8 @@ class _Ids:
 
     ``different``: other tokens in main and draft. ``extra``: only the draft has a token, within
     the main's embedding. ``beyond``: the draft can emit the id, outside the main's embedding.
-    ``outside``: the main has a token, outside the draft's embedding. ``missing``: only the main has
-    a token. ``flagged``: a control token in only one of the two.
+    ``outside``: the main can emit a token, outside the draft's embedding. ``missing``: only the
+    main has a token. ``flagged``: a control token in only one of the two.
     """
 
     same: int
@@ -83,7 +88,7 @@ def _sort(main: Fingerprint, draft: Fingerprint) -> _Ids:
         different=[number for number in there if number < main.rows and _has(written, number)],
         extra=[number for number in there if number < main.rows and not _has(written, number)],
         beyond=range(main.rows, max(main.rows, draft.logits)),
-        outside=_over(written, draft.rows),
+        outside=[n for n in _over(written, draft.rows) if not _INPUT.fullmatch(written[n] or "")],
         missing=lacking,
         flagged=sorted(
             number

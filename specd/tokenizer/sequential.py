@@ -37,7 +37,7 @@ class Said:
 class Session:
     """A main, its draft or None, and the caches that are kept between requests.
 
-    With ``kv_bits`` the caches are quantized from the first token on.
+    With ``kv_bits`` the caches are quantized from token ``kv_start`` on.
     """
 
     def __init__(
@@ -47,11 +47,13 @@ class Session:
         draft_tokens: int = 3,
         kv_bits: int | None = None,
         kv_group: int = 64,
+        kv_start: int = 0,
     ) -> None:
         self._main = main
         self._draft = draft
         self._draft_tokens = draft_tokens
-        self._kv = {"kv_bits": kv_bits, "kv_group_size": kv_group, "quantized_kv_start": 0}
+        self._kv = {"kv_bits": kv_bits, "kv_group_size": kv_group}
+        self._kv["quantized_kv_start"] = kv_start
         self._tokens: list[int] = []
         self._cache = self._fresh()
 

@@ -37,7 +37,7 @@ from specd.tokenizer.verdict import (
     VerdictKind,
 )
 
-VERSION = 19
+VERSION = 20
 """Increase this number when the same files give other fingerprints or verdicts."""
 
 _Told = TypeVar("_Told")
@@ -80,14 +80,15 @@ class VerdictStore:
     """The cache file in one directory; opened on first use.
 
     ``mlx_types`` are the model types that LM Studio's own mlx-lm loads, None if it was not found;
-    ``llama_servers`` are its installed llama.cpp servers. ``kv_group`` returns the numbers that
-    share a scale in a main's KV cache, None if new chats do not quantize it.
+    ``llama_servers`` are its installed llama.cpp servers. ``kv_quantized`` returns the numbers
+    that share a scale in a main's KV cache and the tokens after which it is quantized, None if new
+    chats do not quantize it.
     """
 
     def __init__(self, directory: Path) -> None:
         self.mlx_types: frozenset[str] | None = None
         self.llama_servers: tuple[Path, ...] = ()
-        self.kv_group: Callable[[Model], int | None] = lambda _: None
+        self.kv_quantized: Callable[[Model], tuple[int, int] | None] = lambda _: None
         self._path = directory / FILE
         self._open: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
@@ -122,8 +123,8 @@ class VerdictStore:
         both_built = built is not None and drafting is not None
         if main.format == "mlx" and found.kind in FITTING and not both_built:
             return None
-        group = self.kv_group(main) if main.format == "mlx" else None
-        pair = mlx.Pair(main, draft, built, drafting, self.mlx_types, group)
+        quantized = self.kv_quantized(main) if main.format == "mlx" else None
+        pair = mlx.Pair(main, draft, built, drafting, self.mlx_types, *(quantized or (None, 0)))
         made = _with_engine(pair, found)
         return _with_proof(made, self.proof(one, other))
 

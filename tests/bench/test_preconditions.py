@@ -96,20 +96,22 @@ def test_this_machine_is_read(tmp_path: Path) -> None:
 
 
 def test_what_takes_the_processor_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as loop:
+    loop = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
         # The neighbours of this test may take more.
         monkeypatch.setattr(psutil, "pids", lambda: [os.getpid(), loop.pid])
-        named = (
-            rf"{re.escape(psutil.Process(loop.pid).name())} \(pid {loop.pid}\) with \d+ % of a core"
-        )
-        until(lambda: re.fullmatch(named, sensors.busiest(0.2) or ""), "it is named")
+        program = re.escape(f"{psutil.Process(loop.pid).name()} (pid {loop.pid})")
+        named = re.compile(rf"{program} with \d+ % of a core")
+        until(lambda: named.fullmatch(sensors.busiest(0.2) or ""), "it is named")
         monkeypatch.setattr(preconditions, "BUSY_LOAD", -1.0)
         monkeypatch.setattr(preconditions, "WATCHED_S", 0.2)
         until(lambda: preconditions.read(None, 0, busiest=True).busiest, "it is read")
         assert preconditions.read(None, 0).busiest is None
+    finally:
         loop.kill()
-        monkeypatch.setattr(psutil, "pids", lambda: [os.getpid()])
-        assert sensors.busiest(0.0) is None
+        loop.wait()
+    monkeypatch.setattr(psutil, "pids", lambda: [os.getpid()])
+    assert sensors.busiest(0.0) is None
 
 
 def test_a_chat_that_just_ended_is_a_use_of_lm_studio(tmp_path: Path) -> None:

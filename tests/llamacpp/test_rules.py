@@ -100,6 +100,31 @@ def test_an_id_beyond_the_mains_rows_ends_the_server(tmp_path: Path) -> None:
         server.generate([50, 60, 70], 32)
 
 
+def test_a_token_for_images_that_the_draft_lacks_is_no_bar(tmp_path: Path) -> None:
+    """Gemma 3 from 4B on has it behind all tokens of Gemma 3 270M and 1B, and 63 that pad."""
+    tokens = (*TOKENS, "<image_soft_token>", *PADDED[len(TOKENS) + 1 :][:63])
+    kinds = dict.fromkeys(range(len(TOKENS) + 1, len(tokens)), UNUSED)
+    kinds[len(TOKENS)] = gguf.TokenType.USER_DEFINED
+    main = gguf_models.write(tmp_path / "main.gguf", tokens, kinds=kinds, layers=2)
+    draft = gguf_models.write(tmp_path / "draft.gguf")
+    verdict = compare("main", fingerprint.read(main), "draft", fingerprint.read(draft))
+    assert (verdict.kind, [each.id for each in verdict.missing_in_draft]) == (
+        "compatible",
+        [len(TOKENS)],
+    )
+    engine = find()
+    assert engine is not None
+    with Server(engine, Load(main)) as server:
+        alone = server.generate([50, 60, 70], 32).tokens
+    with Server(engine, Load(main, "draft-simple", draft, 3)) as server:
+        answer = server.generate([50, 60, 70], 32)
+    assert answer.drafted
+    assert answer.tokens == alone
+    think = gguf_models.write(tmp_path / "think.gguf", (*TOKENS, "<think>"), layers=2)
+    refused = compare("main", fingerprint.read(think), "draft", fingerprint.read(draft))
+    assert refused.kind == "incompatible"
+
+
 @pytest.mark.parametrize("name", VOCABULARIES)
 def test_the_opinion_is_what_the_server_does(tmp_path: Path, name: str) -> None:
     engine = find()

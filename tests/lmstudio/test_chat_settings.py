@@ -41,6 +41,8 @@ def defaults(home: Path, operation: dict[str, Any], load: dict[str, Any], preset
         ({"temperature": True, "topKSampling": 1e9, "minPSampling": [1]}, {}, ChatSettings()),
         ({}, {"enabled": True, "bits": 4, "groupSize": 32}, ChatSettings(kv_bits=4, kv_group=32)),
         ({}, {"enabled": True}, ChatSettings(kv_bits=8)),
+        ({}, {"enabled": True, "quantizedStart": 9}, ChatSettings(kv_bits=8, kv_start=9)),
+        ({}, {"enabled": True, "quantizedStart": "x"}, ChatSettings(kv_bits=8)),
         ({}, {"enabled": False, "bits": 4}, ChatSettings()),
         ({}, {"enabled": True, "bits": 5}, ChatSettings()),
     ],
@@ -50,8 +52,8 @@ def test_they_are_read_from_a_models_defaults(
 ) -> None:
     defaults(tmp_path, {SAMPLING + k: v for k, v in operation.items()}, {CACHE: load})
     assert chat_settings.read(tmp_path, MAIN) == found
-    group = None if found.kv_bits is None else found.kv_group
-    assert chat_settings.kv_group(tmp_path, MAIN) == group
+    how = None if found.kv_bits is None else (found.kv_group, found.kv_start)
+    assert chat_settings.kv_quantized(tmp_path, MAIN) == how
 
 
 def test_the_types_of_llama_cpps_cache_are_read(tmp_path: Path) -> None:

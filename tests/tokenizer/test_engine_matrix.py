@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,15 +90,18 @@ def edited(fresh: Any, chat: Any) -> str:
         return type(error).__name__
 
 
-def opinion(kind: str, main: Path, draft: Path, kv_group: int | None = None) -> EngineOpinion:
+def pair_of(kind: str, main: Path, draft: Path) -> mlx.Pair:
     from specd.tokenizer.kv_cache import built
 
     models = (
         model("Main", main, architecture=KINDS.get(kind, {}).get("model_type", "llama")),
         model("Draft", draft, architecture="llama"),
     )
-    pair = mlx.Pair(*models, built(main), built(draft), kv_group=kv_group)
-    return mlx.opinion(mlx.on_tokens(5, 5), pair)
+    return mlx.Pair(*models, built(main), built(draft))
+
+
+def opinion(kind: str, main: Path, draft: Path, kv_group: int | None = None) -> EngineOpinion:
+    return mlx.opinion(mlx.on_tokens(5, 5), replace(pair_of(kind, main, draft), kv_group=kv_group))
 
 
 def compared(main: Path, draft: Path) -> Verdict:
@@ -185,6 +189,30 @@ def test_a_guess_beyond_the_mains_embedding_changes_the_answer(folders: Path) ->
     assert Session(main, draft).answer(IDS[:8], 12).tokens != expected
     guesses.weight = guesses.weight[:320]
     assert Session(main, draft).answer(IDS[:8], 12).tokens == expected
+
+
+@pytest.mark.parametrize(("start", "text"), [(0, "same"), (40, "may differ")])
+def test_quantizing_in_mid_answer_changes_the_next_turn(
+    folders: Path, start: int, text: str
+) -> None:
+    """mlx-lm puts the quantized caches into a copy of the list that the engine keeps."""
+    from mlx_lm.utils import load_model
+
+    from specd.tokenizer.sequential import Session
+
+    shape = {"hidden_size": 128, "num_attention_heads": 2, "head_dim": 64}
+    both = [
+        mlx_models.make(folders / f"late-{seed}-{start}", "llama", seed=seed, **shape)
+        for seed in (1, 2)
+    ]
+    pair = replace(pair_of("llama", *both), kv_group=64, kv_start=start)
+    assert mlx.opinion(mlx.on_tokens(5, 5), pair).text == text
+    one, other = (load_model(folder)[0] for folder in both)
+    chats = [Session(one, draft, 3, 8, 64, start) for draft in (None, other)]
+    first, second = (chat.answer(IDS[:25], 30).tokens for chat in chats)
+    assert first == second
+    first, second = (chat.answer([*IDS[:25], *first, 7], 24).tokens for chat in chats)
+    assert (first == second) == (text == "same")
 
 
 def test_a_main_with_nested_caches_answers_a_second_turn_otherwise(folders: Path) -> None:

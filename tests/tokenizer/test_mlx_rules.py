@@ -83,6 +83,7 @@ def test_a_plain_pair_keeps_the_text() -> None:
             {"kv_group": 64, "built": replace(FULL, heads=(80,))},
             "main's heads have 80",
         ),
+        ("late quantization", {"kv_group": 64, "kv_start": 5_000}, "from 5,000 tokens on"),
         (
             "unknown draft",
             {"draft": replace(DRAFT, architecture="new"), "types": frozenset({"qwen3"})},

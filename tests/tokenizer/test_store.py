@@ -177,7 +177,7 @@ def test_a_quantized_cache_of_the_mains_chats_decides(
     assert known is not None
     kept.keep_built(known, replace(PLAIN, heads=(80,)))
     for group, kind in ((None, "compatible"), (64, "unsupported")):
-        kept.kv_group = {main: group}.get
+        kept.kv_quantized = {main: group and (group, 0)}.get
         found = kept.lookup(main, draft)
         assert found is not None
         assert found.kind == kind
@@ -255,7 +255,7 @@ def test_a_broken_file_is_made_anew(tmp_path: Path, pair: tuple[Path, Path]) -> 
 def test_what_stands_in_its_folders_place_is_set_aside(
     tmp_path: Path, pair: tuple[Path, Path], there: str
 ) -> None:
-    cache = tmp_path / "cache"
+    cache = tmp_path / "tokenizers"
     if there == "a file":
         cache.write_bytes(b"somebody's")
     else:
@@ -263,7 +263,7 @@ def test_what_stands_in_its_folders_place_is_set_aside(
     compare(cache, *pair)
     main, draft = model("Main", pair[0], size_bytes=8), model("Draft", pair[1], size_bytes=1)
     assert VerdictStore(cache).lookup(main, draft) is not None
-    [aside] = tmp_path.glob("cache.broken-*")
+    [aside] = tmp_path.glob(f"{cache.name}.broken-*")
     assert aside.is_symlink() or aside.read_bytes() == b"somebody's"
 
 

@@ -66,6 +66,7 @@ class Pair:
 
     ``types``: the model types that LM Studio's mlx-lm loads; None if it was not found.
     ``kv_group``: numbers that share a scale in the main's quantized KV cache; None: it is not.
+    ``kv_start``: tokens after which it is quantized.
     """
 
     main: Model
@@ -74,6 +75,7 @@ class Pair:
     drafting: Built | None
     types: frozenset[str] | None = None
     kv_group: int | None = None
+    kv_start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +250,20 @@ def not_quantized(pair: Pair) -> str | None:
     return None
 
 
+def quantized_late(pair: Pair) -> str | None:
+    """Why the main's KV cache, quantized from a later token on, changes the text; None if not.
+
+    mlx-lm then replaces the caches in a copy of mlx-engine's list.
+    """
+    if pair.kv_group is None or not pair.kv_start:
+        return None
+    return (
+        f"the main's settings quantize its KV cache from {pair.kv_start:,} tokens on: after an "
+        "answer that crosses them mlx-engine keeps refused draft tokens in it, and the next turn "
+        "becomes other text; quantized from the first token on (start 0) it stays the same"
+    )
+
+
 def _kinds(built: Built) -> str:
     return ", ".join(kind for kind in built.kinds if kind not in _FULL) or "KVCache"
 
@@ -271,5 +287,11 @@ RULES: Final = (
         lambda pair: never_drafts(pair.draft, pair.drafting, pair.types),
     ),
     Rule("quantized KV cache", "mlx_lm/models/cache.py, to_quantized; seen", not_quantized),
+    Rule(
+        "late quantization",
+        "mlx_lm/generate.py, speculative_generate_step; seen",
+        quantized_late,
+        alters=True,
+    ),
 )
 """In the order in which they decide."""
