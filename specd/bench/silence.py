@@ -16,9 +16,9 @@ GUARDED = 0.75
 class Circumstances:
     """Known facts about a pair; None means unknown.
 
-    ``parallel``: requests that the loaded main serves at once. ``weights``: bytes of both models'
-    weights. ``memory``: bytes of the machine's memory. ``refused``: why the engine refuses the
-    pair.
+    ``parallel``: requests that the loaded main serves at once, 1 where their number does not
+    matter. ``weights``: bytes of both models' weights. ``memory``: bytes of the machine's memory.
+    ``refused``: why the engine refuses the pair.
     """
 
     parallel: int | None = None
@@ -52,8 +52,9 @@ def causes(known: Circumstances) -> tuple[str, ...]:
             f"{known.weights / 2**30:.1f} GiB of this machine's {known.memory / 2**30:.1f}"
         )
     if not found:
+        several = ", or the main is loaded for several requests at once"
         found.append(
-            "the draft failed to load, or the main is loaded for several requests at once; load "
-            "the draft by hand in LM Studio to see its error"
+            f"the draft failed to load{several if known.parallel is None else ''}; load the draft "
+            "by hand in LM Studio to see its error"
         )
     return tuple(found)

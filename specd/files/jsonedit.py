@@ -13,6 +13,7 @@ Inserted text follows the file's style: newlines, indentation, and the spaces ar
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -342,6 +343,8 @@ class _Style:
 
     def render(self, value: Json) -> str:
         """The value as text; lines after the first are indented from this style's indentation."""
+        if isinstance(value, float) and math.isinf(value):
+            return "1e999" if value > 0 else "-1e999"  # as it was read
         indent = self.unit if self.newline else None
         text = json.dumps(
             value,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from specd.files import jsonedit, private, swap
 from specd.files.pointer import ABSENT
-from specd.reconcile.entry import Change
+from specd.reconcile.entry import Change, sha
 from specd.reconcile.journal import Journal
 
 SUFFIX = ".moved-aside"
@@ -61,7 +61,12 @@ def move_aside(path: Path, journal: Journal, *, surface: str, why: str, by: str)
     raise CannotMove(f"{path} is being written all the time; try again later")
 
 
-def forget(path: Path, content: bytes) -> None:
-    """Remove the file that was moved aside, once its content stands in ``path`` again."""
-    with contextlib.suppress(swap.SwapError):
-        swap.remove(path.with_name(path.name + SUFFIX), content)
+def forget(path: Path, journal: Journal) -> None:
+    """Remove what was moved aside from ``path``, if it is what the journal says."""
+    to = Path(os.path.realpath(path))
+    to = to.with_name(to.name + SUFFIX)
+    moved = {each.before_sha for each in journal.entries() if each.path == path and each.removed}
+    with contextlib.suppress(swap.SwapError, OSError):
+        content = private.read(to, jsonedit.MAX_BYTES)
+        if sha(content) in moved:
+            swap.remove(to, content)

@@ -7,7 +7,7 @@ those that a server returned to the last benchmark. The newest counts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from specd.bench import silence
 from specd.bench.use import DraftRequests, InUse, Observed, Probe, in_use
@@ -124,9 +124,9 @@ def _seen(
             "llama.cpp 2.15.0"
         )
         if pair.draft is not None:
-            # With a quantized cache several requests do not switch speculation off.
-            asked = server if pair.one_at_a_time else None
-            known = circumstances(main, pair.draft, installed, asked, memory, pair.verdict)
+            known = circumstances(main, pair.draft, installed, server, memory, pair.verdict)
+            if not pair.one_at_a_time:  # several requests do not switch speculation off
+                known = replace(known, parallel=1)
             likely = "; or ".join(silence.causes(known))
         finding = (
             f"{pair.name}: none of {of} has draft tokens although the draft was asked for. "
@@ -157,7 +157,7 @@ def circumstances(
     return silence.Circumstances(
         parallel=max((i.parallel for i in instances if i.parallel is not None), default=None)
         if main.format == "mlx"
-        else None,
+        else 1,  # llama.cpp speculates for several
         vision=main.kind == "vlm",
         formats=(main.format, draft.format),
         weights=main.size_bytes + draft.size_bytes,

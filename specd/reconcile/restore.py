@@ -160,8 +160,7 @@ def _moved_back(journal: Journal, whole: Owned) -> Restored:
         lambda content: journal.before(whole.since) if content is None else None,
         before_write=lambda *_: None,
     )
-    if done is not None:
-        aside.forget(done.path, done.after)
+    aside.forget(whole.path, journal)
     journal.hand_over(freed={(whole.path, whole.key)})
     keys, how = ((whole.key,), "it is back") if done else ((), "others have changed it since")
     return Restored(whole.since, whole.path, keys, how)

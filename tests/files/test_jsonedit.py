@@ -415,6 +415,12 @@ def test_what_is_odd_but_sound_is_kept_as_it_is(content: bytes):
     assert changed <= len('{"nested": [1, 2]}')
 
 
+@pytest.mark.parametrize("number", [b"1e999", b"-1e999"])
+def test_a_number_beyond_all_is_put_back(number: bytes):
+    (value,) = parse(b"[%b]" % number)  # type: ignore[misc]
+    assert edit(b'{"a": 1}', [Edit(("a",), value)]) == b'{"a": %b}' % number
+
+
 @pytest.mark.parametrize("document", ["[]", '"text"', "7", "null", "true"])
 def test_a_document_that_is_no_object_is_refused(document: str):
     with pytest.raises(NotUnderstood, match="an object was expected"):

@@ -55,6 +55,19 @@ def test_it_is_put_back_from_the_journal_whatever_became_of_what_was_moved(
     assert moved.to.read_bytes() == b"somebody else's"
 
 
+def test_nothing_of_it_stays_where_others_have_made_it_anew(
+    tmp_path: Path, journal: Journal
+) -> None:
+    path = tmp_path / "cache.json"
+    for content in (CONTENT, b'{"a": 2}'):
+        path.write_bytes(content)
+        move(path, journal)
+    path.write_bytes(b'{"a": 3}')
+    restore(journal, None)
+    assert path.read_bytes() == b'{"a": 3}'
+    assert [each.name for each in tmp_path.iterdir() if each.is_file()] == ["cache.json"]
+
+
 def test_what_was_written_between_look_and_rename_is_what_the_journal_keeps(
     tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,6 +103,8 @@ def test_several_requests_at_once_are_no_cause_where_the_cache_is_quantized() ->
         known = real_use.uses((pair,), INSTALLED, Observed(), (), (asked(1.0, ran=0),))
         (found,) = real_use.drafts_seen((pair,), known, INSTALLED, server, None)
         assert ("for 4 requests at once" in (found.finding or "")) == named
+        (found,) = real_use.drafts_seen((pair,), known, INSTALLED, None, None)
+        assert ("several requests at once" in (found.finding or "")) == named
 
 
 def test_where_the_log_names_no_main_the_draft_tells_which_pair_if_it_serves_one() -> None:
