@@ -87,7 +87,7 @@ def test_restore_undoes_one_write_or_all_of_them_to_the_byte(seed: Sandbox) -> N
     assert seed.specd("restore", "--all").returncode == 0
     assert contents(seed) == before
     assert seed.specd("restore", "--all").stdout.startswith(
-        "nothing to undo; specd writes nothing from "
+        "nothing to undo\nspecd writes nothing from "
     )
 
 

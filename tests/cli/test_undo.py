@@ -64,6 +64,16 @@ def test_uninstalling_brings_the_original_back_too(seed: Sandbox) -> None:
     assert seed.read() == json.loads(before["settings.json"] or b"")
 
 
+@pytest.mark.parametrize("written", [True, False])
+def test_installed_again_after_that_specd_is_asked_anew(seed: Sandbox, written: bool) -> None:
+    if written:
+        assert seed.specd("apply").returncode == 0
+    done = seed.specd("uninstall", "--restore-settings")
+    assert (done.returncode, "writes nothing" in done.stdout) == (0, False)
+    seed.start()
+    until(seed.applied, "it is written again")
+
+
 @pytest.mark.parametrize("taken_back", [0, 1, 2])
 def test_restored_out_of_order_nothing_of_specds_stays(seed: Sandbox, taken_back: int) -> None:
     seed.settings.write_text(PLAIN)
@@ -77,7 +87,7 @@ def test_restored_out_of_order_nothing_of_specds_stays(seed: Sandbox, taken_back
     assert seed.specd("restore", "--all").returncode == 0
     assert tree(seed) == before
     assert seed.specd("restore", "--all").stdout.startswith(
-        "nothing to undo; specd writes nothing from "
+        "nothing to undo\nspecd writes nothing from "
     )
 
 
@@ -370,7 +380,7 @@ def test_what_was_not_written_yet_is_left_alone_too_after_all_was_restored(seed:
 
 def test_before_the_first_write_all_is_left_alone_too(seed: Sandbox) -> None:
     before = tree(seed)
-    assert seed.specd("restore", "--all").stdout.startswith("nothing to undo; ")
+    assert seed.specd("restore", "--all").stdout.startswith("nothing to undo\n")
     seed.start()
     until(lambda: seed.status()["pairs"][0]["held"], "the pair is known, and left alone")
     assert tree(seed) == before

@@ -59,7 +59,10 @@ def run(args: argparse.Namespace) -> int:
         complain(problem)
         return 2
     unread = journal.unread if args.all else None
-    return 0 if show(answer, unread, as_json=args.json) and unread is None else 2
+    done = show(answer, unread, as_json=args.json) and unread is None
+    if done and args.all and not answer["restored"] and not args.json:
+        say("specd writes nothing from now on, until `specd apply` or a change of specd.toml")
+    return 0 if done else 2
 
 
 def directly(state: Path, journal: Journal, number: int | None) -> dict[str, Any]:
@@ -75,7 +78,7 @@ def show(answer: dict[str, Any], unread: str | None, *, as_json: bool) -> bool:
     if as_json:
         print(dumps(answer))
     elif not answer["restored"] and not problems:
-        print("nothing to undo; specd writes nothing from now on, until `specd apply`")
+        print("nothing to undo")
     else:
         for undone in answer["restored"]:
             say(undone["message"])

@@ -81,7 +81,10 @@ def _uninstall(args: argparse.Namespace) -> int:
 def _restore(state: Path) -> bool:
     """Restore everything; returns False if something could not be restored."""
     journal = Journal(places.journal_dir(state))
-    return restore.show(restore.directly(state, journal, None), journal.unread, as_json=False)
+    done = restore.show(restore.directly(state, journal, None), journal.unread, as_json=False)
+    if done:
+        journal.hand_over(released=True)  # who installs specd again asks anew
+    return done
 
 
 def _purge(state: Path) -> None:
