@@ -21,7 +21,7 @@ MIX_NEEDED = 0.5
 """A result whose classes hold less than this share of the user's mix is not confirmed."""
 
 FAR_BELOW = 0.5
-"""A speed-up up to this needs no interval: no noise explains an answer that takes twice as long."""
+"""A speed-up up to this needs no interval: no noise on an idle machine doubles a time."""
 
 Progress: TypeAlias = Callable[[dict[str, Any]], None]
 

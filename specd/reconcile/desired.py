@@ -317,11 +317,12 @@ class _Main:
             return _waiting(pair, undecided)
         usable = {key: both for key, both in usable.items() if not self._is_out(key)}
         if usable:
-            draft, verdict = next(iter(usable.values()))
+            best = (choice and choice.draft) or ""
+            draft, verdict = usable.get(best, next(iter(usable.values())))
             length = _length(pair.configured, None)
             so_far = choice.reason if choice is not None else "not benchmarked yet"
-            best = f"the most promising of {len(usable)} proven drafts"
-            why = f"{best if len(usable) > 1 else 'the only proven draft'}; {so_far}"
+            most = f"the most promising of {len(usable)} proven drafts"
+            why = f"{most if len(usable) > 1 else 'the only proven draft'}; {so_far}"
             pair = replace(pair, draft=draft, draft_tokens=length, verdict=verdict)
             return pair.so("wanted", "MostPromising", why)
         if pair.candidates:
@@ -329,7 +330,7 @@ class _Main:
                 f"could draft and were not measured: {', '.join(pair.candidates)}; "
                 "`specd bench` measures them, or name one as the draft in specd.toml"
             )
-            return pair.so("unmeasured", "NotMeasured", why)
+            return pair.so("unmeasured", "NotMeasured", choice.reason if choice else why)
         return pair.so("refused", "NoDraft", self._no_draft(verdicts))
 
     def kept(self, pair: DesiredPair) -> DesiredPair:

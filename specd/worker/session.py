@@ -12,6 +12,7 @@ from typing import Any
 
 from specd.bench import circumstances, prompts
 from specd.bench.history import Busy, History, alone
+from specd.bench.preconditions import BUSY_LOAD
 from specd.bench.result import BenchRequest, BenchResult
 from specd.worker import Progress, Task
 
@@ -74,9 +75,16 @@ class Session:
         }
 
     def keep(self, result: BenchResult, context: dict[str, Any]) -> None:
-        """Store a result, marked if the machine was disturbed since the benchmark began."""
+        """Store a result, marked if the machine was disturbed since the benchmark began.
+
+        Or if it was busy already and single answers alone decide: llama.cpp, whose threads wait for
+        one another, then answers many times slower, now with the draft and now without it.
+        """
         now = circumstances.here()
         broken = (*result.broken, *circumstances.disturbed(self.stood, now))
+        load = self.stood["load_average"][0] / (self.stood["cores"] or 1)
+        if result.far_slower and load > BUSY_LOAD:
+            broken = (*broken, f"the machine was busy before it began, load {load:.1f} per core")
         found = replace(result, broken=broken)
         self.history.add(found, {**context, "after": now})
         self.results.append(asdict(found))

@@ -78,6 +78,13 @@ def test_before_any_benchmark_the_most_promising_proven_draft_is_taken():
     assert "not benchmarked" in pair.why
 
 
+def test_of_drafts_that_nothing_confirmed_the_one_tried_as_fastest_is_taken():
+    unconfirmed = Choice(OTHER.key, None, "tried once, not confirmed: 1.50×", OTHER.key)
+    (pair,) = resolved(wanted(AUTO), choice=unconfirmed)
+    assert (pair.state, pair.draft) == ("wanted", OTHER)
+    assert "1.50×" in pair.why
+
+
 REFUSED = verdict(
     "unsupported",
     "vocab_size is 3 and 4",
