@@ -15,6 +15,7 @@ from specd.files import swap
 from specd.files.pointer import ABSENT
 from specd.reconcile import ownership
 from specd.reconcile.journal import Change, Journal, NewerJournal
+from specd.reconcile.observe import is_away
 from specd.reconcile.ownership import Deed, deed
 from specd.reconcile.plan import FileEdit
 
@@ -104,6 +105,7 @@ class Write:
         if edit.after is None:
             return self._take_away(edit.before or b"")
         if edit.before is None:
+            self._refuse_if_away(edit.within)
             self._folders = sum(not parent.exists() for parent in edit.path.parents)
         done = swap.update(
             edit.path,
@@ -113,6 +115,14 @@ class Write:
             wait_s=self._journal.lock_s,
         )
         return done is not None
+
+    def _refuse_if_away(self, home: Path | None) -> None:
+        """Create nothing in the place of a home that is away: its values would count as gone."""
+        if home is None or not is_away(home):
+            return
+        if any(path.is_relative_to(home) for path in self._journal.owned_files()):
+            why = f"{home} is away: in its place is nothing, or models alone"
+            raise swap.SwapError(self._edit.path, f"{why}; connect its disk or move it back")
 
     def _take_away(self, content: bytes) -> bool:
         """Remove a file that specd created, with its empty directories."""

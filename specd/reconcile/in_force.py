@@ -68,7 +68,7 @@ def find(
         for model in served:
             for instance in model.loaded_instances if model.key == key else ():
                 differs = list(_differs(pair, pair.main, instance))
-                length = list(_other_length(pair, instance))
+                length = list(_other_length(pair, pair.main, instance))
                 length_only, differs = not differs, differs + length
                 shown = bool(differs)
                 seen = loaded_at.get(instance)
@@ -94,7 +94,7 @@ def _differs(pair: DesiredPair, main: Model, instance: Instance) -> Iterator[str
         return
     if _too_parallel(pair, instance):
         yield f"loaded for {instance.parallel} parallel requests instead of 1"
-    if main.format != "gguf" or (instance.draft_mtp is None and instance.draft_simple is None):
+    if not _is_shown(main, instance):
         return
     if pair.mtp and instance.draft_mtp is not True:
         yield "its prediction heads are off"
@@ -105,9 +105,16 @@ def _differs(pair: DesiredPair, main: Model, instance: Instance) -> Iterator[str
             yield f"it runs with {instance.draft_model} as the draft"
 
 
-def _other_length(pair: DesiredPair, instance: Instance) -> Iterator[str]:
+def _is_shown(main: Model, instance: Instance) -> bool:
+    """Whether the server shows how the instance drafts."""
+    return main.format == "gguf" and (instance.draft_mtp, instance.draft_simple) != (None, None)
+
+
+def _other_length(pair: DesiredPair, main: Model, instance: Instance) -> Iterator[str]:
     length = instance.draft_max_tokens
-    if pair.speculates and None not in (pair.draft_tokens, length) and length != pair.draft_tokens:
+    if not pair.speculates or not _is_shown(main, instance):
+        return
+    if None not in (pair.draft_tokens, length) and length != pair.draft_tokens:
         yield f"it drafts {length} tokens instead of {pair.draft_tokens}"
 
 

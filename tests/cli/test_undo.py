@@ -135,6 +135,24 @@ def test_while_what_a_link_leads_to_is_away_the_undo_is_kept(seed: Sandbox) -> N
     assert tree(seed) == before
 
 
+def test_in_the_place_of_a_home_that_is_away_nothing_is_made(seed: Sandbox) -> None:
+    models = (seed.home / "models").rename(seed.home.with_name("models"))
+    (seed.home / "models").symlink_to(models)
+    before = tree(seed)
+    assert seed.specd("apply").returncode == 0
+    away = seed.home.rename(seed.home.with_name("away"))
+    seed.home.mkdir()
+    (seed.home / "models").symlink_to(models)
+    assert "models alone" in seed.specd("apply").stderr
+    assert tree(seed) == {}
+    assert seed.specd("restore", "--all").returncode == 2
+    (seed.home / "models").unlink()
+    seed.home.rmdir()
+    away.rename(seed.home)
+    assert seed.specd("restore", "--all").returncode == 0
+    assert tree(seed) == before
+
+
 def test_what_is_specds_goes_with_a_home_that_is_moved_for_good(seed: Sandbox) -> None:
     before = tree(seed)
     seed.start()

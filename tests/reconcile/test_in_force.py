@@ -58,6 +58,7 @@ SWITCHES = "--speculative-draft-simple --speculative-draft-model a/c-GGUF/c.gguf
         (pair(GGUF, SIDECAR), {"draft_mtp": False, "draft_simple": False}, None),
         (pair(MAIN, SMALL), {"parallel": 4}, "4 parallel"),
         (pair(MAIN, SMALL), {"parallel": None}, None),
+        (pair(MAIN, SMALL, draft_tokens=6), {"draft_max_tokens": 3}, None),
         (pair(MAIN, SMALL, users=DraftDefaults(quantized_cache=True)), {"parallel": 4}, None),
         (replace(pair(MAIN, SMALL), state="withdrawn"), {"parallel": 4}, None),
     ],
