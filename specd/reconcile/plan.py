@@ -41,14 +41,15 @@ class FileEdit:
 class Blocked:
     """A file that cannot be edited now, and a sentence that says why.
 
-    ``ignored``: LM Studio does not use the file.
+    ``ignored``: LM Studio does not use the file. ``unread``: it cannot even be read.
     """
 
     path: Path
     surface: str
     why: str
-    unsettled: bool
+    unsettled: bool = False
     ignored: bool = False
+    unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +90,11 @@ def _compare(
 ) -> Plan:
     """The plan for one file."""
 
-    def blocked(why: str, *, unsettled: bool = False, ignored: bool = False) -> Plan:
-        return Plan(blocked=(Blocked(file.path, target.surface, why, unsettled, ignored),))
+    def blocked(why: str, **how: bool) -> Plan:
+        return Plan(blocked=(Blocked(file.path, target.surface, why, **how),))
 
     if file.problem is not None:
-        return blocked(file.problem, unsettled=file.unsettled)
+        return blocked(file.problem, unsettled=file.unsettled, unread=file.content is None)
     before = ownership.before_standing(owned, file.document)
     try:
         desired_values = target.desired_values(file.document, before)

@@ -97,6 +97,12 @@ def test_a_specd_toml_that_is_not_there_is_not_called_valid():
             "Unreadable",
             "line 3",
         ),
+        (
+            {"blocked": (Blocked(SETTINGS, "settings", "it is a link", unread=True),)},
+            "SettingsApplied",
+            "Unreadable",
+            "that specd can read",
+        ),
         ({"pending": (SETTINGS,)}, "SettingsApplied", "Drifted", "about to restore"),
         (
             {"pairs": (replace(PAIR, state="missing", why="no such model"),)},

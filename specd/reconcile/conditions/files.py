@@ -47,7 +47,8 @@ def remedy_of(pair: DesiredPair) -> str:
 def _hold(facts: Facts, mine: Callable[[Path], bool], name: str, mend: str) -> Judgement:
     for blocked in facts.blocked:
         if mine(blocked.path):
-            return false("Unreadable", f"{blocked.why}; specd does not write to it", mend)
+            remedy = "make it a file that specd can read" if blocked.unread else mend
+            return false("Unreadable", f"{blocked.why}; specd does not write to it", remedy)
     for applied in facts.applied:
         if mine(applied.edit.path) and applied.problem is not None:
             if applied.permanent:
