@@ -67,13 +67,11 @@ def find(
         written = written_at.get(pair.main.defaults)
         for model in served:
             for instance in model.loaded_instances if model.key == key else ():
-                differs = list(_differs(pair, pair.main, instance))
-                length = list(_other_length(pair, pair.main, instance))
-                length_only, differs = not differs, differs + length
+                differs = dict(_differs(pair, pair.main, instance))
                 shown = bool(differs)
                 seen = loaded_at.get(instance)
                 if not shown and written is not None and seen is not None and written > seen:
-                    differs.append("it was loaded before specd wrote its defaults")
+                    differs["it was loaded before specd wrote its defaults"] = True
                 if differs:
                     found.append(
                         NotInForce(
@@ -83,39 +81,30 @@ def find(
                             _steps(pair, model.key, instance),
                             parallel=pair.main.format == "mlx" and _too_parallel(pair, instance),
                             shown=shown,
-                            length_only=length_only and shown,
+                            length_only=not any(differs.values()),
                         )
                     )
     return tuple(found)
 
 
-def _differs(pair: DesiredPair, main: Model, instance: Instance) -> Iterator[str]:
+def _differs(pair: DesiredPair, main: Model, instance: Instance) -> Iterator[tuple[str, bool]]:
+    """Each difference, and whether it can keep the main from drafting."""
     if not pair.speculates:
         return
     if _too_parallel(pair, instance):
-        yield f"loaded for {instance.parallel} parallel requests instead of 1"
-    if not _is_shown(main, instance):
+        yield f"loaded for {instance.parallel} parallel requests instead of 1", True
+    if main.format != "gguf" or (instance.draft_mtp is None and instance.draft_simple is None):
         return
     if pair.mtp and instance.draft_mtp is not True:
-        yield "its prediction heads are off"
+        yield "its prediction heads are off", True
     if pair.draft is not None and pair.draft.drafter is None:
         if instance.draft_simple is not True:
-            yield "it runs without the draft"
+            yield "it runs without the draft", True
         elif instance.draft_model not in (None, pair.draft.identifier, pair.draft.key):
-            yield f"it runs with {instance.draft_model} as the draft"
-
-
-def _is_shown(main: Model, instance: Instance) -> bool:
-    """Whether the server shows how the instance drafts."""
-    return main.format == "gguf" and (instance.draft_mtp, instance.draft_simple) != (None, None)
-
-
-def _other_length(pair: DesiredPair, main: Model, instance: Instance) -> Iterator[str]:
+            yield f"it runs with {instance.draft_model} as the draft", True
     length = instance.draft_max_tokens
-    if not pair.speculates or not _is_shown(main, instance):
-        return
     if None not in (pair.draft_tokens, length) and length != pair.draft_tokens:
-        yield f"it drafts {length} tokens instead of {pair.draft_tokens}"
+        yield f"it drafts {length} tokens instead of {pair.draft_tokens}", False
 
 
 def _too_parallel(pair: DesiredPair, instance: Instance) -> bool:
