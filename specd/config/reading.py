@@ -111,9 +111,9 @@ def content(path: Path) -> str | None:
     try:
         raw = private.read(path, MAX_BYTES)
         return raw.decode("utf-8-sig")
+    except FileNotFoundError:
+        return None
     except OSError as error:
-        if isinstance(error, FileNotFoundError) and not isinstance(error, private.LeadsNowhere):
-            return None
         why = f"cannot be read: {error.strerror or error}"
         raise ConfigError(path, (Problem(None, "", why),)) from error
     except UnicodeDecodeError as error:

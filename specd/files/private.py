@@ -30,7 +30,7 @@ class Broken(Exception):
     """The file's content is not what specd writes; the message says why."""
 
 
-class LeadsNowhere(FileNotFoundError):
+class LeadsNowhere(OSError):
     """A link on the way to a file leads to what is not there, as a disk that is not connected."""
 
     def __init__(self, link: Path) -> None:
@@ -155,7 +155,7 @@ def read_json(path: Path) -> object:
     """
     try:
         document: object = json.loads(read(path, MAX_BYTES))
-    except FileNotFoundError:
+    except (FileNotFoundError, LeadsNowhere):
         return None
     except OSError as error:
         if error.errno in UNFIT:

@@ -153,7 +153,7 @@ def _where_lmstudio_looks(user: Path) -> Home | NoHome:
     pointer = user / keys.HOME_POINTER
     try:
         pointed = private.read(pointer).decode("utf-8").strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, private.LeadsNowhere):
         candidates = [user / name for name in keys.HOMES]
         for candidate in candidates:
             if candidate.is_dir():

@@ -66,9 +66,9 @@ def read_file(path: Path, known: FileSeen | None = None) -> FileSeen:
     """
     try:
         content = private.read(path, jsonedit.MAX_BYTES)
+    except FileNotFoundError:
+        return FileSeen(path, None, ABSENT)
     except OSError as error:
-        if isinstance(error, FileNotFoundError) and not isinstance(error, private.LeadsNowhere):
-            return FileSeen(path, None, ABSENT)
         why = f"{path} cannot be read: {error.strerror or error}"
         lasts = error.errno in (*private.UNFIT, errno.ENOENT)
         return FileSeen(path, None, ABSENT, why, unsettled=not lasts)

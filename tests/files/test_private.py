@@ -113,9 +113,8 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path: Path, on_the_way: str):
         assert found.value.filename == str(link)
     (tmp_path / "away").mkdir()
     private.make_directory(link / on_the_way)
-    with pytest.raises(FileNotFoundError) as missing:
+    with pytest.raises(FileNotFoundError):
         private.read(link / on_the_way / "file")
-    assert not isinstance(missing.value, private.LeadsNowhere)
 
 
 @pytest.mark.parametrize("name", ["journal", "state", "null"])
