@@ -24,6 +24,7 @@ TEMPLATE_BYTES: Final = 1 << 20
 _ROLES: Final = tuple(
     f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 )
+_EXTRA, _ADDITIONAL = "extra_special_tokens", "additional_special_tokens"
 _MARKUP: Final = re.compile(r"<[^<>\s]{1,100}>|\[[^\[\]\s]{1,40}\]")
 
 
@@ -34,13 +35,35 @@ _Added: TypeAlias = tuple[int, str, bool, Flags]
 def configuration(folder: Path) -> dict[str, Any]:
     """``tokenizer_config.json``, with ``special_tokens_map.json`` where loaders read it.
 
+    ``extra_special_tokens`` lists the tokens that follow those of ``_token`` keys, in the order in
+    which transformers (``_from_pretrained``) adds them.
+
     Raises:
         Unreadable: one of them cannot be read.
     """
     config = json_object(folder / "tokenizer_config.json")
+    if not config.get(_EXTRA) and _ADDITIONAL in config:
+        config[_EXTRA] = config.pop(_ADDITIONAL)
+    later = {key: config.pop(key) for key in _own(config) if isinstance(config[key], str)}
+    if isinstance(config.get(_EXTRA), dict):
+        later |= config.pop(_EXTRA)
     if "added_tokens_decoder" not in config:
-        config |= json_object(folder / "special_tokens_map.json")
+        more = json_object(folder / "special_tokens_map.json")
+        before, then = config.get(_EXTRA), more.get(_EXTRA)
+        config |= more
+        if isinstance(before, list) and isinstance(then, list):
+            config[_EXTRA] = [*before, *then]
+        if isinstance(config.get(_EXTRA), dict):
+            later |= config.pop(_EXTRA)
+    listed = config.get(_EXTRA, config.get(_ADDITIONAL))
+    for key in [each for each in later if each in config or each in _ROLES]:
+        config[key] = later.pop(key)
+    config[_EXTRA] = [*later.values(), *(listed if isinstance(listed, list) else ())]
     return config
+
+
+def _own(config: Mapping[str, Any]) -> list[str]:
+    return [key for key in config if key.endswith("_token") and key not in _ROLES]
 
 
 def complete(vocabulary: Vocabulary, folder: Path, config: Mapping[str, Any]) -> None:
@@ -137,11 +160,7 @@ def splitting(
 
 def _named(config: Mapping[str, Any]) -> Iterator[str]:
     """The control tokens that the configuration names, in the order in which loaders add them."""
-    own = [key for key in config if key.endswith("_token") and key not in _ROLES]
-    more = config.get("extra_special_tokens") or config.get("additional_special_tokens")
-    if isinstance(more, dict):
-        more = list(more.values())
-    listed = [*map(config.get, (*_ROLES, *own)), *(more if isinstance(more, list) else ())]
+    listed = [*map(config.get, (*_ROLES, *_own(config))), *config[_EXTRA]]
     yield from filter(None, map(_text, listed))
 
 

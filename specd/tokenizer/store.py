@@ -37,7 +37,7 @@ from specd.tokenizer.verdict import (
     VerdictKind,
 )
 
-VERSION = 20
+VERSION = 21
 """Increase this number when the same files give other fingerprints or verdicts."""
 
 _Told = TypeVar("_Told")

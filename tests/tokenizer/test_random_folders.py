@@ -64,3 +64,30 @@ def test_the_verdict_is_what_the_real_tokenizers_do(tmp_path: Path, seeds: range
         else:
             assert not [n for n in unlike if spelled(one, n) != spelled(other, n)], seed
     assert kinds == {"identical", "compatible", "incompatible"}
+
+
+@pytest.mark.parametrize(
+    ("beside", "listed"),
+    [
+        ({"extra_special_tokens": ["<x>", "<y>"]}, {"extra_special_tokens": ["<z>", "<x>"]}),
+        ({"additional_special_tokens": ["<x>"]}, {"extra_special_tokens": ["<z>"]}),
+        ({"additional_special_tokens": ["<x>"], "extra_special_tokens": {"boi": "<y>"}}, {}),
+        ({"image_token": "<x>"}, {"video_token": "<z>"}),
+        ({"extra_special_tokens": {"boi": "<y>"}}, {"extra_special_tokens": ["<z>"]}),
+        ({"extra_special_tokens": ["<x>"]}, {"extra_special_tokens": {"boi": "<y>"}}),
+        ({"image_token": "<x>"}, {"image_token": "<z>", "additional_special_tokens": ["<y>"]}),
+    ],
+)
+def test_tokens_named_in_several_places_get_the_ids_of_the_real_tokenizer(
+    tmp_path: Path, beside: dict[str, Any], listed: dict[str, Any]
+) -> None:
+    cases = map(random_folders.case, map(Random, range(100)))
+    case = next(
+        each
+        for each in cases
+        if "tokenizer.json" in each.files and "added_tokens_decoder" not in each.beside
+    )
+    case.beside |= beside
+    case.files["special_tokens_map.json"] = listed
+    _, real = read(case.lay_out(tmp_path / "model"))
+    assert {"<x>", "<y>", "<z>"} & real.get_vocab().keys()
