@@ -21,6 +21,9 @@ from specd.reconcile.restores import PutBack
 QUIET_S = 3600.0
 """The same notification is shown once in this time."""
 
+AT_EACH_START = ("ConfigValid", "HomeFound")
+"""Logged by every start while they are false: specd can do little then."""
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -34,10 +37,6 @@ class Snapshot:
     def put_back(self) -> tuple[PutBack, ...]:
         """The writes that put a value back; found on first use, as it takes milliseconds."""
         return restores.put_back(self.writes)
-
-
-AT_EACH_START = ("ConfigValid", "HomeFound")
-"""Logged by every start while they are false: specd can do little then."""
 
 
 class Publication:

@@ -63,7 +63,7 @@ def test_a_gguf_main_is_measured_on_the_server_or_not_at_all() -> None:
 
 def test_a_server_that_is_asked_for_and_does_not_answer_is_a_problem() -> None:
     (problem,) = planned("server", MAIN, None).problems
-    assert "not been asked yet" in problem
+    assert "has not asked it yet" in problem
     assert planned("mlx", MAIN, serving(loaded=True)) == BenchmarkPlan(mlx=((MAIN, DRAFT),))
 
 
