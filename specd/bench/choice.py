@@ -82,7 +82,8 @@ def decide(results: Sequence[BenchResult], wanted: Benchmark) -> Choice | None:
         return Choice(
             standing.draft,
             standing.draft_tokens,
-            f"{measured} with {standing.draft_tokens} draft tokens",
+            f"{measured} with {standing.draft_tokens} "
+            f"draft token{'s'[: standing.draft_tokens != 1]}",
             standing.draft,
             confirmed=True,
         )

@@ -292,7 +292,7 @@ def _together(uses: Sequence[Use]) -> tuple[int, float | None]:
 def _caution(with_draft: Sequence[Use], without: Sequence[Use]) -> str | None:
     few = min(sum(use.answers for use in uses) for uses in (with_draft, without))
     if few < FEW:
-        return f"only {few} answers on one side: too few to compare"
+        return f"only {few} answer{'s'[: few != 1]} on one side: too few to compare"
     for what, name in (("prompt_tokens", "prompts"), ("tokens", "answers")):
         one, other = (_typical(uses, what) for uses in (with_draft, without))
         if one and other and abs(math.log(one / other)) > math.log(DIFFERENT):

@@ -249,16 +249,19 @@ def _suggest(
     if eligible.worth_drafting(main) == 0:
         why = "no installed model fits, and at this size LM Studio's docs see no gain in a draft"
         return Suggestion(main, (), 0, why)
-    return Suggestion(main, (), 0, "no installed model fits", _wanted(main, mine))
+    same = drafts.get((mine.digest, main.format), ())
+    installed = frozenset(model.identifier for model in same)
+    return Suggestion(main, (), 0, "no installed model fits", _wanted(main, mine, installed))
 
 
-def _wanted(main: Model, mine: Class) -> str:
+def _wanted(main: Model, mine: Class, installed: frozenset[str]) -> str:
     size = eligible.worth_drafting(main)
     up_to = f" of up to {size:g}B" if size is not None else ", of less than half its size"
     family = main.architecture or "the same"
     form = "a GGUF" if main.format == "gguf" else "an MLX"
     public = _PUBLIC.get(_line(main, mine))
-    named = f", such as {public[main.format == 'gguf']}" if public else ""
+    name = public[main.format == "gguf"] if public else ""
+    named = f", such as {name}" if name and name not in installed else ""
     return (
         f"{form} model of the {family} family{up_to} with the same tokenizer ({mine.tokens:,} "
         f"tokens){named}"

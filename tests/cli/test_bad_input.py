@@ -15,6 +15,7 @@ import pytest
 
 from specd.cli import ask
 from specd.cli.models import bench, trial
+from tests.daemon import Sandbox
 
 
 @pytest.fixture
@@ -224,3 +225,12 @@ def test_words_may_stand_behind_options() -> None:
     assert (found.verb, found.main, found.days, found.yes) == ("start", "main", 3.0, True)
     found = bench.parser.parse(["main", "--quick", "draft", "--json", "other"])
     assert (found.main, found.drafts) == ("main", ["draft", "other"])
+
+
+def test_a_main_without_a_pair_is_named_when_a_trial_is_asked_for_it(seed: Sandbox) -> None:
+    """Another main's pair is configured: it is no reason to say that there is none."""
+    assert seed.specd("apply").returncode == 0
+    done = seed.specd("trial", "start", "qwen3-4b", "--yes")
+    assert done.returncode == 2
+    assert "no draft is configured for qwen3-4b" in done.stderr
+    assert "no pair of specd.toml" not in done.stderr

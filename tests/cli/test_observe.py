@@ -77,6 +77,17 @@ def test_a_person_reads_speeds_counts_and_acceptance(used: Sandbox) -> None:
     assert "(2.00×)" in ran.stdout
 
 
+def test_one_answer_is_no_answers(sandbox: Sandbox) -> None:
+    for identifier in (MAIN, DRAFT):
+        mlx_model(sandbox.home / "models", identifier)
+    sandbox.save()
+    keep(sandbox.home / "conversations", "a", chat(answer(NOW), plain(NOW + 60)))
+    said = " ".join(sandbox.specd("observe").stdout.split())
+    assert "1 answer, last on" in said
+    assert "only 1 answer on one side" in said
+    assert "1 answers" not in said
+
+
 def test_a_benchmarks_costs_promise_a_speed_on_the_users_own_prompts(used: Sandbox) -> None:
     step = answer(NOW + 5000)
     step["content"] = [

@@ -411,3 +411,39 @@ def test_a_broken_file_is_told_with_its_remedy_before_the_question(user: User) -
     told = " ".join(said.split("Go on?")[0].split())
     assert "the text ends early" in told
     assert "set the model's defaults in LM Studio: it writes them anew" in told
+
+
+def test_a_read_only_file_is_told_before_the_question(user: User) -> None:
+    (user.home / ".lmstudio" / "settings.json").chmod(0o444)
+    code, said = on_a_terminal(user, "n\n")
+    assert code == 2
+    told = " ".join(said.split("Go on?")[0].split())
+    assert "settings.json is read-only: make it writable (chmod u+w)" in told
+
+
+def test_a_draft_that_does_not_fit_is_named_where_there_is_no_other(user: User) -> None:
+    home = user.home / ".lmstudio"
+    for folder in (home / "models" / "mlx-community").iterdir():
+        if folder.name not in (MAIN.rpartition("/")[2], "Josiefied-Qwen2.5-0.5B-abliterated"):
+            shutil.rmtree(folder)
+    tokens = home / "models/mlx-community/Josiefied-Qwen2.5-0.5B-abliterated/tokenizer.json"
+    document = json.loads(tokens.read_text())
+    known = document["model"]["vocab"]
+    one, other = (next(word for word in known if known[word] == number) for number in (40, 41))
+    known[one], known[other] = 41, 40
+    tokens.write_text(json.dumps(document))
+    mine = home / ".internal" / "user-concrete-model-default-config" / f"{MAIN}.json"
+    mine.parent.mkdir(parents=True, exist_ok=True)
+    held = {"key": DRAFT, "value": "mlx-community/Josiefied-Qwen2.5-0.5B-abliterated"}
+    mine.write_text(json.dumps({"operation": {"fields": [held]}, "load": {"fields": []}}))
+    _, said = on_a_terminal(user, "n\n")
+    told = " ".join(said.split())
+    assert "0.5B-abliterated, which is not proven right (2 token ids mean different" in told
+    assert "it stays" in told
+
+
+def test_what_was_restored_is_named_as_the_next_step(user: User) -> None:
+    assert user.specd("install", "--yes").returncode == 0
+    assert user.specd("uninstall", "--restore-settings").returncode == 0
+    done = user.specd("install", "--yes")
+    assert "`specd apply` sets again what you restored" in done.stdout.partition("Next")[2]

@@ -12,7 +12,7 @@ from specd.bench.result import BenchResult
 from specd.cli import ask, world
 from specd.cli.look.status import ago
 from specd.cli.models.check import render
-from specd.cli.paint import complain, paint, safe, short, width, wrap
+from specd.cli.paint import complain, paint, plural, safe, short, width, wrap
 from specd.cli.parser import Parser
 from specd.config import ConfigError
 from specd.lmstudio import drafters, model_defaults, names
@@ -181,7 +181,7 @@ def _standing(seen: world.Seen, model: Model) -> str:
         held = model_defaults.read(found.document)
         if held.draft_model is not None:
             tokens = held.draft_tokens
-            length = f" with {tokens} draft tokens" if tokens is not None else ""
+            length = f" with {plural(tokens, 'draft token')}" if tokens is not None else ""
             return f"the file of its defaults names {held.draft_model}{length} ({path})"
     return "the file of its defaults names no draft"
 

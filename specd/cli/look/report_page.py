@@ -181,7 +181,7 @@ def _foretold(result: BenchResult) -> Series:
         Point(
             each.draft_tokens,
             each.predicted_tps,
-            f"{each.draft_tokens} draft tokens: {each.predicted_tps:.1f} tokens/s, "
+            f"{plural(each.draft_tokens, 'draft token')}: {each.predicted_tps:.1f} tokens/s, "
             f"{_accepted(each)}",
         )
         for each in result.lengths
@@ -198,7 +198,7 @@ def _real(result: BenchResult) -> Series | None:
     speed, tried = result.measured_tps, result.best.compared
     if speed is None or not tried:
         return None
-    says = f"measured with {tried} draft tokens: {speed:.1f} tokens/s"
+    says = f"measured with {plural(tried, 'draft token')}: {speed:.1f} tokens/s"
     ends = result.used.interval
     interval = (ends[0] * result.baseline_tps, ends[1] * result.baseline_tps) if ends else None
     point = Point(tried, speed, says, interval)

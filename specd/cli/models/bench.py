@@ -23,7 +23,7 @@ from specd.bench.result import (
 )
 from specd.cli import alive, world
 from specd.cli.models import bench_seed, charts, check, compare
-from specd.cli.paint import complain, dumps, safe, width, wrap
+from specd.cli.paint import complain, dumps, plural, safe, width, wrap
 from specd.cli.parser import Parser, between
 from specd.config import SpecdConfig
 from specd.llamacpp.engine import packaged
@@ -293,7 +293,7 @@ def _at_temperature(found: AtTemperature) -> str:
     speed = f"{found.predicted_speedup:.2f}× predicted" if found.predicted_speedup else ""
     if found.measured_speedup is not None:
         speed = ", ".join(filter(None, [ratio(found.measured_speedup, found.interval), speed]))
-    return f"  {name:<17} {speed} with {found.draft_tokens} draft tokens"
+    return f"  {name:<17} {speed} with {plural(found.draft_tokens, 'draft token')}"
 
 
 _ENDED = {
@@ -309,7 +309,7 @@ def _confirmed(runs: Confirmation, result: BenchResult) -> list[str]:
     name = "measured" if result.used is best else "at temperature 0"
     passes = f"{runs.passes} pass{'es'[: 2 * (runs.passes != 1)]}"
     speed = ratio(best.measured_speedup or 0.0, best.interval)
-    how = f"with {best.compared} draft tokens in {passes}; {_ENDED[runs.ended]}"
+    how = f"with {plural(best.compared, 'draft token')} in {passes}; {_ENDED[runs.ended]}"
     lines = [f"  {name:<17} {speed} {how}"]
     if runs.over_default is not None:
         over = ratio(runs.over_default, runs.over_default_interval)

@@ -9,7 +9,7 @@ from specd.bench.circumstances import REASONS
 from specd.bench.history import Run
 from specd.cli import world
 from specd.cli.models import history
-from specd.cli.paint import complain, dumps, safe
+from specd.cli.paint import complain, dumps, safe, width, wrap
 from specd.cli.parser import Parser, number
 
 CIRCUMSTANCES = (*REASONS, "specd", "machine", "on_battery", "thermal")
@@ -73,21 +73,27 @@ def _known(each: Run, name: str) -> Any:
     return own.get(name, each.context.get(name))
 
 
+def _shown(run: Run) -> tuple[str, ...]:
+    found = run.result
+    speed = f"{found.baseline_tps:.1f} tokens/s"
+    return history.when(found.started_at), speed, history.speedup(found), history.length(found)
+
+
 def render(one: Run, other: Run, compared: dict[str, Any]) -> str:
     """Both runs for people."""
-    rows = [("", f"run {one.id}", f"run {other.id}")]
-    rows += [
-        (what, show(one), show(other))
-        for what, show in (
-            ("pair", lambda each: f"{each.result.main} ← {each.result.draft}"),
-            ("when", lambda each: each.result.started_at),
-            ("without a draft", lambda each: f"{each.result.baseline_tps:.1f} tokens/s"),
-            ("speed-up", lambda each: history.speedup(each.result)),
-            ("draft length", lambda each: history.length(each.result)),
-        )
+    lines = [
+        wrap(safe(f"run {each.id}: {each.result.main} ← {each.result.draft}"), width(), "  ")
+        for each in (one, other)
     ]
+    rows = [("", f"run {one.id}", f"run {other.id}")]
+    rows += zip(
+        ("when", "without a draft", "speed-up", "draft length"),
+        _shown(one),
+        _shown(other),
+        strict=True,
+    )
     wide = max(len(row[1]) for row in rows)
-    lines = [f"{what:<16}  {safe(a):<{wide}}  {safe(b)}".rstrip() for what, a, b in rows]
+    lines += ["", *(f"{what:<15}  {a:<{wide}}  {b}".rstrip() for what, a, b in rows)]
     verdict = {
         True: "the speed-ups differ: their intervals do not overlap",
         False: "the speed-ups do not differ beyond the noise",
@@ -95,7 +101,7 @@ def render(one: Run, other: Run, compared: dict[str, Any]) -> str:
     }[compared["differ"]]
     lines += ["", verdict]
     lines += [
-        f"  {name}: {safe(str(before))} → {safe(str(now))}"
+        f"  {wrap(safe(f'{name}: {before} → {now}'), width(), ' ' * 4)}"
         for name, (before, now) in compared["changed"].items()
     ]
     return "\n".join(lines)

@@ -17,7 +17,7 @@ from specd.bench.outcome import ratio
 from specd.bench.result import BenchResult
 from specd.cli import world
 from specd.cli.models import charts
-from specd.cli.paint import complain, dumps, paint, safe, width, wrap
+from specd.cli.paint import complain, dumps, paint, plural, safe, width, wrap
 from specd.cli.parser import Parser, number
 from specd.lmstudio.model import OWN_HEADS
 from specd.reconcile.engine import REPETITIONS
@@ -103,7 +103,7 @@ def render(runs: tuple[Run, ...], columns: int) -> str:
     heading = _row(f"{'no.':>5}  {'when':<16}  {'speed-up':<19}", "pair", columns)
     lines = [paint(heading, "bold")]
     for each in runs:
-        head = f"{each.id:>5}  {_when(each.result.started_at)}  {speedup(each.result):<19}"
+        head = f"{each.id:>5}  {when(each.result.started_at)}  {speedup(each.result):<19}"
         pair = f"{each.result.main} ← {each.result.draft}"
         lines.append(_row(head, f"{pair}, {length(each.result)}, {each.result.engine}", columns))
     by_pair: dict[str, list[Run]] = defaultdict(list)
@@ -128,7 +128,7 @@ def render_one(each: Run, columns: int) -> str:
     result = each.result
     lines = [
         paint(safe(f"{result.main} ← {result.draft}"), "bold"),
-        f"  run {each.id}, {_when(result.started_at)}, {result.engine}, suite {result.suite}",
+        f"  run {each.id}, {when(result.started_at)}, {result.engine}, suite {result.suite}",
         f"  {result.baseline_tps:.1f} tokens/s without a draft",
         f"  {speedup(result)}, {length(result)}; {result.model_seconds:.0f} s of generating",
     ]
@@ -164,12 +164,13 @@ def speedup(result: BenchResult) -> str:
 def length(result: BenchResult) -> str:
     """The chosen draft length, in words."""
     tokens = result.best.draft_tokens
-    return f"{tokens} draft tokens" if tokens else "no draft is best"
+    return plural(tokens, "draft token") if tokens else "no draft is best"
 
 
 def _plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _when(time_of: str) -> str:
+def when(time_of: str) -> str:
+    """A time of the history, here and to the minute."""
     return datetime.fromisoformat(time_of).astimezone().strftime("%Y-%m-%d %H:%M")

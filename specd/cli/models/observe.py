@@ -14,7 +14,7 @@ from specd.bench.observed import ObservedStore
 from specd.bench.use import Observed, Use, accepted_per_round, by_pair, in_use
 from specd.cli import world
 from specd.cli.look import status
-from specd.cli.paint import complain, dumps, paint, safe, width, wrap
+from specd.cli.paint import complain, dumps, paint, plural, safe, width, wrap
 from specd.cli.parser import Parser
 from specd.lmstudio import conversations, names
 from specd.lmstudio.model import OWN_HEADS, Model
@@ -132,7 +132,9 @@ def render(sums: Observed, promised: Promised, columns: int) -> str:
                 lines.append(f"  {wrap(f'{draft}: {_promise(found)}', columns, ' ' * 4)}")
         for each in sums.asked:
             if each.main == main and each.ran == 0:
-                text = f"{each.draft} was requested in {each.answers} answers and never ran"
+                text = (
+                    f"{each.draft} was requested in {plural(each.answers, 'answer')} and never ran"
+                )
                 lines.append(f"  {paint('✗', 'red')} {safe(text)}")
     return "\n".join(lines)
 
@@ -141,8 +143,8 @@ def _promise(found: Sequence[ExpectedSpeed]) -> str:
     best = max(found, key=lambda each: each.tps)
     return (
         f"by the latest benchmark's costs, prompts like yours run at {best.tps:.1f} tokens/s "
-        f"({best.speedup:.2f}×) with {best.draft_tokens} draft tokens, the best of "
-        f"{len(found)} lengths that your answers allow to compare"
+        f"({best.speedup:.2f}×) with {plural(best.draft_tokens, 'draft token')}, the best of "
+        f"{plural(len(found), 'length')} that your answers allow to compare"
     )
 
 
@@ -150,7 +152,9 @@ def _use(use: Use) -> str:
     draft = f"← {use.draft}" if use.draft else "without a draft"
     if use.draft == OWN_HEADS:
         draft = "with its own heads (mtp)"
-    length = f", {use.draft_tokens} draft tokens" if use.draft_tokens is not None else ""
+    length = ""
+    if use.draft_tokens is not None:
+        length = f", {plural(use.draft_tokens, 'draft token')}"
     speed = f"{use.tps:.1f} tokens/s" if use.tps is not None else "speed not known"
     taken = f", {use.acceptance:.0%} accepted" if use.acceptance is not None else ""
     per_round = [
@@ -160,7 +164,7 @@ def _use(use: Use) -> str:
     ]
     rounds = f"; accepted per round: {', '.join(per_round)}" if per_round else ""
     last = f", last on {_day(use.last)}" if use.last else ""
-    return safe(f"{draft}{length}: {speed}{taken}, {use.answers:,} answers{last}{rounds}")
+    return safe(f"{draft}{length}: {speed}{taken}, {plural(use.answers, 'answer')}{last}{rounds}")
 
 
 def _time(seconds: float | None) -> str | None:

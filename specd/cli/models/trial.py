@@ -24,7 +24,7 @@ from specd.reconcile.trials import Trials
 DAYS = 7.0
 
 CONSENT = (
-    "For {days:g} days specd draws at random, whenever {main} is not loaded, whether its next load "
+    "For {days} specd draws at random, whenever {main} is not loaded, whether its next load "
     "has the draft {draft}. It reads the figures that LM Studio keeps with your answers (tokens "
     "and seconds, never text). It ends by itself, and then {main} is configured as specd.toml says."
 )
@@ -72,13 +72,10 @@ def _start(args: argparse.Namespace, seen: world.Seen) -> int:
         raise world.Unusable("the trial needs observe_conversations = true in specd.toml")
     _refuse_while_one_runs(Trials(seen.stores.state).read())
     main = check.find(args.main, seen.world.models) if args.main else None
-    pairs = [
-        pair
-        for pair in world.decide(seen)
-        if pair.state == "wanted" and pair.drafts_with and main in (None, pair.main)
-    ]
-    if main is not None and main not in {pair.main for pair in world.decide(seen)}:
-        raise world.Unusable(f"specd.toml has no pair for {main.key}; see `specd status`")
+    ready = [pair for pair in world.decide(seen) if pair.state == "wanted" and pair.drafts_with]
+    pairs = [pair for pair in ready if main in (None, pair.main)]
+    if ready and not pairs and main is not None:
+        raise world.Unusable(f"no draft is configured for {main.key}; see `specd status`")
     if not pairs or pairs[0].main is None or pairs[0].drafts_with is None:
         raise world.Unusable("no pair of specd.toml is configured with a draft; see `specd status`")
     if len(pairs) > 1:
@@ -92,7 +89,8 @@ def _start(args: argparse.Namespace, seen: world.Seen) -> int:
             "`specd apply` sets it again, then begin the trial"
         )
     pair = pairs[0].main.key, pairs[0].drafts_with
-    print(wrap(CONSENT.format(main=pair[0], draft=pair[1], days=args.days), width(), ""))
+    days = f"{args.days:g} day{'s'[: args.days != 1]}"
+    print(wrap(CONSENT.format(main=pair[0], draft=pair[1], days=days), width(), ""))
     if not args.yes and not _agreed():
         return 2
     fresh = trial.begin(*pair, now=time.time(), days=args.days, seed=secrets.randbits(62))

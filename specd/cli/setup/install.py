@@ -170,7 +170,8 @@ def _look() -> _Found:
     kept = ("configuration", f"{path if present.exists else present.managed} stays as it is")
     if present.config.pair or not present.config.speculation.enabled:
         return _Found(path, present.config, new=False, facts=(*facts, kept), seen=seen)
-    loaded, chosen, spared = _proposed(seen)
+    loaded, chosen, spared, unfit = _proposed(seen)
+    facts = (*facts, *(("your draft", _unfit(seen, pair)) for pair in unfit))
     wanted = replace(present.config, pair=tuple(pair.configured for pair in chosen))
     if not chosen and not spared:
         download = _download(seen)
@@ -193,10 +194,23 @@ def _look() -> _Found:
     return _Found(path, wanted, new=new, facts=facts, seen=seen, offers=offers)
 
 
+def _unfit(seen: world.Seen, pair: DesiredPair) -> str:
+    """What the user has set for a main for which nothing that is installed is proven right."""
+    name, models = pair.users.drafts_with or "", seen.world.models
+    draft = names.lookup(name, models)
+    found = seen.stores.verdicts.lookup(pair.main, draft) if pair.main and draft else None
+    reason = f" ({found.reasons[0]})" if found and not found.usable and found.reasons else ""
+    why = f"{_why_replaced(name, models, ())}{reason}"
+    return f"{pair.configured.main}: {pair.users.app} is set to draft with {name}{why}; it stays"
+
+
 def _proposed(
     seen: world.Seen,
-) -> tuple[set[str], tuple[DesiredPair, ...], tuple[DesiredPair, ...]]:
-    """The keys of the loaded models, the pairs to propose, and those that would replace a draft."""
+) -> tuple[set[str], tuple[DesiredPair, ...], tuple[DesiredPair, ...], tuple[DesiredPair, ...]]:
+    """The loaded models' keys; the pairs to propose, to spare the user's draft, and without any.
+
+    The second would replace a draft that the user has set; for the third no other is proven right.
+    """
     answer = survey.ask_server(seen.home, seen.config.lmstudio)
     served = [model.key for model in answer.models if model.loaded_instances]
     loaded = {
@@ -210,8 +224,9 @@ def _proposed(
     asking = proposal.candidates(seen.world.models, loaded, drafted)
     models, resolved = seen.world.models, world.decide(replace(seen, config=asking))
     spared = tuple(p for p in resolved if p.speculates and proposal.replaces(p, models))
+    unfit = tuple(p for p in resolved if not p.speculates and p.users.drafts)
     found = proposal.propose([pair for pair in resolved if pair not in spared], loaded)
-    return loaded, tuple(proposal.kept(pair, models) for pair in found), spared
+    return loaded, tuple(proposal.kept(pair, models) for pair in found), spared, unfit
 
 
 def _download(seen: world.Seen) -> str:
@@ -345,6 +360,9 @@ def _show(found: _Found, platform: Platform) -> None:
         changes = "and change in LM Studio's files (`specd restore --all` undoes it)"
         print(f"\n{wrap(changes, width(), '')}\n")
     diff.print_plan(planned, pairs, as_json=False)
+    for each in planned.edits:
+        if each.path.exists() and not each.path.stat().st_mode & 0o222:
+            complain(f"{each.path} is read-only: make it writable (chmod u+w); specd waits")
     surfaces = {each.surface for each in planned.blocked}
     if settings.NAME in surfaces:
         complain(f"{SAVE_SETTINGS}; specd waits")
@@ -434,9 +452,9 @@ def _say_how_it_stands(known: int, download: str) -> None:
         text = short(f"{condition['type']}: {condition['message']}")
         print(wrap(text, width(), "  "))
         print(f"  → {wrap(short(condition['remedy']), width(), ' ' * 4)}")
-    steps = ["`specd apply` sets again what you restored"] if status["held"] else []
-    if download:
-        steps.append(f"{download}; then run `specd install` again")
+    steps = [f"{download}; then run `specd install` again"] if download else []
+    if status["held"]:
+        steps.append("`specd apply` sets again what you restored; until then it is left alone")
     surfaces = {entry["surface"] for entry in written}
     if settings.NAME in surfaces:
         steps.append("if LM Studio is running, restart it: it reads settings.json at its start")
