@@ -444,6 +444,6 @@ def test_a_draft_that_does_not_fit_is_named_where_there_is_no_other(user: User) 
 
 def test_what_was_restored_is_named_as_the_next_step(user: User) -> None:
     assert user.specd("install", "--yes").returncode == 0
-    assert user.specd("uninstall", "--restore-settings").returncode == 0
+    assert user.specd("restore", "--all").returncode == 0
     done = user.specd("install", "--yes")
     assert "`specd apply` sets again what you restored" in done.stdout.partition("Next")[2]
