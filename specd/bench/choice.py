@@ -101,9 +101,7 @@ def _unconfirmed(results: Sequence[BenchResult]) -> Choice | None:
     latest = {each.draft: each for each in results}
     if not latest:
         return None
-    best = max(
-        latest.values(), key=lambda each: each.used.predicted_speedup or each.best.predicted_speedup
-    )
+    best = max(latest.values(), key=lambda each: each.speedup)
     return Choice(best.draft, None, f"{outcome(best).words}; {remedy(best)}", best.draft)
 
 

@@ -103,6 +103,12 @@ def test_a_draft_that_is_far_slower_decides_nothing_of_another() -> None:
         assert found.reason.startswith("tried once, not confirmed: 1.50×")
 
 
+def test_of_drafts_that_nothing_confirmed_a_measured_speed_counts_more_than_a_prediction() -> None:
+    slow = replace(night(None), best=Best(4, 1.5, 0.8, None, 4))
+    found = decided(slow, replace(slow, draft="other", best=Best(4, 1.2, None, None, 4)))
+    assert (found.draft, found.confirmed) == ("other", False)
+
+
 def test_a_draft_is_called_far_slower_only_by_answers_without_an_interval() -> None:
     slow = replace(night(None), best=Best(0, 0.4, None, None, 4))
     assert not slow.far_slower, "mlx: a prediction"

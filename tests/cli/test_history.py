@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -170,6 +170,11 @@ def test_the_command_that_measures_again_is_one_that_bench_takes(
     made = command(Run(1, replace(result(4, 1.5), **found), {}))
     assert made == f"specd bench {words}"
     bench.parser.parse_args(made.split()[2:])
+
+
+def test_a_temperature_without_a_figure_is_called_not_measured() -> None:
+    bare = replace(result(4, 1.5), at_temperature=AtTemperature(0.8, 4, None, None))
+    assert "at temperature 0.8 not measured with 4 draft tokens" in bench.render(asdict(bare), 100)
 
 
 def test_a_number_that_no_run_can_have_is_an_error_in_words(

@@ -290,9 +290,9 @@ def render(measured: dict[str, Any], columns: int) -> str:
 
 def _at_temperature(found: AtTemperature) -> str:
     name = f"at temperature {found.temperature:g}"
-    speed = f"{found.predicted_speedup:.2f}× predicted" if found.predicted_speedup else ""
-    if found.measured_speedup is not None:
-        speed = ", ".join(filter(None, [ratio(found.measured_speedup, found.interval), speed]))
+    predicted = f"{found.predicted_speedup:.2f}× predicted" if found.predicted_speedup else ""
+    measured = ratio(found.measured_speedup, found.interval) if found.measured_speedup else ""
+    speed = ", ".join(filter(None, [measured, predicted])) or "not measured"
     return f"  {name:<17} {speed} with {plural(found.draft_tokens, 'draft token')}"
 
 
