@@ -130,9 +130,18 @@ def _value(value: str | float) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     text = str(value)
-    if text and _PLAIN.issuperset(text):
+    if text and _PLAIN.issuperset(text) and not (isinstance(value, str) and _is_json(text)):
         return text
     return _printable(json.dumps(text, ensure_ascii=False))
+
+
+def _is_json(text: str) -> bool:
+    """Whether a text would be read back as a number or the like."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _printable(text: str) -> str:

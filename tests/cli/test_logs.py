@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from specd.agent.events import Event, format_line
@@ -98,6 +98,7 @@ def test_a_person_reads_of_a_write_its_file_and_the_number_that_undoes_it() -> N
     assert plain.endswith("  looked")
 
 
+@example("x", {"file": "0e0", "key": "1.50", "why": "true", "journal": 5})
 @given(
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
     st.dictionaries(

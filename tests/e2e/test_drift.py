@@ -142,6 +142,7 @@ def test_a_broken_configuration_leaves_the_last_good_one_in_force(running: Sandb
     )
     assert "visualize" in broken["message"]
     assert "2" in broken["message"]
+    until(lambda: "visualise" in running.said(), "the line in the log")
     assert running.said().count("visualise") == 1
     running.config.write_text("[speculation]\nenabled = 1\n")
     until(lambda: "must be true" in running.condition("ConfigValid")["message"], "another mistake")
