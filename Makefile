@@ -29,7 +29,7 @@ lint: $(VENV)/.dev ## style, types and import layers
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
 
-nightly: $(VENV)/.dev ## the full forms of the long tests
+nightly: $(VENV)/.nightly ## the full forms of the long tests
 	@$(PY) -m pytest -m nightly $(ARGS)
 
 bench: $(VENV)/.bench ## specd beside its peers, in one run (about an hour; ARGS=--quick: minutes)
@@ -70,6 +70,10 @@ $(VENV)/.dev: $(VENV)/.demo
 	@$(INSTALL) --group dev
 	@$(PY) -m tests.real_tokenizers
 	@$(PY) -m tests.npm
+	@touch $@
+
+$(VENV)/.nightly: $(VENV)/.dev
+	@$(INSTALL) --group nightly
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev

@@ -193,20 +193,17 @@ class Server:
             timings.get("draft_n_accepted", 0),
         )
 
-    def logit_difference(
-        self, prompt: Sequence[int], two: tuple[int, int], *, keep: bool = True
-    ) -> float:
-        """The difference of logits between the two most likely next tokens.
+    def logit_difference(self, prompt: Sequence[int], two: tuple[int, int]) -> float:
+        """The difference of logits between the two most likely tokens after the whole prompt.
 
         llama.cpp reports no probabilities where a token is a part of a character. Then: the bias
         with which the less likely of ``two`` is generated, ``LARGEST_DIFFERENCE`` if none is found.
-        With ``keep`` the server may reuse its cache for the prompt's start.
 
         Raises:
             NoAnswer: the server refuses the prompt, or has ended.
         """
         body = {"prompt": list(prompt), "n_predict": 1, "temperature": 0.0, "n_probs": 2}
-        body |= {"cache_prompt": keep, "return_tokens": True}
+        body |= {"cache_prompt": False, "return_tokens": True}
         answer = self._ask("/completion", body)
         for each in answer.get("completion_probabilities", ()):
             best = [float(one["logprob"]) for one in each.get("top_logprobs", ())]
@@ -223,6 +220,22 @@ class Server:
             else:
                 too_little = bias
         return enough
+
+    def difference_after(self, prompt: Sequence[int], tokens: int) -> float | None:
+        """The difference of logits after so many generated tokens, each computed by itself.
+
+        None where llama.cpp does not report the probabilities of every token.
+
+        Raises:
+            NoAnswer: the server refuses the prompt, or has ended.
+        """
+        body = {"prompt": list(prompt), "n_predict": tokens + 1, "temperature": 0.0, "n_probs": 2}
+        answer = self._ask("/completion", body | {"cache_prompt": False})
+        reported: list[Any] = answer.get("completion_probabilities", [])
+        if len(reported) != tokens + 1:
+            return None
+        best = [float(each["logprob"]) for each in reported[tokens].get("top_logprobs", [])]
+        return best[0] - best[1] if len(best) == 2 else None
 
     def _wait(self) -> bool:
         deadline = time.monotonic() + START_S

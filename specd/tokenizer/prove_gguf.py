@@ -141,10 +141,9 @@ def _logit_differences(
     with Server(engine, alone) as server:
         for prompt, before, two in parted:
             ids = [*prompt, *before]
-            at_once = server.logit_difference(ids, two, keep=False)
-            if before:
-                server.generate(prompt, len(before), keep=False)
-            one_by_one = server.logit_difference(ids, two)
+            at_once = server.logit_difference(ids, two)
+            generated = server.difference_after(prompt, len(before))
+            one_by_one = at_once if generated is None else generated
             rounding = max(TIE, 2 * abs(at_once - one_by_one))
             found.append((min(at_once, one_by_one), rounding))
     return found

@@ -37,7 +37,7 @@ from specd.tokenizer.verdict import (
     VerdictKind,
 )
 
-VERSION = 21
+VERSION = 22
 """Increase this number when the same files give other fingerprints or verdicts."""
 
 _Told = TypeVar("_Told")

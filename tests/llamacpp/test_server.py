@@ -49,6 +49,17 @@ def test_it_answers_and_says_what_it_took(engine: LlamaCpp, main: Path) -> None:
             running.generate([1] * 5000, 8)
 
 
+def test_a_difference_is_measured_at_once_and_token_by_token(engine: LlamaCpp, main: Path) -> None:
+    with Server(engine, Load(main)) as running:
+        prompt = list(running.tokenize("the thing"))
+        answer = running.generate(prompt, 12, keep=False).tokens
+        by_itself = [running.difference_after(prompt, count) for count in range(12)]
+        at_once = [running.logit_difference([*prompt, *answer[:n]], (1, 2)) for n in range(12)]
+    measured = [pair for pair in zip(by_itself, at_once, strict=True) if pair[0] is not None]
+    assert measured
+    assert all(one == pytest.approx(other, abs=0.05) for one, other in measured)
+
+
 def test_a_draft_drafts_and_the_text_is_the_same(
     engine: LlamaCpp, main: Path, folder: Path
 ) -> None:
