@@ -206,16 +206,15 @@ class Server:
         body |= {"cache_prompt": False, "return_tokens": True}
         answer = self._ask("/completion", body)
         for each in answer.get("completion_probabilities", ()):
-            best = [float(one["logprob"]) for one in each.get("top_logprobs", ())]
-            if len(best) == 2:
-                return best[0] - best[1]
+            if (found := _apart(each)) is not None:
+                return found
         (first,) = answer["tokens"][:1] or (None,)
         other = two[first == two[0]]
         enough, too_little = LARGEST_DIFFERENCE, 0.0
         while enough - too_little > DIFFERENCE_ACCURACY:
             bias = (enough + too_little) / 2
-            found = self._ask("/completion", {**body, "logit_bias": [[other, bias]]})
-            if found["tokens"][:1] == [other]:
+            biased = self._ask("/completion", {**body, "logit_bias": [[other, bias]]})
+            if biased["tokens"][:1] == [other]:
                 enough = bias
             else:
                 too_little = bias
@@ -232,10 +231,7 @@ class Server:
         body = {"prompt": list(prompt), "n_predict": tokens + 1, "temperature": 0.0, "n_probs": 2}
         answer = self._ask("/completion", body | {"cache_prompt": False})
         reported: list[Any] = answer.get("completion_probabilities", [])
-        if len(reported) != tokens + 1:
-            return None
-        best = [float(each["logprob"]) for each in reported[tokens].get("top_logprobs", [])]
-        return best[0] - best[1] if len(best) == 2 else None
+        return _apart(reported[tokens]) if len(reported) == tokens + 1 else None
 
     def _wait(self) -> bool:
         deadline = time.monotonic() + START_S
@@ -310,3 +306,9 @@ def _free_port() -> int:
     with socket.socket() as made:
         made.bind(("127.0.0.1", 0))
         return int(made.getsockname()[1])
+
+
+def _apart(reported: dict[str, Any]) -> float | None:
+    """The difference of the two best tokens in llama.cpp's report of one; None without two."""
+    best = [float(each["logprob"]) for each in reported.get("top_logprobs", ())]
+    return best[0] - best[1] if len(best) == 2 else None
